@@ -1,0 +1,56 @@
+//! The one clock and the one source of randomness.
+//!
+//! Every deadline, window and decay reads [`now`], so a test can run with tokio's paused time.
+//! Every random choice draws from [`Random`], so a test can fix the seed.
+
+use std::time::Duration;
+
+pub use tokio::time::Instant;
+
+/// The current moment of the monotonic clock. Follows tokio's paused time in tests.
+#[inline]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// A deadline `after` from `from`; `None` when the duration is "off" or cannot be represented.
+#[inline]
+pub fn deadline(from: Instant, after: Option<Duration>) -> Option<Instant> {
+    from.checked_add(after?)
+}
+
+/// A small, fast, seedable generator. Not for secrets.
+#[derive(Debug, Clone)]
+pub struct Random(fastrand::Rng);
+
+impl Random {
+    /// A generator whose sequence is fixed by `seed`.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
+        Self(fastrand::Rng::with_seed(seed))
+    }
+
+    /// A generator seeded from the operating system.
+    #[must_use]
+    pub fn from_entropy() -> Self {
+        Self(fastrand::Rng::new())
+    }
+
+    /// The next 64 random bits.
+    #[inline]
+    pub fn next_u64(&mut self) -> u64 {
+        self.0.u64(..)
+    }
+
+    /// A uniform number below `bound`; 0 when `bound` is 0.
+    #[inline]
+    pub fn below(&mut self, bound: u64) -> u64 {
+        if bound == 0 { 0 } else { self.0.u64(..bound) }
+    }
+
+    /// A uniform number in `0.0..1.0`.
+    #[inline]
+    pub fn unit(&mut self) -> f64 {
+        self.0.f64()
+    }
+}
