@@ -1,1 +1,24 @@
 //! HTTP/1 as bytes and events, without I/O.
+//!
+//! Slices and limits go in, typed verdicts come out; nothing here reads a socket, a clock or the
+//! configuration. Both sides of the proxy use it: [`request`] for what clients send, [`response`]
+//! for what servers send, [`framing`] for where a message ends, [`chunked`] for chunked bodies and
+//! [`encode`] for what leaves. Header tokens are found by `httparse`; everything an edge must be
+//! strict about on top of that is decided here and listed, with its RFC section, in [`fault`].
+
+pub mod chunked;
+pub mod encode;
+pub mod fault;
+pub mod framing;
+pub mod head;
+pub mod known;
+pub mod request;
+pub mod response;
+pub mod scan;
+pub mod trailers;
+
+pub use chunked::Decoder;
+pub use fault::{Fault, ResponseFault};
+pub use framing::Framing;
+pub use head::{Fields, RequestHead, ResponseHead, Version};
+pub use known::Known;

@@ -1,0 +1,268 @@
+//! A parsed head: the bytes as received and where its parts are.
+//!
+//! Names and values are ranges into one buffer, so parsing allocates nothing once the buffer has
+//! grown to the size of usual heads, and forwarding copies ranges instead of rebuilding a map.
+//! Order, case and repetition of fields are kept. HTTP/2 heads take the same form at their edge.
+
+use super::known::{self, Known};
+
+/// The HTTP version of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Version {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    #[default]
+    Http11,
+    /// HTTP/2
+    Http2,
+}
+
+/// A range of a head's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    start: u32,
+    len: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Field {
+    name: Span,
+    value: Span,
+    known: Known,
+}
+
+/// An ordered list of header fields and the bytes they point into.
+#[derive(Debug, Default)]
+pub struct Fields {
+    bytes: Vec<u8>,
+    list: Vec<Field>,
+    seen: u64,
+}
+
+/// One field of a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FieldRef<'a> {
+    /// As received.
+    pub name: &'a [u8],
+    /// Without surrounding white space.
+    pub value: &'a [u8],
+    /// What the name means to the proxy.
+    pub known: Known,
+}
+
+impl Fields {
+    /// Forgets everything but keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.list.clear();
+        self.seen = 0;
+    }
+
+    /// Appends a field, copying its bytes.
+    pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        let name_span = self.store(name);
+        let value_span = self.store(value);
+        self.push_spans(name_span, value_span, known::lookup(name));
+    }
+
+    /// How many fields there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there are no fields.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Whether a known field is present. One bit test.
+    #[inline]
+    #[must_use]
+    pub fn has(&self, known: Known) -> bool {
+        self.seen & (1 << known as u8) != 0
+    }
+
+    /// All fields in the order in which they arrived.
+    #[inline]
+    pub fn iter(&self) -> impl Iterator<Item = FieldRef<'_>> {
+        self.list.iter().map(|f| FieldRef {
+            name: self.at(f.name),
+            value: self.at(f.value),
+            known: f.known,
+        })
+    }
+
+    /// The values of a known field, in order.
+    #[inline]
+    pub fn values(&self, known: Known) -> impl Iterator<Item = &[u8]> {
+        let present = self.has(known);
+        self.list.iter().filter(move |f| present && f.known == known).map(|f| self.at(f.value))
+    }
+
+    /// The first value of a known field.
+    #[inline]
+    #[must_use]
+    pub fn first(&self, known: Known) -> Option<&[u8]> {
+        if !self.has(known) {
+            return None;
+        }
+        self.list.iter().find(|f| f.known == known).map(|f| self.at(f.value))
+    }
+
+    /// Whether any line of a comma-separated known field lists `token`, whatever its case.
+    #[must_use]
+    pub fn lists(&self, known: Known, token: &[u8]) -> bool {
+        self.values(known).any(|v| list_items(v).any(|item| item.eq_ignore_ascii_case(token)))
+    }
+
+    /// The values of any field by name, whatever its case.
+    pub fn named<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + 'a {
+        self.list
+            .iter()
+            .filter(move |f| self.at(f.name).eq_ignore_ascii_case(name))
+            .map(|f| self.at(f.value))
+    }
+
+    /// Memory held, in bytes.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity() + self.list.capacity() * size_of::<Field>()
+    }
+
+    #[inline]
+    pub(super) fn at(&self, span: Span) -> &[u8] {
+        let start = span.start as usize;
+        self.bytes.get(start..start + span.len as usize).unwrap_or_default()
+    }
+
+    pub(super) fn store(&mut self, bytes: &[u8]) -> Span {
+        let span = span(self.bytes.len(), bytes.len());
+        self.bytes.extend_from_slice(bytes);
+        span
+    }
+
+    #[inline]
+    pub(super) fn push_spans(&mut self, name: Span, value: Span, known: Known) {
+        self.seen |= 1 << known as u8;
+        self.list.push(Field { name, value, known });
+    }
+}
+
+/// Where `part`, a sub-slice of `whole`, lies in it.
+#[inline]
+pub(super) fn span_of(whole: &[u8], part: &[u8]) -> Span {
+    let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
+    span(start, part.len())
+}
+
+fn span(start: usize, len: usize) -> Span {
+    // Heads are limited to far less than 4 GiB before they get here.
+    Span {
+        start: u32::try_from(start).unwrap_or(u32::MAX),
+        len: u32::try_from(len).unwrap_or_default(),
+    }
+}
+
+/// The items of a comma-separated list without surrounding white space. Empty items are skipped
+/// (RFC 9110 §5.6.1.2).
+pub fn list_items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|item| !item.is_empty())
+}
+
+/// A request line and its fields.
+#[derive(Debug, Default)]
+pub struct RequestHead {
+    /// The header fields.
+    pub fields: Fields,
+    pub(super) method: Span,
+    pub(super) target: Span,
+    /// The version the client speaks.
+    pub version: Version,
+}
+
+impl RequestHead {
+    /// Builds a head from parts, for protocols that do not send HTTP/1 bytes and for tests.
+    pub fn set(&mut self, method: &[u8], target: &[u8], version: Version) {
+        self.fields.clear();
+        self.method = self.fields.store(method);
+        self.target = self.fields.store(target);
+        self.version = version;
+    }
+
+    /// The method as received. Methods are case-sensitive.
+    #[inline]
+    #[must_use]
+    pub fn method(&self) -> &[u8] {
+        self.fields.at(self.method)
+    }
+
+    /// The request target as received.
+    #[inline]
+    #[must_use]
+    pub fn target(&self) -> &[u8] {
+        self.fields.at(self.target)
+    }
+}
+
+/// A status line and its fields.
+#[derive(Debug, Default)]
+pub struct ResponseHead {
+    /// The header fields.
+    pub fields: Fields,
+    /// 100 to 599.
+    pub status: u16,
+    pub(super) reason: Span,
+    /// The version the server speaks.
+    pub version: Version,
+}
+
+impl ResponseHead {
+    /// Starts a head that is built here instead of received.
+    pub fn set(&mut self, status: u16, reason: &[u8]) {
+        self.fields.clear();
+        self.status = status;
+        self.reason = self.fields.store(reason);
+        self.version = Version::Http11;
+    }
+
+    /// The reason phrase as received; may be empty.
+    #[must_use]
+    pub fn reason(&self) -> &[u8] {
+        self.fields.at(self.reason)
+    }
+}
+
+/// Copies `head` into `fields` so that spans of `head` are spans of the copy.
+pub(super) fn load(fields: &mut Fields, head: &[u8]) {
+    fields.clear();
+    fields.bytes.extend_from_slice(head);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_case_and_repetition_are_kept() {
+        let mut fields = Fields::default();
+        fields.push(b"X-A", b"1");
+        fields.push(b"Cookie", b"a=1");
+        fields.push(b"x-a", b"2");
+        let got: Vec<_> = fields.iter().map(|f| (f.name, f.value)).collect();
+        assert_eq!(got, [(&b"X-A"[..], &b"1"[..]), (b"Cookie", b"a=1"), (b"x-a", b"2")]);
+        assert_eq!(fields.named(b"X-a").collect::<Vec<_>>(), [b"1", b"2"]);
+        assert!(fields.has(Known::Cookie) && !fields.has(Known::Host));
+    }
+
+    #[test]
+    fn list_items_skip_empty_ones_and_ignore_case() {
+        let mut fields = Fields::default();
+        fields.push(b"Connection", b" , Keep-Alive ,,upgrade");
+        assert!(fields.lists(Known::Connection, b"keep-alive"));
+        assert!(fields.lists(Known::Connection, b"Upgrade"));
+        assert!(!fields.lists(Known::Connection, b"close"));
+    }
+}

@@ -1,0 +1,159 @@
+//! Turns the bytes of a response head into a [`ResponseHead`] or a [`ResponseFault`].
+//!
+//! A server is as little trusted as a client: what is not certainly a response is never passed on.
+
+use std::mem::MaybeUninit;
+
+use super::fault::ResponseFault;
+use super::head::{self, ResponseHead, Version, span_of};
+use super::known;
+use super::scan::HeadScanner;
+
+/// The largest response head, in bytes. Twice what a client may send: servers set long cookies
+/// and policies.
+pub const HEAD_BYTES: usize = 64 * 1024;
+/// The most fields in a response head.
+pub const MAX_FIELDS: usize = 256;
+
+/// Reads response heads from a server connection. Keeps its place between reads.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ResponseParser {
+    scanner: HeadScanner,
+}
+
+impl ResponseParser {
+    /// Looks at all bytes received since the last head. Returns the number of bytes the head took
+    /// once it is complete and has been stored in `out`.
+    ///
+    /// # Errors
+    /// A [`ResponseFault`] as soon as it is certain that this is not a response.
+    pub fn parse(
+        &mut self,
+        buf: &[u8],
+        out: &mut ResponseHead,
+    ) -> Result<Option<usize>, ResponseFault> {
+        let known = buf.len().min(STATUS_PREFIX.len());
+        if buf.get(..known) != STATUS_PREFIX.get(..known) {
+            return Err(ResponseFault::StatusLine);
+        }
+        let complete = self.scanner.advance(buf).map_err(|_| ResponseFault::BareLf)?;
+        let Some(len) = complete else {
+            return if buf.len() < HEAD_BYTES {
+                Ok(None)
+            } else {
+                Err(ResponseFault::HeadTooLarge)
+            };
+        };
+        if len > HEAD_BYTES {
+            return Err(ResponseFault::HeadTooLarge);
+        }
+        parse_complete(buf.get(..len).unwrap_or_default(), out)?;
+        self.scanner = HeadScanner::default();
+        Ok(Some(len))
+    }
+}
+
+/// Every response of a version this proxy speaks starts like this, so garbage is recognised at
+/// its first byte instead of after a timeout.
+const STATUS_PREFIX: &[u8] = b"HTTP/1.";
+
+fn parse_complete(head: &[u8], out: &mut ResponseHead) -> Result<(), ResponseFault> {
+    let mut store = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+    let mut parsed = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    match config.parse_response_with_uninit_headers(&mut parsed, head, &mut store) {
+        Ok(httparse::Status::Complete(n)) if n == head.len() => {}
+        Ok(_) => return Err(ResponseFault::StatusLine),
+        Err(httparse::Error::TooManyHeaders) => return Err(ResponseFault::HeadTooLarge),
+        Err(httparse::Error::HeaderName | httparse::Error::HeaderValue) => {
+            return Err(ResponseFault::Field);
+        }
+        Err(
+            httparse::Error::NewLine
+            | httparse::Error::Status
+            | httparse::Error::Token
+            | httparse::Error::Version,
+        ) => return Err(ResponseFault::StatusLine),
+    }
+    let status = parsed.code.unwrap_or_default();
+    if !(100..=599).contains(&status) {
+        return Err(ResponseFault::Status);
+    }
+    head::load(&mut out.fields, head);
+    out.status = status;
+    out.reason = span_of(head, reason(head));
+    out.version = if parsed.version == Some(0) { Version::Http10 } else { Version::Http11 };
+    for header in parsed.headers.iter() {
+        let name = header.name.as_bytes();
+        out.fields.push_spans(
+            span_of(head, name),
+            span_of(head, header.value),
+            known::lookup(name),
+        );
+    }
+    Ok(())
+}
+
+/// The reason phrase, found by position: httparse blanks one that is not ASCII.
+fn reason(head: &[u8]) -> &[u8] {
+    let line = head.get(..memchr::memchr(b'\r', head).unwrap_or(0)).unwrap_or_default();
+    line.get(13..).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(bytes: &[u8]) -> Result<Option<(usize, ResponseHead)>, ResponseFault> {
+        let mut head = ResponseHead::default();
+        let used = ResponseParser::default().parse(bytes, &mut head)?;
+        Ok(used.map(|n| (n, head)))
+    }
+
+    #[test]
+    fn a_head_is_split_into_its_parts() {
+        let (used, head) =
+            parse(b"HTTP/1.1 404 Not Found\r\nServer: x\r\n\r\nrest").unwrap().unwrap();
+        assert_eq!((used, head.status, head.reason()), (37, 404, &b"Not Found"[..]));
+        assert_eq!(head.fields.first(super::super::Known::Server), Some(&b"x"[..]));
+    }
+
+    #[test]
+    fn a_missing_reason_phrase_is_fine() {
+        assert_eq!(parse(b"HTTP/1.1 200\r\n\r\n").unwrap().unwrap().1.reason(), b"");
+        assert_eq!(parse(b"HTTP/1.0 200 \r\n\r\n").unwrap().unwrap().1.version, Version::Http10);
+    }
+
+    #[test]
+    fn garbage_is_refused_at_its_first_byte() {
+        assert_eq!(parse(b"g").err(), Some(ResponseFault::StatusLine));
+        assert_eq!(parse(b"<html>").err(), Some(ResponseFault::StatusLine));
+        assert_eq!(parse(b"HTTP/2 200 OK\r\n\r\n").err(), Some(ResponseFault::StatusLine));
+        assert!(parse(b"HTT").unwrap().is_none());
+    }
+
+    #[test]
+    fn statuses_outside_the_registry_range_are_refused() {
+        for status in ["000", "099", "99", "1000", "600", "999"] {
+            let bytes = format!("HTTP/1.1 {status} X\r\n\r\n");
+            assert!(parse(bytes.as_bytes()).is_err(), "{status}");
+        }
+    }
+
+    #[test]
+    fn malformed_fields_are_refused() {
+        for line in ["A : b", "A: b\r\n c", "A: b\x00", "A: b\rc", "A b"] {
+            let bytes = format!("HTTP/1.1 200 OK\r\n{line}\r\n\r\n");
+            assert!(parse(bytes.as_bytes()).is_err(), "{line:?}");
+        }
+        assert_eq!(parse(b"HTTP/1.1 200 OK\nA: b\n\n").err(), Some(ResponseFault::BareLf));
+    }
+
+    #[test]
+    fn oversized_heads_are_refused() {
+        let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(5000));
+        assert_eq!(parse(many.as_bytes()).err(), Some(ResponseFault::HeadTooLarge));
+        let long = format!("HTTP/1.1 200 OK\r\nA: {}", "a".repeat(200_000));
+        assert_eq!(parse(long.as_bytes()).err(), Some(ResponseFault::HeadTooLarge));
+    }
+}
