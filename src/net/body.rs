@@ -1,0 +1,249 @@
+//! Reads one message body, in whatever framing, as a series of slices.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use thiserror::Error;
+
+use super::{Inbox, Stream};
+use crate::wire::head::Fields;
+use crate::wire::{Decoder, Fault, Framing, trailers};
+
+/// What a body reader has to offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fill {
+    /// At least one byte of data.
+    Data,
+    /// The body is complete.
+    End,
+}
+
+/// How reading a body failed.
+#[derive(Debug, Error)]
+pub enum BodyError {
+    /// The connection ended before the body did.
+    #[error("the connection ended inside a message body")]
+    Truncated,
+    /// The framing is broken.
+    #[error("{0}")]
+    Framing(Fault),
+    /// The socket failed.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+#[derive(Debug)]
+enum Kind {
+    Length(u64),
+    Chunked(Box<Decoder>),
+    UntilClose,
+}
+
+/// The reading side of one body. The bytes themselves stay in the connection's [`Inbox`].
+#[derive(Debug)]
+pub struct BodyReader {
+    kind: Kind,
+    /// Decoded bytes at the front of the inbox.
+    ready: usize,
+    /// Bytes between the decoded data and the next message.
+    gap: usize,
+    /// All of the body has been decoded; `ready` bytes may be left to take.
+    complete: bool,
+    received: u64,
+}
+
+impl Default for BodyReader {
+    fn default() -> Self {
+        Self::new(Framing::None)
+    }
+}
+
+impl BodyReader {
+    /// A reader for a body whose first bytes may already be in the inbox.
+    #[must_use]
+    pub fn new(framing: Framing) -> Self {
+        let (kind, complete) = match framing {
+            Framing::None => (Kind::Length(0), true),
+            Framing::Length(n) => (Kind::Length(n), n == 0),
+            Framing::Chunked => (Kind::Chunked(Box::default()), false),
+            Framing::UntilClose => (Kind::UntilClose, false),
+        };
+        Self { kind, ready: 0, gap: 0, complete, received: 0 }
+    }
+
+    /// Waits until there is data, or nothing more to come.
+    ///
+    /// # Errors
+    /// [`BodyError`]; the connection is of no use afterwards.
+    pub fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        inbox: &mut Inbox,
+        stream: &mut Stream,
+    ) -> Poll<Result<Fill, BodyError>> {
+        loop {
+            if self.ready > 0 {
+                return Poll::Ready(Ok(Fill::Data));
+            }
+            if self.complete {
+                return Poll::Ready(Ok(Fill::End));
+            }
+            if inbox.is_empty() {
+                let n = ready!(inbox.poll_fill(cx, stream, usize::MAX))?;
+                if n == 0 {
+                    if matches!(self.kind, Kind::UntilClose) {
+                        self.complete = true;
+                        return Poll::Ready(Ok(Fill::End));
+                    }
+                    return Poll::Ready(Err(BodyError::Truncated));
+                }
+            }
+            self.decode(inbox)?;
+        }
+    }
+
+    /// Decodes everything in the inbox. Afterwards the inbox starts with `ready` bytes of data, and
+    /// what else it holds belongs to the next message.
+    fn decode(&mut self, inbox: &mut Inbox) -> Result<(), BodyError> {
+        match &mut self.kind {
+            Kind::Length(left) => {
+                let n = usize::try_from(*left).unwrap_or(usize::MAX).min(inbox.len());
+                *left -= n as u64;
+                self.ready = n;
+                self.complete = *left == 0;
+            }
+            Kind::UntilClose => self.ready = inbox.len(),
+            Kind::Chunked(decoder) => {
+                let progress =
+                    decoder.decode(inbox.data_mut(), 0, 0).map_err(BodyError::Framing)?;
+                self.ready = progress.data_end;
+                self.complete = progress.done;
+                self.gap = progress.raw - progress.data_end;
+                if !progress.done {
+                    // Everything has been looked at: only the data is still needed.
+                    inbox.truncate(progress.data_end);
+                    self.gap = 0;
+                } else if self.ready == 0 {
+                    inbox.consume(std::mem::take(&mut self.gap));
+                }
+            }
+        }
+        self.received += self.ready as u64;
+        Ok(())
+    }
+
+    /// The data at hand after [`Fill::Data`].
+    #[inline]
+    #[must_use]
+    pub fn data<'a>(&self, inbox: &'a Inbox) -> &'a [u8] {
+        inbox.data().get(..self.ready).unwrap_or_default()
+    }
+
+    /// Drops `n` bytes of the data.
+    #[inline]
+    pub fn consume(&mut self, inbox: &mut Inbox, n: usize) {
+        let n = n.min(self.ready);
+        self.ready -= n;
+        let gap = if self.ready == 0 { std::mem::take(&mut self.gap) } else { 0 };
+        inbox.consume(n + gap);
+    }
+
+    /// Whether the body has been read and taken to its end.
+    #[inline]
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.complete && self.ready == 0
+    }
+
+    /// Body bytes decoded so far, framing not counted.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// How many more bytes will come at most; `None` when only the end will tell.
+    #[must_use]
+    pub fn left(&self) -> Option<u64> {
+        match &self.kind {
+            Kind::Length(left) => Some(left + self.ready as u64),
+            Kind::Chunked(_) | Kind::UntilClose => self.complete.then_some(self.ready as u64),
+        }
+    }
+
+    /// The trailer fields that may be passed on, after [`Fill::End`]. `None` when there are none.
+    ///
+    /// # Errors
+    /// [`Fault::Trailer`] when the trailer section is malformed.
+    pub fn trailers(&self) -> Result<Option<Fields>, Fault> {
+        match &self.kind {
+            Kind::Chunked(decoder) if !decoder.trailers().is_empty() => {
+                let fields = trailers::parse(decoder.trailers()).ok_or(Fault::Trailer)?;
+                Ok((!fields.is_empty()).then_some(fields))
+            }
+            Kind::Chunked(_) | Kind::Length(_) | Kind::UntilClose => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    /// Reads a body sent in pieces of `step` bytes; the body and what was left behind it.
+    async fn read(
+        framing: Framing,
+        wire: &[u8],
+        step: usize,
+    ) -> Result<(Vec<u8>, Vec<u8>), BodyError> {
+        let (mut far, near) = UnixStream::pair().unwrap();
+        let pieces: Vec<Vec<u8>> = wire.chunks(step).map(<[u8]>::to_vec).collect();
+        let writer = tokio::spawn(async move {
+            for piece in pieces {
+                far.write_all(&piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        });
+        let mut stream = Stream::Unix(near);
+        let mut inbox = Inbox::default();
+        let mut reader = BodyReader::new(framing);
+        let mut body = Vec::new();
+        while poll_fn(|cx| reader.poll_fill(cx, &mut inbox, &mut stream)).await? == Fill::Data {
+            let n = reader.data(&inbox).len().min(3);
+            body.extend_from_slice(&reader.data(&inbox)[..n]);
+            reader.consume(&mut inbox, n);
+        }
+        assert!(reader.is_done());
+        assert_eq!(reader.received(), body.len() as u64);
+        writer.await.unwrap();
+        while poll_fn(|cx| inbox.poll_fill(cx, &mut stream, 1000)).await? > 0 {}
+        Ok((body, inbox.data().to_vec()))
+    }
+
+    #[tokio::test]
+    async fn each_framing_ends_where_it_should_at_every_split() {
+        for step in [1, 2, 5, 100] {
+            let got = read(Framing::Length(5), b"helloGET", step).await.unwrap();
+            assert_eq!(got, (b"hello".to_vec(), b"GET".to_vec()), "step {step}");
+            let wire = b"2\r\nhe\r\n3;x\r\nllo\r\n0\r\nA: b\r\n\r\nGET";
+            let got = read(Framing::Chunked, wire, step).await.unwrap();
+            assert_eq!(got, (b"hello".to_vec(), b"GET".to_vec()), "step {step}");
+            let got = read(Framing::UntilClose, b"hello", step).await.unwrap();
+            assert_eq!(got, (b"hello".to_vec(), vec![]), "step {step}");
+            let got = read(Framing::None, b"GET", step).await.unwrap();
+            assert_eq!(got, (vec![], b"GET".to_vec()), "step {step}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_early_end_is_not_a_complete_body() {
+        assert!(matches!(read(Framing::Length(5), b"hell", 9).await, Err(BodyError::Truncated)));
+        assert!(matches!(read(Framing::Chunked, b"5\r\nhel", 9).await, Err(BodyError::Truncated)));
+        let bad = read(Framing::Chunked, b"5\r\nhello!", 9).await;
+        assert!(matches!(bad, Err(BodyError::Framing(Fault::ChunkEnd))));
+    }
+}

@@ -1,0 +1,19 @@
+//! Bytes between sockets and the codec: streams, borrowed buffers, body readers and writers, timers.
+//!
+//! Nothing here knows about routes or servers. Everything is polled from one task per client
+//! connection, on one thread, so there are no locks and no wake-ups between tasks.
+
+pub mod address;
+pub mod body;
+pub mod buffer;
+pub mod inbox;
+pub mod outbox;
+pub mod stream;
+pub mod timer;
+
+pub use address::Address;
+pub use body::{BodyError, BodyReader, Fill};
+pub use inbox::Inbox;
+pub use outbox::Outbox;
+pub use stream::Stream;
+pub use timer::Timer;

@@ -1,0 +1,275 @@
+//! What leaves a connection: a head that waits for its first body bytes, then the body in its framing.
+//!
+//! Head and first body bytes go out with one system call. Body bytes are written from wherever
+//! they were read into; only what has to be finished later (the rest of a head or of a chunk's
+//! frame) is kept here, and then only while it waits.
+
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll, ready};
+
+use super::Stream;
+use crate::wire::encode::{self, ChunkPrefix};
+use crate::wire::head::Fields;
+
+/// How body bytes are framed on the way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Coding {
+    /// As they are: the head told the length, or the close of the connection will.
+    #[default]
+    Plain,
+    /// As chunks.
+    Chunked,
+}
+
+/// The outgoing side of one connection.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Bytes to be written before anything else, from `at` on.
+    pending: Vec<u8>,
+    at: usize,
+    coding: Coding,
+    /// Data bytes of the current chunk that have not been written yet.
+    chunk_left: usize,
+    finished: bool,
+    sent: u64,
+}
+
+impl Outbox {
+    /// Starts a message. Its head is what [`Outbox::head`] collects.
+    pub fn begin(&mut self, coding: Coding) {
+        self.coding = coding;
+        self.chunk_left = 0;
+        self.finished = false;
+    }
+
+    /// Where a head is written to; it is sent with the first body bytes or at the next flush.
+    pub fn head(&mut self) -> &mut Vec<u8> {
+        &mut self.pending
+    }
+
+    /// All bytes written to the socket so far.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Whether nothing waits to be written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.at == self.pending.len()
+    }
+
+    /// Writes a part of the body, and before it what was waiting. Returns how many bytes of `data`
+    /// are done with; `data` must start with the bytes that were left over last time.
+    ///
+    /// # Errors
+    /// Whatever the system says. The connection is of no use afterwards.
+    pub fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.coding {
+            Coding::Plain => self.poll_plain(cx, stream, data),
+            Coding::Chunked => self.poll_chunk(cx, stream, data),
+        }
+    }
+
+    /// Ends the body and writes everything that is left.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn poll_finish(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        trailers: Option<&Fields>,
+    ) -> Poll<io::Result<()>> {
+        if !self.finished {
+            self.finished = true;
+            if self.coding == Coding::Chunked {
+                let fields = trailers.into_iter().flat_map(Fields::iter);
+                encode::last_chunk(&mut self.pending, fields.map(|f| (f.name, f.value)));
+            }
+        }
+        self.poll_flush(cx, stream)
+    }
+
+    /// Writes what is waiting.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn poll_flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+    ) -> Poll<io::Result<()>> {
+        while !self.is_empty() {
+            let waiting = self.pending.get(self.at..).unwrap_or_default();
+            let n = ready!(stream.poll_write(cx, &[IoSlice::new(waiting)]))?;
+            self.wrote(n)?;
+            self.advance(n);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_plain(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.is_empty() {
+            let n = ready!(stream.poll_write(cx, &[IoSlice::new(data)]))?;
+            self.wrote(n)?;
+            return Poll::Ready(Ok(n));
+        }
+        let waiting = self.pending.get(self.at..).unwrap_or_default();
+        let n = ready!(stream.poll_write(cx, &[IoSlice::new(waiting), IoSlice::new(data)]))?;
+        self.wrote(n)?;
+        Poll::Ready(Ok(self.advance(n)))
+    }
+
+    fn poll_chunk(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if data.is_empty() {
+            // A chunk of size 0 would end the body.
+            ready!(self.poll_flush(cx, stream))?;
+            return Poll::Ready(Ok(0));
+        }
+        let starts = self.chunk_left == 0;
+        let prefix = ChunkPrefix::new(data.len());
+        let prefix = if starts { prefix.as_slice() } else { &[] };
+        if starts {
+            self.chunk_left = data.len();
+        }
+        let data = data.get(..self.chunk_left.min(data.len())).unwrap_or_default();
+        let ends = data.len() == self.chunk_left;
+        let suffix: &[u8] = if ends { b"\r\n" } else { b"" };
+        let waiting = self.pending.get(self.at..).unwrap_or_default();
+        let slices = [waiting, prefix, data, suffix].map(IoSlice::new);
+        let n = match stream.poll_write(cx, &slices) {
+            Poll::Ready(Ok(n)) => n,
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => {
+                // Nothing of the prefix has been written, so the chunk has not begun.
+                self.chunk_left = if starts { 0 } else { self.chunk_left };
+                return Poll::Pending;
+            }
+        };
+        self.wrote(n)?;
+        let n = self.advance(n);
+        let (prefix_done, data_done) = (n.min(prefix.len()), n.saturating_sub(prefix.len()));
+        self.pending.extend_from_slice(prefix.get(prefix_done..).unwrap_or_default());
+        let taken = data_done.min(data.len());
+        self.chunk_left -= taken;
+        if taken == data.len() && ends {
+            let suffix_done = data_done - taken;
+            self.pending.extend_from_slice(suffix.get(suffix_done..).unwrap_or_default());
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    /// Counts what was written; writing nothing at all means that the socket is gone.
+    fn wrote(&mut self, n: usize) -> io::Result<()> {
+        self.sent += n as u64;
+        if n == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(()) }
+    }
+
+    /// Marks waiting bytes as written and returns how many bytes beyond them were.
+    fn advance(&mut self, n: usize) -> usize {
+        let waiting = self.pending.len() - self.at;
+        if n < waiting {
+            self.at += n;
+            return 0;
+        }
+        // A large head must not stay allocated for as long as its connection is idle.
+        if self.pending.capacity() > KEEP_CAPACITY {
+            self.pending = Vec::new();
+        }
+        self.pending.clear();
+        self.at = 0;
+        n - waiting
+    }
+
+    /// Gives back memory before the connection becomes idle.
+    pub fn shrink(&mut self) {
+        if self.is_empty() {
+            self.pending = Vec::new();
+            self.at = 0;
+        }
+    }
+}
+
+/// Heads of usual size reuse their memory.
+const KEEP_CAPACITY: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    /// Writes `pieces` through a socket that takes little at a time; everything that arrived.
+    async fn through(coding: Coding, head: &[u8], pieces: &[Vec<u8>]) -> Vec<u8> {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        socket2::SockRef::from(&near).set_send_buffer_size(4096).unwrap();
+        let reader = tokio::spawn(async move {
+            let mut all = Vec::new();
+            let mut piece = [0; 777];
+            loop {
+                match far.read(&mut piece).await.unwrap() {
+                    0 => return all,
+                    n => all.extend_from_slice(&piece[..n]),
+                }
+            }
+        });
+        let mut stream = Stream::Unix(near);
+        let mut outbox = Outbox::default();
+        outbox.begin(coding);
+        outbox.head().extend_from_slice(head);
+        for piece in pieces {
+            let mut rest = &piece[..];
+            while !rest.is_empty() {
+                let n = poll_fn(|cx| outbox.poll_write(cx, &mut stream, rest)).await.unwrap();
+                rest = &rest[n..];
+            }
+        }
+        poll_fn(|cx| outbox.poll_finish(cx, &mut stream, None)).await.unwrap();
+        assert!(outbox.is_empty());
+        drop(stream);
+        reader.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn plain_bodies_arrive_as_they_are() {
+        let body = vec![b'x'; 100_000];
+        let got = through(Coding::Plain, b"HEAD", &[body.clone()]).await;
+        assert_eq!(got, [b"HEAD".to_vec(), body].concat());
+    }
+
+    #[tokio::test]
+    async fn chunked_bodies_survive_partial_writes() {
+        let pieces = [vec![b'a'; 3], vec![b'b'; 90_000], vec![b'c'; 1], vec![b'd'; 5000]];
+        let got = through(Coding::Chunked, b"HEAD", &pieces).await;
+        let mut rest = got.strip_prefix(b"HEAD").unwrap().to_vec();
+        let mut decoder = crate::wire::Decoder::default();
+        let progress = decoder.decode(&mut rest, 0, 0).unwrap();
+        assert!(progress.done);
+        assert_eq!(progress.raw, rest.len());
+        assert_eq!(&rest[..progress.data_end], pieces.concat());
+    }
+
+    #[tokio::test]
+    async fn an_empty_chunked_body_is_just_its_end() {
+        assert_eq!(through(Coding::Chunked, b"", &[]).await, b"0\r\n\r\n");
+    }
+}

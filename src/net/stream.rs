@@ -1,0 +1,96 @@
+//! One connected socket, TCP or Unix, with the few operations the data path needs.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::Address;
+
+/// A connected, non-blocking socket.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP over IPv4 or IPv6.
+    Tcp(TcpStream),
+    /// A Unix stream socket.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// Connects. Dropping the future closes the half-open socket. There is no deadline here: the
+    /// caller has one.
+    ///
+    /// # Errors
+    /// Whatever the system says about the address.
+    pub async fn connect(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                Ok(Stream::Tcp(stream))
+            }
+            Address::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
+        }
+    }
+
+    /// Reads what is there. `Ok(0)` is the end of the stream.
+    ///
+    /// # Errors
+    /// Whatever the system says, except for "would block", which is `Pending`.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buf = ReadBuf::new(buf);
+        match self {
+            Stream::Tcp(stream) => ready!(Pin::new(stream).poll_read(cx, &mut buf))?,
+            Stream::Unix(stream) => ready!(Pin::new(stream).poll_read(cx, &mut buf))?,
+        }
+        Poll::Ready(Ok(buf.filled().len()))
+    }
+
+    /// Writes as much of the slices as fits.
+    ///
+    /// # Errors
+    /// Whatever the system says, except for "would block", which is `Pending`.
+    pub fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Stream::Tcp(stream) => match slices {
+                // One slice needs no vector: `send` is cheaper than `sendmsg`.
+                [one] => Pin::new(stream).poll_write(cx, one),
+                many => Pin::new(stream).poll_write_vectored(cx, many),
+            },
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    /// Tells the other side that nothing more will be sent.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+
+    /// Whether an idle connection still is what it should be: open, with nothing to read. Costs a
+    /// system call only if the reactor has seen an event since the last read.
+    pub fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut byte = [0; 1];
+        self.poll_read(cx, &mut byte).is_pending()
+    }
+
+    /// Makes the coming close a reset, so that a message that was cut short cannot look complete.
+    pub fn reset_on_close(&self) {
+        if let Stream::Tcp(stream) = self {
+            // A socket that is already gone cannot be misread any more.
+            let _gone = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        }
+    }
+}
