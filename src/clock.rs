@@ -3,6 +3,7 @@
 //! Every deadline, window and decay reads [`now`], so a test can run with tokio's paused time.
 //! Every random choice draws from [`Random`], so a test can fix the seed.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 pub use tokio::time::Instant;
@@ -53,4 +54,12 @@ impl Random {
     pub fn unit(&mut self) -> f64 {
         self.0.f64()
     }
+}
+
+/// Milliseconds since the first call in this process, for moments that are kept in atomics.
+#[must_use]
+pub fn millis(at: Instant) -> u64 {
+    static EPOCH: OnceLock<Instant> = OnceLock::new();
+    let epoch = *EPOCH.get_or_init(now);
+    u64::try_from(at.saturating_duration_since(epoch).as_millis()).unwrap_or(u64::MAX)
 }

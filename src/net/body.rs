@@ -27,6 +27,9 @@ pub enum BodyError {
     /// The framing is broken.
     #[error("{0}")]
     Framing(Fault),
+    /// More bytes came than a limit allows.
+    #[error("the body is larger than allowed")]
+    TooLarge,
     /// The socket failed.
     #[error("{0}")]
     Io(#[from] io::Error),

@@ -1,0 +1,34 @@
+//! `random`: each server in proportion to its weight, independently of what went before.
+
+use std::sync::Arc;
+
+use super::alias::AliasTable;
+use super::{Ask, Balance, any_admitted};
+use crate::endpoint::Endpoint;
+
+/// Draws before giving up on the weighted choice: with half of the servers out, one in 256 picks
+/// falls through to a scan.
+const DRAWS: usize = 8;
+
+#[derive(Debug)]
+pub(super) struct WeightedRandom {
+    table: AliasTable,
+}
+
+impl WeightedRandom {
+    pub(super) fn new(weights: &[u32]) -> Self {
+        Self { table: AliasTable::new(weights) }
+    }
+}
+
+impl Balance for WeightedRandom {
+    fn pick(&self, endpoints: &[Arc<Endpoint>], ask: &mut Ask<'_>) -> Option<usize> {
+        for _ in 0..DRAWS {
+            let index = self.table.draw(ask.random)?;
+            if endpoints.get(index).is_some_and(|e| ask.admits(index, e)) {
+                return Some(index);
+            }
+        }
+        any_admitted(endpoints, ask)
+    }
+}

@@ -1,0 +1,121 @@
+//! `round_robin`: smooth weighted round robin, exact over every cycle.
+//!
+//! The sequence is the one nginx produces (each step every server gains its weight, the largest is
+//! picked and loses the total), which spreads a heavy server's turns instead of bunching them. It is
+//! computed once per set of servers; a pick is one atomic increment and one load.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{Ask, Balance};
+use crate::endpoint::Endpoint;
+
+/// The longest cycle: with larger weights they are scaled down, which moves no share by more than
+/// 0.01 % of the total.
+const MAX_CYCLE: u64 = 65_536;
+
+#[derive(Debug)]
+pub(super) struct RoundRobin {
+    cycle: Box<[u32]>,
+    next: AtomicUsize,
+}
+
+impl RoundRobin {
+    pub(super) fn new(weights: &[u32]) -> Self {
+        Self { cycle: cycle(&reduce(weights)), next: AtomicUsize::new(0) }
+    }
+}
+
+impl Balance for RoundRobin {
+    fn pick(&self, endpoints: &[Arc<Endpoint>], ask: &mut Ask<'_>) -> Option<usize> {
+        if self.cycle.is_empty() {
+            return None;
+        }
+        // Taking the next turn skips a server that is out; a whole cycle without one means none.
+        for _ in 0..self.cycle.len() {
+            let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.cycle.len();
+            let index = *self.cycle.get(turn)? as usize;
+            if endpoints.get(index).is_some_and(|e| ask.admits(index, e)) {
+                return Some(index);
+            }
+        }
+        None
+    }
+}
+
+/// The smallest weights with the same proportions.
+fn reduce(weights: &[u32]) -> Vec<u64> {
+    let divisor = weights.iter().fold(0, |a, b| gcd(a, *b)).max(1);
+    let reduced: Vec<u64> = weights.iter().map(|w| u64::from(w / divisor)).collect();
+    let total: u64 = reduced.iter().sum();
+    if total <= MAX_CYCLE {
+        return reduced;
+    }
+    reduced.iter().map(|w| (w * MAX_CYCLE / total).max(1)).collect()
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// nginx's sequence for these weights.
+fn cycle(weights: &[u64]) -> Box<[u32]> {
+    let total: u64 = weights.iter().sum();
+    let total_signed = i64::try_from(total).unwrap_or(i64::MAX);
+    if weights.iter().all(|w| *w == 1) {
+        return (0..u32::try_from(weights.len()).unwrap_or(u32::MAX)).collect();
+    }
+    let mut current = vec![0_i64; weights.len()];
+    let mut turns = Vec::new();
+    for _ in 0..total {
+        let mut best = 0;
+        let mut best_value = i64::MIN;
+        for (index, (value, weight)) in current.iter_mut().zip(weights).enumerate() {
+            *value += i64::try_from(*weight).unwrap_or(i64::MAX);
+            if *value > best_value {
+                best = index;
+                best_value = *value;
+            }
+        }
+        if let Some(value) = current.get_mut(best) {
+            *value -= total_signed;
+        }
+        turns.push(u32::try_from(best).unwrap_or(u32::MAX));
+    }
+    turns.into_boxed_slice()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{Strategy, tests::shares};
+    use super::*;
+
+    #[test]
+    fn three_two_one_is_exact_over_every_six_picks_and_smooth() {
+        assert_eq!(&*cycle(&reduce(&[3, 2, 1])), [0, 1, 0, 2, 1, 0]);
+        assert_eq!(&*cycle(&reduce(&[5, 1, 1])), [0, 0, 1, 0, 2, 0, 0]);
+        assert_eq!(shares(Strategy::RoundRobin, &[3, 2, 1], 6), [3, 2, 1]);
+        assert_eq!(shares(Strategy::RoundRobin, &[300, 200, 100], 600), [300, 200, 100]);
+    }
+
+    #[test]
+    fn huge_weights_keep_their_proportions() {
+        let reduced = reduce(&[65_535, 65_534, 1]);
+        assert!(reduced.iter().sum::<u64>() <= MAX_CYCLE + 3);
+        assert!(reduced[0].abs_diff(reduced[1]) <= 1 && reduced[2] == 1);
+    }
+
+    proptest! {
+        #[test]
+        fn every_cycle_gives_each_server_its_weight(weights in prop::collection::vec(1_u32..20, 1..8)) {
+            let reduced = reduce(&weights);
+            let turns = cycle(&reduced);
+            for (index, weight) in reduced.iter().enumerate() {
+                let count = turns.iter().filter(|t| **t as usize == index).count() as u64;
+                prop_assert_eq!(count, *weight);
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Opens connections to a server.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::sync::atomic::Ordering;
+use std::task::{Poll, ready};
+
+use super::Endpoint;
+use crate::clock::{self, Instant};
+use crate::h1::Origin;
+use crate::net::{Stream, Timer};
+
+/// Why no connection came about. Nothing of a request was sent, so any request may go elsewhere.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Every address of the server refused.
+    #[error("{0}")]
+    Refused(io::Error),
+    /// The deadline passed first.
+    #[error("connecting took too long")]
+    Timeout,
+}
+
+/// Connects to the first address of a server that accepts, or fails at `deadline`.
+///
+/// Cancel safety: dropping the future abandons the attempt.
+///
+/// # Errors
+/// [`ConnectError`].
+pub async fn connect(
+    endpoint: &Endpoint,
+    timer: &mut Timer,
+    deadline: Option<Instant>,
+) -> Result<Box<Origin>, ConnectError> {
+    endpoint.connects.fetch_add(1, Ordering::Relaxed);
+    let mut attempt = pin!(first_that_accepts(endpoint));
+    let stream = poll_fn(|cx| {
+        if let Poll::Ready(result) = attempt.as_mut().poll(cx) {
+            return Poll::Ready(result.map_err(ConnectError::Refused));
+        }
+        ready!(timer.poll_at(cx, deadline));
+        Poll::Ready(Err(ConnectError::Timeout))
+    })
+    .await?;
+    Ok(Box::new(Origin::new(stream, clock::now())))
+}
+
+async fn first_that_accepts(endpoint: &Endpoint) -> io::Result<Stream> {
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in &endpoint.addresses {
+        match Stream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}

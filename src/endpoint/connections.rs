@@ -1,0 +1,123 @@
+//! Idle connections to servers, per worker.
+//!
+//! A stack per server: the connection used last is used next, so a quiet hour leaves few of them
+//! open, and the rest ages out at the bottom. There is no task per idle connection. Whether the server
+//! closed it, or sent something nobody asked for, is looked at when it is taken and once a second.
+
+use std::task::Context;
+use std::time::Duration;
+
+use super::Endpoint;
+use super::reuse::{self, Verdict};
+use crate::clock::Instant;
+use crate::h1::Origin;
+
+/// The longest an idle connection is kept; less if the server says so.
+const IDLE_FOR: Duration = Duration::from_secs(30);
+
+/// What a request demands of a connection that is not fresh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demand {
+    /// Any: the request can be sent again.
+    Any,
+    /// A proven one: the request cannot be sent again, and has a body or not.
+    Proven {
+        /// Whether a body follows the head.
+        body: bool,
+    },
+}
+
+/// A connection out of the stack.
+#[derive(Debug)]
+pub struct Taken {
+    /// The connection.
+    pub origin: Box<Origin>,
+    /// The request's head has to go first, and its body only when the server did not close.
+    pub probation: bool,
+}
+
+/// All idle connections of one worker.
+#[derive(Debug, Default)]
+pub struct Connections {
+    stacks: Vec<Vec<Box<Origin>>>,
+}
+
+impl Connections {
+    /// Takes a connection to `endpoint` that meets the demand; `None` means that a fresh one is needed.
+    pub fn take(
+        &mut self,
+        cx: &mut Context<'_>,
+        endpoint: &Endpoint,
+        demand: Demand,
+        now: Instant,
+    ) -> Option<Taken> {
+        let stack = self.stacks.get_mut(endpoint.id as usize)?;
+        let probation = match demand {
+            Demand::Any => false,
+            Demand::Proven { body } => match endpoint.reuse.verdict(now) {
+                Verdict::Trusted => false,
+                Verdict::Unproven if body => true,
+                Verdict::Unproven | Verdict::Suspect => return None,
+            },
+        };
+        while let Some(last) = stack.last() {
+            let idle = now.saturating_duration_since(last.idle_since());
+            if demand != Demand::Any && !reuse::proven(idle, last.advertised()) {
+                // It is still good for others, and those below it are older.
+                return None;
+            }
+            let mut origin = stack.pop()?;
+            if idle < allowed(&origin) && origin.is_quiet(cx) {
+                return Some(Taken { origin, probation });
+            }
+        }
+        None
+    }
+
+    /// Puts a connection to rest unless `endpoint` has enough of them. Its `idle` limit is shared out
+    /// among the workers.
+    pub fn put(
+        &mut self,
+        endpoint: &Endpoint,
+        mut origin: Box<Origin>,
+        limit: usize,
+        now: Instant,
+    ) {
+        let id = endpoint.id as usize;
+        if self.stacks.len() <= id {
+            self.stacks.resize_with(id + 1, Vec::new);
+        }
+        let Some(stack) = self.stacks.get_mut(id) else { return };
+        if stack.len() < limit && origin.advertised() != Some(Duration::ZERO) {
+            origin.rest(now);
+            stack.push(origin);
+        }
+    }
+
+    /// Drops connections that are too old or no longer quiet. Called once a second.
+    pub fn sweep(&mut self, cx: &mut Context<'_>, now: Instant) {
+        for stack in &mut self.stacks {
+            stack.retain_mut(|origin| {
+                now.saturating_duration_since(origin.idle_since()) < allowed(origin)
+                    && origin.is_quiet(cx)
+            });
+        }
+    }
+
+    /// Closes everything.
+    pub fn clear(&mut self) {
+        self.stacks.clear();
+    }
+
+    /// How many connections to `endpoint` are idle here.
+    #[must_use]
+    pub fn idle(&self, endpoint: &Endpoint) -> usize {
+        self.stacks.get(endpoint.id as usize).map_or(0, Vec::len)
+    }
+}
+
+fn allowed(origin: &Origin) -> Duration {
+    let Some(told) = origin.advertised() else { return IDLE_FOR };
+    // A margin of a second would leave nothing of a timeout of one.
+    IDLE_FOR.min(told.saturating_sub(reuse::ADVERTISED_MARGIN).max(told / 2))
+}

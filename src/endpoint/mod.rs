@@ -1,0 +1,109 @@
+//! One server of an upstream, with the state that outlives configuration.
+//!
+//! There is one [`Endpoint`] per upstream and address in the process, shared by all workers and by
+//! all snapshots that name it. What it counts is a handful of atomics; connections are kept per
+//! worker in [`connections`] instead.
+
+pub mod connect;
+pub mod connections;
+pub mod reuse;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::net::Address;
+
+/// A server and its live state.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Unique in the process; small, so that workers can index by it.
+    pub id: u32,
+    /// The upstream's name.
+    pub upstream: Arc<str>,
+    /// The server's name: as configured, or its address.
+    pub name: Arc<str>,
+    /// Where to connect; more than one when a host name has several addresses. Tried in order.
+    pub addresses: Box<[Address]>,
+    /// The configured weight, at least 1.
+    pub weight: u32,
+    /// Whether its idle connections can be trusted with requests that must not be lost.
+    pub reuse: reuse::Trust,
+    in_flight: AtomicU32,
+    /// Requests sent, retries included.
+    pub requests: AtomicU64,
+    /// Requests that ended without a usable response.
+    pub failures: AtomicU64,
+    /// Connections opened.
+    pub connects: AtomicU64,
+}
+
+impl Endpoint {
+    /// A server nothing is known about yet.
+    #[must_use]
+    pub fn new(upstream: Arc<str>, name: Arc<str>, addresses: Box<[Address]>, weight: u32) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            upstream,
+            name,
+            addresses,
+            weight: weight.max(1),
+            reuse: reuse::Trust::default(),
+            in_flight: AtomicU32::new(0),
+            requests: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            connects: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether new requests may be sent here.
+    #[inline]
+    #[must_use]
+    pub fn eligible(&self) -> bool {
+        true
+    }
+
+    /// Requests under way, over all workers.
+    #[inline]
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Starts a request. The returned value is the request's right to be counted: it ends with it,
+    /// however that happens.
+    #[inline]
+    #[must_use]
+    pub fn begin(&self) -> Slot<'_> {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        Slot(self)
+    }
+}
+
+/// One request under way at an endpoint, until it is dropped.
+#[derive(Debug)]
+pub struct Slot<'a>(&'a Endpoint);
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_slot_is_no_longer_in_flight() {
+        let endpoint = Endpoint::new("u".into(), "e".into(), Box::default(), 1);
+        let first = endpoint.begin();
+        let second = endpoint.begin();
+        assert_eq!(endpoint.in_flight(), 2);
+        drop(first);
+        drop(second);
+        assert_eq!(endpoint.in_flight(), 0);
+        assert_eq!(endpoint.requests.load(Ordering::Relaxed), 2);
+    }
+}

@@ -1,0 +1,115 @@
+//! Whether a server's kept-alive connections can be trusted with a request that must not be lost.
+//!
+//! A server may close an idle connection at any moment, also while a request is on its way to it.
+//! An idempotent request is then simply sent again. Any other must not be, because nobody knows
+//! whether it was processed, so it goes out only where that cannot happen: on a fresh connection,
+//! or on one that is proven. A connection is proven when its last answer ended a moment ago, or
+//! the server said how long it keeps it, *and* the server has a record of answering on reused
+//! connections. The record is earned by a number of reuses in a row and lost by a single unannounced
+//! close. Until it is earned, a request with a body can be tried in two steps: its head first; a
+//! server that closes then cannot have processed a request whose body it never saw.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::clock::{self, Instant};
+
+/// An answer that ended longer ago than this proves nothing (servers with short keep-alive
+/// timeouts use whole seconds).
+pub const FRESH_ENOUGH: Duration = Duration::from_millis(500);
+/// How long before an advertised timeout a connection is no longer used.
+pub const ADVERTISED_MARGIN: Duration = Duration::from_secs(1);
+/// How long the head of a request on probation waits for a close before its body follows.
+pub const PROBATION: Duration = Duration::from_millis(10);
+/// Reuses in a row that earn trust.
+const EARNED: u32 = 32;
+/// How long an unannounced close is held against a server.
+const SUSPECT_FOR: Duration = Duration::from_mins(10);
+
+/// What the record says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Reused connections have been answered on, many times and lately without exception.
+    Trusted,
+    /// Not enough is known.
+    Unproven,
+    /// A reused connection was closed without an answer not long ago.
+    Suspect,
+}
+
+/// A server's record. Shared by all workers; exactness between them does not matter.
+#[derive(Debug, Default)]
+pub struct Trust {
+    streak: AtomicU32,
+    suspect_until: AtomicU64,
+}
+
+impl Trust {
+    /// What the record says at `now`.
+    #[must_use]
+    pub fn verdict(&self, now: Instant) -> Verdict {
+        if self.streak.load(Ordering::Relaxed) >= EARNED {
+            Verdict::Trusted
+        } else if clock::millis(now) < self.suspect_until.load(Ordering::Relaxed) {
+            Verdict::Suspect
+        } else {
+            Verdict::Unproven
+        }
+    }
+
+    /// A request on a reused connection was answered.
+    #[inline]
+    pub fn answered(&self) {
+        // Once trusted, a request writes nothing here.
+        if self.streak.load(Ordering::Relaxed) < EARNED {
+            self.streak.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A reused connection was closed without a byte of an answer.
+    pub fn broken(&self, now: Instant) {
+        self.streak.store(0, Ordering::Relaxed);
+        let until = clock::deadline(now, Some(SUSPECT_FOR)).map_or(u64::MAX, clock::millis);
+        self.suspect_until.store(until, Ordering::Relaxed);
+    }
+}
+
+/// Whether a connection at rest is recent enough, or promised for long enough, to be proven.
+#[must_use]
+pub fn proven(idle: Duration, advertised: Option<Duration>) -> bool {
+    match advertised {
+        Some(timeout) => idle + ADVERTISED_MARGIN < timeout || idle < FRESH_ENOUGH.min(timeout / 2),
+        None => idle < FRESH_ENOUGH,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn trust_is_earned_slowly_and_lost_at_once() {
+        let trust = Trust::default();
+        let _epoch = clock::millis(clock::now());
+        assert_eq!(trust.verdict(clock::now()), Verdict::Unproven);
+        for _ in 0..EARNED {
+            trust.answered();
+        }
+        assert_eq!(trust.verdict(clock::now()), Verdict::Trusted);
+        trust.broken(clock::now());
+        assert_eq!(trust.verdict(clock::now()), Verdict::Suspect);
+        tokio::time::advance(SUSPECT_FOR).await;
+        assert_eq!(trust.verdict(clock::now()), Verdict::Unproven);
+    }
+
+    #[test]
+    fn a_connection_is_proven_while_recent_or_promised() {
+        let ms = Duration::from_millis;
+        assert!(proven(ms(499), None));
+        assert!(!proven(ms(500), None));
+        assert!(proven(ms(3900), Some(ms(5000))));
+        assert!(!proven(ms(4000), Some(ms(5000))));
+        assert!(proven(ms(100), Some(ms(1000))));
+        assert!(!proven(ms(600), Some(ms(1000))));
+    }
+}

@@ -1,0 +1,394 @@
+//! Heads as the other side must see them: hop-by-hop fields removed, the client's identity told,
+//! edits applied, framing and connection fields written anew.
+
+use std::net::IpAddr;
+
+use crate::net::outbox::Coding;
+use crate::policy::HeaderEdits;
+use crate::wire::head::{FieldRef, Fields, list_items};
+use crate::wire::{Known, RequestHead, ResponseHead, encode};
+
+/// Fields that concern one connection only (RFC 9110 §7.6.1), and those the proxy writes itself.
+fn is_hop_by_hop(known: Known) -> bool {
+    matches!(
+        known,
+        Known::Connection
+            | Known::KeepAlive
+            | Known::ProxyConnection
+            | Known::ProxyAuthorization
+            | Known::ProxyAuthenticate
+            | Known::Te
+            | Known::TransferEncoding
+            | Known::ContentLength
+            | Known::Upgrade
+            | Known::Http2Settings
+    )
+}
+
+/// Fields that tell who the client is. From a client that is not trusted they are dropped.
+fn is_identity(known: Known) -> bool {
+    matches!(
+        known,
+        Known::Forwarded
+            | Known::XForwardedFor
+            | Known::XForwardedProto
+            | Known::XForwardedHost
+            | Known::XForwardedPort
+            | Known::XRealIp
+    )
+}
+
+/// Fields that `Connection` must not nominate: removing them would change what the message is
+/// (RFC 9110 §7.6.1 forbids it to senders; some proxies obey anyway).
+const PROTECTED: [Known; 7] = [
+    Known::Host,
+    Known::ContentLength,
+    Known::TransferEncoding,
+    Known::Cookie,
+    Known::Authorization,
+    Known::Expect,
+    Known::Date,
+];
+
+/// Options of `Connection` that are no field names to be removed.
+fn is_option(item: &[u8]) -> bool {
+    [&b"close"[..], b"keep-alive", b"upgrade", b"te"].iter().any(|o| item.eq_ignore_ascii_case(o))
+}
+
+/// Whether `Connection` nominates a field that is protected.
+#[must_use]
+pub fn nominates_protected(fields: &Fields) -> bool {
+    fields.values(Known::Connection).flat_map(list_items).any(|item| {
+        let known = crate::wire::known::lookup(item);
+        PROTECTED.contains(&known) || item.eq_ignore_ascii_case(b"content-type")
+    })
+}
+
+/// Whether `Connection` nominates any field for removal. Usually it does not, and no field has to be
+/// compared with it.
+fn nominates(fields: &Fields) -> bool {
+    fields.has(Known::Connection)
+        && fields.values(Known::Connection).flat_map(list_items).any(|item| !is_option(item))
+}
+
+fn is_nominated(fields: &Fields, name: &[u8]) -> bool {
+    fields
+        .values(Known::Connection)
+        .flat_map(list_items)
+        .any(|item| !is_option(item) && item.eq_ignore_ascii_case(name))
+}
+
+/// Who sent a request, as servers are told.
+#[derive(Debug, Clone, Copy)]
+pub struct Identity<'a> {
+    /// The address of the connection's other end, as text.
+    pub peer: &'a str,
+    /// The client the request comes from, behind trusted proxies; as text.
+    pub client: &'a str,
+    /// The other end is a trusted proxy: what it says about its client is kept and continued.
+    pub trusted: bool,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+}
+
+/// A request on its way to a server.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestForm<'a> {
+    /// As received.
+    pub head: &'a RequestHead,
+    /// The normal form of the path, or what it was rewritten to.
+    pub path: &'a [u8],
+    /// As received, without `?`.
+    pub query: Option<&'a [u8]>,
+    /// The `Host` to send.
+    pub host: &'a [u8],
+    /// The `Host` the client sent.
+    pub original_host: &'a [u8],
+    /// The id of the request.
+    pub request_id: &'a str,
+    /// Who sent it.
+    pub identity: Identity<'a>,
+    /// What the route changes.
+    pub edits: &'a HeaderEdits,
+    /// The protocol asked for, if any.
+    pub upgrade: Option<&'a [u8]>,
+    /// The client waits for 100 before it sends the body.
+    pub expects_continue: bool,
+    /// The length of the body; `None` when only its end will tell, 0 without `Content-Length` when
+    /// there is no body.
+    pub length: Option<u64>,
+    /// Which attempt this is, from 1 on. Told to servers from the second on.
+    pub attempt: u32,
+}
+
+/// Writes a whole HTTP/1.1 request head. Returns how the body must follow.
+pub fn write_request(out: &mut Vec<u8>, form: &RequestForm<'_>) -> Coding {
+    out.extend_from_slice(form.head.method());
+    out.push(b' ');
+    out.extend_from_slice(form.path);
+    if let Some(query) = form.query {
+        out.push(b'?');
+        out.extend_from_slice(query);
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    request_fields(form, |name, value| encode::field(out, name, value));
+    let had_length = form.head.fields.has(Known::ContentLength);
+    let coding = match form.length {
+        Some(0) if !had_length => Coding::Plain,
+        Some(n) => {
+            encode::content_length(out, n);
+            Coding::Plain
+        }
+        None => {
+            out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+            Coding::Chunked
+        }
+    };
+    let te = wants_trailers(form.head);
+    if let Some(protocol) = form.upgrade {
+        encode::field(out, b"connection", b"upgrade");
+        encode::field(out, b"upgrade", protocol);
+    } else if te {
+        out.extend_from_slice(b"connection: te\r\n");
+    }
+    if te {
+        out.extend_from_slice(b"te: trailers\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    coding
+}
+
+/// Whether the client accepts trailer fields. Everything else in `TE` concerns its connection only.
+fn wants_trailers(head: &RequestHead) -> bool {
+    head.fields.has(Known::Te) && head.fields.lists(Known::Te, b"trailers")
+}
+
+/// Calls back with every field of the request except for framing and connection fields.
+pub fn request_fields(form: &RequestForm<'_>, mut each: impl FnMut(&[u8], &[u8])) {
+    let RequestForm { head, edits, identity, .. } = form;
+    let fields = &head.fields;
+    let nominates = nominates(fields);
+    if !edits.replaces(Known::Host) {
+        each(b"host", form.host);
+    }
+    for FieldRef { name, value, known } in fields.iter() {
+        let own = matches!(known, Known::Host | Known::XRequestId | Known::Expect)
+            || is_hop_by_hop(known)
+            || is_identity(known) && (!identity.trusted || known != Known::Forwarded);
+        if own || nominates && is_nominated(fields, name) || edits.hides(name) {
+            continue;
+        }
+        each(name, value);
+    }
+    if form.expects_continue {
+        each(b"expect", b"100-continue");
+    }
+    identity_fields(form, &mut each);
+    if !edits.replaces(Known::XRequestId) {
+        each(b"x-request-id", form.request_id.as_bytes());
+    }
+    if form.attempt > 1 {
+        each(b"x-tidegate-attempt", itoa::Buffer::new().format(form.attempt).as_bytes());
+    }
+    edits.written().for_each(|(name, value)| each(name, value));
+}
+
+/// `X-Forwarded-*` and `X-Real-IP`: set from what is known here; continued when the other end is
+/// trusted.
+fn identity_fields(form: &RequestForm<'_>, each: &mut impl FnMut(&[u8], &[u8])) {
+    let RequestForm { head, edits, identity, .. } = form;
+    let fields = &head.fields;
+    let kept = |known| fields.first(known).filter(|_| identity.trusted);
+    if !edits.replaces(Known::XForwardedFor) {
+        if identity.trusted && fields.has(Known::XForwardedFor) {
+            let mut chain = Vec::new();
+            for value in fields.values(Known::XForwardedFor) {
+                chain.extend_from_slice(value);
+                chain.extend_from_slice(b", ");
+            }
+            chain.extend_from_slice(identity.peer.as_bytes());
+            each(b"x-forwarded-for", &chain);
+        } else {
+            each(b"x-forwarded-for", identity.peer.as_bytes());
+        }
+    }
+    if !edits.replaces(Known::XForwardedProto) {
+        let scheme = identity.scheme.as_bytes();
+        each(b"x-forwarded-proto", kept(Known::XForwardedProto).unwrap_or(scheme));
+    }
+    if !edits.replaces(Known::XForwardedHost) && !form.original_host.is_empty() {
+        each(b"x-forwarded-host", kept(Known::XForwardedHost).unwrap_or(form.original_host));
+    }
+    if let Some(port) = kept(Known::XForwardedPort)
+        && !edits.replaces(Known::XForwardedPort)
+    {
+        each(b"x-forwarded-port", port);
+    }
+    if !edits.replaces(Known::XRealIp) {
+        each(b"x-real-ip", identity.client.as_bytes());
+    }
+}
+
+/// Calls back with every field of a response as a client must see it, except for framing and
+/// connection fields.
+pub fn response_fields(
+    head: &ResponseHead,
+    edits: &HeaderEdits,
+    each: &mut dyn FnMut(&[u8], &[u8]),
+) {
+    let nominates = nominates(&head.fields);
+    for FieldRef { name, value, known } in head.fields.iter() {
+        if is_hop_by_hop(known) && known != Known::ProxyAuthenticate
+            || nominates && is_nominated(&head.fields, name)
+            || edits.hides(name)
+        {
+            continue;
+        }
+        each(name, value);
+    }
+    edits.written().for_each(|(name, value)| each(name, value));
+}
+
+/// The client behind trusted proxies: the rightmost address in `X-Forwarded-For` that is not
+/// itself trusted (MDN "Selecting an IP address"; nginx `real_ip_recursive on`).
+#[must_use]
+pub fn real_client(peer: IpAddr, fields: &Fields, trusted: impl Fn(IpAddr) -> bool) -> IpAddr {
+    if !fields.has(Known::XForwardedFor) || !trusted(peer) {
+        return peer;
+    }
+    let lines: Vec<&[u8]> = fields.values(Known::XForwardedFor).collect();
+    let mut client = peer;
+    for item in lines.iter().rev().flat_map(|line| line.rsplit(|b| *b == b',')) {
+        let Some(address) = parse_address(item.trim_ascii()) else { break };
+        client = address;
+        if !trusted(address) {
+            break;
+        }
+    }
+    client
+}
+
+/// An address with or without port or brackets.
+fn parse_address(item: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(item).ok()?;
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(address);
+    }
+    if let Ok(socket) = text.parse::<std::net::SocketAddr>() {
+        return Some(socket.ip());
+    }
+    text.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Version;
+
+    fn head(fields: &[(&str, &str)]) -> RequestHead {
+        let mut head = RequestHead::default();
+        head.set(b"GET", b"/", Version::Http11);
+        for (name, value) in fields {
+            head.fields.push(name.as_bytes(), value.as_bytes());
+        }
+        head
+    }
+
+    fn written(head: &RequestHead, trusted: bool, edits: &HeaderEdits) -> String {
+        let identity = Identity { peer: "192.0.2.1", client: "192.0.2.9", trusted, scheme: "http" };
+        let form = RequestForm {
+            head,
+            path: b"/p",
+            query: Some(b"q"),
+            host: b"a.test",
+            original_host: b"a.test",
+            request_id: "id",
+            identity,
+            edits,
+            upgrade: None,
+            expects_continue: false,
+            length: Some(0),
+            attempt: 1,
+        };
+        let mut out = Vec::new();
+        write_request(&mut out, &form);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn hop_by_hop_and_nominated_fields_are_removed() {
+        let head = head(&[
+            ("Host", "a.test"),
+            ("Connection", "keep-alive, X-Secret"),
+            ("X-Secret", "1"),
+            ("Keep-Alive", "timeout=5"),
+            ("Proxy-Connection", "close"),
+            ("Proxy-Authorization", "x"),
+            ("TE", "gzip"),
+            ("Upgrade", "h2c"),
+            ("HTTP2-Settings", "AAA"),
+            ("X-Kept", "2"),
+        ]);
+        assert_eq!(
+            written(&head, false, &HeaderEdits::default()),
+            "GET /p?q HTTP/1.1\r\nhost: a.test\r\nX-Kept: 2\r\nx-forwarded-for: 192.0.2.1\r\n\
+             x-forwarded-proto: http\r\nx-forwarded-host: a.test\r\nx-real-ip: 192.0.2.9\r\n\
+             x-request-id: id\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn identity_from_strangers_is_replaced_and_from_trusted_proxies_continued() {
+        let head = head(&[
+            ("X-Forwarded-For", "1.1.1.1"),
+            ("X-Forwarded-Proto", "https"),
+            ("X-Forwarded-Host", "b.test"),
+            ("Forwarded", "for=1.1.1.1"),
+            ("X-Real-IP", "1.1.1.1"),
+        ]);
+        let stranger = written(&head, false, &HeaderEdits::default());
+        assert!(!stranger.contains("1.1.1.1") && !stranger.contains("https"), "{stranger}");
+        let trusted = written(&head, true, &HeaderEdits::default());
+        for line in [
+            "x-forwarded-for: 1.1.1.1, 192.0.2.1\r\n",
+            "x-forwarded-proto: https\r\n",
+            "x-forwarded-host: b.test\r\n",
+            "Forwarded: for=1.1.1.1\r\n",
+            "x-real-ip: 192.0.2.9\r\n",
+        ] {
+            assert!(trusted.contains(line), "{trusted}");
+        }
+    }
+
+    #[test]
+    fn edits_replace_what_the_proxy_would_write() {
+        let set = [("host", "internal"), ("x-real-ip", "0.0.0.0")];
+        let edits =
+            HeaderEdits::new(set.into_iter(), [].into_iter(), ["x-forwarded-for"].into_iter());
+        let out = written(&head(&[("Host", "a.test")]), false, &edits);
+        assert!(out.contains("host: internal\r\n") && !out.contains("host: a.test\r\nx"), "{out}");
+        assert!(!out.contains("x-forwarded-for"), "{out}");
+        assert!(out.contains("x-real-ip: 0.0.0.0\r\n") && !out.contains("192.0.2.9"), "{out}");
+    }
+
+    #[test]
+    fn protected_fields_cannot_be_nominated() {
+        assert!(nominates_protected(&head(&[("Connection", "close, Host")]).fields));
+        assert!(nominates_protected(&head(&[("Connection", "content-length")]).fields));
+        assert!(!nominates_protected(&head(&[("Connection", "X-Forwarded-For, te")]).fields));
+    }
+
+    #[test]
+    fn the_real_client_is_the_rightmost_that_is_not_trusted() {
+        let trusted = |ip: IpAddr| matches!(ip, IpAddr::V4(v4) if v4.octets()[0] == 10);
+        let client = |peer: &str, chain: &str| {
+            let head = head(&[("X-Forwarded-For", chain)]);
+            real_client(peer.parse().unwrap(), &head.fields, trusted).to_string()
+        };
+        assert_eq!(client("10.0.0.1", "6.6.6.6, 1.2.3.4, 10.0.0.2"), "1.2.3.4");
+        assert_eq!(client("9.9.9.9", "1.2.3.4"), "9.9.9.9");
+        assert_eq!(client("10.0.0.1", "10.0.0.3"), "10.0.0.3");
+        assert_eq!(client("10.0.0.1", "evil, 1.2.3.4:80"), "1.2.3.4");
+        assert_eq!(client("10.0.0.1", "unknown"), "10.0.0.1");
+    }
+}

@@ -1,0 +1,14 @@
+//! One request and its response: the two sides of it, how bodies move between them, and every answer
+//! the proxy gives itself.
+//!
+//! The walk in [`crate::gate`] sees a client only through [`sides::Client`]; who parsed the request
+//! and in which protocol is decided elsewhere.
+
+pub mod forward;
+pub mod pump;
+pub mod refusal;
+pub mod sides;
+
+pub use pump::{Pump, PumpError};
+pub use refusal::Refusal;
+pub use sides::{Client, Length, Outgoing, Sink, Source};

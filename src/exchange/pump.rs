@@ -1,0 +1,113 @@
+//! Moves one body from its source to its sink without ever holding more than one read of it.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use thiserror::Error;
+
+use super::sides::{Sink, Source};
+use crate::net::{BodyError, Fill};
+use crate::wire::head::Fields;
+
+/// Which side stopped a body.
+#[derive(Debug, Error)]
+pub enum PumpError {
+    /// The side that sends it.
+    #[error("{0}")]
+    Source(#[from] BodyError),
+    /// The side that receives it.
+    #[error("{0}")]
+    Sink(io::Error),
+}
+
+/// Which side a body waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Waiting {
+    /// More has to be received.
+    #[default]
+    Source,
+    /// What was received has to be sent.
+    Sink,
+}
+
+/// The progress of one body.
+#[derive(Debug, Default)]
+pub struct Pump {
+    ended: bool,
+    done: bool,
+    trailers: Option<Fields>,
+    waiting: Waiting,
+    moved: u64,
+}
+
+impl Pump {
+    /// Moves as much as both sides allow. Ready once the sink has everything.
+    ///
+    /// # Errors
+    /// [`PumpError`] says which side failed; the other one may still be of use.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut (impl Source + ?Sized),
+        sink: &mut (impl Sink + ?Sized),
+    ) -> Poll<Result<(), PumpError>> {
+        while !self.ended {
+            match source.poll_fill(cx) {
+                Poll::Ready(Ok(Fill::Data)) => match sink.poll_write(cx, source.data()) {
+                    Poll::Ready(Ok(n)) => {
+                        self.moved += n as u64;
+                        source.consume(n);
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(PumpError::Sink(error))),
+                    Poll::Pending => {
+                        self.waiting = Waiting::Sink;
+                        return Poll::Pending;
+                    }
+                },
+                Poll::Ready(Ok(Fill::End)) => {
+                    self.trailers = source.trailers().map_err(BodyError::Framing)?;
+                    self.ended = true;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                Poll::Pending => {
+                    // Whatever was taken must not wait for what has not come.
+                    self.waiting = match sink.poll_flush(cx) {
+                        Poll::Ready(Ok(())) => Waiting::Source,
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(PumpError::Sink(error))),
+                        Poll::Pending => Waiting::Sink,
+                    };
+                    return Poll::Pending;
+                }
+            }
+        }
+        match sink.poll_finish(cx, self.trailers.as_ref()) {
+            Poll::Ready(Ok(())) => {
+                self.done = true;
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(PumpError::Sink(error))),
+            Poll::Pending => {
+                self.waiting = Waiting::Sink;
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Whether the sink has everything.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Which side the last poll left this waiting for.
+    #[must_use]
+    pub fn waiting(&self) -> Waiting {
+        self.waiting
+    }
+
+    /// Body bytes moved so far.
+    #[must_use]
+    pub fn moved(&self) -> u64 {
+        self.moved
+    }
+}

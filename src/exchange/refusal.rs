@@ -1,0 +1,203 @@
+//! Every answer the proxy gives itself: status, stable code, title, and the configuration key that
+//! would change it. One row each; clients and dashboards rely on the codes.
+
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::wire::Fault;
+
+/// Why an exchange was not answered by a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// The bytes are not an acceptable HTTP request.
+    #[error("{0}")]
+    Malformed(Fault),
+    /// The request line, `Host` or a connection field makes no sense; says which rule.
+    #[error("{0}")]
+    BadRequest(&'static str),
+    /// The head or the body did not arrive in time.
+    #[error("the request was not completed within {0}")]
+    RequestTimeout(&'static str),
+    /// `TRACE`, `CONNECT`.
+    #[error("the method is not allowed here")]
+    Method,
+    /// An `Expect` other than `100-continue`.
+    #[error("the expectation cannot be met")]
+    Expectation,
+    /// A WebSocket handshake of another version.
+    #[error("websocket version 13 is required")]
+    WebSocketVersion,
+    /// No route matches.
+    #[error("no route matches the request")]
+    NoRoute,
+    /// The request body exceeds a limit; carries its key.
+    #[error("the request body is larger than allowed")]
+    BodyTooLarge(&'static str),
+    /// The upstream has no server that can be used.
+    #[error("no usable server")]
+    NoServer,
+    /// Connecting to the server failed.
+    #[error("could not connect to a server")]
+    Connect,
+    /// The server took too long; carries the timeout's key.
+    #[error("the server did not answer within {0}")]
+    UpstreamTimeout(&'static str),
+    /// The server closed the connection before it answered.
+    #[error("the server closed the connection without an answer")]
+    UpstreamClosed,
+    /// The server's answer is not a valid response.
+    #[error("the server sent an invalid response")]
+    UpstreamInvalid,
+    /// A defect in the proxy itself; only this request is lost.
+    #[error("internal error")]
+    Internal,
+}
+
+/// How a refusal looks from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// HTTP status.
+    pub status: u16,
+    /// Stable machine-readable code.
+    pub code: &'static str,
+    /// Short text for people; the same for all refusals with this code.
+    pub title: &'static str,
+    /// The configuration key that would change it, for the log.
+    pub key: Option<&'static str>,
+}
+
+impl Refusal {
+    /// The row of this refusal.
+    #[must_use]
+    pub fn row(self) -> Row {
+        let (status, code, title, key) = match self {
+            Refusal::Malformed(fault) => return malformed(fault),
+            Refusal::BadRequest(_) => (400, "bad_request", "Bad request", None),
+            Refusal::RequestTimeout(key) => {
+                (408, "request_timeout", "The request took too long to arrive", Some(key))
+            }
+            Refusal::Method => (405, "method_not_allowed", "Method not allowed", None),
+            Refusal::Expectation => (417, "expectation_failed", "Expectation failed", None),
+            Refusal::WebSocketVersion => (426, "upgrade_required", "Upgrade required", None),
+            Refusal::NoRoute => (404, "no_route", "No route", Some("route")),
+            Refusal::BodyTooLarge(key) => {
+                (413, "body_too_large", "Request body too large", Some(key))
+            }
+            Refusal::NoServer => {
+                (503, "no_healthy_server", "No healthy server", Some("upstream.servers"))
+            }
+            Refusal::Connect => {
+                (502, "upstream_connect", "Could not reach the server", Some("upstream.servers"))
+            }
+            Refusal::UpstreamTimeout(key) => {
+                (504, "upstream_timeout", "The server took too long", Some(key))
+            }
+            Refusal::UpstreamClosed => {
+                (502, "upstream_closed", "The server closed the connection", Some("upstream.retry"))
+            }
+            Refusal::UpstreamInvalid => {
+                (502, "upstream_invalid", "The server sent an invalid response", None)
+            }
+            Refusal::Internal => (500, "internal_error", "Internal error", None),
+        };
+        Row { status, code, title, key }
+    }
+
+    /// Whether the connection cannot be used for another request: nobody knows where one starts.
+    #[must_use]
+    pub fn closes(self) -> bool {
+        match self {
+            Refusal::Malformed(_)
+            | Refusal::BadRequest(_)
+            | Refusal::RequestTimeout(_)
+            | Refusal::Method
+            | Refusal::Expectation
+            | Refusal::BodyTooLarge(_)
+            | Refusal::Internal => true,
+            Refusal::WebSocketVersion
+            | Refusal::NoRoute
+            | Refusal::NoServer
+            | Refusal::Connect
+            | Refusal::UpstreamTimeout(_)
+            | Refusal::UpstreamClosed
+            | Refusal::UpstreamInvalid => false,
+        }
+    }
+
+    /// The body of the answer, `application/problem+json` (RFC 9457).
+    #[must_use]
+    pub fn body(self, request_id: &str) -> Vec<u8> {
+        let row = self.row();
+        let detail = self.to_string();
+        let problem = Problem {
+            status: row.status,
+            title: row.title,
+            code: row.code,
+            detail: &detail,
+            request_id,
+        };
+        let mut body = serde_json::to_vec(&problem).unwrap_or_default();
+        body.push(b'\n');
+        body
+    }
+}
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    status: u16,
+    title: &'a str,
+    code: &'a str,
+    detail: &'a str,
+    request_id: &'a str,
+}
+
+fn malformed(fault: Fault) -> Row {
+    let status = fault.status();
+    let (code, title, key) = match status {
+        414 => ("uri_too_long", "Request target too long", Some("listen.limits.header_bytes")),
+        431 if fault == Fault::TooManyFields => {
+            ("headers_too_large", "Request header fields too large", Some("listen.limits.headers"))
+        }
+        431 => (
+            "headers_too_large",
+            "Request header fields too large",
+            Some("listen.limits.header_bytes"),
+        ),
+        501 => ("not_implemented", "Not implemented", None),
+        505 => ("version_not_supported", "HTTP version not supported", None),
+        _ => ("bad_request", "Bad request", None),
+    };
+    Row { status, code, title, key }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_the_contract_are_pinned() {
+        let rows = [
+            (Refusal::NoRoute, 404, "no_route"),
+            (Refusal::NoServer, 503, "no_healthy_server"),
+            (Refusal::Connect, 502, "upstream_connect"),
+            (Refusal::UpstreamTimeout("x"), 504, "upstream_timeout"),
+            (Refusal::BodyTooLarge("x"), 413, "body_too_large"),
+            (Refusal::BadRequest("x"), 400, "bad_request"),
+            (Refusal::Malformed(Fault::BareLf), 400, "bad_request"),
+            (Refusal::Malformed(Fault::TooManyFields), 431, "headers_too_large"),
+        ];
+        for (refusal, status, code) in rows {
+            assert_eq!((refusal.row().status, refusal.row().code), (status, code));
+        }
+    }
+
+    #[test]
+    fn the_body_is_a_problem_document() {
+        let body = Refusal::NoRoute.body("r-1");
+        let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(value["status"], 404);
+        assert_eq!(value["code"], "no_route");
+        assert_eq!(value["title"], "No route");
+        assert_eq!(value["request_id"], "r-1");
+    }
+}

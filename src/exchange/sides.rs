@@ -1,0 +1,97 @@
+//! What the walk needs from a client, whichever protocol it speaks.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use crate::net::{BodyError, Fill};
+use crate::wire::head::Fields;
+use crate::wire::{Fault, ResponseHead};
+
+/// Where a body comes from.
+pub trait Source {
+    /// Waits until there is data, or nothing more to come.
+    ///
+    /// # Errors
+    /// [`BodyError`]; nothing more can be read afterwards.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fill, BodyError>>;
+    /// The data at hand after [`Fill::Data`].
+    fn data(&self) -> &[u8];
+    /// Drops `n` bytes of the data at hand.
+    fn consume(&mut self, n: usize);
+    /// The trailer fields that may be passed on, after [`Fill::End`].
+    ///
+    /// # Errors
+    /// [`Fault::Trailer`] when they are malformed.
+    fn trailers(&mut self) -> Result<Option<Fields>, Fault>;
+}
+
+/// Where a body goes.
+pub trait Sink {
+    /// Takes a part of `data` and says how much. What is not taken is offered again.
+    ///
+    /// # Errors
+    /// Whatever the connection says; it is of no use afterwards.
+    fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>>;
+    /// Sends what was taken.
+    ///
+    /// # Errors
+    /// As for [`Sink::poll_write`].
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    /// Ends the body and sends what is left.
+    ///
+    /// # Errors
+    /// As for [`Sink::poll_write`].
+    fn poll_finish(
+        &mut self,
+        cx: &mut Context<'_>,
+        trailers: Option<&Fields>,
+    ) -> Poll<io::Result<()>>;
+}
+
+/// How long the body of a response is, as far as anyone knows when its head is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// No body may follow: an answer to `HEAD`, or 204 or 304. Carries the length that would have
+    /// been, if the server told it.
+    Bodiless(Option<u64>),
+    /// Exactly this many bytes.
+    Known(u64),
+    /// Until it ends.
+    Unknown,
+}
+
+/// The head of a response on its way to a client, without framing and connection fields: those
+/// are the client side's own.
+pub struct Outgoing<'a> {
+    /// 200 to 599.
+    pub status: u16,
+    /// The reason phrase to use; may be empty.
+    pub reason: &'a [u8],
+    /// Calls back with every field to send, in order.
+    pub fields: &'a dyn Fn(&mut dyn FnMut(&[u8], &[u8])),
+    /// The body's length.
+    pub length: Length,
+}
+
+/// The client's side of one exchange.
+pub trait Client: Source + Sink {
+    /// Ready when the client has gone away and nobody will read an answer.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+    /// Body bytes received so far.
+    fn received(&self) -> u64;
+    /// Whether the whole request has been received.
+    fn request_done(&self) -> bool;
+    /// Queues an informational (1xx) head, if the client's protocol version has them.
+    fn interim(&mut self, head: &ResponseHead);
+    /// Queues the head of the final response. It leaves with the first body bytes or a flush.
+    fn begin(&mut self, response: &Outgoing<'_>);
+    /// Whether [`Client::begin`] has been called.
+    fn begun(&self) -> bool;
+    /// No further request may come on this connection, because this one will not be read to its end.
+    fn close_after(&mut self);
+    /// Switches protocols: queues a 101 with these fields; from now on the connection carries
+    /// bytes of no known meaning.
+    fn upgrade(&mut self, fields: &dyn Fn(&mut dyn FnMut(&[u8], &[u8])));
+    /// Makes sure that what was sent so far cannot pass for a complete response.
+    fn cut(&mut self);
+}

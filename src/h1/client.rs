@@ -1,0 +1,416 @@
+//! A client's HTTP/1 connection: reads requests, writes responses, knows when it may be used again.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use crate::clock::{self, Instant};
+use crate::exchange::{Client, Length, Outgoing, Sink, Source};
+use crate::net::outbox::Coding;
+use crate::net::{BodyError, BodyReader, Fill, Inbox, Outbox, Stream, Timer};
+use crate::wire::head::Fields;
+use crate::wire::request::{Limits, RequestParser};
+use crate::wire::{Fault, Framing, Known, RequestHead, ResponseHead, Version, encode, framing};
+
+/// Pipelined requests beyond this many bytes stay in the socket until their turn comes.
+const PIPELINE_BYTES: usize = 64 * 1024;
+/// A client that ends its sending side this soon after its request still wants the answer
+/// (`printf … | nc`); one that does so later has gone away. Both look alike on the wire: nginx,
+/// Go and hyper take any such end for departure.
+const HALF_CLOSE_GRACE: Duration = Duration::from_millis(100);
+/// How much of an unwanted request body is read so that the connection can be kept.
+const DRAIN_BYTES: u64 = 64 * 1024;
+/// How long a closing connection goes on reading, so that a client that is still sending gets to
+/// see its answer instead of a reset (RFC 9112 §9.6).
+const LINGER_TOTAL: Duration = Duration::from_secs(10);
+const LINGER_GAP: Duration = Duration::from_secs(2);
+
+/// What came next on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// A request whose head has been stored.
+    Request,
+    /// Nothing: the client closed, was idle too long, or the listener is closing.
+    Closed,
+    /// Something that is not a request.
+    Fault(Fault),
+    /// A part of a head, and then nothing for too long.
+    Timeout,
+}
+
+/// The deadlines while a head is read.
+#[derive(Debug, Clone, Copy)]
+pub struct HeadTimes {
+    /// From the first byte to the last of a head; for the first request from the accept on.
+    pub headers: Option<Duration>,
+    /// Between two requests.
+    pub idle: Option<Duration>,
+}
+
+/// One client connection that speaks HTTP/1.
+#[derive(Debug)]
+pub struct H1Client {
+    stream: Stream,
+    inbox: Inbox,
+    out: Outbox,
+    body: BodyReader,
+    parser: RequestParser,
+    version: Version,
+    keep_alive: bool,
+    begun: bool,
+    tunnel: bool,
+    /// The client will send nothing more.
+    ended: bool,
+    cut: bool,
+    requests: u32,
+    head_at: Instant,
+}
+
+impl H1Client {
+    /// Takes over an accepted socket.
+    #[must_use]
+    pub fn new(stream: Stream, now: Instant) -> Self {
+        Self {
+            stream,
+            inbox: Inbox::default(),
+            out: Outbox::default(),
+            body: BodyReader::default(),
+            parser: RequestParser::default(),
+            version: Version::Http11,
+            keep_alive: true,
+            begun: false,
+            tunnel: false,
+            ended: false,
+            cut: false,
+            requests: 0,
+            head_at: now,
+        }
+    }
+
+    /// Waits for the next request. `closing` is asked whenever there is nothing to read yet: once it
+    /// says yes, an idle connection ends.
+    ///
+    /// Cancel safety: nothing is lost, received bytes stay with the connection.
+    pub async fn next(
+        &mut self,
+        head: &mut RequestHead,
+        timer: &mut Timer,
+        limits: &Limits,
+        times: HeadTimes,
+        closing: impl Fn() -> bool,
+    ) -> Next {
+        self.out.shrink();
+        let mut started = if self.requests == 0 { Some(self.head_at) } else { None };
+        let idle_from = if self.requests == 0 { self.head_at } else { clock::now() };
+        poll_fn(|cx| {
+            loop {
+                if !self.inbox.is_empty() {
+                    started.get_or_insert_with(clock::now);
+                    match self.parser.parse(self.inbox.data(), limits, head) {
+                        Ok(Some(used)) => {
+                            self.inbox.consume(used);
+                            return Poll::Ready(self.accept(head));
+                        }
+                        Ok(None) => {}
+                        Err(fault) => {
+                            self.keep_alive = false;
+                            return Poll::Ready(Next::Fault(fault));
+                        }
+                    }
+                }
+                let room = limits.bytes.saturating_add(PIPELINE_BYTES);
+                match self.inbox.poll_fill(cx, &mut self.stream, room) {
+                    Poll::Ready(Ok(0) | Err(_)) => {
+                        self.ended = true;
+                        return Poll::Ready(Next::Closed);
+                    }
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Pending => break,
+                }
+            }
+            if closing() && self.inbox.is_empty() {
+                return Poll::Ready(Next::Closed);
+            }
+            let (from, allowed) = match started {
+                Some(at) => (at, times.headers),
+                None => (idle_from, times.idle),
+            };
+            ready!(timer.poll_at(cx, clock::deadline(from, allowed)));
+            self.keep_alive = false;
+            Poll::Ready(if self.inbox.is_empty() { Next::Closed } else { Next::Timeout })
+        })
+        .await
+    }
+
+    /// Prepares for the body and the response of a request whose head is complete.
+    fn accept(&mut self, head: &RequestHead) -> Next {
+        self.requests = self.requests.saturating_add(1);
+        self.head_at = clock::now();
+        self.version = head.version;
+        self.begun = false;
+        self.keep_alive = match head.version {
+            Version::Http10 => head.fields.lists(Known::Connection, b"keep-alive"),
+            Version::Http11 | Version::Http2 => {
+                !head.fields.has(Known::Connection)
+                    || !head.fields.lists(Known::Connection, b"close")
+            }
+        };
+        match framing::of_request(head) {
+            Ok(framing) => {
+                self.body = BodyReader::new(framing);
+                Next::Request
+            }
+            Err(fault) => {
+                self.keep_alive = false;
+                Next::Fault(fault)
+            }
+        }
+    }
+
+    /// When the head of the current request was complete.
+    #[must_use]
+    pub fn head_at(&self) -> Instant {
+        self.head_at
+    }
+
+    /// How many requests have been read on this connection.
+    #[must_use]
+    pub fn requests(&self) -> u32 {
+        self.requests
+    }
+
+    /// After a response: makes the connection ready for the next request. `false` when it has to
+    /// be closed. Waits at most `gap` for each part of a body nobody wanted.
+    pub async fn settle(&mut self, timer: &mut Timer, gap: Option<Duration>) -> bool {
+        if self.cut || self.tunnel || !self.begun || !self.out.is_empty() {
+            return false;
+        }
+        if !self.keep_alive {
+            return false;
+        }
+        if self.body.is_done() {
+            return true;
+        }
+        let mut since = clock::now();
+        poll_fn(|cx| {
+            loop {
+                match self.poll_fill(cx) {
+                    Poll::Ready(Ok(Fill::End)) => return Poll::Ready(true),
+                    Poll::Ready(Ok(Fill::Data)) if self.body.received() <= DRAIN_BYTES => {
+                        let n = self.data().len();
+                        self.consume(n);
+                        since = clock::now();
+                    }
+                    Poll::Ready(_) => return Poll::Ready(false),
+                    Poll::Pending => break,
+                }
+            }
+            ready!(timer.poll_at(cx, clock::deadline(since, gap)));
+            Poll::Ready(false)
+        })
+        .await
+    }
+
+    /// Sends what is left and closes without destroying an answer that is still on its way.
+    pub async fn close(mut self, timer: &mut Timer, write_gap: Option<Duration>) {
+        if self.cut {
+            self.stream.reset_on_close();
+            return;
+        }
+        let flush_by = clock::deadline(clock::now(), write_gap);
+        let flushed = poll_fn(|cx| {
+            if let Poll::Ready(result) = self.out.poll_flush(cx, &mut self.stream) {
+                return Poll::Ready(result.is_ok());
+            }
+            ready!(timer.poll_at(cx, flush_by));
+            Poll::Ready(false)
+        })
+        .await;
+        // A tunnel has shut down its sending side already, and nothing of it is left to be read.
+        if !flushed || self.ended || self.tunnel {
+            return;
+        }
+        if poll_fn(|cx| self.stream.poll_shutdown(cx)).await.is_err() {
+            return;
+        }
+        if self.begun && self.body.is_done() && self.inbox.is_empty() {
+            return;
+        }
+        self.linger(timer).await;
+    }
+
+    /// Reads and forgets until the client has closed its side, within bounds.
+    async fn linger(&mut self, timer: &mut Timer) {
+        let end = clock::deadline(clock::now(), Some(LINGER_TOTAL));
+        let mut gap = clock::deadline(clock::now(), Some(LINGER_GAP));
+        poll_fn(|cx| {
+            loop {
+                self.inbox.clear();
+                match self.inbox.poll_fill(cx, &mut self.stream, usize::MAX) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                    Poll::Ready(Ok(_)) => gap = clock::deadline(clock::now(), Some(LINGER_GAP)),
+                    Poll::Pending => break,
+                }
+                if end.is_some_and(|end| clock::now() >= end) {
+                    return Poll::Ready(());
+                }
+            }
+            timer.poll_at(cx, crate::net::timer::earlier(end, gap))
+        })
+        .await;
+    }
+
+    /// Writes the fields that belong to the connection, and the end of the head.
+    fn finish_head(&mut self, length: Length) -> Coding {
+        if length == Length::Unknown && self.version == Version::Http10 {
+            // HTTP/1.0 has no other way to tell where such a body ends.
+            self.keep_alive = false;
+        }
+        let keep_alive = self.keep_alive && !self.ended;
+        self.keep_alive = keep_alive;
+        let version = self.version;
+        let out = self.out.head();
+        let coding = match length {
+            Length::Known(n) | Length::Bodiless(Some(n)) => {
+                encode::content_length(out, n);
+                Coding::Plain
+            }
+            Length::Unknown if version != Version::Http10 => {
+                out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+                Coding::Chunked
+            }
+            Length::Unknown | Length::Bodiless(None) => Coding::Plain,
+        };
+        match (keep_alive, version) {
+            (false, _) => out.extend_from_slice(b"connection: close\r\n"),
+            (true, Version::Http10) => out.extend_from_slice(b"connection: keep-alive\r\n"),
+            (true, Version::Http11 | Version::Http2) => {}
+        }
+        out.extend_from_slice(b"\r\n");
+        coding
+    }
+}
+
+impl Source for H1Client {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fill, BodyError>> {
+        let filled = ready!(self.body.poll_fill(cx, &mut self.inbox, &mut self.stream));
+        if let Err(BodyError::Truncated) = filled {
+            self.ended = true;
+            self.keep_alive = false;
+        }
+        Poll::Ready(filled)
+    }
+
+    fn data(&self) -> &[u8] {
+        self.body.data(&self.inbox)
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.body.consume(&mut self.inbox, n);
+    }
+
+    fn trailers(&mut self) -> Result<Option<Fields>, Fault> {
+        self.body.trailers()
+    }
+}
+
+impl Sink for H1Client {
+    fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.out.poll_write(cx, &mut self.stream, data)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.out.poll_flush(cx, &mut self.stream)
+    }
+
+    fn poll_finish(
+        &mut self,
+        cx: &mut Context<'_>,
+        trailers: Option<&Fields>,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.out.poll_finish(cx, &mut self.stream, trailers))?;
+        if self.tunnel { self.stream.poll_shutdown(cx) } else { Poll::Ready(Ok(())) }
+    }
+}
+
+impl Client for H1Client {
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.body.is_done() || self.tunnel {
+            // Reading the body tells.
+            return Poll::Pending;
+        }
+        while !self.ended && self.inbox.len() < PIPELINE_BYTES {
+            match ready!(self.inbox.poll_fill(cx, &mut self.stream, PIPELINE_BYTES)) {
+                Ok(0) => {
+                    self.ended = true;
+                    self.keep_alive = false;
+                    if self.head_at.elapsed() >= HALF_CLOSE_GRACE {
+                        return Poll::Ready(());
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
+    }
+
+    fn received(&self) -> u64 {
+        self.body.received()
+    }
+
+    fn request_done(&self) -> bool {
+        self.body.is_done()
+    }
+
+    fn interim(&mut self, head: &ResponseHead) {
+        if self.version == Version::Http10 {
+            return;
+        }
+        let out = self.out.head();
+        encode::status_line(out, head.status, head.reason());
+        for field in head.fields.iter().filter(|f| f.known == Known::Other) {
+            encode::field(out, field.name, field.value);
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    fn begin(&mut self, response: &Outgoing<'_>) {
+        self.begun = true;
+        // A short body that is still coming will be read and dropped; a long one ends the connection.
+        if !self.body.is_done() && self.body.left().is_none_or(|left| left > DRAIN_BYTES) {
+            self.keep_alive = false;
+        }
+        let out = self.out.head();
+        encode::status_line(out, response.status, response.reason);
+        (response.fields)(&mut |name, value| encode::field(out, name, value));
+        let coding = self.finish_head(response.length);
+        self.out.begin(coding);
+    }
+
+    fn begun(&self) -> bool {
+        self.begun
+    }
+
+    fn close_after(&mut self) {
+        self.keep_alive = false;
+    }
+
+    fn upgrade(&mut self, fields: &dyn Fn(&mut dyn FnMut(&[u8], &[u8]))) {
+        self.begun = true;
+        self.tunnel = true;
+        self.keep_alive = false;
+        let out = self.out.head();
+        encode::status_line(out, 101, b"");
+        fields(&mut |name, value| encode::field(out, name, value));
+        out.extend_from_slice(b"connection: upgrade\r\n\r\n");
+        self.out.begin(Coding::Plain);
+        self.body = BodyReader::new(Framing::UntilClose);
+    }
+
+    fn cut(&mut self) {
+        self.cut = true;
+        self.keep_alive = false;
+    }
+}

@@ -1,0 +1,7 @@
+//! HTTP/1 connections: the codec of [`crate::wire`] on a socket, towards clients and towards servers.
+
+pub mod client;
+pub mod origin;
+
+pub use client::{H1Client, Next};
+pub use origin::{HeadError, Origin};

@@ -1,0 +1,276 @@
+//! A connection to a server that speaks HTTP/1: writes requests, reads responses strictly, and knows
+//! whether it may carry another one.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::clock::Instant;
+use crate::exchange::{Length, Sink, Source};
+use crate::net::outbox::Coding;
+use crate::net::{BodyError, BodyReader, Fill, Inbox, Outbox, Stream};
+use crate::wire::head::{Fields, list_items};
+use crate::wire::response::{HEAD_BYTES, ResponseParser};
+use crate::wire::{Fault, Framing, Known, ResponseFault, ResponseHead, Version, framing};
+
+/// Why no response head came.
+#[derive(Debug, Error)]
+pub enum HeadError {
+    /// The connection ended; `any` is whether a byte of an answer had come.
+    #[error("the connection ended before the response head did")]
+    Closed {
+        /// Whether a byte of an answer had come.
+        any: bool,
+    },
+    /// What came is not a response.
+    #[error("{0}")]
+    Invalid(#[from] ResponseFault),
+}
+
+/// One connection to a server.
+#[derive(Debug)]
+pub struct Origin {
+    stream: Stream,
+    inbox: Inbox,
+    out: Outbox,
+    parser: ResponseParser,
+    body: BodyReader,
+    framing: Framing,
+    head: ResponseHead,
+    /// A byte of the current answer has arrived.
+    answered: bool,
+    /// The whole request has been handed to the socket.
+    sent: bool,
+    keep_alive: bool,
+    tunnel: bool,
+    uses: u32,
+    /// When the last answer was complete.
+    idle_since: Instant,
+    /// How long the server said that it keeps an idle connection.
+    advertised: Option<Duration>,
+}
+
+impl Origin {
+    /// Takes over a connected socket.
+    #[must_use]
+    pub fn new(stream: Stream, now: Instant) -> Self {
+        Self {
+            stream,
+            inbox: Inbox::default(),
+            out: Outbox::default(),
+            parser: ResponseParser::default(),
+            body: BodyReader::default(),
+            framing: Framing::None,
+            head: ResponseHead::default(),
+            answered: false,
+            sent: false,
+            keep_alive: true,
+            tunnel: false,
+            uses: 0,
+            idle_since: now,
+            advertised: None,
+        }
+    }
+
+    /// Starts a request; its head is written to what is returned, and leaves with its first body
+    /// bytes or at the next flush.
+    pub fn begin(&mut self) -> &mut Vec<u8> {
+        self.uses = self.uses.saturating_add(1);
+        self.answered = false;
+        self.sent = false;
+        self.keep_alive = true;
+        self.out.head()
+    }
+
+    /// How the body follows the head that was written.
+    pub fn body_coding(&mut self, coding: Coding) {
+        self.out.begin(coding);
+    }
+
+    /// How many requests were started on this connection.
+    #[must_use]
+    pub fn uses(&self) -> u32 {
+        self.uses
+    }
+
+    /// When the last answer was complete.
+    #[must_use]
+    pub fn idle_since(&self) -> Instant {
+        self.idle_since
+    }
+
+    /// How long the server said that it keeps an idle connection (`Keep-Alive: timeout=`).
+    #[must_use]
+    pub fn advertised(&self) -> Option<Duration> {
+        self.advertised
+    }
+
+    /// The last head that [`Origin::poll_head`] stored.
+    #[must_use]
+    pub fn head(&self) -> &ResponseHead {
+        &self.head
+    }
+
+    /// Waits for the next head, informational ones included.
+    ///
+    /// # Errors
+    /// [`HeadError`]; the connection is of no use afterwards.
+    pub fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        head_request: bool,
+    ) -> Poll<Result<(), HeadError>> {
+        loop {
+            if !self.inbox.is_empty() {
+                self.answered = true;
+                if let Some(used) = self.parser.parse(self.inbox.data(), &mut self.head)? {
+                    self.inbox.consume(used);
+                    self.framing = framing::of_response(&self.head, head_request)?;
+                    self.body = BodyReader::new(self.framing);
+                    self.note_persistence();
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            match ready!(self.inbox.poll_fill(cx, &mut self.stream, HEAD_BYTES + 1)) {
+                Ok(0) | Err(_) => {
+                    return Poll::Ready(Err(HeadError::Closed { any: self.answered }));
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Reads from the head whether and for how long the connection stays open (RFC 9112 §9.3).
+    fn note_persistence(&mut self) {
+        let fields = &self.head.fields;
+        self.keep_alive = match self.head.version {
+            Version::Http10 => fields.lists(Known::Connection, b"keep-alive"),
+            Version::Http11 | Version::Http2 => {
+                !fields.has(Known::Connection) || !fields.lists(Known::Connection, b"close")
+            }
+        };
+        // A body after one of these would be taken for the next response.
+        if self.head.status == 204
+            && (fields.has(Known::ContentLength) || fields.has(Known::TransferEncoding))
+        {
+            self.keep_alive = false;
+        }
+        if fields.has(Known::KeepAlive) {
+            self.advertised = fields.first(Known::KeepAlive).and_then(advertised_timeout);
+        }
+    }
+
+    /// The length of the response body as it can be told to a client.
+    #[must_use]
+    pub fn length(&self, head_request: bool) -> Length {
+        match self.framing {
+            Framing::Length(n) => Length::Known(n),
+            Framing::Chunked | Framing::UntilClose => Length::Unknown,
+            Framing::None if head_request || self.head.status == 304 => {
+                let told = self.head.fields.first(Known::ContentLength);
+                Length::Bodiless(told.and_then(|v| std::str::from_utf8(v).ok()?.parse().ok()))
+            }
+            Framing::None if self.head.status == 204 => Length::Bodiless(None),
+            Framing::None => Length::Known(0),
+        }
+    }
+
+    /// After the answer: whether the connection may carry another request.
+    #[must_use]
+    pub fn reusable(&self) -> bool {
+        self.keep_alive
+            && self.sent
+            && !self.tunnel
+            && self.body.is_done()
+            && self.framing != Framing::UntilClose
+            && self.inbox.is_empty()
+            && self.out.is_empty()
+    }
+
+    /// Puts the connection to rest.
+    pub fn rest(&mut self, now: Instant) {
+        self.idle_since = now;
+        self.parser = ResponseParser::default();
+        self.out.shrink();
+    }
+
+    /// Whether a connection at rest still is open with nothing unasked for on it.
+    pub fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
+        self.stream.is_quiet(cx)
+    }
+
+    /// Turns the connection into a tunnel after a 101.
+    pub fn upgrade(&mut self) {
+        self.tunnel = true;
+        self.keep_alive = false;
+        self.framing = Framing::UntilClose;
+        self.body = BodyReader::new(Framing::UntilClose);
+        self.out.begin(Coding::Plain);
+    }
+
+    /// Makes the coming close a reset: an upload that was cut short must not look complete.
+    pub fn cut(&self) {
+        self.stream.reset_on_close();
+    }
+}
+
+/// The seconds of `timeout=` in a `Keep-Alive` field.
+fn advertised_timeout(value: &[u8]) -> Option<Duration> {
+    list_items(value).find_map(|item| {
+        let seconds = item.strip_prefix(b"timeout=")?;
+        let seconds: u64 = std::str::from_utf8(seconds).ok()?.parse().ok()?;
+        Some(Duration::from_secs(seconds))
+    })
+}
+
+impl Source for Origin {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fill, BodyError>> {
+        self.body.poll_fill(cx, &mut self.inbox, &mut self.stream)
+    }
+
+    fn data(&self) -> &[u8] {
+        self.body.data(&self.inbox)
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.body.consume(&mut self.inbox, n);
+    }
+
+    fn trailers(&mut self) -> Result<Option<Fields>, Fault> {
+        self.body.trailers()
+    }
+}
+
+impl Sink for Origin {
+    fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.out.poll_write(cx, &mut self.stream, data)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.out.poll_flush(cx, &mut self.stream)
+    }
+
+    fn poll_finish(
+        &mut self,
+        cx: &mut Context<'_>,
+        trailers: Option<&Fields>,
+    ) -> Poll<io::Result<()>> {
+        ready!(self.out.poll_finish(cx, &mut self.stream, trailers))?;
+        self.sent = true;
+        if self.tunnel { self.stream.poll_shutdown(cx) } else { Poll::Ready(Ok(())) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_advertised_timeout_is_read() {
+        assert_eq!(advertised_timeout(b"timeout=5, max=100"), Some(Duration::from_secs(5)));
+        assert_eq!(advertised_timeout(b"max=100"), None);
+        assert_eq!(advertised_timeout(b"timeout=x"), None);
+    }
+}

@@ -1,0 +1,267 @@
+//! One try of one request at one server: sends it, watches the client, waits for the response head.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::Timeouts;
+use super::replay::Upload;
+use super::retry::Failure;
+use crate::clock::{self, Instant};
+use crate::endpoint::reuse::PROBATION;
+use crate::exchange::pump::Waiting;
+use crate::exchange::{Client, Pump, PumpError, Refusal};
+use crate::h1::{HeadError, Origin};
+use crate::net::timer::earlier;
+use crate::net::{BodyError, Timer};
+
+/// Informational responses passed on per request; a server that sends more is broken (bare hyper
+/// loops over them without limit).
+const MAX_INTERIM: u32 = 16;
+
+/// How the sending of a request stands.
+#[derive(Debug, Default)]
+pub struct Sending {
+    /// Moves the body.
+    pub pump: Pump,
+    /// The server takes no more of it.
+    pub refused: bool,
+}
+
+impl Sending {
+    /// Whether there is more to send.
+    #[must_use]
+    pub fn active(&self) -> bool {
+        !self.refused && !self.pump.is_done()
+    }
+}
+
+/// Why there is no response head to go on with.
+#[derive(Debug)]
+pub enum Ended {
+    /// The server failed; another attempt may be possible.
+    Failed(Failure),
+    /// The client's own doing; it is answered.
+    Refused(Refusal),
+    /// The client has gone; nobody is left to answer.
+    Gone,
+}
+
+/// What an attempt needs to know.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// When the exchange began.
+    pub started: Instant,
+    /// Deadlines towards the server.
+    pub timeouts: Timeouts,
+    /// The time for this attempt, from now on.
+    pub per_try: Option<Duration>,
+    /// Between two parts of the request body.
+    pub body_gap: Option<Duration>,
+    /// The key that limits the body, for the log.
+    pub body_key: &'static str,
+    /// The request is `HEAD`.
+    pub head_request: bool,
+    /// The client asked for another protocol.
+    pub upgrade: bool,
+    /// The connection has carried requests before.
+    pub reused: bool,
+    /// The body waits until the server has had time to close.
+    pub probation: bool,
+}
+
+/// Sends the request whose head is already queued at `origin`, and waits for the final response
+/// head, passing on informational ones.
+///
+/// Cancel safety: dropping the future leaves both connections in an unknown state; they must be closed.
+///
+/// # Errors
+/// [`Ended`].
+pub async fn attempt<C: Client>(
+    upload: &mut Upload<'_, C>,
+    origin: &mut Origin,
+    sending: &mut Sending,
+    timer: &mut Timer,
+    plan: &Plan,
+) -> Result<(), Ended> {
+    let begun = clock::now();
+    let mut state = Attempt {
+        plan,
+        interim: 0,
+        hold: plan.probation.then(|| begun + PROBATION),
+        since: begun,
+        moved: 0,
+        waiting: None,
+        overall: earlier(
+            clock::deadline(plan.started, plan.timeouts.total),
+            clock::deadline(begun, plan.per_try),
+        ),
+    };
+    poll_fn(|cx| state.poll(cx, upload, origin, sending, timer)).await
+}
+
+/// What the attempt waits for; each has its own deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Body,
+    Send,
+    Head,
+}
+
+struct Attempt<'a> {
+    plan: &'a Plan,
+    interim: u32,
+    hold: Option<Instant>,
+    /// When something last moved.
+    since: Instant,
+    moved: u64,
+    waiting: Option<Stage>,
+    overall: Option<Instant>,
+}
+
+impl Attempt<'_> {
+    fn poll<C: Client>(
+        &mut self,
+        cx: &mut Context<'_>,
+        upload: &mut Upload<'_, C>,
+        origin: &mut Origin,
+        sending: &mut Sending,
+        timer: &mut Timer,
+    ) -> Poll<Result<(), Ended>> {
+        if sending.active() {
+            self.poll_send(cx, upload, origin, sending)?;
+        }
+        if let Poll::Ready(result) = self.poll_head(cx, upload, origin, sending) {
+            return Poll::Ready(result);
+        }
+        if self.interim > 0 && matches!(upload.client.poll_flush(cx), Poll::Ready(Err(_))) {
+            return Poll::Ready(Err(Ended::Gone));
+        }
+        if upload.client.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(Ended::Gone));
+        }
+        self.poll_deadlines(cx, sending, timer)
+    }
+
+    fn poll_send<C: Client>(
+        &mut self,
+        cx: &mut Context<'_>,
+        upload: &mut Upload<'_, C>,
+        origin: &mut Origin,
+        sending: &mut Sending,
+    ) -> Result<(), Ended> {
+        if self.hold.is_some_and(|until| clock::now() < until) {
+            // Only the head may leave for now; its failure shows when the answer is read.
+            sending.refused =
+                matches!(crate::exchange::Sink::poll_flush(origin, cx), Poll::Ready(Err(_)));
+            return Ok(());
+        }
+        self.hold = None;
+        match sending.pump.poll(cx, upload, origin) {
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+            Poll::Ready(Err(PumpError::Sink(_))) => {
+                // The server may have answered before it closed: reading tells.
+                sending.refused = true;
+                Ok(())
+            }
+            Poll::Ready(Err(PumpError::Source(error))) => {
+                // What the server got so far must not look like a whole request.
+                origin.cut();
+                Err(client_fault(&error, self.plan.body_key))
+            }
+        }
+    }
+
+    fn poll_head<C: Client>(
+        &mut self,
+        cx: &mut Context<'_>,
+        upload: &mut Upload<'_, C>,
+        origin: &mut Origin,
+        sending: &Sending,
+    ) -> Poll<Result<(), Ended>> {
+        loop {
+            let failure = match origin.poll_head(cx, self.plan.head_request) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(())) => match origin.head().status {
+                    101 if self.plan.upgrade => return Poll::Ready(Ok(())),
+                    101 => Failure::Invalid,
+                    100..=199 if self.interim >= MAX_INTERIM => Failure::Invalid,
+                    100..=199 => {
+                        self.interim += 1;
+                        // An interim answer shows that the server is alive and has the head.
+                        self.since = clock::now();
+                        upload.client.interim(origin.head());
+                        continue;
+                    }
+                    _ => return Poll::Ready(Ok(())),
+                },
+                Poll::Ready(Err(HeadError::Invalid(_))) => Failure::Invalid,
+                Poll::Ready(Err(HeadError::Closed { any: true })) => Failure::Invalid,
+                Poll::Ready(Err(HeadError::Closed { any: false })) if self.plan.reused => {
+                    // A server that never saw the body cannot have processed the request.
+                    let unprocessed = self.plan.probation && sending.pump.moved() == 0;
+                    Failure::Stale { unprocessed }
+                }
+                Poll::Ready(Err(HeadError::Closed { any: false })) => Failure::Closed,
+            };
+            return Poll::Ready(Err(Ended::Failed(failure)));
+        }
+    }
+
+    fn poll_deadlines(
+        &mut self,
+        cx: &mut Context<'_>,
+        sending: &Sending,
+        timer: &mut Timer,
+    ) -> Poll<Result<(), Ended>> {
+        let stage = if !sending.active() {
+            Stage::Head
+        } else if sending.pump.waiting() == Waiting::Sink {
+            Stage::Send
+        } else {
+            Stage::Body
+        };
+        if self.waiting != Some(stage) || self.moved != sending.pump.moved() {
+            self.since = clock::now();
+            self.moved = sending.pump.moved();
+            self.waiting = Some(stage);
+        }
+        let Timeouts { send, first_byte, .. } = self.plan.timeouts;
+        let allowed = match stage {
+            Stage::Body => self.plan.body_gap,
+            Stage::Send => send,
+            Stage::Head => first_byte,
+        };
+        let stalled = clock::deadline(self.since, allowed);
+        let next = earlier(earlier(stalled, self.overall), self.hold);
+        if timer.poll_at(cx, next).is_pending() {
+            return Poll::Pending;
+        }
+        if self.hold.is_some_and(|until| clock::now() >= until) {
+            // The server has had its chance to close: come back at once and send the body.
+            self.hold = None;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(match stage {
+            _ if self.overall.is_some_and(|at| clock::now() >= at) => {
+                Ended::Failed(Failure::Timeout("timeout.total"))
+            }
+            Stage::Body => Ended::Refused(Refusal::RequestTimeout("listen.timeout.body_gap")),
+            Stage::Send => Ended::Failed(Failure::Timeout("timeout.send")),
+            Stage::Head => Ended::Failed(Failure::Timeout("timeout.first_byte")),
+        }))
+    }
+}
+
+/// What a client is told about its own request body.
+pub(super) fn client_fault(error: &BodyError, key: &'static str) -> Ended {
+    match error {
+        BodyError::Framing(fault) => Ended::Refused(Refusal::Malformed(*fault)),
+        BodyError::Truncated => {
+            Ended::Refused(Refusal::BadRequest("the connection ended inside the request body"))
+        }
+        BodyError::TooLarge => Ended::Refused(Refusal::BodyTooLarge(key)),
+        BodyError::Io(_) => Ended::Gone,
+    }
+}

@@ -1,0 +1,55 @@
+//! A named group of servers: which of them gets a request, and what happens when that fails.
+
+pub mod attempt;
+pub mod relay;
+pub mod replay;
+pub mod retry;
+pub mod send;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::balance::{Ask, Balance};
+use crate::endpoint::Endpoint;
+
+pub use retry::Retry;
+
+/// One compiled upstream.
+#[derive(Debug)]
+pub struct Upstream {
+    /// As configured.
+    pub name: Arc<str>,
+    /// Its servers; never empty.
+    pub endpoints: Box<[Arc<Endpoint>]>,
+    /// The strategy, built for exactly these servers.
+    pub balance: Box<dyn Balance>,
+    /// Idle connections kept per server and worker.
+    pub idle: usize,
+    /// Requests after which a connection is not used again.
+    pub requests_per_connection: u32,
+    /// How much of the traffic may be retries; shared by all routes that lead here.
+    pub budget: Arc<retry::Budget>,
+}
+
+impl Upstream {
+    /// Chooses a server.
+    pub fn pick(&self, ask: &mut Ask<'_>) -> Option<(u16, &Endpoint)> {
+        let index = self.balance.pick(&self.endpoints, ask)?;
+        Some((u16::try_from(index).ok()?, self.endpoints.get(index)?))
+    }
+}
+
+/// The deadlines towards servers. `None` is "off".
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// Until the connection is open.
+    pub connect: Option<Duration>,
+    /// Between two successful writes of a request.
+    pub send: Option<Duration>,
+    /// From the end of the request to the end of the response head.
+    pub first_byte: Option<Duration>,
+    /// Between two parts of a response body.
+    pub gap: Option<Duration>,
+    /// The whole exchange.
+    pub total: Option<Duration>,
+}

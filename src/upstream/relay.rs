@@ -1,0 +1,157 @@
+//! After the response head: the body on its way to the client, what is left of the upload meanwhile,
+//! and tunnels.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::attempt::Sending;
+use super::replay::Upload;
+use crate::clock::{self, Instant};
+use crate::exchange::pump::Waiting;
+use crate::exchange::{Client, Pump, PumpError};
+use crate::h1::Origin;
+use crate::net::timer::earlier;
+use crate::net::{BodyError, Timer};
+
+/// How a response that had begun ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivered {
+    /// Completely.
+    Whole,
+    /// The server stopped in the middle, or took too long; the client must notice.
+    Cut,
+    /// The client went away.
+    Gone,
+}
+
+/// The deadlines while a response is passed on.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Between two parts of the response body.
+    pub gap: Option<Duration>,
+    /// Between two successful writes to the client.
+    pub write_gap: Option<Duration>,
+    /// The end of the whole exchange.
+    pub end: Option<Instant>,
+}
+
+/// Passes on the response whose head is already queued at the client, and goes on sending the
+/// request for as long as the server takes it.
+///
+/// Cancel safety: dropping the future leaves both connections in an unknown state; they must be closed.
+pub async fn response<C: Client>(
+    upload: &mut Upload<'_, C>,
+    origin: &mut Origin,
+    sending: &mut Sending,
+    timer: &mut Timer,
+    limits: Limits,
+) -> Delivered {
+    let mut download = Pump::default();
+    let mut progress = Progress::default();
+    poll_fn(|cx| {
+        match download.poll(cx, origin, upload.client) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Delivered::Whole),
+            Poll::Ready(Err(PumpError::Source(_))) => return Poll::Ready(Delivered::Cut),
+            Poll::Ready(Err(PumpError::Sink(_))) => return Poll::Ready(Delivered::Gone),
+            Poll::Pending => {}
+        }
+        if sending.active() {
+            poll_upload(cx, upload, origin, sending);
+        }
+        if download.waiting() == Waiting::Source && upload.client.poll_gone(cx).is_ready() {
+            return Poll::Ready(Delivered::Gone);
+        }
+        let since = progress.since(download.moved() + sending.pump.moved(), download.waiting());
+        let (allowed, ended) = match download.waiting() {
+            Waiting::Source => (limits.gap, Delivered::Cut),
+            Waiting::Sink => (limits.write_gap, Delivered::Gone),
+        };
+        let at = earlier(clock::deadline(since, allowed), limits.end);
+        if timer.poll_at(cx, at).is_pending() {
+            return Poll::Pending;
+        }
+        let overall = limits.end.is_some_and(|end| clock::now() >= end);
+        Poll::Ready(if overall { Delivered::Cut } else { ended })
+    })
+    .await
+}
+
+/// The rest of an upload whose answer is already on its way. Its failures only end it: the answer
+/// is what counts now.
+fn poll_upload<C: Client>(
+    cx: &mut Context<'_>,
+    upload: &mut Upload<'_, C>,
+    origin: &mut Origin,
+    sending: &mut Sending,
+) {
+    if let Poll::Ready(Err(error)) = sending.pump.poll(cx, upload, origin) {
+        sending.refused = true;
+        if let PumpError::Source(BodyError::Framing(_) | BodyError::TooLarge) = error {
+            origin.cut();
+        }
+        upload.client.close_after();
+    }
+}
+
+/// Copies both directions of a tunnel until both have ended, nothing has moved for `idle`, or
+/// `closing` becomes ready.
+///
+/// Cancel safety: as for [`response`].
+pub async fn tunnel<C: Client>(
+    client: &mut C,
+    origin: &mut Origin,
+    timer: &mut Timer,
+    idle: Option<Duration>,
+) -> Delivered {
+    let mut up = Pump::default();
+    let mut down = Pump::default();
+    let mut progress = Progress::default();
+    poll_fn(|cx| {
+        for (pump, from_client) in [(&mut up, true), (&mut down, false)] {
+            if pump.is_done() {
+                continue;
+            }
+            let polled = if from_client {
+                pump.poll(cx, client, origin)
+            } else {
+                pump.poll(cx, origin, client)
+            };
+            if let Poll::Ready(Err(_)) = polled {
+                return Poll::Ready(Delivered::Cut);
+            }
+        }
+        if up.is_done() && down.is_done() {
+            return Poll::Ready(Delivered::Whole);
+        }
+        let since = progress.since(up.moved() + down.moved(), Waiting::Source);
+        if timer.poll_at(cx, clock::deadline(since, idle)).is_pending() {
+            return Poll::Pending;
+        }
+        Poll::Ready(Delivered::Cut)
+    })
+    .await
+}
+
+/// When a body last made progress.
+#[derive(Debug, Default)]
+struct Progress {
+    moved: u64,
+    waiting: Waiting,
+    since: Option<Instant>,
+}
+
+impl Progress {
+    fn since(&mut self, moved: u64, waiting: Waiting) -> Instant {
+        match self.since {
+            Some(since) if self.moved == moved && self.waiting == waiting => since,
+            _ => {
+                self.moved = moved;
+                self.waiting = waiting;
+                let now = clock::now();
+                self.since = Some(now);
+                now
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The request body as an attempt sees it: what an earlier attempt already took, then the rest from
+//! the client. Bodies are remembered only while a second attempt is possible, and only up to a limit.
+
+use std::task::{Context, Poll};
+
+use crate::exchange::{Client, Source};
+use crate::net::{BodyError, Fill};
+use crate::wire::Fault;
+use crate::wire::head::Fields;
+
+/// What has been taken from the client so far.
+#[derive(Debug)]
+pub struct Replay {
+    bytes: Vec<u8>,
+    limit: usize,
+    /// More was taken than is remembered.
+    lost: bool,
+}
+
+impl Replay {
+    /// Remembers up to `limit` bytes; 0 remembers nothing.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self { bytes: Vec::new(), limit, lost: false }
+    }
+
+    /// Whether the body can be sent from its start once more.
+    #[must_use]
+    pub fn complete(&self) -> bool {
+        !self.lost
+    }
+
+    fn remember(&mut self, data: &[u8]) {
+        if self.lost || data.is_empty() {
+            return;
+        }
+        if self.bytes.len() + data.len() > self.limit {
+            self.lost = true;
+            self.bytes = Vec::new();
+        } else {
+            self.bytes.extend_from_slice(data);
+        }
+    }
+}
+
+/// The request body during one attempt.
+#[derive(Debug)]
+pub struct Upload<'a, C> {
+    /// The client, for everything else that is needed of it meanwhile.
+    pub client: &'a mut C,
+    replay: &'a mut Replay,
+    /// How much of the remembered part this attempt has taken.
+    at: usize,
+    limit: u64,
+}
+
+impl<'a, C: Client> Upload<'a, C> {
+    /// Starts an attempt. A body of more than `limit` bytes is an error.
+    pub fn new(client: &'a mut C, replay: &'a mut Replay, limit: u64) -> Self {
+        Self { client, replay, at: 0, limit }
+    }
+}
+
+impl<C: Client> Source for Upload<'_, C> {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fill, BodyError>> {
+        if self.at < self.replay.bytes.len() {
+            return Poll::Ready(Ok(Fill::Data));
+        }
+        let filled = self.client.poll_fill(cx);
+        if self.client.received() > self.limit {
+            return Poll::Ready(Err(BodyError::TooLarge));
+        }
+        filled
+    }
+
+    fn data(&self) -> &[u8] {
+        match self.replay.bytes.get(self.at..) {
+            Some(again) if !again.is_empty() => again,
+            _ => self.client.data(),
+        }
+    }
+
+    fn consume(&mut self, n: usize) {
+        if self.at < self.replay.bytes.len() {
+            self.at += n;
+            return;
+        }
+        let taken = self.client.data().get(..n).unwrap_or_default();
+        self.replay.remember(taken);
+        self.at = self.replay.bytes.len();
+        self.client.consume(n);
+    }
+
+    fn trailers(&mut self) -> Result<Option<Fields>, Fault> {
+        self.client.trailers()
+    }
+}

@@ -1,0 +1,139 @@
+//! What one worker thread owns. Nothing here is shared, so nothing here is locked.
+
+use std::cell::{Cell, RefCell};
+use std::task::Waker;
+
+use crate::clock::Random;
+use crate::endpoint::connections::Connections;
+use crate::wire::RequestHead;
+
+/// How many unused heads a worker keeps.
+const KEEP_HEADS: usize = 64;
+/// A head that grew beyond this is freed instead of kept.
+const KEEP_HEAD_BYTES: usize = 16 * 1024;
+
+/// One worker's state.
+#[derive(Debug)]
+pub struct Worker {
+    /// Its number, from 0.
+    pub index: usize,
+    /// How many workers there are.
+    pub workers: usize,
+    /// Idle connections to servers.
+    pub connections: RefCell<Connections>,
+    /// The worker's source of randomness.
+    pub random: RefCell<Random>,
+    /// Set when a drain begins: no connection gets another request after its current one.
+    pub closing: Cell<bool>,
+    heads: RefCell<Vec<Box<RequestHead>>>,
+    sleepers: RefCell<Sleepers>,
+}
+
+/// The tasks of all client connections, so that a drain can wake the idle ones.
+#[derive(Debug, Default)]
+struct Sleepers {
+    wakers: Vec<Option<Waker>>,
+    free: Vec<usize>,
+}
+
+impl Worker {
+    /// A worker with nothing open.
+    #[must_use]
+    pub fn new(index: usize, workers: usize, random: Random) -> Self {
+        Self {
+            index,
+            workers: workers.max(1),
+            connections: RefCell::default(),
+            random: RefCell::new(random),
+            closing: Cell::new(false),
+            heads: RefCell::default(),
+            sleepers: RefCell::default(),
+        }
+    }
+
+    /// Borrows an empty head.
+    #[must_use]
+    pub fn take_head(&self) -> Box<RequestHead> {
+        self.heads.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Gives a head back.
+    pub fn put_head(&self, head: Box<RequestHead>) {
+        let mut heads = self.heads.borrow_mut();
+        if heads.len() < KEEP_HEADS && head.fields.capacity() <= KEEP_HEAD_BYTES {
+            heads.push(head);
+        }
+    }
+
+    /// Draws from the worker's randomness.
+    pub fn draw<T>(&self, with: impl FnOnce(&mut Random) -> T) -> T {
+        with(&mut self.random.borrow_mut())
+    }
+
+    /// Registers a connection's task. Its place in the list goes back when the value is dropped.
+    pub fn register(&self, waker: Waker) -> Registration<'_> {
+        let mut sleepers = self.sleepers.borrow_mut();
+        let place = match sleepers.free.pop() {
+            Some(place) => place,
+            None => {
+                sleepers.wakers.push(None);
+                sleepers.wakers.len() - 1
+            }
+        };
+        if let Some(slot) = sleepers.wakers.get_mut(place) {
+            *slot = Some(waker);
+        }
+        Registration { worker: self, place }
+    }
+
+    /// How many client connections are open.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        let sleepers = self.sleepers.borrow();
+        sleepers.wakers.len() - sleepers.free.len()
+    }
+
+    /// Begins a drain: idle connections end now, the others after their current response.
+    pub fn close(&self) {
+        self.closing.set(true);
+        self.connections.borrow_mut().clear();
+        for waker in self.sleepers.borrow().wakers.iter().flatten() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// A connection's place among those that a drain wakes.
+#[derive(Debug)]
+pub struct Registration<'a> {
+    worker: &'a Worker,
+    place: usize,
+}
+
+impl Drop for Registration<'_> {
+    fn drop(&mut self) {
+        let mut sleepers = self.worker.sleepers.borrow_mut();
+        if let Some(slot) = sleepers.wakers.get_mut(self.place) {
+            *slot = None;
+        }
+        sleepers.free.push(self.place);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_connections_are_counted_until_dropped() {
+        let worker = Worker::new(0, 1, Random::seeded(1));
+        let first = worker.register(Waker::noop().clone());
+        let second = worker.register(Waker::noop().clone());
+        assert_eq!(worker.open(), 2);
+        drop(first);
+        let third = worker.register(Waker::noop().clone());
+        assert_eq!((worker.open(), third.place), (2, 0));
+        drop((second, third));
+        assert_eq!(worker.open(), 0);
+    }
+}
