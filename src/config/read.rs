@@ -1,0 +1,670 @@
+//! From tree to schema: reads every key it can and reports every one it cannot.
+//!
+//! serde stops at the first error, and its `flatten` and `untagged` lose positions. Here a type
+//! says how it is read ([`Shape`]), a failing key falls back to its default so that its siblings
+//! are still read, and the same declaration gives the JSON schema, so the two cannot disagree.
+//! Tables are declared with [`table!`] and [`settings!`], closed sets of words with [`words!`].
+
+use std::collections::BTreeMap;
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
+
+use schemars::{Schema, SchemaGenerator};
+use serde::Serialize;
+use serde_json::{Map, Value as Json, json};
+
+use super::finding::Finding;
+use super::source::{Place, Spanned};
+use super::suggest::did_you_mean;
+use super::tree::{Entry, Node, Value};
+
+/// Collects findings while values are read.
+#[derive(Debug, Default)]
+pub struct Reader {
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// A type that can be read from a tree and described as JSON schema.
+pub trait Shape: Sized {
+    /// Reads the value. `None` means that it could not be read and that this was reported.
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self>;
+
+    /// What [`Shape::read`] accepts.
+    fn schema(generator: &mut SchemaGenerator) -> Schema;
+}
+
+/// A type written as one string with an inner form, such as a duration or an address.
+pub trait Word: Sized {
+    /// A noun phrase for messages: "a duration".
+    const WHAT: &'static str;
+    /// A correct spelling for messages, without quotes.
+    const EXAMPLE: &'static str;
+
+    /// Reads the text.
+    ///
+    /// # Errors
+    /// What is wrong with it, and advice if there is some.
+    fn parse(text: &str) -> Result<Self, Wrong>;
+
+    /// What a bare number was probably meant to be, without quotes. `None` where no number can be.
+    fn from_number(_number: i64) -> Option<String> {
+        None
+    }
+
+    /// Keywords of the JSON schema besides `"type": "string"`.
+    fn keywords() -> Json {
+        json!({})
+    }
+}
+
+/// Why a [`Word`] could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrong {
+    /// What is wrong, lowercase, without the text itself.
+    pub message: String,
+    /// What to write instead.
+    pub help: Option<String>,
+}
+
+impl Wrong {
+    /// Without advice of its own; the example of the type will be shown.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), help: None }
+    }
+
+    /// With advice.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// Several keys of one table that are read as one value, such as the action of a route.
+pub trait Group: Sized {
+    /// The keys it reads.
+    const KEYS: &'static [&'static str];
+
+    /// Reads them.
+    fn read(table: &Table<'_>, reader: &mut Reader) -> Option<Self>;
+
+    /// Whether two of them mean the same.
+    fn same(&self, other: &Self) -> bool;
+
+    /// Adds them to the schema of the table.
+    fn describe(generator: &mut SchemaGenerator, schema: &mut Map<String, Json>);
+}
+
+impl Group for Place {
+    const KEYS: &'static [&'static str] = &[];
+
+    fn read(table: &Table<'_>, _: &mut Reader) -> Option<Self> {
+        Some(table.place)
+    }
+
+    fn same(&self, _: &Self) -> bool {
+        true
+    }
+
+    fn describe(_: &mut SchemaGenerator, _: &mut Map<String, Json>) {}
+}
+
+/// The keys of one table.
+#[derive(Debug, Clone, Copy)]
+pub struct Table<'a> {
+    /// The table, or its header.
+    pub place: Place,
+    entries: &'a [Entry],
+}
+
+impl<'a> Table<'a> {
+    /// The table in `node`; anything else is reported.
+    pub(crate) fn of(node: &'a Node, reader: &mut Reader) -> Option<Self> {
+        match &node.value {
+            Value::Table(entries) => Some(Self { place: node.place, entries }),
+            _ => reader.mismatch(node, "a table"),
+        }
+    }
+
+    /// The top of a file.
+    pub(crate) fn root(entries: &'a [Entry]) -> Self {
+        Self { place: Place::NOWHERE, entries }
+    }
+
+    /// The entry of `key`, if it is written.
+    pub(crate) fn get(&self, key: &str) -> Option<&'a Entry> {
+        self.entries.iter().find(|entry| entry.key == key)
+    }
+
+    /// Reports every key that is in none of `known`.
+    pub(crate) fn refuse_unknown(&self, known: &[&[&'static str]], reader: &mut Reader) {
+        let names = || known.iter().flat_map(|keys| keys.iter().copied());
+        for entry in self.entries.iter().filter(|entry| names().all(|name| name != entry.key)) {
+            let help = did_you_mean(&entry.key, names()).unwrap_or_else(|| {
+                format!("valid keys are {}", names().collect::<Vec<_>>().join(", "))
+            });
+            let message = format!("unknown key `{}`", entry.key);
+            reader.report(Finding::error("unknown_key", entry.key_place, message).help(help));
+        }
+    }
+
+    /// A key that must be there.
+    pub(crate) fn required<T: Shape>(&self, key: &'static str, reader: &mut Reader) -> Option<T> {
+        let Some(entry) = self.get(key) else {
+            let message = format!("missing key `{key}`");
+            reader.report(Finding::error("missing_key", self.place, message));
+            return None;
+        };
+        T::read(&entry.value, reader)
+    }
+
+    /// A key with a default. An unreadable value is reported and the default stands in for it, so
+    /// that the rest of the table is still looked at.
+    #[expect(clippy::unnecessary_wraps, reason = "the same shape as `required`, for `table!`")]
+    pub(crate) fn or<T: Shape>(
+        &self,
+        key: &'static str,
+        reader: &mut Reader,
+        default: impl FnOnce() -> T,
+    ) -> Option<T> {
+        let read = self.get(key).and_then(|entry| T::read(&entry.value, reader));
+        Some(read.unwrap_or_else(default))
+    }
+}
+
+impl Reader {
+    /// Keeps a finding.
+    pub(crate) fn report(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+
+    /// Reports a value of the wrong kind.
+    pub(crate) fn mismatch<T>(&mut self, node: &Node, wanted: &str) -> Option<T> {
+        if !matches!(node.value, Value::Unreadable) {
+            let found = node.value.kind();
+            self.report(
+                Finding::error(
+                    "bad_value",
+                    node.place,
+                    format!("expected {wanted}, found {found}"),
+                )
+                .label(format!("expected {wanted}")),
+            );
+        }
+        None
+    }
+
+    /// Reports a value of the right kind that is not acceptable.
+    pub(crate) fn bad<T>(
+        &mut self,
+        node: &Node,
+        message: String,
+        help: Option<String>,
+    ) -> Option<T> {
+        self.report(Finding::error("bad_value", node.place, message).maybe_help(help));
+        None
+    }
+}
+
+/// Takes `r#` off a raw identifier: the key of `r#for` is `for`.
+pub(crate) const fn key_name(identifier: &'static str) -> &'static str {
+    match identifier.as_bytes() {
+        [b'r', b'#', name @ ..] => match std::str::from_utf8(name) {
+            Ok(name) => name,
+            Err(_) => identifier,
+        },
+        _ => identifier,
+    }
+}
+
+/// Declares a table: fields are keys, `= default` makes a key optional, `[name: Type]` is a
+/// [`Group`]. Doc comments become descriptions in the JSON schema.
+macro_rules! table {
+    (@read $table:ident $reader:ident $key:ident $type:ty;) => {
+        $table.required::<$type>($crate::config::read::key_name(stringify!($key)), $reader)
+    };
+    (@read $table:ident $reader:ident $key:ident $type:ty; $default:expr) => {
+        $table.or::<$type>($crate::config::read::key_name(stringify!($key)), $reader, || $default)
+    };
+    (@describe $properties:ident $generator:ident $key:ident $type:ty; $doc:expr;) => {
+        $properties.required::<$type>(
+            $generator, $crate::config::read::key_name(stringify!($key)), $doc)
+    };
+    (@describe $properties:ident $generator:ident $key:ident $type:ty; $doc:expr; $default:expr) => {{
+        let default: $type = $default;
+        $properties.optional::<$type>(
+            $generator, $crate::config::read::key_name(stringify!($key)), $doc, &default)
+    }};
+    (
+        $(#[doc = $about:literal])*
+        pub struct $name:ident {
+            $( [$(#[$group_meta:meta])* $group:ident : $group_type:ty] )*
+            $( $(#[doc = $doc:literal])* $key:ident : $type:ty $(= $default:expr)?, )*
+        }
+    ) => {
+        $(#[doc = $about])*
+        #[derive(Debug, Clone, serde::Serialize)]
+        pub struct $name {
+            $(
+                /// Read from several keys, or where the table is written.
+                $(#[$group_meta])* pub $group: $group_type,
+            )*
+            $( $(#[doc = $doc])* pub $key: $type, )*
+        }
+
+        // Where something is written makes no difference to what it means.
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                true $( && $crate::config::read::Group::same(&self.$group, &other.$group) )*
+                    $( && self.$key == other.$key )*
+            }
+        }
+
+        impl $name {
+            /// The keys of the table, those of its groups left out.
+            pub(crate) const KEYS: &'static [&'static str] =
+                &[$($crate::config::read::key_name(stringify!($key))),*];
+
+            pub(crate) fn read_table(
+                table: &$crate::config::read::Table<'_>,
+                reader: &mut $crate::config::read::Reader,
+            ) -> Option<Self> {
+                table.refuse_unknown(
+                    &[$(<$group_type as $crate::config::read::Group>::KEYS,)* Self::KEYS], reader);
+                $( let $group = <$group_type as $crate::config::read::Group>::read(table, reader); )*
+                $( let $key = $crate::config::read::table!(
+                    @read table reader $key $type; $($default)?); )*
+                Some(Self { $($group: $group?,)* $($key: $key?,)* })
+            }
+        }
+
+        impl $crate::config::read::Shape for $name {
+            fn read(
+                node: &$crate::config::tree::Node,
+                reader: &mut $crate::config::read::Reader,
+            ) -> Option<Self> {
+                let table = $crate::config::read::Table::of(node, reader)?;
+                Self::read_table(&table, reader)
+            }
+
+            fn schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                generator.subschema_for::<Self>()
+            }
+        }
+
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                let mut properties = $crate::config::read::Properties::new(&[$($about),*]);
+                $( $crate::config::read::table!(
+                    @describe properties generator $key $type; &[$($doc),*]; $($default)?); )*
+                $( properties.group::<$group_type>(generator); )*
+                properties.finish()
+            }
+        }
+    };
+}
+
+/// A [`table!`] in which every key has a default, and which therefore has one itself.
+macro_rules! settings {
+    (
+        $(#[doc = $about:literal])*
+        pub struct $name:ident {
+            $( $(#[doc = $doc:literal])* $key:ident : $type:ty = $default:expr, )*
+        }
+    ) => {
+        $crate::config::read::table! {
+            $(#[doc = $about])*
+            pub struct $name {
+                $( $(#[doc = $doc])* $key: $type = $default, )*
+            }
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($key: $default,)* }
+            }
+        }
+    };
+}
+
+/// Declares a closed set of words.
+macro_rules! words {
+    (
+        $(#[doc = $about:literal])*
+        pub enum $name:ident ($what:literal) {
+            $( $(#[doc = $doc:literal])* $variant:ident = $word:literal, )*
+        }
+    ) => {
+        $(#[doc = $about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $( $(#[doc = $doc])* $variant, )*
+        }
+
+        impl $name {
+            /// All of them, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The word in the file.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+        }
+
+        impl $crate::config::read::Word for $name {
+            const WHAT: &'static str = $what;
+            const EXAMPLE: &'static str = [$($word),*][0];
+
+            fn parse(text: &str) -> Result<Self, $crate::config::read::Wrong> {
+                match text {
+                    $($word => Ok(Self::$variant),)*
+                    _ => Err($crate::config::read::not_one_of(text, $what, &[$($word),*])),
+                }
+            }
+
+            fn keywords() -> serde_json::Value {
+                serde_json::json!({ "enum": [$($word),*] })
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+    };
+}
+
+pub(crate) use {settings, table, words};
+
+/// The error for a word outside a closed set.
+pub(crate) fn not_one_of(text: &str, what: &str, words: &[&str]) -> Wrong {
+    let all = words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
+    let help = did_you_mean(text, words.iter().copied())
+        .map_or_else(|| format!("it is one of {all}"), |mean| format!("{mean} It is one of {all}"));
+    Wrong::new(format!("\"{text}\" is not {what}")).help(help)
+}
+
+/// Builds the JSON schema of a table.
+pub(crate) struct Properties {
+    schema: Map<String, Json>,
+    properties: Map<String, Json>,
+    required: Vec<Json>,
+}
+
+impl Properties {
+    pub(crate) fn new(about: &[&str]) -> Self {
+        let mut schema = Map::new();
+        schema.insert("type".into(), "object".into());
+        schema.insert("description".into(), sentence(about).into());
+        Self { schema, properties: Map::new(), required: Vec::new() }
+    }
+
+    pub(crate) fn required<T: Shape>(
+        &mut self,
+        generator: &mut SchemaGenerator,
+        key: &str,
+        doc: &[&str],
+    ) {
+        self.required.push(key.into());
+        self.add::<T>(generator, key, doc);
+    }
+
+    pub(crate) fn optional<T: Shape + Serialize>(
+        &mut self,
+        generator: &mut SchemaGenerator,
+        key: &str,
+        doc: &[&str],
+        default: &T,
+    ) {
+        let property = self.add::<T>(generator, key, doc);
+        if let Ok(default @ (Json::Bool(_) | Json::Number(_) | Json::String(_))) =
+            serde_json::to_value(default)
+        {
+            property.insert("default".into(), default);
+        }
+    }
+
+    fn add<T: Shape>(
+        &mut self,
+        generator: &mut SchemaGenerator,
+        key: &str,
+        doc: &[&str],
+    ) -> &mut Map<String, Json> {
+        let mut schema = T::schema(generator);
+        schema.insert("description".into(), sentence(doc).into());
+        let slot = self.properties.entry(key).or_insert(Json::Null);
+        *slot = Json::Object(Map::new());
+        match slot {
+            Json::Object(property) => {
+                property.extend(schema.ensure_object().clone());
+                property
+            }
+            _ => &mut self.schema,
+        }
+    }
+
+    pub(crate) fn group<G: Group>(&mut self, generator: &mut SchemaGenerator) {
+        let mut part = Map::new();
+        G::describe(generator, &mut part);
+        if let Some(Json::Object(properties)) = part.remove("properties") {
+            self.properties.extend(properties);
+        }
+        self.schema.extend(part);
+    }
+
+    pub(crate) fn finish(mut self) -> Schema {
+        self.schema.insert("properties".into(), Json::Object(self.properties));
+        if !self.required.is_empty() {
+            self.schema.insert("required".into(), Json::Array(self.required));
+        }
+        self.schema.insert("additionalProperties".into(), false.into());
+        self.schema.into()
+    }
+}
+
+fn sentence(doc: &[&str]) -> String {
+    doc.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+}
+
+/// A schema from a literal; anything but an object accepts everything.
+pub(crate) fn schema_of(json: Json) -> Schema {
+    match json {
+        Json::Object(map) => map.into(),
+        _ => Schema::default(),
+    }
+}
+
+/// A schema that accepts what any of `choices` accepts.
+pub(crate) fn any_of(choices: impl IntoIterator<Item = Schema>) -> Schema {
+    let choices: Vec<Json> = choices.into_iter().map(Schema::to_value).collect();
+    schema_of(json!({ "anyOf": choices }))
+}
+
+impl<W: Word> Shape for W {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        match &node.value {
+            Value::String(text) => match W::parse(text) {
+                Ok(word) => Some(word),
+                Err(wrong) => {
+                    let help = wrong.help.unwrap_or_else(|| format!("write \"{}\"", W::EXAMPLE));
+                    reader.bad(node, wrong.message, Some(help))
+                }
+            },
+            Value::Integer(number) if W::from_number(*number).is_some() => {
+                let help = W::from_number(*number).map(|text| format!("write \"{text}\""));
+                reader.bad(node, format!("{} needs a unit", W::WHAT), help)
+            }
+            _ => reader.mismatch(node, &format!("{} such as \"{}\"", W::WHAT, W::EXAMPLE)),
+        }
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        let mut schema = schema_of(W::keywords());
+        schema.insert("type".into(), "string".into());
+        schema
+    }
+}
+
+impl Shape for String {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        match &node.value {
+            Value::String(text) => Some(text.clone()),
+            _ => reader.mismatch(node, "a string"),
+        }
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        schema_of(json!({ "type": "string" }))
+    }
+}
+
+impl Shape for PathBuf {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        let path = String::read(node, reader)?;
+        if path.is_empty() || path.contains('\0') {
+            return reader.bad(node, "this is not a file path".into(), None);
+        }
+        Some(path.into())
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        schema_of(json!({ "type": "string", "minLength": 1 }))
+    }
+}
+
+impl Shape for bool {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        match node.value {
+            Value::Boolean(flag) => Some(flag),
+            _ => reader.mismatch(node, "true or false"),
+        }
+    }
+
+    fn schema(_: &mut SchemaGenerator) -> Schema {
+        schema_of(json!({ "type": "boolean" }))
+    }
+}
+
+macro_rules! integers {
+    ($($type:ty: $least:expr, $most:expr;)*) => {$(
+        impl Shape for $type {
+            fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+                match node.value {
+                    // By way of text, because every integer type has that way and no other in common.
+                    Value::Integer(number) => match number.to_string().parse::<$type>() {
+                        Ok(number) => Some(number),
+                        Err(_) => reader.bad(
+                            node,
+                            format!("{number} is out of range"),
+                            Some(format!("it goes from {} to {}", $least, $most)),
+                        ),
+                    },
+                    _ => reader.mismatch(node, "an integer"),
+                }
+            }
+
+            fn schema(_: &mut SchemaGenerator) -> Schema {
+                schema_of(json!({ "type": "integer", "minimum": $least, "maximum": $most }))
+            }
+        }
+    )*};
+}
+
+integers! {
+    u16: 0, u16::MAX;
+    u32: 0, u32::MAX;
+    u64: 0, i64::MAX;
+    NonZeroU16: 1, u16::MAX;
+    NonZeroU32: 1, u32::MAX;
+    NonZeroU64: 1, i64::MAX;
+}
+
+impl<T: Shape> Shape for Option<T> {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        T::read(node, reader).map(Some)
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        T::schema(generator)
+    }
+}
+
+impl<T: Shape> Shape for Spanned<T> {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        T::read(node, reader).map(|value| Self { value, place: node.place })
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        T::schema(generator)
+    }
+}
+
+impl<T: Shape> Shape for Vec<T> {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        match &node.value {
+            Value::Array(items) => {
+                Some(items.iter().filter_map(|item| T::read(item, reader)).collect())
+            }
+            _ => reader.mismatch(node, "an array"),
+        }
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let items = T::schema(generator).to_value();
+        schema_of(json!({ "type": "array", "items": items }))
+    }
+}
+
+impl<K: Word + Ord, T: Shape> Shape for BTreeMap<Spanned<K>, T> {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        let table = Table::of(node, reader)?;
+        let mut map = Self::new();
+        for entry in table.entries {
+            match K::parse(&entry.key) {
+                Ok(value) => {
+                    let key = Spanned { value, place: entry.key_place };
+                    // Two spellings of one name, such as `X-Id` and `x-id`.
+                    if let Some((first, _)) = map.get_key_value(&key) {
+                        let message = format!("`{}` is given twice", entry.key);
+                        let finding = Finding::error("duplicate_name", key.place, message);
+                        reader.report(finding.related(first.place, "first given here"));
+                    } else if let Some(read) = T::read(&entry.value, reader) {
+                        map.insert(key, read);
+                    }
+                }
+                Err(Wrong { message, help }) => reader
+                    .report(Finding::error("bad_value", entry.key_place, message).maybe_help(help)),
+            }
+        }
+        Some(map)
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let values = T::schema(generator).to_value();
+        schema_of(json!({ "type": "object", "additionalProperties": values }))
+    }
+}
+
+impl<T: Shape> Shape for BTreeMap<Spanned<String>, T> {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        let table = Table::of(node, reader)?;
+        let mut map = Self::new();
+        for entry in table.entries {
+            if let Some(read) = T::read(&entry.value, reader) {
+                map.insert(Spanned { value: entry.key.clone(), place: entry.key_place }, read);
+            }
+        }
+        Some(map)
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let values = T::schema(generator).to_value();
+        schema_of(json!({ "type": "object", "additionalProperties": values }))
+    }
+}

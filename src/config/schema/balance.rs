@@ -1,0 +1,222 @@
+//! How a server is chosen: `balance`, a word or a table.
+//!
+//! The table is one flat set of keys in the file; which of them are present decides what it is.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+
+use schemars::{Schema, SchemaGenerator};
+use serde::Serialize;
+
+use super::defaults;
+use super::units::{LoadBound, Timeout};
+use super::words::HashKey;
+use crate::config::finding::Finding;
+use crate::config::read::{Reader, Shape, any_of, table, words};
+use crate::config::source::{Place, Spanned};
+use crate::config::tree::{Node, Value};
+
+/// How a server is chosen.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// In turn, smoothly by weight.
+    RoundRobin,
+    /// The one with the fewest requests relative to its weight, by looking at all.
+    LeastConn,
+    /// The less busy one of two chosen at random.
+    LeastRequest,
+    /// The one with the least latency times load of two chosen at random.
+    PeakEwma,
+    /// At random by weight.
+    Random,
+    /// By a consistent hash of a part of the request.
+    #[serde(untagged)]
+    Hash {
+        /// What is hashed.
+        hash: Spanned<HashKey>,
+        /// The structure it is looked up in.
+        table: HashTable,
+        /// The most load a server may have relative to the average.
+        bounded: Option<LoadBound>,
+    },
+    /// By a signed cookie that the proxy sets.
+    #[serde(untagged)]
+    Sticky {
+        /// Name of the cookie.
+        sticky: Spanned<String>,
+        /// How long it is valid.
+        ttl: Timeout,
+    },
+    /// By ranges or prefixes of a part of the request.
+    #[serde(untagged)]
+    Shard {
+        /// What is looked up.
+        shard: Spanned<HashKey>,
+        /// How servers divide it.
+        by: ShardBy,
+    },
+}
+
+/// How servers divide the space of a shard key.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShardBy {
+    /// Each range starts at a number and goes to the next one.
+    Ranges(Vec<ShardRange>),
+    /// The number divided by this, modulo servers.
+    RangeSize(NonZeroU64),
+    /// The longest prefix wins.
+    Prefixes(BTreeMap<Spanned<String>, Spanned<String>>),
+}
+
+words! {
+    /// The words `balance` can be.
+    pub enum BalanceWord ("a way to balance") {
+        /// In turn, smoothly by weight.
+        RoundRobin = "round_robin",
+        /// The one with the fewest requests relative to its weight, by looking at all.
+        LeastConn = "least_conn",
+        /// The less busy one of two chosen at random.
+        LeastRequest = "least_request",
+        /// The one with the least latency times load of two chosen at random.
+        PeakEwma = "peak_ewma",
+        /// At random by weight.
+        Random = "random",
+    }
+}
+
+words! {
+    /// Structures of a consistent hash.
+    pub enum HashTable ("a hash table") {
+        /// Ketama points on a ring.
+        Ring = "ring",
+        /// Maglev's permutation table.
+        Maglev = "maglev",
+    }
+}
+
+table! {
+    /// The long forms of `balance`. One of `hash`, `sticky` and `shard`, and what belongs to it.
+    pub struct BalanceTable {
+        [#[serde(skip)] place: Place]
+        /// Consistent hash of "uri", "path", "client_ip", "header:NAME", "cookie:NAME", "query:NAME"
+        /// or "capture:NAME".
+        hash: Option<Spanned<HashKey>> = None,
+        /// The structure of the hash.
+        table: Option<Spanned<HashTable>> = None,
+        /// The most load a server may have relative to the average, with `hash`.
+        bounded: Option<Spanned<LoadBound>> = None,
+        /// Name of an affinity cookie, signed, set by the proxy.
+        sticky: Option<Spanned<String>> = None,
+        /// How long the cookie is valid.
+        ttl: Option<Spanned<Timeout>> = None,
+        /// What is divided between servers; keys as for `hash`.
+        shard: Option<Spanned<HashKey>> = None,
+        /// Ranges of numbers and their servers.
+        ranges: Option<Spanned<Vec<ShardRange>>> = None,
+        /// Width of one range; range number modulo servers.
+        range_size: Option<Spanned<NonZeroU64>> = None,
+        /// Prefixes and their servers.
+        prefixes: Option<Spanned<BTreeMap<Spanned<String>, Spanned<String>>>> = None,
+    }
+}
+
+table! {
+    /// From a number up to the next range.
+    pub struct ShardRange {
+        /// First number.
+        from: Spanned<u64>,
+        /// Name of the server.
+        server: Spanned<String>,
+    }
+}
+
+impl Shape for Balance {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        match &node.value {
+            Value::String(text) if text == "hash" || text == "sticky" || text == "shard" => {
+                let help = match text.as_str() {
+                    "hash" => "write balance = { hash = \"client_ip\" }",
+                    "sticky" => "write balance = { sticky = \"COOKIE\" }",
+                    _ => "write balance = { shard = \"capture:NAME\", range_size = 1000 }",
+                };
+                reader.bad(node, format!("\"{text}\" needs a key"), Some(help.into()))
+            }
+            Value::String(_) => BalanceWord::read(node, reader).map(|word| match word {
+                BalanceWord::RoundRobin => Self::RoundRobin,
+                BalanceWord::LeastConn => Self::LeastConn,
+                BalanceWord::LeastRequest => Self::LeastRequest,
+                BalanceWord::PeakEwma => Self::PeakEwma,
+                BalanceWord::Random => Self::Random,
+            }),
+            Value::Table(_) => BalanceTable::read(node, reader)?.resolve(reader),
+            _ => reader.mismatch(node, "a way to balance such as \"least_request\", or a table"),
+        }
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        any_of([BalanceWord::schema(generator), BalanceTable::schema(generator)])
+    }
+}
+
+impl BalanceTable {
+    fn resolve(self, reader: &mut Reader) -> Option<Balance> {
+        let mut places = vec![
+            ("hash", "table", self.table.as_ref().map(|it| it.place)),
+            ("hash", "bounded", self.bounded.as_ref().map(|it| it.place)),
+            ("sticky", "ttl", self.ttl.as_ref().map(|it| it.place)),
+            ("shard", "ranges", self.ranges.as_ref().map(|it| it.place)),
+            ("shard", "range_size", self.range_size.as_ref().map(|it| it.place)),
+            ("shard", "prefixes", self.prefixes.as_ref().map(|it| it.place)),
+        ];
+        let (owner, balance) = match (self.hash, self.sticky, self.shard) {
+            (Some(hash), None, None) => {
+                let table = self.table.map_or(HashTable::Ring, |table| table.value);
+                let bounded = self.bounded.map(|bound| bound.value);
+                ("hash", Balance::Hash { hash, table, bounded })
+            }
+            (None, Some(sticky), None) => {
+                let ttl = self.ttl.map_or(defaults::STICKY_TTL, |ttl| ttl.value);
+                ("sticky", Balance::Sticky { sticky, ttl })
+            }
+            (None, None, Some(shard)) => {
+                let ranges = self.ranges.map(|ranges| ShardBy::Ranges(ranges.value));
+                let size = self.range_size.map(|size| ShardBy::RangeSize(size.value));
+                let prefixes = self.prefixes.map(|prefixes| ShardBy::Prefixes(prefixes.value));
+                let mut ways = [ranges, size, prefixes].into_iter().flatten();
+                let (Some(by), None) = (ways.next(), ways.next()) else {
+                    reader.report(
+                        Finding::error(
+                            "bad_value",
+                            self.place,
+                            "a shard is divided in exactly one way",
+                        )
+                        .help("keep one of ranges, range_size, prefixes"),
+                    );
+                    return None;
+                };
+                ("shard", Balance::Shard { shard, by })
+            }
+            _ => {
+                reader.report(
+                    Finding::error(
+                        "bad_value",
+                        self.place,
+                        "`balance` is exactly one of its forms",
+                    )
+                    .help("keep one of hash, sticky, shard"),
+                );
+                return None;
+            }
+        };
+        places.retain(|(belongs_to, _, _)| *belongs_to != owner);
+        for (belongs_to, key, place) in places {
+            if let Some(place) = place {
+                let message = format!("`{key}` belongs to `{belongs_to}`, not to `{owner}`");
+                reader.report(Finding::error("bad_value", place, message));
+            }
+        }
+        Some(balance)
+    }
+}

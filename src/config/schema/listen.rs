@@ -1,0 +1,166 @@
+//! Where clients come in: `[[listen]]`.
+
+use std::num::{NonZeroU16, NonZeroU32};
+use std::path::PathBuf;
+
+use super::defaults;
+use super::forms::OneOrMany;
+use super::units::{Bytes, Timeout};
+use super::words::{ListenAddress, Network};
+use crate::config::read::{settings, table, words};
+use crate::config::source::{Place, Spanned};
+
+table! {
+    /// A listener.
+    pub struct Listen {
+        [#[serde(skip)] place: Place]
+        /// A name for routes to refer to. Routes without `listen` belong to every listener.
+        name: Option<Spanned<String>> = None,
+        /// Where it binds: IP:PORT or unix:/PATH, one or several.
+        address: OneOrMany<Spanned<ListenAddress>>,
+        /// Answers every request with a redirect; "https": 308 to the same host and path.
+        redirect: Option<Spanned<ListenRedirect>> = None,
+        /// Certificates; several are chosen by SNI, the first is the default.
+        tls: OneOrMany<Tls> = OneOrMany::default(),
+        /// Also serves HTTP/3 on the same ports.
+        http3: bool = false,
+        /// Networks whose X-Forwarded-* fields and PROXY headers count. Default: nobody's.
+        trusted_proxies: Vec<Spanned<Network>> = Vec::new(),
+        /// Accepts PROXY v1 and v2, from trusted proxies only.
+        proxy_protocol: bool = false,
+        /// Upper bounds.
+        limits: ListenLimits = ListenLimits::default(),
+        /// How long is waited for a client.
+        timeout: ListenTimeout = ListenTimeout::default(),
+        /// What happens to requests that two servers could understand differently.
+        strict: Strict = Strict::default(),
+    }
+}
+
+words! {
+    /// Where a redirecting listener sends its clients.
+    pub enum ListenRedirect ("a redirect of a listener") {
+        /// 308 to the same host and path with `https`.
+        Https = "https",
+    }
+}
+
+settings! {
+    /// Upper bounds of a listener.
+    pub struct ListenLimits {
+        /// Open client connections. Default: derived from the file descriptor limit.
+        connections: Option<NonZeroU32> = None,
+        /// Bytes of a request head.
+        header_bytes: Spanned<Bytes> = defaults::HEADER_BYTES.into(),
+        /// Number of header fields of a request.
+        headers: NonZeroU16 = defaults::HEADERS,
+        /// Bytes of a request body; a route can say otherwise with `body_limit`.
+        body: Bytes = defaults::BODY,
+        /// Concurrent streams of an HTTP/2 or HTTP/3 connection.
+        streams: NonZeroU16 = defaults::STREAMS,
+    }
+}
+
+settings! {
+    /// How long is waited for a client.
+    pub struct ListenTimeout {
+        /// For the whole TLS handshake.
+        tls: Timeout = defaults::TLS_HANDSHAKE,
+        /// For a whole request head, from its first byte.
+        headers: Timeout = defaults::CLIENT_HEADERS,
+        /// For the next request on a connection.
+        idle: Timeout = defaults::CLIENT_IDLE,
+        /// Between two pieces of a request body.
+        body_gap: Timeout = defaults::BODY_GAP,
+        /// Between two successful writes to the client.
+        write_gap: Timeout = defaults::WRITE_GAP,
+    }
+}
+
+settings! {
+    /// What happens to requests that two servers could understand differently.
+    pub struct Strict {
+        /// Header names with an underscore.
+        underscores: Underscores = Underscores::Drop,
+        /// Refuses TRACE and CONNECT, which ask a proxy to reveal or to tunnel.
+        max_forwards: bool = true,
+        /// Dot segments and encoded slashes.
+        path: StrictPath = StrictPath::Normalize,
+    }
+}
+
+words! {
+    /// What happens to header names with an underscore.
+    pub enum Underscores ("a treatment of underscores") {
+        /// The field is dropped.
+        Drop = "drop",
+        /// The request is refused with 400.
+        Refuse = "refuse",
+        /// The field is forwarded.
+        Keep = "keep",
+    }
+}
+
+words! {
+    /// What happens to dot segments and encoded slashes.
+    pub enum StrictPath ("a treatment of paths") {
+        /// Dot segments are resolved before a route is chosen; what cannot be resolved safely is
+        /// refused. The same bytes are forwarded as were matched.
+        Normalize = "normalize",
+        /// The request is refused with 400.
+        Refuse = "refuse",
+    }
+}
+
+table! {
+    /// A certificate, or an account to get one.
+    pub struct Tls {
+        [#[serde(skip)] place: Place]
+        /// PEM file with the certificate chain.
+        cert: Option<PathBuf> = None,
+        /// PEM file with the private key.
+        key: Option<PathBuf> = None,
+        /// Certificates by ACME, in place of `cert` and `key`.
+        acme: Option<Acme> = None,
+        /// PEM file with the authorities of client certificates.
+        client_ca: Option<PathBuf> = None,
+        /// Whether a client must have a certificate. Default with `client_ca`: required.
+        client_auth: Option<ClientAuth> = None,
+        /// The oldest version of TLS that is spoken.
+        min_version: TlsVersion = TlsVersion::V1_2,
+    }
+}
+
+words! {
+    /// Whether a client must have a certificate.
+    pub enum ClientAuth ("a rule for client certificates") {
+        /// Clients without one are refused.
+        Required = "required",
+        /// A certificate is verified where there is one.
+        Optional = "optional",
+    }
+}
+
+words! {
+    /// Versions of TLS.
+    pub enum TlsVersion ("a TLS version") {
+        /// TLS 1.2.
+        V1_2 = "1.2",
+        /// TLS 1.3.
+        V1_3 = "1.3",
+    }
+}
+
+table! {
+    /// Certificates by ACME (RFC 8555).
+    pub struct Acme {
+        /// The names to ask for.
+        domains: Vec<Spanned<String>>,
+        /// Contact of the account.
+        email: Option<String> = None,
+        /// URL of the directory.
+        directory: Option<Spanned<String>> = None,
+        /// Directory in which account and certificates are kept.
+        storage: PathBuf,
+    }
+}

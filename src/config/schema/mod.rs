@@ -1,0 +1,54 @@
+//! The configuration as it is written: one struct per table, one field per key, named as the key.
+//!
+//! This is the contract with operators. Units, addresses and patterns are typed; references between
+//! tables are still names, and `check` says whether they lead anywhere. Defaults are filled in.
+
+pub mod balance;
+pub mod defaults;
+pub mod forms;
+pub mod health;
+pub mod listen;
+pub mod policy;
+pub mod process;
+pub mod route;
+pub mod units;
+pub mod upstream;
+pub mod words;
+
+use std::collections::BTreeMap;
+
+use self::listen::Listen;
+use self::policy::{Auth, Cache, Limit};
+use self::process::{Admin, Log, Redis, Runtime};
+use self::route::Route;
+use self::upstream::Upstream;
+use super::read::settings;
+use super::source::Spanned;
+
+settings! {
+    /// The configuration of tidegate.
+    pub struct Config {
+        /// Further files, as glob patterns relative to this one.
+        include: Vec<Spanned<String>> = Vec::new(),
+        /// Threads and shutdown.
+        runtime: Runtime = Runtime::default(),
+        /// The admin endpoint.
+        admin: Option<Admin> = None,
+        /// What is written about the program and about requests.
+        log: Log = Log::default(),
+        /// Shared state.
+        redis: Option<Redis> = None,
+        /// Where clients come in.
+        listen: Vec<Listen> = Vec::new(),
+        /// Who answers, by name.
+        upstream: BTreeMap<Spanned<String>, Upstream> = BTreeMap::new(),
+        /// Which request goes where.
+        route: Vec<Route> = Vec::new(),
+        /// Shared rate limits, by name.
+        limit: BTreeMap<Spanned<String>, Limit> = BTreeMap::new(),
+        /// Shared authentication, by name.
+        auth: BTreeMap<Spanned<String>, Auth> = BTreeMap::new(),
+        /// Shared caches, by name.
+        cache: BTreeMap<Spanned<String>, Cache> = BTreeMap::new(),
+    }
+}

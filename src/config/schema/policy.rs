@@ -1,0 +1,197 @@
+//! What happens to requests on the way: limits, authentication, caches, cross-origin rules.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use super::defaults;
+use super::forms::OneOrMany;
+use super::units::{Bytes, Period, Rate, Timeout};
+use super::words::{HeaderName, LimitKey, Method, Secret};
+use crate::config::read::{settings, table, words};
+use crate::config::source::{Place, Spanned};
+
+table! {
+    /// A rate limit (GCRA).
+    pub struct Limit {
+        [#[serde(skip)] place: Place]
+        /// The steady rate.
+        rate: Spanned<Rate>,
+        /// How many beyond the steady one may pass at once.
+        burst: u32 = 0,
+        /// What is counted by; an array combines keys.
+        key: OneOrMany<LimitKey> = OneOrMany(vec![LimitKey::ClientIp]),
+        /// Where the counts are kept.
+        store: Store = Store::Local,
+        /// How many of the burst pass without waiting. Default: all.
+        delay: Option<u32> = None,
+    }
+}
+
+words! {
+    /// Where counts are kept.
+    pub enum Store ("a store") {
+        /// In this process.
+        Local = "local",
+        /// In Redis, shared by all instances.
+        Redis = "redis",
+    }
+}
+
+table! {
+    /// Requests at a time.
+    pub struct Concurrency {
+        /// How many, for each value of the key.
+        max: NonZeroU32,
+        /// What is counted by.
+        key: OneOrMany<LimitKey> = OneOrMany(vec![LimitKey::Route]),
+    }
+}
+
+table! {
+    /// Who a client is. Exactly one key.
+    pub struct Auth {
+        [#[serde(skip)] place: Place]
+        /// Signed tokens (RFC 7519).
+        jwt: Option<Jwt> = None,
+        /// Keys in a header.
+        api_key: Option<ApiKey> = None,
+        /// Names and passwords (RFC 7617).
+        basic: Option<Basic> = None,
+        /// Asks another server.
+        forward: Option<ForwardAuth> = None,
+    }
+}
+
+table! {
+    /// Signed tokens.
+    pub struct Jwt {
+        /// URL of the key set.
+        jwks: Spanned<String>,
+        /// The issuer a token must name.
+        issuer: Option<String> = None,
+        /// The audience a token must name.
+        audience: Option<OneOrMany<String>> = None,
+        /// Algorithms that are accepted.
+        algorithms: Vec<Algorithm> = vec![Algorithm::Rs256, Algorithm::Es256],
+        /// Claims that are forwarded, and the headers they go to.
+        forward: BTreeMap<Spanned<String>, HeaderName> = BTreeMap::new(),
+    }
+}
+
+words! {
+    /// Signature algorithms (RFC 7518 §3.1, RFC 8037). None of them is symmetric.
+    pub enum Algorithm ("a signature algorithm") {
+        /// RSASSA-PKCS1-v1_5 with SHA-256.
+        Rs256 = "RS256",
+        /// RSASSA-PKCS1-v1_5 with SHA-384.
+        Rs384 = "RS384",
+        /// RSASSA-PKCS1-v1_5 with SHA-512.
+        Rs512 = "RS512",
+        /// RSASSA-PSS with SHA-256.
+        Ps256 = "PS256",
+        /// RSASSA-PSS with SHA-384.
+        Ps384 = "PS384",
+        /// RSASSA-PSS with SHA-512.
+        Ps512 = "PS512",
+        /// ECDSA on P-256.
+        Es256 = "ES256",
+        /// ECDSA on P-384.
+        Es384 = "ES384",
+        /// Ed25519.
+        EdDsa = "EdDSA",
+    }
+}
+
+table! {
+    /// Keys in a header.
+    pub struct ApiKey {
+        /// The header.
+        header: HeaderName,
+        /// Names of clients and their keys.
+        keys: BTreeMap<Spanned<String>, Secret>,
+    }
+}
+
+table! {
+    /// Names and passwords.
+    pub struct Basic {
+        /// An htpasswd file with bcrypt or argon2 hashes.
+        users_file: PathBuf,
+    }
+}
+
+table! {
+    /// Asks another server.
+    pub struct ForwardAuth {
+        /// Its URL; 2xx lets the request pass.
+        url: Spanned<String>,
+        /// Headers of its answer that are forwarded.
+        copy: Vec<HeaderName> = Vec::new(),
+        /// How long it may take.
+        timeout: Timeout = defaults::FORWARD_AUTH_TIMEOUT,
+    }
+}
+
+settings! {
+    /// A shared cache (RFC 9111).
+    pub struct Cache {
+        /// How long a response is fresh when it does not say so itself.
+        ttl: Option<Period> = None,
+        /// `ttl` counts even where the response says otherwise.
+        force: bool = false,
+        /// The longest time a response is fresh.
+        max_ttl: Option<Period> = None,
+        /// Bytes of memory.
+        memory: Bytes = defaults::CACHE_MEMORY,
+        /// Number of responses.
+        entries: u64 = defaults::CACHE_ENTRIES,
+        /// What two requests must share to get the same response.
+        key: Vec<CacheKey> = vec![CacheKey::Host, CacheKey::Path, CacheKey::Query],
+        /// How long a stale response is used while a fresh one is fetched.
+        stale_while_revalidate: Option<Period> = None,
+        /// How long a stale response is used while the upstream fails.
+        stale_if_error: Option<Period> = None,
+        /// A second, shared tier behind memory.
+        tier: Option<Tier> = None,
+        /// How long responses stay in it.
+        tier_ttl: Option<Period> = None,
+    }
+}
+
+words! {
+    /// Parts of a cache key.
+    pub enum CacheKey ("a part of a cache key") {
+        /// The host.
+        Host = "host",
+        /// The path.
+        Path = "path",
+        /// The query.
+        Query = "query",
+    }
+}
+
+words! {
+    /// Second tiers of a cache.
+    pub enum Tier ("a tier") {
+        /// Redis, shared by all instances.
+        Redis = "redis",
+    }
+}
+
+table! {
+    /// Cross-origin requests (Fetch standard).
+    pub struct Cors {
+        [#[serde(skip)] place: Place]
+        /// Origins that may read answers; "*" for all.
+        origins: Vec<Spanned<String>>,
+        /// Methods they may use.
+        methods: Vec<Method> = Vec::new(),
+        /// Request headers they may send.
+        headers: Vec<HeaderName> = Vec::new(),
+        /// Whether they may send cookies.
+        credentials: bool = false,
+        /// How long a browser may remember this.
+        max_age: Option<Period> = None,
+    }
+}

@@ -1,0 +1,173 @@
+//! The process itself: `[runtime]`, `[admin]`, `[log]`, `[redis]`.
+
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+
+use schemars::{Schema, SchemaGenerator};
+use serde::Serialize;
+use serde_json::json;
+
+use super::defaults;
+use super::units::{Percent, Period, Timeout};
+use super::words::{ListenAddress, Secret};
+use crate::config::read::{Reader, Shape, any_of, schema_of, settings, table, words};
+use crate::config::source::Spanned;
+use crate::config::tree::{Node, Value};
+
+settings! {
+    /// Threads and shutdown.
+    pub struct Runtime {
+        /// Number of worker threads, 1 to 1024. Default: usable CPUs, cgroup quota respected.
+        /// A reload does not change it.
+        workers: Option<Spanned<NonZeroU16>> = None,
+        /// How long a shutdown waits for requests, streams and tunnels.
+        drain: Period = defaults::DRAIN,
+        /// A reload or discovery update that would remove more than this share of routes or
+        /// servers is refused unless forced.
+        shrink_guard: Percent = defaults::SHRINK_GUARD,
+    }
+}
+
+table! {
+    /// The admin endpoint. Without this table there is none.
+    pub struct Admin {
+        /// Where it listens: IP:PORT or unix:/PATH. An address that is not loopback needs a token.
+        address: Spanned<ListenAddress>,
+        /// Bearer token for every call that changes something.
+        token: Option<Spanned<Secret>> = None,
+    }
+}
+
+settings! {
+    /// What is written about the program and about requests.
+    pub struct Log {
+        /// The least severe level that is written.
+        level: Level = Level::Info,
+        /// How a line looks.
+        format: LogFormat = LogFormat::Text,
+        /// Where the access log goes: "stdout", "off", a file path, or a table.
+        access: Access = defaults::ACCESS,
+        /// Where traces are sent.
+        trace: Option<Trace> = None,
+    }
+}
+
+words! {
+    /// Severities of the log.
+    pub enum Level ("a log level") {
+        /// Something is broken.
+        Error = "error",
+        /// Something will be.
+        Warn = "warn",
+        /// Transitions an operator wants to know.
+        Info = "info",
+        /// Details of decisions.
+        Debug = "debug",
+        /// Everything.
+        Trace = "trace",
+    }
+}
+
+words! {
+    /// How a line of the log looks.
+    pub enum LogFormat ("a log format") {
+        /// For people.
+        Text = "text",
+        /// One JSON object per line.
+        Json = "json",
+    }
+}
+
+/// Where the access log goes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// Nowhere.
+    Off,
+    /// To standard output.
+    Stdout,
+    /// To a file.
+    #[serde(untagged)]
+    File(AccessFile),
+}
+
+impl Shape for Access {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        match &node.value {
+            Value::String(text) if text == "off" => Some(Self::Off),
+            Value::String(text) if text == "stdout" => Some(Self::Stdout),
+            Value::Table(_) => AccessFile::read(node, reader).map(Self::File),
+            Value::String(_) => PathBuf::read(node, reader).map(|path| {
+                Self::File(AccessFile {
+                    path,
+                    format: AccessFormat::Json,
+                    sample: Percent::new(100),
+                })
+            }),
+            _ => reader.mismatch(node, "\"stdout\", \"off\", a file path or a table"),
+        }
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        any_of([
+            schema_of(json!({ "type": "string", "minLength": 1 })),
+            AccessFile::schema(generator),
+        ])
+    }
+}
+
+table! {
+    /// An access log in a file.
+    pub struct AccessFile {
+        /// The file.
+        path: PathBuf,
+        /// How a line looks.
+        format: AccessFormat = AccessFormat::Json,
+        /// The share of requests that are written.
+        sample: Percent = Percent::new(100),
+    }
+}
+
+words! {
+    /// How a line of the access log looks.
+    pub enum AccessFormat ("an access log format") {
+        /// One JSON object per line.
+        Json = "json",
+        /// The combined format of Apache and nginx.
+        Combined = "combined",
+    }
+}
+
+table! {
+    /// Where traces are sent.
+    pub struct Trace {
+        /// URL of an OpenTelemetry collector.
+        otlp: Spanned<String>,
+        /// The share of requests that are traced.
+        sample: Percent = defaults::TRACE_SAMPLE,
+    }
+}
+
+table! {
+    /// Shared state, for everything that says store = "redis" or tier = "redis".
+    pub struct Redis {
+        /// URL of the server; it may contain a password and is never printed.
+        url: Spanned<Secret>,
+        /// How long one operation may take.
+        timeout: Timeout = defaults::REDIS_TIMEOUT,
+        /// What to do while it does not answer.
+        on_error: OnError = OnError::Local,
+    }
+}
+
+words! {
+    /// What to do while the shared store does not answer.
+    pub enum OnError ("a way to go on without Redis") {
+        /// Go on with this instance's own state.
+        Local = "local",
+        /// Let the request pass.
+        Allow = "allow",
+        /// Refuse the request.
+        Deny = "deny",
+    }
+}

@@ -1,0 +1,349 @@
+//! Which request goes where: `[[route]]`.
+
+use std::collections::BTreeMap;
+
+use schemars::{Schema, SchemaGenerator};
+use serde::Serialize;
+use serde_json::{Map, Value as Json, json};
+
+use super::defaults;
+use super::forms::{OneOrMany, Policy};
+use super::policy::{Cache, Concurrency, Cors, Limit};
+use super::units::{Bytes, Percent, Period};
+use super::upstream::{RouteRetry, RouteTimeout};
+use super::words::{HeaderName, HeaderText, HostPattern, Method, Network, Pattern};
+use crate::config::finding::Finding;
+use crate::config::read::{Group, Reader, Shape, Table, any_of, schema_of, settings, table};
+use crate::config::source::{Place, Spanned};
+use crate::config::tree::{Node, Value};
+
+table! {
+    /// A route: what it matches, its one action, and what happens on the way.
+    pub struct Route {
+        [#[serde(skip)] place: Place]
+        [#[serde(flatten)] action: Action]
+        /// Used in logs, metrics and the admin API. Default: derived from the match.
+        name: Option<Spanned<String>> = None,
+        /// Names of the listeners it belongs to. Default: all.
+        listen: OneOrMany<Spanned<String>> = OneOrMany::default(),
+        /// Hosts: "shop.example.com" or "*.example.com". Default: all.
+        host: OneOrMany<Spanned<HostPattern>> = OneOrMany::default(),
+        /// "/exact", "/prefix/*", with captures "/a/{name}". Default: all.
+        path: Option<Spanned<String>> = None,
+        /// A regular expression on the path, in place of `path`.
+        path_regex: Option<Spanned<Pattern>> = None,
+        /// Methods. Default: all.
+        method: OneOrMany<Spanned<Method>> = OneOrMany::default(),
+        /// Conditions on request headers; all must hold.
+        headers: BTreeMap<Spanned<HeaderName>, Condition> = BTreeMap::new(),
+        /// Conditions on query parameters; all must hold.
+        query: BTreeMap<Spanned<String>, Condition> = BTreeMap::new(),
+        /// Conditions on cookies; all must hold.
+        cookies: BTreeMap<Spanned<String>, Condition> = BTreeMap::new(),
+        /// Networks of clients. Default: all.
+        client: OneOrMany<Spanned<Network>> = OneOrMany::default(),
+        /// Only servers with these labels.
+        subset: BTreeMap<Spanned<String>, String> = BTreeMap::new(),
+        /// Sends a copy of some requests elsewhere; its answer is ignored.
+        mirror: Option<Mirror> = None,
+        /// Delays or aborts some requests on purpose.
+        fault: Option<Fault> = None,
+        /// What of the request line and Host is forwarded differently.
+        rewrite: Option<Rewrite> = None,
+        /// Changes of the request's headers on the way to the server.
+        request_headers: HeaderRules = HeaderRules::default(),
+        /// Changes of the response's headers on the way to the client.
+        response_headers: HeaderRules = HeaderRules::default(),
+        /// Cross-origin requests.
+        cors: Option<Cors> = None,
+        /// Compresses responses with gzip, br or zstd by Accept-Encoding.
+        compress: bool = false,
+        /// Rate limits: a table, the name of a `[limit.NAME]`, or an array of both.
+        limit: OneOrMany<Policy<Limit>> = OneOrMany::default(),
+        /// Requests at a time.
+        concurrency: Option<Concurrency> = None,
+        /// Name of an `[auth.NAME]`, or "off".
+        auth: Option<AuthRef> = None,
+        /// A table, the name of a `[cache.NAME]`, or false.
+        cache: Option<Policy<Cache>> = None,
+        /// Overrides of the upstream's timeouts.
+        timeout: Option<RouteTimeout> = None,
+        /// Overrides of the upstream's retries.
+        retry: Option<RouteRetry> = None,
+        /// Bytes of a request body. Default: that of the listener.
+        body_limit: Option<Bytes> = None,
+        /// Whether requests are written to the access log.
+        access_log: bool = true,
+    }
+}
+
+/// The one thing a route does.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Forwards to upstreams by weight, sorted by name.
+    Upstream(Split),
+    /// Answers by itself.
+    Respond(Respond),
+    /// Sends the client elsewhere.
+    Redirect(Redirect),
+}
+
+impl Group for Action {
+    const KEYS: &'static [&'static str] = &["upstream", "respond", "redirect"];
+
+    fn read(table: &Table<'_>, reader: &mut Reader) -> Option<Self> {
+        let mut written = Self::KEYS.iter().filter_map(|key| table.get(key));
+        let Some(entry) = written.next() else {
+            reader.report(
+                Finding::error("missing_key", table.place, "this route does nothing")
+                    .label("an action is missing")
+                    .help("add exactly one of upstream, respond, redirect"),
+            );
+            return None;
+        };
+        for second in written {
+            let message = format!("a route has one action, and `{}` is a second one", second.key);
+            reader.report(
+                Finding::error("several_actions", second.key_place, message)
+                    .related(entry.key_place, "the first action")
+                    .help("keep exactly one of upstream, respond, redirect"),
+            );
+        }
+        match entry.key.as_str() {
+            "upstream" => Split::read(&entry.value, reader).map(Self::Upstream),
+            "respond" => Respond::read(&entry.value, reader).map(Self::Respond),
+            _ => Redirect::read(&entry.value, reader).map(Self::Redirect),
+        }
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        self == other
+    }
+
+    fn describe(generator: &mut SchemaGenerator, schema: &mut Map<String, Json>) {
+        let upstream = Split::schema(generator);
+        let respond = Respond::schema(generator);
+        let redirect = Redirect::schema(generator);
+        schema.insert(
+            "properties".into(),
+            json!({ "upstream": upstream, "respond": respond, "redirect": redirect }),
+        );
+        let one = Self::KEYS.iter().map(|key| json!({ "required": [key] })).collect();
+        schema.insert("oneOf".into(), Json::Array(one));
+    }
+}
+
+/// Upstreams and the share of requests each gets. A name alone gets all.
+#[derive(Debug, Clone)]
+pub struct Split {
+    /// The upstreams, sorted by name; never empty.
+    pub targets: Vec<Target>,
+    /// Where it is written.
+    pub place: Place,
+}
+
+/// One upstream of a [`Split`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// Name of the upstream.
+    pub upstream: Spanned<String>,
+    /// Its share relative to the others; 0 gets nothing.
+    pub weight: u16,
+}
+
+impl PartialEq for Split {
+    fn eq(&self, other: &Self) -> bool {
+        self.targets == other.targets
+    }
+}
+
+impl Shape for Split {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        let targets = match &node.value {
+            Value::String(_) => {
+                vec![Target { upstream: Shape::read(node, reader)?, weight: 1 }]
+            }
+            Value::Table(_) => BTreeMap::<Spanned<String>, u16>::read(node, reader)?
+                .into_iter()
+                .map(|(upstream, weight)| Target { upstream, weight })
+                .collect(),
+            _ => return reader.mismatch(node, "the name of an upstream or a table of weights"),
+        };
+        Some(Self { targets, place: node.place })
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let weight = u16::schema(generator);
+        any_of([
+            String::schema(generator),
+            schema_of(json!({
+                "type": "object", "additionalProperties": weight, "minProperties": 1
+            })),
+        ])
+    }
+}
+
+impl Serialize for Split {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.targets.iter().map(|target| (&target.upstream, target.weight)))
+    }
+}
+
+settings! {
+    /// An answer of the proxy itself.
+    pub struct Respond {
+        /// Status code, 200 to 599.
+        status: Spanned<u16> = defaults::RESPOND_STATUS.into(),
+        /// The body.
+        body: Spanned<String> = "".into(),
+        /// Headers of the answer.
+        headers: BTreeMap<Spanned<HeaderName>, HeaderText> = BTreeMap::new(),
+    }
+}
+
+table! {
+    /// A redirect.
+    pub struct Redirect {
+        /// The new location; {host}, {path}, {query} and captures of the path are filled in.
+        to: Spanned<String>,
+        /// Status code, 301, 302, 303, 307 or 308.
+        status: Spanned<u16> = defaults::REDIRECT_STATUS.into(),
+    }
+}
+
+/// A condition on a header, query parameter or cookie.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub enum Condition {
+    /// It is there and has exactly this value.
+    #[serde(rename = "equals")]
+    Equals(String),
+    /// It is there.
+    #[serde(rename = "present")]
+    Present,
+    /// It is not there.
+    #[serde(rename = "absent")]
+    Absent,
+    /// It is there and its value matches.
+    #[serde(rename = "regex")]
+    Regex(Spanned<Pattern>),
+}
+
+table! {
+    /// A condition that is a regular expression.
+    pub struct ConditionTable {
+        /// The expression, which may match anywhere in the value.
+        regex: Spanned<Pattern>,
+    }
+}
+
+impl Shape for Condition {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        match &node.value {
+            Value::String(text) => Some(Self::Equals(text.clone())),
+            Value::Boolean(true) => Some(Self::Present),
+            Value::Boolean(false) => Some(Self::Absent),
+            Value::Table(_) => {
+                ConditionTable::read(node, reader).map(|table| Self::Regex(table.regex))
+            }
+            Value::Integer(number) => {
+                let help = format!("write \"{number}\"");
+                reader.bad(node, "a condition compares text".into(), Some(help))
+            }
+            _ => reader.mismatch(node, "a string, true, false or { regex = \"…\" }"),
+        }
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        any_of([
+            String::schema(generator),
+            bool::schema(generator),
+            ConditionTable::schema(generator),
+        ])
+    }
+}
+
+table! {
+    /// A copy of some requests.
+    pub struct Mirror {
+        /// Name of the upstream that gets the copy.
+        upstream: Spanned<String>,
+        /// The share of requests that are copied.
+        share: Percent = Percent::new(100),
+    }
+}
+
+settings! {
+    /// Faults on purpose.
+    pub struct Fault {
+        /// How long a request is held back.
+        delay: Option<Period> = None,
+        /// Status code of an answer in place of the upstream's.
+        abort: Option<Spanned<u16>> = None,
+        /// The share of requests this happens to.
+        share: Percent = Percent::new(100),
+        /// Makes the choice repeatable.
+        seed: Option<u64> = None,
+    }
+}
+
+table! {
+    /// What is forwarded differently from what came in.
+    pub struct Rewrite {
+        [#[serde(skip)] place: Place]
+        /// Taken off the start of the path.
+        strip_prefix: Option<Spanned<String>> = None,
+        /// Put at the start of the path, after `strip_prefix`.
+        prefix: Option<Spanned<String>> = None,
+        /// The whole path, with captures; not together with the other two.
+        path: Option<Spanned<String>> = None,
+        /// The Host header.
+        host: Option<Spanned<HeaderText>> = None,
+    }
+}
+
+settings! {
+    /// Changes of headers: first `remove`, then `set`, then `add`.
+    pub struct HeaderRules {
+        /// Replaces all fields of the name.
+        set: BTreeMap<Spanned<HeaderName>, HeaderText> = BTreeMap::new(),
+        /// Adds a field next to those of the same name.
+        add: BTreeMap<Spanned<HeaderName>, HeaderText> = BTreeMap::new(),
+        /// Takes all fields of the name away.
+        remove: Vec<Spanned<HeaderName>> = Vec::new(),
+    }
+}
+
+/// Who may use a route.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AuthRef {
+    /// Everybody.
+    Off,
+    /// As the `[auth.NAME]` says.
+    Named(Spanned<String>),
+}
+
+impl Shape for AuthRef {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        match &node.value {
+            Value::String(text) if text == "off" => Some(Self::Off),
+            Value::Boolean(false) => {
+                reader.bad(node, "`false` is not a name".into(), Some("write \"off\"".into()))
+            }
+            _ => Shape::read(node, reader).map(Self::Named),
+        }
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        String::schema(generator)
+    }
+}
+
+impl Serialize for AuthRef {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Off => serializer.serialize_str("off"),
+            Self::Named(name) => name.serialize(serializer),
+        }
+    }
+}
