@@ -2,16 +2,21 @@
 //!
 //! Modules are declared in the order in which a request meets them.
 
+pub mod admin;
 pub mod balance;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod endpoint;
 pub mod exchange;
+pub mod gate;
 pub mod h1;
 pub mod net;
 pub mod policy;
 pub mod route;
+pub mod server;
+pub mod snapshot;
+pub mod telemetry;
 pub mod upstream;
 pub mod wire;
 pub mod worker;

@@ -5,6 +5,7 @@ use std::task::Waker;
 
 use crate::clock::Random;
 use crate::endpoint::connections::Connections;
+use crate::telemetry::refusals::Quota;
 use crate::wire::RequestHead;
 
 /// How many unused heads a worker keeps.
@@ -25,6 +26,8 @@ pub struct Worker {
     pub random: RefCell<Random>,
     /// Set when a drain begins: no connection gets another request after its current one.
     pub closing: Cell<bool>,
+    /// How many log lines about refusals it may still write.
+    pub refusals: Quota,
     heads: RefCell<Vec<Box<RequestHead>>>,
     sleepers: RefCell<Sleepers>,
 }
@@ -46,6 +49,7 @@ impl Worker {
             connections: RefCell::default(),
             random: RefCell::new(random),
             closing: Cell::new(false),
+            refusals: Quota::default(),
             heads: RefCell::default(),
             sleepers: RefCell::default(),
         }

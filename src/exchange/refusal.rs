@@ -4,6 +4,7 @@
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::gate::target::TargetFault;
 use crate::wire::Fault;
 
 /// Why an exchange was not answered by a server.
@@ -12,7 +13,10 @@ pub enum Refusal {
     /// The bytes are not an acceptable HTTP request.
     #[error("{0}")]
     Malformed(Fault),
-    /// The request line, `Host` or a connection field makes no sense; says which rule.
+    /// The request target or `Host` makes no sense.
+    #[error("{0}")]
+    Target(TargetFault),
+    /// The head makes no sense otherwise; says why.
     #[error("{0}")]
     BadRequest(&'static str),
     /// The head or the body did not arrive in time.
@@ -72,7 +76,9 @@ impl Refusal {
     pub fn row(self) -> Row {
         let (status, code, title, key) = match self {
             Refusal::Malformed(fault) => return malformed(fault),
-            Refusal::BadRequest(_) => (400, "bad_request", "Bad request", None),
+            Refusal::Target(_) | Refusal::BadRequest(_) => {
+                (400, "bad_request", "Bad request", None)
+            }
             Refusal::RequestTimeout(key) => {
                 (408, "request_timeout", "The request took too long to arrive", Some(key))
             }
@@ -108,6 +114,7 @@ impl Refusal {
     pub fn closes(self) -> bool {
         match self {
             Refusal::Malformed(_)
+            | Refusal::Target(_)
             | Refusal::BadRequest(_)
             | Refusal::RequestTimeout(_)
             | Refusal::Method

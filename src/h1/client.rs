@@ -88,36 +88,57 @@ impl H1Client {
         }
     }
 
-    /// Waits for the next request. `closing` is asked whenever there is nothing to read yet: once it
-    /// says yes, an idle connection ends.
+    /// Waits for the first byte of the next request. `closing` is asked whenever there is none: once
+    /// it says yes, an idle connection ends. `false` when the connection is over.
     ///
     /// Cancel safety: nothing is lost, received bytes stay with the connection.
+    pub async fn wake(
+        &mut self,
+        timer: &mut Timer,
+        times: HeadTimes,
+        closing: impl Fn() -> bool,
+    ) -> bool {
+        if !self.inbox.is_empty() {
+            return true;
+        }
+        self.out.shrink();
+        let idle_until = match self.requests {
+            0 => clock::deadline(self.head_at, times.headers),
+            _ => clock::deadline(clock::now(), times.idle),
+        };
+        poll_fn(|cx| match self.inbox.poll_fill(cx, &mut self.stream, usize::MAX) {
+            Poll::Ready(Ok(0) | Err(_)) => {
+                self.ended = true;
+                Poll::Ready(false)
+            }
+            Poll::Ready(Ok(_)) => Poll::Ready(true),
+            Poll::Pending if closing() => Poll::Ready(false),
+            Poll::Pending => timer.poll_at(cx, idle_until).map(|()| false),
+        })
+        .await
+    }
+
+    /// Reads the head of a request whose first bytes are there.
+    ///
+    /// Cancel safety: as for [`H1Client::wake`].
     pub async fn next(
         &mut self,
         head: &mut RequestHead,
         timer: &mut Timer,
         limits: &Limits,
         times: HeadTimes,
-        closing: impl Fn() -> bool,
     ) -> Next {
-        self.out.shrink();
-        let mut started = if self.requests == 0 { Some(self.head_at) } else { None };
-        let idle_from = if self.requests == 0 { self.head_at } else { clock::now() };
+        let from = if self.requests == 0 { self.head_at } else { clock::now() };
+        let until = clock::deadline(from, times.headers);
         poll_fn(|cx| {
             loop {
-                if !self.inbox.is_empty() {
-                    started.get_or_insert_with(clock::now);
-                    match self.parser.parse(self.inbox.data(), limits, head) {
-                        Ok(Some(used)) => {
-                            self.inbox.consume(used);
-                            return Poll::Ready(self.accept(head));
-                        }
-                        Ok(None) => {}
-                        Err(fault) => {
-                            self.keep_alive = false;
-                            return Poll::Ready(Next::Fault(fault));
-                        }
+                match self.parser.parse(self.inbox.data(), limits, head) {
+                    Ok(Some(used)) => {
+                        self.inbox.consume(used);
+                        return Poll::Ready(self.accept(head));
                     }
+                    Ok(None) => {}
+                    Err(fault) => return Poll::Ready(self.fault(fault)),
                 }
                 let room = limits.bytes.saturating_add(PIPELINE_BYTES);
                 match self.inbox.poll_fill(cx, &mut self.stream, room) {
@@ -129,18 +150,18 @@ impl H1Client {
                     Poll::Pending => break,
                 }
             }
-            if closing() && self.inbox.is_empty() {
-                return Poll::Ready(Next::Closed);
-            }
-            let (from, allowed) = match started {
-                Some(at) => (at, times.headers),
-                None => (idle_from, times.idle),
-            };
-            ready!(timer.poll_at(cx, clock::deadline(from, allowed)));
+            ready!(timer.poll_at(cx, until));
             self.keep_alive = false;
-            Poll::Ready(if self.inbox.is_empty() { Next::Closed } else { Next::Timeout })
+            Poll::Ready(Next::Timeout)
         })
         .await
+    }
+
+    /// After bytes that are no request nobody knows where the next one starts.
+    fn fault(&mut self, fault: Fault) -> Next {
+        self.begun = false;
+        self.keep_alive = false;
+        Next::Fault(fault)
     }
 
     /// Prepares for the body and the response of a request whose head is complete.
@@ -161,10 +182,7 @@ impl H1Client {
                 self.body = BodyReader::new(framing);
                 Next::Request
             }
-            Err(fault) => {
-                self.keep_alive = false;
-                Next::Fault(fault)
-            }
+            Err(fault) => self.fault(fault),
         }
     }
 

@@ -21,7 +21,9 @@ pub struct Retry {
     pub on_connect: bool,
     /// Timeouts.
     pub on_timeout: bool,
-    /// Answers that are not valid responses, and connections closed without one.
+    /// Connections that end without an answer.
+    pub on_reset: bool,
+    /// Answers that are not valid responses.
     pub on_invalid: bool,
     /// Statuses that count as failures.
     pub on_status: Box<[u16]>,
@@ -109,7 +111,8 @@ impl Retry {
             Failure::Stale { .. } => return Decision::GiveUp,
             Failure::Connect => (self.on_connect, true),
             Failure::ConnectTimeout => (self.on_connect || self.on_timeout, true),
-            Failure::Closed | Failure::Invalid => (self.on_invalid, repeatable),
+            Failure::Closed => (self.on_reset, repeatable),
+            Failure::Invalid => (self.on_invalid, repeatable),
             Failure::Timeout(_) => (self.on_timeout, repeatable),
             Failure::Status(status) => (self.on_status.contains(&status), repeatable),
         };
@@ -195,6 +198,7 @@ mod tests {
             attempts: 1,
             on_connect: true,
             on_timeout: true,
+            on_reset: true,
             on_invalid: true,
             on_status: [502, 503, 504].into(),
             per_try: None,

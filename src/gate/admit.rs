@@ -1,0 +1,181 @@
+//! What a request must be before it is routed: one that has one meaning and that the proxy may pass on.
+
+use crate::exchange::{Refusal, forward};
+use crate::wire::head::list_items;
+use crate::wire::{Fault, Framing, Known, RequestHead, Version, framing};
+
+/// What the head of a request asks of the proxy itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admitted<'a> {
+    /// The protocol to switch to.
+    pub upgrade: Option<&'a [u8]>,
+    /// The client waits for 100 before it sends the body.
+    pub expects_continue: bool,
+    /// The length of the body: `Some(0)` for none, `None` when only its end will tell.
+    pub length: Option<u64>,
+    /// `OPTIONS` with `Max-Forwards: 0` is for the first proxy that sees it (RFC 9110 §7.6.2).
+    pub answer_options: bool,
+}
+
+/// Looks at everything in a head that does not depend on the route.
+///
+/// # Errors
+/// The refusal to answer with.
+pub fn admit(head: &RequestHead, refuse_trace: bool) -> Result<Admitted<'_>, Refusal> {
+    let fields = &head.fields;
+    let method = head.method();
+    if method == b"CONNECT" || method == b"TRACE" && refuse_trace {
+        return Err(Refusal::Method);
+    }
+    if !method.iter().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'-') {
+        // Methods are case-sensitive: `get` is none that anybody has defined.
+        return Err(Refusal::Malformed(Fault::MethodTooLong));
+    }
+    if fields.has(Known::Connection) && forward::nominates_protected(fields) {
+        return Err(Refusal::BadRequest("connection nominates a field that must not be removed"));
+    }
+    let length = match framing::of_request(head).map_err(Refusal::Malformed)? {
+        Framing::None => Some(0),
+        Framing::Length(n) => Some(n),
+        Framing::Chunked | Framing::UntilClose => None,
+    };
+    let mut admitted =
+        Admitted { upgrade: None, expects_continue: false, length, answer_options: false };
+    if fields.has(Known::Expect) {
+        admitted.expects_continue = expectation(head)?;
+    }
+    if fields.has(Known::Upgrade) && length == Some(0) {
+        admitted.upgrade = upgrade(head)?;
+    }
+    if method == b"OPTIONS" && fields.has(Known::MaxForwards) {
+        admitted.answer_options = fields.first(Known::MaxForwards).is_some_and(is_zero);
+    }
+    Ok(admitted)
+}
+
+fn is_zero(value: &[u8]) -> bool {
+    !value.is_empty() && value.iter().all(|b| *b == b'0')
+}
+
+/// `Expect` means something only as exactly `100-continue` from an HTTP/1.1 client
+/// (RFC 9110 §10.1.1). Anything else is a way to make two servers disagree about the body.
+fn expectation(head: &RequestHead) -> Result<bool, Refusal> {
+    if head.version == Version::Http10 {
+        return Ok(false);
+    }
+    let mut values = head.fields.values(Known::Expect);
+    match (values.next(), values.next()) {
+        (Some(value), None) if value.eq_ignore_ascii_case(b"100-continue") => Ok(true),
+        _ => Err(Refusal::Expectation),
+    }
+}
+
+/// The protocol a request asks to switch to. `h2c` is never passed on (RFC 9113 §3.1: the
+/// mechanism is obsolete, and through a proxy it opens a way around its rules).
+fn upgrade(head: &RequestHead) -> Result<Option<&[u8]>, Refusal> {
+    let fields = &head.fields;
+    if head.version == Version::Http10 || !fields.lists(Known::Connection, b"upgrade") {
+        return Ok(None);
+    }
+    let mut protocols = fields.values(Known::Upgrade).flat_map(list_items);
+    let Some(protocol) = protocols.next() else { return Ok(None) };
+    if protocols.next().is_some() || protocol.eq_ignore_ascii_case(b"h2c") {
+        return Ok(None);
+    }
+    if protocol.eq_ignore_ascii_case(b"websocket") {
+        handshake(head)?;
+    }
+    Ok(Some(protocol))
+}
+
+/// The parts of a WebSocket handshake that a server must find (RFC 6455 §4.2.1).
+fn handshake(head: &RequestHead) -> Result<(), Refusal> {
+    let fields = &head.fields;
+    if head.method() != b"GET" {
+        return Err(Refusal::BadRequest("a websocket handshake is a GET request"));
+    }
+    if fields.first(Known::SecWebSocketVersion) != Some(b"13") {
+        return Err(Refusal::WebSocketVersion);
+    }
+    // 16 bytes in base64.
+    let key = fields.first(Known::SecWebSocketKey).unwrap_or_default();
+    let is_base64 = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
+    let valid = key.strip_suffix(b"==").is_some_and(|k| k.len() == 22 && k.iter().all(is_base64));
+    if valid { Ok(()) } else { Err(Refusal::BadRequest("invalid sec-websocket-key")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(method: &str, version: Version, fields: &[(&str, &str)]) -> RequestHead {
+        let mut head = RequestHead::default();
+        head.set(method.as_bytes(), b"/", version);
+        for (name, value) in fields {
+            head.fields.push(name.as_bytes(), value.as_bytes());
+        }
+        head
+    }
+
+    fn get(fields: &[(&str, &str)]) -> RequestHead {
+        head("GET", Version::Http11, fields)
+    }
+
+    const KEY: (&str, &str) = ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+
+    #[test]
+    fn methods_that_reveal_or_tunnel_are_refused() {
+        assert_eq!(admit(&head("CONNECT", Version::Http11, &[]), false), Err(Refusal::Method));
+        assert_eq!(admit(&head("TRACE", Version::Http11, &[]), true), Err(Refusal::Method));
+        assert!(admit(&head("TRACE", Version::Http11, &[]), false).is_ok());
+        assert!(admit(&head("get", Version::Http11, &[]), true).is_err());
+        assert!(admit(&head("M-SEARCH", Version::Http11, &[]), true).is_ok());
+    }
+
+    #[test]
+    fn only_one_expectation_is_known() {
+        assert!(admit(&get(&[("Expect", "100-Continue")]), true).unwrap().expects_continue);
+        for bad in ["200-ok", "y 100-continue", "100-continue, x", ""] {
+            assert_eq!(admit(&get(&[("Expect", bad)]), true), Err(Refusal::Expectation), "{bad}");
+        }
+        let old = head("POST", Version::Http10, &[("Expect", "100-continue")]);
+        assert!(!admit(&old, true).unwrap().expects_continue);
+    }
+
+    #[test]
+    fn a_websocket_handshake_is_checked() {
+        let full = [
+            ("Connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Version", "13"),
+            KEY,
+        ];
+        assert_eq!(admit(&get(&full), true).unwrap().upgrade, Some(&b"websocket"[..]));
+        let mut other_version = full;
+        other_version[2].1 = "777";
+        assert_eq!(admit(&get(&other_version), true), Err(Refusal::WebSocketVersion));
+        let mut short = full;
+        short[3].1 = "abc";
+        assert!(matches!(admit(&get(&short), true), Err(Refusal::BadRequest(_))));
+    }
+
+    #[test]
+    fn an_upgrade_that_cannot_be_meant_is_ignored() {
+        let ask = [("Connection", "upgrade"), ("Upgrade", "foo")];
+        assert_eq!(admit(&get(&ask), true).unwrap().upgrade, Some(&b"foo"[..]));
+        assert_eq!(admit(&get(&ask[1..]), true).unwrap().upgrade, None);
+        assert_eq!(admit(&head("GET", Version::Http10, &ask), true).unwrap().upgrade, None);
+        let h2c = [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c")];
+        assert_eq!(admit(&get(&h2c), true).unwrap().upgrade, None);
+        let post = [ask[0], ask[1], ("Content-Length", "5")];
+        assert_eq!(admit(&head("POST", Version::Http11, &post), true).unwrap().upgrade, None);
+    }
+
+    #[test]
+    fn options_for_the_proxy_itself_are_recognised() {
+        let zero = head("OPTIONS", Version::Http11, &[("Max-Forwards", "0")]);
+        assert!(admit(&zero, true).unwrap().answer_options);
+        let one = head("OPTIONS", Version::Http11, &[("Max-Forwards", "1")]);
+        assert!(!admit(&one, true).unwrap().answer_options);
+    }
+}

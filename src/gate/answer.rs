@@ -1,0 +1,123 @@
+//! Answers of the proxy itself: refusals, fixed answers, redirects.
+
+use std::future::poll_fn;
+use std::task::{Poll, ready};
+use std::time::{Duration, SystemTime};
+
+use crate::clock;
+use crate::exchange::{Client, Length, Outgoing, Refusal};
+use crate::net::Timer;
+use crate::policy::HeaderEdits;
+
+/// An answer that is known before it is sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer<'a> {
+    /// 200 to 599.
+    pub status: u16,
+    /// Its fields, without those that every answer has.
+    pub fields: &'a [(&'a [u8], &'a [u8])],
+    /// Its body.
+    pub body: &'a [u8],
+    /// The request was `HEAD`.
+    pub head_request: bool,
+    /// What the route changes.
+    pub edits: Option<&'a HeaderEdits>,
+}
+
+/// Sends an answer. `false` when the client did not take it in time.
+pub async fn send<C: Client>(
+    client: &mut C,
+    timer: &mut Timer,
+    answer: &Answer<'_>,
+    write_gap: Option<Duration>,
+) -> bool {
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    let emit = |each: &mut dyn FnMut(&[u8], &[u8])| {
+        let hides = |name: &[u8]| answer.edits.is_some_and(|edits| edits.hides(name));
+        for (name, value) in answer.fields {
+            if !hides(name) {
+                each(name, value);
+            }
+        }
+        if !hides(b"date") {
+            each(b"date", date.as_bytes());
+        }
+        if let Some(edits) = answer.edits {
+            edits.written().for_each(|(name, value)| each(name, value));
+        }
+    };
+    let length = answer.body.len() as u64;
+    let bodiless = matches!(answer.status, 204 | 304);
+    client.begin(&Outgoing {
+        status: answer.status,
+        reason: b"",
+        fields: &emit,
+        length: match (bodiless, answer.head_request) {
+            (true, _) => Length::Bodiless(None),
+            (false, true) => Length::Bodiless(Some(length)),
+            (false, false) => Length::Known(length),
+        },
+    });
+    let body = if bodiless || answer.head_request { &[] } else { answer.body };
+    write(client, timer, body, write_gap).await
+}
+
+async fn write<C: Client>(
+    client: &mut C,
+    timer: &mut Timer,
+    mut body: &[u8],
+    write_gap: Option<Duration>,
+) -> bool {
+    let mut since = clock::now();
+    poll_fn(|cx| {
+        while !body.is_empty() {
+            match client.poll_write(cx, body) {
+                Poll::Ready(Ok(n)) => {
+                    body = body.get(n..).unwrap_or_default();
+                    since = clock::now();
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(false),
+                Poll::Pending => break,
+            }
+        }
+        if body.is_empty()
+            && let Poll::Ready(finished) = client.poll_finish(cx, None)
+        {
+            return Poll::Ready(finished.is_ok());
+        }
+        ready!(timer.poll_at(cx, clock::deadline(since, write_gap)));
+        client.cut();
+        Poll::Ready(false)
+    })
+    .await
+}
+
+/// Answers with a problem document.
+pub async fn refuse<C: Client>(
+    client: &mut C,
+    timer: &mut Timer,
+    refusal: Refusal,
+    request_id: &str,
+    head_request: bool,
+    edits: Option<&HeaderEdits>,
+    write_gap: Option<Duration>,
+) -> bool {
+    if refusal.closes() {
+        client.close_after();
+    }
+    let body = refusal.body(request_id);
+    let mut fields: Vec<(&[u8], &[u8])> = vec![(b"content-type", b"application/problem+json")];
+    match refusal {
+        Refusal::Method => {
+            fields.push((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        }
+        Refusal::WebSocketVersion => {
+            fields.push((b"upgrade", b"websocket"));
+            fields.push((b"sec-websocket-version", b"13"));
+        }
+        _ => {}
+    }
+    let answer =
+        Answer { status: refusal.row().status, fields: &fields, body: &body, head_request, edits };
+    send(client, timer, &answer, write_gap).await
+}

@@ -1,0 +1,364 @@
+//! The walk of a request, from its head to the end of its response. The page to read first.
+//!
+//! It does not know who parsed the request: the client is a [`Client`], whatever it speaks. In
+//! order: is the request acceptable ([`admit`]), what does it ask for ([`target`]), which route is
+//! that ([`crate::route`]), and then the route's one action. Everything the proxy says itself goes
+//! through [`answer`].
+
+pub mod admit;
+pub mod answer;
+pub mod request_id;
+pub mod rewrite;
+pub mod target;
+
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+
+use self::admit::Admitted;
+use self::answer::Answer;
+use self::request_id::RequestId;
+use self::target::Target;
+use crate::clock::Instant;
+use crate::exchange::forward::{self, Identity, RequestForm};
+use crate::exchange::{Client, Refusal};
+use crate::net::Timer;
+use crate::policy::HeaderEdits;
+use crate::route::{Captures, Found, Miss};
+use crate::snapshot::route::{Action, Redirect, Respond, Split};
+use crate::snapshot::template::Values;
+use crate::snapshot::{Listener, Route, Snapshot};
+use crate::telemetry::refusals;
+use crate::upstream::relay::Delivered;
+use crate::upstream::retry;
+use crate::upstream::send::{self, Job, Sent};
+use crate::wire::{RequestHead, Version};
+use crate::worker::Worker;
+
+/// What is known about a connection before its first request.
+#[derive(Debug)]
+pub struct Peer {
+    /// The other end's address; loopback for a Unix socket.
+    pub ip: IpAddr,
+    /// The same as text; `unix` for a Unix socket.
+    pub text: Box<str>,
+    /// The other end is a trusted proxy.
+    pub trusted: bool,
+    /// The listener's place in the snapshot.
+    pub listener: u16,
+}
+
+/// One request and everything the walk looks at.
+#[derive(Clone, Copy)]
+pub struct Exchange<'a> {
+    /// The worker it runs on.
+    pub worker: &'a Worker,
+    /// The configuration it runs by.
+    pub snapshot: &'a Snapshot,
+    /// Where it came in.
+    pub listener: &'a Listener,
+    /// Whom it came from.
+    pub peer: &'a Peer,
+    /// Its head.
+    pub head: &'a RequestHead,
+    /// When the head was complete.
+    pub started: Instant,
+}
+
+/// How an exchange ended, for accounting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// The status the client was sent; 499 when it left before that.
+    pub status: u16,
+}
+
+/// The status that stands for a client that left, as in nginx's logs.
+const CLIENT_GONE: u16 = 499;
+
+/// Handles one request. The response has been sent, or the client cut off, when this is done.
+///
+/// Cancel safety: dropping the future ends the exchange on the server's side too.
+pub async fn handle<C: Client>(ex: Exchange<'_>, client: &mut C, timer: &mut Timer) -> End {
+    let id = ex.worker.draw(|random| RequestId::of(ex.head, random));
+    match walk(ex, &id, client, timer).await {
+        Ok(end) => end,
+        Err((refusal, route)) => {
+            refusals::log(ex.worker, refusal, id.as_str(), route.map(|r| &*r.name));
+            let edits = route.map(|r| &r.response_edits);
+            refuse(ex, refusal, &id, edits, client, timer).await
+        }
+    }
+}
+
+/// Answers with a refusal, or cuts the client off when a response has already begun.
+async fn refuse<C: Client>(
+    ex: Exchange<'_>,
+    refusal: Refusal,
+    id: &RequestId<'_>,
+    edits: Option<&HeaderEdits>,
+    client: &mut C,
+    timer: &mut Timer,
+) -> End {
+    if client.begun() {
+        client.cut();
+        return End { status: refusal.row().status };
+    }
+    let head_request = ex.head.method() == b"HEAD";
+    let gap = ex.listener.write_gap;
+    answer::refuse(client, timer, refusal, id.as_str(), head_request, edits, gap).await;
+    End { status: refusal.row().status }
+}
+
+type Refused<'a> = (Refusal, Option<&'a Route>);
+
+async fn walk<'a, C: Client>(
+    ex: Exchange<'a>,
+    id: &RequestId<'_>,
+    client: &mut C,
+    timer: &mut Timer,
+) -> Result<End, Refused<'a>> {
+    let admitted = admit::admit(ex.head, ex.listener.refuse_trace).map_err(|r| (r, None))?;
+    let target =
+        Target::of(ex.head, ex.listener.path).map_err(|fault| (Refusal::Target(fault), None))?;
+    if admitted.answer_options {
+        return Ok(own(ex, client, timer, &OPTIONS_ANSWER).await);
+    }
+    if ex.listener.redirect_https {
+        return Ok(to_https(ex, &target, client, timer).await);
+    }
+    let client_ip = forward::real_client(ex.peer.ip, &ex.head.fields, |ip| ex.listener.trusts(ip));
+    let ask = Asked { ex, target: &target, client_ip };
+    let Found { route, captures } = match ex.snapshot.table.find(&ask) {
+        Ok(found) => found,
+        Err(Miss::NoRoute | Miss::Method) => return Err((Refusal::NoRoute, None)),
+    };
+    route.counts.requests.fetch_add(1, Ordering::Relaxed);
+    let _under_way = UnderWay::new(route);
+    let limit = body_limit(ex.listener, route);
+    if admitted.length.is_some_and(|n| n > limit.0) {
+        route.counts.response(413);
+        return Err((Refusal::BodyTooLarge(limit.1), Some(route)));
+    }
+    let matched = Matched { ex, id, admitted, target: &target, client_ip, route, captures };
+    let ended = match &route.action {
+        Action::Forward(split) => matched.forward(split, limit, client, timer).await,
+        Action::Respond(respond) => Ok(matched.respond(respond, client, timer).await),
+        Action::Redirect(redirect) => Ok(matched.redirect(redirect, client, timer).await),
+    };
+    let status = match &ended {
+        Ok(end) => end.status,
+        Err((refusal, _)) => refusal.row().status,
+    };
+    route.counts.response(status);
+    ended
+}
+
+/// The most body bytes, and the key that says so.
+fn body_limit(listener: &Listener, route: &Route) -> (u64, &'static str) {
+    match route.body_limit {
+        Some(limit) => (limit, "route.body_limit"),
+        None => (listener.body, "listen.limits.body"),
+    }
+}
+
+/// Counts a request of a route as under way until it is dropped.
+struct UnderWay<'a>(&'a Route);
+
+impl<'a> UnderWay<'a> {
+    fn new(route: &'a Route) -> Self {
+        route.counts.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(route)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.counts.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+const OPTIONS_ANSWER: Answer<'static> = Answer {
+    status: 200,
+    fields: &[(b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")],
+    body: b"",
+    head_request: false,
+    edits: None,
+};
+
+async fn own<C: Client>(
+    ex: Exchange<'_>,
+    client: &mut C,
+    timer: &mut Timer,
+    answer: &Answer<'_>,
+) -> End {
+    let taken = answer::send(client, timer, answer, ex.listener.write_gap).await;
+    End { status: if taken { answer.status } else { CLIENT_GONE } }
+}
+
+/// `redirect = "https"` of a listener: the same host and path, for good and with the same method.
+async fn to_https<C: Client>(
+    ex: Exchange<'_>,
+    target: &Target<'_>,
+    client: &mut C,
+    timer: &mut Timer,
+) -> End {
+    let mut location = b"https://".to_vec();
+    location.extend_from_slice(target.host().as_bytes());
+    location.extend_from_slice(target.path());
+    if let Some(query) = target.query() {
+        location.push(b'?');
+        location.extend_from_slice(query);
+    }
+    let answer = Answer {
+        status: 308,
+        fields: &[(b"location", &location)],
+        body: b"",
+        head_request: ex.head.method() == b"HEAD",
+        edits: None,
+    };
+    own(ex, client, timer, &answer).await
+}
+
+/// What the routing table asks of a request.
+struct Asked<'a> {
+    ex: Exchange<'a>,
+    target: &'a Target<'a>,
+    client_ip: IpAddr,
+}
+
+/// A request whose route is known.
+struct Matched<'a, 'i> {
+    ex: Exchange<'a>,
+    id: &'i RequestId<'i>,
+    admitted: Admitted<'a>,
+    target: &'i Target<'i>,
+    client_ip: IpAddr,
+    route: &'a Route,
+    captures: Captures,
+}
+
+impl<'a> Matched<'a, '_> {
+    fn values(&self) -> Values<'_> {
+        Values {
+            host: self.target.host().as_bytes(),
+            path: self.target.path(),
+            query: self.target.query(),
+        }
+    }
+
+    fn capture(&self, n: usize) -> &[u8] {
+        self.captures.get(n, self.target.path())
+    }
+
+    async fn respond<C: Client>(
+        &self,
+        respond: &Respond,
+        client: &mut C,
+        timer: &mut Timer,
+    ) -> End {
+        let fields: Vec<(&[u8], &[u8])> =
+            respond.fields.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let answer = Answer {
+            status: respond.status,
+            fields: &fields,
+            body: &respond.body,
+            head_request: self.ex.head.method() == b"HEAD",
+            edits: Some(&self.route.response_edits),
+        };
+        own(self.ex, client, timer, &answer).await
+    }
+
+    async fn redirect<C: Client>(
+        &self,
+        redirect: &Redirect,
+        client: &mut C,
+        timer: &mut Timer,
+    ) -> End {
+        let mut location = Vec::new();
+        redirect.to.write(&mut location, &self.values(), |n| self.capture(n));
+        if let (false, Some(query)) = (redirect.to.has_query(), self.target.query()) {
+            location.push(b'?');
+            location.extend_from_slice(query);
+        }
+        let answer = Answer {
+            status: redirect.status,
+            fields: &[(b"location", &location)],
+            body: b"",
+            head_request: self.ex.head.method() == b"HEAD",
+            edits: Some(&self.route.response_edits),
+        };
+        own(self.ex, client, timer, &answer).await
+    }
+
+    async fn forward<C: Client>(
+        &self,
+        split: &Split,
+        body_limit: (u64, &'static str),
+        client: &mut C,
+        timer: &mut Timer,
+    ) -> Result<End, Refused<'a>> {
+        let Self { ex, route, .. } = self;
+        let Some(goal) = ex.worker.draw(|random| split.choose(random)) else {
+            return Err((Refusal::NoServer, Some(route)));
+        };
+        let mut rewritten = Vec::new();
+        if route.rewrite.changes_path() {
+            let capture = |n| self.capture(n);
+            rewrite::path(&mut rewritten, &route.rewrite, &self.values(), capture);
+        }
+        let client_text = self.client_text();
+        let form = self.form(&rewritten, client_text.as_deref());
+        let job = Job {
+            worker: ex.worker,
+            upstream: &goal.upstream,
+            timeouts: goal.timeouts,
+            retry: &goal.retry,
+            head: &|out, attempt| forward::write_request(out, &RequestForm { attempt, ..form }),
+            fields: &|head, each| forward::response_fields(head, &route.response_edits, each),
+            head_request: ex.head.method() == b"HEAD",
+            repeatable: retry::repeatable(ex.head),
+            has_body: self.admitted.length != Some(0),
+            upgrade: self.admitted.upgrade,
+            body_limit,
+            body_gap: ex.listener.body_gap,
+            write_gap: ex.listener.write_gap,
+            started: ex.started,
+        };
+        match send::send(&job, client, timer).await {
+            Sent::Answered(status, Delivered::Whole | Delivered::Cut) => Ok(End { status }),
+            Sent::Answered(_, Delivered::Gone) | Sent::Gone => {
+                client.cut();
+                Ok(End { status: CLIENT_GONE })
+            }
+            Sent::Refused(refusal) => Err((refusal, Some(route))),
+        }
+    }
+
+    /// The real client as text, when it is not the other end of the connection.
+    fn client_text(&self) -> Option<String> {
+        (self.client_ip != self.ex.peer.ip).then(|| self.client_ip.to_string())
+    }
+
+    fn form<'f>(&'f self, rewritten: &'f [u8], client: Option<&'f str>) -> RequestForm<'f> {
+        let Self { ex, route, admitted, target, .. } = self;
+        let original_host = target.sent_host();
+        RequestForm {
+            head: ex.head,
+            path: if rewritten.is_empty() { target.path() } else { rewritten },
+            query: target.query(),
+            host: route.rewrite.host.as_deref().unwrap_or(original_host),
+            original_host,
+            request_id: self.id.as_str(),
+            identity: Identity {
+                peer: &ex.peer.text,
+                client: client.unwrap_or(&ex.peer.text),
+                trusted: ex.peer.trusted,
+                scheme: "http",
+            },
+            edits: &route.request_edits,
+            upgrade: admitted.upgrade,
+            expects_continue: admitted.expects_continue && ex.head.version != Version::Http10,
+            length: admitted.length,
+            attempt: 1,
+        }
+    }
+}

@@ -1,0 +1,521 @@
+//! What a request asks for, in one normal form: host, path, query.
+//!
+//! Peers forward the raw bytes and match on something else, which is how `/pub/../admin` gets past
+//! a rule for `/admin`. Here the normal form is what routes are matched against *and* what is
+//! forwarded. A target that already is in normal form, which is nearly every one, is recognised in
+//! one pass and not copied.
+
+use std::borrow::Cow;
+use std::net::Ipv6Addr;
+
+use thiserror::Error;
+
+use crate::wire::{Known, RequestHead, Version};
+
+/// What happens to a path that is not in normal form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PathMode {
+    /// It is brought into normal form.
+    #[default]
+    Normalize,
+    /// The request is refused.
+    Refuse,
+}
+
+/// Why a target or `Host` is refused. All of them are 400.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum TargetFault {
+    /// RFC 9112 §3.2: none of the four forms, or one that does not fit the method.
+    #[error("the request target has no valid form")]
+    Form,
+    /// RFC 3986 §2: a byte that a URI cannot contain.
+    #[error("the request target contains an invalid character")]
+    Character,
+    /// RFC 3986 §2.1: `%` without two hex digits, or `%00`.
+    #[error("the request target contains an invalid percent-encoding")]
+    Escape,
+    /// An encoded slash or backslash, a backslash, or parameters on a dot segment: servers
+    /// disagree about what they mean.
+    #[error("the request path is ambiguous")]
+    Ambiguous,
+    /// A dot segment that leads above the root.
+    #[error("the request path leads above the root")]
+    AboveRoot,
+    /// The path is not in normal form and `strict.path = "refuse"`.
+    #[error("the request path is not in normal form")]
+    NotNormal,
+    /// RFC 9112 §3.2: an HTTP/1.1 request without `Host`, or with several.
+    #[error("exactly one host is required")]
+    HostCount,
+    /// RFC 9110 §7.2, RFC 3986 §3.2: not a host with an optional port.
+    #[error("invalid host")]
+    Host,
+    /// RFC 9112 §3.2.2: the target names another host than `Host` does.
+    #[error("the request target and host disagree")]
+    HostMismatch,
+}
+
+/// A request's target in normal form.
+#[derive(Debug)]
+pub struct Target<'a> {
+    host: Cow<'a, str>,
+    sent_host: &'a [u8],
+    path: Cow<'a, [u8]>,
+    query: Option<&'a [u8]>,
+}
+
+impl<'a> Target<'a> {
+    /// Reads the target of a request.
+    ///
+    /// # Errors
+    /// [`TargetFault`].
+    pub fn of(head: &'a RequestHead, mode: PathMode) -> Result<Self, TargetFault> {
+        let raw = head.target();
+        let mut hosts = head.fields.values(Known::Host);
+        let (first, second) = (hosts.next(), hosts.next());
+        if second.is_some() || first.is_none() && head.version == Version::Http11 {
+            return Err(TargetFault::HostCount);
+        }
+        let mut sent_host = first.unwrap_or_default();
+        let mut host = match first {
+            Some(value) => canonical_host(value)?,
+            None => Cow::Borrowed(""),
+        };
+        if raw == b"*" && head.method() == b"OPTIONS" {
+            return Ok(Self { host, sent_host, path: Cow::Borrowed(raw), query: None });
+        }
+        let origin_form = match absolute(raw) {
+            None => raw,
+            Some((authority, rest)) => {
+                let named = canonical_host(authority)?;
+                if first.is_some() && (named != host || port(authority) != port(sent_host)) {
+                    return Err(TargetFault::HostMismatch);
+                }
+                (host, sent_host) = (named, authority);
+                if rest.is_empty() { b"/" } else { rest }
+            }
+        };
+        let (path, query) = split_query(origin_form);
+        if let Some(query) = query {
+            check_query(query)?;
+        }
+        let path = match (path.first(), query) {
+            (Some(b'/'), _) => normal_path(path, mode)?,
+            // "http://host?query" has an empty path, which means the root.
+            (None, Some(_)) if absolute(raw).is_some() => Cow::Borrowed(&b"/"[..]),
+            _ => return Err(TargetFault::Form),
+        };
+        Ok(Self { host, sent_host, path, query })
+    }
+
+    /// The host for matching: lower case, without port and trailing dot. Empty when an HTTP/1.0
+    /// client names none.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The host as the client wrote it, port included.
+    #[must_use]
+    pub fn sent_host(&self) -> &[u8] {
+        self.sent_host
+    }
+
+    /// The path in normal form; `*` for `OPTIONS *`.
+    #[must_use]
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// The query without `?`, as received.
+    #[must_use]
+    pub fn query(&self) -> Option<&[u8]> {
+        self.query
+    }
+}
+
+/// Splits an absolute-form target into authority and the rest.
+fn absolute(target: &[u8]) -> Option<(&[u8], &[u8])> {
+    let prefix = |scheme: &[u8]| {
+        let head = target.get(..scheme.len())?;
+        if head.eq_ignore_ascii_case(scheme) { target.get(scheme.len()..) } else { None }
+    };
+    let rest = prefix(b"http://").or_else(|| prefix(b"https://"))?;
+    let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+    Some(rest.split_at(end))
+}
+
+fn split_query(target: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match memchr::memchr(b'?', target) {
+        Some(at) => {
+            (target.get(..at).unwrap_or_default(), Some(target.get(at + 1..).unwrap_or_default()))
+        }
+        None => (target, None),
+    }
+}
+
+/// Whether a byte may stand in a target at all: visible ASCII except for `#`, which starts a
+/// fragment that clients never send (RFC 9112 §3.2).
+fn is_target_byte(byte: u8) -> bool {
+    (0x21..=0x7e).contains(&byte) && byte != b'#'
+}
+
+fn check_query(query: &[u8]) -> Result<(), TargetFault> {
+    if query.iter().all(|b| is_target_byte(*b)) { Ok(()) } else { Err(TargetFault::Character) }
+}
+
+/// RFC 3986 §2.3: characters that mean the same encoded or not.
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// The path in normal form: escapes decoded where that changes nothing and upper-case elsewhere,
+/// repeated slashes merged, dot segments resolved.
+fn normal_path(path: &[u8], mode: PathMode) -> Result<Cow<'_, [u8]>, TargetFault> {
+    if is_normal(path)? {
+        return Ok(Cow::Borrowed(path));
+    }
+    if mode == PathMode::Refuse {
+        return Err(TargetFault::NotNormal);
+    }
+    let decoded = decode_unreserved(path)?;
+    let mut out: Vec<u8> = Vec::with_capacity(decoded.len());
+    let mut segments = decoded.split(|b| *b == b'/').peekable();
+    // What stands before the first slash is nothing.
+    segments.next();
+    while let Some(segment) = segments.next() {
+        let last = segments.peek().is_none();
+        match segment {
+            b"." | b"" => {
+                if last {
+                    out.push(b'/');
+                }
+            }
+            b".." => {
+                let parent = out.iter().rposition(|b| *b == b'/').ok_or(TargetFault::AboveRoot)?;
+                out.truncate(parent);
+                if last {
+                    out.push(b'/');
+                }
+            }
+            // Some servers cut parameters off before they resolve dots, others after.
+            [b'.', b';', ..] | [b'.', b'.', b';', ..] => return Err(TargetFault::Ambiguous),
+            other => {
+                out.push(b'/');
+                out.extend_from_slice(other);
+            }
+        }
+    }
+    if out.is_empty() {
+        out.push(b'/');
+    }
+    Ok(Cow::Owned(out))
+}
+
+/// Looks at a path once. An error for what no normal form can repair.
+fn is_normal(path: &[u8]) -> Result<bool, TargetFault> {
+    let mut normal = true;
+    let mut previous = 0;
+    for (at, byte) in path.iter().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => {}
+            b'/' => normal &= previous != b'/',
+            b'.' => normal &= previous != b'/',
+            b'%' => normal &= escape_is_normal(path.get(at + 1..at + 3))?,
+            b'\\' => return Err(TargetFault::Ambiguous),
+            byte if !is_target_byte(*byte) => return Err(TargetFault::Character),
+            _ => {}
+        }
+        previous = *byte;
+    }
+    if normal {
+        return Ok(true);
+    }
+    // A segment may begin with a dot and be an ordinary name, like `.well-known`.
+    let only_names = path
+        .split(|b| *b == b'/')
+        .skip(1)
+        .enumerate()
+        .all(|(at, segment)| is_name(segment, at, path));
+    Ok(only_names && escapes_are_normal(path)?)
+}
+
+/// Whether a segment is neither empty (but at the end), nor a dot segment, nor taken for one.
+fn is_name(segment: &[u8], at: usize, path: &[u8]) -> bool {
+    match segment {
+        b"" => path.iter().filter(|b| **b == b'/').count() == at + 1,
+        b"." | b".." => false,
+        _ => !segment.starts_with(b".;") && !segment.starts_with(b"..;"),
+    }
+}
+
+fn escapes_are_normal(path: &[u8]) -> Result<bool, TargetFault> {
+    for at in memchr::memchr_iter(b'%', path) {
+        if !escape_is_normal(path.get(at + 1..at + 3))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether an escape has upper-case digits and stands for something that must stay encoded.
+fn escape_is_normal(digits: Option<&[u8]>) -> Result<bool, TargetFault> {
+    let value = unescape(digits)?;
+    let upper = digits.is_some_and(|d| !d.iter().any(u8::is_ascii_lowercase));
+    Ok(upper && !is_unreserved(value))
+}
+
+/// The byte that two hex digits stand for. An encoded slash, backslash or NUL is refused: whether
+/// it separates segments depends on the server.
+fn unescape(digits: Option<&[u8]>) -> Result<u8, TargetFault> {
+    let Some([high, low]) = digits else { return Err(TargetFault::Escape) };
+    let digit = |d: &u8| char::from(*d).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    let (Some(high), Some(low)) = (digit(high), digit(low)) else {
+        return Err(TargetFault::Escape);
+    };
+    match high << 4 | low {
+        0 => Err(TargetFault::Escape),
+        b'/' | b'\\' => Err(TargetFault::Ambiguous),
+        value => Ok(value),
+    }
+}
+
+fn decode_unreserved(path: &[u8]) -> Result<Vec<u8>, TargetFault> {
+    let mut out = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((byte, after)) = rest.split_first() {
+        if *byte != b'%' {
+            out.push(*byte);
+            rest = after;
+            continue;
+        }
+        let digits = after.get(..2);
+        let value = unescape(digits)?;
+        if is_unreserved(value) {
+            out.push(value);
+        } else {
+            out.push(b'%');
+            out.extend(digits.unwrap_or_default().iter().map(u8::to_ascii_uppercase));
+        }
+        rest = after.get(2..).unwrap_or_default();
+    }
+    Ok(out)
+}
+
+/// The port part of an authority; empty and default ports are the same as none.
+fn port(authority: &[u8]) -> &[u8] {
+    let after_literal = authority.iter().rposition(|b| *b == b']').map_or(0, |at| at + 1);
+    let tail = authority.get(after_literal..).unwrap_or_default();
+    match memchr::memrchr(b':', tail) {
+        Some(at) => match tail.get(at + 1..).unwrap_or_default() {
+            b"80" | b"443" => b"",
+            port => port,
+        },
+        None => b"",
+    }
+}
+
+/// Validates a host with an optional port and brings the host into the form that is matched.
+fn canonical_host(value: &[u8]) -> Result<Cow<'_, str>, TargetFault> {
+    let text = std::str::from_utf8(value).map_err(|_| TargetFault::Host)?;
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (literal, after) = rest.split_once(']').ok_or(TargetFault::Host)?;
+            literal.parse::<Ipv6Addr>().map_err(|_| TargetFault::Host)?;
+            let end = literal.len() + 2;
+            let port = match after.strip_prefix(':') {
+                Some(port) => Some(port),
+                None if after.is_empty() => None,
+                None => return Err(TargetFault::Host),
+            };
+            (text.get(..end).unwrap_or_default(), port)
+        }
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    if let Some(port) = port {
+        let digits = port.bytes().all(|b| b.is_ascii_digit());
+        if !digits || !port.is_empty() && port.parse::<u16>().is_err() {
+            return Err(TargetFault::Host);
+        }
+    }
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let literal = host.starts_with('[');
+    let valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
+    if host.is_empty() || host.starts_with('.') || !literal && !host.bytes().all(valid) {
+        return Err(TargetFault::Host);
+    }
+    if host.bytes().any(|b| b.is_ascii_uppercase()) {
+        Ok(Cow::Owned(host.to_ascii_lowercase()))
+    } else {
+        Ok(Cow::Borrowed(host))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(method: &str, target: &str, host: &[&str]) -> Result<(String, String), TargetFault> {
+        let mut head = RequestHead::default();
+        head.set(method.as_bytes(), target.as_bytes(), Version::Http11);
+        for host in host {
+            head.fields.push(b"Host", host.as_bytes());
+        }
+        let target = Target::of(&head, PathMode::Normalize)?;
+        let query =
+            target.query().map_or(String::new(), |q| format!("?{}", String::from_utf8_lossy(q)));
+        let path = String::from_utf8_lossy(target.path()).into_owned();
+        Ok((target.host().to_owned(), path + &query))
+    }
+
+    fn path(target: &str) -> Result<String, TargetFault> {
+        parse("GET", target, &["a.test"]).map(|(_, path)| path)
+    }
+
+    fn host(host: &str) -> Result<String, TargetFault> {
+        parse("GET", "/", &[host]).map(|(host, _)| host)
+    }
+
+    #[test]
+    fn paths_have_one_normal_form() {
+        for (from, to) in [
+            ("/", "/"),
+            ("/a/b.c?x=/../", "/a/b.c?x=/../"),
+            ("/.well-known/x", "/.well-known/x"),
+            ("/a/./b/../c", "/a/c"),
+            ("/pub/../admin", "/admin"),
+            ("/pub/%2e%2E/admin", "/admin"),
+            ("//evil", "/evil"),
+            ("/a//b/", "/a/b/"),
+            ("/a/..", "/"),
+            ("/a/.", "/a/"),
+            ("/%41%7e", "/A~"),
+            ("/a%3ab", "/a%3Ab"),
+            ("/...", "/..."),
+            ("/a?", "/a?"),
+        ] {
+            assert_eq!(path(from).as_deref(), Ok(to), "{from}");
+        }
+    }
+
+    #[test]
+    fn what_servers_read_differently_is_refused() {
+        for (target, fault) in [
+            ("/..", TargetFault::AboveRoot),
+            ("/a/../../b", TargetFault::AboveRoot),
+            ("/a%2fb", TargetFault::Ambiguous),
+            ("/a%5Cb", TargetFault::Ambiguous),
+            ("/a\\b", TargetFault::Ambiguous),
+            ("/..;/admin", TargetFault::Ambiguous),
+            ("/%2e%2e;x/admin", TargetFault::Ambiguous),
+            ("/%00", TargetFault::Escape),
+            ("/%zz", TargetFault::Escape),
+            ("/%4", TargetFault::Escape),
+            ("/a#b", TargetFault::Character),
+            ("/caf\u{e9}", TargetFault::Character),
+            ("/a?b\u{e9}", TargetFault::Character),
+            ("admin", TargetFault::Form),
+            ("@evil/p", TargetFault::Form),
+            ("*", TargetFault::Form),
+            ("", TargetFault::Form),
+            ("ftp://a.test/", TargetFault::Form),
+        ] {
+            assert_eq!(path(target), Err(fault), "{target}");
+        }
+        assert!(parse("OPTIONS", "*", &["a.test"]).is_ok());
+    }
+
+    #[test]
+    fn hosts_are_validated_and_canonical() {
+        for (sent, canonical) in [
+            ("A.Test:8080", "a.test"),
+            ("a.test.", "a.test"),
+            ("a.test:", "a.test"),
+            ("127.0.0.1:80", "127.0.0.1"),
+            ("[::1]:8080", "[::1]"),
+            ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ] {
+            assert_eq!(host(sent).as_deref(), Ok(canonical), "{sent}");
+        }
+        for bad in [
+            "",
+            "a.test, b.test",
+            "u:p@a.test",
+            "a.test/x",
+            "a test",
+            "<script>",
+            "a.test:99999",
+            "a.test:x@evil",
+            "[::1",
+            "[::1]x",
+            "[::g]",
+            "[fe80::1%25eth0]",
+            "a:b",
+            ".",
+            "a.test:8 0",
+        ] {
+            assert_eq!(host(bad), Err(TargetFault::Host), "{bad}");
+        }
+    }
+
+    #[test]
+    fn exactly_one_host_is_required() {
+        assert_eq!(parse("GET", "/", &[]), Err(TargetFault::HostCount));
+        assert_eq!(parse("GET", "/", &["a.test", "a.test"]), Err(TargetFault::HostCount));
+    }
+
+    #[test]
+    fn an_absolute_target_must_agree_with_host() {
+        let both = |target, host| parse("GET", target, &[host]);
+        let expected = Ok(("a.test".to_owned(), "/p?q".to_owned()));
+        assert_eq!(both("http://a.test/p?q", "a.test"), expected);
+        assert_eq!(both("HTTP://A.test:80/p?q", "a.test"), expected);
+        assert_eq!(both("http://a.test", "a.test").unwrap().1, "/");
+        assert_eq!(both("http://a.test?q", "a.test").unwrap().1, "/?q");
+        assert_eq!(both("http://b.test/", "a.test"), Err(TargetFault::HostMismatch));
+        assert_eq!(both("http://a.test:81/", "a.test"), Err(TargetFault::HostMismatch));
+        assert_eq!(both("http://u:p@a.test/", "a.test"), Err(TargetFault::Host));
+        assert_eq!(both("http://a.test/#f", "a.test"), Err(TargetFault::Character));
+    }
+
+    #[test]
+    fn refusing_mode_accepts_only_the_normal_form() {
+        let mut head = RequestHead::default();
+        for (target, accepted) in [("/a/b", true), ("/a//b", false), ("/%41", false), ("/.a", true)]
+        {
+            head.set(b"GET", target.as_bytes(), Version::Http11);
+            head.fields.push(b"Host", b"a");
+            assert_eq!(Target::of(&head, PathMode::Refuse).is_ok(), accepted, "{target}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_normal_form_is_its_own_normal_form(
+            segments in prop::collection::vec("[a.%/;~25eEfF~:@]{0,6}", 0..6)
+        ) {
+            let raw = format!("/{}", segments.join("/"));
+            if let Ok(once) = normal_path(raw.as_bytes(), PathMode::Normalize) {
+                let again = normal_path(&once, PathMode::Normalize).unwrap();
+                prop_assert_eq!(&once, &again);
+                prop_assert!(normal_path(&once, PathMode::Refuse).is_ok());
+                prop_assert!(once.starts_with(b"/"));
+                let dots = once.split(|b| *b == b'/').any(|s| s == b"." || s == b"..");
+                prop_assert!(!dots);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_either_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            let mut head = RequestHead::default();
+            head.set(b"GET", &bytes, Version::Http11);
+            head.fields.push(b"Host", &bytes);
+            let _read_or_refused = Target::of(&head, PathMode::Normalize);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! A client's connection from its first request to its last.
+
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use super::worker::Local;
+use crate::clock;
+use crate::exchange::{Client, Refusal};
+use crate::gate::request_id::RequestId;
+use crate::gate::{self, Exchange, Peer, answer};
+use crate::h1::{H1Client, Next};
+use crate::net::{Stream, Timer};
+use crate::snapshot::Listener;
+use crate::telemetry::refusals;
+use crate::wire::RequestHead;
+
+/// Serves one connection until either side ends it.
+pub async fn serve(local: &Local, stream: Stream, peer: Peer, listener: Arc<Listener>) {
+    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+    let _registered = local.worker.register(waker);
+    let mut timer = Timer::default();
+    let mut client = H1Client::new(stream, clock::now());
+    while client.wake(&mut timer, listener.times, || local.worker.closing.get()).await {
+        let mut head = local.worker.take_head();
+        let next = client.next(&mut head, &mut timer, &listener.head, listener.times).await;
+        let go_on = match next {
+            Next::Request => {
+                exchange(local, &peer, &listener, &head, &mut client, &mut timer).await;
+                client.settle(&mut timer, listener.body_gap).await
+            }
+            Next::Closed => false,
+            Next::Fault(fault) => {
+                let refusal = Refusal::Malformed(fault);
+                refuse(local, &listener, refusal, &mut client, &mut timer).await;
+                false
+            }
+            Next::Timeout => {
+                let refusal = Refusal::RequestTimeout("listen.timeout.headers");
+                refuse(local, &listener, refusal, &mut client, &mut timer).await;
+                false
+            }
+        };
+        local.worker.put_head(head);
+        if !go_on {
+            break;
+        }
+    }
+    client.close(&mut timer, listener.write_gap).await;
+}
+
+/// One request. A defect in the proxy costs this request and nothing else.
+async fn exchange(
+    local: &Local,
+    peer: &Peer,
+    listener: &Arc<Listener>,
+    head: &RequestHead,
+    client: &mut H1Client,
+    timer: &mut Timer,
+) {
+    local.status.requests.fetch_add(1, Ordering::Relaxed);
+    if local.worker.closing.get() {
+        client.close_after();
+    }
+    let snapshot = local.current.get();
+    let ex = Exchange {
+        worker: &local.worker,
+        snapshot: &snapshot,
+        listener,
+        peer,
+        head,
+        started: client.head_at(),
+    };
+    // Boxed, so that a connection that waits does not hold the memory of one that works.
+    let handled = Caught(Some(Box::pin(gate::handle(ex, client, timer)))).await;
+    if handled.is_none() {
+        local.status.panics.fetch_add(1, Ordering::Relaxed);
+        if client.begun() {
+            client.cut();
+        } else {
+            refuse(local, listener, Refusal::Internal, client, timer).await;
+        }
+    }
+}
+
+async fn refuse(
+    local: &Local,
+    listener: &Listener,
+    refusal: Refusal,
+    client: &mut H1Client,
+    timer: &mut Timer,
+) {
+    local.status.requests.fetch_add(u64::from(refusal != Refusal::Internal), Ordering::Relaxed);
+    let id = local.worker.draw(RequestId::new);
+    refusals::log(&local.worker, refusal, id.as_str(), None);
+    client.close_after();
+    answer::refuse(client, timer, refusal, id.as_str(), false, None, listener.write_gap).await;
+}
+
+/// A future whose panic ends it with `None` instead of unwinding into the worker.
+struct Caught<F>(Option<Pin<Box<F>>>);
+
+impl<F: Future> Future for Caught<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(inner) = &mut self.0 else { return Poll::Ready(None) };
+        match catch_unwind(AssertUnwindSafe(|| inner.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(output)) => {
+                self.0 = None;
+                Poll::Ready(Some(output))
+            }
+            Err(panic) => {
+                let text = panic
+                    .downcast_ref::<&str>()
+                    .copied()
+                    .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+                    .unwrap_or("unknown");
+                tracing::error!(panic = text, "a request ended in a defect");
+                self.0 = None;
+                Poll::Ready(None)
+            }
+        }
+    }
+}

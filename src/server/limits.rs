@@ -1,0 +1,45 @@
+//! What the machine allows: CPUs and file descriptors, read once at start.
+
+use std::num::NonZeroUsize;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors that are not for connections: listeners, logs, the admin endpoint, files to reload.
+const RESERVED: u64 = 128;
+
+/// CPUs this process may use: affinity and cgroup quota respected.
+#[must_use]
+pub fn usable_cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// Raises the soft limit on descriptors to the hard one and returns what is allowed now.
+#[must_use]
+pub fn raise_descriptors() -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: maximum, maximum };
+    if current != maximum && setrlimit(Resource::Nofile, wanted).is_ok() {
+        return maximum.unwrap_or(u64::MAX);
+    }
+    current.unwrap_or(u64::MAX)
+}
+
+/// How many client connections a listener may have open so that descriptors never run out: each
+/// may need one more towards a server.
+#[must_use]
+pub fn connections(descriptors: u64) -> u32 {
+    let pairs = descriptors.saturating_sub(RESERVED) / 2;
+    u32::try_from(pairs).unwrap_or(u32::MAX).clamp(16, 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_client_connection_leaves_room_for_one_to_a_server() {
+        assert_eq!(connections(1024), 448);
+        assert_eq!(connections(0), 16);
+        assert_eq!(connections(u64::MAX), 1_000_000);
+    }
+}

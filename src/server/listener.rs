@@ -1,0 +1,188 @@
+//! Binds listeners and accepts connections.
+//!
+//! Every worker has its own socket on the same address (SO_REUSEPORT), so the kernel spreads
+//! connections over workers without a lock between them. Unix sockets cannot do that: all workers
+//! wait on one.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use thiserror::Error;
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::config::Config;
+use crate::net::{Address, Stream};
+use crate::snapshot::{Snapshot, compile};
+
+/// Connections the kernel keeps for a worker that is busy; the kernel's own limit applies as well.
+const BACKLOG: i32 = 4096;
+
+/// A listener could not be opened.
+#[derive(Debug, Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct BindError {
+    /// Where.
+    pub address: Address,
+    /// Why.
+    pub source: io::Error,
+}
+
+/// One listening socket of one worker, not yet part of a runtime.
+#[derive(Debug)]
+pub struct Listening {
+    /// The listener's place in the configuration.
+    pub listener: u16,
+    fd: OwnedFd,
+    unix: bool,
+}
+
+/// All listening sockets of a process.
+#[derive(Debug)]
+pub struct Bound {
+    /// For each worker its sockets.
+    pub per_worker: Vec<Vec<Listening>>,
+    /// Each bound address with its listener's name.
+    pub names: Vec<(Arc<str>, Address)>,
+    /// Unix socket files to remove at the end.
+    pub sockets: Vec<PathBuf>,
+}
+
+/// Opens every listener for every worker.
+///
+/// # Errors
+/// The first address that cannot be bound.
+pub fn bind_all(config: &Config, snapshot: &Snapshot, workers: usize) -> Result<Bound, BindError> {
+    let mut bound = Bound {
+        per_worker: (0..workers).map(|_| Vec::new()).collect(),
+        names: Vec::new(),
+        sockets: Vec::new(),
+    };
+    for (index, (written, compiled)) in config.listen.iter().zip(&snapshot.listeners).enumerate() {
+        let listener = u16::try_from(index).unwrap_or(u16::MAX);
+        for address in written.address.iter() {
+            let address = compile::listen_address(&address.value);
+            let at = bind_for_all(&address, listener, &mut bound.per_worker)
+                .map_err(|source| BindError { address, source })?;
+            if let Address::Unix(path) = &at {
+                bound.sockets.push(path.clone());
+            }
+            bound.names.push((compiled.name.clone(), at));
+        }
+    }
+    Ok(bound)
+}
+
+/// Binds one address for each worker; returns it with the port that was chosen.
+fn bind_for_all(
+    address: &Address,
+    listener: u16,
+    per_worker: &mut [Vec<Listening>],
+) -> io::Result<Address> {
+    match address {
+        Address::Tcp(address) => {
+            let mut at = *address;
+            for sockets in per_worker {
+                let socket = bind_tcp(at, true)?;
+                at = socket.local_addr()?.as_socket().unwrap_or(at);
+                sockets.push(Listening { listener, fd: socket.into(), unix: false });
+            }
+            Ok(Address::Tcp(at))
+        }
+        Address::Unix(path) => {
+            let socket = bind_unix(path)?;
+            for sockets in per_worker {
+                let fd = socket.try_clone()?.into();
+                sockets.push(Listening { listener, fd, unix: true });
+            }
+            Ok(address.clone())
+        }
+    }
+}
+
+/// Opens a listening TCP socket.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn bind_tcp(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // "[::]" means IPv6: "0.0.0.0" beside it must not collide.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    if reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+/// Opens a listening Unix socket. A file that a dead process left behind is replaced; one that
+/// somebody answers on is not.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn bind_unix(path: &std::path::Path) -> io::Result<Socket> {
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    let is_socket = std::fs::symlink_metadata(path)
+        .is_ok_and(|meta| std::os::unix::fs::FileTypeExt::is_socket(&meta.file_type()));
+    if is_socket {
+        std::fs::remove_file(path)?;
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+/// A listening socket that is part of a worker's runtime.
+#[derive(Debug)]
+pub enum Acceptor {
+    /// TCP.
+    Tcp(TcpListener),
+    /// Unix.
+    Unix(UnixListener),
+}
+
+impl Acceptor {
+    /// Joins the current runtime.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn new(listening: Listening) -> io::Result<Self> {
+        if listening.unix {
+            Ok(Self::Unix(UnixListener::from_std(listening.fd.into())?))
+        } else {
+            Ok(Self::Tcp(TcpListener::from_std(listening.fd.into())?))
+        }
+    }
+
+    /// Accepts one connection; `None` as the address of a Unix socket's peer.
+    ///
+    /// Cancel safety: no connection is lost.
+    ///
+    /// # Errors
+    /// Whatever the system says; the listener stays of use.
+    pub async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok((Stream::Tcp(stream), Some(peer)))
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Stream::Unix(stream), None))
+            }
+        }
+    }
+}

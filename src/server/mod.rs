@@ -1,0 +1,144 @@
+//! Starts everything in order, waits for the end, and stops everything in order.
+
+pub mod connection;
+pub mod limits;
+pub mod listener;
+pub mod shutdown;
+pub mod status;
+pub mod worker;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::watch;
+
+use self::listener::BindError;
+use self::status::Status;
+use crate::config::schema::process::Admin;
+use crate::config::{Config, Finding};
+use crate::net::Address;
+use crate::snapshot::{Store, compile};
+use crate::{admin, clock};
+
+/// How long beyond the drain a worker may take to end before the process goes without it.
+const WORKER_GRACE: Duration = Duration::from_secs(1);
+
+/// Why the proxy did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The configuration does not hold together.
+    #[error("the configuration cannot be used")]
+    Config(Vec<Finding>),
+    /// A listener could not be opened.
+    #[error("{0}")]
+    Bind(#[from] BindError),
+    /// The admin endpoint could not be opened.
+    #[error("admin endpoint: {0}")]
+    Admin(BindError),
+    /// Threads or signals could not be set up.
+    #[error("{0}")]
+    System(#[from] io::Error),
+}
+
+/// A proxy that runs until it is told to stop.
+#[derive(Debug)]
+pub struct Running {
+    /// Where clients come in: the listener's name and an address that it is bound to.
+    pub listening: Vec<(Arc<str>, Address)>,
+    /// Where the admin endpoint is.
+    pub admin: Option<Address>,
+    /// What it reports about itself.
+    pub status: Arc<Status>,
+    store: Store,
+    stop: watch::Sender<bool>,
+    workers: Vec<std::thread::JoinHandle<()>>,
+    sockets: Vec<std::path::PathBuf>,
+}
+
+/// Starts a proxy.
+///
+/// # Errors
+/// [`StartError`]; nothing is left running.
+pub fn start(config: &Config) -> Result<Running, StartError> {
+    let descriptors = limits::raise_descriptors();
+    let connections = limits::connections(descriptors);
+    let store = compile::first(config, connections).map_err(StartError::Config)?;
+    let workers = config
+        .runtime
+        .workers
+        .as_ref()
+        .map_or_else(limits::usable_cpus, |workers| usize::from(workers.value.get()));
+    let bound = listener::bind_all(config, &store.load(), workers)?;
+    let status = Arc::new(Status::new(store.clone(), workers, bound.names.len()));
+    let admin = match &config.admin {
+        Some(admin) => Some(start_admin(admin, &status)?),
+        None => None,
+    };
+    let (stop, stopped) = watch::channel(false);
+    let mut threads = Vec::new();
+    for (index, sockets) in bound.per_worker.into_iter().enumerate() {
+        let context = worker::Context {
+            index,
+            workers,
+            store: store.clone(),
+            status: status.clone(),
+            stopped: stopped.clone(),
+        };
+        threads.push(worker::spawn(context, sockets)?);
+    }
+    for (name, address) in &bound.names {
+        tracing::info!(%address, listener = %name, "listening");
+    }
+    if let Some(address) = &admin {
+        tracing::info!(%address, "admin listening");
+    }
+    status.ready.store(true, Ordering::Release);
+    Ok(Running {
+        listening: bound.names,
+        admin,
+        status,
+        store,
+        stop,
+        workers: threads,
+        sockets: bound.sockets,
+    })
+}
+
+fn start_admin(admin: &Admin, status: &Arc<Status>) -> Result<Address, StartError> {
+    let address = compile::listen_address(&admin.address.value);
+    admin::start(&address, status.clone()).map_err(StartError::Admin)
+}
+
+impl Running {
+    /// Waits for SIGTERM or SIGINT, then drains.
+    ///
+    /// # Errors
+    /// When signals cannot be waited for.
+    pub fn until_signal(self) -> io::Result<()> {
+        shutdown::wait_for_signal()?;
+        shutdown::exit_at_next_signal();
+        self.drain();
+        Ok(())
+    }
+
+    /// Stops accepting, lets what is under way finish for as long as `runtime.drain` allows, and
+    /// ends. Idle connections are closed at once.
+    pub fn drain(self) {
+        let allowed = self.store.load().drain;
+        self.status.ready.store(false, Ordering::Release);
+        tracing::info!(?allowed, "draining");
+        self.stop.send_replace(true);
+        let deadline = clock::now() + allowed + WORKER_GRACE;
+        while clock::now() < deadline && self.workers.iter().any(|w| !w.is_finished()) {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        for path in &self.sockets {
+            // Somebody else may have removed it already.
+            let _gone = std::fs::remove_file(path);
+        }
+        tracing::info!("stopped");
+    }
+}

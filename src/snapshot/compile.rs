@@ -1,0 +1,356 @@
+//! From a checked configuration to a snapshot. The only place that sees both.
+//!
+//! Every table is taken apart field by field, so a key that nothing uses does not compile.
+
+use std::net::ToSocketAddrs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::listener::Listener;
+use super::route::{Action, Redirect, Respond, Rewrite, Route, Split, Target};
+use super::template::{Template, capture_names};
+use super::{Snapshot, Store};
+use crate::balance::{self, Strategy};
+use crate::config::schema::balance::Balance;
+use crate::config::schema::listen::{Listen, ListenRedirect, StrictPath, Underscores};
+use crate::config::schema::route as schema;
+use crate::config::schema::upstream as upstream_schema;
+use crate::config::schema::words::{ListenAddress, RetryOn, ServerAddress};
+use crate::config::{Config, Finding, Spanned};
+use crate::endpoint::Endpoint;
+use crate::gate::target::PathMode;
+use crate::h1::client::HeadTimes;
+use crate::net::Address;
+use crate::policy::HeaderEdits;
+use crate::route::RouteTable;
+use crate::upstream::retry::Budget;
+use crate::upstream::{Retry, Timeouts, Upstream};
+use crate::wire::request;
+
+/// Compiles a configuration. `connections` is what a listener may have open that sets no limit.
+///
+/// # Errors
+/// What only shows when things are put together: host names that do not resolve, templates that
+/// name no capture.
+pub fn compile(
+    config: &Config,
+    previous: Option<&Snapshot>,
+    connections: u32,
+) -> Result<Snapshot, Vec<Finding>> {
+    static GENERATION: AtomicU64 = AtomicU64::new(0);
+    let mut findings = Vec::new();
+    let listeners: Box<[_]> =
+        config.listen.iter().map(|l| Arc::new(listener(l, connections))).collect();
+    let mut upstreams = Vec::new();
+    for (name, written) in &config.upstream {
+        match upstream(&name.value, written, previous) {
+            Ok(upstream) => upstreams.push(Arc::new(upstream)),
+            Err(finding) => findings.push(finding),
+        }
+    }
+    let mut routes = Vec::new();
+    for written in &config.route {
+        match route(written, config, &upstreams, previous) {
+            Ok(route) => routes.push(Arc::new(route)),
+            Err(finding) => findings.push(finding),
+        }
+    }
+    if !findings.is_empty() {
+        return Err(findings);
+    }
+    Ok(Snapshot {
+        generation: GENERATION.fetch_add(1, Ordering::Relaxed) + 1,
+        table: RouteTable(routes.clone()),
+        routes: routes.into_boxed_slice(),
+        listeners,
+        upstreams: upstreams.into_boxed_slice(),
+        drain: config.runtime.drain.get(),
+    })
+}
+
+/// Compiles the first configuration.
+///
+/// # Errors
+/// As for [`compile`].
+pub fn first(config: &Config, connections: u32) -> Result<Store, Vec<Finding>> {
+    let snapshot = compile(config, None, connections)?;
+    Ok(Arc::new(arc_swap::ArcSwap::from_pointee(snapshot)))
+}
+
+fn listener(written: &Listen, connections: u32) -> Listener {
+    let Listen {
+        place: _,
+        name,
+        address,
+        redirect,
+        tls: _,
+        http3: _,
+        trusted_proxies,
+        proxy_protocol: _,
+        limits,
+        timeout,
+        strict,
+    } = written;
+    let first = address.first().map(|a| a.value.to_string()).unwrap_or_default();
+    Listener {
+        name: name.as_ref().map_or(first, |n| n.value.clone()).into(),
+        head: request::Limits {
+            bytes: usize::try_from(limits.header_bytes.value.get()).unwrap_or(usize::MAX),
+            fields: usize::from(limits.headers.get()),
+            underscores: match strict.underscores {
+                Underscores::Drop => request::Underscores::Drop,
+                Underscores::Refuse => request::Underscores::Refuse,
+                Underscores::Keep => request::Underscores::Keep,
+            },
+        },
+        body: limits.body.get(),
+        times: HeadTimes { headers: Some(timeout.headers.get()), idle: Some(timeout.idle.get()) },
+        body_gap: Some(timeout.body_gap.get()),
+        write_gap: Some(timeout.write_gap.get()),
+        trusted: trusted_proxies.iter().map(|n| n.value.0).collect(),
+        redirect_https: redirect.as_ref().is_some_and(|r| r.value == ListenRedirect::Https),
+        refuse_trace: strict.max_forwards,
+        path: match strict.path {
+            StrictPath::Normalize => PathMode::Normalize,
+            StrictPath::Refuse => PathMode::Refuse,
+        },
+        connections: limits.connections.map_or(connections, std::num::NonZeroU32::get),
+    }
+}
+
+/// Where a listener binds.
+#[must_use]
+pub fn listen_address(written: &ListenAddress) -> Address {
+    match written {
+        ListenAddress::Ip(address) => Address::Tcp(*address),
+        ListenAddress::Unix(path) => Address::Unix(path.clone()),
+    }
+}
+
+fn upstream(
+    name: &str,
+    written: &upstream_schema::Upstream,
+    previous: Option<&Snapshot>,
+) -> Result<Upstream, Finding> {
+    let name: Arc<str> = name.into();
+    let old = previous.and_then(|p| p.upstreams.iter().find(|u| u.name == name));
+    let mut endpoints = Vec::new();
+    for server in written.servers.listed() {
+        let weight = u32::from(server.weight.get());
+        let addresses = resolve(&server.address)?;
+        let id = server.id();
+        let kept = old.and_then(|u| {
+            u.endpoints
+                .iter()
+                .find(|e| *e.name == *id && e.addresses == addresses && e.weight == weight)
+        });
+        endpoints.push(kept.cloned().unwrap_or_else(|| {
+            Arc::new(Endpoint::new(name.clone(), id.into(), addresses, weight))
+        }));
+    }
+    let strategy = match written.balance {
+        Balance::RoundRobin => Strategy::RoundRobin,
+        Balance::Random => Strategy::Random,
+        // `check` has refused the strategies that are not there yet.
+        Balance::LeastRequest
+        | Balance::LeastConn
+        | Balance::PeakEwma
+        | Balance::Hash { .. }
+        | Balance::Sticky { .. }
+        | Balance::Shard { .. } => Strategy::LeastRequest,
+    };
+    let balance = balance::build(strategy, &endpoints);
+    Ok(Upstream {
+        name,
+        endpoints: endpoints.into_boxed_slice(),
+        balance,
+        idle: usize::try_from(written.limits.idle).unwrap_or(usize::MAX),
+        requests_per_connection: written
+            .limits
+            .requests_per_connection
+            .map_or(u32::MAX, std::num::NonZeroU32::get),
+        budget: Arc::new(Budget::new(written.retry.budget.fraction() * 100.0)),
+    })
+}
+
+/// The addresses of a server. Names are looked up once, when the configuration is loaded.
+fn resolve(address: &Spanned<ServerAddress>) -> Result<Box<[Address]>, Finding> {
+    let (host, port) = match &address.value {
+        ServerAddress::Ip(ip) => return Ok([Address::Tcp(*ip)].into()),
+        ServerAddress::Unix(path) => return Ok([Address::Unix(path.clone())].into()),
+        ServerAddress::Name { host, port } => (host.as_str(), *port),
+    };
+    let failed = |why: String| {
+        let message = format!("the host name `{host}` could not be resolved: {why}");
+        Finding::error("unresolved_host", address.place, message)
+    };
+    let found = (host, port).to_socket_addrs().map_err(|e| failed(e.to_string()))?;
+    let addresses: Box<[_]> = found.map(Address::Tcp).collect();
+    if addresses.is_empty() { Err(failed("no address".into())) } else { Ok(addresses) }
+}
+
+fn route(
+    written: &schema::Route,
+    config: &Config,
+    upstreams: &[Arc<Upstream>],
+    previous: Option<&Snapshot>,
+) -> Result<Route, Finding> {
+    let path = written.path.as_ref().map_or("", |p| p.value.as_str());
+    let captures: Vec<&str> = capture_names(path).collect();
+    let name: Arc<str> = route_name(written).into();
+    let action = match &written.action {
+        schema::Action::Upstream(split) => {
+            Action::Forward(self::split(split, written, config, upstreams))
+        }
+        schema::Action::Respond(respond) => Action::Respond(self::respond(respond)),
+        schema::Action::Redirect(redirect) => Action::Redirect(Redirect {
+            status: redirect.status.value,
+            to: template(&redirect.to, &captures)?,
+        }),
+    };
+    let counts = previous
+        .and_then(|p| p.routes.iter().find(|r| r.name == name))
+        .map_or_else(Arc::default, |r| r.counts.clone());
+    Ok(Route {
+        name,
+        action,
+        rewrite: rewrite(written.rewrite.as_ref(), &captures)?,
+        request_edits: edits(&written.request_headers),
+        response_edits: edits(&written.response_headers),
+        body_limit: written.body_limit.map(|b| b.get()),
+        counts,
+    })
+}
+
+/// A route's name, or what it matches on.
+#[must_use]
+pub fn route_name(written: &schema::Route) -> String {
+    if let Some(name) = &written.name {
+        return name.value.clone();
+    }
+    let methods: Vec<&str> = written.method.iter().map(|m| m.value.get().as_str()).collect();
+    let host = written.host.first().map(|h| h.value.to_string()).unwrap_or_default();
+    let path = match (&written.path, &written.path_regex) {
+        (Some(path), _) => path.value.clone(),
+        (None, Some(regex)) => regex.value.as_str().to_owned(),
+        (None, None) => "/*".to_owned(),
+    };
+    let method = if methods.is_empty() { String::new() } else { methods.join(",") + " " };
+    format!("{method}{host}{path}")
+}
+
+fn split(
+    written: &schema::Split,
+    route: &schema::Route,
+    config: &Config,
+    upstreams: &[Arc<Upstream>],
+) -> Split {
+    let mut upto = 0;
+    let mut targets = Vec::new();
+    for target in &written.targets {
+        let name = target.upstream.value.as_str();
+        let upstream = upstreams.iter().find(|u| &*u.name == name);
+        let settings = config.upstream.get(name);
+        let (Some(upstream), Some(settings), 1..) = (upstream, settings, target.weight) else {
+            continue;
+        };
+        upto += u64::from(target.weight);
+        let timeouts = settings.timeout.overridden(route.timeout.as_ref());
+        let retry = settings.retry.overridden(route.retry.as_ref());
+        targets.push((
+            upto,
+            Target {
+                upstream: upstream.clone(),
+                timeouts: self::timeouts(&timeouts),
+                retry: self::retry(&retry),
+            },
+        ));
+    }
+    Split { targets: targets.into_boxed_slice() }
+}
+
+fn timeouts(written: &upstream_schema::UpstreamTimeout) -> Timeouts {
+    let upstream_schema::UpstreamTimeout { connect, send, first_byte, gap, total } = written;
+    Timeouts {
+        connect: Some(connect.get()),
+        send: Some(send.get()),
+        first_byte: Some(first_byte.get()),
+        gap: Some(gap.get()),
+        total: total.get().map(|t| t.get()),
+    }
+}
+
+fn retry(written: &upstream_schema::Retry) -> Retry {
+    let upstream_schema::Retry { attempts, on, budget: _, per_try, body_buffer, backoff } = written;
+    let statuses = on.iter().filter_map(|word| match word {
+        RetryOn::Status(status) => Some(*status),
+        RetryOn::Connect | RetryOn::Reset | RetryOn::Timeout | RetryOn::Invalid => None,
+    });
+    Retry {
+        attempts: *attempts,
+        on_connect: on.contains(&RetryOn::Connect),
+        on_reset: on.contains(&RetryOn::Reset),
+        on_timeout: on.contains(&RetryOn::Timeout),
+        on_invalid: on.contains(&RetryOn::Invalid),
+        on_status: statuses.collect(),
+        per_try: per_try.map(|t| t.get()),
+        body_buffer: usize::try_from(body_buffer.get()).unwrap_or(usize::MAX),
+        backoff: Some(backoff.get()).filter(|b| !b.is_zero()),
+    }
+}
+
+fn respond(written: &schema::Respond) -> Respond {
+    let schema::Respond { status, body, headers } = written;
+    let mut fields: Vec<(Box<[u8]>, Box<[u8]>)> = headers
+        .iter()
+        .map(|(name, value)| {
+            (name.value.get().as_str().as_bytes().into(), value.get().as_bytes().into())
+        })
+        .collect();
+    let typed = headers.keys().any(|name| name.value.get() == http::header::CONTENT_TYPE);
+    if !typed && !body.value.is_empty() {
+        fields.push((b"content-type"[..].into(), b"text/plain; charset=utf-8"[..].into()));
+    }
+    Respond {
+        status: status.value,
+        fields: fields.into_boxed_slice(),
+        body: body.value.as_bytes().into(),
+    }
+}
+
+fn rewrite(written: Option<&schema::Rewrite>, captures: &[&str]) -> Result<Rewrite, Finding> {
+    let Some(schema::Rewrite { place: _, strip_prefix, prefix, path, host }) = written else {
+        return Ok(Rewrite::default());
+    };
+    let bare = |text: &Spanned<String>| -> Box<[u8]> {
+        text.value.trim_end_matches('/').as_bytes().into()
+    };
+    Ok(Rewrite {
+        strip_prefix: strip_prefix.as_ref().map(bare),
+        prefix: prefix.as_ref().map(bare),
+        path: path.as_ref().map(|p| template(p, captures)).transpose()?,
+        host: host.as_ref().map(|h| h.value.get().as_bytes().into()),
+    })
+}
+
+fn template(text: &Spanned<String>, captures: &[&str]) -> Result<Template, Finding> {
+    Template::new(&text.value, captures)
+        .map_err(|error| Finding::error("bad_value", text.place, error.to_string()))
+}
+
+fn edits(written: &schema::HeaderRules) -> HeaderEdits {
+    let schema::HeaderRules { set, add, remove } = written;
+    let pair = |(name, value): (&'_ Spanned<_>, &'_ _)| -> (String, String) {
+        let name: &crate::config::schema::words::HeaderName = &name.value;
+        let value: &crate::config::schema::words::HeaderText = value;
+        let text = String::from_utf8_lossy(value.get().as_bytes()).into_owned();
+        (name.get().as_str().to_owned(), text)
+    };
+    let set: Vec<_> = set.iter().map(pair).collect();
+    let add: Vec<_> = add.iter().map(pair).collect();
+    HeaderEdits::new(
+        set.iter().map(|(n, v)| (n.as_str(), v.as_str())),
+        add.iter().map(|(n, v)| (n.as_str(), v.as_str())),
+        remove.iter().map(|n| n.value.get().as_str()),
+    )
+}

@@ -1,0 +1,47 @@
+//! A listener's settings as the data path needs them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::gate::target::PathMode;
+use crate::h1::client::HeadTimes;
+use crate::wire::request::Limits;
+
+/// One `[[listen]]`.
+#[derive(Debug)]
+pub struct Listener {
+    /// As configured, or its first address.
+    pub name: Arc<str>,
+    /// Limits on request heads.
+    pub head: Limits,
+    /// The most bytes of a request body.
+    pub body: u64,
+    /// Deadlines while a head is read.
+    pub times: HeadTimes,
+    /// Between two parts of a request body.
+    pub body_gap: Option<Duration>,
+    /// Between two successful writes.
+    pub write_gap: Option<Duration>,
+    /// Whose word about their clients counts.
+    pub trusted: Box<[IpNet]>,
+    /// Everything is redirected to https.
+    pub redirect_https: bool,
+    /// `TRACE` and `CONNECT` are refused.
+    pub refuse_trace: bool,
+    /// What happens to paths that are not in normal form.
+    pub path: PathMode,
+    /// Open connections, over all workers.
+    pub connections: u32,
+}
+
+impl Listener {
+    /// Whether the other end of a connection may speak for its clients.
+    #[must_use]
+    pub fn trusts(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        self.trusted.iter().any(|network| network.contains(&ip))
+    }
+}

@@ -1,0 +1,70 @@
+//! One immutable, compiled configuration, and how workers get at it.
+//!
+//! A request works on one [`Snapshot`] from start to finish. State that outlives configuration is
+//! not in here: it belongs to the endpoints, which a new snapshot takes over from the old one.
+
+pub mod compile;
+pub mod listener;
+pub mod route;
+pub mod template;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use arc_swap::cache::Cache;
+
+use crate::route::RouteTable;
+use crate::upstream::Upstream;
+
+pub use listener::Listener;
+pub use route::Route;
+
+/// One compiled configuration.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts accepted configurations, from 1.
+    pub generation: u64,
+    /// Which request goes where.
+    pub table: RouteTable<Arc<Route>>,
+    /// All routes, in the order of the file.
+    pub routes: Box<[Arc<Route>]>,
+    /// Listeners in the order of the file; connections know theirs by index.
+    pub listeners: Box<[Arc<Listener>]>,
+    /// Upstreams, sorted by name.
+    pub upstreams: Box<[Arc<Upstream>]>,
+    /// How long a shutdown waits for what is under way.
+    pub drain: Duration,
+}
+
+/// Where the current snapshot is kept for everyone.
+pub type Store = Arc<ArcSwap<Snapshot>>;
+
+/// A worker's view of the current snapshot. Looking at it reads one shared word and writes none.
+pub struct Current {
+    cache: RefCell<Cache<Store, Arc<Snapshot>>>,
+    held: RefCell<Rc<Arc<Snapshot>>>,
+}
+
+impl Current {
+    /// A view of `store`.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        let held = Rc::new(store.load_full());
+        Self { cache: RefCell::new(Cache::new(store)), held: RefCell::new(held) }
+    }
+
+    /// The snapshot for one request.
+    #[must_use]
+    pub fn get(&self) -> Rc<Arc<Snapshot>> {
+        let mut cache = self.cache.borrow_mut();
+        let newest = cache.load();
+        if !Arc::ptr_eq(newest, &self.held.borrow()) {
+            // The reference count that all workers share changes once per reload, not per request.
+            *self.held.borrow_mut() = Rc::new(newest.clone());
+        }
+        self.held.borrow().clone()
+    }
+}

@@ -1,0 +1,134 @@
+//! A route's payload: what happens to a request once it matched.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::template::Template;
+use crate::clock::Random;
+use crate::policy::HeaderEdits;
+use crate::upstream::{Retry, Timeouts, Upstream};
+
+/// One `[[route]]`.
+#[derive(Debug)]
+pub struct Route {
+    /// As configured, or derived from the match.
+    pub name: Arc<str>,
+    /// What it does.
+    pub action: Action,
+    /// How the request line and `Host` change on the way to a server.
+    pub rewrite: Rewrite,
+    /// Changes of the request's fields.
+    pub request_edits: HeaderEdits,
+    /// Changes of the response's fields, the proxy's own answers included.
+    pub response_edits: HeaderEdits,
+    /// The most bytes of a request body; `None` leaves it to the listener.
+    pub body_limit: Option<u64>,
+    /// What it counts.
+    pub counts: Arc<Counts>,
+}
+
+/// The one thing a route does.
+#[derive(Debug)]
+pub enum Action {
+    /// Forwards to one of these.
+    Forward(Split),
+    /// Answers by itself.
+    Respond(Respond),
+    /// Sends the client elsewhere.
+    Redirect(Redirect),
+}
+
+/// Upstreams by weight.
+#[derive(Debug)]
+pub struct Split {
+    /// Each with the sum of the weights up to and including its own.
+    pub targets: Box<[(u64, Target)]>,
+}
+
+/// An upstream as one route uses it.
+#[derive(Debug)]
+pub struct Target {
+    /// Who answers.
+    pub upstream: Arc<Upstream>,
+    /// The upstream's deadlines with the route's overrides.
+    pub timeouts: Timeouts,
+    /// The upstream's retries with the route's overrides.
+    pub retry: Retry,
+}
+
+impl Split {
+    /// Chooses by weight.
+    #[must_use]
+    pub fn choose(&self, random: &mut Random) -> Option<&Target> {
+        match &*self.targets {
+            [(_, only)] => Some(only),
+            several => {
+                let total = several.last()?.0;
+                let at = random.below(total);
+                several.iter().find(|(upto, _)| at < *upto).map(|(_, target)| target)
+            }
+        }
+    }
+}
+
+/// A fixed answer.
+#[derive(Debug)]
+pub struct Respond {
+    /// 200 to 599.
+    pub status: u16,
+    /// Its fields.
+    pub fields: Box<[(Box<[u8]>, Box<[u8]>)]>,
+    /// Its body.
+    pub body: Box<[u8]>,
+}
+
+/// A redirect.
+#[derive(Debug)]
+pub struct Redirect {
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+    /// The new location.
+    pub to: Template,
+}
+
+/// `rewrite`.
+#[derive(Debug, Default)]
+pub struct Rewrite {
+    /// Taken off the start of the path, by segment; without a slash at its end.
+    pub strip_prefix: Option<Box<[u8]>>,
+    /// Put at the start of the path; without a slash at its end.
+    pub prefix: Option<Box<[u8]>>,
+    /// The whole path.
+    pub path: Option<Template>,
+    /// The `Host` field.
+    pub host: Option<Box<[u8]>>,
+}
+
+impl Rewrite {
+    /// Whether the path changes.
+    #[must_use]
+    pub fn changes_path(&self) -> bool {
+        self.strip_prefix.is_some() || self.prefix.is_some() || self.path.is_some()
+    }
+}
+
+/// What a route counts. One of these per worker would avoid sharing; a route's counters are touched
+/// twice per request, which does not show next to the request's system calls.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Requests that matched.
+    pub requests: AtomicU64,
+    /// Requests under way.
+    pub in_flight: AtomicU64,
+    /// Responses by hundreds: 1xx to 5xx.
+    pub classes: [AtomicU64; 5],
+}
+
+impl Counts {
+    /// Counts a response.
+    pub fn response(&self, status: u16) {
+        if let Some(class) = self.classes.get(usize::from(status / 100).wrapping_sub(1)) {
+            class.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
