@@ -78,6 +78,16 @@ impl Wrong {
         self.help = Some(help.into());
         self
     }
+
+    /// Without the text itself, which may be a secret from elsewhere.
+    fn without(self, text: &str) -> Self {
+        match self.message.contains(text) || self.help.as_ref().is_some_and(|h| h.contains(text)) {
+            true if !text.is_empty() => {
+                Self::new(self.message.replace(text, "…")).help("it comes from `${…}`")
+            }
+            _ => self,
+        }
+    }
 }
 
 /// Several keys of one table that are read as one value, such as the action of a route.
@@ -492,6 +502,7 @@ impl<W: Word> Shape for W {
             Value::String(text) => match W::parse(text) {
                 Ok(word) => Some(word),
                 Err(wrong) => {
+                    let wrong = if node.replaced { wrong.without(text) } else { wrong };
                     let help = wrong.help.unwrap_or_else(|| format!("write \"{}\"", W::EXAMPLE));
                     reader.bad(node, wrong.message, Some(help))
                 }
