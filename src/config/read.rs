@@ -508,8 +508,12 @@ impl<W: Word> Shape for W {
                 }
             },
             Value::Integer(number) if W::from_number(*number).is_some() => {
-                let help = W::from_number(*number).map(|text| format!("write \"{text}\""));
-                reader.bad(node, format!("{} needs a unit", W::WHAT), help)
+                let meant = W::from_number(*number).unwrap_or_default();
+                let digits = meant.bytes().take_while(u8::is_ascii_digit).count();
+                let has_unit = digits > 0 && digits < meant.len() && !meant.contains(':');
+                let why = if has_unit { "needs a unit" } else { "is written as a string" };
+                let help = Some(format!("write \"{meant}\""));
+                reader.bad(node, format!("{} {why}", W::WHAT), help)
             }
             _ => reader.mismatch(node, &format!("{} such as \"{}\"", W::WHAT, W::EXAMPLE)),
         }

@@ -33,6 +33,10 @@ impl Report {
             out.push_str(&one(finding, &self.sources, &renderer));
             out.push_str("\n\n");
         }
+        if let Some(more) = self.findings.len().checked_sub(MOST_FINDINGS).filter(|more| *more > 0)
+        {
+            out.push_str(&format!("… and {more} more findings\n\n"));
+        }
         out.push_str(&self.count_line());
         out.push('\n');
         out
@@ -46,10 +50,12 @@ impl Report {
     }
 
     /// All findings as JSON: `errors`, `warnings`, and `findings` with `severity`, `code`, `message`,
-    /// `file`, `line`, `column`, `label`, `help` and `related`.
+    /// `file`, `line`, `column`, `label`, `help` and `related`. The counts are of all
+    /// findings, of which the first [`MOST_FINDINGS`] are listed.
     #[must_use]
     pub fn json(&self) -> Json {
-        let findings: Vec<Json> = self.findings.iter().map(|f| as_json(f, &self.sources)).collect();
+        let shown = self.findings.iter().take(MOST_FINDINGS);
+        let findings: Vec<Json> = shown.map(|f| as_json(f, &self.sources)).collect();
         json!({ "errors": self.errors(), "warnings": self.warnings(), "findings": findings })
     }
 }

@@ -192,8 +192,8 @@ mod tests {
         let mut findings = Vec::new();
         let mut entries = tree::parse(0, &text, &mut findings);
         replace(&mut entries, &text, Outside { variable: &variable, files: true }, &mut findings);
-        match &entries[0].value.value {
-            Value::String(text) if findings.is_empty() => Ok(text.clone()),
+        match entries.first().map(|entry| &entry.value.value) {
+            Some(Value::String(text)) if findings.is_empty() => Ok(text.clone()),
             _ => Err(findings),
         }
     }

@@ -99,7 +99,7 @@ fn in_value(
     findings: &mut Vec<Finding>,
 ) {
     match (steps.split_first(), &node.value) {
-        (None, value) if !is_fine(value, &row.fine) => findings.push(report(key, value)),
+        (None, value) if !is_fine(value, &row.fine) => findings.push(report(key, node)),
         (Some((step, rest)), Value::Table(entries)) => in_table(entries, step, rest, row, findings),
         (Some((&"*", rest)), Value::Array(items)) => {
             for item in items {
@@ -124,9 +124,9 @@ fn is_fine(value: &Value, fine: &Fine) -> bool {
     }
 }
 
-fn report((key, place): (&str, Place), value: &Value) -> Finding {
-    let message = match value {
-        Value::String(text) if text.len() < 32 => {
+fn report((key, place): (&str, Place), node: &Node) -> Finding {
+    let message = match &node.value {
+        Value::String(text) if text.len() < 32 && !node.replaced => {
             format!("`{key} = \"{text}\"` is not available in this version")
         }
         _ => format!("`{key}` is not available in this version"),
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(
             unavailable_in(text),
             [
-                "`zone` is not available in this version",
+                "`zone = \"b\"` is not available in this version",
                 "`limit` is not available in this version",
                 "`cache = \"x\"` is not available in this version",
             ]
