@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde_json::{Value as Json, json};
 
 use super::finding::{Finding, MOST_FINDINGS, Report, Severity};
@@ -70,7 +70,7 @@ fn one(finding: &Finding, sources: &Sources, renderer: &Renderer) -> String {
     let label = finding.label.as_deref();
     let first = excerpt(finding.place, label, AnnotationKind::Primary, sources);
     let same_file = |place: Place| place.file == finding.place.file;
-    if let Some(Excerpt { mut snippet, start, line, end }) = first {
+    if let Some(Excerpt { mut snippet, origin, start, line, end }) = first {
         for (place, label) in &finding.related {
             // Only what is on the same line fits into the excerpt; the rest gets its own.
             let span = place.span();
@@ -80,6 +80,9 @@ fn one(finding: &Finding, sources: &Sources, renderer: &Renderer) -> String {
                     snippet.annotation(AnnotationKind::Context.span(local).label(label.as_str()));
             }
         }
+        if let Some(origin) = origin {
+            group = group.element(origin);
+        }
         group = group.element(snippet.line_start(line));
         for (place, label) in &finding.related {
             let span = place.span();
@@ -88,6 +91,9 @@ fn one(finding: &Finding, sources: &Sources, renderer: &Renderer) -> String {
             }
             let context = AnnotationKind::Context;
             if let Some(related) = excerpt(*place, Some(label.as_str()), context, sources) {
+                if let Some(origin) = related.origin {
+                    group = group.element(origin);
+                }
                 group = group.element(related.snippet.line_start(related.line));
             }
         }
@@ -100,7 +106,10 @@ fn one(finding: &Finding, sources: &Sources, renderer: &Renderer) -> String {
 
 struct Excerpt<'a> {
     snippet: Snippet<'a, annotate_snippets::Annotation<'a>>,
+    /// The position, when the renderer cannot know it.
+    origin: Option<Origin<'a>>,
     line: usize,
+    /// The bytes of the file that are shown.
     start: usize,
     end: usize,
 }
@@ -116,30 +125,36 @@ fn excerpt<'a>(
     let file = sources.file(place)?;
     let position = sources.position(place)?;
     let span = place.span();
-    let start = file.text.get(..span.start)?.rfind('\n').map_or(0, |at| at + 1);
-    let rest = file.text.get(start..)?;
+    let line_start = file.text.get(..span.start)?.rfind('\n').map_or(0, |at| at + 1);
+    let rest = file.text.get(line_start..)?;
     let line = rest.split('\n').next().unwrap_or(rest);
     let line = line.strip_suffix('\r').unwrap_or(line);
-    let end = start + line.len();
-    let mut from = (span.start - start).min(line.len());
-    let mut to = (span.end.max(span.start) - start).clamp(from, line.len());
-    let mut shown = line;
+    let line_end = line_start + line.len();
+    let (mut start, mut end, mut origin) = (line_start, line_end, None);
     if line.len() > LONGEST_LINE {
-        // A line of a megabyte: the value alone, cut at characters.
-        let cut = |mut at: usize| {
-            while !line.is_char_boundary(at) {
-                at -= 1;
-            }
-            at
-        };
-        let (left, right) = (cut(from), cut((from + LONGEST_LINE).min(line.len())));
-        shown = line.get(left..right)?;
-        from = 0;
-        to = to.saturating_sub(left).min(shown.len());
+        // A line of a megabyte: the value alone, cut at characters. The renderer would count columns
+        // from the cut, so the position is said apart.
+        start = char_start(&file.text, span.start.min(line_end));
+        end = char_start(&file.text, (start + LONGEST_LINE).min(line_end));
+        let at = Origin::path(file.name.as_str()).line(position.line);
+        origin = Some(at.char_column(position.column));
     }
+    let from = span.start.clamp(start, end) - start;
+    let to = span.end.clamp(start + from, end.max(start + from)) - start;
     let annotation = kind.span(from..to).label(label);
-    let snippet = Snippet::source(shown).path(file.name.as_str()).annotation(annotation);
-    Some(Excerpt { snippet, line: position.line, start, end })
+    let mut snippet = Snippet::source(file.text.get(start..end)?).annotation(annotation);
+    if origin.is_none() {
+        snippet = snippet.path(file.name.as_str());
+    }
+    Some(Excerpt { snippet, origin, line: position.line, start, end })
+}
+
+/// The start of the character that `at` is in.
+fn char_start(text: &str, mut at: usize) -> usize {
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
 }
 
 /// One line without control characters: names and values in messages come from the file.

@@ -162,6 +162,22 @@ fn too_many_includes_are_refused() {
 }
 
 #[test]
+fn a_very_long_line_is_cut_around_the_finding() {
+    let text = format!(
+        "[[listen]]\naddress = '127.0.0.1:0'\n[upstream.a]\nservers = [{}'ä:1', 5]\n",
+        "'a:1', ".repeat(400)
+    );
+    let report = config::load_str("long.toml", &text).unwrap_err();
+    let shown = report.text(Colour::Plain);
+    assert!(shown.contains("long.toml:4:2819"), "{shown}");
+    let warned = text.replace("'ä:1', 5", "'b:1'");
+    let loaded = config::load_str("long.toml", &warned).unwrap();
+    assert_eq!(loaded.findings.len(), 400);
+    let report = Report { findings: loaded.findings, sources: loaded.sources };
+    assert!(report.text(Colour::Plain).lines().all(|line| line.len() < 1_000));
+}
+
+#[test]
 fn bombs_end_quickly() {
     let start = Instant::now();
     let deep = format!("a = {}", "[".repeat(10_000));
