@@ -1,21 +1,65 @@
 //! The command line: parses arguments, calls the part that does the work, maps results to exit codes.
+//!
+//! Exit codes: 0 is success, 1 is a configuration that does not load, 2 is a wrong command line.
 
+mod check;
+mod schema;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::DEFAULT_FILES;
+
+/// A Layer-7 load balancer and API gateway.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, about, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a configuration and print everything that is wrong with it
+    Check(check::Arguments),
+    /// Print the JSON schema of the configuration file
+    Schema,
+}
 
 /// Runs the program and says how it ended.
 pub fn main() -> ExitCode {
-    let path = std::env::args().nth(3).unwrap_or_default();
-    let text = std::fs::read_to_string(&path).unwrap_or_default();
-    let Ok(loaded) = crate::config::load_str(&path, &text) else { return ExitCode::FAILURE };
-    let _guard = crate::telemetry::log::start(&loaded.config.log);
-    match crate::server::start(&loaded.config) {
-        Ok(running) => {
-            let _ = running.until_signal();
-            ExitCode::SUCCESS
-        }
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
         Err(error) => {
-            tracing::error!(%error, "could not start");
-            ExitCode::FAILURE
+            // Help and version are "errors" too; clap knows where each goes and how it counts.
+            let code = u8::try_from(error.exit_code()).unwrap_or(2);
+            return if error.print().is_ok() { ExitCode::from(code) } else { ExitCode::from(2) };
         }
+    };
+    match arguments.command {
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Schema => schema::run(),
+    }
+}
+
+/// The file that was named, or the first default file that exists, or the first one there is, so
+/// that the error names it.
+fn config_file(named: Option<&Path>) -> PathBuf {
+    let named = named.map(Path::to_owned);
+    let existing = || DEFAULT_FILES.iter().map(PathBuf::from).find(|path| path.exists());
+    named.or_else(existing).unwrap_or_else(|| PathBuf::from(DEFAULT_FILES[0]))
+}
+
+/// Writes to standard output and keeps `code`, unless writing fails. A reader that went away (`| head`)
+/// has read what it wanted, so that is no failure.
+fn print(text: &str, code: ExitCode) -> ExitCode {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => code,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code,
+        Err(_) => ExitCode::FAILURE,
     }
 }

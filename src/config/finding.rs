@@ -5,8 +5,7 @@
 
 use super::source::{Place, Sources};
 
-/// How many findings one run keeps. A generated file with a mistake per line would otherwise
-/// cost more memory than the file itself.
+/// How many findings are shown. A generated file with a mistake per line has more than anyone reads.
 pub const MOST_FINDINGS: usize = 1_000;
 
 /// Whether a finding refuses the configuration.

@@ -1,19 +1,36 @@
 //! The configuration: from TOML text to a typed, checked [`Config`] or a [`Report`] of everything
 //! that is wrong with it.
 //!
-//! Text becomes a tree with places (`tree`), the tree becomes structs (`read`, `schema`). Nothing
-//! stops at the first mistake.
+//! Files become trees with places (`files`, `tree`), `${…}` is replaced inside their values
+//! (`substitute`), the merged tree becomes structs (`read`, `schema`), and `check` looks at what
+//! types cannot say. Nothing stops at the first mistake. What a [`Config`] means is for the rooms
+//! that compile it.
 
+mod check;
+mod files;
 pub mod finding;
 pub mod read;
+mod render;
 pub mod schema;
 pub mod source;
+mod substitute;
 mod suggest;
 pub mod tree;
 
+use std::path::Path;
+
+use self::check::{Names, Read};
+use self::files::Gathering;
+pub use self::files::{FILE_LIMIT, MOST_FILES};
 pub use self::finding::{Finding, Report, Severity};
+use self::read::{Reader, Table};
+pub use self::render::Colour;
 pub use self::schema::Config;
 pub use self::source::{Place, Position, Sources, Spanned};
+use self::substitute::Outside;
+
+/// Where a configuration is looked for when none is named.
+pub const DEFAULT_FILES: [&str; 2] = ["./tidegate.toml", "/etc/tidegate/tidegate.toml"];
 
 /// A configuration that may be used.
 #[derive(Debug, Clone)]
@@ -26,17 +43,69 @@ pub struct Loaded {
     pub sources: Sources,
 }
 
-/// Loads a configuration from text.
+/// Loads a file and all it includes, with variables of this process.
+///
+/// # Errors
+/// All findings, if one of them is an error.
+pub fn load(path: &Path) -> Result<Loaded, Report> {
+    let outside = Outside { variable: &substitute::process_variable, files: true };
+    let mut gathering = Gathering::new(outside);
+    gathering.add_file(path, Place::NOWHERE);
+    settle(gathering)
+}
+
+/// Loads a configuration from text that may come from elsewhere: `include` and `${file:…}` are
+/// errors in it, so that it cannot make this process read files.
 ///
 /// # Errors
 /// All findings, if one of them is an error.
 pub fn load_str(name: &str, text: &str) -> Result<Loaded, Report> {
-    let mut sources = Sources::default();
-    let file = sources.add(name, text.to_owned());
-    let mut reader = read::Reader::default();
-    let entries = tree::parse(file, text, &mut reader.findings);
-    let config = Config::read_table(&read::Table::root(&entries), &mut reader);
-    let report = Report::new(reader.findings, sources);
+    load_bytes(name, text.as_bytes())
+}
+
+/// As [`load_str`], for bytes that may not even be text.
+///
+/// # Errors
+/// All findings, if one of them is an error.
+pub fn load_bytes(name: &str, bytes: &[u8]) -> Result<Loaded, Report> {
+    let outside = Outside { variable: &substitute::process_variable, files: false };
+    let mut gathering = Gathering::new(outside);
+    if bytes.len() as u64 > FILE_LIMIT {
+        let message = format!("it is larger than {} KiB", FILE_LIMIT >> 10);
+        gathering.findings.push(Finding::error("too_large", Place::NOWHERE, message));
+    } else {
+        gathering.add_bytes(name, bytes.to_vec(), None);
+    }
+    settle(gathering)
+}
+
+/// The JSON schema of a configuration file.
+#[must_use]
+pub fn json_schema() -> schemars::Schema {
+    let settings = schemars::generate::SchemaSettings::draft2020_12();
+    settings.into_generator().into_root_schema_for::<Config>()
+}
+
+/// Reads and checks what was gathered.
+fn settle(gathering: Gathering<'_>) -> Result<Loaded, Report> {
+    let (root, sources, findings) = gathering.finish();
+    // A file that could not be read is missing from the tree, and what the others refer to may be in
+    // it. What is left is read, for its own mistakes, but not checked.
+    let broken = findings.iter().any(|finding| {
+        matches!(finding.code, "syntax" | "not_utf8" | "unreadable_file" | "too_large")
+    });
+    if broken && root.is_empty() {
+        return Err(Report::new(findings, sources));
+    }
+    let mut reader = Reader { findings };
+    let config = Config::read_table(&Table::root(&root), &mut reader);
+    let mut findings = reader.findings;
+    if let Some(config) = config.as_ref().filter(|_| !broken) {
+        let read = if findings.is_empty() { Read::Whole } else { Read::Partly };
+        findings.extend(check::run(config, &Names::of(&root), read));
+    }
+    findings.extend(check::unavailable(&root));
+    let report = Report::new(findings, sources);
     match config {
         Some(config) if report.errors() == 0 => {
             Ok(Loaded { config, findings: report.findings, sources: report.sources })

@@ -78,6 +78,16 @@ impl Wrong {
         self.help = Some(help.into());
         self
     }
+
+    /// Without the text itself, which may be a secret from elsewhere.
+    fn without(self, text: &str) -> Self {
+        match self.message.contains(text) || self.help.as_ref().is_some_and(|h| h.contains(text)) {
+            true if !text.is_empty() => {
+                Self::new(self.message.replace(text, "…")).help("it comes from `${…}`")
+            }
+            _ => self,
+        }
+    }
 }
 
 /// Several keys of one table that are read as one value, such as the action of a route.
@@ -492,13 +502,18 @@ impl<W: Word> Shape for W {
             Value::String(text) => match W::parse(text) {
                 Ok(word) => Some(word),
                 Err(wrong) => {
+                    let wrong = if node.replaced { wrong.without(text) } else { wrong };
                     let help = wrong.help.unwrap_or_else(|| format!("write \"{}\"", W::EXAMPLE));
                     reader.bad(node, wrong.message, Some(help))
                 }
             },
             Value::Integer(number) if W::from_number(*number).is_some() => {
-                let help = W::from_number(*number).map(|text| format!("write \"{text}\""));
-                reader.bad(node, format!("{} needs a unit", W::WHAT), help)
+                let meant = W::from_number(*number).unwrap_or_default();
+                let digits = meant.bytes().take_while(u8::is_ascii_digit).count();
+                let has_unit = digits > 0 && digits < meant.len() && !meant.contains(':');
+                let why = if has_unit { "needs a unit" } else { "is written as a string" };
+                let help = Some(format!("write \"{meant}\""));
+                reader.bad(node, format!("{} {why}", W::WHAT), help)
             }
             _ => reader.mismatch(node, &format!("{} such as \"{}\"", W::WHAT, W::EXAMPLE)),
         }

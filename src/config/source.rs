@@ -22,12 +22,16 @@ pub struct Source {
     pub name: String,
     /// The text that places of this file index into.
     pub text: String,
+    /// Where each line starts, so that a thousand positions in a large file are cheap.
+    lines: Vec<usize>,
 }
 
 impl Sources {
     /// Adds a file and returns its number.
     pub(crate) fn add(&mut self, name: impl Into<String>, text: String) -> u32 {
-        self.files.push(Source { name: name.into(), text });
+        let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let lines = std::iter::once(0).chain(newlines.map(|(at, _)| at + 1)).collect();
+        self.files.push(Source { name: name.into(), text, lines });
         u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX)
     }
 
@@ -47,10 +51,10 @@ impl Sources {
     #[must_use]
     pub fn position(&self, place: Place) -> Option<Position<'_>> {
         let file = self.file(place)?;
-        let before = file.text.get(..place.start as usize)?;
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-        let column = before.get(line_start..)?.chars().count() + 1;
+        let at = place.start as usize;
+        let line = file.lines.partition_point(|start| *start <= at);
+        let start = *file.lines.get(line.checked_sub(1)?)?;
+        let column = file.text.get(start..at)?.chars().count() + 1;
         Some(Position { file: &file.name, line, column })
     }
 }

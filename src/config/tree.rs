@@ -16,6 +16,8 @@ pub struct Node {
     pub place: Place,
     /// The value.
     pub value: Value,
+    /// Whether `${…}` was replaced in it: it may be a secret, so messages do not repeat it.
+    pub replaced: bool,
 }
 
 /// The kinds of TOML values. Numbers that do not fit are reported and become `Unreadable`.
@@ -66,16 +68,44 @@ impl Value {
     }
 }
 
-/// Parses the text of file number `file`. Syntax errors go to `findings`; what could be read
-/// besides them is returned. Nesting is bounded by the parser (80 levels).
+/// Up to this size all syntax errors are looked for. Beyond it, garbage of 16 MiB would cost
+/// gigabytes of errors, and the first one has to do.
+const RECOVERABLE: usize = 256 << 10;
+
+/// How many syntax errors of a file are shown.
+const MOST_SYNTAX_ERRORS: usize = 20;
+
+/// Parses the text of file number `file`. Syntax errors go to `findings`; a file that
+/// has one is not read any further. Nesting is bounded by the parser (80 levels).
 pub(crate) fn parse(file: u32, text: &str, findings: &mut Vec<Finding>) -> Vec<Entry> {
+    if text.len() > RECOVERABLE
+        && let Err(error) = DeTable::parse(text)
+    {
+        findings.push(syntax(file, text, &error));
+        return Vec::new();
+    }
     let (root, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
-        let span = error.span().unwrap_or(text.len()..text.len());
-        let message = error.message().trim().replace('\n', ", ");
-        findings.push(Finding::error("syntax", Place::new(file, span), message));
+    let mut errors: Vec<_> = errors.iter().map(|error| syntax(file, text, error)).collect();
+    errors.sort_by_key(|error| error.place);
+    // What follows the first error of a line is mostly its consequence.
+    let mut last_line = None;
+    errors.retain(|error| {
+        let before = text.get(..error.place.span().start).unwrap_or(text);
+        let line = before.bytes().rposition(|byte| byte == b'\n').map_or(0, |at| at + 1);
+        last_line.replace(line) != Some(line)
+    });
+    errors.truncate(MOST_SYNTAX_ERRORS);
+    if !errors.is_empty() {
+        // Values guessed from broken text would only cause misleading findings.
+        findings.extend(errors);
+        return Vec::new();
     }
     convert_table(file, root.into_inner(), findings)
+}
+
+fn syntax(file: u32, text: &str, error: &toml::de::Error) -> Finding {
+    let span = error.span().unwrap_or(text.len()..text.len());
+    Finding::error("syntax", Place::new(file, span), error.message().trim().replace('\n', ", "))
 }
 
 fn convert_table(file: u32, table: DeTable<'_>, findings: &mut Vec<Finding>) -> Vec<Entry> {
@@ -111,5 +141,5 @@ fn convert(file: u32, value: Spanned<DeValue<'_>>, findings: &mut Vec<Finding>) 
         }
         DeValue::Table(table) => Value::Table(convert_table(file, table, findings)),
     };
-    Node { place, value }
+    Node { place, value, replaced: false }
 }

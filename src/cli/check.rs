@@ -1,0 +1,77 @@
+//! `tidegate check`: all findings of a configuration.
+//!
+//! The findings are what was asked for, so they go to standard output in either format.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value as Json, json};
+
+use super::{config_file, print};
+use crate::config::{self, Colour, Config, Report};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The configuration file [default: ./tidegate.toml, then /etc/tidegate/tidegate.toml]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How findings are printed
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For machines
+    Json,
+}
+
+/// Exit code 0 if the configuration loads, warnings or not, and 1 if it does not.
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    let path = config_file(arguments.config.as_deref());
+    let (report, config) = match config::load(&path) {
+        Ok(loaded) => {
+            let report = Report { findings: loaded.findings, sources: loaded.sources };
+            (report, Some(loaded.config))
+        }
+        Err(report) => (report, None),
+    };
+    let code = if config.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    let file = path.display().to_string();
+    let output = match arguments.format {
+        Format::Text => text(&report, config.as_ref(), &file),
+        Format::Json => json(&report, config.is_some(), &file),
+    };
+    print(&output, code)
+}
+
+fn text(report: &Report, config: Option<&Config>, file: &str) -> String {
+    // https://no-color.org: any value but the empty one turns colour off.
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let terminal = std::io::stdout().is_terminal() && wanted;
+    let colour = if terminal { Colour::Ansi } else { Colour::Plain };
+    let mut out = if report.findings.is_empty() { String::new() } else { report.text(colour) };
+    if let Some(config) = config {
+        let count = |n: usize, what| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        let (listen, upstream) = (config.listen.len(), config.upstream.len());
+        out.push_str(&format!(
+            "ok: {file} ({}, {}, {})\n",
+            count(listen, "listener"),
+            count(upstream, "upstream"),
+            count(config.route.len(), "route"),
+        ));
+    }
+    out
+}
+
+fn json(report: &Report, loads: bool, file: &str) -> String {
+    let mut object = json!({ "file": file, "ok": loads });
+    if let (Json::Object(object), Json::Object(report)) = (&mut object, report.json()) {
+        object.extend(report);
+    }
+    format!("{object:#}\n")
+}

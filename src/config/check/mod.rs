@@ -1,0 +1,80 @@
+//! What the types cannot say: references, duplicates, ranges and combinations.
+//!
+//! Every check is a function from the configuration to findings. None stops another one.
+
+mod available;
+mod listen;
+mod policy;
+mod references;
+mod route;
+mod routes;
+mod upstream;
+
+use std::collections::BTreeSet;
+
+pub(crate) use self::available::unavailable;
+use super::finding::Finding;
+use super::schema::Config;
+use super::tree::{Entry, Value};
+
+/// All names that are defined somewhere, also by tables that could not be read: a reference to one
+/// of those is not a second mistake.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    pub(crate) upstream: BTreeSet<String>,
+    pub(crate) limit: BTreeSet<String>,
+    pub(crate) auth: BTreeSet<String>,
+    pub(crate) cache: BTreeSet<String>,
+    pub(crate) listen: BTreeSet<String>,
+}
+
+impl Names {
+    pub(crate) fn of(root: &[Entry]) -> Self {
+        let value =
+            |key| root.iter().find(|entry| entry.key == key).map(|entry| &entry.value.value);
+        let keys = |key| match value(key) {
+            Some(Value::Table(names)) => names.iter().map(|name| name.key.clone()).collect(),
+            _ => BTreeSet::new(),
+        };
+        let listen = match value("listen") {
+            Some(Value::Array(listeners)) => listeners.iter().filter_map(name_of).collect(),
+            _ => BTreeSet::new(),
+        };
+        Self {
+            upstream: keys("upstream"),
+            limit: keys("limit"),
+            auth: keys("auth"),
+            cache: keys("cache"),
+            listen,
+        }
+    }
+}
+
+fn name_of(node: &super::tree::Node) -> Option<String> {
+    let Value::Table(entries) = &node.value else { return None };
+    entries.iter().find(|entry| entry.key == "name").and_then(|entry| match &entry.value.value {
+        Value::String(name) => Some(name.clone()),
+        _ => None,
+    })
+}
+
+/// Checks that only make sense when everything could be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// The configuration is complete.
+    Whole,
+    /// Something is missing from it and was reported.
+    Partly,
+}
+
+/// All checks.
+pub(crate) fn run(config: &Config, names: &Names, read: Read) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    listen::check(config, read, &mut findings);
+    upstream::check(config, &mut findings);
+    route::check(config, &mut findings);
+    routes::check(config, &mut findings);
+    policy::check(config, &mut findings);
+    references::check(config, names, read, &mut findings);
+    findings
+}

@@ -1,0 +1,61 @@
+//! Shared policies: authentication, Redis, cross-origin rules.
+
+use crate::config::finding::Finding;
+use crate::config::schema::Config;
+use crate::config::schema::forms::Policy;
+use crate::config::schema::policy::{Auth, Cache, Limit, Store, Tier};
+
+pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
+    for auth in config.auth.values() {
+        check_auth(auth, findings);
+    }
+    for cors in config.route.iter().filter_map(|route| route.cors.as_ref()) {
+        // Fetch standard: a wildcard never goes with credentials.
+        if let Some(star) = cors.origins.iter().find(|origin| origin.value == "*")
+            && cors.credentials
+        {
+            let message = "credentials cannot be allowed to all origins";
+            findings.push(Finding::error("bad_value", star.place, message));
+        }
+    }
+    if config.redis.is_none() {
+        needs_redis(config, findings);
+    }
+}
+
+fn check_auth(auth: &Auth, findings: &mut Vec<Finding>) {
+    let ways =
+        [auth.jwt.is_some(), auth.api_key.is_some(), auth.basic.is_some(), auth.forward.is_some()];
+    if ways.iter().filter(|way| **way).count() != 1 {
+        findings.push(
+            Finding::error(
+                "bad_value",
+                auth.place,
+                "an [auth.NAME] is exactly one way to know a client",
+            )
+            .help("keep one of jwt, api_key, basic, forward"),
+        );
+    }
+}
+
+fn needs_redis(config: &Config, findings: &mut Vec<Finding>) {
+    let limit = |limit: &Limit| limit.store == Store::Redis;
+    let cache = |cache: &Cache| cache.tier == Some(Tier::Redis);
+    let inline_limits = config.route.iter().flat_map(|route| route.limit.iter());
+    let mut places: Vec<_> =
+        config.limit.values().filter(|it| limit(it)).map(|it| it.place).collect();
+    places.extend(inline_limits.filter_map(|it| match it {
+        Policy::Inline(it) if limit(it) => Some(it.place),
+        Policy::Inline(_) | Policy::Named(_) | Policy::Off => None,
+    }));
+    places.extend(config.cache.iter().filter(|(_, it)| cache(it)).map(|(name, _)| name.place));
+    places.extend(config.route.iter().filter_map(|route| match &route.cache {
+        Some(Policy::Inline(it)) if cache(it) => Some(route.place),
+        Some(Policy::Inline(_) | Policy::Named(_) | Policy::Off) | None => None,
+    }));
+    for place in places {
+        let finding =
+            Finding::error("missing_key", place, "this needs Redis, and there is no [redis]");
+        findings.push(finding.help("add [redis] with url = \"redis://127.0.0.1:6379/0\""));
+    }
+}

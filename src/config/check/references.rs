@@ -1,0 +1,137 @@
+//! Names that lead nowhere, names that lead in a circle, and upstreams that no name leads to.
+
+use std::collections::BTreeSet;
+
+use super::{Names, Read};
+use crate::config::finding::Finding;
+use crate::config::schema::Config;
+use crate::config::schema::balance::{Balance, ShardBy};
+use crate::config::schema::forms::Policy;
+use crate::config::schema::route::{Action, AuthRef, Route};
+use crate::config::schema::upstream::{Server, Servers, Upstream};
+use crate::config::source::Spanned;
+use crate::config::suggest::did_you_mean;
+
+pub(super) fn check(config: &Config, names: &Names, read: Read, findings: &mut Vec<Finding>) {
+    for route in &config.route {
+        route_references(route, names, findings);
+    }
+    for (name, upstream) in &config.upstream {
+        if let Some(fallback) = &upstream.fallback {
+            resolve("unknown_upstream", "upstream", fallback, &names.upstream, findings);
+        }
+        fallback_circle(config, name, upstream, findings);
+        shard_servers(upstream, findings);
+    }
+    if read == Read::Whole {
+        unused(config, findings);
+    }
+}
+
+fn route_references(route: &Route, names: &Names, findings: &mut Vec<Finding>) {
+    for listen in route.listen.iter() {
+        resolve("unknown_listen", "listener", listen, &names.listen, findings);
+    }
+    if let Action::Upstream(split) = &route.action {
+        for target in &split.targets {
+            resolve("unknown_upstream", "upstream", &target.upstream, &names.upstream, findings);
+        }
+    }
+    if let Some(mirror) = &route.mirror {
+        resolve("unknown_upstream", "upstream", &mirror.upstream, &names.upstream, findings);
+    }
+    for limit in route.limit.iter() {
+        if let Policy::Named(name) = limit {
+            resolve("unknown_limit", "limit", name, &names.limit, findings);
+        }
+    }
+    if let Some(AuthRef::Named(name)) = &route.auth {
+        resolve("unknown_auth", "auth", name, &names.auth, findings);
+    }
+    if let Some(Policy::Named(name)) = &route.cache {
+        resolve("unknown_cache", "cache", name, &names.cache, findings);
+    }
+}
+
+fn resolve(
+    code: &'static str,
+    what: &str,
+    name: &Spanned<String>,
+    names: &BTreeSet<String>,
+    findings: &mut Vec<Finding>,
+) {
+    if names.contains(&name.value) {
+        return;
+    }
+    let table = if what == "listener" { "listen" } else { what };
+    let help = did_you_mean(&name.value, names.iter().map(String::as_str)).or_else(|| {
+        let few: Vec<_> = names.iter().take(8).map(|name| format!("`{name}`")).collect();
+        Some(match few.len() {
+            0 if table == "listen" => "no listener has a name".to_owned(),
+            0 => format!("there is no [{table}.NAME] at all"),
+            _ => format!("there is {}", few.join(", ")),
+        })
+    });
+    let message = format!("unknown {what} `{}`", name.value);
+    findings.push(Finding::error(code, name.place, message).maybe_help(help));
+}
+
+/// Reported once per circle, at its alphabetically first member.
+fn fallback_circle(
+    config: &Config,
+    name: &Spanned<String>,
+    upstream: &Upstream,
+    findings: &mut Vec<Finding>,
+) {
+    let mut path = vec![name.value.as_str()];
+    let mut next = upstream.fallback.as_ref();
+    while let Some(fallback) = next {
+        if fallback.value == name.value {
+            if path.iter().min() == Some(&name.value.as_str()) {
+                path.push(&name.value);
+                let message = format!("fallbacks lead in a circle: {}", path.join(" → "));
+                let place = upstream.fallback.as_ref().map_or(name.place, |first| first.place);
+                findings.push(Finding::error("fallback_cycle", place, message));
+            }
+            return;
+        }
+        if path.contains(&fallback.value.as_str()) || path.len() > 64 {
+            return;
+        }
+        path.push(&fallback.value);
+        next = config.upstream.get(fallback.value.as_str()).and_then(|up| up.fallback.as_ref());
+    }
+}
+
+fn shard_servers(upstream: &Upstream, findings: &mut Vec<Finding>) {
+    let (Balance::Shard { by, .. }, Servers::List(servers)) =
+        (&upstream.balance, &upstream.servers)
+    else {
+        return;
+    };
+    let ids: BTreeSet<String> = servers.iter().map(Server::id).collect();
+    let named: Vec<_> = match by {
+        ShardBy::Ranges(ranges) => ranges.iter().map(|range| &range.server).collect(),
+        ShardBy::Prefixes(prefixes) => prefixes.values().collect(),
+        ShardBy::RangeSize(_) => Vec::new(),
+    };
+    for name in named {
+        resolve("unknown_server", "server", name, &ids, findings);
+    }
+}
+
+fn unused(config: &Config, findings: &mut Vec<Finding>) {
+    let mut used: BTreeSet<&str> = BTreeSet::new();
+    for route in &config.route {
+        if let Action::Upstream(split) = &route.action {
+            used.extend(split.targets.iter().map(|target| target.upstream.value.as_str()));
+        }
+        used.extend(route.mirror.iter().map(|mirror| mirror.upstream.value.as_str()));
+    }
+    let fallbacks = config.upstream.values().filter_map(|upstream| upstream.fallback.as_ref());
+    used.extend(fallbacks.map(|name| name.value.as_str()));
+    for name in config.upstream.keys().filter(|name| !used.contains(name.value.as_str())) {
+        let message = format!("upstream `{}` is not used by any route", name.value);
+        findings.push(Finding::warning("unused_upstream", name.place, message));
+    }
+}

@@ -1,0 +1,203 @@
+//! Actions of routes and what happens to requests on the way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::routes::captures;
+use super::upstream::absolute;
+use crate::config::finding::Finding;
+use crate::config::schema::Config;
+use crate::config::schema::route::{Action, HeaderRules, Redirect, Respond, Rewrite, Route, Split};
+use crate::config::schema::words::HeaderName;
+use crate::config::source::{Place, Spanned};
+use crate::config::suggest::did_you_mean;
+
+/// Fields that frame a message or belong to one connection (RFC 9110 §7.6.1, RFC 9112 §6). They are
+/// the proxy's to write; a rule about them could split or smuggle messages.
+const FRAMING: [&str; 8] = [
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// What `{…}` may name in a redirect besides captures of the path.
+pub(super) const REDIRECT_NAMES: [&str; 3] = ["host", "path", "query"];
+
+pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
+    let mut names: BTreeMap<&str, Place> = BTreeMap::new();
+    for route in &config.route {
+        if let Some(name) = &route.name {
+            unique("route", name, &mut names, findings);
+        }
+        check_action(route, findings);
+        if let Some(rewrite) = &route.rewrite {
+            check_rewrite(rewrite, route, findings);
+        }
+        for rules in [&route.request_headers, &route.response_headers] {
+            check_rules(rules, findings);
+        }
+        if let Some(abort) = route.fault.as_ref().and_then(|fault| fault.abort) {
+            check_status(abort, 200, findings);
+        }
+    }
+}
+
+/// Reports a name that was given before.
+pub(super) fn unique<'a>(
+    what: &str,
+    name: &'a Spanned<String>,
+    names: &mut BTreeMap<&'a str, Place>,
+    findings: &mut Vec<Finding>,
+) {
+    if name.value.is_empty() {
+        findings.push(Finding::error("bad_value", name.place, "a name cannot be empty"));
+    }
+    let first = *names.entry(&name.value).or_insert(name.place);
+    if first != name.place {
+        let message = format!("{what} `{name}` is defined twice");
+        let finding = Finding::error("duplicate_name", name.place, message);
+        findings.push(finding.related(first, "first defined here"));
+    }
+}
+
+fn check_action(route: &Route, findings: &mut Vec<Finding>) {
+    match &route.action {
+        Action::Upstream(split) => return check_split(split, findings),
+        Action::Respond(respond) => check_respond(respond, findings),
+        Action::Redirect(redirect) => check_redirect(redirect, route, findings),
+    }
+    let useless = [
+        ("rewrite", route.rewrite.is_some()),
+        ("request_headers", route.request_headers != HeaderRules::default()),
+        ("timeout", route.timeout.is_some()),
+        ("retry", route.retry.is_some()),
+        ("mirror", route.mirror.is_some()),
+        ("subset", !route.subset.is_empty()),
+    ];
+    for (key, _) in useless.iter().filter(|(_, written)| *written) {
+        let message = format!("`{key}` has no effect on a route without `upstream`");
+        findings.push(Finding::warning("no_effect", route.place, message));
+    }
+}
+
+fn check_split(split: &Split, findings: &mut Vec<Finding>) {
+    if split.targets.is_empty() {
+        let message = "a split needs at least one upstream";
+        findings.push(Finding::error("bad_value", split.place, message));
+    } else if split.targets.iter().all(|target| target.weight == 0) {
+        let message = "all weights are zero, so no request could go anywhere";
+        findings.push(Finding::error("bad_value", split.place, message));
+    }
+}
+
+fn check_status(status: Spanned<u16>, least: u16, findings: &mut Vec<Finding>) {
+    if !(least..=599).contains(&status.value) {
+        let message = format!("{status} is not a status an answer can have");
+        let finding = Finding::error("bad_value", status.place, message);
+        findings.push(finding.help(format!("it goes from {least} to 599")));
+    }
+}
+
+fn check_respond(respond: &Respond, findings: &mut Vec<Finding>) {
+    check_status(respond.status, 200, findings);
+    // RFC 9110 §15.3.5, §15.3.6, §15.4.5: these never have content.
+    if matches!(respond.status.value, 204 | 205 | 304) && !respond.body.value.is_empty() {
+        let message = format!("an answer with status {} has no body", respond.status);
+        findings.push(Finding::error("bad_value", respond.body.place, message));
+    }
+    respond.headers.keys().for_each(|name| check_framing(name, findings));
+}
+
+fn check_framing(name: &Spanned<HeaderName>, findings: &mut Vec<Finding>) {
+    let text = name.value.get().as_str();
+    if FRAMING.contains(&text) {
+        let message = format!("`{text}` is written by the proxy and cannot be changed");
+        findings.push(Finding::error("framing_header", name.place, message));
+    }
+}
+
+fn check_rules(rules: &HeaderRules, findings: &mut Vec<Finding>) {
+    let names = rules.set.keys().chain(rules.add.keys()).chain(&rules.remove);
+    for name in names {
+        check_framing(name, findings);
+        if name.value.get() == http::header::HOST {
+            let finding =
+                Finding::error("framing_header", name.place, "`host` is not an ordinary header");
+            findings.push(finding.help("write rewrite = { host = \"…\" }"));
+        }
+    }
+}
+
+fn check_redirect(redirect: &Redirect, route: &Route, findings: &mut Vec<Finding>) {
+    if !matches!(redirect.status.value, 301 | 302 | 303 | 307 | 308) {
+        let message = format!("{} is not the status of a redirect", redirect.status);
+        let finding = Finding::error("bad_value", redirect.status.place, message);
+        findings.push(finding.help("write 301, 302, 303, 307 or 308"));
+    }
+    let to = &redirect.to;
+    let absolute = ["http://", "https://", "/"].iter().any(|start| to.value.starts_with(start));
+    if !absolute {
+        let message = "a redirect goes to http://…, https://… or /…";
+        findings.push(Finding::error("bad_value", to.place, message));
+    }
+    check_template(to, route, &REDIRECT_NAMES, findings);
+}
+
+fn check_rewrite(rewrite: &Rewrite, route: &Route, findings: &mut Vec<Finding>) {
+    let parts = [("strip_prefix", &rewrite.strip_prefix), ("prefix", &rewrite.prefix)];
+    for (key, part) in parts {
+        let Some(part) = part else { continue };
+        absolute(key, part, findings);
+        if let Some(path) = &rewrite.path {
+            let message = format!("`path` replaces the whole path, so `{key}` has nothing to do");
+            let finding = Finding::error("bad_value", part.place, message);
+            findings.push(finding.related(path.place, "the whole path"));
+        }
+    }
+    if let Some(path) = &rewrite.path {
+        absolute("path", path, findings);
+        check_template(path, route, &[], findings);
+    }
+    if let Some(host) = &rewrite.host
+        && host.value.get().is_empty()
+    {
+        findings.push(Finding::error("bad_value", host.place, "a host cannot be empty"));
+    }
+}
+
+/// Every `{name}` must be known, and braces must come in pairs.
+fn check_template(
+    template: &Spanned<String>,
+    route: &Route,
+    known: &[&str],
+    findings: &mut Vec<Finding>,
+) {
+    let path = route.path.as_ref().map_or("", |path| path.value.as_str());
+    let names: BTreeSet<&str> = captures(path).chain(known.iter().copied()).collect();
+    let mut bad = |message: String, help: Option<String>| {
+        findings.push(Finding::error("bad_template", template.place, message).maybe_help(help));
+    };
+    if template.value.chars().any(|c| c.is_control() || c == ' ') {
+        bad("a location cannot contain spaces or control characters".into(), None);
+    }
+    let mut rest = template.value.as_str();
+    while let Some(at) = rest.find(['{', '}']) {
+        let after = rest.get(at + 1..).unwrap_or_default();
+        let Some((name, next)) = after.split_once('}').filter(|_| rest.get(at..=at) == Some("{"))
+        else {
+            return bad("braces come in pairs, such as `{path}`".into(), None);
+        };
+        if !names.contains(name) {
+            let help = did_you_mean(name, names.iter().copied()).or_else(|| {
+                let all: Vec<_> = names.iter().map(|name| format!("{{{name}}}")).collect();
+                (!all.is_empty()).then(|| format!("it can be {}", all.join(", ")))
+            });
+            bad(format!("`{{{name}}}` is not known here"), help);
+        }
+        rest = next;
+    }
+}

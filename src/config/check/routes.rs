@@ -1,0 +1,99 @@
+//! Path patterns of routes: their form, one route at a time.
+//!
+//! Which routes tie or can never match is a question about all of them together; the matcher
+//! answers it.
+
+use std::collections::BTreeSet;
+
+use crate::config::finding::Finding;
+use crate::config::schema::Config;
+use crate::config::source::Spanned;
+
+pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
+    for route in &config.route {
+        if let (Some(path), Some(regex)) = (&route.path, &route.path_regex) {
+            let message = "a route has `path` or `path_regex`, not both";
+            let finding = Finding::error("bad_path", regex.place, message);
+            findings.push(finding.related(path.place, "the other one"));
+        }
+        if let Some(path) = &route.path
+            && let Err((message, help)) = pattern(&path.value)
+        {
+            findings.push(point(path, message).help(help));
+        }
+    }
+}
+
+fn point(path: &Spanned<String>, message: String) -> Finding {
+    Finding::error("bad_path", path.place, message)
+}
+
+/// The form of a pattern: `/`, then segments that are text, `{name}`, or a last `*`.
+fn pattern(path: &str) -> Result<(), (String, String)> {
+    let wrong = |message: &str, help: &str| Err((message.to_owned(), help.to_owned()));
+    let Some(segments) = path.strip_prefix('/') else {
+        let help = format!("write \"/{path}\"");
+        return wrong("a path starts with `/`", &help);
+    };
+    if path.contains(['?', '#']) {
+        return wrong("a path has no query or fragment", "use `query` for conditions on the query");
+    }
+    if path.chars().any(|c| c.is_control() || c == ' ') {
+        return wrong("a path has no spaces or control characters", "write them percent-encoded");
+    }
+    let mut names = BTreeSet::new();
+    let mut segments = segments.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        if segment == "*" {
+            if segments.peek().is_some() {
+                return wrong("`*` is only allowed at the end", "use {name} for one segment");
+            }
+        } else if segment.contains('*') {
+            let help = "`*` is a whole segment: \"/prefix/*\"";
+            return wrong("`*` is only allowed as a whole segment", help);
+        } else if segment == "." || segment == ".." {
+            let help = "requests are matched after dot segments are resolved";
+            return wrong("a path with dot segments never matches", help);
+        } else if let Some(name) = capture(segment) {
+            let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            if name.is_empty() || !name.bytes().all(legal) {
+                return wrong("the name of a capture is letters, digits and `_`", "write {id}");
+            }
+            if !names.insert(name) {
+                let message = format!("`{{{name}}}` occurs twice in this path");
+                return wrong(&message, "give each capture its own name");
+            }
+        } else if segment.contains(['{', '}']) {
+            let help = "write \"/a/{id}/b\"; parts of segments need `path_regex`";
+            return wrong("a capture is a whole segment", help);
+        }
+    }
+    Ok(())
+}
+
+fn capture(segment: &str) -> Option<&str> {
+    segment.strip_prefix('{')?.strip_suffix('}')
+}
+
+/// The names of a pattern's captures.
+pub(super) fn captures(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter_map(capture)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pattern;
+
+    #[test]
+    fn whole_segments_are_text_or_captures_or_a_last_star() {
+        for path in ["/", "/a", "/a/", "/a/*", "/*", "/a/{id}/b", "/{a}/{b}/*", "/a//b"] {
+            assert!(pattern(path).is_ok(), "{path}");
+        }
+        for path in [
+            "", "a", "*", "/a*", "/*/a", "/{}", "/{a}/{a}", "/a{b}", "/{a", "/a}", "/a?b", "/a b",
+            "/../a", "/{a-b}", "/\n",
+        ] {
+            assert!(pattern(path).is_err(), "{path}");
+        }
+    }
+}

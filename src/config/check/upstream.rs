@@ -1,0 +1,95 @@
+//! Upstreams and their servers.
+
+use std::collections::BTreeMap;
+
+use crate::config::finding::Finding;
+use crate::config::schema::Config;
+use crate::config::schema::balance::{Balance, ShardBy};
+use crate::config::schema::forms::Switch;
+use crate::config::schema::health::Breaker;
+use crate::config::schema::upstream::{Protocol, Server, Servers, Upstream};
+use crate::config::source::{Place, Spanned};
+
+pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
+    for (name, upstream) in &config.upstream {
+        if name.value.is_empty() {
+            findings.push(Finding::error("bad_value", name.place, "an upstream needs a name"));
+        }
+        if let Servers::List(servers) = &upstream.servers {
+            if servers.is_empty() {
+                let message = format!("upstream `{name}` has no servers");
+                findings.push(Finding::error("no_servers", upstream.place, message));
+            }
+            check_servers(servers, findings);
+        }
+        check_upstream(upstream, findings);
+    }
+}
+
+fn check_servers(servers: &[Server], findings: &mut Vec<Finding>) {
+    let mut addresses: BTreeMap<_, Place> = BTreeMap::new();
+    let mut names: BTreeMap<&str, Place> = BTreeMap::new();
+    for server in servers {
+        if let Some(first) = addresses.insert(&server.address.value, server.address.place) {
+            let message = format!("server `{}` is listed twice", server.address);
+            findings.push(
+                Finding::warning("duplicate_server", server.address.place, message)
+                    .related(first, "first listed here")
+                    .help("to send it more requests, give it a weight"),
+            );
+        }
+        if let Some(name) = &server.name {
+            super::route::unique("server", name, &mut names, findings);
+        }
+    }
+}
+
+fn check_upstream(upstream: &Upstream, findings: &mut Vec<Finding>) {
+    if let Some(health) = &upstream.health {
+        absolute("path", &health.path, findings);
+    }
+    if let Some(breaker) = &upstream.breaker {
+        check_breaker(breaker, findings);
+    }
+    if upstream.protocol == Protocol::Auto && upstream.tls == Switch::Off {
+        let message = "protocol = \"auto\" needs `tls`, which is what agrees on a protocol";
+        findings.push(Finding::error("missing_key", upstream.place, message));
+    }
+    if let Balance::Shard { by: ShardBy::Ranges(ranges), .. } = &upstream.balance {
+        for (before, after) in ranges.iter().zip(ranges.iter().skip(1)) {
+            if after.from <= before.from {
+                let message = "ranges must start in ascending order";
+                findings.push(
+                    Finding::error("bad_value", after.from.place, message)
+                        .related(before.from.place, "the range before starts here"),
+                );
+            }
+        }
+    }
+}
+
+fn check_breaker(breaker: &Breaker, findings: &mut Vec<Finding>) {
+    match (&breaker.failures, &breaker.error_rate) {
+        (Some(failures), Some(rate)) => findings.push(
+            Finding::error("bad_value", rate.place, "a breaker opens by failures or by error rate")
+                .related(failures.place, "the other form"),
+        ),
+        (None, None) => findings.push(
+            Finding::error("missing_key", breaker.place, "this breaker never opens")
+                .help("add failures = 5, or error_rate = \"30%\""),
+        ),
+        (Some(_), None) | (None, Some(_)) => {}
+    }
+}
+
+/// A path in a request starts with a slash.
+pub(super) fn absolute(key: &str, path: &Spanned<String>, findings: &mut Vec<Finding>) {
+    if !path.value.starts_with('/') {
+        let message = format!("`{key}` must start with `/`");
+        let finding = Finding::error("bad_value", path.place, message);
+        findings.push(finding.help(format!("write \"/{}\"", path.value)));
+    } else if path.value.chars().any(|c| c.is_control() || c == ' ' || c == '#') {
+        let message = format!("`{key}` contains a character that no path may have");
+        findings.push(Finding::error("bad_value", path.place, message));
+    }
+}

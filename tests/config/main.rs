@@ -1,0 +1,299 @@
+//! The configuration as its users meet it: files in, findings out.
+//!
+//! `cases/bad/X.toml` must print exactly `cases/bad/X.stderr`; run with `BLESS=1` to write the expected
+//! texts anew, and read the difference before committing it.
+
+#![allow(missing_docs, reason = "tests document themselves by their names")]
+#![allow(clippy::unwrap_used, reason = "a failing step fails the test")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use tidegate::config::{self, Colour, Report};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(directory: &str) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(root().join(directory))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty(), "{directory} has no files");
+    files
+}
+
+fn shown(report: &Report) -> String {
+    let prefix = format!("{}/tests/config/cases/", root().display());
+    report.text(Colour::Plain).replace(&prefix, "")
+}
+
+fn codes(text: &str) -> Vec<&'static str> {
+    config::load_str("test.toml", text)
+        .err()
+        .map(|report| report.findings.iter().map(|finding| finding.code).collect())
+        .unwrap_or_default()
+}
+
+fn check(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tidegate")).args(arguments).output().unwrap()
+}
+
+#[test]
+fn bad_files_are_explained() {
+    let mut wrong = Vec::new();
+    for path in files("tests/config/cases/bad") {
+        let report = config::load(&path).err().unwrap_or_else(|| panic!("{path:?} loads"));
+        let text = shown(&report);
+        let golden = path.with_extension("stderr");
+        if std::env::var_os("BLESS").is_some() {
+            fs::write(&golden, &text).unwrap();
+        } else if fs::read_to_string(&golden).unwrap_or_default() != text {
+            wrong.push(format!("{}:\n{text}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "run with BLESS=1 if this is right:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn good_files_load_without_findings() {
+    for path in files("tests/config/cases/good").into_iter().chain(files("config")) {
+        let loaded = config::load(&path).unwrap_or_else(|report| panic!("{}", shown(&report)));
+        assert_eq!(loaded.findings, [], "{}", path.display());
+    }
+}
+
+#[test]
+fn defaults_are_those_of_the_contract() {
+    let text = fs::read_to_string(root().join("config/tidegate.toml")).unwrap();
+    let config = config::load_str("tidegate.toml", &text).unwrap().config;
+    let listen = &config.listen[0];
+    let shown = serde_json::json!({ "limits": listen.limits, "timeout": listen.timeout });
+    assert_eq!(
+        shown,
+        serde_json::json!({
+            "limits": {
+                "connections": null, "header_bytes": "32KiB", "headers": 100, "body": "64MiB",
+                "streams": 100
+            },
+            "timeout": {
+                "tls": "10s", "headers": "10s", "idle": "75s", "body_gap": "30s", "write_gap": "1m"
+            }
+        })
+    );
+    let upstream = &config.upstream["app"];
+    assert_eq!(
+        serde_json::to_value(&upstream.timeout).unwrap(),
+        serde_json::json!({
+            "connect": "2s", "send": "1m", "first_byte": "30s", "gap": "1m", "total": "off"
+        })
+    );
+    assert_eq!(upstream.retry.attempts, 1);
+    assert_eq!(serde_json::to_value(&upstream.balance).unwrap(), "least_request");
+}
+
+#[test]
+fn one_run_reports_every_route() {
+    let text = "[[listen]]\naddress = '127.0.0.1:0'\n\
+                [[route]]\nrespond = {}\nx = 1\n[[route]]\nrespond = {}\ny = 1\nbody_limit = 5\n";
+    assert_eq!(codes(text), ["unknown_key", "unknown_key", "bad_value"]);
+}
+
+#[test]
+fn order_of_weights_makes_no_difference() {
+    let base = "[[listen]]\naddress = '127.0.0.1:0'\n[upstream.a]\nservers = ['a:1']\n\
+                [upstream.b]\nservers = ['b:1']\n[[route]]\nupstream = ";
+    let load = |split: &str| config::load_str("x", &format!("{base}{split}")).unwrap().config;
+    assert_eq!(load("{ a = 1, b = 2 }"), load("{ b = 2, a = 1 }"));
+}
+
+#[test]
+fn text_from_elsewhere_reads_no_files() {
+    assert!(codes("include = ['/etc/hostname']").contains(&"bad_value"));
+    let text = "[[listen]]\naddress = '${file:/etc/hostname}'\n";
+    assert!(codes(text).contains(&"unset_variable"));
+}
+
+#[test]
+fn a_secret_that_is_wrong_is_not_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("secret"), "hunter2\n").unwrap();
+    let path = directory.path().join("a.toml");
+    let secret = directory.path().join("secret");
+    fs::write(&path, format!("[[listen]]\naddress = '${{file:{}}}'\n", secret.display())).unwrap();
+    let report = config::load(&path).unwrap_err();
+    assert!(!report.text(Colour::Plain).contains("hunter2"));
+    assert!(!report.json().to_string().contains("hunter2"));
+}
+
+#[test]
+fn what_is_no_file_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let missing = directory.path().join("missing");
+    for (path, why) in [
+        (directory.path(), "it is a directory"),
+        (fifo.as_path(), "it is not a regular file"),
+        (missing.as_path(), "there is no such file"),
+    ] {
+        let report = config::load(path).unwrap_err();
+        assert_eq!(report.findings.len(), 1);
+        assert!(report.text(Colour::Plain).contains(why), "{}", report.text(Colour::Plain));
+    }
+}
+
+#[test]
+fn too_many_includes_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    for number in 0..1_100 {
+        fs::write(directory.path().join(format!("{number}.part")), "").unwrap();
+    }
+    let path = directory.path().join("a.toml");
+    fs::write(&path, "include = ['*.part']\n").unwrap();
+    let report = config::load(&path).unwrap_err();
+    assert!(report.findings.iter().any(|finding| finding.code == "too_large"));
+}
+
+#[test]
+fn a_very_long_line_is_cut_around_the_finding() {
+    let text = format!(
+        "[[listen]]\naddress = '127.0.0.1:0'\n[upstream.a]\nservers = [{}'ä:1', 5]\n",
+        "'a:1', ".repeat(400)
+    );
+    let report = config::load_str("long.toml", &text).unwrap_err();
+    let shown = report.text(Colour::Plain);
+    assert!(shown.contains("long.toml:4:2819"), "{shown}");
+    let warned = text.replace("'ä:1', 5", "'b:1'");
+    let loaded = config::load_str("long.toml", &warned).unwrap();
+    assert_eq!(loaded.findings.len(), 400);
+    let report = Report { findings: loaded.findings, sources: loaded.sources };
+    assert!(report.text(Colour::Plain).lines().all(|line| line.len() < 1_000));
+}
+
+#[test]
+fn bombs_end_quickly() {
+    let start = Instant::now();
+    let deep = format!("a = {}", "[".repeat(10_000));
+    assert_eq!(codes(&deep), ["syntax"]);
+    assert_eq!(codes(&format!("{}b = 1", "a.".repeat(10_000))), ["syntax"]);
+    let mut wide = String::from("[[listen]]\naddress = '127.0.0.1:0'\n");
+    for number in 0..10_000 {
+        wide.push_str(&format!("[[route]]\npath = '/{number}'\nrespond = {{}}\n"));
+    }
+    assert_eq!(config::load_str("wide", &wide).unwrap().config.route.len(), 10_000);
+    let wrong = wide.replace("respond", "x");
+    let report = config::load_str("wrong", &wrong).unwrap_err();
+    assert!(report.errors() >= 10_000);
+    assert!(report.text(Colour::Plain).len() < 1_000_000);
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+#[test]
+fn the_schema_accepts_what_loads_and_refuses_what_it_can_express() {
+    let schema = config::json_schema();
+    let validator = jsonschema::validator_for(schema.as_value()).unwrap();
+    let json =
+        |text: &str| serde_json::to_value(toml::from_str::<toml::Table>(text).unwrap()).unwrap();
+    for path in files("tests/config/cases/good").into_iter().chain(files("config")) {
+        let text = fs::read_to_string(&path).unwrap();
+        // Variables are filled in after parsing; a schema sees the text before.
+        if text.contains("${TIDEGATE") {
+            continue;
+        }
+        let errors: Vec<_> = validator.iter_errors(&json(&text)).map(|e| e.to_string()).collect();
+        assert!(errors.is_empty(), "{}: {errors:?}", path.display());
+    }
+    for name in ["unknown_keys", "units", "paths", "headers"] {
+        let path = root().join(format!("tests/config/cases/bad/{name}.toml"));
+        assert!(!validator.is_valid(&json(&fs::read_to_string(path).unwrap())), "{name}");
+    }
+    for text in [
+        "[[route]]\nrespond = {}\nupstream = 'a'",
+        "[[route]]\npath = '/'",
+        "[upstream.a]",
+        "[upstream.a]\nservers = [{ address = 'a:1', weight = 0 }]",
+        "[upstream.a]\nservers = ['a']",
+        "[upstream.a]\nservers = ['a:1']\nbalance = 'fastest'",
+        "[[route]]\nupstream = { a = -1 }",
+        "[[listen]]\naddress = 'localhost'",
+    ] {
+        assert!(!validator.is_valid(&json(text)), "{text}");
+        assert!(!codes(text).is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn check_says_how_it_went() {
+    let good = root().join("config/tidegate.toml");
+    let output = check(&["check", "-c", good.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.ends_with("tidegate.toml (1 listener, 1 upstream, 1 route)\n"), "{text}");
+
+    let bad = root().join("tests/config/cases/bad/admin.toml");
+    let output = check(&["check", "-c", bad.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stdout).unwrap().ends_with("3 errors, 0 warnings\n"));
+
+    let output = check(&["check", "--format", "json", "-c", bad.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["errors"], 3);
+    assert_eq!(json["findings"][0]["code"], "admin_token");
+    assert_eq!(json["findings"][0]["line"], 2);
+    assert_eq!(json["findings"][0]["column"], 11);
+}
+
+#[test]
+fn warnings_alone_are_no_failure() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.toml");
+    let text = "[[listen]]\naddress = '127.0.0.1:0'\n[upstream.a]\nservers = ['a:1', 'a:1']\n";
+    fs::write(&path, text).unwrap();
+    let output = check(&["check", "-c", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0));
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(shown.contains("warning[unused_upstream]"), "{shown}");
+    assert!(shown.contains("warning[duplicate_server]"), "{shown}");
+}
+
+#[test]
+fn schema_and_version_are_printed() {
+    let output = check(&["schema"]);
+    assert!(output.status.success());
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(schema["title"], "Config");
+    assert!(check(&["--version"]).stdout.starts_with(b"tidegate "));
+    assert_eq!(check(&["nonsense"]).status.code(), Some(2));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        if let Err(report) = config::load_bytes("fuzz", &bytes) {
+            let _ = report.text(Colour::Plain);
+            let _ = report.json();
+        }
+    }
+
+    #[test]
+    fn arbitrary_values_never_panic(
+        key in "(address|name|tls|limits|servers|balance|path|host|upstream|respond|retry|limit)",
+        value in "(1|-1|1e9|true|'[a-z0-9:/*{}$.%-]{0,12}'|\\{ [a-z_]{1,9} = 1 \\}|\\[\\]|\\['é'\\]|2020-01-01)",
+    ) {
+        for table in ["[[listen]]", "[upstream.a]", "[[route]]", "[log]", "[[route]]\n[route.rewrite]"] {
+            if let Err(report) = config::load_str("fuzz", &format!("{table}\n{key} = {value}\n")) {
+                let _ = report.text(Colour::Plain);
+            }
+        }
+    }
+}
