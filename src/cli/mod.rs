@@ -3,6 +3,7 @@
 //! Exit codes: 0 is success, 1 is a configuration that does not load, 2 is a wrong command line.
 
 mod check;
+mod run;
 mod schema;
 
 use std::io::{self, Write};
@@ -23,6 +24,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the proxy until SIGTERM or SIGINT
+    Run(run::Arguments),
     /// Check a configuration and print everything that is wrong with it
     Check(check::Arguments),
     /// Print the JSON schema of the configuration file
@@ -40,6 +43,7 @@ pub fn main() -> ExitCode {
         }
     };
     match arguments.command {
+        Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Schema => schema::run(),
     }
@@ -62,4 +66,11 @@ fn print(text: &str, code: ExitCode) -> ExitCode {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => code,
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// Writes to standard error and fails. Where nobody reads, nobody can be told.
+fn print_error(text: &str) -> ExitCode {
+    let mut out = io::stderr().lock();
+    let _nobody_reads = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    ExitCode::FAILURE
 }

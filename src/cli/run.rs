@@ -1,0 +1,43 @@
+//! `tidegate run`: the proxy itself.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{config_file, print_error};
+use crate::config::{self, Colour, Report};
+use crate::server::{self, StartError};
+use crate::telemetry;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The configuration file [default: ./tidegate.toml, then /etc/tidegate/tidegate.toml]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Runs until SIGTERM or SIGINT. Exit code 0 after a drain, 1 when it could not start.
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    let path = config_file(arguments.config.as_deref());
+    let loaded = match config::load(&path) {
+        Ok(loaded) => loaded,
+        Err(report) => return print_error(&report.text(Colour::Plain)),
+    };
+    let log = telemetry::log::start(&loaded.config.log);
+    let sources = loaded.sources;
+    if !loaded.findings.is_empty() {
+        let report = Report { findings: loaded.findings, sources: sources.clone() };
+        print_error(&report.text(Colour::Plain));
+    }
+    let code = match server::start(&loaded.config).map(server::Running::until_signal) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => print_error(&format!("error: {error}\n")),
+        Err(StartError::Config(findings)) => {
+            print_error(&Report { findings, sources }.text(Colour::Plain))
+        }
+        Err(error) => print_error(&format!("error: {error}\n")),
+    };
+    drop(log);
+    code
+}
