@@ -23,7 +23,7 @@ use crate::exchange::forward::{self, Identity, RequestForm};
 use crate::exchange::{Client, Refusal};
 use crate::net::Timer;
 use crate::policy::HeaderEdits;
-use crate::route::{Captures, Found, Miss};
+use crate::route::{Ask, Captures, Found, Miss};
 use crate::snapshot::route::{Action, Redirect, Respond, Split};
 use crate::snapshot::template::Values;
 use crate::snapshot::{Listener, Route, Snapshot};
@@ -31,6 +31,7 @@ use crate::telemetry::refusals;
 use crate::upstream::relay::Delivered;
 use crate::upstream::retry;
 use crate::upstream::send::{self, Job, Sent};
+use crate::wire::head::Fields;
 use crate::wire::{RequestHead, Version};
 use crate::worker::Worker;
 
@@ -223,6 +224,36 @@ struct Asked<'a> {
     ex: Exchange<'a>,
     target: &'a Target<'a>,
     client_ip: IpAddr,
+}
+
+impl Ask for Asked<'_> {
+    fn listener(&self) -> u16 {
+        self.ex.peer.listener
+    }
+
+    fn host(&self) -> &str {
+        self.target.host()
+    }
+
+    fn path(&self) -> &[u8] {
+        self.target.path()
+    }
+
+    fn query(&self) -> Option<&[u8]> {
+        self.target.query()
+    }
+
+    fn method(&self) -> &[u8] {
+        self.ex.head.method()
+    }
+
+    fn fields(&self) -> &Fields {
+        &self.ex.head.fields
+    }
+
+    fn client(&self) -> IpAddr {
+        self.client_ip
+    }
 }
 
 /// A request whose route is known.

@@ -315,6 +315,9 @@ fn port(authority: &[u8]) -> &[u8] {
     }
 }
 
+/// RFC 1035 §2.3.4. Longer names do not exist, and looking one up label by label is not free.
+const MAX_HOST: usize = 255;
+
 /// Validates a host with an optional port and brings the host into the form that is matched.
 fn canonical_host(value: &[u8]) -> Result<Cow<'_, str>, TargetFault> {
     let text = std::str::from_utf8(value).map_err(|_| TargetFault::Host)?;
@@ -344,7 +347,11 @@ fn canonical_host(value: &[u8]) -> Result<Cow<'_, str>, TargetFault> {
     let host = host.strip_suffix('.').unwrap_or(host);
     let literal = host.starts_with('[');
     let valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
-    if host.is_empty() || host.starts_with('.') || !literal && !host.bytes().all(valid) {
+    if host.is_empty()
+        || host.len() > MAX_HOST
+        || host.starts_with('.')
+        || !literal && !host.bytes().all(valid)
+    {
         return Err(TargetFault::Host);
     }
     if host.bytes().any(|b| b.is_ascii_uppercase()) {

@@ -1,36 +1,120 @@
 //! Which request goes where.
+//!
+//! The most specific route wins, whatever the order of the file: first by host (exact, then the longest
+//! wildcard, then none), then by path (exact, longest prefix, pattern with captures by literal
+//! length, regular expression, none), then one that names methods before one that does not, then
+//! by the number of conditions. Where the most specific route's conditions fail, the search goes on to
+//! the next one, also to less specific paths and hosts.
+//!
+//! A lookup hashes a few parts of the request and looks at the routes that share them, so its cost
+//! does not grow with the number of routes; only regular expressions cost something each. It does
+//! not allocate.
 
-/// Captures.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Captures;
-impl Captures {
-    /// The n-th.
-    pub fn get<'p>(&self, _n: usize, _path: &'p [u8]) -> &'p [u8] {
-        b""
-    }
+pub mod captures;
+pub mod condition;
+pub mod conflicts;
+mod hosts;
+pub mod path;
+mod paths;
+pub mod spec;
+
+use std::net::IpAddr;
+
+use self::hosts::Hosts;
+pub use captures::Captures;
+pub use path::{PathError, PathPattern};
+pub use spec::{HostPattern, RouteSpec};
+
+use crate::wire::head::Fields;
+
+/// What the table asks of a request, whatever protocol it came in by.
+pub trait Ask {
+    /// The place of the listener it came in by.
+    fn listener(&self) -> u16;
+    /// The host in its canonical form.
+    fn host(&self) -> &str;
+    /// The path in its normal form.
+    fn path(&self) -> &[u8];
+    /// The query without `?`.
+    fn query(&self) -> Option<&[u8]>;
+    /// The method.
+    fn method(&self) -> &[u8];
+    /// The header fields.
+    fn fields(&self) -> &Fields;
+    /// The client's address.
+    fn client(&self) -> IpAddr;
 }
-/// Found.
+
+/// A route that matched.
 #[derive(Debug)]
 pub struct Found<'t, T> {
-    /// Payload.
+    /// What was stored with it.
     pub route: &'t T,
-    /// Captures.
+    /// What its path captured.
     pub captures: Captures,
 }
-/// Not found.
-#[derive(Debug)]
+
+/// Why none did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Miss {
-    /// None.
+    /// No route matches.
     NoRoute,
-    /// Method.
+    /// One would, but for the method.
     Method,
 }
-/// Table.
+
+/// One route in the table.
 #[derive(Debug)]
-pub struct RouteTable<T>(pub Vec<T>);
+struct Entry<T> {
+    spec: RouteSpec,
+    payload: T,
+}
+
+/// All routes, ready to be looked up.
+#[derive(Debug)]
+pub struct RouteTable<T> {
+    hosts: Hosts,
+    entries: Box<[Entry<T>]>,
+}
+
 impl<T> RouteTable<T> {
-    /// Find.
-    pub fn find<A>(&self, _ask: &A) -> Result<Found<'_, T>, Miss> {
-        self.0.first().map(|route| Found { route, captures: Captures }).ok_or(Miss::NoRoute)
+    /// Builds the table.
+    #[must_use]
+    pub fn new(routes: Vec<(RouteSpec, T)>) -> Self {
+        let entries: Box<[_]> =
+            routes.into_iter().map(|(spec, payload)| Entry { spec, payload }).collect();
+        let specs: Vec<&RouteSpec> = entries.iter().map(|entry| &entry.spec).collect();
+        Self { hosts: Hosts::new(&specs), entries }
+    }
+
+    /// Finds the most specific route that matches.
+    ///
+    /// # Errors
+    /// [`Miss`] when there is none.
+    pub fn find(&self, ask: &impl Ask) -> Result<Found<'_, T>, Miss> {
+        let mut wrong_method = false;
+        let mut accept = |id: u32| {
+            let entry = self.entries.get(id as usize)?;
+            if !entry.spec.conditions_hold(ask) {
+                return None;
+            }
+            if !entry.spec.admits_method(ask.method()) {
+                wrong_method = true;
+                return None;
+            }
+            Some(entry)
+        };
+        let found = self.hosts.search(ask.host(), ask.path(), &mut |id| accept(id).is_some());
+        let entry = found.and_then(|id| self.entries.get(id as usize));
+        match entry {
+            Some(entry) => {
+                Ok(Found { route: &entry.payload, captures: entry.spec.path.captures(ask.path()) })
+            }
+            None if wrong_method => Err(Miss::Method),
+            None => Err(Miss::NoRoute),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::listener::Listener;
 use super::route::{Action, Redirect, Respond, Rewrite, Route, Split, Target};
 use super::template::{Template, capture_names};
-use super::{Snapshot, Store};
+use super::{Snapshot, Store, matching};
 use crate::balance::{self, Strategy};
 use crate::config::schema::balance::Balance;
 use crate::config::schema::listen::{Listen, ListenRedirect, StrictPath, Underscores};
@@ -49,9 +49,14 @@ pub fn compile(
         }
     }
     let mut routes = Vec::new();
+    let mut matches = Vec::new();
     for written in &config.route {
         match route(written, config, &upstreams, previous) {
             Ok(route) => routes.push(Arc::new(route)),
+            Err(finding) => findings.push(finding),
+        }
+        match matching::spec(written, config) {
+            Ok(spec) => matches.push(spec),
             Err(finding) => findings.push(finding),
         }
     }
@@ -60,7 +65,7 @@ pub fn compile(
     }
     Ok(Snapshot {
         generation: GENERATION.fetch_add(1, Ordering::Relaxed) + 1,
-        table: RouteTable(routes.clone()),
+        table: RouteTable::new(matches.into_iter().zip(routes.iter().cloned()).collect()),
         routes: routes.into_boxed_slice(),
         listeners,
         upstreams: upstreams.into_boxed_slice(),
@@ -197,7 +202,7 @@ fn route(
 ) -> Result<Route, Finding> {
     let path = written.path.as_ref().map_or("", |p| p.value.as_str());
     let captures: Vec<&str> = capture_names(path).collect();
-    let name: Arc<str> = route_name(written).into();
+    let name: Arc<str> = matching::name(written).into();
     let action = match &written.action {
         schema::Action::Upstream(split) => {
             Action::Forward(self::split(split, written, config, upstreams))
@@ -220,23 +225,6 @@ fn route(
         body_limit: written.body_limit.map(|b| b.get()),
         counts,
     })
-}
-
-/// A route's name, or what it matches on.
-#[must_use]
-pub fn route_name(written: &schema::Route) -> String {
-    if let Some(name) = &written.name {
-        return name.value.clone();
-    }
-    let methods: Vec<&str> = written.method.iter().map(|m| m.value.get().as_str()).collect();
-    let host = written.host.first().map(|h| h.value.to_string()).unwrap_or_default();
-    let path = match (&written.path, &written.path_regex) {
-        (Some(path), _) => path.value.clone(),
-        (None, Some(regex)) => regex.value.as_str().to_owned(),
-        (None, None) => "/*".to_owned(),
-    };
-    let method = if methods.is_empty() { String::new() } else { methods.join(",") + " " };
-    format!("{method}{host}{path}")
 }
 
 fn split(

@@ -5,6 +5,7 @@
 
 pub mod compile;
 pub mod listener;
+pub mod matching;
 pub mod route;
 pub mod template;
 

@@ -1,15 +1,17 @@
-//! Path patterns of routes: their form, one route at a time.
-//!
-//! Which routes tie or can never match is a question about all of them together; the matcher
-//! answers it.
+//! Routes: the form of their paths, one at a time, and what gets in the way of what, all together.
 
 use std::collections::BTreeSet;
 
 use crate::config::finding::Finding;
 use crate::config::schema::Config;
-use crate::config::source::Spanned;
+use crate::config::schema::route::Route;
+use crate::config::source::{Place, Spanned};
+use crate::route::conflicts::Conflict;
+use crate::route::{self, RouteSpec};
+use crate::snapshot::matching;
 
 pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
+    let before = findings.len();
     for route in &config.route {
         if let (Some(path), Some(regex)) = (&route.path, &route.path_regex) {
             let message = "a route has `path` or `path_regex`, not both";
@@ -22,6 +24,52 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
             findings.push(point(path, message).help(help));
         }
     }
+    if findings.len() == before {
+        conflicts(config, findings);
+    }
+}
+
+/// Two routes that tie are an error, because nothing but the order of the file could decide between
+/// them. One that can never match is a warning.
+fn conflicts(config: &Config, findings: &mut Vec<Finding>) {
+    let specs = config.route.iter().map(|route| matching::spec(route, config)).collect();
+    let specs: Vec<RouteSpec> = match specs {
+        Ok(specs) => specs,
+        Err(finding) => return findings.push(finding),
+    };
+    let place = |id: usize| config.route.get(id).map_or(Place::NOWHERE, place_of);
+    let name = |id: usize| specs.get(id).map_or("", |spec| &*spec.name);
+    for conflict in route::conflicts::conflicts(&specs) {
+        findings.push(match conflict {
+            Conflict::Tie { route, with } => Finding::error(
+                "tie",
+                place(route),
+                format!(
+                    "the routes `{}` and `{}` tie: some requests match both",
+                    name(with),
+                    name(route)
+                ),
+            )
+            .label("neither of the two is more specific")
+            .related(place(with), "the other one")
+            .help("add a condition, a host or a method to one of them"),
+            Conflict::Shadowed { route, by } => Finding::warning(
+                "shadowed",
+                place(route),
+                format!("the route `{}` can never match", name(route)),
+            )
+            .label("its requests all go elsewhere")
+            .related(place(by), format!("to `{}`", name(by)))
+            .help("prefixes come before patterns with captures and regular expressions"),
+        });
+    }
+}
+
+/// Where a route is recognised best: its name, its path, or the whole table.
+fn place_of(route: &Route) -> Place {
+    let path = route.path.as_ref().map(|path| path.place);
+    let regex = route.path_regex.as_ref().map(|regex| regex.place);
+    route.name.as_ref().map(|name| name.place).or(path).or(regex).unwrap_or(route.place)
 }
 
 fn point(path: &Spanned<String>, message: String) -> Finding {

@@ -1,0 +1,268 @@
+//! Routes that get in each other's way: two that tie, and one that can never match.
+//!
+//! Only what is certain is reported. Two expressions that match the same paths are not compared;
+//! everything else is decided exactly, by host and path, so the cost stays near linear.
+
+use std::collections::HashMap;
+
+use super::condition::{Condition, Subject, ValueMatch};
+use super::path::PathPattern;
+use super::spec::{HostPattern, RouteSpec};
+
+/// One finding about two routes, as indices into what was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conflict {
+    /// Some request matches both, and neither is more specific.
+    Tie {
+        /// The one further down in the file.
+        route: usize,
+        /// The one further up.
+        with: usize,
+    },
+    /// Every request for `route` goes to `by`.
+    Shadowed {
+        /// The one that never matches.
+        route: usize,
+        /// The one that takes its requests.
+        by: usize,
+    },
+}
+
+/// Host and path as one key; routes with different keys do not tie.
+type Key<'a> = (Option<&'a HostPattern>, PathKey<'a>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum PathKey<'a> {
+    Any,
+    Exact(&'a [u8]),
+    Prefix(&'a [u8]),
+    Segments(Vec<Option<&'a [u8]>>, bool),
+    Regex(&'a str),
+}
+
+/// Looks at all routes.
+#[must_use]
+pub fn conflicts(specs: &[RouteSpec]) -> Vec<Conflict> {
+    let mut groups: HashMap<Key<'_>, Vec<usize>> = HashMap::new();
+    for (id, spec) in specs.iter().enumerate() {
+        for host in hosts(spec) {
+            groups.entry((host, key(&spec.path))).or_default().push(id);
+        }
+    }
+    let mut found = Vec::new();
+    for ids in groups.values() {
+        ties(specs, ids, &mut found);
+    }
+    for (id, spec) in specs.iter().enumerate() {
+        if let Some(by) = shadowing(specs, &groups, spec) {
+            found.push(Conflict::Shadowed { route: id, by });
+        }
+    }
+    found.sort_by_key(|conflict| match conflict {
+        Conflict::Tie { route, with } => (*route, *with, 0),
+        Conflict::Shadowed { route, by } => (*route, *by, 1),
+    });
+    found.dedup();
+    found
+}
+
+fn hosts(spec: &RouteSpec) -> Vec<Option<&HostPattern>> {
+    if spec.hosts.is_empty() { vec![None] } else { spec.hosts.iter().map(Some).collect() }
+}
+
+fn key(path: &PathPattern) -> PathKey<'_> {
+    match path {
+        PathPattern::Any => PathKey::Any,
+        PathPattern::Exact(path) => PathKey::Exact(path),
+        PathPattern::Prefix(path) => PathKey::Prefix(path),
+        PathPattern::Segments(s) => {
+            PathKey::Segments(s.parts.iter().map(Option::as_deref).collect(), s.open)
+        }
+        PathPattern::Regex(regex) => PathKey::Regex(regex.as_str()),
+    }
+}
+
+/// The most routes with one host and path that are compared pair by pair.
+const MAX_GROUP: usize = 500;
+
+fn ties(specs: &[RouteSpec], ids: &[usize], found: &mut Vec<Conflict>) {
+    for (at, b) in ids.iter().enumerate().take(MAX_GROUP) {
+        let earlier = ids.get(..at).unwrap_or_default();
+        let tie = earlier.iter().find(|a| match (specs.get(**a), specs.get(*b)) {
+            (Some(a), Some(b)) => a.rank() == b.rank() && both_can_match(a, b),
+            _ => false,
+        });
+        if let Some(a) = tie {
+            found.push(Conflict::Tie { route: *b, with: *a });
+        }
+    }
+}
+
+/// Whether one request can meet the methods, conditions, clients and listeners of both.
+fn both_can_match(a: &RouteSpec, b: &RouteSpec) -> bool {
+    fn overlap<T: PartialEq>(a: &[T], b: &[T]) -> bool {
+        a.is_empty() || b.is_empty() || a.iter().any(|item| b.contains(item))
+    }
+    let clients = a.clients.is_empty()
+        || b.clients.is_empty()
+        || a.clients.iter().any(|x| b.clients.iter().any(|y| x.contains(y) || y.contains(x)));
+    overlap(&a.methods, &b.methods)
+        && overlap(&a.listeners, &b.listeners)
+        && clients
+        && !a.conditions.iter().any(|x| b.conditions.iter().any(|y| exclude(x, y)))
+}
+
+/// Whether two conditions cannot both hold.
+fn exclude(a: &Condition, b: &Condition) -> bool {
+    if !same_subject(&a.subject, &b.subject) {
+        return false;
+    }
+    match (&a.value, &b.value) {
+        (ValueMatch::Equals(x), ValueMatch::Equals(y)) => x != y,
+        (ValueMatch::Absent, other) | (other, ValueMatch::Absent) => *other != ValueMatch::Absent,
+        _ => false,
+    }
+}
+
+fn same_subject(a: &Subject, b: &Subject) -> bool {
+    match (a, b) {
+        (Subject::Header(a), Subject::Header(b)) => a.eq_ignore_ascii_case(b),
+        _ => a == b,
+    }
+}
+
+/// A route that takes all requests of `spec`: one with a more specific kind of path that covers it
+/// for every one of its hosts, and that asks for no more.
+fn shadowing(
+    specs: &[RouteSpec],
+    groups: &HashMap<Key<'_>, Vec<usize>>,
+    spec: &RouteSpec,
+) -> Option<usize> {
+    let covering = covering_prefixes(&spec.path);
+    let mut by = None;
+    for host in hosts(spec) {
+        let taker = covering.iter().find_map(|prefix| {
+            let ids = groups.get(&(host, PathKey::Prefix(prefix)))?;
+            ids.iter().copied().find(|id| specs.get(*id).is_some_and(|s| asks_no_more(s, spec)))
+        });
+        by = Some(taker?);
+    }
+    by
+}
+
+/// Whether every request that meets `b` beyond host and path meets `a` too.
+fn asks_no_more(a: &RouteSpec, b: &RouteSpec) -> bool {
+    fn covers<T: PartialEq>(a: &[T], b: &[T]) -> bool {
+        a.is_empty() || !b.is_empty() && b.iter().all(|item| a.contains(item))
+    }
+    covers(&a.methods, &b.methods)
+        && covers(&a.listeners, &b.listeners)
+        && covers(&a.clients, &b.clients)
+        && a.conditions.iter().all(|condition| b.conditions.contains(condition))
+}
+
+/// Prefixes that, if they are routes, come before this path and match everything it matches.
+fn covering_prefixes(path: &PathPattern) -> Vec<Vec<u8>> {
+    let literal: Vec<u8> = match path {
+        PathPattern::Segments(segments) => segments
+            .parts
+            .iter()
+            .map_while(Option::as_deref)
+            .flat_map(|part| [b"/", part].concat())
+            .collect(),
+        PathPattern::Regex(regex) => literal_start(regex.as_str()),
+        // Exact paths come before prefixes, longer prefixes before shorter ones.
+        PathPattern::Any | PathPattern::Exact(_) | PathPattern::Prefix(_) => Vec::new(),
+    };
+    let ends = literal.iter().enumerate().skip(1).filter(|(_, b)| **b == b'/').map(|(at, _)| at);
+    let whole = matches!(path, PathPattern::Segments(_)).then_some(literal.len());
+    ends.chain(whole)
+        .filter_map(|end| literal.get(..end).map(<[u8]>::to_vec))
+        .filter(|prefix| !prefix.is_empty())
+        .collect()
+}
+
+/// What every match of an anchored expression starts with, as far as that is plain text.
+fn literal_start(regex: &str) -> Vec<u8> {
+    let Some(rest) = regex.strip_prefix('^') else { return Vec::new() };
+    if rest.contains('|') {
+        return Vec::new();
+    }
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'-' | b'_');
+    let mut literal: Vec<u8> = rest.bytes().take_while(|b| plain(b)).collect();
+    // A repetition that follows may make the last character optional.
+    if literal.len() < rest.len() {
+        literal.pop();
+    }
+    literal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(path: &str) -> RouteSpec {
+        RouteSpec { path: PathPattern::parse(path).unwrap(), ..RouteSpec::everything(path) }
+    }
+
+    fn header(spec: RouteSpec, name: &str, value: ValueMatch) -> RouteSpec {
+        let condition = Condition { subject: Subject::Header(name.as_bytes().into()), value };
+        RouteSpec { conditions: [condition].into(), ..spec }
+    }
+
+    fn method(spec: RouteSpec, method: &str) -> RouteSpec {
+        RouteSpec { methods: [method.as_bytes().into()].into(), ..spec }
+    }
+
+    fn equals(text: &str) -> ValueMatch {
+        ValueMatch::Equals(text.as_bytes().into())
+    }
+
+    #[test]
+    fn equal_matches_tie() {
+        let tie = vec![Conflict::Tie { route: 1, with: 0 }];
+        assert_eq!(conflicts(&[spec("/a/*"), spec("/a/*")]), tie);
+        assert_eq!(conflicts(&[spec("/a/{x}"), spec("/a/{y}")]), tie);
+        let pair = [
+            header(spec("/a"), "x", ValueMatch::Present),
+            header(spec("/a"), "y", ValueMatch::Present),
+        ];
+        assert_eq!(conflicts(&pair), tie);
+    }
+
+    #[test]
+    fn more_specific_or_exclusive_matches_do_not_tie() {
+        assert_eq!(conflicts(&[spec("/a"), spec("/a/*"), spec("/*")]), []);
+        assert_eq!(conflicts(&[spec("/a"), method(spec("/a"), "GET")]), []);
+        assert_eq!(conflicts(&[method(spec("/a"), "POST"), method(spec("/a"), "GET")]), []);
+        let values = [header(spec("/a"), "x", equals("1")), header(spec("/a"), "X", equals("2"))];
+        assert_eq!(conflicts(&values), []);
+        let absent = [
+            header(spec("/a"), "x", ValueMatch::Absent),
+            header(spec("/a"), "x", ValueMatch::Present),
+        ];
+        assert_eq!(conflicts(&absent), []);
+    }
+
+    #[test]
+    fn a_pattern_below_a_prefix_is_shadowed() {
+        let shadowed = vec![Conflict::Shadowed { route: 0, by: 1 }];
+        assert_eq!(conflicts(&[spec("/api/{id}"), spec("/api/*")]), shadowed);
+        let regex = PathPattern::Regex(regex::Regex::new("^/api/v[0-9]+/").unwrap());
+        let regex = RouteSpec { path: regex, ..RouteSpec::everything("r") };
+        assert_eq!(conflicts(&[regex, spec("/api/*")]), shadowed);
+        assert_eq!(conflicts(&[spec("/api/{id}"), method(spec("/api/*"), "GET")]), []);
+        assert_eq!(conflicts(&[spec("/api/{id}"), spec("/apix/*")]), []);
+        assert_eq!(conflicts(&[spec("/api/{id}"), spec("/*")]), []);
+    }
+
+    #[test]
+    fn hosts_are_kept_apart() {
+        let on = |host: &str, path: &str| RouteSpec {
+            hosts: [HostPattern::Exact(host.into())].into(),
+            ..spec(path)
+        };
+        assert_eq!(conflicts(&[on("a", "/x"), on("b", "/x"), spec("/x")]), []);
+        assert_eq!(conflicts(&[on("a", "/x"), on("a", "/x")]).len(), 1);
+    }
+}

@@ -1,0 +1,191 @@
+//! Path patterns: `/exact`, `/prefix/*`, `/a/{id}/b`, regular expressions.
+
+use regex::Regex;
+use thiserror::Error;
+
+use super::captures::{self, Captures};
+
+/// The most segments of a pattern. Lookups look no deeper into a request's path than the deepest one.
+pub const MAX_SEGMENTS: usize = 64;
+
+/// A pattern for paths in normal form.
+#[derive(Debug, Clone)]
+pub enum PathPattern {
+    /// Everything: no `path`, or `/*`.
+    Any,
+    /// Exactly this path.
+    Exact(Box<[u8]>),
+    /// This path and everything below it, by segment: `/api/*` matches `/api`, `/api/` and `/api/x`,
+    /// not `/apix`. Stored without the final `/*`.
+    Prefix(Box<[u8]>),
+    /// Segments, some of them captured.
+    Segments(Segments),
+    /// A regular expression that finds a match anywhere in the path.
+    Regex(Regex),
+}
+
+/// A pattern with captures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segments {
+    /// The segments; `None` captures one non-empty segment.
+    pub(super) parts: Box<[Option<Box<[u8]>>]>,
+    /// Whether anything may follow (`/*`).
+    pub(super) open: bool,
+    /// Bytes of literal segments: longer is more specific.
+    pub(super) literal: usize,
+}
+
+/// Why text is not a path pattern.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PathError {
+    /// It does not start with `/`.
+    #[error("a path starts with `/`")]
+    Relative,
+    /// A `*` that is not the whole last segment.
+    #[error("`*` is only allowed as the whole last segment")]
+    Star,
+    /// A brace that does not enclose a whole segment.
+    #[error("a capture is a whole segment: `{{name}}`")]
+    Capture,
+    /// More segments or captures than can be looked up.
+    #[error("at most {MAX_SEGMENTS} segments and {max} captures", max = captures::MAX)]
+    TooMany,
+}
+
+impl PathPattern {
+    /// Reads a pattern. Request paths are matched in their normal form.
+    ///
+    /// # Errors
+    /// [`PathError`].
+    pub fn parse(text: &str) -> Result<Self, PathError> {
+        let rest = text.strip_prefix('/').ok_or(PathError::Relative)?;
+        let mut names: Vec<&str> = rest.split('/').collect();
+        let open = names.last() == Some(&"*");
+        if open {
+            names.pop();
+        }
+        let mut parts: Vec<Option<Box<[u8]>>> = Vec::new();
+        let mut captured = 0;
+        for name in &names {
+            if name.contains('*') {
+                return Err(PathError::Star);
+            }
+            let inner = name.strip_prefix('{').and_then(|n| n.strip_suffix('}'));
+            match inner {
+                Some(inner) if !inner.is_empty() && !inner.contains(['{', '}']) => {
+                    captured += 1;
+                    parts.push(None);
+                }
+                None if !name.contains(['{', '}']) => parts.push(Some(name.as_bytes().into())),
+                _ => return Err(PathError::Capture),
+            }
+        }
+        if parts.len() > MAX_SEGMENTS || captured > captures::MAX {
+            return Err(PathError::TooMany);
+        }
+        if captured == 0 {
+            let path = text.strip_suffix("/*").unwrap_or(text).as_bytes();
+            return Ok(match (open, path.is_empty()) {
+                (true, true) => Self::Any,
+                (true, false) => Self::Prefix(path.into()),
+                (false, _) => Self::Exact(path.into()),
+            });
+        }
+        let literal = parts.iter().flatten().map(|part| part.len() + 1).sum();
+        Ok(Self::Segments(Segments { parts: parts.into_boxed_slice(), open, literal }))
+    }
+
+    /// What the pattern captures of a path that it matches.
+    #[must_use]
+    pub fn captures(&self, path: &[u8]) -> Captures {
+        let mut captures = Captures::default();
+        if let Self::Segments(segments) = self {
+            let mut start = 1;
+            for part in &segments.parts {
+                let tail = path.get(start..).unwrap_or_default();
+                let end = start + memchr::memchr(b'/', tail).unwrap_or(tail.len());
+                if part.is_none() {
+                    captures.push(start, end);
+                }
+                start = end + 1;
+            }
+        }
+        captures
+    }
+
+    /// Whether a path matches. The table does not ask this; it is the definition that it is tested
+    /// against.
+    #[must_use]
+    pub fn matches(&self, path: &[u8]) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(exact) => **exact == *path,
+            Self::Prefix(prefix) => path
+                .strip_prefix(&**prefix)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/")),
+            Self::Segments(segments) => segments.matches(path),
+            Self::Regex(regex) => std::str::from_utf8(path).is_ok_and(|p| regex.is_match(p)),
+        }
+    }
+}
+
+impl Segments {
+    fn matches(&self, path: &[u8]) -> bool {
+        let Some(rest) = path.strip_prefix(b"/") else { return false };
+        let mut given = rest.split(|b| *b == b'/');
+        for part in &self.parts {
+            match (part, given.next()) {
+                (Some(literal), Some(segment)) if **literal == *segment => {}
+                (None, Some(segment)) if !segment.is_empty() => {}
+                _ => return false,
+            }
+        }
+        self.open || given.next().is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, path: &str) -> bool {
+        PathPattern::parse(pattern).unwrap().matches(path.as_bytes())
+    }
+
+    #[test]
+    fn prefixes_match_by_segment() {
+        for (path, expected) in
+            [("/api", true), ("/api/", true), ("/api/x/y", true), ("/apix", false), ("/", false)]
+        {
+            assert_eq!(matches("/api/*", path), expected, "{path}");
+        }
+        assert!(matches("/*", "/") && matches("/*", "/x"));
+    }
+
+    #[test]
+    fn captures_take_one_segment_each() {
+        let pattern = PathPattern::parse("/api/orders/{id}/items/{item}/*").unwrap();
+        let path = b"/api/orders/42/items/7/x/y";
+        assert!(pattern.matches(path));
+        let captures = pattern.captures(path);
+        assert_eq!(captures.get(0, path), b"42");
+        assert_eq!(captures.get(1, path), b"7");
+        assert_eq!(captures.get(2, path), b"");
+        assert!(!matches("/a/{id}", "/a/") && !matches("/a/{id}", "/a/1/2"));
+        assert!(matches("/a/{id}/*", "/a/1"));
+    }
+
+    #[test]
+    fn mistakes_are_told_apart() {
+        for (text, error) in [
+            ("api", PathError::Relative),
+            ("/a*", PathError::Star),
+            ("/*/a", PathError::Star),
+            ("/a{b}", PathError::Capture),
+            ("/{}", PathError::Capture),
+        ] {
+            assert_eq!(PathPattern::parse(text).unwrap_err(), error, "{text}");
+        }
+        assert!(PathPattern::parse(&"/{a}".repeat(17)).is_err());
+    }
+}
