@@ -1,6 +1,7 @@
 //! What one worker thread owns. Nothing here is shared, so nothing here is locked.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::task::Waker;
 
 use crate::clock::Random;
@@ -25,9 +26,10 @@ pub struct Worker {
     /// The worker's source of randomness.
     pub random: RefCell<Random>,
     /// Set when a drain begins: no connection gets another request after its current one.
-    pub closing: Cell<bool>,
+    pub closing: Rc<Cell<bool>>,
     /// How many log lines about refusals it may still write.
     pub refusals: Quota,
+    #[expect(clippy::vec_box, reason = "heads are handed out and must not be moved")]
     heads: RefCell<Vec<Box<RequestHead>>>,
     sleepers: RefCell<Sleepers>,
 }
@@ -48,7 +50,7 @@ impl Worker {
             workers: workers.max(1),
             connections: RefCell::default(),
             random: RefCell::new(random),
-            closing: Cell::new(false),
+            closing: Rc::default(),
             refusals: Quota::default(),
             heads: RefCell::default(),
             sleepers: RefCell::default(),

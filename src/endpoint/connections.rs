@@ -4,6 +4,7 @@
 //! open, and the rest ages out at the bottom. There is no task per idle connection. Whether the server
 //! closed it, or sent something nobody asked for, is looked at when it is taken and once a second.
 
+use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ pub struct Taken {
 /// All idle connections of one worker.
 #[derive(Debug, Default)]
 pub struct Connections {
+    #[expect(clippy::vec_box, reason = "connections move between stack and task all the time")]
     stacks: Vec<Vec<Box<Origin>>>,
 }
 
@@ -54,11 +56,13 @@ impl Connections {
         let stack = self.stacks.get_mut(endpoint.id as usize)?;
         let probation = match demand {
             Demand::Any => false,
-            Demand::Proven { body } => match endpoint.reuse.verdict(now) {
-                Verdict::Trusted => false,
-                Verdict::Unproven if body => true,
-                Verdict::Unproven | Verdict::Suspect => return None,
-            },
+            Demand::Proven { body } => {
+                match endpoint.reuse.verdict(now, endpoint.requests.load(Ordering::Relaxed)) {
+                    Verdict::Trusted => false,
+                    Verdict::Candidate if body => true,
+                    Verdict::Candidate | Verdict::Unproven | Verdict::Suspect => return None,
+                }
+            }
         };
         while let Some(last) = stack.last() {
             let idle = now.saturating_duration_since(last.idle_since());

@@ -6,8 +6,10 @@
 //! or on one that is proven. A connection is proven when its last answer ended a moment ago, or
 //! the server said how long it keeps it, *and* the server has a record of answering on reused
 //! connections. The record is earned by a number of reuses in a row and lost by a single unannounced
-//! close. Until it is earned, a request with a body can be tried in two steps: its head first; a
-//! server that closes then cannot have processed a request whose body it never saw.
+//! close. A server that sees nothing but such requests earns it like this: after many answers on
+//! fresh connections, a request with a body is tried in two steps on a reused one. Its head goes
+//! first and asks for `100 Continue`; only when that comes does the body follow. A server that
+//! closes, or stays silent, cannot have processed a request whose body it never saw.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,8 +21,10 @@ use crate::clock::{self, Instant};
 pub const FRESH_ENOUGH: Duration = Duration::from_millis(500);
 /// How long before an advertised timeout a connection is no longer used.
 pub const ADVERTISED_MARGIN: Duration = Duration::from_secs(1);
-/// How long the head of a request on probation waits for a close before its body follows.
-pub const PROBATION: Duration = Duration::from_millis(10);
+/// How long the head of a request on probation waits until the server asks for the body.
+pub const PROBATION: Duration = Duration::from_millis(50);
+/// Answers without an unannounced close after which requests are tried in two steps.
+const CANDIDATE_AFTER: u64 = 1000;
 /// Reuses in a row that earn trust.
 const EARNED: u32 = 32;
 /// How long an unannounced close is held against a server.
@@ -31,6 +35,8 @@ const SUSPECT_FOR: Duration = Duration::from_mins(10);
 pub enum Verdict {
     /// Reused connections have been answered on, many times and lately without exception.
     Trusted,
+    /// It has behaved well for long enough to be tried.
+    Candidate,
     /// Not enough is known.
     Unproven,
     /// A reused connection was closed without an answer not long ago.
@@ -45,13 +51,15 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// What the record says at `now`.
+    /// What the record says at `now` about a server that has been sent so many `requests`.
     #[must_use]
-    pub fn verdict(&self, now: Instant) -> Verdict {
+    pub fn verdict(&self, now: Instant, requests: u64) -> Verdict {
         if self.streak.load(Ordering::Relaxed) >= EARNED {
             Verdict::Trusted
         } else if clock::millis(now) < self.suspect_until.load(Ordering::Relaxed) {
             Verdict::Suspect
+        } else if requests >= CANDIDATE_AFTER {
+            Verdict::Candidate
         } else {
             Verdict::Unproven
         }
@@ -91,15 +99,16 @@ mod tests {
     async fn trust_is_earned_slowly_and_lost_at_once() {
         let trust = Trust::default();
         let _epoch = clock::millis(clock::now());
-        assert_eq!(trust.verdict(clock::now()), Verdict::Unproven);
+        assert_eq!(trust.verdict(clock::now(), 0), Verdict::Unproven);
         for _ in 0..EARNED {
             trust.answered();
         }
-        assert_eq!(trust.verdict(clock::now()), Verdict::Trusted);
+        assert_eq!(trust.verdict(clock::now(), 0), Verdict::Trusted);
         trust.broken(clock::now());
-        assert_eq!(trust.verdict(clock::now()), Verdict::Suspect);
+        assert_eq!(trust.verdict(clock::now(), 0), Verdict::Suspect);
         tokio::time::advance(SUSPECT_FOR).await;
-        assert_eq!(trust.verdict(clock::now()), Verdict::Unproven);
+        assert_eq!(trust.verdict(clock::now(), 0), Verdict::Unproven);
+        assert_eq!(trust.verdict(clock::now(), 1000), Verdict::Candidate);
     }
 
     #[test]

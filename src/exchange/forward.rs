@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use super::sides::Visit;
 use crate::net::outbox::Coding;
 use crate::policy::HeaderEdits;
 use crate::wire::head::{FieldRef, Fields, list_items};
@@ -36,6 +37,22 @@ fn is_identity(known: Known) -> bool {
             | Known::XForwardedPort
             | Known::XRealIp
     )
+}
+
+/// Fields by which proxies tell servers about client certificates. Nobody else may.
+fn claims_certificate(name: &[u8]) -> bool {
+    const PREFIX: &[u8] = b"x-client-cert";
+    name.len() >= PREFIX.len()
+        && name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+}
+
+/// `Max-Forwards` as the next server must see it (RFC 9110 §7.6.2). What is no number is passed on.
+fn one_less<'b>(value: &'b [u8], buffer: &'b mut itoa::Buffer) -> &'b [u8] {
+    let number = std::str::from_utf8(value).ok().and_then(|text| text.parse::<u32>().ok());
+    match number {
+        Some(n) => buffer.format(n.saturating_sub(1)).as_bytes(),
+        None => value,
+    }
 }
 
 /// Fields that `Connection` must not nominate: removing them would change what the message is
@@ -175,10 +192,19 @@ pub fn request_fields(form: &RequestForm<'_>, mut each: impl FnMut(&[u8], &[u8])
         let own = matches!(known, Known::Host | Known::XRequestId | Known::Expect)
             || is_hop_by_hop(known)
             || is_identity(known) && (!identity.trusted || known != Known::Forwarded);
-        if own || nominates && is_nominated(fields, name) || edits.hides(name) {
+        if own
+            || nominates && is_nominated(fields, name)
+            || edits.hides(name)
+            || known == Known::Other && claims_certificate(name)
+        {
             continue;
         }
-        each(name, value);
+        match known {
+            Known::MaxForwards if head.method() == b"OPTIONS" => {
+                each(name, one_less(value, &mut itoa::Buffer::new()));
+            }
+            _ => each(name, value),
+        }
     }
     if form.expects_continue {
         each(b"expect", b"100-continue");
@@ -231,11 +257,7 @@ fn identity_fields(form: &RequestForm<'_>, each: &mut impl FnMut(&[u8], &[u8])) 
 
 /// Calls back with every field of a response as a client must see it, except for framing and
 /// connection fields.
-pub fn response_fields(
-    head: &ResponseHead,
-    edits: &HeaderEdits,
-    each: &mut dyn FnMut(&[u8], &[u8]),
-) {
+pub fn response_fields(head: &ResponseHead, edits: &HeaderEdits, each: Visit<'_>) {
     let nominates = nominates(&head.fields);
     for FieldRef { name, value, known } in head.fields.iter() {
         if is_hop_by_hop(known) && known != Known::ProxyAuthenticate

@@ -3,9 +3,13 @@
 use std::io;
 use std::task::{Context, Poll};
 
+use crate::clock::Instant;
 use crate::net::{BodyError, Fill};
 use crate::wire::head::Fields;
 use crate::wire::{Fault, ResponseHead};
+
+/// Called back with the name and the value of each field of a head.
+pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]);
 
 /// Where a body comes from.
 pub trait Source {
@@ -68,7 +72,7 @@ pub struct Outgoing<'a> {
     /// The reason phrase to use; may be empty.
     pub reason: &'a [u8],
     /// Calls back with every field to send, in order.
-    pub fields: &'a dyn Fn(&mut dyn FnMut(&[u8], &[u8])),
+    pub fields: &'a dyn Fn(Visit<'_>),
     /// The body's length.
     pub length: Length,
 }
@@ -77,6 +81,8 @@ pub struct Outgoing<'a> {
 pub trait Client: Source + Sink {
     /// Ready when the client has gone away and nobody will read an answer.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+    /// When [`Client::poll_gone`] wants to be asked again although nothing happened.
+    fn look_again(&self) -> Option<Instant>;
     /// Body bytes received so far.
     fn received(&self) -> u64;
     /// Whether the whole request has been received.
@@ -91,7 +97,7 @@ pub trait Client: Source + Sink {
     fn close_after(&mut self);
     /// Switches protocols: queues a 101 with these fields; from now on the connection carries
     /// bytes of no known meaning.
-    fn upgrade(&mut self, fields: &dyn Fn(&mut dyn FnMut(&[u8], &[u8])));
+    fn upgrade(&mut self, fields: &dyn Fn(Visit<'_>));
     /// Makes sure that what was sent so far cannot pass for a complete response.
     fn cut(&mut self);
 }

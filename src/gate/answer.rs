@@ -5,7 +5,7 @@ use std::task::{Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use crate::clock;
-use crate::exchange::{Client, Length, Outgoing, Refusal};
+use crate::exchange::{Client, Length, Outgoing, Refusal, Visit};
 use crate::net::Timer;
 use crate::policy::HeaderEdits;
 
@@ -32,7 +32,7 @@ pub async fn send<C: Client>(
     write_gap: Option<Duration>,
 ) -> bool {
     let date = httpdate::fmt_http_date(SystemTime::now());
-    let emit = |each: &mut dyn FnMut(&[u8], &[u8])| {
+    let emit = |each: Visit<'_>| {
         let hides = |name: &[u8]| answer.edits.is_some_and(|edits| edits.hides(name));
         for (name, value) in answer.fields {
             if !hides(name) {
@@ -92,30 +92,38 @@ async fn write<C: Client>(
     .await
 }
 
+/// A refusal on its way to a client.
+#[derive(Debug, Clone, Copy)]
+pub struct Refused<'a> {
+    /// Why.
+    pub refusal: Refusal,
+    /// The request's id.
+    pub request_id: &'a str,
+    /// The request was `HEAD`.
+    pub head_request: bool,
+    /// What the route changes.
+    pub edits: Option<&'a HeaderEdits>,
+}
+
 /// Answers with a problem document.
 pub async fn refuse<C: Client>(
     client: &mut C,
     timer: &mut Timer,
-    refusal: Refusal,
-    request_id: &str,
-    head_request: bool,
-    edits: Option<&HeaderEdits>,
+    refused: &Refused<'_>,
     write_gap: Option<Duration>,
 ) -> bool {
+    let Refused { refusal, request_id, head_request, edits } = *refused;
     if refusal.closes() {
         client.close_after();
     }
     let body = refusal.body(request_id);
     let mut fields: Vec<(&[u8], &[u8])> = vec![(b"content-type", b"application/problem+json")];
-    match refusal {
-        Refusal::Method => {
-            fields.push((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
-        }
-        Refusal::WebSocketVersion => {
-            fields.push((b"upgrade", b"websocket"));
-            fields.push((b"sec-websocket-version", b"13"));
-        }
-        _ => {}
+    if refusal == Refusal::Method {
+        fields.push((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+    }
+    if refusal == Refusal::WebSocketVersion {
+        fields.push((b"upgrade", b"websocket"));
+        fields.push((b"sec-websocket-version", b"13"));
     }
     let answer =
         Answer { status: refusal.row().status, fields: &fields, body: &body, head_request, edits };

@@ -104,8 +104,8 @@ async fn refuse<C: Client>(
         return End { status: refusal.row().status };
     }
     let head_request = ex.head.method() == b"HEAD";
-    let gap = ex.listener.write_gap;
-    answer::refuse(client, timer, refusal, id.as_str(), head_request, edits, gap).await;
+    let refused = answer::Refused { refusal, request_id: id.as_str(), head_request, edits };
+    answer::refuse(client, timer, &refused, ex.listener.write_gap).await;
     End { status: refusal.row().status }
 }
 
@@ -343,7 +343,10 @@ impl<'a> Matched<'a, '_> {
             upstream: &goal.upstream,
             timeouts: goal.timeouts,
             retry: &goal.retry,
-            head: &|out, attempt| forward::write_request(out, &RequestForm { attempt, ..form }),
+            head: &|out, attempt, ask| {
+                let expects_continue = form.expects_continue || ask;
+                forward::write_request(out, &RequestForm { attempt, expects_continue, ..form })
+            },
             fields: &|head, each| forward::response_fields(head, &route.response_edits, each),
             head_request: ex.head.method() == b"HEAD",
             repeatable: retry::repeatable(ex.head),

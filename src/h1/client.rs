@@ -1,12 +1,14 @@
 //! A client's HTTP/1 connection: reads requests, writes responses, knows when it may be used again.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use crate::clock::{self, Instant};
-use crate::exchange::{Client, Length, Outgoing, Sink, Source};
+use crate::exchange::{Client, Length, Outgoing, Sink, Source, Visit};
 use crate::net::outbox::Coding;
 use crate::net::{BodyError, BodyReader, Fill, Inbox, Outbox, Stream, Timer};
 use crate::wire::head::Fields;
@@ -15,10 +17,13 @@ use crate::wire::{Fault, Framing, Known, RequestHead, ResponseHead, Version, enc
 
 /// Pipelined requests beyond this many bytes stay in the socket until their turn comes.
 const PIPELINE_BYTES: usize = 64 * 1024;
-/// A client that ends its sending side this soon after its request still wants the answer
-/// (`printf … | nc`); one that does so later has gone away. Both look alike on the wire: nginx,
-/// Go and hyper take any such end for departure.
-const HALF_CLOSE_GRACE: Duration = Duration::from_millis(100);
+/// A client that ended its sending side may still want the answer (`printf … | nc`), or may have gone
+/// away: both look alike. nginx, Go and hyper take both for departure. Here it is asked, by an
+/// unneeded `100 Continue`, which every HTTP/1.1 client skips (RFC 9110 §15.2) and a closed socket
+/// answers with a reset; but only when the answer takes longer than this.
+const ASK_AFTER: Duration = Duration::from_millis(150);
+/// How often the outcome is looked for: the end of the stream hides a reset from the reactor.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How much of an unwanted request body is read so that the connection can be kept.
 const DRAIN_BYTES: u64 = 64 * 1024;
 /// How long a closing connection goes on reading, so that a client that is still sending gets to
@@ -65,12 +70,18 @@ pub struct H1Client {
     cut: bool,
     requests: u32,
     head_at: Instant,
+    /// Set when the worker drains: responses from then on end their connections.
+    closing: Rc<Cell<bool>>,
+    /// When the client ended its sending side while it waited for an answer.
+    half_closed: Option<Instant>,
+    /// It has been asked whether it is still there.
+    asked: bool,
 }
 
 impl H1Client {
     /// Takes over an accepted socket.
     #[must_use]
-    pub fn new(stream: Stream, now: Instant) -> Self {
+    pub fn new(stream: Stream, now: Instant, closing: Rc<Cell<bool>>) -> Self {
         Self {
             stream,
             inbox: Inbox::default(),
@@ -85,19 +96,17 @@ impl H1Client {
             cut: false,
             requests: 0,
             head_at: now,
+            closing,
+            half_closed: None,
+            asked: false,
         }
     }
 
-    /// Waits for the first byte of the next request. `closing` is asked whenever there is none: once
-    /// it says yes, an idle connection ends. `false` when the connection is over.
+    /// Waits for the first byte of the next request. `false` when the connection is over, which an
+    /// idle one is as soon as the worker drains.
     ///
     /// Cancel safety: nothing is lost, received bytes stay with the connection.
-    pub async fn wake(
-        &mut self,
-        timer: &mut Timer,
-        times: HeadTimes,
-        closing: impl Fn() -> bool,
-    ) -> bool {
+    pub async fn wake(&mut self, timer: &mut Timer, times: HeadTimes) -> bool {
         if !self.inbox.is_empty() {
             return true;
         }
@@ -112,7 +121,7 @@ impl H1Client {
                 Poll::Ready(false)
             }
             Poll::Ready(Ok(_)) => Poll::Ready(true),
-            Poll::Pending if closing() => Poll::Ready(false),
+            Poll::Pending if self.closing.get() => Poll::Ready(false),
             Poll::Pending => timer.poll_at(cx, idle_until).map(|()| false),
         })
         .await
@@ -279,13 +288,30 @@ impl H1Client {
         .await;
     }
 
+    /// Whether a client that ended its sending side has closed the other one too.
+    fn poll_departed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let since = *self.half_closed.get_or_insert_with(clock::now);
+        if self.stream.has_failed() {
+            return Poll::Ready(());
+        }
+        let can_ask = !self.begun && self.version != Version::Http10;
+        if can_ask && !self.asked && since.elapsed() >= ASK_AFTER {
+            self.asked = true;
+            self.out.head().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            if let Poll::Ready(Err(_)) = self.out.poll_flush(cx, &mut self.stream) {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+
     /// Writes the fields that belong to the connection, and the end of the head.
     fn finish_head(&mut self, length: Length) -> Coding {
         if length == Length::Unknown && self.version == Version::Http10 {
             // HTTP/1.0 has no other way to tell where such a body ends.
             self.keep_alive = false;
         }
-        let keep_alive = self.keep_alive && !self.ended;
+        let keep_alive = self.keep_alive && !self.ended && !self.closing.get();
         self.keep_alive = keep_alive;
         let version = self.version;
         let out = self.out.head();
@@ -363,15 +389,17 @@ impl Client for H1Client {
                 Ok(0) => {
                     self.ended = true;
                     self.keep_alive = false;
-                    if self.head_at.elapsed() >= HALF_CLOSE_GRACE {
-                        return Poll::Ready(());
-                    }
                 }
                 Ok(_) => {}
                 Err(_) => return Poll::Ready(()),
             }
         }
-        Poll::Pending
+        if self.ended { self.poll_departed(cx) } else { Poll::Pending }
+    }
+
+    fn look_again(&self) -> Option<Instant> {
+        let since = self.half_closed?;
+        Some(if self.asked { clock::now() + LOOK_EVERY } else { since + ASK_AFTER })
     }
 
     fn received(&self) -> u64 {
@@ -415,7 +443,7 @@ impl Client for H1Client {
         self.keep_alive = false;
     }
 
-    fn upgrade(&mut self, fields: &dyn Fn(&mut dyn FnMut(&[u8], &[u8]))) {
+    fn upgrade(&mut self, fields: &dyn Fn(Visit<'_>)) {
         self.begun = true;
         self.tunnel = true;
         self.keep_alive = false;

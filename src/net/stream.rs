@@ -86,6 +86,17 @@ impl Stream {
         self.poll_read(cx, &mut byte).is_pending()
     }
 
+    /// Whether the socket has failed in a way that reading does not tell, because the end of the
+    /// stream came before it.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        let error = match self {
+            Stream::Tcp(stream) => stream.take_error(),
+            Stream::Unix(stream) => stream.take_error(),
+        };
+        !matches!(error, Ok(None))
+    }
+
     /// Makes the coming close a reset, so that a message that was cut short cannot look complete.
     pub fn reset_on_close(&self) {
         if let Stream::Tcp(stream) = self {

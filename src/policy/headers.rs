@@ -3,7 +3,8 @@
 
 use crate::wire::{Known, known};
 
-type Pair = (Box<[u8]>, Box<[u8]>);
+/// A field's name and value.
+pub type Pair = (Box<[u8]>, Box<[u8]>);
 
 /// The compiled edits of one direction.
 #[derive(Debug, Default)]

@@ -2,4 +2,4 @@
 
 pub mod headers;
 
-pub use headers::HeaderEdits;
+pub use headers::{HeaderEdits, Pair};

@@ -11,6 +11,9 @@ use super::spec::RouteSpec;
 /// this many patterns that differ only in where they capture.
 const MAX_PATTERNS: usize = 64;
 
+/// Segments and whether more may follow: what makes two patterns the same.
+type Shape<'a> = (Vec<Option<&'a [u8]>>, bool);
+
 /// Routes that share host and path, most specific first.
 type Ranked = Box<[u32]>;
 
@@ -44,7 +47,7 @@ impl Paths {
         let mut exact: HashMap<Box<[u8]>, Vec<u32>> = HashMap::new();
         let mut prefixes: HashMap<Box<[u8]>, Vec<u32>> = HashMap::new();
         let mut patterns: Vec<(&Segments, Vec<u32>)> = Vec::new();
-        let mut known: HashMap<(Vec<Option<&[u8]>>, bool), usize> = HashMap::new();
+        let mut known: HashMap<Shape<'_>, usize> = HashMap::new();
         let mut regexes: Vec<(&Regex, Vec<u32>)> = Vec::new();
         let mut any = Vec::new();
         for id in ids {

@@ -23,8 +23,8 @@ pub async fn serve(local: &Local, stream: Stream, peer: Peer, listener: Arc<List
     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
     let _registered = local.worker.register(waker);
     let mut timer = Timer::default();
-    let mut client = H1Client::new(stream, clock::now());
-    while client.wake(&mut timer, listener.times, || local.worker.closing.get()).await {
+    let mut client = H1Client::new(stream, clock::now(), local.worker.closing.clone());
+    while client.wake(&mut timer, listener.times).await {
         let mut head = local.worker.take_head();
         let next = client.next(&mut head, &mut timer, &listener.head, listener.times).await;
         let go_on = match next {
@@ -62,9 +62,6 @@ async fn exchange(
     timer: &mut Timer,
 ) {
     local.status.requests.fetch_add(1, Ordering::Relaxed);
-    if local.worker.closing.get() {
-        client.close_after();
-    }
     let snapshot = local.current.get();
     let ex = Exchange {
         worker: &local.worker,
@@ -97,7 +94,9 @@ async fn refuse(
     let id = local.worker.draw(RequestId::new);
     refusals::log(&local.worker, refusal, id.as_str(), None);
     client.close_after();
-    answer::refuse(client, timer, refusal, id.as_str(), false, None, listener.write_gap).await;
+    let refused =
+        answer::Refused { refusal, request_id: id.as_str(), head_request: false, edits: None };
+    answer::refuse(client, timer, &refused, listener.write_gap).await;
 }
 
 /// A future whose panic ends it with `None` instead of unwinding into the worker.

@@ -21,7 +21,7 @@ use crate::endpoint::Endpoint;
 use crate::gate::target::PathMode;
 use crate::h1::client::HeadTimes;
 use crate::net::Address;
-use crate::policy::HeaderEdits;
+use crate::policy::{HeaderEdits, Pair};
 use crate::route::RouteTable;
 use crate::upstream::retry::Budget;
 use crate::upstream::{Retry, Timeouts, Upstream};
@@ -45,7 +45,7 @@ pub fn compile(
     for (name, written) in &config.upstream {
         match upstream(&name.value, written, previous) {
             Ok(upstream) => upstreams.push(Arc::new(upstream)),
-            Err(finding) => findings.push(finding),
+            Err(finding) => findings.push(*finding),
         }
     }
     let mut routes = Vec::new();
@@ -53,11 +53,11 @@ pub fn compile(
     for written in &config.route {
         match route(written, config, &upstreams, previous) {
             Ok(route) => routes.push(Arc::new(route)),
-            Err(finding) => findings.push(finding),
+            Err(finding) => findings.push(*finding),
         }
         match matching::spec(written, config) {
             Ok(spec) => matches.push(spec),
-            Err(finding) => findings.push(finding),
+            Err(finding) => findings.push(*finding),
         }
     }
     if !findings.is_empty() {
@@ -136,7 +136,7 @@ fn upstream(
     name: &str,
     written: &upstream_schema::Upstream,
     previous: Option<&Snapshot>,
-) -> Result<Upstream, Finding> {
+) -> Result<Upstream, Box<Finding>> {
     let name: Arc<str> = name.into();
     let old = previous.and_then(|p| p.upstreams.iter().find(|u| u.name == name));
     let mut endpoints = Vec::new();
@@ -179,7 +179,7 @@ fn upstream(
 }
 
 /// The addresses of a server. Names are looked up once, when the configuration is loaded.
-fn resolve(address: &Spanned<ServerAddress>) -> Result<Box<[Address]>, Finding> {
+fn resolve(address: &Spanned<ServerAddress>) -> Result<Box<[Address]>, Box<Finding>> {
     let (host, port) = match &address.value {
         ServerAddress::Ip(ip) => return Ok([Address::Tcp(*ip)].into()),
         ServerAddress::Unix(path) => return Ok([Address::Unix(path.clone())].into()),
@@ -187,7 +187,7 @@ fn resolve(address: &Spanned<ServerAddress>) -> Result<Box<[Address]>, Finding> 
     };
     let failed = |why: String| {
         let message = format!("the host name `{host}` could not be resolved: {why}");
-        Finding::error("unresolved_host", address.place, message)
+        Box::new(Finding::error("unresolved_host", address.place, message))
     };
     let found = (host, port).to_socket_addrs().map_err(|e| failed(e.to_string()))?;
     let addresses: Box<[_]> = found.map(Address::Tcp).collect();
@@ -199,7 +199,7 @@ fn route(
     config: &Config,
     upstreams: &[Arc<Upstream>],
     previous: Option<&Snapshot>,
-) -> Result<Route, Finding> {
+) -> Result<Route, Box<Finding>> {
     let path = written.path.as_ref().map_or("", |p| p.value.as_str());
     let captures: Vec<&str> = capture_names(path).collect();
     let name: Arc<str> = matching::name(written).into();
@@ -289,7 +289,7 @@ fn retry(written: &upstream_schema::Retry) -> Retry {
 
 fn respond(written: &schema::Respond) -> Respond {
     let schema::Respond { status, body, headers } = written;
-    let mut fields: Vec<(Box<[u8]>, Box<[u8]>)> = headers
+    let mut fields: Vec<Pair> = headers
         .iter()
         .map(|(name, value)| {
             (name.value.get().as_str().as_bytes().into(), value.get().as_bytes().into())
@@ -306,7 +306,7 @@ fn respond(written: &schema::Respond) -> Respond {
     }
 }
 
-fn rewrite(written: Option<&schema::Rewrite>, captures: &[&str]) -> Result<Rewrite, Finding> {
+fn rewrite(written: Option<&schema::Rewrite>, captures: &[&str]) -> Result<Rewrite, Box<Finding>> {
     let Some(schema::Rewrite { place: _, strip_prefix, prefix, path, host }) = written else {
         return Ok(Rewrite::default());
     };
@@ -321,9 +321,9 @@ fn rewrite(written: Option<&schema::Rewrite>, captures: &[&str]) -> Result<Rewri
     })
 }
 
-fn template(text: &Spanned<String>, captures: &[&str]) -> Result<Template, Finding> {
+fn template(text: &Spanned<String>, captures: &[&str]) -> Result<Template, Box<Finding>> {
     Template::new(&text.value, captures)
-        .map_err(|error| Finding::error("bad_value", text.place, error.to_string()))
+        .map_err(|error| Box::new(Finding::error("bad_value", text.place, error.to_string())))
 }
 
 fn edits(written: &schema::HeaderRules) -> HeaderEdits {

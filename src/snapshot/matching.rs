@@ -10,10 +10,10 @@ use crate::route::{HostPattern, PathPattern, RouteSpec};
 ///
 /// # Errors
 /// A path that is no pattern.
-pub fn spec(written: &schema::Route, config: &Config) -> Result<RouteSpec, Finding> {
+pub fn spec(written: &schema::Route, config: &Config) -> Result<RouteSpec, Box<Finding>> {
     let path = match (&written.path, &written.path_regex) {
         (Some(path), _) => PathPattern::parse(&path.value)
-            .map_err(|error| Finding::error("bad_path", path.place, error.to_string()))?,
+            .map_err(|error| Box::new(Finding::error("bad_path", path.place, error.to_string())))?,
         (None, Some(regex)) => PathPattern::Regex(regex.value.regex().clone()),
         (None, None) => PathPattern::Any,
     };

@@ -43,10 +43,13 @@ pub struct Snapshot {
 /// Where the current snapshot is kept for everyone.
 pub type Store = Arc<ArcSwap<Snapshot>>;
 
+/// What one request holds on to: cloning it touches nothing that other workers touch.
+pub type Held = Rc<Arc<Snapshot>>;
+
 /// A worker's view of the current snapshot. Looking at it reads one shared word and writes none.
 pub struct Current {
     cache: RefCell<Cache<Store, Arc<Snapshot>>>,
-    held: RefCell<Rc<Arc<Snapshot>>>,
+    held: RefCell<Held>,
 }
 
 impl Current {
@@ -59,7 +62,7 @@ impl Current {
 
     /// The snapshot for one request.
     #[must_use]
-    pub fn get(&self) -> Rc<Arc<Snapshot>> {
+    pub fn get(&self) -> Held {
         let mut cache = self.cache.borrow_mut();
         let newest = cache.load();
         if !Arc::ptr_eq(newest, &self.held.borrow()) {

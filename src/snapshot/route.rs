@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::template::Template;
 use crate::clock::Random;
-use crate::policy::HeaderEdits;
+use crate::policy::{HeaderEdits, Pair};
 use crate::upstream::{Retry, Timeouts, Upstream};
 
 /// One `[[route]]`.
@@ -77,7 +77,7 @@ pub struct Respond {
     /// 200 to 599.
     pub status: u16,
     /// Its fields.
-    pub fields: Box<[(Box<[u8]>, Box<[u8]>)]>,
+    pub fields: Box<[Pair]>,
     /// Its body.
     pub body: Box<[u8]>,
 }

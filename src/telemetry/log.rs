@@ -9,7 +9,6 @@ use tracing_subscriber::EnvFilter;
 use crate::config::schema::process::{Log, LogFormat};
 
 /// Starts logging. Keep the result: dropping it writes what is still queued.
-#[must_use]
 pub fn start(log: &Log) -> WorkerGuard {
     let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
     let filter = EnvFilter::new(format!("tidegate={}", log.level.as_str()));

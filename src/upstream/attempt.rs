@@ -10,7 +10,7 @@ use super::retry::Failure;
 use crate::clock::{self, Instant};
 use crate::endpoint::reuse::PROBATION;
 use crate::exchange::pump::Waiting;
-use crate::exchange::{Client, Pump, PumpError, Refusal};
+use crate::exchange::{Client, Pump, PumpError, Refusal, Sink};
 use crate::h1::{HeadError, Origin};
 use crate::net::timer::earlier;
 use crate::net::{BodyError, Timer};
@@ -66,7 +66,7 @@ pub struct Plan {
     pub upgrade: bool,
     /// The connection has carried requests before.
     pub reused: bool,
-    /// The body waits until the server has had time to close.
+    /// The body waits until the server has asked for it.
     pub probation: bool,
 }
 
@@ -140,7 +140,7 @@ impl Attempt<'_> {
         if upload.client.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Ended::Gone));
         }
-        self.poll_deadlines(cx, sending, timer)
+        self.poll_deadlines(cx, sending, timer, upload.client.look_again())
     }
 
     fn poll_send<C: Client>(
@@ -150,13 +150,12 @@ impl Attempt<'_> {
         origin: &mut Origin,
         sending: &mut Sending,
     ) -> Result<(), Ended> {
-        if self.hold.is_some_and(|until| clock::now() < until) {
+        if self.hold.is_some() {
             // Only the head may leave for now; its failure shows when the answer is read.
-            sending.refused =
-                matches!(crate::exchange::Sink::poll_flush(origin, cx), Poll::Ready(Err(_)));
+            let flushed = Sink::poll_flush(origin, cx);
+            sending.refused = matches!(flushed, Poll::Ready(Err(_)));
             return Ok(());
         }
-        self.hold = None;
         match sending.pump.poll(cx, upload, origin) {
             Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
             Poll::Ready(Err(PumpError::Sink(_))) => {
@@ -177,7 +176,7 @@ impl Attempt<'_> {
         cx: &mut Context<'_>,
         upload: &mut Upload<'_, C>,
         origin: &mut Origin,
-        sending: &Sending,
+        sending: &mut Sending,
     ) -> Poll<Result<(), Ended>> {
         loop {
             let failure = match origin.poll_head(cx, self.plan.head_request) {
@@ -185,6 +184,12 @@ impl Attempt<'_> {
                 Poll::Ready(Ok(())) => match origin.head().status {
                     101 if self.plan.upgrade => return Poll::Ready(Ok(())),
                     101 => Failure::Invalid,
+                    100 if self.hold.is_some() => {
+                        self.hold = None;
+                        self.poll_send(cx, upload, origin, sending)?;
+                        continue;
+                    }
+                    417 if self.hold.is_some() => Failure::Stale { unprocessed: true },
                     100..=199 if self.interim >= MAX_INTERIM => Failure::Invalid,
                     100..=199 => {
                         self.interim += 1;
@@ -199,8 +204,7 @@ impl Attempt<'_> {
                 Poll::Ready(Err(HeadError::Closed { any: true })) => Failure::Invalid,
                 Poll::Ready(Err(HeadError::Closed { any: false })) if self.plan.reused => {
                     // A server that never saw the body cannot have processed the request.
-                    let unprocessed = self.plan.probation && sending.pump.moved() == 0;
-                    Failure::Stale { unprocessed }
+                    Failure::Stale { unprocessed: self.hold.is_some() }
                 }
                 Poll::Ready(Err(HeadError::Closed { any: false })) => Failure::Closed,
             };
@@ -213,6 +217,7 @@ impl Attempt<'_> {
         cx: &mut Context<'_>,
         sending: &Sending,
         timer: &mut Timer,
+        look_again: Option<Instant>,
     ) -> Poll<Result<(), Ended>> {
         let stage = if !sending.active() {
             Stage::Head
@@ -234,12 +239,14 @@ impl Attempt<'_> {
         };
         let stalled = clock::deadline(self.since, allowed);
         let next = earlier(earlier(stalled, self.overall), self.hold);
-        if timer.poll_at(cx, next).is_pending() {
+        if timer.poll_at(cx, earlier(next, look_again)).is_pending() {
             return Poll::Pending;
         }
         if self.hold.is_some_and(|until| clock::now() >= until) {
-            // The server has had its chance to close: come back at once and send the body.
-            self.hold = None;
+            // The server did not ask for the body, so it cannot have processed the request.
+            return Poll::Ready(Err(Ended::Failed(Failure::Stale { unprocessed: true })));
+        }
+        if next.is_none_or(|at| clock::now() < at) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }

@@ -68,7 +68,11 @@ pub async fn response<C: Client>(
             Waiting::Sink => (limits.write_gap, Delivered::Gone),
         };
         let at = earlier(clock::deadline(since, allowed), limits.end);
-        if timer.poll_at(cx, at).is_pending() {
+        if timer.poll_at(cx, earlier(at, upload.client.look_again())).is_pending() {
+            return Poll::Pending;
+        }
+        if at.is_none_or(|at| clock::now() < at) {
+            cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         let overall = limits.end.is_some_and(|end| clock::now() >= end);

@@ -16,7 +16,7 @@ use crate::clock::{self, Instant};
 use crate::endpoint::connect::{self, ConnectError};
 use crate::endpoint::connections::Demand;
 use crate::endpoint::{Endpoint, Slot};
-use crate::exchange::{Client, Outgoing, Refusal};
+use crate::exchange::{Client, Outgoing, Refusal, Visit};
 use crate::h1::Origin;
 use crate::net::Timer;
 use crate::net::outbox::Coding;
@@ -38,10 +38,11 @@ pub struct Job<'a> {
     pub timeouts: Timeouts,
     /// What may be tried again.
     pub retry: &'a Retry,
-    /// Writes the request's head for an attempt, counted from 1.
-    pub head: &'a dyn Fn(&mut Vec<u8>, u32) -> Coding,
+    /// Writes the request's head for an attempt, counted from 1; the flag says that the server is
+    /// to ask for the body before it is sent.
+    pub head: &'a dyn Fn(&mut Vec<u8>, u32, bool) -> Coding,
     /// Calls back with the fields of a response as the client must see them.
-    pub fields: &'a dyn Fn(&ResponseHead, &mut dyn FnMut(&[u8], &[u8])),
+    pub fields: &'a dyn Fn(&ResponseHead, Visit<'_>),
     /// The method is `HEAD`.
     pub head_request: bool,
     /// Sending it twice does no harm.
@@ -209,6 +210,11 @@ async fn pause<C: Client>(
         if client.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(()));
         }
+        if let Some(at) = client.look_again().filter(|at| until.is_some_and(|until| *at < until)) {
+            ready!(timer.poll_at(cx, Some(at)));
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         ready!(timer.poll_at(cx, until));
         Poll::Ready(Ok(()))
     })
@@ -226,7 +232,7 @@ async fn try_once<C: Client>(
 ) -> Result<Box<Origin>, Ended> {
     let (mut origin, probation) = connection(job, endpoint, timer, progress).await?;
     let reused = origin.uses() > 0;
-    let coding = (job.head)(origin.begin(), progress.attempt);
+    let coding = (job.head)(origin.begin(), progress.attempt, probation);
     origin.body_coding(coding);
     let plan = Plan {
         started: job.started,

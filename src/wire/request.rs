@@ -165,8 +165,9 @@ fn explain(error: httparse::Error, head: &[u8]) -> Fault {
         httparse::Error::TooManyHeaders => Fault::TooManyFields,
         httparse::Error::Version => {
             let line = head.split(|b| *b == b'\r').next().unwrap_or_default();
-            match line.rsplit(|b| *b == b' ').next() {
-                Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
+            let mut parts = line.split(|b| *b == b' ').skip(2);
+            match (parts.next(), parts.next()) {
+                (Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]), None)
                     if major.is_ascii_digit() && minor.is_ascii_digit() =>
                 {
                     Fault::Version
@@ -236,6 +237,8 @@ mod tests {
         assert_eq!(fault(b"GET / HTTP/1.01\r\n\r\n"), Some(Fault::RequestLine));
         assert_eq!(fault(b"GET / http/1.1\r\n\r\n"), Some(Fault::RequestLine));
         assert_eq!(fault(b"GET /p\r\n\r\n"), Some(Fault::RequestLine));
+        assert_eq!(fault(b"GET /p  HTTP/1.1\r\n\r\n"), Some(Fault::RequestLine));
+        assert_eq!(fault(b"GET /p q HTTP/1.1\r\n\r\n"), Some(Fault::RequestLine));
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub(crate) fn run(config: &Config, names: &Names, read: Read) -> Vec<Finding> {
     listen::check(config, read, &mut findings);
     upstream::check(config, &mut findings);
     route::check(config, &mut findings);
-    routes::check(config, &mut findings);
+    routes::check(config, read, &mut findings);
     policy::check(config, &mut findings);
     references::check(config, names, read, &mut findings);
     findings
