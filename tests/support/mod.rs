@@ -16,23 +16,26 @@
 )]
 
 mod client;
+mod connection;
 mod message;
 mod origin;
 mod peers;
 mod problem;
 mod process;
 mod socket;
+mod unreachable;
 
 use std::time::{Duration, Instant};
 
 pub use client::RawClient;
 pub use message::{Request, Response, escape, latin1};
-pub use origin::{Blackhole, Gate, Mark, Origin, Seen, Step, ok, refused_address};
+pub use origin::{Gate, Mark, Origin, Seen, Step, ok};
 pub use peers::{Curl, Nginx, curl};
 pub use problem::{assert_problem, assert_problem_and_close, check_problem};
 pub use process::Tidegate;
 pub use rustix::process::Signal;
 pub use socket::{End, Socket};
+pub use unreachable::{Blackhole, refused_address};
 
 /// Generous bound for anything that should happen at once; only a failing test waits this long.
 pub const SOON: Duration = Duration::from_secs(5);

@@ -4,12 +4,13 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::message::{Chunks, Framing, Request, framing, head_end, parse_head};
-use super::socket::{End, Fill, Socket};
+use super::connection::{Connection, Records, lock};
+use super::message::Request;
+use super::socket::{End, Socket};
 
 /// One thing the origin does on a connection.
 #[derive(Clone)]
@@ -40,7 +41,7 @@ impl Gate {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    fn is_open(&self) -> bool {
+    pub fn is_open(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }
@@ -67,19 +68,13 @@ pub struct Mark {
     raw: Vec<usize>,
 }
 
-#[derive(Default)]
-struct Records {
-    connections: Vec<Seen>,
-    requests: Vec<Request>,
-}
-
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Ask {
+pub enum Ask {
     OnHead,
     OnWhole,
 }
 
-type Script = dyn Fn(&Request) -> Vec<Step> + Send + Sync;
+pub type Script = dyn Fn(&Request) -> Vec<Step> + Send + Sync;
 
 enum Listener {
     Tcp(TcpListener),
@@ -166,7 +161,7 @@ impl Origin {
                 guard.connections.push(Seen::default());
                 drop(guard);
                 let (records, stop, script) = (records.clone(), stop.clone(), script.clone());
-                let connection = Connection { socket, id, buffer: Vec::new(), records, stop };
+                let connection = Connection::new(socket, id, records, stop);
                 thread::spawn(move || connection.run(ask, &*script));
             }
         });
@@ -259,243 +254,5 @@ impl Origin {
 impl Drop for Origin {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-fn lock(records: &Mutex<Records>) -> MutexGuard<'_, Records> {
-    records.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// Why a connection is over for the origin.
-struct Over;
-
-struct Connection {
-    socket: Socket,
-    id: usize,
-    buffer: Vec<u8>,
-    records: Arc<Mutex<Records>>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Connection {
-    fn run(mut self, ask: Ask, script: &Script) {
-        for index in 0.. {
-            if self.one_request(index, ask, script).is_err() {
-                lock(&self.records).connections[self.id].done = true;
-                return;
-            }
-        }
-    }
-
-    fn one_request(&mut self, index: usize, ask: Ask, script: &Script) -> Result<(), Over> {
-        let head = self.head()?;
-        let parsed = parse_head(&head).and_then(|(start, headers)| {
-            let parts: Vec<&str> = start.split(' ').collect();
-            let [method, target, version] = parts[..] else {
-                return Err(format!("bad request line {start:?}"));
-            };
-            let framing = framing(&headers)?.unwrap_or(Framing::Empty);
-            let request = Request {
-                connection: self.id,
-                index,
-                method: method.into(),
-                target: target.into(),
-                version: version.into(),
-                headers: headers.clone(),
-                head: head.clone(),
-                chunked: framing == Framing::Chunked,
-                complete: framing == Framing::Empty,
-                ..Request::default()
-            };
-            Ok((request, framing))
-        });
-        let (mut request, framing) = parsed.map_err(|e| self.malformed(e))?;
-        let mut records = lock(&self.records);
-        let slot = records.requests.len();
-        records.requests.push(request.clone());
-        drop(records);
-        if ask == Ask::OnWhole {
-            self.body(&mut request, framing, slot)?;
-        }
-        for step in script(&request) {
-            if matches!(step, Step::ReadBody) {
-                self.body(&mut request, framing, slot)?;
-            } else {
-                self.step(step)?;
-            }
-        }
-        self.body(&mut request, framing, slot)
-    }
-
-    fn head(&mut self) -> Result<Vec<u8>, Over> {
-        loop {
-            if let Some(end) = head_end(&self.buffer) {
-                return Ok(self.buffer.drain(..end).collect());
-            }
-            self.more()?;
-        }
-    }
-
-    /// Reads the body unless that was done; the record grows as it arrives.
-    fn body(&mut self, request: &mut Request, framing: Framing, slot: usize) -> Result<(), Over> {
-        if request.complete {
-            return Ok(());
-        }
-        let mut chunks = Chunks::default();
-        loop {
-            let done = match framing {
-                Framing::Length(length) => {
-                    let n = self.buffer.len().min(length - request.body.len());
-                    request.body.extend(self.buffer.drain(..n));
-                    request.body.len() == length
-                }
-                Framing::Chunked => {
-                    let done = chunks.advance(&mut self.buffer).map_err(|e| self.malformed(e))?;
-                    if done {
-                        request.body = std::mem::take(&mut chunks.body);
-                        request.trailers = std::mem::take(&mut chunks.trailers);
-                    }
-                    done
-                }
-                Framing::Empty | Framing::UntilClose => true,
-            };
-            if done {
-                break;
-            }
-            self.more()?;
-        }
-        request.complete = true;
-        lock(&self.records).requests[slot] = request.clone();
-        Ok(())
-    }
-
-    fn step(&mut self, step: Step) -> Result<(), Over> {
-        match step {
-            Step::Send(bytes) => self.send(&bytes),
-            Step::Fill(mut left) => {
-                let piece = vec![b'x'; 65536];
-                while left > 0 {
-                    let n = left.min(piece.len() as u64);
-                    self.send(&piece[..usize::try_from(n).unwrap()])?;
-                    left -= n;
-                }
-                Ok(())
-            }
-            Step::Pause(time) => {
-                let until = Instant::now() + time;
-                self.idle_while(|| Instant::now() < until)
-            }
-            Step::Until(gate) => self.idle_while(|| !gate.is_open()),
-            Step::ReadBody => Ok(()),
-            Step::Echo => loop {
-                let bytes = std::mem::take(&mut self.buffer);
-                self.send(&bytes)?;
-                match self.read() {
-                    Fill::Bytes(_) => {}
-                    Fill::Closed => return Ok(()),
-                    Fill::Reset | Fill::Nothing => return Err(Over),
-                }
-            },
-            Step::HalfClose => {
-                self.socket.close_write();
-                Ok(())
-            }
-            Step::Close => Err(Over),
-            Step::Reset => {
-                self.socket.abort_on_drop();
-                Err(Over)
-            }
-            Step::Hold => loop {
-                self.more()?;
-            },
-        }
-    }
-
-    fn idle_while(&self, mut waiting: impl FnMut() -> bool) -> Result<(), Over> {
-        while waiting() {
-            if self.stop.load(Ordering::SeqCst) {
-                return Err(Over);
-            }
-            thread::sleep(Duration::from_millis(2));
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, mut bytes: &[u8]) -> Result<(), Over> {
-        while !bytes.is_empty() {
-            if self.stop.load(Ordering::SeqCst) {
-                return Err(Over);
-            }
-            let Ok(n) = self.socket.write_some(bytes, Duration::from_millis(50)) else {
-                // The peer is gone: how it went is what a read says now.
-                while matches!(self.read(), Fill::Bytes(_)) {}
-                return Err(Over);
-            };
-            bytes = &bytes[n..];
-            lock(&self.records).connections[self.id].sent += n as u64;
-        }
-        Ok(())
-    }
-
-    fn more(&mut self) -> Result<(), Over> {
-        match self.read() {
-            Fill::Bytes(_) => Ok(()),
-            Fill::Closed | Fill::Reset | Fill::Nothing => Err(Over),
-        }
-    }
-
-    /// Waits for bytes and records them; `Nothing` only when the origin is being dropped.
-    fn read(&mut self) -> Fill {
-        loop {
-            let before = self.buffer.len();
-            let fill = self.socket.read_some(&mut self.buffer, Duration::from_millis(50));
-            let mut records = lock(&self.records);
-            let seen = &mut records.connections[self.id];
-            match fill {
-                Fill::Bytes(_) => seen.raw.extend_from_slice(&self.buffer[before..]),
-                Fill::Closed => seen.end = Some(End::Closed),
-                Fill::Reset => seen.end = Some(End::Reset),
-                Fill::Nothing => {
-                    if self.stop.load(Ordering::SeqCst) {
-                        return Fill::Nothing;
-                    }
-                    continue;
-                }
-            }
-            return fill;
-        }
-    }
-
-    fn malformed(&self, why: String) -> Over {
-        lock(&self.records).connections[self.id].malformed = Some(why);
-        Over
-    }
-}
-
-/// An address where nobody listens: connecting is refused at once.
-pub fn refused_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-/// An address that never answers a SYN: a listener whose queue is full and never accepted from.
-pub struct Blackhole {
-    pub address: SocketAddr,
-    _listener: socket2::Socket,
-    _queued: Vec<TcpStream>,
-}
-
-impl Blackhole {
-    pub fn start() -> Self {
-        let listener =
-            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
-        listener.listen(0).unwrap();
-        let address = listener.local_addr().unwrap().as_socket().unwrap();
-        let mut queued = Vec::new();
-        while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
-            queued.push(stream);
-            assert!(queued.len() < 64, "the accept queue does not fill up");
-        }
-        Self { address, _listener: listener, _queued: queued }
     }
 }
