@@ -8,6 +8,12 @@
     reason = "a test binary has no public face, and outside of test functions clippy cannot tell it is one"
 )]
 
+mod departures;
 mod harness;
+mod setup;
+mod streaming;
 #[path = "../support/mod.rs"]
 mod support;
+mod tunnels;
+mod uploads;
+mod versions;

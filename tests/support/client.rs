@@ -213,6 +213,14 @@ impl RawClient {
         self.buffer.drain(..count).collect()
     }
 
+    /// Waits until these bytes have arrived, leaving everything in the buffer.
+    pub fn wait_for(&mut self, needle: &str) {
+        let deadline = Instant::now() + self.patience;
+        while !self.buffer.windows(needle.len()).any(|w| w == needle.as_bytes()) {
+            self.more(deadline, needle).unwrap_or_else(|e| panic!("{e}"));
+        }
+    }
+
     /// What is left to read, and how the connection ended.
     pub fn end(&mut self, within: Duration) -> (Vec<u8>, End) {
         let end = self.read_to_end(Instant::now() + within);
