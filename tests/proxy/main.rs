@@ -8,12 +8,21 @@
     reason = "a test binary has no public face, and outside of test functions clippy cannot tell it is one"
 )]
 
+mod admin;
 mod departures;
+mod fields;
 mod harness;
+mod peers;
+mod picking;
+mod rewriting;
 mod setup;
+mod shutdown;
+mod sockets;
+mod stale;
 mod streaming;
 #[path = "../support/mod.rs"]
 mod support;
+mod timeouts;
 mod tunnels;
 mod uploads;
 mod versions;

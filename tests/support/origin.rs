@@ -136,8 +136,19 @@ impl Origin {
         Self::start(|request| vec![Step::Send(ok([&request.head[..], &request.body].concat()))])
     }
 
+    /// As [`Self::start`], on a listener of the test's own.
+    pub fn on(
+        listener: TcpListener,
+        script: impl Fn(&Request) -> Vec<Step> + Send + Sync + 'static,
+    ) -> Self {
+        Self::listening(listener, Ask::OnWhole, Arc::new(script))
+    }
+
     fn tcp(address: &str, ask: Ask, script: Arc<Script>) -> Self {
-        let listener = TcpListener::bind(address).unwrap();
+        Self::listening(TcpListener::bind(address).unwrap(), ask, script)
+    }
+
+    fn listening(listener: TcpListener, ask: Ask, script: Arc<Script>) -> Self {
         let place = Place::Tcp(listener.local_addr().unwrap());
         Self::serve(Listener::Tcp(listener), place, ask, script)
     }
