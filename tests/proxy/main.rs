@@ -1,0 +1,28 @@
+//! What a user of the proxy can rely on, one sentence per test: real processes on both sides, real
+//! sockets between them, nothing shared with the program under test.
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test binary has no public face, and outside of test functions clippy cannot tell it is one"
+)]
+
+mod admin;
+mod departures;
+mod fields;
+mod harness;
+mod peers;
+mod picking;
+mod rewriting;
+mod setup;
+mod shutdown;
+mod sockets;
+mod stale;
+mod streaming;
+#[path = "../support/mod.rs"]
+mod support;
+mod timeouts;
+mod tunnels;
+mod uploads;
+mod versions;

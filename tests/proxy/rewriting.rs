@@ -1,0 +1,146 @@
+//! Routes that change the target, answer by themselves, or share their traffic.
+
+use crate::setup::{Lines, with};
+use crate::support::{Origin, Request, Tidegate, assert_problem};
+
+/// What the origin sees of a request for `target` under this route.
+fn rewritten(route: &str, target: &str) -> Request {
+    let origin = Origin::ok("ok");
+    let proxy = with(&origin, Lines { route, ..Lines::default() });
+    assert_eq!(proxy.client().get(target).status, 200);
+    origin.only_request()
+}
+
+#[test]
+fn strip_prefix_removes_the_front_of_the_path() {
+    let route = "path = \"/api/*\"\nrewrite = { strip_prefix = \"/api\" }";
+    assert_eq!(rewritten(route, "/api/users?x=1").target, "/users?x=1");
+    assert_eq!(rewritten(route, "/api/").target, "/");
+}
+
+#[test]
+fn prefix_goes_before_what_is_left() {
+    let route = "path = \"/api/*\"\nrewrite = { strip_prefix = \"/api\", prefix = \"/v2\" }";
+    assert_eq!(rewritten(route, "/api/users").target, "/v2/users");
+}
+
+#[test]
+fn path_is_built_from_captures() {
+    let route = "path = \"/shop/{tenant}/orders/{id}\"\nrewrite = { path = \"/orders/{id}\" }";
+    assert_eq!(rewritten(route, "/shop/acme/orders/17?full=1").target, "/orders/17?full=1");
+}
+
+#[test]
+fn host_is_replaced_for_the_origin() {
+    let seen = rewritten("rewrite = { host = \"orders.internal\" }", "/");
+    assert_eq!(seen.all("host"), ["orders.internal"]);
+    assert_eq!(seen.all("x-forwarded-host"), ["a.test"]);
+}
+
+#[test]
+fn respond_answers_without_an_origin() {
+    let toml = r#"
+        [[listen]]
+        address = "127.0.0.1:0"
+        [[route]]
+        path = "/healthz"
+        respond = { status = 200, body = "healthy\n", headers = { content-type = "text/plain" } }
+    "#;
+    let proxy = Tidegate::start(toml);
+    let mut client = proxy.client();
+    let answer = client.get("/healthz");
+    assert_eq!((answer.status, answer.text().as_str()), (200, "healthy\n"));
+    assert_eq!(answer.header("content-type"), Some("text/plain"));
+    assert_problem(&client.get("/other"), 404, "no_route");
+    client.send("HEAD /healthz HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    let head = client.response_to_head();
+    assert_eq!((head.status, head.header("content-length")), (200, Some("8")));
+}
+
+#[test]
+fn redirect_fills_in_host_and_path() {
+    let toml = r#"
+        [[listen]]
+        address = "127.0.0.1:0"
+        [[route]]
+        path = "/old/*"
+        redirect = { to = "https://{host}{path}", status = 307 }
+        [[route]]
+        path = "/moved"
+        redirect = { to = "/here" }
+    "#;
+    let proxy = Tidegate::start(toml);
+    let mut client = proxy.client();
+    let answer = client.get("/old/page");
+    assert_eq!(answer.status, 307);
+    assert_eq!(answer.header("location"), Some("https://a.test/old/page"));
+    let moved = client.get("/moved");
+    assert!((301..=308).contains(&moved.status), "{}", moved.status);
+    assert_eq!(moved.header("location"), Some("/here"));
+}
+
+#[test]
+fn a_listener_can_send_everyone_to_https() {
+    let toml = r#"
+        [[listen]]
+        address = "127.0.0.1:0"
+        redirect = "https"
+        [[route]]
+        respond = { status = 200, body = "never" }
+    "#;
+    let proxy = Tidegate::start(toml);
+    let answer = proxy.client().get("/a/b?c=d");
+    assert_eq!(answer.status, 308);
+    assert_eq!(answer.header("location"), Some("https://a.test/a/b?c=d"));
+}
+
+#[test]
+fn a_split_follows_its_weights_roughly() {
+    let (main, canary) = (Origin::ok("main"), Origin::ok("canary"));
+    let toml = r#"
+        [log]
+        access = "off"
+        [[listen]]
+        address = "127.0.0.1:0"
+        [upstream.main]
+        servers = ["{main}"]
+        [upstream.canary]
+        servers = ["{canary}"]
+        [[route]]
+        upstream = { main = 80, canary = 20 }
+    "#;
+    let proxy = Tidegate::with(toml, &[("main", &main.server()), ("canary", &canary.server())]);
+    let mut client = proxy.client();
+    for _ in 0..500 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    // 100 expected; five standard deviations are 45.
+    let share = canary.requests().len();
+    assert!((55..=145).contains(&share), "{share} of 500 went to the canary");
+    assert_eq!(main.requests().len() + share, 500);
+}
+
+#[test]
+fn the_path_that_was_matched_is_the_path_that_is_forwarded() {
+    let (public, admin) = (Origin::ok("public"), Origin::ok("admin"));
+    let toml = r#"
+        [log]
+        access = "off"
+        [[listen]]
+        address = "127.0.0.1:0"
+        [upstream.public]
+        servers = ["{public}"]
+        [upstream.admin]
+        servers = ["{admin}"]
+        [[route]]
+        path = "/pub/*"
+        upstream = "public"
+        [[route]]
+        path = "/admin/*"
+        upstream = "admin"
+    "#;
+    let proxy = Tidegate::with(toml, &[("public", &public.server()), ("admin", &admin.server())]);
+    assert_eq!(proxy.client().get("/pub/../admin/x").text(), "admin");
+    assert_eq!(admin.only_request().target, "/admin/x");
+    assert!(public.requests().is_empty());
+}

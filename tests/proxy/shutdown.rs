@@ -1,0 +1,141 @@
+//! SIGTERM: what is under way finishes, nothing new begins, and it ends in time.
+
+use std::time::{Duration, Instant};
+
+use crate::setup::plain;
+use crate::support::{Gate, Origin, SOON, Signal, Step, Tidegate, ok, wait_until};
+
+fn waiting(gate: &Gate) -> Origin {
+    let gate = gate.clone();
+    Origin::start(move |request| match request.target.as_str() {
+        "/slow" => vec![Step::Until(gate.clone()), Step::Send(ok("done"))],
+        _ => vec![Step::Send(ok("fast"))],
+    })
+}
+
+#[test]
+fn a_request_under_way_finishes_and_the_exit_is_clean() {
+    let gate = Gate::default();
+    let origin = waiting(&gate);
+    let mut proxy = plain(&origin);
+    let mut client = proxy.client();
+    client.send("GET /slow HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    wait_until(SOON, "the origin is asked", || origin.requests().len() == 1);
+    proxy.terminate();
+    assert!(proxy.is_running(), "it did not wait for the request");
+    gate.open();
+    let answer = client.response();
+    assert_eq!((answer.status, answer.text().as_str()), (200, "done"));
+    assert!(answer.says_close(), "the last answer says that it is the last");
+    client.assert_closes(SOON);
+    assert_eq!(proxy.wait_exit(SOON).code(), Some(0));
+}
+
+#[test]
+fn a_large_answer_under_way_arrives_whole() {
+    let gate = Gate::default();
+    let wait = gate.clone();
+    let origin = Origin::start(move |_| {
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n".to_vec();
+        vec![Step::Send(head), Step::Fill(500_000), Step::Until(wait.clone()), Step::Fill(500_000)]
+    });
+    let mut proxy = plain(&origin);
+    let mut client = proxy.client();
+    client.send("GET /slow HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    client.wait_for("xxxx");
+    proxy.terminate();
+    gate.open();
+    assert_eq!(client.response().body.len(), 1_000_000);
+    assert_eq!(proxy.wait_exit(SOON).code(), Some(0));
+}
+
+#[test]
+fn idle_connections_are_closed() {
+    let origin = Origin::ok("ok");
+    let mut proxy = plain(&origin);
+    let mut client = proxy.client();
+    assert_eq!(client.get("/").status, 200);
+    proxy.signal(Signal::TERM);
+    client.assert_closes(SOON);
+    assert_eq!(proxy.wait_exit(SOON).code(), Some(0));
+}
+
+#[test]
+fn without_connections_it_ends_at_once() {
+    let origin = Origin::ok("ok");
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut proxy = plain(&origin);
+        proxy.signal(signal);
+        assert_eq!(proxy.wait_exit(Duration::from_secs(3)).code(), Some(0), "{signal:?}");
+    }
+}
+
+#[test]
+fn a_request_that_never_ends_does_not_outlive_drain() {
+    let gate = Gate::default();
+    let origin = waiting(&gate);
+    let toml = r#"
+        [runtime]
+        drain = "1s"
+        [[listen]]
+        address = "127.0.0.1:0"
+        [upstream.app]
+        servers = ["{origin}"]
+        [[route]]
+        upstream = "app"
+    "#;
+    let mut proxy = Tidegate::with(toml, &[("origin", &origin.server())]);
+    let mut client = proxy.client();
+    client.send("GET /slow HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    wait_until(SOON, "the origin is asked", || origin.requests().len() == 1);
+    let start = Instant::now();
+    proxy.signal(Signal::TERM);
+    proxy.wait_exit(SOON);
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(800), "the request got only {took:?}");
+    assert!(took < Duration::from_secs(4), "it took {took:?}");
+}
+
+#[test]
+fn an_open_tunnel_does_not_outlive_drain() {
+    let origin = Origin::start(|_| {
+        let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+                      Upgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+        vec![Step::Send(switch.into()), Step::Echo]
+    });
+    let mut proxy = plain(&origin);
+    let mut client = proxy.client();
+    let answer = client.exchange(
+        "GET /ws HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    );
+    assert_eq!(answer.status, 101);
+    proxy.signal(Signal::TERM);
+    client.send("still here");
+    assert_eq!(client.bytes(10), b"still here");
+    // The drain of this configuration is 3 s.
+    proxy.wait_exit(Duration::from_secs(8));
+}
+
+#[test]
+fn a_second_signal_does_not_wait_any_longer() {
+    let gate = Gate::default();
+    let origin = waiting(&gate);
+    let toml = r#"
+        [runtime]
+        drain = "60s"
+        [[listen]]
+        address = "127.0.0.1:0"
+        [upstream.app]
+        servers = ["{origin}"]
+        [[route]]
+        upstream = "app"
+    "#;
+    let mut proxy = Tidegate::with(toml, &[("origin", &origin.server())]);
+    let mut client = proxy.client();
+    client.send("GET /slow HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    wait_until(SOON, "the origin is asked", || origin.requests().len() == 1);
+    proxy.terminate();
+    proxy.signal(Signal::TERM);
+    proxy.wait_exit(SOON);
+}

@@ -1,0 +1,73 @@
+//! Bodies that are too large, and origins that have heard enough.
+
+use crate::setup::{Lines, plain, with};
+use crate::support::{Origin, SOON, Step, assert_problem, assert_problem_and_close, wait_until};
+
+#[test]
+fn an_early_refusal_reaches_a_client_that_is_still_uploading() {
+    let origin = Origin::on_head(|_| {
+        let refusal = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig".to_vec();
+        vec![Step::Send(refusal), Step::Hold]
+    });
+    let proxy = plain(&origin);
+    let mut client = proxy.client();
+    client.send(format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {}\r\n\r\n", 8 << 20));
+    client.offer(vec![b'x'; 8 << 20]);
+    let answer = client.response();
+    assert_eq!((answer.status, answer.text().as_str()), (413, "big"));
+}
+
+#[test]
+fn a_length_over_the_limit_is_refused_before_the_origin_is_asked() {
+    let origin = Origin::ok("never");
+    let proxy = with(&origin, Lines { route: "body_limit = \"1KiB\"", ..Lines::default() });
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1025\r\n\r\n");
+    let answer = client.response();
+    assert_problem_and_close(&mut client, &answer, 413, "body_too_large");
+    assert_eq!(origin.accepts(), 0);
+}
+
+#[test]
+fn a_body_at_the_limit_passes() {
+    let origin = Origin::ok("ok");
+    let proxy = with(&origin, Lines { route: "body_limit = \"1KiB\"", ..Lines::default() });
+    let body = "x".repeat(1024);
+    let mut client = proxy.client();
+    let sized = format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1024\r\n\r\n{body}");
+    assert_eq!(client.exchange(sized).status, 200);
+    let chunked = format!(
+        "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n{body}\r\n0\r\n\r\n"
+    );
+    assert_eq!(client.exchange(chunked).status, 200);
+    assert_eq!(origin.complete().len(), 2);
+}
+
+#[test]
+fn a_chunked_body_over_the_limit_is_cut_and_never_looks_complete() {
+    let origin = Origin::ok("never");
+    let proxy = with(&origin, Lines { route: "body_limit = \"1KiB\"", ..Lines::default() });
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for _ in 0..3 {
+        client.offer(format!("200\r\n{}\r\n", "x".repeat(512)));
+    }
+    client.offer("0\r\n\r\n");
+    let answer = client.response();
+    assert_problem(&answer, 413, "body_too_large");
+    client.assert_closes(SOON);
+    wait_until(SOON, "the origin's connection is given up", || {
+        origin.connections().iter().all(|c| c.done)
+    });
+    assert!(origin.complete().is_empty());
+}
+
+#[test]
+fn the_listeners_limit_holds_where_the_route_has_none() {
+    let origin = Origin::ok("never");
+    let proxy = with(&origin, Lines { listen: "limits = { body = \"1KiB\" }", ..Lines::default() });
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2000\r\n\r\n");
+    assert_problem(&client.response(), 413, "body_too_large");
+    assert_eq!(origin.accepts(), 0);
+}

@@ -1,0 +1,67 @@
+//! The language the end-to-end tests are written in: a real `tidegate` process, scripted origins,
+//! a client that speaks raw bytes, and the two real peers (nginx, curl).
+//!
+//! Plain threads and `std::net`, on purpose: the parties of a test must not share a library with
+//! the program under test, or one bug would hide behind the other. Every read has a deadline, every
+//! wait polls a condition, every port is chosen by the kernel.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "shared by several test binaries, none of which uses all of it; a failed expectation is a panic"
+)]
+
+mod client;
+mod connection;
+mod message;
+mod origin;
+mod peers;
+mod problem;
+mod process;
+mod socket;
+mod unreachable;
+
+use std::time::{Duration, Instant};
+
+pub use client::RawClient;
+pub use message::{Request, Response, escape, latin1};
+pub use origin::{Gate, Mark, Origin, Seen, Step, ok};
+pub use peers::{Curl, Nginx, curl};
+pub use problem::{assert_problem, assert_problem_and_close, check_problem};
+pub use process::Tidegate;
+pub use rustix::process::Signal;
+pub use socket::{End, Socket};
+pub use unreachable::{Blackhole, refused_address};
+
+/// Generous bound for anything that should happen at once; only a failing test waits this long.
+pub const SOON: Duration = Duration::from_secs(5);
+
+/// Polls `condition` every 5 ms and panics with `what` when it is still false at the deadline.
+pub fn wait_until(within: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    assert!(holds_within(within, &mut condition), "not within {within:?}: {what}");
+}
+
+/// As [`wait_until`], for those who report by themselves.
+pub fn holds_within(within: Duration, condition: &mut dyn FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + within;
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Resident memory of a process in KiB, from `/proc`.
+pub fn resident_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS in status");
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}

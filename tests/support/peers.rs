@@ -1,0 +1,133 @@
+//! Real programs on either side: nginx as an origin, curl as a client. A test that needs one fails
+//! when it is missing; it never skips itself.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::holds_within;
+
+#[derive(Debug)]
+pub struct Nginx {
+    child: Child,
+    pub address: SocketAddr,
+    directory: tempfile::TempDir,
+}
+
+impl Nginx {
+    /// Serves `files` (name, content) from its root, stores `PUT /store/*`, and keeps the body of
+    /// `POST /post` as a file (see [`Self::posted`]).
+    pub fn start(files: &[(&str, &[u8])]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for sub in ["root/store", "bodies", "logs"] {
+            std::fs::create_dir_all(directory.path().join(sub)).unwrap();
+        }
+        for (name, content) in files {
+            std::fs::write(directory.path().join("root").join(name), content).unwrap();
+        }
+        // Another process may take the port between our probe and nginx's bind: try again.
+        for _ in 0..5 {
+            let probe = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = probe.local_addr().unwrap();
+            drop(probe);
+            let mut child = spawn(directory.path(), address);
+            let ready = holds_within(Duration::from_secs(10), &mut || {
+                TcpStream::connect(address).is_ok() || child.try_wait().unwrap().is_some()
+            });
+            if ready && child.try_wait().unwrap().is_none() {
+                return Self { child, address, directory };
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let log = std::fs::read_to_string(directory.path().join("logs/error.log"));
+        panic!("nginx does not start: {}", log.unwrap_or_default());
+    }
+
+    pub fn stored(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.directory.path().join("root/store").join(name)).unwrap()
+    }
+
+    /// The bodies of all `POST /post` so far.
+    pub fn posted(&self) -> Vec<Vec<u8>> {
+        let entries = std::fs::read_dir(self.directory.path().join("bodies")).unwrap();
+        entries.map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect()
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(prefix: &Path, address: SocketAddr) -> Child {
+    let dir = prefix.display();
+    let config = format!(
+        "daemon off; master_process off; pid {dir}/pid; error_log {dir}/logs/error.log;\n\
+         events {{ worker_connections 512; }}\n\
+         http {{\n\
+           access_log {dir}/logs/access.log; client_max_body_size 64m;\n\
+           client_body_temp_path {dir}/bodies; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f;\n\
+           uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;\n\
+           server {{\n\
+             listen {address}; root {dir}/root; default_type text/plain;\n\
+             location /store/ {{ dav_methods PUT; }}\n\
+             location = /post {{ client_body_in_file_only on; proxy_pass http://{address}/sink; }}\n\
+             location = /sink {{ return 200 \"stored\\n\"; }}\n\
+           }}\n\
+         }}\n"
+    );
+    let file = prefix.join("nginx.conf");
+    std::fs::write(&file, config).unwrap();
+    Command::new(binary("nginx", "/usr/sbin/nginx"))
+        .arg("-p")
+        .arg(prefix)
+        .arg("-c")
+        .arg(&file)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("start nginx")
+}
+
+/// What one run of curl produced.
+#[derive(Debug)]
+pub struct Curl {
+    /// curl's own exit code; 0 is success.
+    pub exit: Option<i32>,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+impl Curl {
+    pub fn text(&self) -> String {
+        super::message::latin1(&self.stdout)
+    }
+}
+
+/// Runs curl silently, with a deadline of 30 s.
+pub fn curl(arguments: &[&str]) -> Curl {
+    let output = Command::new(binary("curl", "/usr/bin/curl"))
+        .args(["-sS", "--max-time", "30", "--noproxy", "*"])
+        .args(arguments)
+        .output()
+        .expect("run curl");
+    Curl {
+        exit: output.status.code(),
+        stdout: output.stdout,
+        stderr: super::message::latin1(&output.stderr),
+    }
+}
+
+fn binary(name: &str, usual: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places: Vec<PathBuf> = std::env::split_paths(&path).map(|p| p.join(name)).collect();
+    places.push(usual.into());
+    places.into_iter().find(|place| place.is_file()).unwrap_or_else(|| {
+        panic!("this test needs {name}, which is neither in PATH nor at {usual}")
+    })
+}
