@@ -103,39 +103,41 @@ fn the_client_is_the_first_untrusted_address_from_the_right() {
     assert!(chain.ends_with("203.0.113.7, 127.0.0.9, 127.0.0.1"), "the chain is {chain}");
 }
 
-/// Sends one request with hostile bytes wherever they may stand and returns the access log.
+/// Sends a request that is refused, with hostile bytes wherever they may stand, and returns what the
+/// proxy logs about it.
 fn log_of_hostile_request(format: &str) -> String {
-    let origin = Origin::ok("ok");
     let toml = r#"
         [log]
         format = "{format}"
-        access = "stdout"
+        level = "debug"
         [[listen]]
         address = "127.0.0.1:0"
-        [upstream.app]
-        servers = ["{origin}"]
         [[route]]
-        upstream = "app"
+        path = "/only"
+        respond = { status = 200 }
     "#;
-    let proxy = Tidegate::with(toml, &[("origin", &origin.server()), ("format", &format)]);
+    let proxy = Tidegate::with(toml, &[("format", &format)]);
     // U+202E turns the rest of a line around in a terminal; the quote ends a JSON string.
-    let agent = b"User-Agent: \xe2\x80\xae\xff\x9b31m\" forged=\"1\r\nReferer: \xe2\x80\xa8x\r\n";
-    let path = "/log?q=%0d%0a%1b[31m%22,%22status%22:999&end";
-    let mut request = format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n").into_bytes();
-    request.extend_from_slice(agent);
+    let hostile = b"\xe2\x80\xae\xff\x9b31m\" forged=\"1";
+    let mut request =
+        b"GET /log?q=%0d%0a%1b[31m%22,%22status%22:999&end HTTP/1.1\r\nHost: a.test\r\n".to_vec();
+    for name in ["User-Agent", "Referer", "X-Request-Id"] {
+        request.extend_from_slice(&[name.as_bytes(), b": ", hostile, b"\r\n"].concat());
+    }
     request.extend_from_slice(b"\r\n");
-    assert_eq!(send(proxy.address(), &request), 200);
-    let written = holds_within(SOON, &mut || proxy.stdout().contains("/log"));
-    assert!(written, "no access log line; stdout: {}", proxy.stdout());
-    let lines: Vec<String> =
-        proxy.stdout().lines().filter(|l| l.contains("/log")).map(str::to_owned).collect();
-    assert_eq!(lines.len(), 1, "one request, one line: {lines:?}");
+    assert_eq!(send(proxy.address(), &request), 404);
+    let refused = |log: String| -> Vec<String> {
+        log.lines().filter(|l| l.contains("request refused")).map(str::to_owned).collect()
+    };
+    let written = holds_within(SOON, &mut || !refused(proxy.log()).is_empty());
+    assert!(written, "nothing about the refusal in the log: {}", proxy.log());
+    let lines = refused(proxy.log());
+    assert_eq!(lines.len(), 1, "one refusal, one line: {lines:?}");
     let line = lines[0].clone();
     let raw = line.bytes().find(|b| *b < b' ' || *b == 0x7f || *b == 0x9b || *b == 0xff);
     assert_eq!(raw, None, "raw byte in {}", line.escape_default());
-    // The log is read as Latin-1 here, so these are the bytes of U+202E and U+2028.
-    assert!(!line.contains("\u{e2}\u{80}\u{ae}"), "U+202E in {}", line.escape_default());
-    assert!(!line.contains("\u{e2}\u{80}\u{a8}"), "U+2028 in {}", line.escape_default());
+    assert!(!line.contains("forged"), "{line}");
+    assert!(line.contains("no_route"), "{line}");
     assert!(line.len() <= 8192, "{} bytes in one line", line.len());
     line
 }
@@ -148,8 +150,7 @@ fn send(address: SocketAddr, request: &[u8]) -> u16 {
 fn hostile_bytes_stay_escaped_in_a_json_log_line() {
     let line = log_of_hostile_request("json");
     let parsed: serde_json::Value = serde_json::from_str(&line).expect("one JSON object");
-    assert_ne!(parsed["status"], 999);
-    assert!(parsed.get("forged").is_none(), "{line}");
+    assert_eq!(parsed["status"], 404);
 }
 
 #[test]

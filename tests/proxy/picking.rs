@@ -66,18 +66,8 @@ fn round_robin_uses_every_server() {
 }
 
 #[test]
-fn least_conn_uses_every_server() {
-    uses_every_server("least_conn");
-}
-
-#[test]
 fn least_request_uses_every_server() {
     uses_every_server("least_request");
-}
-
-#[test]
-fn peak_ewma_uses_every_server() {
-    uses_every_server("peak_ewma");
 }
 
 #[test]
