@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::sides::Visit;
+use super::sides::Emit;
 use crate::net::outbox::Coding;
 use crate::policy::HeaderEdits;
 use crate::wire::head::{FieldRef, Fields, list_items};
@@ -148,7 +148,7 @@ pub fn write_request(out: &mut Vec<u8>, form: &RequestForm<'_>) -> Coding {
         out.extend_from_slice(query);
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    request_fields(form, |name, value| encode::field(out, name, value));
+    request_fields(form, out);
     let had_length = form.head.fields.has(Known::ContentLength);
     let coding = match form.length {
         Some(0) if !had_length => Coding::Plain,
@@ -180,48 +180,43 @@ fn wants_trailers(head: &RequestHead) -> bool {
     head.fields.has(Known::Te) && head.fields.lists(Known::Te, b"trailers")
 }
 
-/// Calls back with every field of the request except for framing and connection fields.
-pub fn request_fields(form: &RequestForm<'_>, mut each: impl FnMut(&[u8], &[u8])) {
+/// Writes every field of the request except for framing and connection fields.
+pub fn request_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
     let RequestForm { head, edits, identity, .. } = form;
     let fields = &head.fields;
     let nominates = nominates(fields);
+    let counted = head.method() == b"OPTIONS" && fields.has(Known::MaxForwards);
     if !edits.replaces(Known::Host) {
-        each(b"host", form.host);
+        out.field(b"host", form.host);
     }
-    for FieldRef { name, value, known } in fields.iter() {
+    out.received(fields, &mut |FieldRef { name, known, .. }| {
         let own = matches!(known, Known::Host | Known::XRequestId | Known::Expect)
             || is_hop_by_hop(known)
-            || is_identity(known) && (!identity.trusted || known != Known::Forwarded);
-        if own
-            || nominates && is_nominated(fields, name)
-            || edits.hides(name)
-            || known == Known::Other && claims_certificate(name)
-        {
-            continue;
-        }
-        match known {
-            Known::MaxForwards if head.method() == b"OPTIONS" => {
-                each(name, one_less(value, &mut itoa::Buffer::new()));
-            }
-            _ => each(name, value),
-        }
+            || is_identity(known) && (!identity.trusted || known != Known::Forwarded)
+            || known == Known::MaxForwards && counted;
+        !own && !(nominates && is_nominated(fields, name))
+            && !edits.hides(name)
+            && !(known == Known::Other && claims_certificate(name))
+    });
+    if counted && let Some(value) = fields.first(Known::MaxForwards) {
+        out.field(b"max-forwards", one_less(value, &mut itoa::Buffer::new()));
     }
     if form.expects_continue {
-        each(b"expect", b"100-continue");
+        out.field(b"expect", b"100-continue");
     }
-    identity_fields(form, &mut each);
+    identity_fields(form, out);
     if !edits.replaces(Known::XRequestId) {
-        each(b"x-request-id", form.request_id.as_bytes());
+        out.field(b"x-request-id", form.request_id.as_bytes());
     }
     if form.attempt > 1 {
-        each(b"x-tidegate-attempt", itoa::Buffer::new().format(form.attempt).as_bytes());
+        out.field(b"x-tidegate-attempt", itoa::Buffer::new().format(form.attempt).as_bytes());
     }
-    edits.written().for_each(|(name, value)| each(name, value));
+    edits.written().for_each(|(name, value)| out.field(name, value));
 }
 
 /// `X-Forwarded-*` and `X-Real-IP`: set from what is known here; continued when the other end is
 /// trusted.
-fn identity_fields(form: &RequestForm<'_>, each: &mut impl FnMut(&[u8], &[u8])) {
+fn identity_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
     let RequestForm { head, edits, identity, .. } = form;
     let fields = &head.fields;
     let kept = |known| fields.first(known).filter(|_| identity.trusted);
@@ -233,42 +228,38 @@ fn identity_fields(form: &RequestForm<'_>, each: &mut impl FnMut(&[u8], &[u8])) 
                 chain.extend_from_slice(b", ");
             }
             chain.extend_from_slice(identity.peer.as_bytes());
-            each(b"x-forwarded-for", &chain);
+            out.field(b"x-forwarded-for", &chain);
         } else {
-            each(b"x-forwarded-for", identity.peer.as_bytes());
+            out.field(b"x-forwarded-for", identity.peer.as_bytes());
         }
     }
     if !edits.replaces(Known::XForwardedProto) {
         let scheme = identity.scheme.as_bytes();
-        each(b"x-forwarded-proto", kept(Known::XForwardedProto).unwrap_or(scheme));
+        out.field(b"x-forwarded-proto", kept(Known::XForwardedProto).unwrap_or(scheme));
     }
     if !edits.replaces(Known::XForwardedHost) && !form.original_host.is_empty() {
-        each(b"x-forwarded-host", kept(Known::XForwardedHost).unwrap_or(form.original_host));
+        out.field(b"x-forwarded-host", kept(Known::XForwardedHost).unwrap_or(form.original_host));
     }
     if let Some(port) = kept(Known::XForwardedPort)
         && !edits.replaces(Known::XForwardedPort)
     {
-        each(b"x-forwarded-port", port);
+        out.field(b"x-forwarded-port", port);
     }
     if !edits.replaces(Known::XRealIp) {
-        each(b"x-real-ip", identity.client.as_bytes());
+        out.field(b"x-real-ip", identity.client.as_bytes());
     }
 }
 
-/// Calls back with every field of a response as a client must see it, except for framing and
-/// connection fields.
-pub fn response_fields(head: &ResponseHead, edits: &HeaderEdits, each: Visit<'_>) {
+/// Writes every field of a response as a client must see it, except for framing and connection
+/// fields.
+pub fn response_fields(head: &ResponseHead, edits: &HeaderEdits, out: &mut dyn Emit) {
     let nominates = nominates(&head.fields);
-    for FieldRef { name, value, known } in head.fields.iter() {
-        if is_hop_by_hop(known) && known != Known::ProxyAuthenticate
-            || nominates && is_nominated(&head.fields, name)
-            || edits.hides(name)
-        {
-            continue;
-        }
-        each(name, value);
-    }
-    edits.written().for_each(|(name, value)| each(name, value));
+    out.received(&head.fields, &mut |FieldRef { name, known, .. }| {
+        (!is_hop_by_hop(known) || known == Known::ProxyAuthenticate)
+            && !(nominates && is_nominated(&head.fields, name))
+            && !edits.hides(name)
+    });
+    edits.written().for_each(|(name, value)| out.field(name, value));
 }
 
 /// The client behind trusted proxies: the rightmost address in `X-Forwarded-For` that is not

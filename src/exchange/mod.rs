@@ -11,4 +11,4 @@ pub mod sides;
 
 pub use pump::{Pump, PumpError};
 pub use refusal::Refusal;
-pub use sides::{Client, Length, Outgoing, Sink, Source, Visit};
+pub use sides::{Client, Emit, Length, Outgoing, Sink, Source};

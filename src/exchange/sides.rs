@@ -5,11 +5,32 @@ use std::task::{Context, Poll};
 
 use crate::clock::Instant;
 use crate::net::{BodyError, Fill};
-use crate::wire::head::Fields;
-use crate::wire::{Fault, ResponseHead};
+use crate::wire::head::{FieldRef, Fields};
+use crate::wire::{Fault, ResponseHead, encode};
 
-/// Called back with the name and the value of each field of a head.
-pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]);
+/// Where the fields of a head go, whatever form they have there.
+pub trait Emit {
+    /// One field.
+    fn field(&mut self, name: &[u8], value: &[u8]);
+
+    /// Those of the received fields that `keep` keeps.
+    fn received(&mut self, fields: &Fields, keep: &mut dyn FnMut(FieldRef<'_>) -> bool) {
+        for field in fields.iter().filter(|field| keep(*field)) {
+            self.field(field.name, field.value);
+        }
+    }
+}
+
+/// HTTP/1: lines of bytes.
+impl Emit for Vec<u8> {
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        encode::field(self, name, value);
+    }
+
+    fn received(&mut self, fields: &Fields, keep: &mut dyn FnMut(FieldRef<'_>) -> bool) {
+        fields.write_lines(self, keep);
+    }
+}
 
 /// Where a body comes from.
 pub trait Source {
@@ -71,8 +92,8 @@ pub struct Outgoing<'a> {
     pub status: u16,
     /// The reason phrase to use; may be empty.
     pub reason: &'a [u8],
-    /// Calls back with every field to send, in order.
-    pub fields: &'a dyn Fn(Visit<'_>),
+    /// Writes every field to send, in order.
+    pub fields: &'a dyn Fn(&mut dyn Emit),
     /// The body's length.
     pub length: Length,
 }
@@ -97,7 +118,7 @@ pub trait Client: Source + Sink {
     fn close_after(&mut self);
     /// Switches protocols: queues a 101 with these fields; from now on the connection carries
     /// bytes of no known meaning.
-    fn upgrade(&mut self, fields: &dyn Fn(Visit<'_>));
+    fn upgrade(&mut self, fields: &dyn Fn(&mut dyn Emit));
     /// Makes sure that what was sent so far cannot pass for a complete response.
     fn cut(&mut self);
 }

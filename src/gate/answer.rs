@@ -5,7 +5,7 @@ use std::task::{Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use crate::clock;
-use crate::exchange::{Client, Length, Outgoing, Refusal, Visit};
+use crate::exchange::{Client, Emit, Length, Outgoing, Refusal};
 use crate::net::Timer;
 use crate::policy::HeaderEdits;
 
@@ -32,18 +32,18 @@ pub async fn send<C: Client>(
     write_gap: Option<Duration>,
 ) -> bool {
     let date = httpdate::fmt_http_date(SystemTime::now());
-    let emit = |each: Visit<'_>| {
+    let emit = |out: &mut dyn Emit| {
         let hides = |name: &[u8]| answer.edits.is_some_and(|edits| edits.hides(name));
         for (name, value) in answer.fields {
             if !hides(name) {
-                each(name, value);
+                out.field(name, value);
             }
         }
         if !hides(b"date") {
-            each(b"date", date.as_bytes());
+            out.field(b"date", date.as_bytes());
         }
         if let Some(edits) = answer.edits {
-            edits.written().for_each(|(name, value)| each(name, value));
+            edits.written().for_each(|(name, value)| out.field(name, value));
         }
     };
     let length = answer.body.len() as u64;

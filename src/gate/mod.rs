@@ -347,7 +347,7 @@ impl<'a> Matched<'a, '_> {
                 let expects_continue = form.expects_continue || ask;
                 forward::write_request(out, &RequestForm { attempt, expects_continue, ..form })
             },
-            fields: &|head, each| forward::response_fields(head, &route.response_edits, each),
+            fields: &|head, out| forward::response_fields(head, &route.response_edits, out),
             head_request: ex.head.method() == b"HEAD",
             repeatable: retry::repeatable(ex.head),
             has_body: self.admitted.length != Some(0),

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use crate::clock::{self, Instant};
-use crate::exchange::{Client, Length, Outgoing, Sink, Source, Visit};
+use crate::exchange::{Client, Emit, Length, Outgoing, Sink, Source};
 use crate::net::outbox::Coding;
 use crate::net::{BodyError, BodyReader, Fill, Inbox, Outbox, Stream, Timer};
 use crate::wire::head::Fields;
@@ -137,8 +137,8 @@ impl H1Client {
         limits: &Limits,
         times: HeadTimes,
     ) -> Next {
-        let from = if self.requests == 0 { self.head_at } else { clock::now() };
-        let until = clock::deadline(from, times.headers);
+        // Most heads arrive whole: the clock is read only for those that do not.
+        let mut from = if self.requests == 0 { Some(self.head_at) } else { None };
         poll_fn(|cx| {
             loop {
                 match self.parser.parse(self.inbox.data(), limits, head) {
@@ -159,7 +159,8 @@ impl H1Client {
                     Poll::Pending => break,
                 }
             }
-            ready!(timer.poll_at(cx, until));
+            let from = *from.get_or_insert_with(clock::now);
+            ready!(timer.poll_at(cx, clock::deadline(from, times.headers)));
             self.keep_alive = false;
             Poll::Ready(Next::Timeout)
         })
@@ -258,13 +259,13 @@ impl H1Client {
         if !flushed || self.ended || self.tunnel {
             return;
         }
-        if poll_fn(|cx| self.stream.poll_shutdown(cx)).await.is_err() {
-            return;
-        }
         if self.begun && self.body.is_done() && self.inbox.is_empty() {
+            // Nothing is unread, so the close cannot turn into a reset.
             return;
         }
-        self.linger(timer).await;
+        if poll_fn(|cx| self.stream.poll_shutdown(cx)).await.is_ok() {
+            self.linger(timer).await;
+        }
     }
 
     /// Reads and forgets until the client has closed its side, within bounds.
@@ -430,7 +431,7 @@ impl Client for H1Client {
         }
         let out = self.out.head();
         encode::status_line(out, response.status, response.reason);
-        (response.fields)(&mut |name, value| encode::field(out, name, value));
+        (response.fields)(out);
         let coding = self.finish_head(response.length);
         self.out.begin(coding);
     }
@@ -443,13 +444,13 @@ impl Client for H1Client {
         self.keep_alive = false;
     }
 
-    fn upgrade(&mut self, fields: &dyn Fn(Visit<'_>)) {
+    fn upgrade(&mut self, fields: &dyn Fn(&mut dyn Emit)) {
         self.begun = true;
         self.tunnel = true;
         self.keep_alive = false;
         let out = self.out.head();
         encode::status_line(out, 101, b"");
-        fields(&mut |name, value| encode::field(out, name, value));
+        fields(out);
         out.extend_from_slice(b"connection: upgrade\r\n\r\n");
         self.out.begin(Coding::Plain);
         self.body = BodyReader::new(Framing::UntilClose);

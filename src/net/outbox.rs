@@ -32,6 +32,8 @@ pub struct Outbox {
     chunk_left: usize,
     finished: bool,
     sent: u64,
+    /// Nagle's algorithm is off.
+    at_once: bool,
 }
 
 impl Outbox {
@@ -44,6 +46,9 @@ impl Outbox {
 
     /// Where a head is written to; it is sent with the first body bytes or at the next flush.
     pub fn head(&mut self) -> &mut Vec<u8> {
+        if self.pending.capacity() == 0 {
+            self.pending = spare::take();
+        }
         &mut self.pending
     }
 
@@ -106,6 +111,7 @@ impl Outbox {
         stream: &mut Stream,
     ) -> Poll<io::Result<()>> {
         while !self.is_empty() {
+            self.before_write(stream);
             let waiting = self.pending.get(self.at..).unwrap_or_default();
             let n = ready!(stream.poll_write(cx, &[IoSlice::new(waiting)]))?;
             self.wrote(n)?;
@@ -121,10 +127,20 @@ impl Outbox {
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
         if self.is_empty() {
+            self.before_write(stream);
             let n = ready!(stream.poll_write(cx, &[IoSlice::new(data)]))?;
             self.wrote(n)?;
             return Poll::Ready(Ok(n));
         }
+        if self.pending.len() - self.at + data.len() <= COPY_BELOW {
+            // One slice goes out cheaper than two, by more than copying a few bytes costs.
+            self.pending.extend_from_slice(data);
+            return match self.poll_flush(cx, stream) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(data.len())),
+            };
+        }
+        self.before_write(stream);
         let waiting = self.pending.get(self.at..).unwrap_or_default();
         let n = ready!(stream.poll_write(cx, &[IoSlice::new(waiting), IoSlice::new(data)]))?;
         self.wrote(n)?;
@@ -142,6 +158,7 @@ impl Outbox {
             ready!(self.poll_flush(cx, stream))?;
             return Poll::Ready(Ok(0));
         }
+        self.before_write(stream);
         let starts = self.chunk_left == 0;
         let prefix = ChunkPrefix::new(data.len());
         let prefix = if starts { prefix.as_slice() } else { &[] };
@@ -175,6 +192,15 @@ impl Outbox {
         Poll::Ready(Ok(taken))
     }
 
+    /// From its second write on, a connection must not wait for acknowledgements.
+    #[inline]
+    fn before_write(&mut self, stream: &Stream) {
+        if self.sent > 0 && !self.at_once {
+            self.at_once = true;
+            stream.send_at_once();
+        }
+    }
+
     /// Counts what was written; writing nothing at all means that the socket is gone.
     fn wrote(&mut self, n: usize) -> io::Result<()> {
         self.sent += n as u64;
@@ -188,10 +214,6 @@ impl Outbox {
             self.at += n;
             return 0;
         }
-        // A large head must not stay allocated for as long as its connection is idle.
-        if self.pending.capacity() > KEEP_CAPACITY {
-            self.pending = Vec::new();
-        }
         self.pending.clear();
         self.at = 0;
         n - waiting
@@ -200,14 +222,45 @@ impl Outbox {
     /// Gives back memory before the connection becomes idle.
     pub fn shrink(&mut self) {
         if self.is_empty() {
-            self.pending = Vec::new();
             self.at = 0;
+            spare::put(std::mem::take(&mut self.pending));
         }
     }
 }
 
-/// Heads of usual size reuse their memory.
-const KEEP_CAPACITY: usize = 4096;
+/// A head and the start of a body that are smaller than this together leave as one slice.
+const COPY_BELOW: usize = 2048;
+
+/// Memory for heads, shared by the connections of a worker: an idle one has none.
+mod spare {
+    use std::cell::RefCell;
+
+    use super::COPY_BELOW;
+
+    /// How many are kept, and up to which size.
+    const KEEP: usize = 64;
+    const KEEP_CAPACITY: usize = 8192;
+
+    thread_local! {
+        static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn take() -> Vec<u8> {
+        SPARE.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(COPY_BELOW))
+    }
+
+    pub(super) fn put(mut memory: Vec<u8>) {
+        if memory.capacity() == 0 || memory.capacity() > KEEP_CAPACITY {
+            return;
+        }
+        memory.clear();
+        SPARE.with_borrow_mut(|spare| {
+            if spare.len() < KEEP {
+                spare.push(memory);
+            }
+        });
+    }
+}
 
 #[cfg(test)]
 mod tests {

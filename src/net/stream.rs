@@ -27,11 +27,7 @@ impl Stream {
     /// Whatever the system says about the address.
     pub async fn connect(address: &Address) -> io::Result<Self> {
         match address {
-            Address::Tcp(address) => {
-                let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
-                Ok(Stream::Tcp(stream))
-            }
+            Address::Tcp(address) => Ok(Stream::Tcp(TcpStream::connect(address).await?)),
             Address::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
         }
     }
@@ -84,6 +80,15 @@ impl Stream {
     pub fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
         let mut byte = [0; 1];
         self.poll_read(cx, &mut byte).is_pending()
+    }
+
+    /// Makes small writes leave at once instead of waiting for the answer to earlier ones (Nagle).
+    /// The first write of a connection never waits, so a connection of one answer is spared this.
+    pub fn send_at_once(&self) {
+        if let Stream::Tcp(stream) = self {
+            // A socket that is already gone delays nothing.
+            let _gone = stream.set_nodelay(true);
+        }
     }
 
     /// Whether the socket has failed in a way that reading does not tell, because the end of the

@@ -176,7 +176,6 @@ impl Acceptor {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                stream.set_nodelay(true)?;
                 Ok((Stream::Tcp(stream), Some(peer)))
             }
             Self::Unix(listener) => {

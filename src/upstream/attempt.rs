@@ -52,6 +52,8 @@ pub enum Ended {
 pub struct Plan {
     /// When the exchange began.
     pub started: Instant,
+    /// When this attempt began.
+    pub begun: Instant,
     /// Deadlines towards the server.
     pub timeouts: Timeouts,
     /// The time for this attempt, from now on.
@@ -84,7 +86,7 @@ pub async fn attempt<C: Client>(
     timer: &mut Timer,
     plan: &Plan,
 ) -> Result<(), Ended> {
-    let begun = clock::now();
+    let begun = plan.begun;
     let mut state = Attempt {
         plan,
         interim: 0,
@@ -227,7 +229,10 @@ impl Attempt<'_> {
             Stage::Body
         };
         if self.waiting != Some(stage) || self.moved != sending.pump.moved() {
-            self.since = clock::now();
+            // A request without a body is sent at once: its first wait began with the attempt.
+            if self.waiting.is_some() || sending.pump.moved() > 0 {
+                self.since = clock::now();
+            }
             self.moved = sending.pump.moved();
             self.waiting = Some(stage);
         }

@@ -16,7 +16,7 @@ use crate::clock::{self, Instant};
 use crate::endpoint::connect::{self, ConnectError};
 use crate::endpoint::connections::Demand;
 use crate::endpoint::{Endpoint, Slot};
-use crate::exchange::{Client, Outgoing, Refusal, Visit};
+use crate::exchange::{Client, Emit, Outgoing, Refusal};
 use crate::h1::Origin;
 use crate::net::Timer;
 use crate::net::outbox::Coding;
@@ -41,8 +41,8 @@ pub struct Job<'a> {
     /// Writes the request's head for an attempt, counted from 1; the flag says that the server is
     /// to ask for the body before it is sent.
     pub head: &'a dyn Fn(&mut Vec<u8>, u32, bool) -> Coding,
-    /// Calls back with the fields of a response as the client must see them.
-    pub fields: &'a dyn Fn(&ResponseHead, Visit<'_>),
+    /// Writes the fields of a response as the client must see them.
+    pub fields: &'a dyn Fn(&ResponseHead, &mut dyn Emit),
     /// The method is `HEAD`.
     pub head_request: bool,
     /// Sending it twice does no harm.
@@ -230,12 +230,17 @@ async fn try_once<C: Client>(
     timer: &mut Timer,
     progress: &Progress,
 ) -> Result<Box<Origin>, Ended> {
-    let (mut origin, probation) = connection(job, endpoint, timer, progress).await?;
+    // The first attempt begins with the exchange, for all that a deadline can tell.
+    let first = progress.attempt == 1;
+    let now = if first { job.started } else { clock::now() };
+    let (mut origin, probation) = connection(job, endpoint, timer, progress, now).await?;
     let reused = origin.uses() > 0;
+    let begun = if reused { now } else { clock::now() };
     let coding = (job.head)(origin.begin(), progress.attempt, probation);
     origin.body_coding(coding);
     let plan = Plan {
         started: job.started,
+        begun,
         timeouts: job.timeouts,
         per_try: job.retry.per_try,
         body_gap: job.body_gap,
@@ -276,8 +281,8 @@ async fn connection(
     endpoint: &Endpoint,
     timer: &mut Timer,
     progress: &Progress,
+    now: Instant,
 ) -> Result<(Box<Origin>, bool), Ended> {
-    let now = clock::now();
     if !progress.repaired {
         let demand =
             if job.repeatable { Demand::Any } else { Demand::Proven { body: job.has_body } };
@@ -323,9 +328,9 @@ async fn deliver<C: Client>(
     if status == 101 {
         let head = origin.head();
         let protocol = head.fields.first(Known::Upgrade).unwrap_or_default();
-        upload.client.upgrade(&|each| {
-            (job.fields)(head, each);
-            each(b"upgrade", protocol);
+        upload.client.upgrade(&|out| {
+            (job.fields)(head, out);
+            out.field(b"upgrade", protocol);
         });
         origin.upgrade();
         let delivered = relay::tunnel(upload.client, origin, timer, Some(TUNNEL_IDLE)).await;
@@ -335,7 +340,7 @@ async fn deliver<C: Client>(
     upload.client.begin(&Outgoing {
         status,
         reason: head.reason(),
-        fields: &|each| (job.fields)(head, each),
+        fields: &|out| (job.fields)(head, out),
         length: origin.length(job.head_request),
     });
     let limits = Limits {

@@ -4,6 +4,7 @@
 //! grown to the size of usual heads, and forwarding copies ranges instead of rebuilding a map.
 //! Order, case and repetition of fields are kept. HTTP/2 heads take the same form at their edge.
 
+use super::encode;
 use super::known::{self, Known};
 
 /// The HTTP version of a message.
@@ -93,6 +94,41 @@ impl Fields {
             value: self.at(f.value),
             known: f.known,
         })
+    }
+
+    /// Appends the lines of all fields that `keep` keeps, neighbours with one copy. A line that did
+    /// not arrive as `name: value` is written like that.
+    pub fn write_lines(&self, out: &mut Vec<u8>, keep: &mut dyn FnMut(FieldRef<'_>) -> bool) {
+        let mut run: Option<(usize, usize)> = None;
+        for f in &self.list {
+            let field = FieldRef { name: self.at(f.name), value: self.at(f.value), known: f.known };
+            if !keep(field) {
+                continue;
+            }
+            let start = f.name.start as usize;
+            let name_end = start + f.name.len as usize;
+            let value_end = (f.value.start + f.value.len) as usize;
+            let plain = f.value.start as usize == name_end + 2
+                && self.bytes.get(name_end..name_end + 2) == Some(b": ")
+                && self.bytes.get(value_end..value_end + 2) == Some(b"\r\n");
+            run = match run {
+                Some((from, to)) if plain && to == start => Some((from, value_end + 2)),
+                other => {
+                    if let Some((from, to)) = other {
+                        out.extend_from_slice(self.bytes.get(from..to).unwrap_or_default());
+                    }
+                    if plain {
+                        Some((start, value_end + 2))
+                    } else {
+                        encode::field(out, field.name, field.value);
+                        None
+                    }
+                }
+            };
+        }
+        if let Some((from, to)) = run {
+            out.extend_from_slice(self.bytes.get(from..to).unwrap_or_default());
+        }
     }
 
     /// The values of a known field, in order.
@@ -255,6 +291,18 @@ mod tests {
         assert_eq!(got, [(&b"X-A"[..], &b"1"[..]), (b"Cookie", b"a=1"), (b"x-a", b"2")]);
         assert_eq!(fields.named(b"X-a").collect::<Vec<_>>(), [b"1", b"2"]);
         assert!(fields.has(Known::Cookie) && !fields.has(Known::Host));
+    }
+
+    #[test]
+    fn kept_lines_are_written_in_one_form() {
+        let bytes = b"GET / HTTP/1.1\r\nA: 1\r\nB: 2\r\nDrop: x\r\nC:3\r\nD: 4 \r\nE: 5\r\n\r\n";
+        let mut head = RequestHead::default();
+        let limits = crate::wire::request::Limits::default();
+        let mut parser = crate::wire::request::RequestParser::default();
+        parser.parse(bytes, &limits, &mut head).unwrap().unwrap();
+        let mut out = Vec::new();
+        head.fields.write_lines(&mut out, &mut |field| field.name != b"Drop");
+        assert_eq!(out, b"A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nE: 5\r\n");
     }
 
     #[test]
