@@ -194,9 +194,11 @@ pub fn request_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
             || is_hop_by_hop(known)
             || is_identity(known) && (!identity.trusted || known != Known::Forwarded)
             || known == Known::MaxForwards && counted;
-        !own && !(nominates && is_nominated(fields, name))
-            && !edits.hides(name)
-            && !(known == Known::Other && claims_certificate(name))
+        let left_out = own
+            || nominates && is_nominated(fields, name)
+            || edits.hides(name)
+            || known == Known::Other && claims_certificate(name);
+        !left_out
     });
     if counted && let Some(value) = fields.first(Known::MaxForwards) {
         out.field(b"max-forwards", one_less(value, &mut itoa::Buffer::new()));
@@ -255,9 +257,10 @@ fn identity_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
 pub fn response_fields(head: &ResponseHead, edits: &HeaderEdits, out: &mut dyn Emit) {
     let nominates = nominates(&head.fields);
     out.received(&head.fields, &mut |FieldRef { name, known, .. }| {
-        (!is_hop_by_hop(known) || known == Known::ProxyAuthenticate)
-            && !(nominates && is_nominated(&head.fields, name))
-            && !edits.hides(name)
+        let left_out = is_hop_by_hop(known) && known != Known::ProxyAuthenticate
+            || nominates && is_nominated(&head.fields, name)
+            || edits.hides(name);
+        !left_out
     });
     edits.written().for_each(|(name, value)| out.field(name, value));
 }

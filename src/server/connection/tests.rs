@@ -1,0 +1,103 @@
+//! A defect in the proxy, as one connection sees it.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use super::*;
+use crate::balance::{Ask, Balance};
+use crate::clock::Random;
+use crate::endpoint::Endpoint;
+use crate::policy::HeaderEdits;
+use crate::route::{RouteSpec, RouteTable};
+use crate::server::status::Status;
+use crate::snapshot::route::{Action, Rewrite, Route, Split, Target};
+use crate::snapshot::{Current, Snapshot, compile};
+use crate::upstream::Upstream;
+use crate::worker::Worker;
+
+/// A strategy with a defect.
+#[derive(Debug)]
+struct Broken;
+
+impl Balance for Broken {
+    fn pick(&self, _: &[Arc<Endpoint>], _: &mut Ask<'_>) -> Option<usize> {
+        panic!("a defect");
+    }
+}
+
+/// A configuration whose only upstream has the broken strategy.
+fn broken() -> Snapshot {
+    let text = r#"
+        [[listen]]
+        address = "127.0.0.1:0"
+        [upstream.app]
+        servers = ["127.0.0.1:1"]
+        [[route]]
+        upstream = "app"
+    "#;
+    let config = crate::config::load_str("test.toml", text).unwrap().config;
+    let mut snapshot = compile::compile(&config, None, 16).unwrap();
+    let Action::Forward(split) = &snapshot.routes[0].action else { panic!("not forwarded") };
+    let (_, target) = &split.targets[0];
+    let working = &target.upstream;
+    let upstream = Upstream {
+        name: working.name.clone(),
+        endpoints: working.endpoints.clone(),
+        balance: Box::new(Broken),
+        idle: working.idle,
+        requests_per_connection: working.requests_per_connection,
+        budget: working.budget.clone(),
+    };
+    let target = Target {
+        upstream: Arc::new(upstream),
+        timeouts: target.timeouts,
+        retry: target.retry.clone(),
+    };
+    let route = Route {
+        name: "broken".into(),
+        action: Action::Forward(Split { targets: [(1, target)].into() }),
+        rewrite: Rewrite::default(),
+        request_edits: HeaderEdits::default(),
+        response_edits: HeaderEdits::default(),
+        body_limit: None,
+        counts: Arc::default(),
+    };
+    snapshot.table = RouteTable::new(vec![(RouteSpec::everything("broken"), Arc::new(route))]);
+    snapshot
+}
+
+#[tokio::test]
+async fn a_defect_costs_one_request_a_500_and_a_count() {
+    let listener = broken().listeners[0].clone();
+    let store = Arc::new(arc_swap::ArcSwap::from_pointee(broken()));
+    let status = Arc::new(Status::new(store.clone(), 1, 1));
+    let local = Local {
+        worker: Worker::new(0, 1, Random::seeded(1)),
+        current: Current::new(store),
+        status: status.clone(),
+    };
+    for expected in 1..=2 {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let peer = Peer {
+            ip: Ipv4Addr::LOCALHOST.into(),
+            text: "127.0.0.1".into(),
+            trusted: false,
+            listener: 0,
+        };
+        let client = async move {
+            far.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            let mut answer = String::new();
+            far.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        let served = serve(&local, Stream::Unix(near), peer, listener.clone());
+        let (answer, ()) = tokio::join!(client, served);
+        assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
+        assert!(answer.contains("\"code\":\"internal_error\""), "{answer}");
+        assert_eq!(status.panics.load(Ordering::Relaxed), expected);
+    }
+}
