@@ -3,7 +3,7 @@
 //! serde stops at the first error, and its `flatten` and `untagged` lose positions. Here a type
 //! says how it is read ([`Shape`]), a failing key falls back to its default so that its siblings
 //! are still read, and the same declaration gives the JSON schema, so the two cannot disagree.
-//! Tables are declared with [`table!`] and [`settings!`], closed sets of words with [`words!`].
+//! Tables are declared with `table!` and `settings!`, closed sets of words with `words!`.
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};

@@ -164,13 +164,19 @@ fn check_query(query: &[u8]) -> Result<(), TargetFault> {
     if query.iter().all(|b| is_target_byte(*b)) { Ok(()) } else { Err(TargetFault::Character) }
 }
 
+/// Characters that RFC 3986 does not allow in a path and that clients send all the same. Servers
+/// disagree about them, so they are forwarded encoded.
+fn must_be_encoded(byte: u8) -> bool {
+    matches!(byte, b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}')
+}
+
 /// RFC 3986 §2.3: characters that mean the same encoded or not.
 fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
-/// The path in normal form: escapes decoded where that changes nothing and upper-case elsewhere,
-/// repeated slashes merged, dot segments resolved.
+/// The path in normal form: escapes decoded where that changes nothing and upper-case elsewhere, what
+/// must be encoded encoded, repeated slashes merged, dot segments resolved.
 fn normal_path(path: &[u8], mode: PathMode) -> Result<Cow<'_, [u8]>, TargetFault> {
     if is_normal(path)? {
         return Ok(Cow::Borrowed(path));
@@ -215,6 +221,7 @@ fn normal_path(path: &[u8], mode: PathMode) -> Result<Cow<'_, [u8]>, TargetFault
 /// Looks at a path once. An error for what no normal form can repair.
 fn is_normal(path: &[u8]) -> Result<bool, TargetFault> {
     let mut normal = true;
+    let mut encoded = true;
     let mut previous = 0;
     for (at, byte) in path.iter().enumerate() {
         match byte {
@@ -224,12 +231,13 @@ fn is_normal(path: &[u8]) -> Result<bool, TargetFault> {
             b'%' => normal &= escape_is_normal(path.get(at + 1..at + 3))?,
             b'\\' => return Err(TargetFault::Ambiguous),
             byte if !is_target_byte(*byte) => return Err(TargetFault::Character),
+            byte if must_be_encoded(*byte) => encoded = false,
             _ => {}
         }
         previous = *byte;
     }
-    if normal {
-        return Ok(true);
+    if normal || !encoded {
+        return Ok(encoded);
     }
     // A segment may begin with a dot and be an ordinary name, like `.well-known`.
     let only_names = path
@@ -284,6 +292,11 @@ fn decode_unreserved(path: &[u8]) -> Result<Vec<u8>, TargetFault> {
     let mut out = Vec::with_capacity(path.len());
     let mut rest = path;
     while let Some((byte, after)) = rest.split_first() {
+        if must_be_encoded(*byte) {
+            out.extend_from_slice(&[b'%', hex(byte >> 4), hex(byte & 15)]);
+            rest = after;
+            continue;
+        }
         if *byte != b'%' {
             out.push(*byte);
             rest = after;
@@ -300,6 +313,11 @@ fn decode_unreserved(path: &[u8]) -> Result<Vec<u8>, TargetFault> {
         rest = after.get(2..).unwrap_or_default();
     }
     Ok(out)
+}
+
+/// A hex digit, upper case as RFC 3986 §2.1 recommends.
+fn hex(value: u8) -> u8 {
+    if value < 10 { b'0' + value } else { b'A' + value - 10 }
 }
 
 /// The port part of an authority; empty and default ports are the same as none.
@@ -405,6 +423,8 @@ mod tests {
             ("/a%3ab", "/a%3Ab"),
             ("/...", "/..."),
             ("/a?", "/a?"),
+            ("/a|b{c}`d", "/a%7Cb%7Bc%7D%60d"),
+            ("/.x/\"<>^?|", "/.x/%22%3C%3E%5E?|"),
         ] {
             assert_eq!(path(from).as_deref(), Ok(to), "{from}");
         }
@@ -504,7 +524,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_normal_form_is_its_own_normal_form(
-            segments in prop::collection::vec("[a.%/;~25eEfF~:@]{0,6}", 0..6)
+            segments in prop::collection::vec("[a.%/;~25eEfF~:@|^]{0,6}", 0..6)
         ) {
             let raw = format!("/{}", segments.join("/"));
             if let Ok(once) = normal_path(raw.as_bytes(), PathMode::Normalize) {

@@ -151,7 +151,7 @@ table! {
     /// One server in its long form.
     pub struct ServerTable {
         [#[serde(skip)] place: Place]
-        /// Where it answers: HOST:PORT, IP:PORT, [IPV6]:PORT or unix:/PATH.
+        /// Where it answers: `HOST:PORT`, `IP:PORT`, `[IPV6]:PORT` or `unix:/PATH`.
         address: Spanned<ServerAddress>,
         /// Its share of requests relative to the other servers, 1 to 65535.
         weight: NonZeroU16 = defaults::WEIGHT,

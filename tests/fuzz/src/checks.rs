@@ -261,7 +261,12 @@ fn understood_by_us(data: &[u8]) -> Vec<(Understood, usize)> {
         else {
             break;
         };
-        if Target::of(&head, PathMode::Normalize).is_err() || admitted.upgrade.is_some() {
+        // A target that is forwarded in another form than it came in is not compared, and neither is a
+        // query with characters that we pass on like nginx does and hyper refuses.
+        let plain = Target::of(&head, PathMode::Refuse).is_ok_and(|target| {
+            !target.query().unwrap_or_default().iter().any(|b| b"\"<>^`{|}\\".contains(b))
+        });
+        if !plain || admitted.upgrade.is_some() {
             break;
         }
         let start = at + used;
