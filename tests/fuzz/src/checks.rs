@@ -251,6 +251,11 @@ pub fn differential(data: &[u8]) {
     assert!(!refused || theirs.len() >= ours.len(), "hyper refuses what we accept");
 }
 
+/// The case of a scheme and a host means nothing; in absolute form the whole is compared without it.
+fn plain_target(target: &str) -> String {
+    if target.starts_with('/') { target.to_owned() } else { target.to_ascii_lowercase() }
+}
+
 /// The requests that would be forwarded from a connection with these bytes, each with its offset.
 fn understood_by_us(data: &[u8]) -> Vec<(Understood, usize)> {
     let mut found = Vec::new();
@@ -289,7 +294,7 @@ fn understood_by_us(data: &[u8]) -> Vec<(Understood, usize)> {
         let mut fields: Vec<_> =
             head.fields.iter().map(|f| (lower(f.name), f.value.to_vec())).collect();
         fields.sort();
-        let (method, target) = (text(head.method()), text(head.target()));
+        let (method, target) = (text(head.method()), plain_target(&text(head.target())));
         found.push((Understood { method, target, fields, body }, at));
         let last = head.fields.lists(tidegate::wire::Known::Connection, b"close")
             || head.version == tidegate::wire::Version::Http10;
@@ -324,7 +329,7 @@ fn understood_by_hyper(data: &[u8]) -> (Vec<Understood>, bool) {
                 fields.sort();
                 record.lock().expect("one thread").push(Understood {
                     method: head.method.to_string(),
-                    target: head.uri.to_string(),
+                    target: plain_target(&head.uri.to_string()),
                     fields,
                     body: body.to_bytes().to_vec(),
                 });
