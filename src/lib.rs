@@ -7,6 +7,7 @@ pub mod balance;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod endpoint;
 pub mod exchange;
 pub mod gate;

@@ -3,6 +3,7 @@
 //! Exit codes: 0 is success, 1 is a configuration that does not load, 2 is a wrong command line.
 
 mod check;
+mod demo;
 mod run;
 mod schema;
 
@@ -28,6 +29,8 @@ enum Command {
     Run(run::Arguments),
     /// Check a configuration and print everything that is wrong with it
     Check(check::Arguments),
+    /// Run three small servers and the proxy in front of them, to try it out
+    Demo,
     /// Print the JSON schema of the configuration file
     Schema,
 }
@@ -45,6 +48,7 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Demo => demo::run(),
         Command::Schema => schema::run(),
     }
 }

@@ -1,0 +1,108 @@
+//! `tidegate demo`: shows the proxy at work without anything else installed.
+
+use std::io;
+use std::process::ExitCode;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{print, print_error};
+use crate::demo::{self, Demo};
+use crate::net::Address;
+use crate::server::shutdown;
+
+/// Runs until SIGTERM or SIGINT. Exit code 0 after a drain, 1 when it could not start.
+pub(super) fn run() -> ExitCode {
+    match show() {
+        Ok(code) => code,
+        Err(message) => print_error(&format!("error: {message}\n")),
+    }
+}
+
+fn show() -> Result<ExitCode, String> {
+    // Before anything is printed: who has read the page may already want to end it.
+    let stop = Stop::new().map_err(|error| error.to_string())?;
+    let Demo { running, servers, config, log } =
+        demo::start().map_err(|error| error.to_string())?;
+    let proxy = running.listening.first().map(|(_, address)| address);
+    let page = page(&url(proxy), &url(running.admin.as_ref()), &servers, &config);
+    let code = print(&page, ExitCode::SUCCESS);
+    if code == ExitCode::SUCCESS {
+        stop.wait();
+        shutdown::exit_at_next_signal();
+    }
+    running.drain();
+    drop(log);
+    Ok(code)
+}
+
+/// SIGTERM or SIGINT, noticed from the moment this is made.
+struct Stop {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_io().build()?;
+        let entered = runtime.enter();
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        drop(entered);
+        Ok(Self { runtime, terminate, interrupt })
+    }
+
+    fn wait(self) {
+        let Self { runtime, mut terminate, mut interrupt } = self;
+        runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        });
+    }
+}
+
+fn url(address: Option<&Address>) -> String {
+    address.map(|address| format!("http://{address}")).unwrap_or_default()
+}
+
+fn page(
+    proxy: &str,
+    admin: &str,
+    servers: &[(&str, std::net::SocketAddr)],
+    config: &str,
+) -> String {
+    let servers: String = servers
+        .iter()
+        .map(|(name, address)| format!("  {:<13}http://{address}\n", format!("server {name}")))
+        .collect();
+    let config: String = config
+        .lines()
+        .map(|line| if line.is_empty() { "\n".to_owned() } else { format!("    {line}\n") })
+        .collect();
+    format!(
+        "One process runs three servers, the proxy in front of them, and its admin endpoint:
+
+  proxy        {proxy}
+  admin        {admin}
+{servers}
+The proxy's configuration:
+
+{config}
+Try in another terminal:
+
+  six requests, one to each server in turn
+  curl -s '{proxy}/item/[1-6]'
+
+  a redirect by the proxy, then five lines from a server as they come
+  curl -sNiL {proxy}/old/stream
+
+  what was counted
+  curl -s {admin}/stats
+
+Ctrl-C ends it.
+"
+    )
+}

@@ -1,0 +1,116 @@
+//! `tidegate demo` without the talking: three small servers, the proxy in front of them and its admin
+//! endpoint, in one process.
+//!
+//! The proxy is the real one. It is started from a configuration text as any other, so what the
+//! demo shows is what a file with the same text would do.
+
+mod origin;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use thiserror::Error;
+use tracing_appender::non_blocking::WorkerGuard;
+
+use crate::config::{self, Config, Report};
+use crate::server::{self, Running, StartError};
+use crate::telemetry;
+
+/// What the configuration looks like; `@NAME@` stands for a port or an address.
+const TEMPLATE: &str = include_str!("demo.toml");
+/// The servers by name, as in the template.
+const SERVERS: [&str; 3] = ["one", "two", "three"];
+/// Where the proxy listens if nobody else does.
+const PROXY_PORT: u16 = 8080;
+/// Where the admin endpoint listens if nobody else does.
+const ADMIN_PORT: u16 = 9900;
+
+/// A demo that runs until its proxy is drained.
+#[derive(Debug)]
+pub struct Demo {
+    /// The proxy.
+    pub running: Running,
+    /// The servers behind it, by name.
+    pub servers: [(&'static str, SocketAddr); 3],
+    /// The configuration that the proxy was started with.
+    pub config: String,
+    /// Writes what is still queued in the log when the demo ends.
+    pub log: WorkerGuard,
+}
+
+/// Why there is no demo.
+#[derive(Debug, Error)]
+pub enum DemoError {
+    /// A server could not be started.
+    #[error("cannot start a demo server: {0}")]
+    Server(#[from] io::Error),
+    /// The embedded configuration does not load: a defect.
+    #[error("{}", .0.text(config::Colour::Plain))]
+    Config(Report),
+    /// The proxy could not be started.
+    #[error("{0}")]
+    Start(#[from] StartError),
+}
+
+/// Starts the servers and the proxy. Proxy and admin endpoint get the ports that people expect,
+/// or any free ones where something else has those.
+///
+/// # Errors
+/// [`DemoError`]; servers that were started go on until the process ends.
+pub fn start() -> Result<Demo, DemoError> {
+    let [one, two, three] = SERVERS;
+    let servers =
+        [(one, origin::start(one)?), (two, origin::start(two)?), (three, origin::start(three)?)];
+    let (mut text, mut config) = configure(&servers, free(PROXY_PORT), free(ADMIN_PORT))?;
+    let log = telemetry::log::start(&config.log);
+    let running = match server::start(&config) {
+        // Somebody took a port after it was looked at.
+        Err(StartError::Bind(_) | StartError::Admin(_)) => {
+            (text, config) = configure(&servers, 0, 0)?;
+            server::start(&config)?
+        }
+        started => started?,
+    };
+    Ok(Demo { running, servers, config: text, log })
+}
+
+/// The configuration as text and as it is understood.
+fn configure(
+    servers: &[(&str, SocketAddr)],
+    proxy: u16,
+    admin: u16,
+) -> Result<(String, Config), DemoError> {
+    let mut text =
+        TEMPLATE.replace("@proxy@", &proxy.to_string()).replace("@admin@", &admin.to_string());
+    for (name, address) in servers {
+        text = text.replace(&format!("@{name}@"), &address.to_string());
+    }
+    let loaded = config::load_str("demo.toml", &text).map_err(DemoError::Config)?;
+    Ok((text, loaded.config))
+}
+
+/// The port, if nobody listens on it, or 0 for any. Asked without SO_REUSEPORT, with which the proxy
+/// would share a port with another proxy of the same user.
+fn free(port: u16) -> u16 {
+    if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() { port } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_configuration_has_no_findings() {
+        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let servers = [("one", at(1)), ("two", at(2)), ("three", at(3))];
+        let (text, _) = configure(&servers, 8080, 9900).unwrap();
+        assert!(!text.contains('@'), "{text}");
+        assert!(config::load_str("demo.toml", &text).unwrap().findings.is_empty());
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_left_alone() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        assert_eq!(free(taken.local_addr().unwrap().port()), 0);
+    }
+}
