@@ -251,9 +251,9 @@ pub fn differential(data: &[u8]) {
     assert!(!refused || theirs.len() >= ours.len(), "hyper refuses what we accept");
 }
 
-/// The case of a scheme and a host means nothing; in absolute form the whole is compared without it.
-fn plain_target(target: &str) -> String {
-    if target.starts_with('/') { target.to_owned() } else { target.to_ascii_lowercase() }
+/// Path and query: what is left of a target once its form is taken away.
+fn path_and_query(path: &str, query: Option<&str>) -> String {
+    query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"))
 }
 
 /// The requests that would be forwarded from a connection with these bytes, each with its offset.
@@ -268,10 +268,9 @@ fn understood_by_us(data: &[u8]) -> Vec<(Understood, usize)> {
         };
         // A target that is forwarded in another form than it came in is not compared, and neither is a
         // query with characters that we pass on like nginx does and hyper refuses.
-        let plain = Target::of(&head, PathMode::Refuse).is_ok_and(|target| {
-            !target.query().unwrap_or_default().iter().any(|b| b"\"<>^`{|}\\".contains(b))
-        });
-        if !plain || admitted.upgrade.is_some() {
+        let Ok(target) = Target::of(&head, PathMode::Refuse) else { break };
+        let odd = |b: &u8| b"\"<>^`{|}\\".contains(b);
+        if target.query().unwrap_or_default().iter().any(odd) || admitted.upgrade.is_some() {
             break;
         }
         let start = at + used;
@@ -294,7 +293,9 @@ fn understood_by_us(data: &[u8]) -> Vec<(Understood, usize)> {
         let mut fields: Vec<_> =
             head.fields.iter().map(|f| (lower(f.name), f.value.to_vec())).collect();
         fields.sort();
-        let (method, target) = (text(head.method()), plain_target(&text(head.target())));
+        let method = text(head.method());
+        let query = target.query().map(text);
+        let target = path_and_query(&text(target.path()), query.as_deref());
         found.push((Understood { method, target, fields, body }, at));
         let last = head.fields.lists(tidegate::wire::Known::Connection, b"close")
             || head.version == tidegate::wire::Version::Http10;
@@ -329,7 +330,7 @@ fn understood_by_hyper(data: &[u8]) -> (Vec<Understood>, bool) {
                 fields.sort();
                 record.lock().expect("one thread").push(Understood {
                     method: head.method.to_string(),
-                    target: plain_target(&head.uri.to_string()),
+                    target: path_and_query(head.uri.path(), head.uri.query()),
                     fields,
                     body: body.to_bytes().to_vec(),
                 });
