@@ -1,9 +1,12 @@
 //! `tidegate demo` as a person meets it: what it prints can be pasted and does what it says.
 
 #![allow(missing_docs, reason = "tests document themselves by their names")]
-#![allow(clippy::unwrap_used, reason = "a failing step fails the test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing step fails the test")]
 
-use std::io::{BufRead, BufReader, Lines, Read};
+mod architecture;
+mod documents;
+
+use std::io::{BufRead, BufReader, Lines};
 use std::net::TcpListener;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
@@ -15,8 +18,19 @@ use serde_json::Value;
 /// Demos of this binary must not race each other for the fixed ports.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
+/// A process that does not outlive its test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended as it should.
+        let _gone = self.0.kill();
+        let _status = self.0.wait();
+    }
+}
+
 struct Demo {
-    child: Child,
+    process: Process,
     /// All lines it printed.
     page: Vec<String>,
     _rest: Lines<BufReader<ChildStdout>>,
@@ -25,23 +39,18 @@ struct Demo {
 impl Demo {
     /// Starts the demo and reads its page to the last line.
     fn start() -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
-            .arg("demo")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.arg("demo").stdout(Stdio::piped());
+        let mut process = Process(command.spawn().unwrap());
+        let mut lines = BufReader::new(process.0.stdout.take().unwrap()).lines();
         let mut page = Vec::new();
         for line in lines.by_ref() {
             page.push(line.unwrap());
             if page.last().unwrap().starts_with("Ctrl-C") {
-                return Self { child, page, _rest: lines };
+                return Self { process, page, _rest: lines };
             }
         }
-        let mut log = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-        panic!("the demo ended early:\n{}\n{log}", page.join("\n"));
+        panic!("the demo ended early:\n{}", page.join("\n"));
     }
 
     /// The URL behind a name at the top of the page.
@@ -61,24 +70,16 @@ impl Demo {
 
     /// Sends a signal and returns the exit code.
     fn end(&mut self, signal: Signal) -> Option<i32> {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        let pid = Pid::from_raw(i32::try_from(self.process.0.id()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
         let end = Instant::now() + Duration::from_secs(10);
         while Instant::now() < end {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            if let Some(status) = self.process.0.try_wait().unwrap() {
                 return status.code();
             }
             std::thread::sleep(Duration::from_millis(5));
         }
         panic!("still running");
-    }
-}
-
-impl Drop for Demo {
-    fn drop(&mut self) {
-        // It may have ended as it should.
-        let _gone = self.child.kill();
-        let _status = self.child.wait();
     }
 }
 

@@ -1,0 +1,110 @@
+//! What `README.md` shows is what the program does.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use regex::Regex;
+use tidegate::config;
+
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+pub(crate) fn document(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap()
+}
+
+/// What stands between backquotes, outside of blocks.
+pub(crate) fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    let prose = text.split("```").step_by(2);
+    prose.flat_map(str::lines).flat_map(|line| line.split('`').skip(1).step_by(2))
+}
+
+/// The contents of the blocks fenced as `language`.
+pub(crate) fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    let fence = format!("```{language}\n");
+    text.split(fence.as_str()).skip(1).map(|block| block.split("```").next().unwrap()).collect()
+}
+
+/// The text between two comments.
+fn between<'a>(text: &'a str, name: &str) -> &'a str {
+    let (_, after) = text.split_once(&format!("<!-- {name}:begin -->")).unwrap();
+    after.split_once(&format!("<!-- {name}:end -->")).unwrap().0
+}
+
+#[test]
+fn the_smallest_file_is_the_one_that_comes_along() {
+    let readme = document("README.md");
+    let smallest = blocks(&readme, "toml")[0];
+    let settings = |text: &str| -> Vec<String> {
+        let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        lines.map(str::to_owned).collect()
+    };
+    assert_eq!(settings(smallest), settings(&document("config/tidegate.toml")));
+    assert!(config::load_str("README.md", smallest).unwrap().findings.is_empty());
+}
+
+#[test]
+fn every_file_it_names_exists() {
+    let readme = document("README.md");
+    let links = Regex::new(r"\]\(([^)#]+)\)").unwrap();
+    let links = links.captures_iter(&readme).map(|link| link.get(1).unwrap().as_str());
+    let places = ["src/", "tests/", "config/", "benches/", "docker/", ".ci/"];
+    let named = quoted(&readme)
+        .filter(|word| places.iter().any(|place| word.starts_with(place)))
+        .filter_map(|word| word.split_whitespace().next());
+    let missing: BTreeSet<&str> = links
+        .filter(|link| !link.starts_with("http"))
+        .chain(named)
+        .filter(|path| !root().join(path).exists())
+        .collect();
+    assert!(missing.is_empty(), "README.md names what does not exist: {missing:?}");
+}
+
+/// All codes are words of lower case with underscores, and nothing else in that file is.
+#[test]
+fn every_code_is_explained_and_no_other() {
+    let source = document("src/exchange/refusal.rs");
+    let code = source.split("#[cfg(test)]").next().unwrap();
+    let literal = Regex::new(r#""([a-z]+(?:_[a-z]+)+)""#).unwrap();
+    let given: BTreeSet<&str> =
+        literal.captures_iter(code).map(|found| found.get(1).unwrap().as_str()).collect();
+    assert!(given.contains("no_route") && given.len() > 15, "{given:?}");
+    let readme = document("README.md");
+    let row = Regex::new(r"(?m)^\| [0-9]{3} \| `([a-z_]+)` \|").unwrap();
+    let explained: BTreeSet<&str> = row
+        .captures_iter(between(&readme, "codes"))
+        .map(|found| found.get(1).unwrap().as_str())
+        .collect();
+    assert_eq!(explained, given, "README.md and src/exchange/refusal.rs");
+}
+
+#[test]
+fn what_it_calls_refused_is_what_check_refuses() {
+    let source = document("src/config/check/available.rs");
+    let row = Regex::new(r#"row\("([a-z0-9_.*]+)""#).unwrap();
+    let refused: BTreeSet<String> =
+        row.captures_iter(&source).map(|found| found[1].replace(".*", "")).collect();
+    let readme = document("README.md");
+    let said: BTreeSet<String> = quoted(between(&readme, "refused")).map(str::to_owned).collect();
+    assert_eq!(said, refused, "README.md and src/config/check/available.rs");
+}
+
+#[test]
+fn the_commands_it_lists_are_those_there_are() {
+    let help =
+        std::process::Command::new(env!("CARGO_BIN_EXE_tidegate")).arg("--help").output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let (_, list) = help.split_once("Commands:\n").unwrap();
+    let names = list.lines().take_while(|line| line.starts_with("  "));
+    let there: BTreeSet<&str> = names
+        .map(|line| line.split_whitespace().next().unwrap())
+        .filter(|n| *n != "help")
+        .collect();
+    let readme = document("README.md");
+    let said: BTreeSet<&str> = quoted(between(&readme, "commands"))
+        .filter_map(|line| line.strip_prefix("tidegate ")?.split_whitespace().next())
+        .collect();
+    assert_eq!(said, there, "README.md and `tidegate --help`");
+}
