@@ -1,15 +1,11 @@
 //! `tidegate demo`: shows the proxy at work without anything else installed.
 
-use std::io;
 use std::process::ExitCode;
-
-use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{print, print_error};
 use crate::demo::{self, Demo};
 use crate::net::Address;
-use crate::server::shutdown;
+use crate::server::shutdown::Stop;
 
 /// Runs until SIGTERM or SIGINT. Exit code 0 after a drain, 1 when it could not start.
 pub(super) fn run() -> ExitCode {
@@ -29,39 +25,10 @@ fn show() -> Result<ExitCode, String> {
     let code = print(&page, ExitCode::SUCCESS);
     if code == ExitCode::SUCCESS {
         stop.wait();
-        shutdown::exit_at_next_signal();
     }
     running.drain();
     drop(log);
     Ok(code)
-}
-
-/// SIGTERM or SIGINT, noticed from the moment this is made.
-struct Stop {
-    runtime: Runtime,
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    fn new() -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_io().build()?;
-        let entered = runtime.enter();
-        let terminate = signal(SignalKind::terminate())?;
-        let interrupt = signal(SignalKind::interrupt())?;
-        drop(entered);
-        Ok(Self { runtime, terminate, interrupt })
-    }
-
-    fn wait(self) {
-        let Self { runtime, mut terminate, mut interrupt } = self;
-        runtime.block_on(async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        });
-    }
 }
 
 fn url(address: Option<&Address>) -> String {

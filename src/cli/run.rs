@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::{config_file, print_error};
 use crate::config::{self, Colour, Report};
+use crate::server::shutdown::Stop;
 use crate::server::{self, StartError};
 use crate::telemetry;
 
@@ -30,9 +31,17 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         let report = Report { findings: loaded.findings, sources: sources.clone() };
         print_error(&report.text(Colour::Plain));
     }
-    let code = match server::start(&loaded.config).map(server::Running::until_signal) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) => print_error(&format!("error: {error}\n")),
+    // Before anything is started: who sees the proxy listen may already want to end it.
+    let stop = match Stop::new() {
+        Ok(stop) => stop,
+        Err(error) => return print_error(&format!("error: {error}\n")),
+    };
+    let code = match server::start(&loaded.config) {
+        Ok(running) => {
+            stop.wait();
+            running.drain();
+            ExitCode::SUCCESS
+        }
         Err(StartError::Config(findings)) => {
             print_error(&Report { findings, sources }.text(Colour::Plain))
         }

@@ -113,17 +113,6 @@ fn start_admin(admin: &Admin, status: &Arc<Status>) -> Result<Address, StartErro
 }
 
 impl Running {
-    /// Waits for SIGTERM or SIGINT, then drains.
-    ///
-    /// # Errors
-    /// When signals cannot be waited for.
-    pub fn until_signal(self) -> io::Result<()> {
-        shutdown::wait_for_signal()?;
-        shutdown::exit_at_next_signal();
-        self.drain();
-        Ok(())
-    }
-
     /// Stops accepting, lets what is under way finish for as long as `runtime.drain` allows, and
     /// ends. Idle connections are closed at once.
     pub fn drain(self) {

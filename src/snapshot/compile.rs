@@ -153,17 +153,10 @@ fn upstream(
             Arc::new(Endpoint::new(name.clone(), id.into(), addresses, weight))
         }));
     }
-    let strategy = match written.balance {
-        Balance::RoundRobin => Strategy::RoundRobin,
-        Balance::Random => Strategy::Random,
-        // `check` has refused the strategies that are not there yet.
-        Balance::LeastRequest
-        | Balance::LeastConn
-        | Balance::PeakEwma
-        | Balance::Hash { .. }
-        | Balance::Sticky { .. }
-        | Balance::Shard { .. } => Strategy::LeastRequest,
-    };
+    let strategy = strategy(&written.balance).ok_or_else(|| {
+        // `check` refuses these before; this is for configurations that did not pass it.
+        Finding::error("not_available", written.place, "this way to balance is not available")
+    })?;
     let balance = balance::build(strategy, &endpoints);
     Ok(Upstream {
         name,
@@ -176,6 +169,20 @@ fn upstream(
             .map_or(u32::MAX, std::num::NonZeroU32::get),
         budget: Arc::new(Budget::new(written.retry.budget.fraction() * 100.0)),
     })
+}
+
+/// The strategy by its configured name; `None` for those that are not there yet.
+fn strategy(written: &Balance) -> Option<Strategy> {
+    match written {
+        Balance::RoundRobin => Some(Strategy::RoundRobin),
+        Balance::Random => Some(Strategy::Random),
+        Balance::LeastRequest => Some(Strategy::LeastRequest),
+        Balance::LeastConn
+        | Balance::PeakEwma
+        | Balance::Hash { .. }
+        | Balance::Sticky { .. }
+        | Balance::Shard { .. } => None,
+    }
 }
 
 /// The addresses of a server. Names are looked up once, when the configuration is loaded.

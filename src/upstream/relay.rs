@@ -98,8 +98,7 @@ fn poll_upload<C: Client>(
     }
 }
 
-/// Copies both directions of a tunnel until both have ended, nothing has moved for `idle`, or
-/// `closing` becomes ready.
+/// Copies both directions of a tunnel until both have ended or nothing has moved for `idle`.
 ///
 /// Cancel safety: as for [`response`].
 pub async fn tunnel<C: Client>(

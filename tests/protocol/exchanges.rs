@@ -155,8 +155,10 @@ fn bytes_that_arrive_on_an_idle_connection_are_never_an_answer() {
         ],
         _ => vec![Step::Send(ok("own"))],
     }));
-    for path in ["/first", "/extra"] {
-        let sent = world.origin.sent();
+    // The origin counts after it has written, so what it will have sent before is told, not read.
+    let before = ok("first").len() + ok("poison").len() + ok("own").len();
+    for (path, before) in [("/first", 0), ("/extra", before)] {
+        let sent = before as u64;
         let expected = path.trim_start_matches('/');
         let mut client = world.client();
         let first = client.get(path);
