@@ -12,17 +12,25 @@ use tokio::time::Sleep;
 
 use crate::clock::{self, Instant};
 
-/// A lazily set timer.
+/// A lazily set timer. It belongs to one task: the first poll registers that task, later ones only
+/// look.
 #[derive(Debug, Default)]
-pub struct Timer(Option<Pin<Box<Sleep>>>);
+pub struct Timer {
+    sleep: Option<Pin<Box<Sleep>>>,
+    registered: bool,
+}
 
 impl Timer {
     /// Ready once `at` has passed; never for `None`.
     pub fn poll_at(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<()> {
         let Some(at) = at else { return Poll::Pending };
-        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
         if sleep.deadline() > at {
             sleep.as_mut().reset(at);
+            self.registered = false;
+        }
+        if self.registered && !sleep.is_elapsed() {
+            return Poll::Pending;
         }
         while sleep.as_mut().poll(cx).is_ready() {
             if clock::now() >= at {
@@ -30,6 +38,7 @@ impl Timer {
             }
             sleep.as_mut().reset(at);
         }
+        self.registered = true;
         Poll::Pending
     }
 }
