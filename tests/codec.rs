@@ -108,7 +108,7 @@ fn every_check_holds_for_random_messages() {
     let parts = prop::collection::vec(prop::sample::select(PARTS.to_vec()), 0..24);
     let inputs =
         (any::<u8>(), parts).prop_map(|(plan, parts)| [vec![plan], parts.concat()].concat());
-    hold(512, inputs);
+    hold(2048, inputs);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn every_check_holds_for_damaged_seeds() {
             bytes
         },
     );
-    hold(512, inputs);
+    hold(2048, inputs);
 }
 
 fn hold(cases: u32, inputs: impl Strategy<Value = Vec<u8>>) {

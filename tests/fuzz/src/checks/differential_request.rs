@@ -18,7 +18,7 @@ const LIMITS: Limits = Limits { bytes: 32 * 1024, fields: 1000, underscores: Und
 pub fn check(input: &[u8]) {
     let Some((plan, wire)) = Plan::split(input) else { return };
     let ours = reading::requests(&[wire], LIMITS);
-    ours.messages.iter().for_each(as_httparse_reads_it);
+    ours.accepted().for_each(as_httparse_reads_it);
     let theirs = peer::server(wire, plan.piece);
     for (at, message) in ours.messages.iter().enumerate() {
         let Some(seen) = theirs.get(at) else {

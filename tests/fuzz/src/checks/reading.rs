@@ -71,10 +71,21 @@ pub struct Reading {
     pub end: End,
 }
 
-/// Which side is read, and its parser.
+impl Reading {
+    /// Every message whose head was accepted, the one without its whole body included.
+    pub fn accepted(&self) -> impl Iterator<Item = &Message> {
+        let unfinished = match &self.end {
+            End::InBody(message) => Some(&**message),
+            End::Complete | End::InHead | End::Refused(_) | End::RefusedResponse(_) => None,
+        };
+        self.messages.iter().chain(unfinished)
+    }
+}
+
+/// Which side is read, its parser, and the head that one message after the other is stored in.
 enum Side {
-    Client(RequestParser, Limits),
-    Server(ResponseParser, bool),
+    Client(RequestParser, Limits, RequestHead),
+    Server(ResponseParser, bool, ResponseHead),
 }
 
 enum Body {
@@ -92,12 +103,12 @@ struct Reader {
 
 /// Reads requests that arrive in the given pieces.
 pub fn requests(pieces: &[&[u8]], limits: Limits) -> Reading {
-    read(Side::Client(RequestParser::default(), limits), pieces)
+    read(Side::Client(RequestParser::default(), limits, RequestHead::default()), pieces)
 }
 
 /// Reads the responses to one request: interim ones and the final one.
 pub fn responses(pieces: &[&[u8]], head_request: bool) -> Reading {
-    read(Side::Server(ResponseParser::default(), head_request), pieces)
+    read(Side::Server(ResponseParser::default(), head_request, ResponseHead::default()), pieces)
 }
 
 /// Copies fields out.
@@ -160,15 +171,13 @@ impl Reader {
             return Ok(false);
         }
         let parsed = match &mut self.side {
-            Side::Client(parser, limits) => {
-                let mut head = RequestHead::default();
-                let used = parser.parse(&self.buf, limits, &mut head).map_err(End::Refused)?;
-                used.map(|used| request_message(&self.buf, used, &head)).transpose()
+            Side::Client(parser, limits, head) => {
+                let used = parser.parse(&self.buf, limits, head).map_err(End::Refused)?;
+                used.map(|used| request_message(&self.buf, used, head)).transpose()
             }
-            Side::Server(parser, head_request) => {
-                let mut head = ResponseHead::default();
-                let used = parser.parse(&self.buf, &mut head).map_err(End::RefusedResponse)?;
-                used.map(|used| response_message(&self.buf, used, &head, *head_request)).transpose()
+            Side::Server(parser, head_request, head) => {
+                let used = parser.parse(&self.buf, head).map_err(End::RefusedResponse)?;
+                used.map(|used| response_message(&self.buf, used, head, *head_request)).transpose()
             }
         }?;
         let Some(message) = parsed else { return Ok(false) };

@@ -20,7 +20,7 @@ pub fn check(input: &[u8]) {
         let split = Some(reading::requests(&feed, plan.limits));
         assert_eq!(whole, split, "{} in pieces {:?}", show(wire), lengths(&feed));
     }
-    for message in whole.iter().flat_map(|reading| &reading.messages) {
+    for message in whole.iter().flat_map(reading::Reading::accepted) {
         by_the_book(message, &plan.limits);
     }
     first_head(wire, &plan.limits);

@@ -14,7 +14,7 @@ pub fn check(input: &[u8]) {
         let split = Some(reading::responses(&feed, plan.head_request));
         assert_eq!(whole, split, "{} in {} pieces", show(wire), feed.len());
     }
-    for message in whole.iter().flat_map(|reading| &reading.messages) {
+    for message in whole.iter().flat_map(reading::Reading::accepted) {
         by_the_book(message, plan.head_request);
     }
     first_head(wire);
