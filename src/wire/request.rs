@@ -63,11 +63,16 @@ impl RequestParser {
         out: &mut RequestHead,
     ) -> Result<Option<usize>, Fault> {
         let skipped = leading_crlf(buf)?;
-        let head_bytes = buf.get(skipped..).unwrap_or_default();
-        let complete = self.scanner.advance(head_bytes).map_err(|_| Fault::BareLf)?;
-        let Some(len) = complete else {
-            refuse_early(head_bytes)?;
-            return if head_bytes.len() < limits.bytes {
+        let rest = buf.get(skipped..).unwrap_or_default();
+        if rest == b"\r" {
+            return Ok(None);
+        }
+        // What lies beyond the limit is not looked at: the same bytes get the same fault whether
+        // they arrive at once or one by one.
+        let head = rest.get(..limits.bytes).unwrap_or(rest);
+        refuse_early(head)?;
+        let Some(len) = self.scanner.advance(head).map_err(|_| Fault::BareLf)? else {
+            return if head.len() < limits.bytes {
                 Ok(None)
             } else if self.scanner.has_first_line() {
                 Err(Fault::HeadTooLarge)
@@ -75,15 +80,7 @@ impl RequestParser {
                 Err(Fault::TargetTooLong)
             };
         };
-        let head = head_bytes.get(..len).unwrap_or_default();
-        if len > limits.bytes {
-            let line = memchr::memchr(b'\n', head).unwrap_or(len);
-            return Err(if line > limits.bytes {
-                Fault::TargetTooLong
-            } else {
-                Fault::HeadTooLarge
-            });
-        }
+        let head = head.get(..len).unwrap_or_default();
         parse_complete(head, limits, out)?;
         self.scanner = HeadScanner::default();
         Ok(Some(skipped + len))
@@ -109,7 +106,6 @@ fn refuse_early(buf: &[u8]) -> Result<(), Fault> {
     for (at, byte) in buf.iter().take(MAX_METHOD + 1).enumerate() {
         match byte {
             b' ' if at > 0 => return Ok(()),
-            b'\r' if at == 0 => return Ok(()),
             _ if !is_token(*byte) => return Err(Fault::RequestLine),
             _ => {}
         }
@@ -124,7 +120,6 @@ pub fn is_token(byte: u8) -> bool {
 }
 
 fn parse_complete(head: &[u8], limits: &Limits, out: &mut RequestHead) -> Result<(), Fault> {
-    refuse_early(head)?;
     let mut store = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let allowed = store.get_mut(..limits.fields.min(MAX_FIELDS)).unwrap_or_default();
     let mut parsed = httparse::Request::new(&mut []);
@@ -228,6 +223,34 @@ mod tests {
         assert_eq!(fault(b"\x16\x03\x01\x02\x00"), Some(Fault::RequestLine));
         assert_eq!(fault(&[b'A'; 33]), Some(Fault::MethodTooLong));
         assert_eq!(fault(b" GET"), Some(Fault::RequestLine));
+    }
+
+    #[test]
+    fn a_fault_does_not_depend_on_how_the_bytes_arrive() {
+        let limits = Limits { bytes: 40, ..Limits::default() };
+        let line_of_41 = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(25));
+        for (bytes, expected) in [
+            (&b"\x16\x03\n"[..], Fault::RequestLine),
+            (b"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n", Fault::MethodTooLong),
+            (b"\r\n\nGET", Fault::RequestLine),
+            (line_of_41.as_bytes(), Fault::TargetTooLong),
+            (b"GET / HTTP/1.1\r\nA: 0123456789012345678901234567\n\r\n", Fault::HeadTooLarge),
+            (b"GET /012345678901234567890123456789012345\n", Fault::TargetTooLong),
+        ] {
+            for cut in 0..=bytes.len() {
+                let mut parser = RequestParser::default();
+                let mut head = RequestHead::default();
+                let first = parser.parse(&bytes[..cut], &limits, &mut head);
+                let got = first.and_then(|_| parser.parse(bytes, &limits, &mut head));
+                assert_eq!(got, Err(expected), "{} cut at {cut}", bytes.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
+    fn a_cr_that_ends_no_line_is_refused_at_once() {
+        assert!(parse(b"\r").unwrap().is_none());
+        assert_eq!(fault(b"\rGET"), Some(Fault::RequestLine));
     }
 
     #[test]

@@ -36,18 +36,17 @@ impl ResponseParser {
         if buf.get(..known) != STATUS_PREFIX.get(..known) {
             return Err(ResponseFault::StatusLine);
         }
-        let complete = self.scanner.advance(buf).map_err(|_| ResponseFault::BareLf)?;
-        let Some(len) = complete else {
-            return if buf.len() < HEAD_BYTES {
+        // What lies beyond the limit is not looked at: the same bytes get the same fault whether
+        // they arrive at once or one by one.
+        let head = buf.get(..HEAD_BYTES).unwrap_or(buf);
+        let Some(len) = self.scanner.advance(head).map_err(|_| ResponseFault::BareLf)? else {
+            return if head.len() < HEAD_BYTES {
                 Ok(None)
             } else {
                 Err(ResponseFault::HeadTooLarge)
             };
         };
-        if len > HEAD_BYTES {
-            return Err(ResponseFault::HeadTooLarge);
-        }
-        parse_complete(buf.get(..len).unwrap_or_default(), out)?;
+        parse_complete(head.get(..len).unwrap_or_default(), out)?;
         self.scanner = HeadScanner::default();
         Ok(Some(len))
     }
@@ -147,6 +146,19 @@ mod tests {
             assert!(parse(bytes.as_bytes()).is_err(), "{line:?}");
         }
         assert_eq!(parse(b"HTTP/1.1 200 OK\nA: b\n\n").err(), Some(ResponseFault::BareLf));
+    }
+
+    #[test]
+    fn a_fault_does_not_depend_on_how_the_bytes_arrive() {
+        let long = format!("HTTP/1.1 200 OK\r\nA: {}\nB", "a".repeat(HEAD_BYTES));
+        let mut parser = ResponseParser::default();
+        let mut head = ResponseHead::default();
+        for arrived in [1, HEAD_BYTES - 1] {
+            assert_eq!(parser.parse(&long.as_bytes()[..arrived], &mut head), Ok(None));
+        }
+        let whole = ResponseParser::default().parse(long.as_bytes(), &mut head);
+        assert_eq!(parser.parse(&long.as_bytes()[..HEAD_BYTES], &mut head), whole);
+        assert_eq!(whole, Err(ResponseFault::HeadTooLarge));
     }
 
     #[test]

@@ -1,0 +1,4 @@
+//! See `checks::response`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| tidegate_fuzz::checks::response::check(input));
