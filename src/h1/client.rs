@@ -65,6 +65,8 @@ pub struct H1Client {
     keep_alive: bool,
     begun: bool,
     tunnel: bool,
+    /// The client waits for 100 before it sends the body.
+    expects: bool,
     /// The client will send nothing more.
     ended: bool,
     cut: bool,
@@ -92,6 +94,7 @@ impl H1Client {
             keep_alive: true,
             begun: false,
             tunnel: false,
+            expects: false,
             ended: false,
             cut: false,
             requests: 0,
@@ -180,6 +183,7 @@ impl H1Client {
         self.head_at = clock::now();
         self.version = head.version;
         self.begun = false;
+        self.expects = head.version != Version::Http10 && head.fields.has(Known::Expect);
         self.keep_alive = match head.version {
             Version::Http10 => head.fields.lists(Known::Connection, b"keep-alive"),
             Version::Http11 | Version::Http2 => {
@@ -415,6 +419,7 @@ impl Client for H1Client {
         if self.version == Version::Http10 {
             return;
         }
+        self.expects &= head.status != 100;
         let out = self.out.head();
         encode::status_line(out, head.status, head.reason());
         for field in head.fields.iter().filter(|f| f.known == Known::Other) {
@@ -426,7 +431,10 @@ impl Client for H1Client {
     fn begin(&mut self, response: &Outgoing<'_>) {
         self.begun = true;
         // A short body that is still coming will be read and dropped; a long one ends the connection.
-        if !self.body.is_done() && self.body.left().is_none_or(|left| left > DRAIN_BYTES) {
+        // Whether one that was never asked for comes, only the client knows (RFC 9110 §10.1.1).
+        let unasked = self.expects && self.body.received() == 0;
+        let long = self.body.left().is_none_or(|left| left > DRAIN_BYTES);
+        if !self.body.is_done() && (long || unasked) {
             self.keep_alive = false;
         }
         let out = self.out.head();

@@ -71,3 +71,21 @@ fn the_listeners_limit_holds_where_the_route_has_none() {
     assert_problem(&client.response(), 413, "body_too_large");
     assert_eq!(origin.accepts(), 0);
 }
+
+#[test]
+fn an_answer_without_100_ends_the_connection_of_a_client_that_waits_for_it() {
+    let origin = Origin::on_head(|_| {
+        let answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_vec();
+        vec![Step::Send(answer), Step::Hold]
+    });
+    let proxy = plain(&origin);
+    let mut client = proxy.client();
+    // What follows is the next request or the body: only the client knows, so nobody may guess.
+    client.send(
+        "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n",
+    );
+    let answer = client.response();
+    assert_eq!(answer.status, 404);
+    assert_eq!(answer.header("connection"), Some("close"));
+    client.assert_closes(SOON);
+}
