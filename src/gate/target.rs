@@ -10,6 +10,7 @@ use std::net::Ipv6Addr;
 
 use thiserror::Error;
 
+use crate::route::normal::{self, PathFault};
 use crate::wire::{Known, RequestHead, Version};
 
 /// What happens to a path that is not in normal form.
@@ -55,6 +56,17 @@ pub enum TargetFault {
     HostMismatch,
 }
 
+impl From<PathFault> for TargetFault {
+    fn from(fault: PathFault) -> Self {
+        match fault {
+            PathFault::Character => Self::Character,
+            PathFault::Escape => Self::Escape,
+            PathFault::Ambiguous => Self::Ambiguous,
+            PathFault::AboveRoot => Self::AboveRoot,
+        }
+    }
+}
+
 /// A request's target in normal form.
 #[derive(Debug)]
 pub struct Target<'a> {
@@ -92,6 +104,11 @@ impl<'a> Target<'a> {
                     return Err(TargetFault::HostMismatch);
                 }
                 (host, sent_host) = (named, authority);
+                // RFC 9112 §3.2.4: the last proxy turns this form back into `*`.
+                if rest.is_empty() && head.method() == b"OPTIONS" {
+                    let path = Cow::Borrowed(&b"*"[..]);
+                    return Ok(Self { host, sent_host, path, query: None });
+                }
                 if rest.is_empty() { b"/" } else { rest }
             }
         };
@@ -154,170 +171,19 @@ fn split_query(target: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-/// Whether a byte may stand in a target at all: visible ASCII except for `#`, which starts a
-/// fragment that clients never send (RFC 9112 §3.2).
-fn is_target_byte(byte: u8) -> bool {
-    (0x21..=0x7e).contains(&byte) && byte != b'#'
+fn normal_path(path: &[u8], mode: PathMode) -> Result<Cow<'_, [u8]>, TargetFault> {
+    match (normal::normalize(path)?, mode) {
+        (Cow::Owned(_), PathMode::Refuse) => Err(TargetFault::NotNormal),
+        (path, PathMode::Refuse | PathMode::Normalize) => Ok(path),
+    }
 }
 
 fn check_query(query: &[u8]) -> Result<(), TargetFault> {
-    if query.iter().all(|b| is_target_byte(*b)) { Ok(()) } else { Err(TargetFault::Character) }
-}
-
-/// Characters that RFC 3986 does not allow in a path and that clients send all the same. Servers
-/// disagree about them, so they are forwarded encoded.
-fn must_be_encoded(byte: u8) -> bool {
-    matches!(byte, b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}')
-}
-
-/// RFC 3986 §2.3: characters that mean the same encoded or not.
-fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
-}
-
-/// The path in normal form: escapes decoded where that changes nothing and upper-case elsewhere, what
-/// must be encoded encoded, repeated slashes merged, dot segments resolved.
-fn normal_path(path: &[u8], mode: PathMode) -> Result<Cow<'_, [u8]>, TargetFault> {
-    if is_normal(path)? {
-        return Ok(Cow::Borrowed(path));
+    if query.iter().all(|b| normal::is_target_byte(*b)) {
+        Ok(())
+    } else {
+        Err(TargetFault::Character)
     }
-    if mode == PathMode::Refuse {
-        return Err(TargetFault::NotNormal);
-    }
-    let decoded = decode_unreserved(path)?;
-    let mut out: Vec<u8> = Vec::with_capacity(decoded.len());
-    let mut segments = decoded.split(|b| *b == b'/').peekable();
-    // What stands before the first slash is nothing.
-    segments.next();
-    while let Some(segment) = segments.next() {
-        let last = segments.peek().is_none();
-        match segment {
-            b"." | b"" => {
-                if last {
-                    out.push(b'/');
-                }
-            }
-            b".." => {
-                let parent = out.iter().rposition(|b| *b == b'/').ok_or(TargetFault::AboveRoot)?;
-                out.truncate(parent);
-                if last {
-                    out.push(b'/');
-                }
-            }
-            // Some servers cut parameters off before they resolve dots, others after.
-            [b'.', b';', ..] | [b'.', b'.', b';', ..] => return Err(TargetFault::Ambiguous),
-            other => {
-                out.push(b'/');
-                out.extend_from_slice(other);
-            }
-        }
-    }
-    if out.is_empty() {
-        out.push(b'/');
-    }
-    Ok(Cow::Owned(out))
-}
-
-/// Looks at a path once. An error for what no normal form can repair.
-fn is_normal(path: &[u8]) -> Result<bool, TargetFault> {
-    let mut normal = true;
-    let mut encoded = true;
-    let mut previous = 0;
-    for (at, byte) in path.iter().enumerate() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => {}
-            b'/' => normal &= previous != b'/',
-            b'.' => normal &= previous != b'/',
-            b'%' => normal &= escape_is_normal(path.get(at + 1..at + 3))?,
-            b'\\' => return Err(TargetFault::Ambiguous),
-            byte if !is_target_byte(*byte) => return Err(TargetFault::Character),
-            byte if must_be_encoded(*byte) => encoded = false,
-            _ => {}
-        }
-        previous = *byte;
-    }
-    if normal || !encoded {
-        return Ok(encoded);
-    }
-    // A segment may begin with a dot and be an ordinary name, like `.well-known`.
-    let only_names = path
-        .split(|b| *b == b'/')
-        .skip(1)
-        .enumerate()
-        .all(|(at, segment)| is_name(segment, at, path));
-    Ok(only_names && escapes_are_normal(path)?)
-}
-
-/// Whether a segment is neither empty (but at the end), nor a dot segment, nor taken for one.
-fn is_name(segment: &[u8], at: usize, path: &[u8]) -> bool {
-    match segment {
-        b"" => path.iter().filter(|b| **b == b'/').count() == at + 1,
-        b"." | b".." => false,
-        _ => !segment.starts_with(b".;") && !segment.starts_with(b"..;"),
-    }
-}
-
-fn escapes_are_normal(path: &[u8]) -> Result<bool, TargetFault> {
-    for at in memchr::memchr_iter(b'%', path) {
-        if !escape_is_normal(path.get(at + 1..at + 3))? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// Whether an escape has upper-case digits and stands for something that must stay encoded.
-fn escape_is_normal(digits: Option<&[u8]>) -> Result<bool, TargetFault> {
-    let value = unescape(digits)?;
-    let upper = digits.is_some_and(|d| !d.iter().any(u8::is_ascii_lowercase));
-    Ok(upper && !is_unreserved(value))
-}
-
-/// The byte that two hex digits stand for. An encoded slash, backslash or NUL is refused: whether
-/// it separates segments depends on the server.
-fn unescape(digits: Option<&[u8]>) -> Result<u8, TargetFault> {
-    let Some([high, low]) = digits else { return Err(TargetFault::Escape) };
-    let digit = |d: &u8| char::from(*d).to_digit(16).and_then(|d| u8::try_from(d).ok());
-    let (Some(high), Some(low)) = (digit(high), digit(low)) else {
-        return Err(TargetFault::Escape);
-    };
-    match high << 4 | low {
-        0 => Err(TargetFault::Escape),
-        b'/' | b'\\' => Err(TargetFault::Ambiguous),
-        value => Ok(value),
-    }
-}
-
-fn decode_unreserved(path: &[u8]) -> Result<Vec<u8>, TargetFault> {
-    let mut out = Vec::with_capacity(path.len());
-    let mut rest = path;
-    while let Some((byte, after)) = rest.split_first() {
-        if must_be_encoded(*byte) {
-            out.extend_from_slice(&[b'%', hex(byte >> 4), hex(byte & 15)]);
-            rest = after;
-            continue;
-        }
-        if *byte != b'%' {
-            out.push(*byte);
-            rest = after;
-            continue;
-        }
-        let digits = after.get(..2);
-        let value = unescape(digits)?;
-        if is_unreserved(value) {
-            out.push(value);
-        } else {
-            out.push(b'%');
-            out.extend(digits.unwrap_or_default().iter().map(u8::to_ascii_uppercase));
-        }
-        rest = after.get(2..).unwrap_or_default();
-    }
-    Ok(out)
-}
-
-/// A hex digit, upper case as RFC 3986 §2.1 recommends.
-fn hex(value: u8) -> u8 {
-    if value < 10 { b'0' + value } else { b'A' + value - 10 }
 }
 
 /// The port part of an authority; empty and default ports are the same as none.
@@ -339,36 +205,25 @@ const MAX_HOST: usize = 255;
 /// Validates a host with an optional port and brings the host into the form that is matched.
 fn canonical_host(value: &[u8]) -> Result<Cow<'_, str>, TargetFault> {
     let text = std::str::from_utf8(value).map_err(|_| TargetFault::Host)?;
-    let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let (literal, after) = rest.split_once(']').ok_or(TargetFault::Host)?;
-            literal.parse::<Ipv6Addr>().map_err(|_| TargetFault::Host)?;
-            let end = literal.len() + 2;
-            let port = match after.strip_prefix(':') {
-                Some(port) => Some(port),
-                None if after.is_empty() => None,
-                None => return Err(TargetFault::Host),
-            };
-            (text.get(..end).unwrap_or_default(), port)
+    if let Some(rest) = text.strip_prefix('[') {
+        let (literal, after) = rest.split_once(']').ok_or(TargetFault::Host)?;
+        let address: Ipv6Addr = literal.parse().map_err(|_| TargetFault::Host)?;
+        match after.strip_prefix(':') {
+            None if after.is_empty() => {}
+            None => return Err(TargetFault::Host),
+            Some(port) => check_port(port)?,
         }
-        None => match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        },
-    };
-    if let Some(port) = port {
-        let digits = port.bytes().all(|b| b.is_ascii_digit());
-        if !digits || !port.is_empty() && port.parse::<u16>().is_err() {
-            return Err(TargetFault::Host);
-        }
+        // An address has many spellings (RFC 5952 §2); routes are written with this one.
+        return Ok(Cow::Owned(format!("[{address}]")));
     }
+    let (host, port) = text.split_once(':').unwrap_or((text, ""));
+    check_port(port)?;
     let host = host.strip_suffix('.').unwrap_or(host);
-    let literal = host.starts_with('[');
     let valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
     if host.is_empty()
         || host.len() > MAX_HOST
-        || host.starts_with('.')
-        || !literal && !host.bytes().all(valid)
+        || host.split('.').any(str::is_empty)
+        || !host.bytes().all(valid)
     {
         return Err(TargetFault::Host);
     }
@@ -377,6 +232,15 @@ fn canonical_host(value: &[u8]) -> Result<Cow<'_, str>, TargetFault> {
     } else {
         Ok(Cow::Borrowed(host))
     }
+}
+
+/// RFC 3986 §3.2.3: digits, possibly none.
+fn check_port(port: &str) -> Result<(), TargetFault> {
+    let digits = port.bytes().all(|b| b.is_ascii_digit());
+    if !digits || !port.is_empty() && port.parse::<u16>().is_err() {
+        return Err(TargetFault::Host);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -454,7 +318,10 @@ mod tests {
         ] {
             assert_eq!(path(target), Err(fault), "{target}");
         }
-        assert!(parse("OPTIONS", "*", &["a.test"]).is_ok());
+        for target in ["*", "http://a.test"] {
+            assert_eq!(parse("OPTIONS", target, &["a.test"]).unwrap().1, "*", "{target}");
+        }
+        assert_eq!(parse("OPTIONS", "http://a.test/", &["a.test"]).unwrap().1, "/");
     }
 
     #[test]
@@ -465,6 +332,8 @@ mod tests {
             ("a.test:", "a.test"),
             ("127.0.0.1:80", "127.0.0.1"),
             ("[::1]:8080", "[::1]"),
+            ("[0:0::0:1]", "[::1]"),
+            ("[2001:DB8::A]", "[2001:db8::a]"),
             ("xn--bcher-kva.example", "xn--bcher-kva.example"),
         ] {
             assert_eq!(host(sent).as_deref(), Ok(canonical), "{sent}");
@@ -484,6 +353,9 @@ mod tests {
             "[fe80::1%25eth0]",
             "a:b",
             ".",
+            "a..test",
+            "a.test..",
+            "[::1].",
             "a.test:8 0",
         ] {
             assert_eq!(host(bad), Err(TargetFault::Host), "{bad}");
@@ -522,21 +394,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn the_normal_form_is_its_own_normal_form(
-            segments in prop::collection::vec("[a.%/;~25eEfF~:@|^]{0,6}", 0..6)
-        ) {
-            let raw = format!("/{}", segments.join("/"));
-            if let Ok(once) = normal_path(raw.as_bytes(), PathMode::Normalize) {
-                let again = normal_path(&once, PathMode::Normalize).unwrap();
-                prop_assert_eq!(&once, &again);
-                prop_assert!(normal_path(&once, PathMode::Refuse).is_ok());
-                prop_assert!(once.starts_with(b"/"));
-                let dots = once.split(|b| *b == b'/').any(|s| s == b"." || s == b"..");
-                prop_assert!(!dots);
-            }
-        }
-
         #[test]
         fn any_bytes_are_either_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
             let mut head = RequestHead::default();

@@ -1,12 +1,14 @@
 //! Routes that get in each other's way: two that tie, and one that can never match.
 //!
-//! Only what is certain is reported. Two expressions that match the same paths are not compared;
-//! everything else is decided exactly, by host and path, so the cost stays near linear.
+//! Only what is certain is reported. Two different expressions are not compared, nor is the text of two
+//! expressions in conditions. A request that repeats a field with two values may meet conditions that
+//! count as exclusive here. Routes are compared only with those that share their host and an equally
+//! specific path, so the cost stays near linear.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::condition::{Condition, Subject, ValueMatch};
-use super::path::PathPattern;
+use super::path::{PathPattern, PatternRank, Segments};
 use super::spec::{HostPattern, RouteSpec};
 
 /// One finding about two routes, as indices into what was looked at.
@@ -28,7 +30,7 @@ pub enum Conflict {
     },
 }
 
-/// Host and path as one key; routes with different keys do not tie.
+/// Host and path as one key. Of routes with different keys, only patterns with captures can tie.
 type Key<'a> = (Option<&'a HostPattern>, PathKey<'a>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -53,6 +55,7 @@ pub fn conflicts(specs: &[RouteSpec]) -> Vec<Conflict> {
     for ids in groups.values() {
         ties(specs, ids, &mut found);
     }
+    overlaps(specs, &mut found);
     for (id, spec) in specs.iter().enumerate() {
         if let Some(by) = shadowing(specs, &groups, spec) {
             found.push(Conflict::Shadowed { route: id, by });
@@ -89,11 +92,81 @@ fn ties(specs: &[RouteSpec], ids: &[usize], found: &mut Vec<Conflict>) {
     for (at, b) in ids.iter().enumerate().take(MAX_GROUP) {
         let earlier = ids.get(..at).unwrap_or_default();
         let tie = earlier.iter().find(|a| match (specs.get(**a), specs.get(*b)) {
-            (Some(a), Some(b)) => a.rank() == b.rank() && both_can_match(a, b),
+            // A route that names a host twice is in its group twice.
+            (Some(x), Some(y)) => *a != b && x.rank() == y.rank() && both_can_match(x, y),
             _ => false,
         });
         if let Some(a) = tie {
             found.push(Conflict::Tie { route: *b, with: *a });
+        }
+    }
+}
+
+/// Patterns of one host that are equally specific.
+type Alike<'a> = (Option<&'a HostPattern>, PatternRank);
+
+/// A route and its pattern.
+type Pattern<'a> = (usize, &'a Segments);
+
+/// Ties between patterns that capture in different places, like `/{a}/x` and `/x/{b}`.
+fn overlaps(specs: &[RouteSpec], found: &mut Vec<Conflict>) {
+    // By the places they capture, as bits: two patterns that capture in the same places overlap only
+    // if they are the same, and then they have been compared.
+    let mut alike: HashMap<Alike<'_>, BTreeMap<u64, Vec<Pattern<'_>>>> = HashMap::new();
+    for (id, spec) in specs.iter().enumerate() {
+        let PathPattern::Segments(segments) = &spec.path else { continue };
+        let places = places(segments);
+        for host in hosts(spec) {
+            let masks = alike.entry((host, segments.rank())).or_default();
+            masks.entry(places).or_default().push((id, segments));
+        }
+    }
+    for masks in alike.values() {
+        for (at, (mask, patterns)) in masks.iter().enumerate().take(MAX_MASKS) {
+            for (other, others) in masks.iter().take(at) {
+                // Both ways, so that each route that ties is named and not only each of one side.
+                pairs(specs, patterns, others, mask | other, found);
+                pairs(specs, others, patterns, mask | other, found);
+            }
+        }
+    }
+}
+
+/// The most sets of places that are compared with each other.
+const MAX_MASKS: usize = 64;
+
+fn places(segments: &Segments) -> u64 {
+    let captures = segments.parts.iter().enumerate().filter(|(_, part)| part.is_none());
+    captures.fold(0, |mask, (at, _)| mask | 1 << at)
+}
+
+/// Compares those of two lists that have the same text wherever neither captures (outside `mask`).
+fn pairs(
+    specs: &[RouteSpec],
+    patterns: &[Pattern<'_>],
+    others: &[Pattern<'_>],
+    mask: u64,
+    found: &mut Vec<Conflict>,
+) {
+    fn text(segments: &Segments, mask: u64) -> Vec<&[u8]> {
+        let parts = segments.parts.iter().enumerate();
+        parts.filter(|(at, _)| mask >> at & 1 == 0).filter_map(|(_, p)| p.as_deref()).collect()
+    }
+    let mut by_text: HashMap<Vec<&[u8]>, Vec<Pattern<'_>>> = HashMap::new();
+    for (id, segments) in others {
+        by_text.entry(text(segments, mask)).or_default().push((*id, segments));
+    }
+    for (id, segments) in patterns {
+        let candidates = by_text.get(&text(segments, mask)).map_or(&[][..], Vec::as_slice);
+        let tie = candidates.iter().take(MAX_GROUP).find(|(other, o)| {
+            segments.overlap(o)
+                && match (specs.get(*id), specs.get(*other)) {
+                    (Some(a), Some(b)) => a.rank() == b.rank() && both_can_match(a, b),
+                    _ => false,
+                }
+        });
+        if let Some((other, _)) = tie {
+            found.push(Conflict::Tie { route: *id.max(other), with: *id.min(other) });
         }
     }
 }
@@ -119,9 +192,25 @@ fn exclude(a: &Condition, b: &Condition) -> bool {
     }
     match (&a.value, &b.value) {
         (ValueMatch::Equals(x), ValueMatch::Equals(y)) => x != y,
+        (ValueMatch::Equals(text), ValueMatch::Regex(regex))
+        | (ValueMatch::Regex(regex), ValueMatch::Equals(text)) => !is_match(regex, text),
         (ValueMatch::Absent, other) | (other, ValueMatch::Absent) => *other != ValueMatch::Absent,
         _ => false,
     }
+}
+
+fn is_match(regex: &regex::Regex, text: &[u8]) -> bool {
+    std::str::from_utf8(text).is_ok_and(|text| regex.is_match(text))
+}
+
+/// Whether every request that meets `given` meets `asked`.
+fn implies(given: &Condition, asked: &Condition) -> bool {
+    same_subject(&given.subject, &asked.subject)
+        && match (&given.value, &asked.value) {
+            (ValueMatch::Equals(_) | ValueMatch::Regex(_), ValueMatch::Present) => true,
+            (ValueMatch::Equals(text), ValueMatch::Regex(regex)) => is_match(regex, text),
+            (given, asked) => given == asked,
+        }
 }
 
 fn same_subject(a: &Subject, b: &Subject) -> bool {
@@ -155,10 +244,13 @@ fn asks_no_more(a: &RouteSpec, b: &RouteSpec) -> bool {
     fn covers<T: PartialEq>(a: &[T], b: &[T]) -> bool {
         a.is_empty() || !b.is_empty() && b.iter().all(|item| a.contains(item))
     }
+    let clients = a.clients.is_empty()
+        || !b.clients.is_empty()
+            && b.clients.iter().all(|inner| a.clients.iter().any(|outer| outer.contains(inner)));
     covers(&a.methods, &b.methods)
         && covers(&a.listeners, &b.listeners)
-        && covers(&a.clients, &b.clients)
-        && a.conditions.iter().all(|condition| b.conditions.contains(condition))
+        && clients
+        && a.conditions.iter().all(|asked| b.conditions.iter().any(|given| implies(given, asked)))
 }
 
 /// Prefixes that, if they are routes, come before this path and match everything it matches.
@@ -264,5 +356,30 @@ mod tests {
         };
         assert_eq!(conflicts(&[on("a", "/x"), on("b", "/x"), spec("/x")]), []);
         assert_eq!(conflicts(&[on("a", "/x"), on("a", "/x")]).len(), 1);
+    }
+
+    #[test]
+    fn patterns_that_capture_in_different_places_tie_where_they_overlap() {
+        let tie = vec![Conflict::Tie { route: 1, with: 0 }];
+        assert_eq!(conflicts(&[spec("/{a}/x"), spec("/x/{b}")]), tie);
+        assert_eq!(conflicts(&[spec("/{a}/x"), spec("/yy/{b}")]), []);
+        assert_eq!(conflicts(&[spec("/{a}/x/p"), spec("/x/{b}/q")]), []);
+        assert_eq!(conflicts(&[spec("/a/{x}"), spec("/a/{x}/*")]), []);
+        assert_eq!(conflicts(&[method(spec("/{a}/x"), "GET"), spec("/x/{b}")]), []);
+    }
+
+    #[test]
+    fn a_route_does_not_tie_with_itself() {
+        let a = || HostPattern::Exact("a".into());
+        let twice = RouteSpec { hosts: [a(), a()].into(), ..spec("/x") };
+        assert_eq!(conflicts(&[twice]), []);
+    }
+
+    #[test]
+    fn a_value_and_an_expression_that_does_not_match_it_do_not_tie() {
+        let regex = || ValueMatch::Regex(regex::Regex::new("^2").unwrap());
+        let on = |value| header(spec("/a"), "version", value);
+        assert_eq!(conflicts(&[on(equals("1")), on(regex())]), []);
+        assert_eq!(conflicts(&[on(equals("21")), on(regex())]).len(), 1);
     }
 }

@@ -2,22 +2,24 @@
 //!
 //! The most specific route wins, whatever the order of the file: first by host (exact, then the longest
 //! wildcard, then none), then by path (exact, longest prefix, pattern with captures by literal
-//! length, regular expression, none), then one that names methods before one that does not, then
-//! by the number of conditions. Where the most specific route's conditions fail, the search goes on to
+//! length and then by number of segments, regular expression, none), then one that names methods
+//! before one that does not, then by the number of conditions. Where the most specific route's conditions fail, the search goes on to
 //! the next one, also to less specific paths and hosts.
 //!
 //! A lookup hashes a few parts of the request and looks at the routes that share them, so its cost
-//! does not grow with the number of routes; only regular expressions cost something each. It does
-//! not allocate.
+//! does not grow with the number of routes. It does not allocate. The exception is a host with regular
+//! expressions, which cost something each and one small allocation together.
 
 pub mod captures;
 pub mod condition;
 pub mod conflicts;
 mod hosts;
+pub mod normal;
 pub mod path;
 mod paths;
 pub mod spec;
 
+use std::cmp::Reverse;
 use std::net::IpAddr;
 
 use self::hosts::Hosts;
@@ -80,7 +82,12 @@ pub struct RouteTable<T> {
 impl<T> RouteTable<T> {
     /// Builds the table.
     #[must_use]
-    pub fn new(routes: Vec<(RouteSpec, T)>) -> Self {
+    pub fn new(mut routes: Vec<(RouteSpec, T)>) -> Self {
+        // From here on a route's place says how it ranks among those with an equally specific host
+        // and path. What stands in the routes decides the rest, never the order they came in.
+        routes.sort_by_cached_key(|(spec, _)| {
+            (Reverse(spec.rank()), spec.name.clone(), format!("{spec:?}"))
+        });
         let entries: Box<[_]> =
             routes.into_iter().map(|(spec, payload)| Entry { spec, payload }).collect();
         let specs: Vec<&RouteSpec> = entries.iter().map(|entry| &entry.spec).collect();

@@ -4,6 +4,7 @@ use regex::Regex;
 use thiserror::Error;
 
 use super::captures::{self, Captures};
+use super::normal;
 
 /// The most segments of a pattern. Lookups look no deeper into a request's path than the deepest one.
 pub const MAX_SEGMENTS: usize = 64;
@@ -35,6 +36,10 @@ pub struct Segments {
     pub(super) literal: usize,
 }
 
+/// Specificity among patterns with captures, most important first: literal length, then segments, then
+/// that nothing may follow. Without the last two, `/a/{x}/*` would hide `/a/{x}` and `/a/{x}/{y}`.
+pub(super) type PatternRank = (usize, usize, bool);
+
 /// Why text is not a path pattern.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PathError {
@@ -47,13 +52,19 @@ pub enum PathError {
     /// A brace that does not enclose a whole segment.
     #[error("a capture is a whole segment: `{{name}}`")]
     Capture,
+    /// Text that no path in normal form contains.
+    #[error(
+        "requests are matched in normal form, without empty or dot segments and encoded slashes"
+    )]
+    NeverMatches,
     /// More segments or captures than can be looked up.
     #[error("at most {MAX_SEGMENTS} segments and {max} captures", max = captures::MAX)]
     TooMany,
 }
 
 impl PathPattern {
-    /// Reads a pattern. Request paths are matched in their normal form.
+    /// Reads a pattern and brings it into the normal form that request paths are matched in: `/café`
+    /// matches what clients send as `/caf%C3%A9`.
     ///
     /// # Errors
     /// [`PathError`].
@@ -66,7 +77,7 @@ impl PathPattern {
         }
         let mut parts: Vec<Option<Box<[u8]>>> = Vec::new();
         let mut captured = 0;
-        for name in &names {
+        for (at, name) in names.iter().enumerate() {
             if name.contains('*') {
                 return Err(PathError::Star);
             }
@@ -76,7 +87,10 @@ impl PathPattern {
                     captured += 1;
                     parts.push(None);
                 }
-                None if !name.contains(['{', '}']) => parts.push(Some(name.as_bytes().into())),
+                None if !name.contains(['{', '}']) => {
+                    let last = !open && at + 1 == names.len();
+                    parts.push(Some(literal(name, last)?));
+                }
                 _ => return Err(PathError::Capture),
             }
         }
@@ -84,7 +98,8 @@ impl PathPattern {
             return Err(PathError::TooMany);
         }
         if captured == 0 {
-            let path = text.strip_suffix("/*").unwrap_or(text).as_bytes();
+            let path: Vec<u8> =
+                parts.iter().flatten().flat_map(|part| [b"/", &**part].concat()).collect();
             return Ok(match (open, path.is_empty()) {
                 (true, true) => Self::Any,
                 (true, false) => Self::Prefix(path.into()),
@@ -129,7 +144,35 @@ impl PathPattern {
     }
 }
 
+/// A literal segment in normal form. Only the last one may be empty: `/a/`.
+fn literal(text: &str, last: bool) -> Result<Box<[u8]>, PathError> {
+    if text.is_empty() && !last {
+        return Err(PathError::NeverMatches);
+    }
+    match normal::literal(text.as_bytes()) {
+        Ok(literal) => Ok(literal.into()),
+        Err(_) => Err(PathError::NeverMatches),
+    }
+}
+
 impl Segments {
+    pub(super) fn rank(&self) -> PatternRank {
+        (self.literal, self.parts.len(), !self.open)
+    }
+
+    /// Whether some path matches both.
+    pub(super) fn overlap(&self, other: &Self) -> bool {
+        let both = self.parts.iter().zip(&other.parts);
+        let agree = both.into_iter().all(|pair| match pair {
+            (Some(a), Some(b)) => a == b,
+            // A capture takes no empty segment.
+            (Some(text), None) | (None, Some(text)) => !text.is_empty(),
+            (None, None) => true,
+        });
+        let (a, b) = (self.parts.len(), other.parts.len());
+        agree && (a == b || self.open && a < b || other.open && b < a)
+    }
+
     fn matches(&self, path: &[u8]) -> bool {
         let Some(rest) = path.strip_prefix(b"/") else { return false };
         let mut given = rest.split(|b| *b == b'/');
@@ -176,6 +219,20 @@ mod tests {
     }
 
     #[test]
+    fn patterns_are_brought_into_the_form_of_requests() {
+        for (pattern, path) in [
+            ("/café", "/caf%C3%A9"),
+            ("/caf%c3%a9/*", "/caf%C3%A9/x"),
+            ("/%41/{id}/a|b", "/A/7/a%7Cb"),
+            ("/", "/"),
+            ("/a/", "/a/"),
+        ] {
+            assert!(matches(pattern, path), "{pattern}");
+        }
+        assert!(!matches("/a/", "/a") && !matches("/a", "/a/"));
+    }
+
+    #[test]
     fn mistakes_are_told_apart() {
         for (text, error) in [
             ("api", PathError::Relative),
@@ -183,6 +240,12 @@ mod tests {
             ("/*/a", PathError::Star),
             ("/a{b}", PathError::Capture),
             ("/{}", PathError::Capture),
+            ("/a//b", PathError::NeverMatches),
+            ("/a//*", PathError::NeverMatches),
+            ("/{a}/../b", PathError::NeverMatches),
+            ("/a%2Fb", PathError::NeverMatches),
+            ("/a\\b", PathError::NeverMatches),
+            ("/50%", PathError::NeverMatches),
         ] {
             assert_eq!(PathPattern::parse(text).unwrap_err(), error, "{text}");
         }

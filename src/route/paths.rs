@@ -1,20 +1,21 @@
 //! The second step of a lookup: from the path to the routes of one host that may match, in order.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use regex::{Regex, RegexSet, RegexSetBuilder};
 
-use super::path::{MAX_SEGMENTS, PathPattern, Segments};
+use super::path::{MAX_SEGMENTS, PathPattern, PatternRank, Segments};
 use super::spec::RouteSpec;
 
-/// Patterns with captures that may match one path at once; a table with more would need more than
-/// this many patterns that differ only in where they capture.
-const MAX_PATTERNS: usize = 64;
+/// Patterns with captures that may match one path at once without an allocation. More need patterns
+/// that differ only in where they capture, many times over.
+const FEW_PATTERNS: usize = 64;
 
 /// Segments and whether more may follow: what makes two patterns the same.
 type Shape<'a> = (Vec<Option<&'a [u8]>>, bool);
 
-/// Routes that share host and path, most specific first.
+/// Routes that share host and path, ascending, which is most specific first.
 type Ranked = Box<[u32]>;
 
 /// The routes of one host by path.
@@ -25,8 +26,8 @@ pub(super) struct Paths {
     /// Segments of the deepest prefix: a request's path is not looked into further.
     deepest: usize,
     tree: Node,
-    /// What the tree's leaves stand for.
-    patterns: Box<[(usize, Ranked)]>,
+    /// What the tree's leaves stand for, most specific first.
+    patterns: Box<[(PatternRank, Ranked)]>,
     regexes: Regexes,
     any: Ranked,
 }
@@ -43,12 +44,13 @@ struct Node {
 }
 
 impl Paths {
+    /// `ids` are places in `specs`, ascending.
     pub(super) fn new(specs: &[&RouteSpec], ids: &[u32]) -> Self {
         let mut exact: HashMap<Box<[u8]>, Vec<u32>> = HashMap::new();
         let mut prefixes: HashMap<Box<[u8]>, Vec<u32>> = HashMap::new();
         let mut patterns: Vec<(&Segments, Vec<u32>)> = Vec::new();
         let mut known: HashMap<Shape<'_>, usize> = HashMap::new();
-        let mut regexes: Vec<(&Regex, Vec<u32>)> = Vec::new();
+        let mut regexes: Vec<(&Regex, u32)> = Vec::new();
         let mut any = Vec::new();
         for id in ids {
             let Some(spec) = specs.get(*id as usize) else { continue };
@@ -67,26 +69,20 @@ impl Paths {
                         ids.push(*id);
                     }
                 }
-                PathPattern::Regex(regex) => {
-                    let same = regexes.iter_mut().find(|(r, _)| r.as_str() == regex.as_str());
-                    match same {
-                        Some((_, ids)) => ids.push(*id),
-                        None => regexes.push((regex, vec![*id])),
-                    }
-                }
+                PathPattern::Regex(regex) => regexes.push((regex, *id)),
             }
         }
-        let rank = |ids: Vec<u32>| ranked(specs, ids);
+        patterns.sort_by_key(|(segments, _)| Reverse(segments.rank()));
         let depth = |path: &[u8]| path.iter().filter(|b| **b == b'/').count();
         let deepest = prefixes.keys().map(|p| depth(p)).max().unwrap_or(0).min(MAX_SEGMENTS);
         Self {
             deepest,
             tree: Node::of(&patterns),
-            exact: exact.into_iter().map(|(path, ids)| (path, rank(ids))).collect(),
-            prefixes: prefixes.into_iter().map(|(path, ids)| (path, rank(ids))).collect(),
-            patterns: patterns.into_iter().map(|(s, ids)| (s.literal, rank(ids))).collect(),
-            regexes: Regexes::new(regexes, rank),
-            any: rank(any),
+            exact: exact.into_iter().map(|(path, ids)| (path, ids.into())).collect(),
+            prefixes: prefixes.into_iter().map(|(path, ids)| (path, ids.into())).collect(),
+            patterns: patterns.into_iter().map(|(s, ids)| (s.rank(), ids.into())).collect(),
+            regexes: Regexes::new(specs, &regexes),
+            any: any.into(),
         }
     }
 
@@ -141,29 +137,68 @@ impl Paths {
         if self.patterns.is_empty() {
             return None;
         }
-        let mut hits = Hits { ids: [0; MAX_PATTERNS], count: 0 };
+        let mut hits = Hits { few: [0; FEW_PATTERNS], count: 0, more: Vec::new() };
         self.tree.collect(path.strip_prefix(b"/"), &mut hits);
-        let hits = hits.ids.get_mut(..hits.count)?;
-        let pattern = |id: &u32| self.patterns.get(*id as usize);
-        hits.sort_unstable_by_key(|id| std::cmp::Reverse(pattern(id).map_or(0, |p| p.0)));
-        hits.iter().find_map(|id| pattern(id).and_then(|(_, ids)| first(ids)))
+        let hits = hits.ascending();
+        let pattern = |hit: &u32| self.patterns.get(*hit as usize);
+        let rank = |hit: &u32| pattern(hit).map(|(rank, _)| *rank);
+        hits.chunk_by(|a, b| rank(a) == rank(b)).find_map(|alike| {
+            let routes = || alike.iter().filter_map(|hit| pattern(hit).map(|(_, ids)| &**ids));
+            match alike {
+                [_] => routes().find_map(&mut *first),
+                _ => merged(routes, first),
+            }
+        })
     }
 }
 
-/// Patterns that match a path, in no order.
+/// Offers the routes of patterns that are equally specific as if they were one list.
+fn merged<'a, I: Iterator<Item = &'a [u32]>>(
+    lists: impl Fn() -> I,
+    first: &mut impl FnMut(&[u32]) -> Option<u32>,
+) -> Option<u32> {
+    let mut done = None;
+    loop {
+        let after = |ids: &'a [u32]| ids.get(ids.partition_point(|id| Some(*id) <= done)).copied();
+        let next = lists().filter_map(after).min()?;
+        if let Some(id) = first(&[next]) {
+            return Some(id);
+        }
+        done = Some(next);
+    }
+}
+
+/// Patterns that match a path.
 struct Hits {
-    ids: [u32; MAX_PATTERNS],
+    few: [u32; FEW_PATTERNS],
     count: usize,
+    /// What did not fit; empty but for tables made to be slow.
+    more: Vec<u32>,
 }
 
 impl Hits {
     fn push(&mut self, id: Option<u32>) {
-        if let Some(id) = id
-            && let Some(slot) = self.ids.get_mut(self.count)
-        {
-            *slot = id;
-            self.count += 1;
+        let Some(id) = id else { return };
+        match self.few.get_mut(self.count) {
+            Some(slot) => {
+                *slot = id;
+                self.count += 1;
+            }
+            None => self.more.push(id),
         }
+    }
+
+    /// Most specific first.
+    fn ascending(&mut self) -> &[u32] {
+        let few = self.few.get_mut(..self.count).unwrap_or_default();
+        let all = if self.more.is_empty() {
+            few
+        } else {
+            self.more.extend_from_slice(few);
+            &mut self.more[..]
+        };
+        all.sort_unstable();
+        all
     }
 }
 
@@ -207,38 +242,41 @@ impl Node {
     }
 }
 
-/// Sorts routes with the same host and path, independently of the file's order.
-fn ranked(specs: &[&RouteSpec], mut ids: Vec<u32>) -> Ranked {
-    let spec = |id: &u32| specs.get(*id as usize);
-    ids.sort_by(|a, b| match (spec(a), spec(b)) {
-        (Some(a), Some(b)) => b.rank().cmp(&a.rank()).then_with(|| a.name.cmp(&b.name)),
-        _ => std::cmp::Ordering::Equal,
-    });
-    ids.into_boxed_slice()
-}
-
 /// Regular expressions, tried together where that is possible.
 #[derive(Debug, Default)]
 struct Regexes {
-    routes: Box<[(Regex, Ranked)]>,
+    expressions: Box<[Regex]>,
     /// All of them in one automaton; `None` where that would grow too large.
     set: Option<RegexSet>,
+    /// Routes with the place of their expression, most specific first.
+    routes: Box<[(usize, u32)]>,
 }
 
 /// The largest automaton for all expressions of a host, in bytes.
 const SET_SIZE: usize = 64 << 20;
 
 impl Regexes {
-    fn new(mut regexes: Vec<(&Regex, Vec<u32>)>, rank: impl Fn(Vec<u32>) -> Ranked) -> Self {
-        // Longer expressions first: between two that match, the longer one says more.
-        let text = |regex: &Regex| (std::cmp::Reverse(regex.as_str().len()), regex.to_string());
-        regexes.sort_by_cached_key(|(regex, _)| text(regex));
-        let set = RegexSetBuilder::new(regexes.iter().map(|(regex, _)| regex.as_str()))
+    fn new(specs: &[&RouteSpec], regexes: &[(&Regex, u32)]) -> Self {
+        let mut expressions: Vec<Regex> = Vec::new();
+        let mut known: HashMap<&str, usize> = HashMap::new();
+        let mut routes = Vec::with_capacity(regexes.len());
+        for (regex, id) in regexes {
+            let at = *known.entry(regex.as_str()).or_insert_with(|| {
+                expressions.push((*regex).clone());
+                expressions.len() - 1
+            });
+            routes.push((at, *id));
+        }
+        // All expressions are equally specific. Between two routes that nothing else tells apart, the
+        // longer expression says more.
+        let rank = |id: u32| specs.get(id as usize).map(|spec| spec.rank());
+        let length = |at: usize| expressions.get(at).map(|regex| regex.as_str().len());
+        routes.sort_by_key(|(at, id)| (Reverse(rank(*id)), Reverse(length(*at)), *id));
+        let set = RegexSetBuilder::new(expressions.iter().map(Regex::as_str))
             .size_limit(SET_SIZE)
             .build()
             .ok();
-        let routes = regexes.into_iter().map(|(regex, ids)| (regex.clone(), rank(ids))).collect();
-        Self { routes, set }
+        Self { expressions: expressions.into(), set, routes: routes.into() }
     }
 
     fn search(&self, path: &[u8], first: &mut impl FnMut(&[u32]) -> Option<u32>) -> Option<u32> {
@@ -246,16 +284,11 @@ impl Regexes {
             return None;
         }
         let path = std::str::from_utf8(path).ok()?;
-        match &self.set {
-            Some(set) => set
-                .matches(path)
-                .into_iter()
-                .find_map(|at| self.routes.get(at).and_then(|(_, ids)| first(ids))),
-            None => self
-                .routes
-                .iter()
-                .filter(|(regex, _)| regex.is_match(path))
-                .find_map(|(_, ids)| first(ids)),
-        }
+        let hits = self.set.as_ref().map(|set| set.matches(path));
+        let matches = |at: usize| match &hits {
+            Some(hits) => hits.matched(at),
+            None => self.expressions.get(at).is_some_and(|regex| regex.is_match(path)),
+        };
+        self.routes.iter().filter(|(at, _)| matches(*at)).find_map(|(_, id)| first(&[*id]))
     }
 }

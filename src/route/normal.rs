@@ -1,0 +1,244 @@
+//! The one normal form of a path, for requests and for the patterns they are matched against.
+//!
+//! Escapes that change nothing are decoded and the others upper-case, characters that must be encoded
+//! are, repeated slashes are merged, dot segments are resolved. Requests are matched *and* forwarded
+//! in this form, so nothing can get past a route by another spelling; a pattern is brought into the
+//! same form, or it would never match. What servers read in different ways has no normal form.
+
+use std::borrow::Cow;
+
+use thiserror::Error;
+
+/// Why a path has no normal form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum PathFault {
+    /// RFC 3986 §2: a byte that a URI cannot contain.
+    #[error("the path contains an invalid character")]
+    Character,
+    /// RFC 3986 §2.1: `%` without two hex digits, or `%00`.
+    #[error("the path contains an invalid percent-encoding")]
+    Escape,
+    /// An encoded slash or backslash, a backslash, or parameters on a dot segment: servers
+    /// disagree about what they mean.
+    #[error("the path is ambiguous")]
+    Ambiguous,
+    /// A dot segment that leads above the root.
+    #[error("the path leads above the root")]
+    AboveRoot,
+}
+
+/// Brings a path that starts with `/` into normal form. Borrowed exactly when it already is in it,
+/// which one pass over the bytes finds out.
+///
+/// # Errors
+/// [`PathFault`].
+pub fn normalize(path: &[u8]) -> Result<Cow<'_, [u8]>, PathFault> {
+    if is_normal(path)? {
+        return Ok(Cow::Borrowed(path));
+    }
+    let decoded = escape(path)?;
+    let mut out: Vec<u8> = Vec::with_capacity(decoded.len());
+    let mut segments = decoded.split(|b| *b == b'/').peekable();
+    // What stands before the first slash is nothing.
+    segments.next();
+    while let Some(segment) = segments.next() {
+        let last = segments.peek().is_none();
+        match segment {
+            b"." | b"" => {
+                if last {
+                    out.push(b'/');
+                }
+            }
+            b".." => {
+                let parent = out.iter().rposition(|b| *b == b'/').ok_or(PathFault::AboveRoot)?;
+                out.truncate(parent);
+                if last {
+                    out.push(b'/');
+                }
+            }
+            // Some servers cut parameters off before they resolve dots, others after.
+            [b'.', b';', ..] | [b'.', b'.', b';', ..] => return Err(PathFault::Ambiguous),
+            other => {
+                out.push(b'/');
+                out.extend_from_slice(other);
+            }
+        }
+    }
+    if out.is_empty() {
+        out.push(b'/');
+    }
+    Ok(Cow::Owned(out))
+}
+
+/// Brings one segment of a pattern into the form it has in a normal path. Unlike in a request, what must
+/// be encoded may be written as it is.
+///
+/// # Errors
+/// [`PathFault`]; [`PathFault::Ambiguous`] also for a dot segment, which no normal path contains.
+pub(super) fn literal(segment: &[u8]) -> Result<Vec<u8>, PathFault> {
+    if segment.contains(&b'\\') {
+        return Err(PathFault::Ambiguous);
+    }
+    let escaped = escape(segment)?;
+    match &*escaped {
+        b"." | b".." | [b'.', b';', ..] | [b'.', b'.', b';', ..] => Err(PathFault::Ambiguous),
+        _ => Ok(escaped),
+    }
+}
+
+/// Whether a byte may stand in a target at all: visible ASCII except for `#`, which starts a
+/// fragment that clients never send (RFC 9112 §3.2).
+pub(crate) fn is_target_byte(byte: u8) -> bool {
+    (0x21..=0x7e).contains(&byte) && byte != b'#'
+}
+
+/// Characters that RFC 3986 does not allow in a path and that clients send all the same. Servers
+/// disagree about them, so they are forwarded encoded.
+fn must_be_encoded(byte: u8) -> bool {
+    matches!(byte, b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}')
+}
+
+/// RFC 3986 §2.3: characters that mean the same encoded or not.
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// Looks at a path once. An error for what no normal form can repair.
+fn is_normal(path: &[u8]) -> Result<bool, PathFault> {
+    let mut normal = true;
+    let mut encoded = true;
+    let mut previous = 0;
+    for (at, byte) in path.iter().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => {}
+            b'/' => normal &= previous != b'/',
+            b'.' => normal &= previous != b'/',
+            b'%' => normal &= escape_is_normal(path.get(at + 1..at + 3))?,
+            b'\\' => return Err(PathFault::Ambiguous),
+            byte if !is_target_byte(*byte) => return Err(PathFault::Character),
+            byte if must_be_encoded(*byte) => encoded = false,
+            _ => {}
+        }
+        previous = *byte;
+    }
+    if normal || !encoded {
+        return Ok(encoded);
+    }
+    // A segment may begin with a dot and be an ordinary name, like `.well-known`.
+    let only_names = path
+        .split(|b| *b == b'/')
+        .skip(1)
+        .enumerate()
+        .all(|(at, segment)| is_name(segment, at, path));
+    Ok(only_names && escapes_are_normal(path)?)
+}
+
+/// Whether a segment is neither empty (but at the end), nor a dot segment, nor taken for one.
+fn is_name(segment: &[u8], at: usize, path: &[u8]) -> bool {
+    match segment {
+        b"" => path.iter().filter(|b| **b == b'/').count() == at + 1,
+        b"." | b".." => false,
+        _ => !segment.starts_with(b".;") && !segment.starts_with(b"..;"),
+    }
+}
+
+fn escapes_are_normal(path: &[u8]) -> Result<bool, PathFault> {
+    for at in memchr::memchr_iter(b'%', path) {
+        if !escape_is_normal(path.get(at + 1..at + 3))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether an escape has upper-case digits and stands for something that must stay encoded.
+fn escape_is_normal(digits: Option<&[u8]>) -> Result<bool, PathFault> {
+    let value = unescape(digits)?;
+    let upper = digits.is_some_and(|d| !d.iter().any(u8::is_ascii_lowercase));
+    Ok(upper && !is_unreserved(value))
+}
+
+/// The byte that two hex digits stand for. An encoded slash, backslash or NUL is refused: whether
+/// it separates segments depends on the server.
+fn unescape(digits: Option<&[u8]>) -> Result<u8, PathFault> {
+    let Some([high, low]) = digits else { return Err(PathFault::Escape) };
+    let digit = |d: &u8| char::from(*d).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    let (Some(high), Some(low)) = (digit(high), digit(low)) else {
+        return Err(PathFault::Escape);
+    };
+    match high << 4 | low {
+        0 => Err(PathFault::Escape),
+        b'/' | b'\\' => Err(PathFault::Ambiguous),
+        value => Ok(value),
+    }
+}
+
+/// Decodes what means the same unencoded, encodes what must be encoded, and leaves the rest.
+fn escape(path: &[u8]) -> Result<Vec<u8>, PathFault> {
+    let mut out = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((byte, after)) = rest.split_first() {
+        if must_be_encoded(*byte) || !is_target_byte(*byte) {
+            out.extend_from_slice(&[b'%', hex(byte >> 4), hex(byte & 15)]);
+            rest = after;
+            continue;
+        }
+        if *byte != b'%' {
+            out.push(*byte);
+            rest = after;
+            continue;
+        }
+        let digits = after.get(..2);
+        let value = unescape(digits)?;
+        if is_unreserved(value) {
+            out.push(value);
+        } else {
+            out.push(b'%');
+            out.extend(digits.unwrap_or_default().iter().map(u8::to_ascii_uppercase));
+        }
+        rest = after.get(2..).unwrap_or_default();
+    }
+    Ok(out)
+}
+
+/// A hex digit, upper case as RFC 3986 §2.1 recommends.
+fn hex(value: u8) -> u8 {
+    if value < 10 { b'0' + value } else { b'A' + value - 10 }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_normal_form_is_its_own_normal_form(
+            segments in prop::collection::vec("[a.%/;~25eEfF~:@|^]{0,6}", 0..6)
+        ) {
+            let raw = format!("/{}", segments.join("/"));
+            if let Ok(once) = normalize(raw.as_bytes()) {
+                prop_assert!(matches!(normalize(&once), Ok(Cow::Borrowed(_))));
+                prop_assert!(once.starts_with(b"/"));
+                let dots = once.split(|b| *b == b'/').any(|s| s == b"." || s == b"..");
+                prop_assert!(!dots);
+            }
+        }
+
+        #[test]
+        fn what_is_copied_was_not_normal(raw in "/[aB./%;~2fe|]{0,12}") {
+            if let Ok(Cow::Owned(normal)) = normalize(raw.as_bytes()) {
+                prop_assert_ne!(normal, raw.as_bytes());
+            }
+        }
+
+        #[test]
+        fn a_literal_is_written_as_requests_are(segment in "[aB.%;~20efF:@|^ é{]{1,6}") {
+            if let Ok(literal) = literal(segment.as_bytes()) {
+                let path = [b"/", &*literal].concat();
+                prop_assert!(matches!(normalize(&path), Ok(Cow::Borrowed(_))));
+            }
+        }
+    }
+}
