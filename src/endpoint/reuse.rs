@@ -9,7 +9,8 @@
 //! close. A server that sees nothing but such requests earns it like this: after many answers on
 //! fresh connections, a request with a body is tried in two steps on a reused one. Its head goes
 //! first and asks for `100 Continue`; only when that comes does the body follow. A server that
-//! closes, or stays silent, cannot have processed a request whose body it never saw.
+//! closes cannot have processed a request whose body it never saw. One that stays silent does not
+//! know the expectation: it cannot be tried, and is trusted for its many answers.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -74,6 +75,11 @@ impl Trust {
         }
     }
 
+    /// A candidate left the connection open but did not ask for the body.
+    pub fn silent(&self) {
+        self.streak.store(EARNED, Ordering::Relaxed);
+    }
+
     /// A reused connection was closed without a byte of an answer.
     pub fn broken(&self, now: Instant) {
         self.streak.store(0, Ordering::Relaxed);
@@ -106,6 +112,9 @@ mod tests {
         assert_eq!(trust.verdict(clock::now(), 0), Verdict::Trusted);
         trust.broken(clock::now());
         assert_eq!(trust.verdict(clock::now(), 0), Verdict::Suspect);
+        trust.silent();
+        assert_eq!(trust.verdict(clock::now(), 0), Verdict::Trusted);
+        trust.broken(clock::now());
         tokio::time::advance(SUSPECT_FOR).await;
         assert_eq!(trust.verdict(clock::now(), 0), Verdict::Unproven);
         assert_eq!(trust.verdict(clock::now(), 1000), Verdict::Candidate);

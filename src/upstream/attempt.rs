@@ -191,7 +191,7 @@ impl Attempt<'_> {
                         self.poll_send(cx, upload, origin, sending)?;
                         continue;
                     }
-                    417 if self.hold.is_some() => Failure::Stale { unprocessed: true },
+                    417 if self.hold.is_some() => Failure::Unasked,
                     100..=199 if self.interim >= MAX_INTERIM => Failure::Invalid,
                     100..=199 => {
                         self.interim += 1;
@@ -249,7 +249,7 @@ impl Attempt<'_> {
         }
         if self.hold.is_some_and(|until| clock::now() >= until) {
             // The server did not ask for the body, so it cannot have processed the request.
-            return Poll::Ready(Err(Ended::Failed(Failure::Stale { unprocessed: true })));
+            return Poll::Ready(Err(Ended::Failed(Failure::Unasked)));
         }
         if next.is_none_or(|at| clock::now() < at) {
             cx.waker().wake_by_ref();

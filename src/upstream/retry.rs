@@ -48,6 +48,8 @@ pub enum Failure {
         /// Whether the server provably did not process the request.
         unprocessed: bool,
     },
+    /// A reused connection on which the server did not ask for the body; it was not sent.
+    Unasked,
     /// A fresh connection was closed without an answer.
     Closed,
     /// No answer in time; carries the key.
@@ -66,7 +68,9 @@ impl Failure {
         match self {
             Failure::Connect => Some(Refusal::Connect),
             Failure::ConnectTimeout => Some(Refusal::UpstreamTimeout("upstream.timeout.connect")),
-            Failure::Stale { .. } | Failure::Closed => Some(Refusal::UpstreamClosed),
+            Failure::Stale { .. } | Failure::Unasked | Failure::Closed => {
+                Some(Refusal::UpstreamClosed)
+            }
             Failure::Timeout(key) => Some(Refusal::UpstreamTimeout(key)),
             Failure::Invalid => Some(Refusal::UpstreamInvalid),
             Failure::Status(_) => None,
@@ -106,6 +110,9 @@ impl Retry {
         let Facts { repeatable, replayable, retries, repaired } = facts;
         let (wanted, harmless) = match failure {
             Failure::Stale { unprocessed } if replayable && (repeatable || unprocessed) => {
+                return if repaired { Decision::GiveUp } else { Decision::Fresh };
+            }
+            Failure::Unasked => {
                 return if repaired { Decision::GiveUp } else { Decision::Fresh };
             }
             Failure::Stale { .. } => return Decision::GiveUp,
@@ -233,6 +240,7 @@ mod tests {
         assert_eq!(retry().decide(stale, GET), Decision::Fresh);
         assert_eq!(retry().decide(stale, POST), Decision::GiveUp);
         assert_eq!(retry().decide(Failure::Stale { unprocessed: true }, POST), Decision::Fresh);
+        assert_eq!(retry().decide(Failure::Unasked, POST), Decision::Fresh);
         assert_eq!(retry().decide(stale, Facts { repaired: true, ..GET }), Decision::GiveUp);
         assert_eq!(retry().decide(stale, Facts { replayable: false, ..GET }), Decision::GiveUp);
     }

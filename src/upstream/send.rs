@@ -262,8 +262,10 @@ async fn try_once<C: Client>(
             Ok(origin)
         }
         Err(ended) => {
-            if let Ended::Failed(Failure::Stale { .. }) = ended {
-                endpoint.reuse.broken(clock::now());
+            match ended {
+                Ended::Failed(Failure::Stale { .. }) => endpoint.reuse.broken(clock::now()),
+                Ended::Failed(Failure::Unasked) => endpoint.reuse.silent(),
+                _ => {}
             }
             Err(ended)
         }
