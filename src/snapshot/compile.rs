@@ -14,6 +14,7 @@ use crate::balance::{self, Strategy};
 use crate::config::schema::balance::Balance;
 use crate::config::schema::listen::{Listen, ListenRedirect, StrictPath, Underscores};
 use crate::config::schema::route as schema;
+use crate::config::schema::units::Percent;
 use crate::config::schema::upstream as upstream_schema;
 use crate::config::schema::words::{ListenAddress, RetryOn, ServerAddress};
 use crate::config::{Config, Finding, Spanned};
@@ -167,7 +168,7 @@ fn upstream(
             .limits
             .requests_per_connection
             .map_or(u32::MAX, std::num::NonZeroU32::get),
-        budget: Arc::new(Budget::new(written.retry.budget.fraction() * 100.0)),
+        budget: Arc::new(self::budget(written.retry.budget)),
     })
 }
 
@@ -252,12 +253,14 @@ fn split(
         upto += u64::from(target.weight);
         let timeouts = settings.timeout.overridden(route.timeout.as_ref());
         let retry = settings.retry.overridden(route.retry.as_ref());
+        let own = route.retry.as_ref().and_then(|retry| retry.budget);
+        let budget = own.map_or_else(|| upstream.budget.clone(), |own| Arc::new(self::budget(own)));
         targets.push((
             upto,
             Target {
                 upstream: upstream.clone(),
                 timeouts: self::timeouts(&timeouts),
-                retry: self::retry(&retry),
+                retry: self::retry(&retry, budget),
             },
         ));
     }
@@ -275,7 +278,12 @@ fn timeouts(written: &upstream_schema::UpstreamTimeout) -> Timeouts {
     }
 }
 
-fn retry(written: &upstream_schema::Retry) -> Retry {
+fn budget(written: Percent) -> Budget {
+    Budget::new(written.fraction() * 100.0)
+}
+
+/// The budget is counted where it is set: on the upstream for all its routes, or on one route.
+fn retry(written: &upstream_schema::Retry, budget: Arc<Budget>) -> Retry {
     let upstream_schema::Retry { attempts, on, budget: _, per_try, body_buffer, backoff } = written;
     let statuses = on.iter().filter_map(|word| match word {
         RetryOn::Status(status) => Some(*status),
@@ -290,6 +298,7 @@ fn retry(written: &upstream_schema::Retry) -> Retry {
         on_status: statuses.collect(),
         per_try: per_try.map(|t| t.get()),
         body_buffer: usize::try_from(body_buffer.get()).unwrap_or(usize::MAX),
+        budget,
         backoff: Some(backoff.get()).filter(|b| !b.is_zero()),
     }
 }
@@ -348,4 +357,36 @@ fn edits(written: &schema::HeaderRules) -> HeaderEdits {
         add.iter().map(|(n, v)| (n.as_str(), v.as_str())),
         remove.iter().map(|n| n.value.get().as_str()),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_counts_its_retries_by_its_own_budget_if_it_sets_one() {
+        let text = r#"
+            [[listen]]
+            address = "127.0.0.1:0"
+            [upstream.app]
+            servers = ["127.0.0.1:1"]
+            [[route]]
+            path = "/shared"
+            upstream = "app"
+            [[route]]
+            path = "/own"
+            upstream = "app"
+            retry = { budget = "5%" }
+        "#;
+        let config = crate::config::load_str("test.toml", text).unwrap().config;
+        let snapshot = compile(&config, None, 16).unwrap();
+        let shared = |route: usize| {
+            let Action::Forward(split) = &snapshot.routes[route].action else {
+                panic!("forwarded")
+            };
+            let (_, target) = &split.targets[0];
+            Arc::ptr_eq(&target.retry.budget, &target.upstream.budget)
+        };
+        assert_eq!((shared(0), shared(1)), (true, false));
+    }
 }

@@ -27,7 +27,7 @@ pub struct Upstream {
     pub idle: usize,
     /// Requests after which a connection is not used again.
     pub requests_per_connection: u32,
-    /// How much of the traffic may be retries; shared by all routes that lead here.
+    /// How much of the traffic may be retries; shared by the routes that set no budget of their own.
     pub budget: Arc<retry::Budget>,
 }
 

@@ -5,6 +5,7 @@
 //! nothing was sent may go anywhere; one that may have been processed is sent again only when that
 //! cannot do harm (RFC 9110 §9.2.2); one that was answered, never.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub struct Retry {
     pub per_try: Option<Duration>,
     /// How much of a request body is kept for a second attempt.
     pub body_buffer: usize,
+    /// How much of the traffic may be retries: the upstream's, or the route's own.
+    pub budget: Arc<Budget>,
     /// The longest pause before the first retry; doubles with each one. A pause is drawn uniformly
     /// from zero to that ("full jitter").
     pub backoff: Option<Duration>,
@@ -210,6 +213,7 @@ mod tests {
             on_status: [502, 503, 504].into(),
             per_try: None,
             body_buffer: 0,
+            budget: Arc::new(Budget::new(20.0)),
             backoff: None,
         }
     }

@@ -99,7 +99,7 @@ impl Progress {
 /// Cancel safety: dropping the future closes the connection to the server and ends the request
 /// everywhere; counters are given back.
 pub async fn send<C: Client>(job: &Job<'_>, client: &mut C, timer: &mut Timer) -> Sent {
-    job.upstream.budget.request();
+    job.retry.budget.request();
     let mut progress =
         Progress { tried: [0; MAX_TRIED], tried_count: 0, retries: 0, attempt: 1, repaired: false };
     let remember = if job.repeatable { job.retry.body_buffer } else { 0 };
@@ -180,7 +180,7 @@ fn next<'a>(
                 progress.tried_count = progress.tried_count.saturating_sub(1);
                 return None;
             };
-            if !job.upstream.budget.take(clock::now()) {
+            if !job.retry.budget.take(clock::now()) {
                 return None;
             }
             let ceiling = job.retry.backoff.map(|first| first * (1 << progress.retries.min(8)));
