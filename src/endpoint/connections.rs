@@ -112,12 +112,6 @@ impl Connections {
     pub fn clear(&mut self) {
         self.stacks.clear();
     }
-
-    /// How many connections to `endpoint` are idle here.
-    #[must_use]
-    pub fn idle(&self, endpoint: &Endpoint) -> usize {
-        self.stacks.get(endpoint.id as usize).map_or(0, Vec::len)
-    }
 }
 
 fn allowed(origin: &Origin) -> Duration {

@@ -206,12 +206,6 @@ impl H1Client {
         self.head_at
     }
 
-    /// How many requests have been read on this connection.
-    #[must_use]
-    pub fn requests(&self) -> u32 {
-        self.requests
-    }
-
     /// After a response: makes the connection ready for the next request. `false` when it has to
     /// be closed. Waits at most `gap` for each part of a body nobody wanted.
     pub async fn settle(&mut self, timer: &mut Timer, gap: Option<Duration>) -> bool {

@@ -72,7 +72,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         .as_ref()
         .map_or_else(limits::usable_cpus, |workers| usize::from(workers.value.get()));
     let bound = listener::bind_all(config, &store.load(), workers)?;
-    let status = Arc::new(Status::new(store.clone(), workers, bound.names.len()));
+    let status = Arc::new(Status::new(store.clone(), workers));
     let admin = match &config.admin {
         Some(admin) => Some(start_admin(admin, &status)?),
         None => None,

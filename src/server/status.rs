@@ -38,8 +38,8 @@ pub struct ListenerStatus {
 impl Status {
     /// A process that has just started.
     #[must_use]
-    pub fn new(store: Store, workers: usize, listeners: usize) -> Self {
-        let count = store.load().listeners.len().max(listeners.min(1));
+    pub fn new(store: Store, workers: usize) -> Self {
+        let count = store.load().listeners.len();
         Self {
             store,
             workers,

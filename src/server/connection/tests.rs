@@ -74,7 +74,7 @@ fn broken() -> Snapshot {
 async fn a_defect_costs_one_request_a_500_and_a_count() {
     let listener = broken().listeners[0].clone();
     let store = Arc::new(arc_swap::ArcSwap::from_pointee(broken()));
-    let status = Arc::new(Status::new(store.clone(), 1, 1));
+    let status = Arc::new(Status::new(store.clone(), 1));
     let local = Local {
         worker: Worker::new(0, 1, Random::seeded(1)),
         current: Current::new(store),
