@@ -5,28 +5,35 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use tidegate::balance::{Ask, Strategy, build};
-use tidegate::clock::Random;
+use tidegate::balance::{Ask, Key, Member, Rules, Strategy, build};
+use tidegate::clock::{self, Random};
 use tidegate::endpoint::Endpoint;
 
 fn pick(c: &mut Criterion) {
     let mut group = c.benchmark_group("pick");
     group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
-    for strategy in Strategy::ALL {
+    for strategy in Strategy::all() {
         for n in [3, 100, 1_000] {
-            let endpoints: Vec<Arc<Endpoint>> = (0..n)
+            let members: Vec<Member> = (0..n)
                 .map(|i| {
                     let name = format!("s{i}");
-                    Arc::new(Endpoint::new("u".into(), name.into(), Box::default(), 1 + i % 3))
+                    let endpoint = Endpoint::new("u".into(), name.into(), Box::default());
+                    Member { endpoint: Arc::new(endpoint), weight: 1 + i % 3 }
                 })
                 .collect();
-            let balance = build(strategy, &endpoints);
+            let balance = build(&strategy, &members);
             let mut random = Random::seeded(1);
+            let now = clock::now();
+            let mut number = 0_u64;
             let id = BenchmarkId::new(format!("{strategy:?}"), n);
             group.bench_function(id, |b| {
                 b.iter(|| {
-                    let mut ask = Ask { tried: &[], random: &mut random };
-                    black_box(balance.pick(black_box(&endpoints), &mut ask))
+                    number += 1;
+                    let text = number.to_le_bytes();
+                    let key = Some(Key::new(&text));
+                    let rules = Rules::default();
+                    let mut ask = Ask { tried: &[], key, now, random: &mut random, rules };
+                    black_box(balance.pick(black_box(&members), &mut ask))
                 });
             });
         }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use crate::endpoint::Endpoint;
+use crate::balance::Member;
 use crate::server::status::Status;
 use crate::snapshot::Route;
 use crate::upstream::Upstream;
@@ -116,14 +116,15 @@ fn route(route: &Route) -> RouteStats {
 fn upstream(upstream: &Upstream) -> UpstreamStats {
     UpstreamStats {
         name: upstream.name.to_string(),
-        servers: upstream.endpoints.iter().map(|e| server(e)).collect(),
+        servers: upstream.members.iter().map(server).collect(),
     }
 }
 
-fn server(endpoint: &Endpoint) -> ServerStats {
+fn server(member: &Member) -> ServerStats {
+    let endpoint = &member.endpoint;
     ServerStats {
         name: endpoint.name.to_string(),
-        weight: endpoint.weight,
+        weight: member.weight,
         requests: endpoint.requests.load(Relaxed),
         in_flight: endpoint.in_flight(),
         failures: endpoint.failures.load(Relaxed),

@@ -1,47 +1,103 @@
 //! Which server gets the next request: the seam that every strategy shares.
 //!
 //! A strategy is built when the set of servers changes, off the request path, and then shared by
-//! all workers. It never looks at health or limits itself: it asks [`Endpoint::eligible`].
+//! all workers. It never looks at health, limits or slow start itself: it asks [`Ask::admits`].
 //! A new strategy is a file here and a line in [`build`].
 
 mod alias;
+pub mod key;
 mod least_request;
 mod random;
 mod round_robin;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::clock::Random;
+use crate::clock::{Instant, Random};
 use crate::endpoint::Endpoint;
+
+pub use key::Key;
+
+/// A server as one group of servers sees it.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// The server and its live state.
+    pub endpoint: Arc<Endpoint>,
+    /// Its share relative to the others, at least 1.
+    pub weight: u32,
+}
 
 /// What a strategy may know about a request.
 #[derive(Debug)]
 pub struct Ask<'a> {
-    /// Indices of servers that already failed this request, a handful at most.
-    pub tried: &'a [u16],
+    /// Ids of servers that already failed this request, a handful at most.
+    pub tried: &'a [u32],
+    /// What the request is hashed or looked up by, if the strategy goes by one and the request has it.
+    pub key: Option<Key<'a>>,
+    /// The current moment.
+    pub now: Instant,
     /// The worker's source of randomness.
     pub random: &'a mut Random,
+    /// What keeps a server from being chosen.
+    pub rules: Rules,
+}
+
+/// What keeps a server from being chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// Requests a server may have under way.
+    pub cap: u32,
+    /// How long a slow start takes.
+    pub slow_start: Duration,
+    /// The bits of [`standing`] that count.
+    pub reasons: u8,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { cap: u32::MAX, slow_start: Duration::ZERO, reasons: u8::MAX }
+    }
 }
 
 impl Ask<'_> {
-    /// Whether a server may be chosen for this request.
+    /// Whether a server that a strategy would like to choose may be chosen. During a slow start the
+    /// answer is a matter of chance, so that each strategy gets its gradual share.
     #[inline]
-    fn admits(&self, index: usize, endpoint: &Endpoint) -> bool {
-        (self.tried.is_empty() || !self.tried.iter().any(|t| usize::from(*t) == index))
-            && endpoint.eligible()
+    pub fn admits(&mut self, member: &Member) -> bool {
+        let bits = member.endpoint.standing.bits();
+        if bits.clear() && self.tried.is_empty() {
+            return member.endpoint.in_flight() < self.rules.cap;
+        }
+        if !self.accepts(member) {
+            return false;
+        }
+        !bits.ramping() || {
+            let share = member.endpoint.standing.ramp(self.now, self.rules.slow_start);
+            self.random.unit() < share
+        }
+    }
+
+    /// Whether a server may be chosen at all, slow start aside. For the last resort, and for
+    /// strategies that bind a key to a server.
+    #[inline]
+    #[must_use]
+    pub fn accepts(&self, member: &Member) -> bool {
+        !member.endpoint.standing.bits().any(self.rules.reasons)
+            && !self.tried.contains(&member.endpoint.id)
+            && member.endpoint.in_flight() < self.rules.cap
     }
 }
 
 /// One way of choosing among the servers of an upstream.
 pub trait Balance: fmt::Debug + Send + Sync {
-    /// The index of a server that `ask` admits, or `None` if there is none. `endpoints` is the list
+    /// The index of a server that `ask` admits, or `None` if there is none. `members` is the list
     /// the strategy was built for. Called by all workers at once; must not block or allocate.
-    fn pick(&self, endpoints: &[Arc<Endpoint>], ask: &mut Ask<'_>) -> Option<usize>;
+    fn pick(&self, members: &[Member], ask: &mut Ask<'_>) -> Option<usize>;
 }
 
 /// The strategies by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Strategy {
     /// Smooth weighted round robin.
     RoundRobin,
@@ -52,14 +108,17 @@ pub enum Strategy {
 }
 
 impl Strategy {
-    /// All of them, for tests and benches that hold for every strategy.
-    pub const ALL: [Strategy; 3] = [Strategy::RoundRobin, Strategy::Random, Strategy::LeastRequest];
+    /// One of each, for tests and benches that hold for every strategy.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        vec![Self::RoundRobin, Self::Random, Self::LeastRequest]
+    }
 }
 
 /// Builds a strategy for a list of servers.
 #[must_use]
-pub fn build(strategy: Strategy, endpoints: &[Arc<Endpoint>]) -> Box<dyn Balance> {
-    let weights: Vec<u32> = endpoints.iter().map(|e| e.weight).collect();
+pub fn build(strategy: &Strategy, members: &[Member]) -> Box<dyn Balance> {
+    let weights: Vec<u32> = members.iter().map(|m| m.weight).collect();
     match strategy {
         Strategy::RoundRobin => Box::new(round_robin::RoundRobin::new(&weights)),
         Strategy::Random => Box::new(random::WeightedRandom::new(&weights)),
@@ -67,69 +126,121 @@ pub fn build(strategy: Strategy, endpoints: &[Arc<Endpoint>]) -> Box<dyn Balance
     }
 }
 
-/// The first admitted server at or after a random place: what a strategy falls back to when its own
+/// The first acceptable server at or after a random place: what a strategy falls back to when its own
 /// choices are exhausted.
-fn any_admitted(endpoints: &[Arc<Endpoint>], ask: &mut Ask<'_>) -> Option<usize> {
-    let n = endpoints.len();
+fn any_accepted(members: &[Member], ask: &mut Ask<'_>) -> Option<usize> {
+    let n = members.len();
     let start = usize::try_from(ask.random.below(n as u64)).unwrap_or(0);
-    (0..n).map(|i| (start + i) % n).find(|i| endpoints.get(*i).is_some_and(|e| ask.admits(*i, e)))
+    (0..n).map(|i| (start + i) % n).find(|i| members.get(*i).is_some_and(|m| ask.accepts(m)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock;
+    use crate::endpoint::standing;
 
-    pub(super) fn endpoints(weights: &[u32]) -> Vec<Arc<Endpoint>> {
-        let make = |(i, w): (usize, &u32)| {
-            Arc::new(Endpoint::new("u".into(), format!("s{i}").into(), Box::default(), *w))
+    pub(super) fn members(weights: &[u32]) -> Vec<Member> {
+        let make = |(i, weight): (usize, &u32)| {
+            let endpoint = Endpoint::new("u".into(), format!("s{i}").into(), Box::default());
+            Member { endpoint: Arc::new(endpoint), weight: *weight }
         };
         weights.iter().enumerate().map(make).collect()
     }
 
+    pub(super) fn ask<'a>(tried: &'a [u32], random: &'a mut Random) -> Ask<'a> {
+        Ask { tried, key: None, now: clock::now(), random, rules: Rules::default() }
+    }
+
     /// How often each server is picked in `n` picks.
-    pub(super) fn shares(strategy: Strategy, weights: &[u32], n: usize) -> Vec<usize> {
-        let endpoints = endpoints(weights);
-        let balance = build(strategy, &endpoints);
+    pub(super) fn shares(strategy: &Strategy, weights: &[u32], n: usize) -> Vec<usize> {
+        let members = members(weights);
+        let balance = build(strategy, &members);
         let mut random = Random::seeded(1);
         let mut counts = vec![0; weights.len()];
         for _ in 0..n {
-            let mut ask = Ask { tried: &[], random: &mut random };
-            counts[balance.pick(&endpoints, &mut ask).unwrap()] += 1;
+            counts[balance.pick(&members, &mut ask(&[], &mut random)).unwrap()] += 1;
         }
         counts
     }
 
     #[test]
     fn every_strategy_leaves_out_what_was_tried() {
-        let endpoints = endpoints(&[5, 1, 1]);
+        let members = members(&[5, 1, 1]);
+        let ids: Vec<u32> = members.iter().map(|m| m.endpoint.id).collect();
         let mut random = Random::seeded(7);
-        for strategy in Strategy::ALL {
-            let balance = build(strategy, &endpoints);
+        for strategy in Strategy::all() {
+            let balance = build(&strategy, &members);
             for _ in 0..50 {
-                let mut ask = Ask { tried: &[0, 2], random: &mut random };
-                assert_eq!(balance.pick(&endpoints, &mut ask), Some(1), "{strategy:?}");
+                let tried = [ids[0], ids[2]];
+                let picked = balance.pick(&members, &mut ask(&tried, &mut random));
+                assert_eq!(picked, Some(1), "{strategy:?}");
             }
-            let mut ask = Ask { tried: &[0, 1, 2], random: &mut random };
-            assert_eq!(balance.pick(&endpoints, &mut ask), None, "{strategy:?}");
+            let picked = balance.pick(&members, &mut ask(&ids, &mut random));
+            assert_eq!(picked, None, "{strategy:?}");
+        }
+    }
+
+    #[test]
+    fn every_strategy_leaves_out_what_is_out_or_full() {
+        let members = members(&[1, 1, 1]);
+        members[0].endpoint.standing.take_out(standing::UNHEALTHY);
+        let _busy: Vec<_> = (0..4).map(|_| members[1].endpoint.begin()).collect();
+        let mut random = Random::seeded(7);
+        for strategy in Strategy::all() {
+            let balance = build(&strategy, &members);
+            for _ in 0..50 {
+                let mut ask = ask(&[], &mut random);
+                ask.rules.cap = 4;
+                assert_eq!(balance.pick(&members, &mut ask), Some(2), "{strategy:?}");
+            }
+            let mut ask = ask(&[], &mut random);
+            ask.rules.cap = 0;
+            assert_eq!(balance.pick(&members, &mut ask), None, "{strategy:?}");
         }
     }
 
     #[test]
     fn every_strategy_has_nothing_to_pick_from_nothing() {
-        for strategy in Strategy::ALL {
+        for strategy in Strategy::all() {
             let mut random = Random::seeded(7);
-            let mut ask = Ask { tried: &[], random: &mut random };
-            assert_eq!(build(strategy, &[]).pick(&[], &mut ask), None, "{strategy:?}");
+            let picked = build(&strategy, &[]).pick(&[], &mut ask(&[], &mut random));
+            assert_eq!(picked, None, "{strategy:?}");
         }
     }
 
     #[test]
     fn every_strategy_follows_the_weights() {
-        for strategy in Strategy::ALL {
-            let counts = shares(strategy, &[3, 2, 1], 6000);
+        for strategy in Strategy::all() {
+            let counts = shares(&strategy, &[3, 2, 1], 6000);
             for (count, expected) in counts.iter().zip([3000_usize, 2000, 1000]) {
                 assert!(count.abs_diff(expected) < 240, "{strategy:?}: {counts:?}");
             }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_recovered_server_gets_a_tenth_at_first_and_its_share_later() {
+        let _epoch = clock::millis(clock::now());
+        for strategy in [Strategy::RoundRobin, Strategy::Random, Strategy::LeastRequest] {
+            let members = members(&[1, 1]);
+            members[0].endpoint.standing.take_out(standing::EJECTED);
+            members[0].endpoint.standing.bring_back(standing::EJECTED, clock::now());
+            let balance = build(&strategy, &members);
+            let mut random = Random::seeded(9);
+            let mut share = |_: &str| {
+                let picks = (0..2000).filter(|_| {
+                    let mut ask = ask(&[], &mut random);
+                    ask.rules.slow_start = Duration::from_secs(10);
+                    balance.pick(&members, &mut ask) == Some(0)
+                });
+                picks.count()
+            };
+            let early = share("early");
+            assert!((50..350).contains(&early), "{strategy:?}: {early}");
+            tokio::time::advance(Duration::from_secs(10)).await;
+            let late = share("late");
+            assert!((900..1100).contains(&late), "{strategy:?}: {late}");
         }
     }
 }

@@ -1,10 +1,7 @@
 //! `random`: each server in proportion to its weight, independently of what went before.
 
-use std::sync::Arc;
-
 use super::alias::AliasTable;
-use super::{Ask, Balance, any_admitted};
-use crate::endpoint::Endpoint;
+use super::{Ask, Balance, Member, any_accepted};
 
 /// Draws before giving up on the weighted choice: with half of the servers out, one in 256 picks
 /// falls through to a scan.
@@ -22,13 +19,13 @@ impl WeightedRandom {
 }
 
 impl Balance for WeightedRandom {
-    fn pick(&self, endpoints: &[Arc<Endpoint>], ask: &mut Ask<'_>) -> Option<usize> {
+    fn pick(&self, members: &[Member], ask: &mut Ask<'_>) -> Option<usize> {
         for _ in 0..DRAWS {
             let index = self.table.draw(ask.random)?;
-            if endpoints.get(index).is_some_and(|e| ask.admits(index, e)) {
+            if members.get(index).is_some_and(|m| ask.admits(m)) {
                 return Some(index);
             }
         }
-        any_admitted(endpoints, ask)
+        any_accepted(members, ask)
     }
 }

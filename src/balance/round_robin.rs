@@ -4,11 +4,9 @@
 //! picked and loses the total), which spreads a heavy server's turns instead of bunching them. It is
 //! computed once per set of servers; a pick is one atomic increment and one load.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Ask, Balance};
-use crate::endpoint::Endpoint;
+use super::{Ask, Balance, Member, any_accepted};
 
 /// The longest cycle: with larger weights they are scaled down, which moves no share by more than
 /// 0.01 % of the total.
@@ -27,19 +25,20 @@ impl RoundRobin {
 }
 
 impl Balance for RoundRobin {
-    fn pick(&self, endpoints: &[Arc<Endpoint>], ask: &mut Ask<'_>) -> Option<usize> {
+    fn pick(&self, members: &[Member], ask: &mut Ask<'_>) -> Option<usize> {
         if self.cycle.is_empty() {
             return None;
         }
-        // Taking the next turn skips a server that is out; a whole cycle without one means none.
+        // Taking the next turn skips a server that is out; after a whole cycle
+        // only servers in a slow start can be left.
         for _ in 0..self.cycle.len() {
             let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.cycle.len();
             let index = *self.cycle.get(turn)? as usize;
-            if endpoints.get(index).is_some_and(|e| ask.admits(index, e)) {
+            if members.get(index).is_some_and(|m| ask.admits(m)) {
                 return Some(index);
             }
         }
-        None
+        any_accepted(members, ask)
     }
 }
 
@@ -96,8 +95,8 @@ mod tests {
     fn three_two_one_is_exact_over_every_six_picks_and_smooth() {
         assert_eq!(&*cycle(&reduce(&[3, 2, 1])), [0, 1, 0, 2, 1, 0]);
         assert_eq!(&*cycle(&reduce(&[5, 1, 1])), [0, 0, 1, 0, 2, 0, 0]);
-        assert_eq!(shares(Strategy::RoundRobin, &[3, 2, 1], 6), [3, 2, 1]);
-        assert_eq!(shares(Strategy::RoundRobin, &[300, 200, 100], 600), [300, 200, 100]);
+        assert_eq!(shares(&Strategy::RoundRobin, &[3, 2, 1], 6), [3, 2, 1]);
+        assert_eq!(shares(&Strategy::RoundRobin, &[300, 200, 100], 600), [300, 200, 100]);
     }
 
     #[test]

@@ -7,10 +7,12 @@
 pub mod connect;
 pub mod connections;
 pub mod reuse;
+pub mod standing;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use self::standing::Standing;
 use crate::net::Address;
 
 /// A server and its live state.
@@ -24,8 +26,8 @@ pub struct Endpoint {
     pub name: Arc<str>,
     /// Where to connect; more than one when a host name has several addresses. Tried in order.
     pub addresses: Box<[Address]>,
-    /// The configured weight, at least 1.
-    pub weight: u32,
+    /// Whether it may be sent requests.
+    pub standing: Standing,
     /// Whether its idle connections can be trusted with requests that must not be lost.
     pub reuse: reuse::Trust,
     in_flight: AtomicU32,
@@ -40,27 +42,20 @@ pub struct Endpoint {
 impl Endpoint {
     /// A server nothing is known about yet.
     #[must_use]
-    pub fn new(upstream: Arc<str>, name: Arc<str>, addresses: Box<[Address]>, weight: u32) -> Self {
+    pub fn new(upstream: Arc<str>, name: Arc<str>, addresses: Box<[Address]>) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             upstream,
             name,
             addresses,
-            weight: weight.max(1),
+            standing: Standing::default(),
             reuse: reuse::Trust::default(),
             in_flight: AtomicU32::new(0),
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             connects: AtomicU64::new(0),
         }
-    }
-
-    /// Whether new requests may be sent here.
-    #[inline]
-    #[must_use]
-    pub fn eligible(&self) -> bool {
-        true
     }
 
     /// Requests under way, over all workers.
@@ -97,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_dropped_slot_is_no_longer_in_flight() {
-        let endpoint = Endpoint::new("u".into(), "e".into(), Box::default(), 1);
+        let endpoint = Endpoint::new("u".into(), "e".into(), Box::default());
         let first = endpoint.begin();
         let second = endpoint.begin();
         assert_eq!(endpoint.in_flight(), 2);

@@ -10,7 +10,7 @@ use super::listener::Listener;
 use super::route::{Action, Redirect, Respond, Rewrite, Route, Split, Target};
 use super::template::{Template, capture_names};
 use super::{Snapshot, Store, matching};
-use crate::balance::{self, Strategy};
+use crate::balance::{self, Member, Strategy};
 use crate::config::schema::balance::Balance;
 use crate::config::schema::listen::{Listen, ListenRedirect, StrictPath, Underscores};
 use crate::config::schema::route as schema;
@@ -140,28 +140,28 @@ fn upstream(
 ) -> Result<Upstream, Box<Finding>> {
     let name: Arc<str> = name.into();
     let old = previous.and_then(|p| p.upstreams.iter().find(|u| u.name == name));
-    let mut endpoints = Vec::new();
+    let mut members = Vec::new();
     for server in written.servers.listed() {
         let weight = u32::from(server.weight.get());
         let addresses = resolve(&server.address)?;
         let id = server.id();
         let kept = old.and_then(|u| {
-            u.endpoints
-                .iter()
-                .find(|e| *e.name == *id && e.addresses == addresses && e.weight == weight)
+            let mut known = u.members.iter().map(|m| &m.endpoint);
+            known.find(|e| *e.name == *id && e.addresses == addresses)
         });
-        endpoints.push(kept.cloned().unwrap_or_else(|| {
-            Arc::new(Endpoint::new(name.clone(), id.into(), addresses, weight))
-        }));
+        let endpoint = kept
+            .cloned()
+            .unwrap_or_else(|| Arc::new(Endpoint::new(name.clone(), id.into(), addresses)));
+        members.push(Member { endpoint, weight });
     }
     let strategy = strategy(&written.balance).ok_or_else(|| {
         // `check` refuses these before; this is for configurations that did not pass it.
         Finding::error("not_available", written.place, "this way to balance is not available")
     })?;
-    let balance = balance::build(strategy, &endpoints);
+    let balance = balance::build(&strategy, &members);
     Ok(Upstream {
         name,
-        endpoints: endpoints.into_boxed_slice(),
+        members: members.into_boxed_slice(),
         balance,
         idle: usize::try_from(written.limits.idle).unwrap_or(usize::MAX),
         requests_per_connection: written

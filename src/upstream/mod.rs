@@ -9,7 +9,7 @@ pub mod send;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::balance::{Ask, Balance};
+use crate::balance::{Ask, Balance, Member};
 use crate::endpoint::Endpoint;
 
 pub use retry::Retry;
@@ -20,7 +20,7 @@ pub struct Upstream {
     /// As configured.
     pub name: Arc<str>,
     /// Its servers; never empty.
-    pub endpoints: Box<[Arc<Endpoint>]>,
+    pub members: Box<[Member]>,
     /// The strategy, built for exactly these servers.
     pub balance: Box<dyn Balance>,
     /// Idle connections kept per server and worker.
@@ -33,9 +33,9 @@ pub struct Upstream {
 
 impl Upstream {
     /// Chooses a server.
-    pub fn pick(&self, ask: &mut Ask<'_>) -> Option<(u16, &Endpoint)> {
-        let index = self.balance.pick(&self.endpoints, ask)?;
-        Some((u16::try_from(index).ok()?, self.endpoints.get(index)?))
+    pub fn pick(&self, ask: &mut Ask<'_>) -> Option<&Endpoint> {
+        let index = self.balance.pick(&self.members, ask)?;
+        self.members.get(index).map(|member| &*member.endpoint)
     }
 }
 

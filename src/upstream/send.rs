@@ -11,7 +11,7 @@ use super::relay::{self, Delivered, Limits};
 use super::replay::{Replay, Upload};
 use super::retry::{Decision, Facts, Failure};
 use super::{Retry, Timeouts, Upstream};
-use crate::balance::Ask;
+use crate::balance::{Ask, Rules};
 use crate::clock::{self, Instant};
 use crate::endpoint::connect::{self, ConnectError};
 use crate::endpoint::connections::Demand;
@@ -74,7 +74,7 @@ pub enum Sent {
 
 /// Where the loop over attempts stands.
 struct Progress {
-    tried: [u16; MAX_TRIED],
+    tried: [u32; MAX_TRIED],
     tried_count: usize,
     retries: u32,
     attempt: u32,
@@ -82,13 +82,13 @@ struct Progress {
 }
 
 impl Progress {
-    fn tried(&self) -> &[u16] {
+    fn tried(&self) -> &[u32] {
         self.tried.get(..self.tried_count).unwrap_or_default()
     }
 
-    fn remember(&mut self, index: u16) {
+    fn remember(&mut self, id: u32) {
         if let Some(slot) = self.tried.get_mut(self.tried_count) {
-            *slot = index;
+            *slot = id;
             self.tried_count += 1;
         }
     }
@@ -104,7 +104,7 @@ pub async fn send<C: Client>(job: &Job<'_>, client: &mut C, timer: &mut Timer) -
         Progress { tried: [0; MAX_TRIED], tried_count: 0, retries: 0, attempt: 1, repaired: false };
     let remember = if job.repeatable { job.retry.body_buffer } else { 0 };
     let mut replay = Replay::new(remember);
-    let Some((mut index, mut endpoint)) = pick(job, &progress) else {
+    let Some(mut endpoint) = pick(job, &progress) else {
         return Sent::Refused(Refusal::NoServer);
     };
     loop {
@@ -127,7 +127,7 @@ pub async fn send<C: Client>(job: &Job<'_>, client: &mut C, timer: &mut Timer) -
             Err(Ended::Refused(refusal)) => return Sent::Refused(refusal),
             Err(Ended::Gone) => return Sent::Gone,
         };
-        match (next(job, failure, &mut progress, &replay, (index, endpoint)), origin) {
+        match (next(job, failure, &mut progress, &replay, endpoint), origin) {
             (None, Some(origin)) => {
                 let mut upload = Upload::new(client, &mut replay, job.body_limit.0);
                 let served = Served { endpoint, origin, sending, _slot: slot };
@@ -138,7 +138,7 @@ pub async fn send<C: Client>(job: &Job<'_>, client: &mut C, timer: &mut Timer) -
             }
             (Some(next), _) => {
                 drop(slot);
-                (index, endpoint) = next.server;
+                endpoint = next.server;
                 if pause(client, timer, next.pause).await.is_err() {
                     return Sent::Gone;
                 }
@@ -149,7 +149,7 @@ pub async fn send<C: Client>(job: &Job<'_>, client: &mut C, timer: &mut Timer) -
 
 /// What follows a failed attempt.
 struct Next<'a> {
-    server: (u16, &'a Endpoint),
+    server: &'a Endpoint,
     pause: Option<Duration>,
 }
 
@@ -159,7 +159,7 @@ fn next<'a>(
     failure: Failure,
     progress: &mut Progress,
     replay: &Replay,
-    (index, endpoint): (u16, &'a Endpoint),
+    endpoint: &'a Endpoint,
 ) -> Option<Next<'a>> {
     let facts = Facts {
         repeatable: job.repeatable,
@@ -172,10 +172,10 @@ fn next<'a>(
         Decision::Fresh => {
             progress.repaired = true;
             progress.attempt += 1;
-            Some(Next { server: (index, endpoint), pause: None })
+            Some(Next { server: endpoint, pause: None })
         }
         Decision::Elsewhere => {
-            progress.remember(index);
+            progress.remember(endpoint.id);
             let Some(server) = pick(job, progress) else {
                 progress.tried_count = progress.tried_count.saturating_sub(1);
                 return None;
@@ -194,8 +194,12 @@ fn next<'a>(
     }
 }
 
-fn pick<'a>(job: &Job<'a>, progress: &Progress) -> Option<(u16, &'a Endpoint)> {
-    job.worker.draw(|random| job.upstream.pick(&mut Ask { tried: progress.tried(), random }))
+fn pick<'a>(job: &Job<'a>, progress: &Progress) -> Option<&'a Endpoint> {
+    job.worker.draw(|random| {
+        let rules = Rules::default();
+        let tried = progress.tried();
+        job.upstream.pick(&mut Ask { tried, key: None, now: job.started, random, rules })
+    })
 }
 
 /// Waits before a retry; an error when the client leaves meanwhile.

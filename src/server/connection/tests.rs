@@ -8,9 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::*;
-use crate::balance::{Ask, Balance};
+use crate::balance::{Ask, Balance, Member};
 use crate::clock::Random;
-use crate::endpoint::Endpoint;
 use crate::policy::HeaderEdits;
 use crate::route::{RouteSpec, RouteTable};
 use crate::server::status::Status;
@@ -24,7 +23,7 @@ use crate::worker::Worker;
 struct Broken;
 
 impl Balance for Broken {
-    fn pick(&self, _: &[Arc<Endpoint>], _: &mut Ask<'_>) -> Option<usize> {
+    fn pick(&self, _: &[Member], _: &mut Ask<'_>) -> Option<usize> {
         panic!("a defect");
     }
 }
@@ -46,7 +45,7 @@ fn broken() -> Snapshot {
     let working = &target.upstream;
     let upstream = Upstream {
         name: working.name.clone(),
-        endpoints: working.endpoints.clone(),
+        members: working.members.clone(),
         balance: Box::new(Broken),
         idle: working.idle,
         requests_per_connection: working.requests_per_connection,

@@ -1,0 +1,61 @@
+//! The part of a request that decides where it goes, for strategies that go by one.
+
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
+
+/// Up to two pieces of a request that count as one, so that nothing has to be put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key<'a> {
+    parts: [&'a [u8]; 2],
+}
+
+impl<'a> Key<'a> {
+    /// A key in one piece.
+    #[must_use]
+    pub fn new(whole: &'a [u8]) -> Self {
+        Self { parts: [whole, b""] }
+    }
+
+    /// A key in two pieces, hashed as if they followed each other.
+    #[must_use]
+    pub fn joined(first: &'a [u8], second: &'a [u8]) -> Self {
+        Self { parts: [first, second] }
+    }
+
+    /// The key in one piece; `None` when it has two.
+    #[must_use]
+    pub fn whole(&self) -> Option<&'a [u8]> {
+        let [first, second] = self.parts;
+        second.is_empty().then_some(first)
+    }
+
+    /// Its XXH3 hash, the same in every process and version.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        match self.parts {
+            [whole, b""] => xxh3_64(whole),
+            [first, second] => {
+                let mut state = Xxh3Default::new();
+                state.update(first);
+                state.update(second);
+                state.digest()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_in_two_pieces_hashes_like_the_whole() {
+        assert_eq!(Key::joined(b"/a?", b"x=1").hash(), Key::new(b"/a?x=1").hash());
+        assert_ne!(Key::new(b"/a").hash(), Key::new(b"/b").hash());
+    }
+
+    #[test]
+    fn the_hash_never_changes() {
+        assert_eq!(Key::new(b"tidegate").hash(), xxh3_64(b"tidegate"));
+        assert_eq!(Key::new(b"").hash(), 0x2d06_8005_38d3_94c2);
+    }
+}

@@ -1,0 +1,149 @@
+//! Whether a server may be sent requests, and why not.
+//!
+//! Several parties have a say: active checks, passive ejection, the server's own circuit breaker, an
+//! operator. Each owns one bit, so none has to know the others, and a pick reads all of them with a
+//! single load. A server that comes back gets its share gradually ("slow start"): it is then a
+//! matter of chance whether a pick may choose it, which every strategy gets without knowing.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::clock::{self, Instant};
+
+/// Nothing is known about the server yet: its first check has not ended.
+pub const UNCHECKED: u8 = 1;
+/// Active checks failed.
+pub const UNHEALTHY: u8 = 1 << 1;
+/// It failed real requests and is left out for a while.
+pub const EJECTED: u8 = 1 << 2;
+/// Its circuit breaker is open.
+pub const OPEN: u8 = 1 << 3;
+/// It finishes what it has and gets nothing new.
+pub const DRAINING: u8 = 1 << 4;
+/// An operator took it out.
+pub const DISABLED: u8 = 1 << 5;
+/// In use, with a growing share.
+const RAMPING: u8 = 1 << 7;
+
+/// What `fail_open` overrides: opinions about health, not orders.
+pub const OPINIONS: u8 = UNCHECKED | UNHEALTHY | EJECTED;
+/// Everything that keeps requests away.
+const REASONS: u8 = OPINIONS | OPEN | DRAINING | DISABLED;
+
+/// The smallest share during a slow start, as in Envoy: with less, nothing would be learnt.
+const FLOOR: f64 = 0.1;
+
+/// A server's standing. Shared by all workers.
+#[derive(Debug, Default)]
+pub struct Standing {
+    bits: AtomicU8,
+    /// When the slow start began, in milliseconds of [`clock::millis`].
+    joined: AtomicU64,
+}
+
+/// What a pick wants to know, read at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bits(u8);
+
+impl Bits {
+    /// Whether one of these reasons keeps requests away.
+    #[inline]
+    #[must_use]
+    pub fn any(self, reasons: u8) -> bool {
+        self.0 & reasons & REASONS != 0
+    }
+
+    /// In use without any reservation.
+    #[inline]
+    #[must_use]
+    pub fn clear(self) -> bool {
+        self.0 == 0
+    }
+
+    /// In use with a growing share.
+    #[inline]
+    #[must_use]
+    pub fn ramping(self) -> bool {
+        self.0 & RAMPING != 0
+    }
+}
+
+impl Standing {
+    /// All reasons of this moment.
+    #[inline]
+    #[must_use]
+    pub fn bits(&self) -> Bits {
+        Bits(self.bits.load(Ordering::Relaxed))
+    }
+
+    /// Takes the server out for one more reason; true when it had not been out for it.
+    pub fn take_out(&self, reason: u8) -> bool {
+        self.bits.fetch_or(reason, Ordering::AcqRel) & reason == 0
+    }
+
+    /// Withdraws a reason; true when it was there. When it was the last one, the slow start begins.
+    pub fn bring_back(&self, reason: u8, now: Instant) -> bool {
+        self.joined.store(clock::millis(now), Ordering::Relaxed);
+        let mut was = 0;
+        let changed = self.bits.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |bits| {
+            was = bits;
+            let rest = bits & !reason;
+            let back = bits & reason != 0 && rest & REASONS == 0;
+            Some(if back { rest | RAMPING } else { rest })
+        });
+        changed.is_ok() && was & reason != 0
+    }
+
+    /// Withdraws a reason without a slow start: for servers that were there from the beginning.
+    pub fn admit(&self, reason: u8) {
+        self.bits.fetch_and(!reason, Ordering::AcqRel);
+    }
+
+    /// The server's share during a slow start that takes `whole`, from 0.1 to 1. Ends the slow start
+    /// when it is over.
+    #[must_use]
+    pub fn ramp(&self, now: Instant, whole: Duration) -> f64 {
+        let since = clock::millis(now).saturating_sub(self.joined.load(Ordering::Relaxed));
+        let whole = whole.as_millis() as f64;
+        if since as f64 >= whole {
+            self.bits.fetch_and(!RAMPING, Ordering::Relaxed);
+            return 1.0;
+        }
+        (since as f64 / whole).max(FLOOR)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_out_until_the_last_reason_is_withdrawn() {
+        let standing = Standing::default();
+        assert!(standing.bits().clear());
+        assert!(standing.take_out(UNHEALTHY));
+        assert!(standing.take_out(EJECTED));
+        assert!(!standing.take_out(EJECTED));
+        assert!(standing.bring_back(UNHEALTHY, clock::now()));
+        assert!(standing.bits().any(OPINIONS) && !standing.bits().ramping());
+        assert!(standing.bring_back(EJECTED, clock::now()));
+        assert!(!standing.bits().any(OPINIONS) && standing.bits().ramping());
+        assert!(!standing.bring_back(EJECTED, clock::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_recovered_server_gets_a_growing_share() {
+        let _epoch = clock::millis(clock::now());
+        let standing = Standing::default();
+        standing.take_out(EJECTED);
+        standing.bring_back(EJECTED, clock::now());
+        let whole = Duration::from_secs(10);
+        assert_eq!(standing.ramp(clock::now(), whole), 0.1);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(standing.ramp(clock::now(), whole), 0.5);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert!(standing.bits().ramping());
+        assert_eq!(standing.ramp(clock::now(), whole), 1.0);
+        assert!(standing.bits().clear());
+    }
+}
