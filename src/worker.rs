@@ -2,7 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Waker;
+
+use tokio::sync::Notify;
 
 use crate::clock::Random;
 use crate::endpoint::connections::Connections;
@@ -27,6 +30,8 @@ pub struct Worker {
     pub random: RefCell<Random>,
     /// Set when a drain begins: no connection gets another request after its current one.
     pub closing: Rc<Cell<bool>>,
+    /// All workers' signals to let go of idle connections that somebody else waits for.
+    pub peers: Arc<[Notify]>,
     /// How many log lines about refusals it may still write.
     pub refusals: Quota,
     #[expect(clippy::vec_box, reason = "heads are handed out and must not be moved")]
@@ -44,13 +49,14 @@ struct Sleepers {
 impl Worker {
     /// A worker with nothing open.
     #[must_use]
-    pub fn new(index: usize, workers: usize, random: Random) -> Self {
+    pub fn new(index: usize, peers: Arc<[Notify]>, random: Random) -> Self {
         Self {
             index,
-            workers: workers.max(1),
+            workers: peers.len().max(1),
             connections: RefCell::default(),
             random: RefCell::new(random),
             closing: Rc::default(),
+            peers,
             refusals: Quota::default(),
             heads: RefCell::default(),
             sleepers: RefCell::default(),
@@ -74,6 +80,24 @@ impl Worker {
     /// Draws from the worker's randomness.
     pub fn draw<T>(&self, with: impl FnOnce(&mut Random) -> T) -> T {
         with(&mut self.random.borrow_mut())
+    }
+
+    /// Makes all workers let go of idle connections that somebody waits for.
+    pub fn reclaim(&self) {
+        self.connections.borrow_mut().let_go();
+        for (index, peer) in self.peers.iter().enumerate() {
+            if index != self.index {
+                peer.notify_one();
+            }
+        }
+    }
+
+    /// Waits for [`Worker::reclaim`] of others.
+    pub async fn reclaimed(&self) {
+        if let Some(signal) = self.peers.get(self.index) {
+            signal.notified().await;
+        }
+        self.connections.borrow_mut().let_go();
     }
 
     /// Registers a connection's task. Its place in the list goes back when the value is dropped.
@@ -132,7 +156,7 @@ mod tests {
 
     #[test]
     fn open_connections_are_counted_until_dropped() {
-        let worker = Worker::new(0, 1, Random::seeded(1));
+        let worker = Worker::new(0, Arc::new([Notify::new()]), Random::seeded(1));
         let first = worker.register(Waker::noop().clone());
         let second = worker.register(Waker::noop().clone());
         assert_eq!(worker.open(), 2);

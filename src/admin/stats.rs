@@ -116,7 +116,7 @@ fn route(route: &Route) -> RouteStats {
 fn upstream(upstream: &Upstream) -> UpstreamStats {
     UpstreamStats {
         name: upstream.name.to_string(),
-        servers: upstream.members.iter().map(server).collect(),
+        servers: upstream.pool.members().iter().map(server).collect(),
     }
 }
 

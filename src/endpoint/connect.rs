@@ -3,13 +3,16 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, ready};
 
 use super::Endpoint;
+use super::open::Opened;
 use crate::clock::{self, Instant};
 use crate::h1::Origin;
 use crate::net::{Stream, Timer};
+use crate::worker::Worker;
 
 /// Why no connection came about. Nothing of a request was sent, so any request may go elsewhere.
 #[derive(Debug, thiserror::Error)]
@@ -22,20 +25,28 @@ pub enum ConnectError {
     Timeout,
 }
 
-/// Connects to the first address of a server that accepts, or fails at `deadline`.
+/// Connects to the first address of a server that accepts, or fails at `deadline`. With `limit`
+/// connections open already, one has to be closed first.
 ///
 /// Cancel safety: dropping the future abandons the attempt.
 ///
 /// # Errors
 /// [`ConnectError`].
 pub async fn connect(
-    endpoint: &Endpoint,
+    endpoint: &Arc<Endpoint>,
+    (worker, limit): (&Worker, u32),
     timer: &mut Timer,
     deadline: Option<Instant>,
 ) -> Result<Box<Origin>, ConnectError> {
-    endpoint.connects.fetch_add(1, Ordering::Relaxed);
-    let mut attempt = pin!(first_that_accepts(endpoint));
-    let stream = poll_fn(|cx| {
+    let mut attempt = pin!(async {
+        let opened = match Opened::new(endpoint, limit) {
+            Some(opened) => opened,
+            None => Opened::wait(endpoint, limit, || worker.reclaim()).await,
+        };
+        endpoint.connects.fetch_add(1, Ordering::Relaxed);
+        Ok((first_that_accepts(endpoint).await?, opened))
+    });
+    let (stream, opened) = poll_fn(|cx| {
         if let Poll::Ready(result) = attempt.as_mut().poll(cx) {
             return Poll::Ready(result.map_err(ConnectError::Refused));
         }
@@ -43,7 +54,7 @@ pub async fn connect(
         Poll::Ready(Err(ConnectError::Timeout))
     })
     .await?;
-    Ok(Box::new(Origin::new(stream, clock::now())))
+    Ok(Box::new(Origin::new(stream, opened, clock::now())))
 }
 
 async fn first_that_accepts(endpoint: &Endpoint) -> io::Result<Stream> {

@@ -92,7 +92,8 @@ impl Connections {
             self.stacks.resize_with(id + 1, Vec::new);
         }
         let Some(stack) = self.stacks.get_mut(id) else { return };
-        if stack.len() < limit && origin.advertised() != Some(Duration::ZERO) {
+        let kept = origin.advertised() != Some(Duration::ZERO) && !endpoint.open.wanted();
+        if stack.len() < limit && kept {
             origin.rest(now);
             stack.push(origin);
         }
@@ -105,6 +106,15 @@ impl Connections {
                 now.saturating_duration_since(origin.idle_since()) < allowed(origin)
                     && origin.is_quiet(cx)
             });
+        }
+    }
+
+    /// Closes one connection to each server that somebody waits for.
+    pub fn let_go(&mut self) {
+        for stack in &mut self.stacks {
+            if stack.last().is_some_and(|origin| origin.endpoint().open.wanted()) {
+                stack.pop();
+            }
         }
     }
 

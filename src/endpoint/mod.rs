@@ -4,8 +4,11 @@
 //! all snapshots that name it. What it counts is a handful of atomics; connections are kept per
 //! worker in [`connections`] instead.
 
+pub mod breaker;
 pub mod connect;
 pub mod connections;
+pub mod ejection;
+pub mod open;
 pub mod reuse;
 pub mod standing;
 
@@ -30,6 +33,12 @@ pub struct Endpoint {
     pub standing: Standing,
     /// Whether its idle connections can be trusted with requests that must not be lost.
     pub reuse: reuse::Trust,
+    /// Its failures lately.
+    pub record: ejection::Record,
+    /// Its own circuit breaker, for upstreams that have one per server.
+    pub breaker: breaker::Breaker,
+    /// Its open connections.
+    pub open: open::Open,
     in_flight: AtomicU32,
     /// Requests sent, retries included.
     pub requests: AtomicU64,
@@ -51,6 +60,9 @@ impl Endpoint {
             addresses,
             standing: Standing::default(),
             reuse: reuse::Trust::default(),
+            record: ejection::Record::default(),
+            breaker: breaker::Breaker::default(),
+            open: open::Open::default(),
             in_flight: AtomicU32::new(0),
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
@@ -73,6 +85,17 @@ impl Endpoint {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
         Slot(self)
+    }
+
+    /// Starts a request unless `cap` are under way already.
+    #[must_use]
+    pub fn try_begin(&self, cap: u32) -> Option<Slot<'_>> {
+        if self.in_flight.fetch_add(1, Ordering::AcqRel) >= cap {
+            self.in_flight.fetch_sub(1, Ordering::AcqRel);
+            return None;
+        }
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        Some(Slot(self))
     }
 }
 

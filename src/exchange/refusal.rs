@@ -5,6 +5,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::gate::target::TargetFault;
+use crate::upstream::pool::Miss;
 use crate::wire::Fault;
 
 /// Why an exchange was not answered by a server.
@@ -37,9 +38,18 @@ pub enum Refusal {
     /// The request body exceeds a limit; carries its key.
     #[error("the request body is larger than allowed")]
     BodyTooLarge(&'static str),
-    /// The upstream has no server that can be used.
-    #[error("no usable server")]
-    NoServer,
+    /// The upstream has no server that can be used; says why.
+    #[error("{0}")]
+    NoServer(Miss),
+    /// As many requests wait for a server as may.
+    #[error("all servers are busy and the queue is full")]
+    QueueFull,
+    /// No server had room in time.
+    #[error("all servers were busy for too long")]
+    QueueTimeout,
+    /// The circuit breaker is open.
+    #[error("the circuit breaker is open after failures of the servers")]
+    BreakerOpen,
     /// Connecting to the server failed.
     #[error("could not connect to a server")]
     Connect,
@@ -89,8 +99,18 @@ impl Refusal {
             Refusal::BodyTooLarge(key) => {
                 (413, "body_too_large", "Request body too large", Some(key))
             }
-            Refusal::NoServer => {
-                (503, "no_healthy_server", "No healthy server", Some("upstream.servers"))
+            Refusal::NoServer(miss) => return no_server(miss),
+            Refusal::QueueFull => {
+                (503, "queue_full", "Too many requests wait", Some("upstream.limits.pending"))
+            }
+            Refusal::QueueTimeout => (
+                503,
+                "queue_timeout",
+                "No server had room in time",
+                Some("upstream.limits.pending_timeout"),
+            ),
+            Refusal::BreakerOpen => {
+                (503, "breaker_open", "Circuit breaker open", Some("upstream.breaker"))
             }
             Refusal::Connect => {
                 (502, "upstream_connect", "Could not reach the server", Some("upstream.servers"))
@@ -123,7 +143,10 @@ impl Refusal {
             | Refusal::Internal => true,
             Refusal::WebSocketVersion
             | Refusal::NoRoute
-            | Refusal::NoServer
+            | Refusal::NoServer(_)
+            | Refusal::QueueFull
+            | Refusal::QueueTimeout
+            | Refusal::BreakerOpen
             | Refusal::Connect
             | Refusal::UpstreamTimeout(_)
             | Refusal::UpstreamClosed
@@ -158,6 +181,19 @@ struct Problem<'a> {
     request_id: &'a str,
 }
 
+fn no_server(miss: Miss) -> Row {
+    let (code, title, key) = match miss {
+        Miss::Nobody => ("no_server", "No server", "upstream.servers"),
+        Miss::Unhealthy | Miss::Full | Miss::Tried => {
+            ("no_healthy_server", "No healthy server", "upstream.health")
+        }
+        Miss::Ejected => ("servers_ejected", "All servers are ejected", "upstream.eject"),
+        Miss::Draining => ("servers_draining", "All servers are draining", "upstream.servers"),
+        Miss::Bound => ("no_server_for_key", "No server for this key", "upstream.balance"),
+    };
+    Row { status: 503, code, title, key: Some(key) }
+}
+
 fn malformed(fault: Fault) -> Row {
     let status = fault.status();
     let (code, title, key) = match status {
@@ -185,7 +221,7 @@ mod tests {
     fn codes_of_the_contract_are_pinned() {
         let rows = [
             (Refusal::NoRoute, 404, "no_route"),
-            (Refusal::NoServer, 503, "no_healthy_server"),
+            (Refusal::NoServer(Miss::Unhealthy), 503, "no_healthy_server"),
             (Refusal::Connect, 502, "upstream_connect"),
             (Refusal::UpstreamTimeout("x"), 504, "upstream_timeout"),
             (Refusal::BodyTooLarge("x"), 413, "body_too_large"),

@@ -7,6 +7,7 @@
 
 pub mod admit;
 pub mod answer;
+mod key;
 pub mod request_id;
 pub mod rewrite;
 pub mod target;
@@ -28,6 +29,7 @@ use crate::snapshot::route::{Action, Redirect, Respond, Split};
 use crate::snapshot::template::Values;
 use crate::snapshot::{Listener, Route, Snapshot};
 use crate::telemetry::refusals;
+use crate::upstream::pool;
 use crate::upstream::relay::Delivered;
 use crate::upstream::retry;
 use crate::upstream::send::{self, Job, Sent};
@@ -139,7 +141,9 @@ async fn walk<'a, C: Client>(
         route.counts.response(413);
         return Err((Refusal::BodyTooLarge(limit.1), Some(route)));
     }
-    let matched = Matched { ex, id, admitted, target: &target, client_ip, route, captures };
+    let client_bytes = octets(client_ip);
+    let matched =
+        Matched { ex, id, admitted, target: &target, client_ip, client_bytes, route, captures };
     let ended = match &route.action {
         Action::Forward(split) => matched.forward(split, limit, client, timer).await,
         Action::Respond(respond) => Ok(matched.respond(respond, client, timer).await),
@@ -151,6 +155,14 @@ async fn walk<'a, C: Client>(
     };
     route.counts.response(status);
     ended
+}
+
+/// An address as IPv6, so that both families take the same form.
+fn octets(ip: IpAddr) -> [u8; 16] {
+    match ip {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
 }
 
 /// The most body bytes, and the key that says so.
@@ -263,6 +275,8 @@ struct Matched<'a, 'i> {
     admitted: Admitted<'a>,
     target: &'i Target<'i>,
     client_ip: IpAddr,
+    /// The client's address as bytes, to hash by.
+    client_bytes: [u8; 16],
     route: &'a Route,
     captures: Captures,
 }
@@ -329,7 +343,7 @@ impl<'a> Matched<'a, '_> {
     ) -> Result<End, Refused<'a>> {
         let Self { ex, route, .. } = self;
         let Some(goal) = ex.worker.draw(|random| split.choose(random)) else {
-            return Err((Refusal::NoServer, Some(route)));
+            return Err((Refusal::NoServer(pool::Miss::Nobody), Some(route)));
         };
         let mut rewritten = Vec::new();
         if route.rewrite.changes_path() {
@@ -340,15 +354,15 @@ impl<'a> Matched<'a, '_> {
         let form = self.form(&rewritten, client_text.as_deref());
         let job = Job {
             worker: ex.worker,
-            upstream: &goal.upstream,
-            timeouts: goal.timeouts,
-            retry: &goal.retry,
             head: &|out, attempt, ask| {
                 let expects_continue = form.expects_continue || ask;
                 forward::write_request(out, &RequestForm { attempt, expects_continue, ..form })
             },
             fields: &|head, out| forward::response_fields(head, &route.response_edits, out),
+            key: &|source| self.key(source),
+            request_id: self.id.as_str(),
             head_request: ex.head.method() == b"HEAD",
+            safe: retry::safe(ex.head),
             repeatable: retry::repeatable(ex.head),
             has_body: self.admitted.length != Some(0),
             upgrade: self.admitted.upgrade,
@@ -357,7 +371,7 @@ impl<'a> Matched<'a, '_> {
             write_gap: ex.listener.write_gap,
             started: ex.started,
         };
-        match send::send(&job, client, timer).await {
+        match send::send(&job, goal, client, timer).await {
             Sent::Answered(status, Delivered::Whole | Delivered::Cut) => Ok(End { status }),
             Sent::Answered(_, Delivered::Gone) | Sent::Gone => {
                 client.cut();

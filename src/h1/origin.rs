@@ -8,6 +8,8 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::clock::Instant;
+use crate::endpoint::Endpoint;
+use crate::endpoint::open::Opened;
 use crate::exchange::{Length, Sink, Source};
 use crate::net::outbox::Coding;
 use crate::net::{BodyError, BodyReader, Fill, Inbox, Outbox, Stream};
@@ -33,6 +35,7 @@ pub enum HeadError {
 #[derive(Debug)]
 pub struct Origin {
     stream: Stream,
+    opened: Opened,
     inbox: Inbox,
     out: Outbox,
     parser: ResponseParser,
@@ -55,9 +58,10 @@ pub struct Origin {
 impl Origin {
     /// Takes over a connected socket.
     #[must_use]
-    pub fn new(stream: Stream, now: Instant) -> Self {
+    pub fn new(stream: Stream, opened: Opened, now: Instant) -> Self {
         Self {
             stream,
+            opened,
             inbox: Inbox::default(),
             out: Outbox::default(),
             parser: ResponseParser::default(),
@@ -87,6 +91,12 @@ impl Origin {
     /// How the body follows the head that was written.
     pub fn body_coding(&mut self, coding: Coding) {
         self.out.begin(coding);
+    }
+
+    /// The server it leads to.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        self.opened.endpoint()
     }
 
     /// How many requests were started on this connection.

@@ -90,12 +90,12 @@ impl Condition {
 }
 
 /// The pairs of a query. A name without `=` has an empty value.
-fn parameters(query: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub(crate) fn parameters(query: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     query.split(|b| *b == b'&').filter(|pair| !pair.is_empty()).map(|pair| split_at(pair, b'='))
 }
 
 /// The pairs of a `Cookie` field (RFC 6265 §4.2.1).
-fn cookies(value: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub(crate) fn cookies(value: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     value.split(|b| *b == b';').map(|pair| split_at(pair.trim_ascii(), b'='))
 }
 

@@ -1,6 +1,7 @@
 //! Starts everything in order, waits for the end, and stops everything in order.
 
 pub mod connection;
+mod keeper;
 pub mod limits;
 pub mod listener;
 pub mod shutdown;
@@ -13,8 +14,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
+use self::keeper::Keeper;
 use self::listener::BindError;
 use self::status::Status;
 use crate::config::schema::process::Admin;
@@ -53,6 +55,7 @@ pub struct Running {
     /// What it reports about itself.
     pub status: Arc<Status>,
     store: Store,
+    keeper: Keeper,
     stop: watch::Sender<bool>,
     workers: Vec<std::thread::JoinHandle<()>>,
     sockets: Vec<std::path::PathBuf>,
@@ -77,12 +80,14 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         Some(admin) => Some(start_admin(admin, &status)?),
         None => None,
     };
+    let peers: Arc<[Notify]> = (0..workers).map(|_| Notify::new()).collect();
+    let keeper = Keeper::start(store.clone())?;
     let (stop, stopped) = watch::channel(false);
     let mut threads = Vec::new();
     for (index, sockets) in bound.per_worker.into_iter().enumerate() {
         let context = worker::Context {
             index,
-            workers,
+            peers: peers.clone(),
             store: store.clone(),
             status: status.clone(),
             stopped: stopped.clone(),
@@ -101,6 +106,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         admin,
         status,
         store,
+        keeper,
         stop,
         workers: threads,
         sockets: bound.sockets,
@@ -128,6 +134,7 @@ impl Running {
             // Somebody else may have removed it already.
             let _gone = std::fs::remove_file(path);
         }
+        drop(self.keeper);
         tracing::info!("stopped");
     }
 }

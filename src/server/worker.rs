@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
 
 use super::connection;
@@ -35,8 +35,8 @@ const DRAIN_LOOK: Duration = Duration::from_millis(5);
 pub struct Context {
     /// Its number.
     pub index: usize,
-    /// How many there are.
-    pub workers: usize,
+    /// The signals between all of them.
+    pub peers: Arc<[Notify]>,
     /// The configuration in use.
     pub store: Store,
     /// What is reported.
@@ -71,9 +71,9 @@ pub fn spawn(context: Context, sockets: Vec<Listening>) -> io::Result<JoinHandle
 }
 
 async fn run(context: Context, sockets: Vec<Listening>) {
-    let Context { index, workers, store, status, mut stopped } = context;
+    let Context { index, peers, store, status, mut stopped } = context;
     let local = Rc::new(Local {
-        worker: Worker::new(index, workers, Random::from_entropy()),
+        worker: Worker::new(index, peers, Random::from_entropy()),
         current: Current::new(store.clone()),
         status,
     });
@@ -91,6 +91,7 @@ async fn run(context: Context, sockets: Vec<Listening>) {
         }
     }
     let sweeper = spawn_local(sweep(local.clone()));
+    let reclaimer = spawn_local(reclaim(local.clone()));
     // An error means that the sender is gone, which is as good as being told to stop.
     let _stopped = stopped.wait_for(|stop| *stop).await;
     for task in accepting {
@@ -103,6 +104,7 @@ async fn run(context: Context, sockets: Vec<Listening>) {
         tokio::time::sleep(DRAIN_LOOK).await;
     }
     sweeper.abort();
+    reclaimer.abort();
 }
 
 /// Accepts until told to stop, then once more until nobody waits: a listening socket that is closed
@@ -178,6 +180,13 @@ impl Drop for OpenConnection {
         if let Some(ListenerStatus { open, .. }) = self.local.status.listeners.get(self.index) {
             open.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+}
+
+/// Lets go of idle connections when another worker needs their place.
+async fn reclaim(local: Rc<Local>) {
+    loop {
+        local.worker.reclaimed().await;
     }
 }
 

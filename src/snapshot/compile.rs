@@ -2,30 +2,23 @@
 //!
 //! Every table is taken apart field by field, so a key that nothing uses does not compile.
 
-use std::net::ToSocketAddrs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::listener::Listener;
-use super::route::{Action, Redirect, Respond, Rewrite, Route, Split, Target};
+use super::route::{Action, Redirect, Respond, Rewrite, Route};
 use super::template::{Template, capture_names};
-use super::{Snapshot, Store, matching};
-use crate::balance::{self, Member, Strategy};
-use crate::config::schema::balance::Balance;
+use super::{Snapshot, Store, matching, target, upstream};
 use crate::config::schema::listen::{Listen, ListenRedirect, StrictPath, Underscores};
 use crate::config::schema::route as schema;
-use crate::config::schema::units::Percent;
-use crate::config::schema::upstream as upstream_schema;
-use crate::config::schema::words::{ListenAddress, RetryOn, ServerAddress};
+use crate::config::schema::words::ListenAddress;
 use crate::config::{Config, Finding, Spanned};
-use crate::endpoint::Endpoint;
 use crate::gate::target::PathMode;
 use crate::h1::client::HeadTimes;
 use crate::net::Address;
 use crate::policy::{HeaderEdits, Pair};
 use crate::route::RouteTable;
-use crate::upstream::retry::Budget;
-use crate::upstream::{Retry, Timeouts, Upstream};
+use crate::upstream::Upstream;
 use crate::wire::request;
 
 /// Compiles a configuration. `connections` is what a listener may have open that sets no limit.
@@ -44,7 +37,7 @@ pub fn compile(
         config.listen.iter().map(|l| Arc::new(listener(l, connections))).collect();
     let mut upstreams = Vec::new();
     for (name, written) in &config.upstream {
-        match upstream(&name.value, written, previous) {
+        match upstream::upstream(&name.value, written, config, previous) {
             Ok(upstream) => upstreams.push(Arc::new(upstream)),
             Err(finding) => findings.push(*finding),
         }
@@ -133,75 +126,6 @@ pub fn listen_address(written: &ListenAddress) -> Address {
     }
 }
 
-fn upstream(
-    name: &str,
-    written: &upstream_schema::Upstream,
-    previous: Option<&Snapshot>,
-) -> Result<Upstream, Box<Finding>> {
-    let name: Arc<str> = name.into();
-    let old = previous.and_then(|p| p.upstreams.iter().find(|u| u.name == name));
-    let mut members = Vec::new();
-    for server in written.servers.listed() {
-        let weight = u32::from(server.weight.get());
-        let addresses = resolve(&server.address)?;
-        let id = server.id();
-        let kept = old.and_then(|u| {
-            let mut known = u.members.iter().map(|m| &m.endpoint);
-            known.find(|e| *e.name == *id && e.addresses == addresses)
-        });
-        let endpoint = kept
-            .cloned()
-            .unwrap_or_else(|| Arc::new(Endpoint::new(name.clone(), id.into(), addresses)));
-        members.push(Member { endpoint, weight });
-    }
-    let strategy = strategy(&written.balance).ok_or_else(|| {
-        // `check` refuses these before; this is for configurations that did not pass it.
-        Finding::error("not_available", written.place, "this way to balance is not available")
-    })?;
-    let balance = balance::build(&strategy, &members);
-    Ok(Upstream {
-        name,
-        members: members.into_boxed_slice(),
-        balance,
-        idle: usize::try_from(written.limits.idle).unwrap_or(usize::MAX),
-        requests_per_connection: written
-            .limits
-            .requests_per_connection
-            .map_or(u32::MAX, std::num::NonZeroU32::get),
-        budget: Arc::new(self::budget(written.retry.budget)),
-    })
-}
-
-/// The strategy by its configured name; `None` for those that are not there yet.
-fn strategy(written: &Balance) -> Option<Strategy> {
-    match written {
-        Balance::RoundRobin => Some(Strategy::RoundRobin),
-        Balance::Random => Some(Strategy::Random),
-        Balance::LeastRequest => Some(Strategy::LeastRequest),
-        Balance::LeastConn
-        | Balance::PeakEwma
-        | Balance::Hash { .. }
-        | Balance::Sticky { .. }
-        | Balance::Shard { .. } => None,
-    }
-}
-
-/// The addresses of a server. Names are looked up once, when the configuration is loaded.
-fn resolve(address: &Spanned<ServerAddress>) -> Result<Box<[Address]>, Box<Finding>> {
-    let (host, port) = match &address.value {
-        ServerAddress::Ip(ip) => return Ok([Address::Tcp(*ip)].into()),
-        ServerAddress::Unix(path) => return Ok([Address::Unix(path.clone())].into()),
-        ServerAddress::Name { host, port } => (host.as_str(), *port),
-    };
-    let failed = |why: String| {
-        let message = format!("the host name `{host}` could not be resolved: {why}");
-        Box::new(Finding::error("unresolved_host", address.place, message))
-    };
-    let found = (host, port).to_socket_addrs().map_err(|e| failed(e.to_string()))?;
-    let addresses: Box<[_]> = found.map(Address::Tcp).collect();
-    if addresses.is_empty() { Err(failed("no address".into())) } else { Ok(addresses) }
-}
-
 fn route(
     written: &schema::Route,
     config: &Config,
@@ -213,7 +137,7 @@ fn route(
     let name: Arc<str> = matching::name(written).into();
     let action = match &written.action {
         schema::Action::Upstream(split) => {
-            Action::Forward(self::split(split, written, config, upstreams))
+            Action::Forward(target::split(split, written, &target::Context { config, upstreams })?)
         }
         schema::Action::Respond(respond) => Action::Respond(self::respond(respond)),
         schema::Action::Redirect(redirect) => Action::Redirect(Redirect {
@@ -233,74 +157,6 @@ fn route(
         body_limit: written.body_limit.map(|b| b.get()),
         counts,
     })
-}
-
-fn split(
-    written: &schema::Split,
-    route: &schema::Route,
-    config: &Config,
-    upstreams: &[Arc<Upstream>],
-) -> Split {
-    let mut upto = 0;
-    let mut targets = Vec::new();
-    for target in &written.targets {
-        let name = target.upstream.value.as_str();
-        let upstream = upstreams.iter().find(|u| &*u.name == name);
-        let settings = config.upstream.get(name);
-        let (Some(upstream), Some(settings), 1..) = (upstream, settings, target.weight) else {
-            continue;
-        };
-        upto += u64::from(target.weight);
-        let timeouts = settings.timeout.overridden(route.timeout.as_ref());
-        let retry = settings.retry.overridden(route.retry.as_ref());
-        let own = route.retry.as_ref().and_then(|retry| retry.budget);
-        let budget = own.map_or_else(|| upstream.budget.clone(), |own| Arc::new(self::budget(own)));
-        targets.push((
-            upto,
-            Target {
-                upstream: upstream.clone(),
-                timeouts: self::timeouts(&timeouts),
-                retry: self::retry(&retry, budget),
-            },
-        ));
-    }
-    Split { targets: targets.into_boxed_slice() }
-}
-
-fn timeouts(written: &upstream_schema::UpstreamTimeout) -> Timeouts {
-    let upstream_schema::UpstreamTimeout { connect, send, first_byte, gap, total } = written;
-    Timeouts {
-        connect: Some(connect.get()),
-        send: Some(send.get()),
-        first_byte: Some(first_byte.get()),
-        gap: Some(gap.get()),
-        total: total.get().map(|t| t.get()),
-    }
-}
-
-fn budget(written: Percent) -> Budget {
-    Budget::new(written.fraction() * 100.0)
-}
-
-/// The budget is counted where it is set: on the upstream for all its routes, or on one route.
-fn retry(written: &upstream_schema::Retry, budget: Arc<Budget>) -> Retry {
-    let upstream_schema::Retry { attempts, on, budget: _, per_try, body_buffer, backoff } = written;
-    let statuses = on.iter().filter_map(|word| match word {
-        RetryOn::Status(status) => Some(*status),
-        RetryOn::Connect | RetryOn::Reset | RetryOn::Timeout | RetryOn::Invalid => None,
-    });
-    Retry {
-        attempts: *attempts,
-        on_connect: on.contains(&RetryOn::Connect),
-        on_reset: on.contains(&RetryOn::Reset),
-        on_timeout: on.contains(&RetryOn::Timeout),
-        on_invalid: on.contains(&RetryOn::Invalid),
-        on_status: statuses.collect(),
-        per_try: per_try.map(|t| t.get()),
-        body_buffer: usize::try_from(body_buffer.get()).unwrap_or(usize::MAX),
-        budget,
-        backoff: Some(backoff.get()).filter(|b| !b.is_zero()),
-    }
 }
 
 fn respond(written: &schema::Respond) -> Respond {

@@ -7,7 +7,9 @@ pub mod compile;
 pub mod listener;
 pub mod matching;
 pub mod route;
+mod target;
 pub mod template;
+mod upstream;
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::template::Template;
 use crate::clock::Random;
 use crate::policy::{HeaderEdits, Pair};
-use crate::upstream::{Retry, Timeouts, Upstream};
+use crate::upstream::Target;
 
 /// One `[[route]]`.
 #[derive(Debug)]
@@ -43,17 +43,6 @@ pub enum Action {
 pub struct Split {
     /// Each with the sum of the weights up to and including its own.
     pub targets: Box<[(u64, Target)]>,
-}
-
-/// An upstream as one route uses it.
-#[derive(Debug)]
-pub struct Target {
-    /// Who answers.
-    pub upstream: Arc<Upstream>,
-    /// The upstream's deadlines with the route's overrides.
-    pub timeouts: Timeouts,
-    /// The upstream's retries with the route's overrides.
-    pub retry: Retry,
 }
 
 impl Split {

@@ -1,17 +1,28 @@
 //! A named group of servers: which of them gets a request, and what happens when that fails.
 
 pub mod attempt;
+pub mod choose;
+pub mod deliver;
+pub mod keep;
+pub mod observe;
+pub mod pool;
+pub mod queue;
 pub mod relay;
 pub mod replay;
 pub mod retry;
 pub mod send;
+pub mod trial;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use crate::balance::{Ask, Balance, Member};
-use crate::endpoint::Endpoint;
+use crate::balance::Rules;
+use crate::endpoint::breaker::{self, Breaker};
+use crate::endpoint::ejection;
 
+pub use pool::Pool;
+pub use queue::Queue;
 pub use retry::Retry;
 
 /// One compiled upstream.
@@ -19,24 +30,105 @@ pub use retry::Retry;
 pub struct Upstream {
     /// As configured.
     pub name: Arc<str>,
-    /// Its servers; never empty.
-    pub members: Box<[Member]>,
-    /// The strategy, built for exactly these servers.
-    pub balance: Box<dyn Balance>,
-    /// Idle connections kept per server and worker.
+    /// All its servers.
+    pub pool: Arc<Pool>,
+    /// What keeps a server from being chosen.
+    pub rules: Rules,
+    /// Bounds beside the one in `rules`.
+    pub limits: Limits,
+    /// When failing servers are left out.
+    pub eject: Option<ejection::Settings>,
+    /// When failing servers are left alone.
+    pub breaker: Option<Breaking>,
+    /// With nothing healthy, all servers are tried.
+    pub fail_open: bool,
+    /// How much of the traffic may be retries; shared by the routes that set no budget of their own.
+    pub budget: Arc<retry::Budget>,
+    /// What is known about it beyond this configuration.
+    pub state: Arc<State>,
+}
+
+/// A circuit breaker's settings and reach.
+#[derive(Debug, Clone, Copy)]
+pub struct Breaking {
+    /// When it opens and closes.
+    pub settings: breaker::Settings,
+    /// There is one per server instead of one for all.
+    pub per_server: bool,
+}
+
+/// Bounds of an upstream.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Idle connections kept per server.
     pub idle: usize,
     /// Requests after which a connection is not used again.
     pub requests_per_connection: u32,
-    /// How much of the traffic may be retries; shared by the routes that set no budget of their own.
-    pub budget: Arc<retry::Budget>,
+    /// Open connections per server.
+    pub connections: u32,
+    /// Requests that may wait for a server.
+    pub pending: u32,
+    /// How long they may.
+    pub pending_timeout: Duration,
 }
 
-impl Upstream {
-    /// Chooses a server.
-    pub fn pick(&self, ask: &mut Ask<'_>) -> Option<&Endpoint> {
-        let index = self.balance.pick(&self.members, ask)?;
-        self.members.get(index).map(|member| &*member.endpoint)
-    }
+/// What an upstream has been through. One per name in the process; it survives reloads.
+#[derive(Debug, Default)]
+pub struct State {
+    /// Requests that wait for a server.
+    pub queue: Queue,
+    /// Servers that are left out.
+    pub ejections: ejection::Group,
+    /// When the current interval of the ejections began, in milliseconds.
+    pub interval: AtomicU64,
+    /// The breaker of the whole upstream.
+    pub breaker: Breaker,
+    /// Whether the last choice went to a server that is not healthy, for want of any.
+    pub failing_open: AtomicBool,
+    /// Choices of that kind.
+    pub failed_open: AtomicU64,
+    /// Attempts beyond the first.
+    pub retries: AtomicU64,
+    /// Retries that the budget did not allow.
+    pub over_budget: AtomicU64,
+    /// Requests handed to the fallback.
+    pub fallbacks: AtomicU64,
+}
+
+/// An upstream as one route uses it.
+#[derive(Debug)]
+pub struct Target {
+    /// Who answers.
+    pub upstream: Arc<Upstream>,
+    /// Its servers, or those of the route's `subset`.
+    pub pool: Arc<Pool>,
+    /// What requests are hashed or looked up by.
+    pub key: Option<KeySource>,
+    /// The upstream's deadlines with the route's overrides.
+    pub timeouts: Timeouts,
+    /// The upstream's retries with the route's overrides.
+    pub retry: Retry,
+    /// Who answers when this one cannot.
+    pub fallback: Option<Box<Target>>,
+}
+
+/// A part of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// Path and query.
+    Uri,
+    /// The path.
+    Path,
+    /// The client's address.
+    ClientIp,
+    /// The first header field of this name.
+    Header(Box<[u8]>),
+    /// A cookie.
+    Cookie(Box<[u8]>),
+    /// A query parameter.
+    Query(Box<[u8]>),
+    /// A captured segment of the path, by its place in the pattern.
+    Capture(usize),
 }
 
 /// The deadlines towards servers. `None` is "off".

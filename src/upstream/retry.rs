@@ -142,6 +142,12 @@ pub fn repeatable(head: &RequestHead) -> bool {
         || head.fields.has(Known::IdempotencyKey)
 }
 
+/// Whether a request asks for nothing but an answer (RFC 9110 §9.2.1).
+#[must_use]
+pub fn safe(head: &RequestHead) -> bool {
+    matches!(head.method(), b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE")
+}
+
 /// Limits retries to a share of the requests, so that they cannot multiply the load on servers
 /// that are failing because of it. A window of ten seconds plus a small constant rate.
 #[derive(Debug)]

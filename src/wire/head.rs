@@ -155,7 +155,7 @@ impl Fields {
     }
 
     /// The values of any field by name, whatever its case.
-    pub fn named<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + 'a {
+    pub fn named<'a, 'n>(&'a self, name: &'n [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
         self.list
             .iter()
             .filter(move |f| self.at(f.name).eq_ignore_ascii_case(name))

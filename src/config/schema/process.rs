@@ -20,6 +20,8 @@ settings! {
         /// Number of worker threads, 1 to 1024. Default: usable CPUs, cgroup quota respected.
         /// A reload does not change it.
         workers: Option<Spanned<NonZeroU16>> = None,
+        /// The zone this instance is in; servers in the same one are preferred. Default: none.
+        zone: Option<String> = None,
         /// How long a shutdown waits for requests, streams and tunnels.
         drain: Period = defaults::DRAIN,
         /// A reload or discovery update that would remove more than this share of routes or

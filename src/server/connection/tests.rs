@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::sync::Notify;
 
 use super::*;
 use crate::balance::{Ask, Balance, Member};
@@ -13,9 +14,9 @@ use crate::clock::Random;
 use crate::policy::HeaderEdits;
 use crate::route::{RouteSpec, RouteTable};
 use crate::server::status::Status;
-use crate::snapshot::route::{Action, Rewrite, Route, Split, Target};
+use crate::snapshot::route::{Action, Rewrite, Route, Split};
 use crate::snapshot::{Current, Snapshot, compile};
-use crate::upstream::Upstream;
+use crate::upstream::{Pool, Target};
 use crate::worker::Worker;
 
 /// A strategy with a defect.
@@ -42,19 +43,13 @@ fn broken() -> Snapshot {
     let mut snapshot = compile::compile(&config, None, 16).unwrap();
     let Action::Forward(split) = &snapshot.routes[0].action else { panic!("not forwarded") };
     let (_, target) = &split.targets[0];
-    let working = &target.upstream;
-    let upstream = Upstream {
-        name: working.name.clone(),
-        members: working.members.clone(),
-        balance: Box::new(Broken),
-        idle: working.idle,
-        requests_per_connection: working.requests_per_connection,
-        budget: working.budget.clone(),
-    };
     let target = Target {
-        upstream: Arc::new(upstream),
+        upstream: target.upstream.clone(),
+        pool: Arc::new(Pool::with_balance(target.pool.members().into(), Box::new(Broken))),
+        key: None,
         timeouts: target.timeouts,
         retry: target.retry.clone(),
+        fallback: None,
     };
     let route = Route {
         name: "broken".into(),
@@ -75,7 +70,7 @@ async fn a_defect_costs_one_request_a_500_and_a_count() {
     let store = Arc::new(arc_swap::ArcSwap::from_pointee(broken()));
     let status = Arc::new(Status::new(store.clone(), 1));
     let local = Local {
-        worker: Worker::new(0, 1, Random::seeded(1)),
+        worker: Worker::new(0, Arc::new([Notify::new()]), Random::seeded(1)),
         current: Current::new(store),
         status: status.clone(),
     };

@@ -1,0 +1,529 @@
+//! A circuit breaker: after too many failures nothing is sent for a while, then a few requests find
+//! out whether that has changed.
+//!
+//! Closed, open, half-open, as described by Nygard ("Release It!", 2007). It opens by failures in a
+//! row or by their rate over a sliding window. While half-open it lets through at most as many requests
+//! at a time as it wants to see succeed: a herd would be the next failure. All of its state but the
+//! window is one word, so that no two workers can disagree about it.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::clock::{self, Instant};
+
+/// When a breaker opens and closes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    /// What opens it.
+    pub trip: Trip,
+    /// Successes in a row that close it again, at least 1; also how many may try at a time.
+    pub successes: u16,
+    /// How long it stays open.
+    pub open_for: Duration,
+}
+
+/// What opens a breaker.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Trip {
+    /// Failures in a row.
+    Failures(u16),
+    /// A rate of failures.
+    Rate {
+        /// 0 to 1.
+        rate: f64,
+        /// The time over which it is measured.
+        window: Duration,
+        /// Fewer requests prove nothing.
+        min_requests: u32,
+    },
+}
+
+/// What a breaker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Everything passes.
+    Closed,
+    /// Nothing passes.
+    Open,
+    /// A few requests pass.
+    HalfOpen,
+}
+
+/// A breaker. Shared by all workers.
+#[derive(Debug, Default)]
+pub struct Breaker {
+    word: AtomicU64,
+    /// When being open ends, in milliseconds.
+    until: AtomicU64,
+    buckets: [Bucket; BUCKETS],
+    opened: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// The breaker is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Open;
+
+/// The right to send one request, and the duty to say how that ended. Dropping it says nothing.
+#[derive(Debug)]
+pub struct Permit<'a> {
+    breaker: &'a Breaker,
+    settings: &'a Settings,
+    epoch: u32,
+    trial: bool,
+}
+
+impl Breaker {
+    /// Asks for one request to pass.
+    ///
+    /// # Errors
+    /// [`Open`].
+    #[inline]
+    pub fn admit<'a>(&'a self, settings: &'a Settings, now: Instant) -> Result<Permit<'a>, Open> {
+        let word = Word::of(self.word.load(Ordering::Acquire));
+        if word.state == State::Closed {
+            return Ok(Permit { breaker: self, settings, epoch: word.epoch, trial: false });
+        }
+        self.try_out(settings, now)
+    }
+
+    #[cold]
+    fn try_out<'a>(&'a self, settings: &'a Settings, now: Instant) -> Result<Permit<'a>, Open> {
+        let passed = self.change(|word| match word.state {
+            State::Closed => Some(word),
+            State::Open if clock::millis(now) < self.until.load(Ordering::Acquire) => None,
+            State::Open => Some(Word { trials: 1, ..word.next(State::HalfOpen) }),
+            State::HalfOpen if word.trials >= settings.successes => None,
+            State::HalfOpen => Some(Word { trials: word.trials + 1, ..word }),
+        });
+        match passed {
+            Some((_, word)) => {
+                let trial = word.state == State::HalfOpen;
+                Ok(Permit { breaker: self, settings, epoch: word.epoch, trial })
+            }
+            None => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                Err(Open)
+            }
+        }
+    }
+
+    /// What it does now. A breaker that was open for long enough counts as half-open.
+    #[must_use]
+    pub fn state(&self, now: Instant) -> State {
+        let word = Word::of(self.word.load(Ordering::Acquire));
+        match word.state {
+            State::Open if clock::millis(now) >= self.until.load(Ordering::Acquire) => {
+                State::HalfOpen
+            }
+            state => state,
+        }
+    }
+
+    /// How often it opened.
+    #[must_use]
+    pub fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    /// How many requests it refused.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Replaces the word unless `by` declines; returns it before and after.
+    fn change(&self, by: impl Fn(Word) -> Option<Word>) -> Option<(Word, Word)> {
+        let mut after = None;
+        let before = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+            after = by(Word::of(word));
+            after.map(Word::bits)
+        });
+        Some((Word::of(before.ok()?), after?))
+    }
+
+    fn open(&self, epoch: u32, settings: &Settings, now: Instant) {
+        let until = clock::deadline(now, Some(settings.open_for)).map_or(u64::MAX, clock::millis);
+        // Before the word, so that nobody sees an open breaker with an old end.
+        self.until.store(until, Ordering::Release);
+        let opened = self.change(|word| {
+            (word.epoch == epoch && word.state != State::Open).then(|| word.next(State::Open))
+        });
+        if opened.is_some() {
+            self.opened.fetch_add(1, Ordering::Relaxed);
+            self.buckets.iter().for_each(Bucket::clear);
+        }
+    }
+
+    fn succeeded(&self, settings: &Settings, epoch: u32, trial: bool, now: Instant) {
+        if trial {
+            self.change(|word| {
+                let more =
+                    Word { trials: word.trials.saturating_sub(1), count: word.count + 1, ..word };
+                let enough = more.count >= settings.successes;
+                let after = if enough { more.next(State::Closed) } else { more };
+                (word.epoch == epoch).then_some(after)
+            });
+            return;
+        }
+        match settings.trip {
+            Trip::Failures(_) => {
+                let word = Word::of(self.word.load(Ordering::Relaxed));
+                if word.count != 0 && word.epoch == epoch {
+                    self.change(|word| (word.epoch == epoch).then_some(Word { count: 0, ..word }));
+                }
+            }
+            Trip::Rate { window, .. } => self.bucket(window, now).add(1, 0),
+        }
+    }
+
+    fn failed(&self, settings: &Settings, epoch: u32, trial: bool, now: Instant) {
+        let trips = trial
+            || match settings.trip {
+                Trip::Failures(most) => {
+                    let counted = self.change(|word| {
+                        let count = word.count.saturating_add(1);
+                        (word.epoch == epoch).then_some(Word { count, ..word })
+                    });
+                    counted.is_some_and(|(_, word)| word.count >= most)
+                }
+                Trip::Rate { rate, window, min_requests } => {
+                    self.bucket(window, now).add(1, 1);
+                    let (requests, failures) = self.sum(window, now);
+                    requests >= min_requests && f64::from(failures) >= rate * f64::from(requests)
+                }
+            };
+        if trips {
+            self.open(epoch, settings, now);
+        }
+    }
+
+    /// The bucket of this moment, emptied if it was used before.
+    fn bucket(&self, window: Duration, now: Instant) -> &Bucket {
+        let stamp = stamp(window, now);
+        let index = usize::try_from(stamp % BUCKETS as u64).unwrap_or(0);
+        let [first, ..] = &self.buckets;
+        let bucket = self.buckets.get(index).unwrap_or(first);
+        if bucket.stamp.swap(stamp, Ordering::AcqRel) != stamp {
+            bucket.requests.store(0, Ordering::Relaxed);
+            bucket.failures.store(0, Ordering::Relaxed);
+        }
+        bucket
+    }
+
+    fn sum(&self, window: Duration, now: Instant) -> (u32, u32) {
+        let stamp = stamp(window, now);
+        let recent = |b: &&Bucket| b.stamp.load(Ordering::Relaxed) + BUCKETS as u64 > stamp;
+        self.buckets.iter().filter(recent).fold((0, 0), |(requests, failures), bucket| {
+            (
+                requests + bucket.requests.load(Ordering::Relaxed),
+                failures + bucket.failures.load(Ordering::Relaxed),
+            )
+        })
+    }
+}
+
+impl Permit<'_> {
+    /// The request succeeded.
+    pub fn succeeded(self, now: Instant) {
+        let Self { breaker, settings, epoch, trial } = self;
+        std::mem::forget(self);
+        breaker.succeeded(settings, epoch, trial, now);
+    }
+
+    /// The request failed.
+    pub fn failed(self, now: Instant) {
+        let Self { breaker, settings, epoch, trial } = self;
+        std::mem::forget(self);
+        breaker.failed(settings, epoch, trial, now);
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        if self.trial {
+            self.breaker.change(|word| {
+                let trials = word.trials.saturating_sub(1);
+                (word.epoch == self.epoch).then_some(Word { trials, ..word })
+            });
+        }
+    }
+}
+
+/// The window is divided into this many parts; the oldest is dropped as a whole.
+const BUCKETS: usize = 10;
+
+#[derive(Debug, Default)]
+struct Bucket {
+    stamp: AtomicU64,
+    requests: AtomicU32,
+    failures: AtomicU32,
+}
+
+impl Bucket {
+    fn add(&self, requests: u32, failures: u32) {
+        self.requests.fetch_add(requests, Ordering::Relaxed);
+        self.failures.fetch_add(failures, Ordering::Relaxed);
+    }
+
+    fn clear(&self) {
+        self.stamp.store(0, Ordering::Relaxed);
+        self.requests.store(0, Ordering::Relaxed);
+        self.failures.store(0, Ordering::Relaxed);
+    }
+}
+
+/// The number of a bucket since the process started; never 0, which stands for an empty one.
+fn stamp(window: Duration, now: Instant) -> u64 {
+    let width = u64::try_from(window.as_millis() / BUCKETS as u128).unwrap_or(u64::MAX).max(1);
+    clock::millis(now) / width + BUCKETS as u64
+}
+
+/// The word, taken apart.
+#[derive(Debug, Clone, Copy)]
+struct Word {
+    state: State,
+    /// Closed: failures in a row. Half-open: successes.
+    count: u16,
+    /// Requests under way that are trials.
+    trials: u16,
+    /// Changes with the state, so that late results are told from current ones.
+    epoch: u32,
+}
+
+impl Word {
+    fn of(bits: u64) -> Self {
+        let state = match bits & 3 {
+            0 => State::Closed,
+            1 => State::Open,
+            _ => State::HalfOpen,
+        };
+        Self {
+            state,
+            count: (bits >> 2 & 0x7fff) as u16,
+            trials: (bits >> 17 & 0x7fff) as u16,
+            epoch: (bits >> 32) as u32,
+        }
+    }
+
+    fn bits(self) -> u64 {
+        let state = match self.state {
+            State::Closed => 0,
+            State::Open => 1,
+            State::HalfOpen => 2,
+        };
+        state
+            | u64::from(self.count & 0x7fff) << 2
+            | u64::from(self.trials & 0x7fff) << 17
+            | u64::from(self.epoch) << 32
+    }
+
+    fn next(self, state: State) -> Self {
+        Self { state, count: 0, trials: 0, epoch: self.epoch.wrapping_add(1) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use proptest::prelude::*;
+    use tokio::time::advance;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// The figures of a platform that is to be replaced: 5 failures, 2 successes, 30 s.
+    const CONSECUTIVE: Settings =
+        Settings { trip: Trip::Failures(5), successes: 2, open_for: Duration::from_secs(30) };
+    const RATE: Settings = Settings {
+        trip: Trip::Rate { rate: 0.3, window: Duration::from_secs(10), min_requests: 20 },
+        successes: 2,
+        open_for: Duration::from_secs(10),
+    };
+
+    fn succeed(breaker: &Breaker, settings: &Settings) {
+        breaker.admit(settings, clock::now()).unwrap().succeeded(clock::now());
+    }
+
+    fn fail(breaker: &Breaker, settings: &Settings) {
+        breaker.admit(settings, clock::now()).unwrap().failed(clock::now());
+    }
+
+    fn refuses(breaker: &Breaker, settings: &Settings) -> bool {
+        breaker.admit(settings, clock::now()).is_err()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn five_failures_open_it_and_two_successes_close_it() {
+        let _epoch = clock::millis(clock::now());
+        let breaker = Breaker::default();
+        for _ in 0..4 {
+            fail(&breaker, &CONSECUTIVE);
+        }
+        succeed(&breaker, &CONSECUTIVE);
+        for _ in 0..4 {
+            fail(&breaker, &CONSECUTIVE);
+        }
+        assert_eq!(breaker.state(clock::now()), State::Closed);
+        fail(&breaker, &CONSECUTIVE);
+        assert_eq!(breaker.state(clock::now()), State::Open);
+        advance(Duration::from_millis(29_999)).await;
+        assert!(refuses(&breaker, &CONSECUTIVE));
+        advance(Duration::from_millis(1)).await;
+        assert_eq!(breaker.state(clock::now()), State::HalfOpen);
+        succeed(&breaker, &CONSECUTIVE);
+        assert_eq!(breaker.state(clock::now()), State::HalfOpen);
+        succeed(&breaker, &CONSECUTIVE);
+        assert_eq!(breaker.state(clock::now()), State::Closed);
+        assert_eq!((breaker.opened(), breaker.refused()), (1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_failure_while_half_open_opens_it_again() {
+        let _epoch = clock::millis(clock::now());
+        let breaker = Breaker::default();
+        for _ in 0..5 {
+            fail(&breaker, &CONSECUTIVE);
+        }
+        advance(30 * SECOND).await;
+        succeed(&breaker, &CONSECUTIVE);
+        fail(&breaker, &CONSECUTIVE);
+        assert_eq!(breaker.state(clock::now()), State::Open);
+        advance(29 * SECOND).await;
+        assert!(refuses(&breaker, &CONSECUTIVE));
+        assert_eq!(breaker.opened(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_open_lets_a_few_through_and_gives_places_back() {
+        let _epoch = clock::millis(clock::now());
+        let breaker = Breaker::default();
+        for _ in 0..5 {
+            fail(&breaker, &CONSECUTIVE);
+        }
+        advance(30 * SECOND).await;
+        let first = breaker.admit(&CONSECUTIVE, clock::now()).unwrap();
+        let second = breaker.admit(&CONSECUTIVE, clock::now()).unwrap();
+        assert!(refuses(&breaker, &CONSECUTIVE));
+        drop(first);
+        let third = breaker.admit(&CONSECUTIVE, clock::now()).unwrap();
+        assert!(refuses(&breaker, &CONSECUTIVE));
+        second.succeeded(clock::now());
+        third.succeeded(clock::now());
+        assert_eq!(breaker.state(clock::now()), State::Closed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn late_results_do_not_count() {
+        let _epoch = clock::millis(clock::now());
+        let breaker = Breaker::default();
+        let late: Vec<_> =
+            (0..4).map(|_| breaker.admit(&CONSECUTIVE, clock::now()).unwrap()).collect();
+        for _ in 0..5 {
+            fail(&breaker, &CONSECUTIVE);
+        }
+        advance(30 * SECOND).await;
+        let trial = breaker.admit(&CONSECUTIVE, clock::now()).unwrap();
+        let [a, b, c, d]: [Permit<'_>; 4] = late.try_into().unwrap();
+        a.succeeded(clock::now());
+        b.succeeded(clock::now());
+        c.failed(clock::now());
+        d.failed(clock::now());
+        assert_eq!(breaker.state(clock::now()), State::HalfOpen);
+        drop(trial);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_opens_it_once_there_are_enough_requests() {
+        let _epoch = clock::millis(clock::now());
+        let breaker = Breaker::default();
+        for _ in 0..13 {
+            succeed(&breaker, &RATE);
+        }
+        for _ in 0..6 {
+            fail(&breaker, &RATE);
+        }
+        assert_eq!(breaker.state(clock::now()), State::Closed);
+        fail(&breaker, &RATE);
+        assert_eq!(breaker.state(clock::now()), State::Open);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_left_the_window_does_not_count() {
+        let _epoch = clock::millis(clock::now());
+        let breaker = Breaker::default();
+        for _ in 0..19 {
+            fail(&breaker, &RATE);
+        }
+        advance(10 * SECOND).await;
+        fail(&breaker, &RATE);
+        assert_eq!(breaker.state(clock::now()), State::Closed);
+    }
+
+    #[test]
+    fn no_more_than_the_allowance_are_ever_on_trial() {
+        let settings = Settings { open_for: Duration::ZERO, ..CONSECUTIVE };
+        let breaker = Breaker::default();
+        for _ in 0..5 {
+            fail(&breaker, &settings);
+        }
+        let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (breaker, running, most) = (&breaker, &running, &most);
+                scope.spawn(move || {
+                    for round in 0..20_000 {
+                        let Ok(permit) = breaker.admit(&settings, clock::now()) else { continue };
+                        if !permit.trial {
+                            permit.failed(clock::now());
+                            continue;
+                        }
+                        let now = running.fetch_add(1, Ordering::SeqCst) + 1;
+                        most.fetch_max(now, Ordering::SeqCst);
+                        std::hint::spin_loop();
+                        running.fetch_sub(1, Ordering::SeqCst);
+                        if (round + thread) % 3 > 0 {
+                            drop(permit);
+                        } else {
+                            permit.succeeded(clock::now());
+                        }
+                    }
+                });
+            }
+        });
+        // A trial whose epoch ended may still run when the next one begins; none ends in failure here.
+        assert!(most.load(Ordering::SeqCst) <= 2 * usize::from(settings.successes), "{most:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn trials_never_exceed_the_allowance(
+            steps in prop::collection::vec((0_u8..4, any::<prop::sample::Index>()), 1..200),
+            successes in 1_u16..4,
+        ) {
+            let settings = Settings { successes, open_for: Duration::ZERO, ..CONSECUTIVE };
+            let breaker = Breaker::default();
+            let mut permits: Vec<Permit<'_>> = Vec::new();
+            for (step, which) in steps {
+                if step == 0 || permits.is_empty() {
+                    permits.extend(breaker.admit(&settings, clock::now()).ok());
+                } else {
+                    let permit = permits.swap_remove(which.index(permits.len()));
+                    match step {
+                        1 => permit.succeeded(clock::now()),
+                        2 => permit.failed(clock::now()),
+                        _ => drop(permit),
+                    }
+                }
+                let word = Word::of(breaker.word.load(Ordering::Relaxed));
+                let on_trial = permits.iter().filter(|p| p.trial && p.epoch == word.epoch).count();
+                if word.state == State::HalfOpen {
+                    prop_assert!(on_trial <= usize::from(successes));
+                    prop_assert_eq!(on_trial, usize::from(word.trials));
+                }
+            }
+        }
+    }
+}

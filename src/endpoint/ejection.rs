@@ -1,0 +1,307 @@
+//! Passive ejection: a server that keeps failing real requests is left out for a while.
+//!
+//! As Envoy's outlier detection: after a number of failures in a row, or above a rate of failures in
+//! an interval; for a base time multiplied by how often that happened lately; and never so many
+//! servers that the rest could not carry the load. What counts as a failure is decided elsewhere.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::clock::{self, Instant};
+
+/// The longest ejection, however often a server was ejected before.
+pub const LONGEST: Duration = Duration::from_mins(5);
+/// Fewer requests than this in an interval prove nothing about their rate of failures.
+const MIN_REQUESTS: u64 = 10;
+
+/// When servers are ejected and for how long.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    /// Failures in a row.
+    pub failures: u32,
+    /// The interval in which rates are measured and old ejections are forgiven.
+    pub every: Duration,
+    /// How long the first ejection lasts.
+    pub base: Duration,
+    /// The largest share of servers that may be out, 0 to 1. One always may.
+    pub at_most: f64,
+    /// The share of servers that must stay healthy, 0 to 1.
+    pub min_healthy: f64,
+    /// The rate of failures in an interval, 0 to 1.
+    pub error_rate: Option<f64>,
+}
+
+/// What one server did lately.
+#[derive(Debug, Default)]
+pub struct Record {
+    streak: AtomicU32,
+    failed: AtomicU64,
+    /// When the ejection ends, in milliseconds; 0 when there is none.
+    until: AtomicU64,
+    /// Ejections that were not forgiven yet.
+    times: AtomicU32,
+    /// Ejections ever.
+    total: AtomicU64,
+    /// Requests and failures when the interval began.
+    seen: AtomicU64,
+    seen_failed: AtomicU64,
+}
+
+/// The ejections of one upstream.
+#[derive(Debug, Default)]
+pub struct Group {
+    ejected: AtomicU32,
+    /// Somebody is deciding. Decisions are rare; who comes second leaves his to the next failure.
+    deciding: AtomicBool,
+}
+
+/// How many servers an upstream has.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    /// Altogether.
+    pub total: u32,
+    /// Those that get requests now.
+    pub usable: u32,
+}
+
+impl Record {
+    /// A request succeeded.
+    #[inline]
+    pub fn success(&self) {
+        if self.streak.load(Ordering::Relaxed) != 0 {
+            self.streak.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// A request failed; returns how many have in a row.
+    pub fn failure(&self) -> u32 {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        self.streak.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+    }
+
+    /// Whether it is ejected.
+    #[must_use]
+    pub fn ejected(&self) -> bool {
+        self.until.load(Ordering::Relaxed) != 0
+    }
+
+    /// How often it was ejected.
+    #[must_use]
+    pub fn ejections(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    /// Ejects the server if that leaves enough others; `size` is asked when the decision is ours.
+    /// Returns for how long.
+    pub fn eject(
+        &self,
+        group: &Group,
+        settings: &Settings,
+        now: Instant,
+        size: impl Fn() -> Size,
+    ) -> Option<Duration> {
+        let _decision = Decision::take(group)?;
+        if self.ejected() || !allowed(group, settings, size()) {
+            return None;
+        }
+        let times = self.times.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let lasts = settings.base.saturating_mul(times).min(LONGEST);
+        let until = clock::deadline(now, Some(lasts)).map_or(u64::MAX, clock::millis);
+        self.until.store(until.max(1), Ordering::Relaxed);
+        self.streak.store(0, Ordering::Relaxed);
+        self.total.fetch_add(1, Ordering::Relaxed);
+        group.ejected.fetch_add(1, Ordering::Relaxed);
+        Some(lasts)
+    }
+
+    /// Ends an ejection whose time is up; true if it did.
+    pub fn readmit(&self, group: &Group, now: Instant) -> bool {
+        let until = self.until.load(Ordering::Relaxed);
+        let due = until != 0 && until <= clock::millis(now);
+        // Only one of two that see it at once may count it.
+        if !due
+            || self.until.compare_exchange(until, 0, Ordering::AcqRel, Ordering::Relaxed).is_err()
+        {
+            return false;
+        }
+        group.ejected.fetch_sub(1, Ordering::Relaxed);
+        true
+    }
+
+    /// Ends the interval: forgives one ejection, and returns whether failures exceeded the rate.
+    /// `requests` is how many the server ever got.
+    pub fn interval(&self, requests: u64, settings: &Settings) -> bool {
+        let failed = self.failed.load(Ordering::Relaxed);
+        let new = requests.saturating_sub(self.seen.swap(requests, Ordering::Relaxed));
+        let new_failed = failed.saturating_sub(self.seen_failed.swap(failed, Ordering::Relaxed));
+        if !self.ejected() {
+            let forgive = |times: u32| times.checked_sub(1);
+            // An error means that there is nothing to forgive.
+            let _none = self.times.fetch_update(Ordering::Relaxed, Ordering::Relaxed, forgive);
+        }
+        new >= MIN_REQUESTS
+            && settings.error_rate.is_some_and(|rate| new_failed as f64 > rate * new as f64)
+    }
+}
+
+impl Group {
+    /// How many servers are ejected.
+    #[must_use]
+    pub fn ejected(&self) -> u32 {
+        self.ejected.load(Ordering::Relaxed)
+    }
+
+    /// A server left the upstream while it was ejected.
+    pub fn forget(&self) {
+        self.ejected.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn allowed(group: &Group, settings: &Settings, size: Size) -> bool {
+    let most = (settings.at_most * f64::from(size.total)).floor().max(1.0);
+    let left = size.usable.saturating_sub(1);
+    f64::from(group.ejected()) + 1.0 <= most
+        && left >= 1
+        && f64::from(left) >= settings.min_healthy * f64::from(size.total)
+}
+
+struct Decision<'a>(&'a Group);
+
+impl<'a> Decision<'a> {
+    fn take(group: &'a Group) -> Option<Self> {
+        let taken = group.deciding.swap(true, Ordering::Acquire);
+        (!taken).then_some(Self(group))
+    }
+}
+
+impl Drop for Decision<'_> {
+    fn drop(&mut self) {
+        self.0.deciding.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings {
+            failures: 5,
+            every: Duration::from_secs(10),
+            base: Duration::from_secs(30),
+            at_most: 0.5,
+            min_healthy: 0.0,
+            error_rate: None,
+        }
+    }
+
+    fn eject(record: &Record, group: &Group, total: u32, usable: u32) -> Option<u64> {
+        let size = || Size { total, usable };
+        record.eject(group, &settings(), clock::now(), size).map(|lasts| lasts.as_secs())
+    }
+
+    #[test]
+    fn a_success_ends_a_streak() {
+        let record = Record::default();
+        assert_eq!((record.failure(), record.failure()), (1, 2));
+        record.success();
+        assert_eq!(record.failure(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_ejection_lasts_longer_up_to_five_minutes() {
+        let _epoch = clock::millis(clock::now());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let (record, group) = (Record::default(), Group::default());
+        let mut lasted = Vec::new();
+        for _ in 0..12 {
+            let lasts = eject(&record, &group, 4, 4).unwrap();
+            lasted.push(lasts);
+            tokio::time::advance(Duration::from_millis(lasts * 1000 - 1)).await;
+            assert!(!record.readmit(&group, clock::now()));
+            tokio::time::advance(Duration::from_millis(1)).await;
+            assert!(record.readmit(&group, clock::now()));
+            assert!(!record.readmit(&group, clock::now()));
+        }
+        assert_eq!(lasted, [30, 60, 90, 120, 150, 180, 210, 240, 270, 300, 300, 300]);
+        for _ in 0..12 {
+            assert!(!record.interval(0, &settings()));
+        }
+        assert_eq!(eject(&record, &group, 4, 4), Some(30));
+    }
+
+    #[test]
+    fn the_last_server_and_half_of_them_stay() {
+        let group = Group::default();
+        let records: Vec<Record> = (0..4).map(|_| Record::default()).collect();
+        assert_eq!(eject(&records[0], &group, 1, 1), None);
+        assert_eq!(eject(&records[0], &group, 4, 1), None);
+        assert_eq!(eject(&records[0], &group, 4, 4), Some(30));
+        assert_eq!(eject(&records[0], &group, 4, 3), None);
+        assert_eq!(eject(&records[1], &group, 4, 3), Some(30));
+        assert_eq!(eject(&records[2], &group, 4, 2), None);
+        assert_eq!(group.ejected(), 2);
+    }
+
+    #[test]
+    fn of_two_servers_one_may_go() {
+        let (record, group) = (Record::default(), Group::default());
+        let strict = Settings { at_most: 0.0, ..settings() };
+        let size = || Size { total: 2, usable: 2 };
+        assert!(record.eject(&group, &strict, clock::now(), size).is_some());
+    }
+
+    #[test]
+    fn enough_servers_stay_healthy() {
+        let (record, group) = (Record::default(), Group::default());
+        let half = Settings { min_healthy: 0.5, ..settings() };
+        let size = |usable| move || Size { total: 4, usable };
+        assert!(record.eject(&group, &half, clock::now(), size(2)).is_none());
+        assert!(record.eject(&group, &half, clock::now(), size(3)).is_some());
+    }
+
+    #[test]
+    fn a_rate_needs_enough_requests() {
+        let record = Record::default();
+        let rate = Settings { error_rate: Some(0.3), ..settings() };
+        for _ in 0..4 {
+            record.failure();
+        }
+        assert!(!record.interval(9, &rate));
+        for _ in 0..4 {
+            record.failure();
+        }
+        assert!(record.interval(19, &rate));
+        assert!(!record.interval(40, &rate));
+    }
+
+    proptest! {
+        #[test]
+        fn one_server_always_stays_and_the_count_is_right(
+            n in 1_usize..12,
+            at_most in 0.0_f64..=1.0,
+            steps in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..200),
+        ) {
+            let group = Group::default();
+            let records: Vec<Record> = (0..n).map(|_| Record::default()).collect();
+            let settings = Settings { at_most, ..settings() };
+            let total = u32::try_from(n).unwrap();
+            let far = clock::now() + LONGEST + LONGEST;
+            for (which, out) in steps {
+                let record = which.get(&records);
+                if out {
+                    let size = || Size { total, usable: total - group.ejected() };
+                    record.eject(&group, &settings, clock::now(), size);
+                } else {
+                    record.readmit(&group, far);
+                }
+                let ejected = records.iter().filter(|r| r.ejected()).count();
+                prop_assert_eq!(ejected, group.ejected() as usize);
+                prop_assert!(ejected == 0 || ejected < n);
+                prop_assert!(ejected as f64 <= (at_most * n as f64).floor().max(1.0));
+            }
+        }
+    }
+}

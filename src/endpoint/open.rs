@@ -1,0 +1,116 @@
+//! How many connections to a server are open, over all workers, and how a limit on that is kept.
+//!
+//! Connections belong to workers, so at the limit the idle one that is in the way may lie with
+//! another worker. The one that needs it then says so; the others hear it and let go of an idle
+//! connection each. That costs nothing as long as the limit is not reached.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio::sync::Notify;
+
+use super::Endpoint;
+
+/// The open connections of a server.
+#[derive(Debug, Default)]
+pub struct Open {
+    count: AtomicU32,
+    wanted: AtomicU32,
+    closed: Notify,
+}
+
+impl Open {
+    /// How many are open.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Whether somebody waits for one to be closed.
+    #[inline]
+    #[must_use]
+    pub fn wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed) > 0
+    }
+}
+
+/// One open connection, until it is dropped.
+#[derive(Debug)]
+pub struct Opened(Arc<Endpoint>);
+
+impl Opened {
+    /// Counts one more connection, if there may be that many.
+    #[must_use]
+    pub fn new(endpoint: &Arc<Endpoint>, limit: u32) -> Option<Self> {
+        let counted = endpoint
+            .open
+            .count
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |n| (n < limit).then_some(n + 1));
+        counted.is_ok().then(|| Self(endpoint.clone()))
+    }
+
+    /// The server it leads to.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.0
+    }
+
+    /// Waits until there may be one more. `ask` makes others let go of idle ones.
+    ///
+    /// Cancel safety: dropping the future gives up the claim.
+    pub async fn wait(endpoint: &Arc<Endpoint>, limit: u32, ask: impl Fn()) -> Self {
+        let _claim = Claim::new(&endpoint.open);
+        loop {
+            let closed = endpoint.open.closed.notified();
+            if let Some(opened) = Self::new(endpoint, limit) {
+                return opened;
+            }
+            ask();
+            closed.await;
+        }
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.0.open.count.fetch_sub(1, Ordering::AcqRel);
+        if self.0.open.wanted() {
+            self.0.open.closed.notify_one();
+        }
+    }
+}
+
+/// Somebody waits, until this is dropped.
+struct Claim<'a>(&'a Open);
+
+impl<'a> Claim<'a> {
+    fn new(open: &'a Open) -> Self {
+        open.wanted.fetch_add(1, Ordering::AcqRel);
+        Self(open)
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.0.wanted.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn at_the_limit_one_has_to_go_first() {
+        let endpoint = Arc::new(Endpoint::new("u".into(), "e".into(), Box::default()));
+        let idle = RefCell::new(Opened::new(&endpoint, 1));
+        assert!(Opened::new(&endpoint, 1).is_none());
+        let opened = Opened::wait(&endpoint, 1, || drop(idle.borrow_mut().take())).await;
+        assert_eq!(endpoint.open.count(), 1);
+        assert!(!endpoint.open.wanted());
+        drop(opened);
+        assert_eq!(endpoint.open.count(), 0);
+    }
+}

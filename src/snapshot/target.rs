@@ -1,0 +1,194 @@
+//! Compiles a route's `upstream`: which upstreams in which shares, with the route's overrides, each
+//! with its fallbacks.
+
+use std::sync::Arc;
+
+use super::route::Split;
+use super::template::capture_names;
+use super::upstream;
+use crate::balance::Strategy;
+use crate::config::schema::balance::Balance;
+use crate::config::schema::route as schema;
+use crate::config::schema::units::Percent;
+use crate::config::schema::upstream as upstream_schema;
+use crate::config::schema::words::{HashKey, RetryOn};
+use crate::config::{Config, Finding, Spanned};
+use crate::upstream::pool::Placed;
+use crate::upstream::retry::Budget;
+use crate::upstream::{KeySource, Pool, Retry, Target, Timeouts, Upstream};
+
+/// What targets refer to.
+pub(super) struct Context<'a> {
+    /// What was written.
+    pub(super) config: &'a Config,
+    /// What became of its upstreams.
+    pub(super) upstreams: &'a [Arc<Upstream>],
+}
+
+/// Compiles the upstreams of a route.
+///
+/// # Errors
+/// A key that names no capture of the route's path, or a subset that no server belongs to.
+pub(super) fn split(
+    written: &schema::Split,
+    route: &schema::Route,
+    context: &Context<'_>,
+) -> Result<Split, Box<Finding>> {
+    let mut upto = 0;
+    let mut targets = Vec::new();
+    for target in &written.targets {
+        if target.weight == 0 {
+            continue;
+        }
+        let mut above = Vec::new();
+        if let Some(compiled) = self::target(&target.upstream, route, context, &mut above)? {
+            upto += u64::from(target.weight);
+            targets.push((upto, compiled));
+        }
+    }
+    Ok(Split { targets: targets.into_boxed_slice() })
+}
+
+/// Compiles an upstream for a route; `above` are those it is the fallback of.
+fn target(
+    name: &Spanned<String>,
+    route: &schema::Route,
+    context: &Context<'_>,
+    above: &mut Vec<String>,
+) -> Result<Option<Target>, Box<Finding>> {
+    let upstream = context.upstreams.iter().find(|u| *u.name == *name.value);
+    let settings = context.config.upstream.get(name.value.as_str());
+    let (Some(upstream), Some(settings)) = (upstream, settings) else { return Ok(None) };
+    if above.contains(&name.value) {
+        // `check` reports the circle.
+        return Ok(None);
+    }
+    let timeouts = settings.timeout.overridden(route.timeout.as_ref());
+    let retry = settings.retry.overridden(route.retry.as_ref());
+    let own = route.retry.as_ref().and_then(|retry| retry.budget);
+    let budget = own.map_or_else(|| upstream.budget.clone(), |own| Arc::new(self::budget(own)));
+    let pool = if above.is_empty() && !route.subset.is_empty() {
+        subset(route, upstream, settings, context)?
+    } else {
+        upstream.pool.clone()
+    };
+    let key = key(&settings.balance, route)?;
+    above.push(name.value.clone());
+    let fallback = match &settings.fallback {
+        Some(next) => self::target(next, route, context, above)?.map(Box::new),
+        None => None,
+    };
+    Ok(Some(Target {
+        upstream: upstream.clone(),
+        pool,
+        key,
+        timeouts: self::timeouts(&timeouts),
+        retry: self::retry(&retry, budget),
+        fallback,
+    }))
+}
+
+/// The servers of an upstream that have all labels of the route.
+fn subset(
+    route: &schema::Route,
+    upstream: &Upstream,
+    settings: &upstream_schema::Upstream,
+    context: &Context<'_>,
+) -> Result<Arc<Pool>, Box<Finding>> {
+    let servers = settings.servers.listed().iter().zip(upstream.pool.members());
+    let fits = |server: &upstream_schema::Server| {
+        route
+            .subset
+            .iter()
+            .all(|(label, value)| server.labels.get(label.value.as_str()) == Some(value))
+    };
+    let placed: Vec<Placed> = servers
+        .filter(|(server, _)| fits(server))
+        .map(|(server, member)| Placed {
+            member: member.clone(),
+            priority: server.priority,
+            zone: server.zone.as_deref().map(Into::into),
+        })
+        .collect();
+    if placed.is_empty() {
+        let place = route.subset.keys().next().map_or(route.place, |label| label.place);
+        let message = format!("no server of `{}` has these labels", upstream.name);
+        return Err(Box::new(Finding::error("empty_subset", place, message)));
+    }
+    let strategy: Strategy = upstream::strategy(settings)?;
+    Ok(Arc::new(Pool::new(placed, &strategy, context.config.runtime.zone.as_deref())))
+}
+
+/// What requests of a route are hashed or looked up by.
+fn key(balance: &Balance, route: &schema::Route) -> Result<Option<KeySource>, Box<Finding>> {
+    let written = match balance {
+        Balance::Hash { hash, .. } => hash,
+        Balance::Shard { shard, .. } => shard,
+        Balance::Sticky { sticky, .. } => {
+            return Ok(Some(KeySource::Cookie(sticky.value.as_bytes().into())));
+        }
+        Balance::RoundRobin
+        | Balance::LeastConn
+        | Balance::LeastRequest
+        | Balance::PeakEwma
+        | Balance::Random => return Ok(None),
+    };
+    Ok(Some(match &written.value {
+        HashKey::Uri => KeySource::Uri,
+        HashKey::Path => KeySource::Path,
+        HashKey::ClientIp => KeySource::ClientIp,
+        HashKey::Header(name) => KeySource::Header(name.as_str().as_bytes().into()),
+        HashKey::Cookie(name) => KeySource::Cookie(name.as_bytes().into()),
+        HashKey::Query(name) => KeySource::Query(name.as_bytes().into()),
+        HashKey::Capture(name) => {
+            let path = route.path.as_ref().map_or("", |path| path.value.as_str());
+            match capture_names(path).position(|capture| capture == name) {
+                Some(n) => KeySource::Capture(n),
+                None => {
+                    let message = format!("the path of this route captures no `{name}`");
+                    let finding = Finding::error("unknown_capture", route.place, message);
+                    return Err(Box::new(
+                        finding.related(written.place, "its upstream balances by it"),
+                    ));
+                }
+            }
+        }
+    }))
+}
+
+fn timeouts(written: &upstream_schema::UpstreamTimeout) -> Timeouts {
+    let upstream_schema::UpstreamTimeout { connect, send, first_byte, gap, total } = written;
+    Timeouts {
+        connect: Some(connect.get()),
+        send: Some(send.get()),
+        first_byte: Some(first_byte.get()),
+        gap: Some(gap.get()),
+        total: total.get().map(|t| t.get()),
+    }
+}
+
+/// The retries that a share of the requests allows.
+pub(super) fn budget(written: Percent) -> Budget {
+    Budget::new(written.fraction() * 100.0)
+}
+
+/// The budget is counted where it is set: on the upstream for all its routes, or on one route.
+fn retry(written: &upstream_schema::Retry, budget: Arc<Budget>) -> Retry {
+    let upstream_schema::Retry { attempts, on, budget: _, per_try, body_buffer, backoff } = written;
+    let statuses = on.iter().filter_map(|word| match word {
+        RetryOn::Status(status) => Some(*status),
+        RetryOn::Connect | RetryOn::Reset | RetryOn::Timeout | RetryOn::Invalid => None,
+    });
+    Retry {
+        attempts: *attempts,
+        on_connect: on.contains(&RetryOn::Connect),
+        on_reset: on.contains(&RetryOn::Reset),
+        on_timeout: on.contains(&RetryOn::Timeout),
+        on_invalid: on.contains(&RetryOn::Invalid),
+        on_status: statuses.collect(),
+        per_try: per_try.map(|t| t.get()),
+        body_buffer: usize::try_from(body_buffer.get()).unwrap_or(usize::MAX),
+        budget,
+        backoff: Some(backoff.get()).filter(|b| !b.is_zero()),
+    }
+}

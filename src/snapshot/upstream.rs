@@ -1,0 +1,157 @@
+//! Compiles `[upstream.NAME]`, taking over from the previous snapshot whatever is known about the
+//! upstream and about each of its servers.
+
+use std::net::ToSocketAddrs;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use super::{Snapshot, target};
+use crate::balance::{Member, Rules, Strategy};
+use crate::config::schema::balance::Balance;
+use crate::config::schema::forms::Switch;
+use crate::config::schema::health::{self, BreakerPer};
+use crate::config::schema::units::Percent;
+use crate::config::schema::upstream as schema;
+use crate::config::schema::words::ServerAddress;
+use crate::config::{Config, Finding, Spanned};
+use crate::endpoint::breaker::{Settings, Trip};
+use crate::endpoint::{Endpoint, ejection, standing};
+use crate::net::Address;
+use crate::upstream::pool::Placed;
+use crate::upstream::{Breaking, Limits, Pool, Upstream};
+
+/// Compiles an upstream.
+///
+/// # Errors
+/// A host name that cannot be resolved, or a way to balance that does not fit the servers.
+pub(super) fn upstream(
+    name: &str,
+    written: &schema::Upstream,
+    config: &Config,
+    previous: Option<&Snapshot>,
+) -> Result<Upstream, Box<Finding>> {
+    let name: Arc<str> = name.into();
+    let old = previous.and_then(|p| p.upstreams.iter().find(|u| u.name == name));
+    let strategy = strategy(written)?;
+    let mut placed = Vec::new();
+    for server in written.servers.listed() {
+        let addresses = resolve(&server.address)?;
+        let id = server.id();
+        let known = old.and_then(|u| {
+            let mut known = u.pool.members().iter().map(|m| &m.endpoint);
+            known.find(|e| *e.name == *id && e.addresses == addresses)
+        });
+        let endpoint = known.cloned().unwrap_or_else(|| {
+            let endpoint = Endpoint::new(name.clone(), id.into(), addresses);
+            if old.is_some() {
+                // It joins servers that are at work already.
+                endpoint.standing.take_out(standing::UNCHECKED);
+                endpoint.standing.bring_back(standing::UNCHECKED, crate::clock::now());
+            }
+            Arc::new(endpoint)
+        });
+        placed.push(Placed {
+            member: Member { endpoint, weight: u32::from(server.weight.get()) },
+            priority: server.priority,
+            zone: server.zone.as_deref().map(Into::into),
+        });
+    }
+    let schema::UpstreamLimits {
+        connections,
+        pending,
+        pending_timeout,
+        requests,
+        requests_per_connection,
+        idle,
+    } = &written.limits;
+    let cap = |limit: &Option<NonZeroU32>| limit.map_or(u32::MAX, NonZeroU32::get);
+    Ok(Upstream {
+        pool: Arc::new(Pool::new(placed, &strategy, config.runtime.zone.as_deref())),
+        rules: Rules {
+            // Each request takes a connection of its own.
+            cap: cap(requests).min(cap(connections)),
+            slow_start: written.slow_start.get(),
+            ..Rules::default()
+        },
+        limits: Limits {
+            idle: usize::try_from(*idle).unwrap_or(usize::MAX),
+            requests_per_connection: cap(requests_per_connection),
+            connections: cap(connections),
+            pending: pending.unwrap_or(u32::MAX),
+            pending_timeout: pending_timeout.get(),
+        },
+        eject: eject(&written.eject),
+        breaker: written.breaker.as_ref().map(breaker),
+        fail_open: written.fail_open,
+        budget: Arc::new(target::budget(written.retry.budget)),
+        state: old.map_or_else(Arc::default, |u| u.state.clone()),
+        name,
+    })
+}
+
+fn eject(written: &Switch<health::Eject>) -> Option<ejection::Settings> {
+    let Switch::On(written) = written else { return None };
+    let health::Eject { failures, every, r#for, at_most, min_healthy, error_rate } = written;
+    Some(ejection::Settings {
+        failures: failures.get(),
+        every: every.get(),
+        base: r#for.get(),
+        at_most: at_most.fraction(),
+        min_healthy: min_healthy.fraction(),
+        error_rate: error_rate.map(Percent::fraction),
+    })
+}
+
+fn breaker(written: &health::Breaker) -> Breaking {
+    let health::Breaker {
+        place: _,
+        failures,
+        successes,
+        open_for,
+        error_rate,
+        window,
+        min_requests,
+        per,
+    } = written;
+    let few = |n: NonZeroU32| u16::try_from(n.get()).unwrap_or(u16::MAX).min(i16::MAX as u16);
+    let trip = match error_rate {
+        Some(rate) => Trip::Rate {
+            rate: rate.value.fraction(),
+            window: window.get(),
+            min_requests: min_requests.get(),
+        },
+        None => Trip::Failures(failures.as_ref().map_or(u16::MAX, |n| few(n.value))),
+    };
+    Breaking {
+        settings: Settings { trip, successes: few(*successes), open_for: open_for.get() },
+        per_server: *per == BreakerPer::Server,
+    }
+}
+
+/// The strategy by its configured name.
+pub(super) fn strategy(written: &schema::Upstream) -> Result<Strategy, Box<Finding>> {
+    Ok(match &written.balance {
+        Balance::RoundRobin => Strategy::RoundRobin,
+        Balance::Random => Strategy::Random,
+        Balance::LeastRequest | Balance::Sticky { .. } => Strategy::LeastRequest,
+        Balance::LeastConn | Balance::PeakEwma | Balance::Hash { .. } | Balance::Shard { .. } => {
+            Strategy::LeastRequest
+        }
+    })
+}
+
+/// The addresses of a server. Names are looked up once, when the configuration is loaded.
+fn resolve(address: &Spanned<ServerAddress>) -> Result<Box<[Address]>, Box<Finding>> {
+    let (host, port) = match &address.value {
+        ServerAddress::Ip(ip) => return Ok([Address::Tcp(*ip)].into()),
+        ServerAddress::Unix(path) => return Ok([Address::Unix(path.clone())].into()),
+        ServerAddress::Name { host, port } => (host.as_str(), *port),
+    };
+    let failed = |why: String| {
+        let message = format!("the host name `{host}` could not be resolved: {why}");
+        Box::new(Finding::error("unresolved_host", address.place, message))
+    };
+    let found = (host, port).to_socket_addrs().map_err(|e| failed(e.to_string()))?;
+    let addresses: Box<[_]> = found.map(Address::Tcp).collect();
+    if addresses.is_empty() { Err(failed("no address".into())) } else { Ok(addresses) }
+}

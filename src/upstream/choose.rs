@@ -1,0 +1,256 @@
+//! Finds a server for an attempt: asks the pool, waits in the queue when all are full, and says what
+//! is wrong when there is none.
+
+use std::sync::atomic::Ordering;
+
+use super::pool::Miss;
+use super::queue::{Freed, Unserved};
+use super::send::{Job, MAX_TRIED, Progress};
+use super::{Target, Upstream};
+use crate::balance::{Ask, Key, Member, Rules};
+use crate::clock::{self, Instant, Random};
+use crate::endpoint::breaker::{Open, Permit};
+use crate::endpoint::{Slot, standing};
+use crate::exchange::{Client, Refusal};
+use crate::net::Timer;
+
+/// How often a server is looked for again when another worker took its last place, or its breaker is
+/// open.
+const ROUNDS: usize = 16;
+
+/// A server that expects a request.
+#[derive(Debug)]
+pub struct Chosen<'a> {
+    /// The server.
+    pub member: &'a Member,
+    /// What the breaker allowed.
+    pub permit: Option<Permit<'a>>,
+    /// The request counts as under way until its response has been passed on.
+    _slot: Slot<'a>,
+    /// Dropped after the slot: whoever waits must find it free.
+    _freed: Freed<'a>,
+}
+
+/// Why there is no server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unchosen {
+    /// All that could take the request have as many as they may have.
+    Full,
+    /// Those that could take it already failed it.
+    Tried,
+    /// The upstream cannot be used.
+    Refused(Refusal),
+    /// The client left while the request waited.
+    Gone,
+}
+
+/// Finds a server for a request's first attempt, waiting for one if need be.
+///
+/// # Errors
+/// [`Unchosen`], but not [`Unchosen::Full`].
+pub async fn first<'a, C: Client>(
+    job: &Job<'_>,
+    target: &'a Target,
+    progress: &Progress,
+    client: &mut C,
+    timer: &mut Timer,
+) -> Result<Chosen<'a>, Unchosen> {
+    let Upstream { limits, state, .. } = &*target.upstream;
+    let queue = &state.queue;
+    if queue.depth() == 0 {
+        match at_once(job, target, progress, job.started) {
+            Err(Unchosen::Full) => {}
+            other => return other,
+        }
+    }
+    let until = clock::deadline(clock::now(), Some(limits.pending_timeout));
+    let end = clock::deadline(job.started, target.timeouts.total);
+    let bounds = (limits.pending, crate::net::timer::earlier(until, end));
+    let served =
+        queue.wait(client, timer, bounds, || match at_once(job, target, progress, clock::now()) {
+            Err(Unchosen::Full) => None,
+            other => Some(other),
+        });
+    match served.await {
+        Ok(result) => result,
+        Err(Unserved::Full) => Err(Unchosen::Refused(Refusal::QueueFull)),
+        Err(Unserved::TimedOut) => Err(Unchosen::Refused(Refusal::QueueTimeout)),
+        Err(Unserved::Gone) => Err(Unchosen::Gone),
+    }
+}
+
+/// Finds a server without waiting.
+///
+/// # Errors
+/// [`Unchosen`].
+pub fn at_once<'a>(
+    job: &Job<'_>,
+    target: &'a Target,
+    progress: &Progress,
+    now: Instant,
+) -> Result<Chosen<'a>, Unchosen> {
+    let upstream = &*target.upstream;
+    let permit = match &upstream.breaker {
+        Some(breaking) if !breaking.per_server => {
+            let admitted = upstream.state.breaker.admit(&breaking.settings, now);
+            Some(admitted.map_err(|Open| Unchosen::Refused(Refusal::BreakerOpen))?)
+        }
+        _ => None,
+    };
+    let key = target.key.as_ref().and_then(job.key);
+    let mut chosen = job.worker.draw(|random| {
+        let mut search = Search { target, key, now, random, rules: upstream.rules };
+        search.find(progress)
+    })?;
+    if permit.is_some() {
+        chosen.permit = permit;
+    }
+    Ok(chosen)
+}
+
+/// The search for one server.
+struct Search<'a, 's> {
+    target: &'a Target,
+    key: Option<Key<'s>>,
+    now: Instant,
+    random: &'s mut Random,
+    rules: Rules,
+}
+
+impl<'a> Search<'a, '_> {
+    fn find(&mut self, progress: &Progress) -> Result<Chosen<'a>, Unchosen> {
+        // Servers whose breaker is open are left out like those that failed this request.
+        let mut passed_over = PassedOver::new(progress.tried());
+        for _ in 0..ROUNDS {
+            let tried = passed_over.ids(progress.tried());
+            let Some(member) = self.target.pool.pick(&mut self.ask(tried)) else {
+                if passed_over.any() {
+                    return Err(Unchosen::Refused(Refusal::BreakerOpen));
+                }
+                return self.unusual(progress);
+            };
+            match self.take(member) {
+                Ok(chosen) => {
+                    if self.target.upstream.state.failing_open.load(Ordering::Relaxed) {
+                        recovered(&self.target.upstream);
+                    }
+                    return Ok(chosen);
+                }
+                Err(Passed::Full) => {}
+                Err(Passed::Open) => passed_over.add(member.endpoint.id),
+            }
+        }
+        Err(if passed_over.any() {
+            Unchosen::Refused(Refusal::BreakerOpen)
+        } else {
+            Unchosen::Full
+        })
+    }
+
+    fn ask<'t>(&'t mut self, tried: &'t [u32]) -> Ask<'t> {
+        Ask { tried, key: self.key, now: self.now, random: self.random, rules: self.rules }
+    }
+
+    /// No server can be chosen by the rules: perhaps they may be bent.
+    #[cold]
+    fn unusual(&mut self, progress: &Progress) -> Result<Chosen<'a>, Unchosen> {
+        let Target { upstream, pool, fallback, .. } = self.target;
+        let mut miss = pool.miss(&self.ask(progress.tried()));
+        let unhealthy = matches!(miss, Miss::Unhealthy | Miss::Ejected);
+        // Who has a fallback would rather use that than servers that are probably broken.
+        if unhealthy && upstream.fail_open && fallback.is_none() {
+            self.rules.reasons = !standing::OPINIONS;
+            let picked = pool.pick(&mut self.ask(progress.tried()));
+            if let Some(Ok(chosen)) = picked.map(|member| self.take(member)) {
+                failing_open(upstream);
+                return Ok(chosen);
+            }
+            miss = pool.miss(&self.ask(progress.tried()));
+        }
+        Err(match miss {
+            Miss::Full => Unchosen::Full,
+            Miss::Tried => Unchosen::Tried,
+            Miss::Nobody | Miss::Bound | Miss::Unhealthy | Miss::Ejected | Miss::Draining => {
+                Unchosen::Refused(Refusal::NoServer(miss))
+            }
+        })
+    }
+
+    fn take(&self, member: &'a Member) -> Result<Chosen<'a>, Passed> {
+        let upstream = &*self.target.upstream;
+        let permit = match &upstream.breaker {
+            Some(breaking) if breaking.per_server => {
+                let admitted = member.endpoint.breaker.admit(&breaking.settings, self.now);
+                Some(admitted.map_err(|Open| Passed::Open)?)
+            }
+            _ => None,
+        };
+        if self.rules.cap == u32::MAX {
+            let slot = member.endpoint.begin();
+            return Ok(Chosen { member, permit, _slot: slot, _freed: Freed(None) });
+        }
+        let slot = member.endpoint.try_begin(self.rules.cap).ok_or(Passed::Full)?;
+        Ok(Chosen { member, permit, _slot: slot, _freed: Freed(Some(&upstream.state.queue)) })
+    }
+}
+
+/// Why a server that was picked is not used.
+enum Passed {
+    /// Another worker took the last place.
+    Full,
+    /// Its breaker is open.
+    Open,
+}
+
+/// Servers that one search leaves out.
+struct PassedOver {
+    ids: [u32; MAX_TRIED + ROUNDS],
+    before: usize,
+    count: usize,
+}
+
+impl PassedOver {
+    fn new(tried: &[u32]) -> Self {
+        Self { ids: [0; MAX_TRIED + ROUNDS], before: tried.len(), count: tried.len() }
+    }
+
+    fn any(&self) -> bool {
+        self.count > self.before
+    }
+
+    fn add(&mut self, id: u32) {
+        if let Some(slot) = self.ids.get_mut(self.count) {
+            *slot = id;
+            self.count += 1;
+        }
+    }
+
+    /// All ids to leave out; those that were tried before have to be put in once.
+    fn ids<'t>(&'t mut self, tried: &'t [u32]) -> &'t [u32] {
+        if !self.any() {
+            return tried;
+        }
+        for (slot, id) in self.ids.iter_mut().zip(tried) {
+            *slot = *id;
+        }
+        self.ids.get(..self.count).unwrap_or_default()
+    }
+}
+
+fn failing_open(upstream: &Upstream) {
+    upstream.state.failed_open.fetch_add(1, Ordering::Relaxed);
+    if !upstream.state.failing_open.swap(true, Ordering::Relaxed) {
+        tracing::error!(
+            upstream = %upstream.name,
+            key = "upstream.fail_open",
+            "no server is healthy: requests go to all of them"
+        );
+    }
+}
+
+#[cold]
+fn recovered(upstream: &Upstream) {
+    if upstream.state.failing_open.swap(false, Ordering::Relaxed) {
+        tracing::info!(upstream = %upstream.name, "a server is healthy again");
+    }
+}

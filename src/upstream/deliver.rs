@@ -1,0 +1,79 @@
+//! Passes a response on, and puts its connection to rest if it may be used again.
+
+use std::time::Duration;
+
+use super::Target;
+use super::attempt::Sending;
+use super::choose::Chosen;
+use super::relay::{self, Delivered, Limits};
+use super::replay::Upload;
+use super::send::{Job, Sent};
+use crate::clock;
+use crate::exchange::{Client, Outgoing};
+use crate::h1::Origin;
+use crate::net::Timer;
+use crate::wire::Known;
+
+/// How long a tunnel may be silent.
+const TUNNEL_IDLE: Duration = Duration::from_hours(1);
+
+/// A server that has answered.
+pub struct Served<'a> {
+    /// The upstream.
+    pub target: &'a Target,
+    /// The server.
+    pub chosen: Chosen<'a>,
+    /// The connection, its response head read.
+    pub origin: Box<Origin>,
+    /// What is left of the request.
+    pub sending: Sending,
+}
+
+/// Passes the response on.
+pub async fn deliver<C: Client>(
+    job: &Job<'_>,
+    mut served: Served<'_>,
+    upload: &mut Upload<'_, C>,
+    timer: &mut Timer,
+) -> Sent {
+    let Served { target, chosen, origin, sending } = &mut served;
+    let status = origin.head().status;
+    if status == 101 {
+        let head = origin.head();
+        let protocol = head.fields.first(Known::Upgrade).unwrap_or_default();
+        upload.client.upgrade(&|out| {
+            (job.fields)(head, out);
+            out.field(b"upgrade", protocol);
+        });
+        origin.upgrade();
+        let delivered = relay::tunnel(upload.client, origin, timer, Some(TUNNEL_IDLE)).await;
+        return Sent::Answered(status, delivered);
+    }
+    let head = origin.head();
+    upload.client.begin(&Outgoing {
+        status,
+        reason: head.reason(),
+        fields: &|out| (job.fields)(head, out),
+        length: origin.length(job.head_request),
+    });
+    let limits = Limits {
+        gap: target.timeouts.gap,
+        write_gap: job.write_gap,
+        end: clock::deadline(job.started, target.timeouts.total),
+    };
+    let delivered = relay::response(upload, origin, sending, timer, limits).await;
+    match delivered {
+        Delivered::Whole => {
+            let limits = &target.upstream.limits;
+            let again = !sending.active() && origin.reusable();
+            if again && origin.uses() < limits.requests_per_connection {
+                let idle = limits.idle.div_ceil(job.worker.workers);
+                let mut connections = job.worker.connections.borrow_mut();
+                connections.put(&chosen.member.endpoint, served.origin, idle, clock::now());
+            }
+        }
+        Delivered::Cut => upload.client.cut(),
+        Delivered::Gone => {}
+    }
+    Sent::Answered(status, delivered)
+}

@@ -1,0 +1,41 @@
+//! What has to happen to an upstream without a request: ejections end, intervals end.
+
+use std::sync::atomic::Ordering;
+
+use super::{Upstream, observe};
+use crate::clock::{self, Instant};
+use crate::endpoint::standing;
+
+/// Looks after an upstream. Called several times a second, by one thread for the whole process.
+pub fn tick(upstream: &Upstream, now: Instant) {
+    let state = &upstream.state;
+    let members = upstream.pool.members();
+    if state.ejections.ejected() > 0 {
+        for member in members {
+            let endpoint = &member.endpoint;
+            if endpoint.record.readmit(&state.ejections, now) {
+                endpoint.standing.bring_back(standing::EJECTED, now);
+                state.queue.release_all();
+                tracing::info!(
+                    upstream = %upstream.name,
+                    server = %endpoint.name,
+                    "server readmitted after its ejection"
+                );
+            }
+        }
+    }
+    let Some(settings) = &upstream.eject else { return };
+    let began = state.interval.load(Ordering::Relaxed);
+    let millis = clock::millis(now);
+    if millis.saturating_sub(began) < u64::try_from(settings.every.as_millis()).unwrap_or(u64::MAX)
+    {
+        return;
+    }
+    state.interval.store(millis, Ordering::Relaxed);
+    for member in members {
+        let endpoint = &member.endpoint;
+        if endpoint.record.interval(endpoint.requests.load(Ordering::Relaxed), settings) {
+            observe::eject(upstream, endpoint, settings, "rate of failures");
+        }
+    }
+}

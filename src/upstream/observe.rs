@@ -1,0 +1,96 @@
+//! What the end of an attempt says about its server: nothing, that it works, or that it fails.
+//!
+//! A failure is an attempt without a usable response, or a response of 500 to 599 other than 501 and
+//! 505, which depend on the request alone (HAProxy's `observe layer7` draws the same line).
+
+use std::sync::atomic::Ordering;
+
+use super::Upstream;
+use super::choose::Chosen;
+use super::retry::Failure;
+use crate::clock;
+use crate::endpoint::ejection::{Settings, Size};
+use crate::endpoint::{Endpoint, standing};
+
+/// What the end of an attempt says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The server works.
+    Good,
+    /// The server fails.
+    Bad,
+    /// A kept-alive connection had been closed meanwhile, as it may be.
+    Neutral,
+}
+
+impl Verdict {
+    /// Reads the end of an attempt.
+    #[must_use]
+    pub fn of(failure: Failure) -> Self {
+        match failure {
+            Failure::Status(501 | 505) => Self::Good,
+            Failure::Status(500..=599) => Self::Bad,
+            Failure::Status(_) => Self::Good,
+            Failure::Stale { .. } | Failure::Unasked => Self::Neutral,
+            Failure::Connect
+            | Failure::ConnectTimeout
+            | Failure::Closed
+            | Failure::Timeout(_)
+            | Failure::Invalid => Self::Bad,
+        }
+    }
+}
+
+/// Notes how an attempt ended.
+#[inline]
+pub fn ended(upstream: &Upstream, chosen: &mut Chosen<'_>, failure: Failure) {
+    let endpoint = &*chosen.member.endpoint;
+    match Verdict::of(failure) {
+        Verdict::Good => {
+            endpoint.record.success();
+            if let Some(permit) = chosen.permit.take() {
+                permit.succeeded(clock::now());
+            }
+        }
+        Verdict::Bad => failed(upstream, chosen),
+        Verdict::Neutral => {
+            endpoint.failures.fetch_add(1, Ordering::Relaxed);
+            chosen.permit = None;
+        }
+    }
+}
+
+#[cold]
+fn failed(upstream: &Upstream, chosen: &mut Chosen<'_>) {
+    let endpoint = &*chosen.member.endpoint;
+    endpoint.failures.fetch_add(1, Ordering::Relaxed);
+    if let Some(permit) = chosen.permit.take() {
+        permit.failed(clock::now());
+    }
+    let streak = endpoint.record.failure();
+    if let Some(settings) = upstream.eject.as_ref().filter(|settings| streak >= settings.failures) {
+        eject(upstream, endpoint, settings, "failures in a row");
+    }
+}
+
+/// Leaves a server out for a while, if the others can carry on without it.
+pub(super) fn eject(upstream: &Upstream, endpoint: &Endpoint, settings: &Settings, why: &str) {
+    let size = || {
+        let members = upstream.pool.members();
+        let usable = members.iter().filter(|m| !m.endpoint.standing.bits().any(u8::MAX)).count();
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Size { total: count(members.len()), usable: count(usable) }
+    };
+    let group = &upstream.state.ejections;
+    if let Some(lasts) = endpoint.record.eject(group, settings, clock::now(), size) {
+        endpoint.standing.take_out(standing::EJECTED);
+        tracing::warn!(
+            upstream = %upstream.name,
+            server = %endpoint.name,
+            why,
+            ?lasts,
+            key = "upstream.eject",
+            "server ejected"
+        );
+    }
+}

@@ -1,0 +1,299 @@
+//! The servers a request may go to, in the order in which groups of them are asked.
+//!
+//! The lowest `priority` that has a server to spare answers; the next one is asked when it has none,
+//! which also is how a retry gets from one level to the next. Within a level the servers of the
+//! proxy's own zone come first, as long as enough of them are well.
+
+use std::collections::BTreeSet;
+
+use thiserror::Error;
+
+use crate::balance::{self, Ask, Balance, Member, Strategy};
+use crate::endpoint::standing;
+
+/// How many times its share of the usable servers a zone may carry before requests spill over to
+/// the others: with 140 %, nothing does until less than 72 % of it are well (Envoy's overprovisioning
+/// factor).
+const OVERPROVISION: f64 = 1.4;
+
+/// Servers by priority and zone.
+#[derive(Debug)]
+pub struct Pool {
+    members: Box<[Member]>,
+    levels: Box<[Level]>,
+}
+
+/// All servers of one priority.
+#[derive(Debug)]
+struct Level {
+    /// Those of the proxy's own zone, when there are others too.
+    near: Option<Group>,
+    all: Group,
+}
+
+/// Servers and the strategy that was built for them.
+#[derive(Debug)]
+struct Group {
+    members: Box<[Member]>,
+    balance: Box<dyn Balance>,
+}
+
+/// Why no server was chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Miss {
+    /// There are none: an empty list, or a subset nobody belongs to.
+    #[error("there is no server")]
+    Nobody,
+    /// The usable ones have as many requests as they may have.
+    #[error("all servers are busy")]
+    Full,
+    /// The usable ones already failed this request.
+    #[error("all servers failed this request")]
+    Tried,
+    /// The strategy binds the request to no server or to one that cannot be used.
+    #[error("the request has no key, or its server cannot be used")]
+    Bound,
+    /// Active checks failed everywhere, or have not ended yet.
+    #[error("no server is healthy")]
+    Unhealthy,
+    /// All were ejected, or are unhealthy otherwise.
+    #[error("all servers were ejected after failures")]
+    Ejected,
+    /// Nothing new is sent to any of them.
+    #[error("all servers are draining or disabled")]
+    Draining,
+}
+
+impl Pool {
+    /// Arranges servers. `zone` is the proxy's own.
+    #[must_use]
+    pub fn new(members: Vec<Placed>, strategy: &Strategy, zone: Option<&str>) -> Self {
+        let priorities: BTreeSet<u16> = members.iter().map(|m| m.priority).collect();
+        let levels = priorities.into_iter().map(|priority| {
+            let here: Vec<&Placed> = members.iter().filter(|m| m.priority == priority).collect();
+            let near: Vec<&Placed> = here
+                .iter()
+                .copied()
+                .filter(|m| zone.is_some() && m.zone.as_deref() == zone)
+                .collect();
+            let divided = !near.is_empty() && near.len() < here.len();
+            Level {
+                near: divided.then(|| Group::new(&near, strategy)),
+                all: Group::new(&here, strategy),
+            }
+        });
+        let levels = levels.collect();
+        Self { members: members.into_iter().map(|m| m.member).collect(), levels }
+    }
+
+    /// Servers that one strategy of the caller's chooses from, for tests.
+    #[cfg(test)]
+    pub(crate) fn with_balance(members: Box<[Member]>, balance: Box<dyn Balance>) -> Self {
+        let all = Group { members: members.clone(), balance };
+        Self { members, levels: [Level { near: None, all }].into() }
+    }
+
+    /// All servers, in the order of the file.
+    #[must_use]
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Chooses a server.
+    #[inline]
+    pub fn pick<'a>(&'a self, ask: &mut Ask<'_>) -> Option<&'a Member> {
+        self.levels.iter().find_map(|level| level.pick(ask))
+    }
+
+    /// Why [`Pool::pick`] found none.
+    #[must_use]
+    pub fn miss(&self, ask: &Ask<'_>) -> Miss {
+        if self.members.is_empty() {
+            return Miss::Nobody;
+        }
+        let standing =
+            |reasons| self.members.iter().filter(move |m| !m.endpoint.standing.bits().any(reasons));
+        let usable = standing(ask.rules.reasons).count();
+        if usable > 0 {
+            let untried =
+                standing(ask.rules.reasons).filter(|m| !ask.tried.contains(&m.endpoint.id));
+            let (mut left, mut full) = (0_usize, 0_usize);
+            for member in untried {
+                left += 1;
+                full += usize::from(member.endpoint.in_flight() >= ask.rules.cap);
+            }
+            return match (left, full) {
+                (0, _) => Miss::Tried,
+                // A strategy that goes by a key may want a full server while others are free.
+                (_, 0) => Miss::Bound,
+                (_, _) => Miss::Full,
+            };
+        }
+        let all = |reason| self.members.iter().all(|m| m.endpoint.standing.bits().any(reason));
+        if all(standing::DRAINING | standing::DISABLED) {
+            Miss::Draining
+        } else if self.members.iter().any(|m| m.endpoint.standing.bits().any(standing::EJECTED))
+            && !self
+                .members
+                .iter()
+                .any(|m| m.endpoint.standing.bits().any(standing::UNHEALTHY | standing::UNCHECKED))
+        {
+            Miss::Ejected
+        } else {
+            Miss::Unhealthy
+        }
+    }
+}
+
+/// A server with its place in a pool.
+#[derive(Debug, Clone)]
+pub struct Placed {
+    /// The server.
+    pub member: Member,
+    /// Lower ones are used first.
+    pub priority: u16,
+    /// Where it is.
+    pub zone: Option<Box<str>>,
+}
+
+impl Level {
+    fn pick<'a>(&'a self, ask: &mut Ask<'_>) -> Option<&'a Member> {
+        if let Some(near) = &self.near {
+            let stays = near.well(ask) * OVERPROVISION;
+            if (stays >= 1.0 || ask.random.unit() < stays)
+                && let Some(member) = near.pick(ask)
+            {
+                return Some(member);
+            }
+        }
+        self.all.pick(ask)
+    }
+}
+
+impl Group {
+    fn new(placed: &[&Placed], strategy: &Strategy) -> Self {
+        let members: Box<[Member]> = placed.iter().map(|p| p.member.clone()).collect();
+        let balance = balance::build(strategy, &members);
+        Self { members, balance }
+    }
+
+    fn pick<'a>(&'a self, ask: &mut Ask<'_>) -> Option<&'a Member> {
+        let index = self.balance.pick(&self.members, ask)?;
+        self.members.get(index)
+    }
+
+    /// The share of weight that can be used now.
+    fn well(&self, ask: &Ask<'_>) -> f64 {
+        let (mut usable, mut total) = (0_u64, 0_u64);
+        for member in &self.members {
+            total += u64::from(member.weight);
+            if !member.endpoint.standing.bits().any(ask.rules.reasons) {
+                usable += u64::from(member.weight);
+            }
+        }
+        if total == 0 { 0.0 } else { usable as f64 / total as f64 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::balance::Rules;
+    use crate::clock::{self, Random};
+    use crate::endpoint::Endpoint;
+
+    fn placed(name: &str, priority: u16, zone: Option<&str>) -> Placed {
+        let endpoint = Arc::new(Endpoint::new("u".into(), name.into(), Box::default()));
+        Placed { member: Member { endpoint, weight: 1 }, priority, zone: zone.map(Into::into) }
+    }
+
+    fn ask<'a>(tried: &'a [u32], random: &'a mut Random) -> Ask<'a> {
+        Ask { tried, key: None, now: clock::now(), random, rules: Rules::default() }
+    }
+
+    fn picked(pool: &Pool, tried: &[u32], n: usize) -> Vec<(String, usize)> {
+        let mut random = Random::seeded(3);
+        let mut counts = std::collections::BTreeMap::new();
+        for _ in 0..n {
+            if let Some(member) = pool.pick(&mut ask(tried, &mut random)) {
+                *counts.entry(member.endpoint.name.to_string()).or_insert(0) += 1;
+            }
+        }
+        counts.into_iter().collect()
+    }
+
+    #[test]
+    fn a_lower_priority_is_asked_only_when_the_one_before_has_nobody() {
+        let servers = vec![
+            placed("a", 0, None),
+            placed("b", 0, None),
+            placed("c", 1, None),
+            placed("d", 7, None),
+        ];
+        let pool = Pool::new(servers, &Strategy::RoundRobin, None);
+        let counts = picked(&pool, &[], 100);
+        assert_eq!(counts, [("a".into(), 50), ("b".into(), 50)]);
+        let [a, b, c, _] = pool.members() else { panic!("four servers") };
+        let tried = [a.endpoint.id, b.endpoint.id];
+        assert_eq!(picked(&pool, &tried, 10), [("c".into(), 10)]);
+        a.endpoint.standing.take_out(standing::UNHEALTHY);
+        b.endpoint.standing.take_out(standing::EJECTED);
+        c.endpoint.standing.take_out(standing::DRAINING);
+        assert_eq!(picked(&pool, &[], 10), [("d".into(), 10)]);
+    }
+
+    #[test]
+    fn the_own_zone_comes_first_until_too_little_of_it_is_well() {
+        let servers = vec![
+            placed("near1", 0, Some("z1")),
+            placed("near2", 0, Some("z1")),
+            placed("far1", 0, Some("z2")),
+            placed("far2", 0, None),
+        ];
+        let pool = Pool::new(servers, &Strategy::Random, Some("z1"));
+        let near = |counts: &[(String, usize)]| -> usize {
+            counts.iter().filter(|(name, _)| name.starts_with("near")).map(|(_, n)| n).sum()
+        };
+        assert_eq!(near(&picked(&pool, &[], 1000)), 1000);
+        pool.members()[0].endpoint.standing.take_out(standing::UNHEALTHY);
+        // Half is well: 70 % stay, and a third of the rest comes back by chance.
+        let stayed = near(&picked(&pool, &[], 1000));
+        assert!((730..870).contains(&stayed), "{stayed}");
+        pool.members()[1].endpoint.standing.take_out(standing::UNHEALTHY);
+        assert_eq!(near(&picked(&pool, &[], 1000)), 0);
+    }
+
+    #[test]
+    fn a_proxy_without_a_zone_prefers_none() {
+        let servers = vec![placed("a", 0, Some("z1")), placed("b", 0, None)];
+        let pool = Pool::new(servers, &Strategy::RoundRobin, None);
+        assert_eq!(picked(&pool, &[], 10), [("a".into(), 5), ("b".into(), 5)]);
+    }
+
+    #[test]
+    fn a_miss_says_why() {
+        let mut random = Random::seeded(1);
+        let empty = Pool::new(Vec::new(), &Strategy::Random, None);
+        assert_eq!(empty.miss(&ask(&[], &mut random)), Miss::Nobody);
+        let pool =
+            Pool::new(vec![placed("a", 0, None), placed("b", 0, None)], &Strategy::Random, None);
+        let ids: Vec<u32> = pool.members().iter().map(|m| m.endpoint.id).collect();
+        assert_eq!(pool.miss(&ask(&ids, &mut random)), Miss::Tried);
+        let mut full = ask(&[], &mut random);
+        full.rules.cap = 0;
+        assert_eq!(pool.miss(&full), Miss::Full);
+        let out = |reason| {
+            for member in pool.members() {
+                member.endpoint.standing.take_out(reason);
+            }
+        };
+        out(standing::EJECTED);
+        assert_eq!(pool.miss(&ask(&[], &mut random)), Miss::Ejected);
+        out(standing::UNHEALTHY);
+        assert_eq!(pool.miss(&ask(&[], &mut random)), Miss::Unhealthy);
+        out(standing::DRAINING);
+        assert_eq!(pool.miss(&ask(&[], &mut random)), Miss::Draining);
+    }
+}

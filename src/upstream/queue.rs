@@ -1,0 +1,146 @@
+//! Where requests wait when all usable servers have as many as they may have.
+//!
+//! One queue per upstream, first come first served over all workers: whoever comes later joins the
+//! end even if a place is free at that moment. A place that becomes free wakes exactly one; one that
+//! leaves passes its turn on. The counters show what waiting costs: `tidegate` never queues silently.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::task::{Poll, ready};
+
+use tokio::sync::Notify;
+
+use crate::clock::Instant;
+use crate::exchange::Client;
+use crate::net::Timer;
+
+/// The requests of an upstream that wait for a server.
+#[derive(Debug, Default)]
+pub struct Queue {
+    waiting: AtomicU32,
+    freed: Notify,
+    /// Requests that had to wait.
+    pub queued: AtomicU64,
+    /// Requests refused because the queue was full.
+    pub overflowed: AtomicU64,
+    /// Requests that waited too long.
+    pub timed_out: AtomicU64,
+}
+
+/// Why waiting brought nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unserved {
+    /// The queue is full.
+    Full,
+    /// The time is up.
+    TimedOut,
+    /// The client has gone.
+    Gone,
+}
+
+impl Queue {
+    /// How many wait now.
+    #[must_use]
+    pub fn depth(&self) -> u32 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// A place became free.
+    pub fn release(&self) {
+        // Pairs with the fence in `enter`: either this sees who waits, or they see the free place.
+        fence(Ordering::SeqCst);
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.freed.notify_one();
+        }
+    }
+
+    /// Many places may have become free: a server came back.
+    pub fn release_all(&self) {
+        for _ in 0..self.depth() {
+            self.freed.notify_one();
+        }
+    }
+
+    /// Waits until `serve` finds a place, at most until `until`. No more than `limit` wait.
+    ///
+    /// # Errors
+    /// [`Unserved`].
+    pub async fn wait<C: Client, T>(
+        &self,
+        client: &mut C,
+        timer: &mut Timer,
+        (limit, until): (u32, Option<Instant>),
+        mut serve: impl FnMut() -> Option<T>,
+    ) -> Result<T, Unserved> {
+        let (_place, first) = self.enter(limit)?;
+        let mut my_turn = first;
+        loop {
+            let mut freed = pin!(self.freed.notified());
+            // From here on no release is missed.
+            freed.as_mut().enable();
+            if my_turn && let Some(served) = serve() {
+                return Ok(served);
+            }
+            let ended = poll_fn(|cx| {
+                if freed.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(None);
+                }
+                if client.poll_gone(cx).is_ready() {
+                    return Poll::Ready(Some(Unserved::Gone));
+                }
+                let look_again = client.look_again().filter(|at| until.is_none_or(|u| *at < u));
+                ready!(timer.poll_at(cx, look_again.or(until)));
+                if look_again.is_some() {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Poll::Ready(Some(Unserved::TimedOut))
+            });
+            match ended.await {
+                None => my_turn = true,
+                Some(unserved) => {
+                    if unserved == Unserved::TimedOut {
+                        self.timed_out.fetch_add(1, Ordering::Relaxed);
+                    }
+                    return Err(unserved);
+                }
+            }
+        }
+    }
+
+    /// Joins the end; true when nobody was there.
+    fn enter(&self, limit: u32) -> Result<(Place<'_>, bool), Unserved> {
+        let before = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
+            (waiting < limit).then_some(waiting + 1)
+        });
+        fence(Ordering::SeqCst);
+        let Ok(before) = before else {
+            self.overflowed.fetch_add(1, Ordering::Relaxed);
+            return Err(Unserved::Full);
+        };
+        self.queued.fetch_add(1, Ordering::Relaxed);
+        Ok((Place(self), before == 0))
+    }
+}
+
+/// A place in the queue, until it is dropped.
+struct Place<'a>(&'a Queue);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Wakes whoever waits when it is dropped. To be dropped after the place was given up.
+#[derive(Debug)]
+pub struct Freed<'a>(pub Option<&'a Queue>);
+
+impl Drop for Freed<'_> {
+    fn drop(&mut self) {
+        if let Some(queue) = self.0 {
+            queue.release();
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! One attempt: a connection, the request on it, the response head, and what that says about the
+//! server's connections.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use super::Target;
+use super::attempt::{self, Ended, Plan, Sending};
+use super::choose::Chosen;
+use super::replay::Upload;
+use super::retry::Failure;
+use super::send::{Job, Progress};
+use crate::clock::{self, Instant};
+use crate::endpoint::connect::{self, ConnectError};
+use crate::endpoint::connections::Demand;
+use crate::exchange::Client;
+use crate::h1::Origin;
+use crate::net::Timer;
+use crate::wire::{Known, ResponseHead};
+
+/// Sends the request to a server and waits for the head of its response.
+///
+/// # Errors
+/// [`Ended`].
+pub async fn try_once<C: Client>(
+    job: &Job<'_>,
+    target: &Target,
+    chosen: &Chosen<'_>,
+    (upload, sending): (&mut Upload<'_, C>, &mut Sending),
+    timer: &mut Timer,
+    progress: &Progress,
+) -> Result<Box<Origin>, Ended> {
+    // The first attempt begins with the exchange, for all that a deadline can tell.
+    let now = if progress.attempt == 1 { job.started } else { clock::now() };
+    let (mut origin, probation) = connection(job, target, chosen, timer, (progress, now)).await?;
+    let endpoint = &chosen.member.endpoint;
+    let reused = origin.uses() > 0;
+    let begun = if reused { now } else { clock::now() };
+    let coding = (job.head)(origin.begin(), progress.attempt, probation);
+    origin.body_coding(coding);
+    let plan = Plan {
+        started: job.started,
+        begun,
+        timeouts: target.timeouts,
+        per_try: target.retry.per_try,
+        body_gap: job.body_gap,
+        body_key: job.body_limit.1,
+        head_request: job.head_request,
+        upgrade: job.upgrade.is_some(),
+        reused,
+        probation,
+    };
+    let ended = attempt::attempt(upload, &mut origin, sending, timer, &plan).await;
+    match ended {
+        Ok(()) if origin.head().status == 101 && !accepts(origin.head(), job.upgrade) => {
+            Err(Ended::Failed(Failure::Invalid))
+        }
+        Ok(()) => {
+            if reused {
+                endpoint.reuse.answered();
+            }
+            Ok(origin)
+        }
+        Err(ended) => {
+            match ended {
+                Ended::Failed(Failure::Stale { .. }) => endpoint.reuse.broken(clock::now()),
+                Ended::Failed(Failure::Unasked) => endpoint.reuse.silent(),
+                _ => {}
+            }
+            Err(ended)
+        }
+    }
+}
+
+/// Whether a 101 switches to the protocol that was asked for (RFC 9110 §7.8).
+fn accepts(head: &ResponseHead, asked: Option<&[u8]>) -> bool {
+    asked.is_some_and(|protocol| head.fields.lists(Known::Upgrade, protocol))
+}
+
+/// A connection at rest that suits the request, or a fresh one.
+async fn connection(
+    job: &Job<'_>,
+    target: &Target,
+    chosen: &Chosen<'_>,
+    timer: &mut Timer,
+    (progress, now): (&Progress, Instant),
+) -> Result<(Box<Origin>, bool), Ended> {
+    let endpoint = &chosen.member.endpoint;
+    if !progress.repaired {
+        let demand =
+            if job.repeatable { Demand::Any } else { Demand::Proven { body: job.has_body } };
+        let taken = poll_fn(|cx| {
+            let mut connections = job.worker.connections.borrow_mut();
+            Poll::Ready(connections.take(cx, endpoint, demand, now))
+        })
+        .await;
+        if let Some(taken) = taken {
+            return Ok((taken.origin, taken.probation));
+        }
+    }
+    let end = clock::deadline(job.started, target.timeouts.total);
+    let deadline = crate::net::timer::earlier(clock::deadline(now, target.timeouts.connect), end);
+    let limit = target.upstream.limits.connections;
+    match connect::connect(endpoint, (job.worker, limit), timer, deadline).await {
+        Ok(origin) => Ok((origin, false)),
+        Err(ConnectError::Refused(error)) => {
+            tracing::debug!(server = %endpoint.name, %error, "could not connect");
+            Err(Ended::Failed(Failure::Connect))
+        }
+        Err(ConnectError::Timeout) => Err(Ended::Failed(Failure::ConnectTimeout)),
+    }
+}
