@@ -14,6 +14,13 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
+/// Seconds since 1970, for what outlives the process: cookies, tokens.
+#[must_use]
+pub fn unix_seconds() -> u64 {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed();
+    since.map_or(0, |since| since.as_secs())
+}
+
 /// A deadline `after` from `from`; `None` when the duration is "off" or cannot be represented.
 #[inline]
 pub fn deadline(from: Instant, after: Option<Duration>) -> Option<Instant> {

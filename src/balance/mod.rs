@@ -5,10 +5,16 @@
 //! A new strategy is a file here and a line in [`build`].
 
 mod alias;
+pub mod hash;
 pub mod key;
+mod least_conn;
 mod least_request;
+mod maglev;
+mod peak_ewma;
 mod random;
+mod ring;
 mod round_robin;
+pub mod shard;
 
 use std::fmt;
 use std::sync::Arc;
@@ -105,13 +111,35 @@ pub enum Strategy {
     Random,
     /// The better of two random choices.
     LeastRequest,
+    /// The least loaded of all.
+    LeastConn,
+    /// The faster of two random choices.
+    PeakEwma,
+    /// By a consistent hash of the key.
+    Hash {
+        /// How keys find servers.
+        table: hash::Table,
+        /// How much load a server may get from that.
+        bound: hash::Bound,
+    },
+    /// By who owns the key.
+    Shard(shard::Map),
 }
 
 impl Strategy {
-    /// One of each, for tests and benches that hold for every strategy.
+    /// One of each that follows weights, for tests and benches that hold for all of those.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        vec![Self::RoundRobin, Self::Random, Self::LeastRequest]
+        let hash = |table| Self::Hash { table, bound: hash::Bound::default() };
+        vec![
+            Self::RoundRobin,
+            Self::Random,
+            Self::LeastRequest,
+            Self::LeastConn,
+            Self::PeakEwma,
+            hash(hash::Table::Ring),
+            hash(hash::Table::Maglev),
+        ]
     }
 }
 
@@ -123,6 +151,12 @@ pub fn build(strategy: &Strategy, members: &[Member]) -> Box<dyn Balance> {
         Strategy::RoundRobin => Box::new(round_robin::RoundRobin::new(&weights)),
         Strategy::Random => Box::new(random::WeightedRandom::new(&weights)),
         Strategy::LeastRequest => Box::new(least_request::LeastRequest::new(&weights)),
+        Strategy::LeastConn => Box::new(least_conn::LeastConn),
+        Strategy::PeakEwma => Box::new(peak_ewma::PeakEwma::new(&weights)),
+        Strategy::Hash { table, bound } => {
+            Box::new(hash::Hash::new(members, &weights, *table, *bound))
+        }
+        Strategy::Shard(map) => Box::new(shard::Shard { map: map.clone() }),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod breaker;
 pub mod connect;
 pub mod connections;
 pub mod ejection;
+pub mod latency;
 pub mod open;
 pub mod reuse;
 pub mod standing;
@@ -33,6 +34,8 @@ pub struct Endpoint {
     pub standing: Standing,
     /// Whether its idle connections can be trusted with requests that must not be lost.
     pub reuse: reuse::Trust,
+    /// How slow it has been lately.
+    pub latency: latency::Latency,
     /// Its failures lately.
     pub record: ejection::Record,
     /// Its own circuit breaker, for upstreams that have one per server.
@@ -60,6 +63,7 @@ impl Endpoint {
             addresses,
             standing: Standing::default(),
             reuse: reuse::Trust::default(),
+            latency: latency::Latency::default(),
             record: ejection::Record::default(),
             breaker: breaker::Breaker::default(),
             open: open::Open::default(),

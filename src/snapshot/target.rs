@@ -115,7 +115,7 @@ fn subset(
         let message = format!("no server of `{}` has these labels", upstream.name);
         return Err(Box::new(Finding::error("empty_subset", place, message)));
     }
-    let strategy: Strategy = upstream::strategy(settings)?;
+    let strategy: Strategy = upstream::strategy(&settings.balance, &placed)?;
     Ok(Arc::new(Pool::new(placed, &strategy, context.config.runtime.zone.as_deref())))
 }
 

@@ -6,18 +6,20 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::{Snapshot, target};
-use crate::balance::{Member, Rules, Strategy};
-use crate::config::schema::balance::Balance;
+use crate::balance::hash::{Bound, Table};
+use crate::balance::{Member, Rules, Strategy, shard};
+use crate::config::schema::balance::{Balance, HashTable, ShardBy, ShardRange};
 use crate::config::schema::forms::Switch;
 use crate::config::schema::health::{self, BreakerPer};
 use crate::config::schema::units::Percent;
 use crate::config::schema::upstream as schema;
-use crate::config::schema::words::ServerAddress;
+use crate::config::schema::words::{Secret, ServerAddress};
 use crate::config::{Config, Finding, Spanned};
 use crate::endpoint::breaker::{Settings, Trip};
 use crate::endpoint::{Endpoint, ejection, standing};
 use crate::net::Address;
 use crate::upstream::pool::Placed;
+use crate::upstream::sticky::Sticky;
 use crate::upstream::{Breaking, Limits, Pool, Upstream};
 
 /// Compiles an upstream.
@@ -32,7 +34,6 @@ pub(super) fn upstream(
 ) -> Result<Upstream, Box<Finding>> {
     let name: Arc<str> = name.into();
     let old = previous.and_then(|p| p.upstreams.iter().find(|u| u.name == name));
-    let strategy = strategy(written)?;
     let mut placed = Vec::new();
     for server in written.servers.listed() {
         let addresses = resolve(&server.address)?;
@@ -56,6 +57,8 @@ pub(super) fn upstream(
             zone: server.zone.as_deref().map(Into::into),
         });
     }
+    let strategy = strategy(&written.balance, &placed)?;
+    let pool = Arc::new(Pool::new(placed, &strategy, config.runtime.zone.as_deref()));
     let schema::UpstreamLimits {
         connections,
         pending,
@@ -66,7 +69,9 @@ pub(super) fn upstream(
     } = &written.limits;
     let cap = |limit: &Option<NonZeroU32>| limit.map_or(u32::MAX, NonZeroU32::get);
     Ok(Upstream {
-        pool: Arc::new(Pool::new(placed, &strategy, config.runtime.zone.as_deref())),
+        sticky: sticky(&name, &written.balance, &pool),
+        timed: strategy == Strategy::PeakEwma,
+        pool,
         rules: Rules {
             // Each request takes a connection of its own.
             cap: cap(requests).min(cap(connections)),
@@ -87,6 +92,12 @@ pub(super) fn upstream(
         state: old.map_or_else(Arc::default, |u| u.state.clone()),
         name,
     })
+}
+
+fn sticky(upstream: &str, written: &Balance, pool: &Pool) -> Option<Sticky> {
+    let Balance::Sticky { sticky, ttl, secret } = written else { return None };
+    let secret = secret.as_ref().map(Secret::expose);
+    Some(Sticky::new((upstream, &sticky.value), ttl.get(), secret, pool.members()))
 }
 
 fn eject(written: &Switch<health::Eject>) -> Option<ejection::Settings> {
@@ -128,14 +139,50 @@ fn breaker(written: &health::Breaker) -> Breaking {
     }
 }
 
-/// The strategy by its configured name.
-pub(super) fn strategy(written: &schema::Upstream) -> Result<Strategy, Box<Finding>> {
-    Ok(match &written.balance {
+/// The strategy by its configured name, for these servers.
+///
+/// # Errors
+/// A shard that belongs to a server which is not one of them.
+pub(super) fn strategy(written: &Balance, servers: &[Placed]) -> Result<Strategy, Box<Finding>> {
+    Ok(match written {
         Balance::RoundRobin => Strategy::RoundRobin,
         Balance::Random => Strategy::Random,
         Balance::LeastRequest | Balance::Sticky { .. } => Strategy::LeastRequest,
-        Balance::LeastConn | Balance::PeakEwma | Balance::Hash { .. } | Balance::Shard { .. } => {
-            Strategy::LeastRequest
+        Balance::LeastConn => Strategy::LeastConn,
+        Balance::PeakEwma => Strategy::PeakEwma,
+        Balance::Hash { hash: _, table, bounded } => Strategy::Hash {
+            table: match table {
+                HashTable::Ring => Table::Ring,
+                HashTable::Maglev => Table::Maglev,
+            },
+            bound: bounded.map_or_else(Bound::default, |bound| Bound {
+                factor: f64::from(bound.percent()) / 100.0,
+                at_least: 0,
+            }),
+        },
+        Balance::Shard { shard: _, by } => Strategy::Shard(shards(by, servers)?),
+    })
+}
+
+fn shards(by: &ShardBy, servers: &[Placed]) -> Result<shard::Map, Box<Finding>> {
+    let place = |name: &Spanned<String>| {
+        let at = servers.iter().position(|s| *s.member.endpoint.name == *name.value);
+        at.and_then(|at| u32::try_from(at).ok()).ok_or_else(|| {
+            let message = format!("there is no server `{name}` here");
+            Box::new(Finding::error("unknown_server", name.place, message))
+        })
+    };
+    Ok(match by {
+        ShardBy::RangeSize(size) => shard::Map::RangeSize(size.get()),
+        ShardBy::Ranges(ranges) => {
+            let range = |r: &ShardRange| Ok((r.from.value, place(&r.server)?));
+            shard::Map::Ranges(ranges.iter().map(range).collect::<Result<_, Box<Finding>>>()?)
+        }
+        ShardBy::Prefixes(prefixes) => {
+            let prefix = |(text, server): (&Spanned<String>, _)| {
+                Ok((text.value.as_bytes().into(), place(server)?))
+            };
+            shard::Map::Prefixes(prefixes.iter().map(prefix).collect::<Result<_, Box<Finding>>>()?)
         }
     })
 }

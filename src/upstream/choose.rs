@@ -23,6 +23,8 @@ const ROUNDS: usize = 16;
 pub struct Chosen<'a> {
     /// The server.
     pub member: &'a Member,
+    /// The client has a cookie that leads here and is good for a while.
+    pub bonded: bool,
     /// What the breaker allowed.
     pub permit: Option<Permit<'a>>,
     /// The request counts as under way until its response has been passed on.
@@ -119,6 +121,9 @@ struct Search<'a, 's> {
 
 impl<'a> Search<'a, '_> {
     fn find(&mut self, progress: &Progress) -> Result<Chosen<'a>, Unchosen> {
+        if let Some(chosen) = self.bonded(progress) {
+            return Ok(chosen);
+        }
         // Servers whose breaker is open are left out like those that failed this request.
         let mut passed_over = PassedOver::new(progress.tried());
         for _ in 0..ROUNDS {
@@ -149,6 +154,19 @@ impl<'a> Search<'a, '_> {
 
     fn ask<'t>(&'t mut self, tried: &'t [u32]) -> Ask<'t> {
         Ask { tried, key: self.key, now: self.now, random: self.random, rules: self.rules }
+    }
+
+    /// The server that the client's cookie leads to, if it can take the request.
+    fn bonded(&mut self, progress: &Progress) -> Option<Chosen<'a>> {
+        let sticky = self.target.upstream.sticky.as_ref()?;
+        let bond = sticky.read(self.key?.whole()?, clock::unix_seconds())?;
+        let mut members = self.target.pool.members().iter();
+        let member = members.find(|m| m.endpoint.id == bond.id)?;
+        if !self.ask(progress.tried()).accepts(member) {
+            return None;
+        }
+        let chosen = self.take(member).ok()?;
+        Some(Chosen { bonded: bond.fresh, ..chosen })
     }
 
     /// No server can be chosen by the rules: perhaps they may be bent.
@@ -187,10 +205,11 @@ impl<'a> Search<'a, '_> {
         };
         if self.rules.cap == u32::MAX {
             let slot = member.endpoint.begin();
-            return Ok(Chosen { member, permit, _slot: slot, _freed: Freed(None) });
+            return Ok(Chosen { member, bonded: false, permit, _slot: slot, _freed: Freed(None) });
         }
         let slot = member.endpoint.try_begin(self.rules.cap).ok_or(Passed::Full)?;
-        Ok(Chosen { member, permit, _slot: slot, _freed: Freed(Some(&upstream.state.queue)) })
+        let freed = Freed(Some(&upstream.state.queue));
+        Ok(Chosen { member, bonded: false, permit, _slot: slot, _freed: freed })
     }
 }
 

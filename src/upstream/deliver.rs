@@ -9,7 +9,7 @@ use super::relay::{self, Delivered, Limits};
 use super::replay::Upload;
 use super::send::{Job, Sent};
 use crate::clock;
-use crate::exchange::{Client, Outgoing};
+use crate::exchange::{Client, Emit, Outgoing};
 use crate::h1::Origin;
 use crate::net::Timer;
 use crate::wire::Known;
@@ -38,11 +38,23 @@ pub async fn deliver<C: Client>(
 ) -> Sent {
     let Served { target, chosen, origin, sending } = &mut served;
     let status = origin.head().status;
+    let cookie = match &target.upstream.sticky {
+        Some(sticky) if !chosen.bonded => {
+            sticky.write(chosen.member.endpoint.id, clock::unix_seconds())
+        }
+        _ => None,
+    };
+    let bond = |out: &mut dyn Emit| {
+        if let Some(cookie) = &cookie {
+            out.field(b"set-cookie", cookie);
+        }
+    };
     if status == 101 {
         let head = origin.head();
         let protocol = head.fields.first(Known::Upgrade).unwrap_or_default();
         upload.client.upgrade(&|out| {
             (job.fields)(head, out);
+            bond(out);
             out.field(b"upgrade", protocol);
         });
         origin.upgrade();
@@ -53,7 +65,10 @@ pub async fn deliver<C: Client>(
     upload.client.begin(&Outgoing {
         status,
         reason: head.reason(),
-        fields: &|out| (job.fields)(head, out),
+        fields: &|out| {
+            (job.fields)(head, out);
+            bond(out);
+        },
         length: origin.length(job.head_request),
     });
     let limits = Limits {

@@ -11,6 +11,7 @@ pub mod relay;
 pub mod replay;
 pub mod retry;
 pub mod send;
+pub mod sticky;
 pub mod trial;
 
 use std::sync::Arc;
@@ -36,6 +37,10 @@ pub struct Upstream {
     pub rules: Rules,
     /// Bounds beside the one in `rules`.
     pub limits: Limits,
+    /// Clients stay with the server they first got.
+    pub sticky: Option<sticky::Sticky>,
+    /// Whether responses are timed, which some strategies need.
+    pub timed: bool,
     /// When failing servers are left out.
     pub eject: Option<ejection::Settings>,
     /// When failing servers are left alone.

@@ -3,14 +3,17 @@
 
 use std::future::poll_fn;
 use std::task::Poll;
+use std::time::Duration;
 
 use super::Target;
 use super::attempt::{self, Ended, Plan, Sending};
 use super::choose::Chosen;
+use super::observe::Verdict;
 use super::replay::Upload;
 use super::retry::Failure;
 use super::send::{Job, Progress};
 use crate::clock::{self, Instant};
+use crate::endpoint::Endpoint;
 use crate::endpoint::connect::{self, ConnectError};
 use crate::endpoint::connections::Demand;
 use crate::exchange::Client;
@@ -51,6 +54,9 @@ pub async fn try_once<C: Client>(
         probation,
     };
     let ended = attempt::attempt(upload, &mut origin, sending, timer, &plan).await;
+    if target.upstream.timed {
+        time(endpoint, &ended, &origin, begun);
+    }
     match ended {
         Ok(()) if origin.head().status == 101 && !accepts(origin.head(), job.upgrade) => {
             Err(Ended::Failed(Failure::Invalid))
@@ -69,6 +75,23 @@ pub async fn try_once<C: Client>(
             }
             Err(ended)
         }
+    }
+}
+
+/// Notes how long the response took. A server that fails quickly must not look fast.
+fn time(endpoint: &Endpoint, ended: &Result<(), Ended>, origin: &Origin, begun: Instant) {
+    let now = clock::now();
+    match ended {
+        Ok(()) if matches!(origin.head().status, 429 | 503) => {
+            let asked = origin.head().fields.named(b"retry-after").next();
+            let seconds = asked.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+            endpoint.latency.penalize(now, seconds.map(Duration::from_secs));
+        }
+        Ok(()) => endpoint.latency.observe(now, now.saturating_duration_since(begun)),
+        Err(Ended::Failed(failure)) if Verdict::of(*failure) == Verdict::Bad => {
+            endpoint.latency.penalize(now, None);
+        }
+        Err(Ended::Failed(_) | Ended::Refused(_) | Ended::Gone) => {}
     }
 }
 

@@ -42,23 +42,9 @@ const ROWS: &[Row] = &[
     row("listen.*.limits.streams", Fine::Nothing),
     row("listen.*.timeout.tls", Fine::Nothing),
     row("upstream.*.servers", Fine::NotTable),
-    row("upstream.*.servers.*.labels", Fine::Nothing),
-    row("upstream.*.servers.*.zone", Fine::Nothing),
-    row("upstream.*.servers.*.priority", Fine::Nothing),
     row("upstream.*.protocol", Fine::Words(&["http1"])),
     row("upstream.*.tls", Fine::Off),
-    row("upstream.*.balance", Fine::Words(&["round_robin", "random", "least_request"])),
-    row("upstream.*.slow_start", Fine::Nothing),
     row("upstream.*.health", Fine::Nothing),
-    row("upstream.*.eject", Fine::Off),
-    row("upstream.*.breaker", Fine::Nothing),
-    row("upstream.*.limits.connections", Fine::Nothing),
-    row("upstream.*.limits.pending", Fine::Nothing),
-    row("upstream.*.limits.pending_timeout", Fine::Nothing),
-    row("upstream.*.limits.requests", Fine::Nothing),
-    row("upstream.*.fallback", Fine::Nothing),
-    row("upstream.*.fail_open", Fine::Nothing),
-    row("route.*.subset", Fine::Nothing),
     row("route.*.mirror", Fine::Nothing),
     row("route.*.fault", Fine::Nothing),
     row("route.*.cors", Fine::Nothing),
@@ -148,11 +134,11 @@ mod tests {
 
     #[test]
     fn a_key_that_would_be_ignored_is_refused() {
-        let text = "[[route]]\ncache = 'x'\n[[route]]\nlimit = ['a']\n[upstream.a]\nservers = [{ zone = 'b' }]";
+        let text = "[[route]]\ncache = 'x'\n[[route]]\nlimit = ['a']\n[upstream.a]\nservers = ['b:1']\nprotocol = 'h2c'";
         assert_eq!(
             unavailable_in(text),
             [
-                "`zone = \"b\"` is not available in this version",
+                "`protocol = \"h2c\"` is not available in this version",
                 "`limit` is not available in this version",
                 "`cache = \"x\"` is not available in this version",
             ]

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::defaults;
 use super::units::{LoadBound, Timeout};
-use super::words::HashKey;
+use super::words::{HashKey, Secret};
 use crate::config::finding::Finding;
 use crate::config::read::{Reader, Shape, any_of, table, words};
 use crate::config::source::{Place, Spanned};
@@ -47,6 +47,8 @@ pub enum Balance {
         sticky: Spanned<String>,
         /// How long it is valid.
         ttl: Timeout,
+        /// What it is signed with; instances with the same secret honour each other's.
+        secret: Option<Secret>,
     },
     /// By ranges or prefixes of a part of the request.
     #[serde(untagged)]
@@ -111,6 +113,9 @@ table! {
         sticky: Option<Spanned<String>> = None,
         /// How long the cookie is valid.
         ttl: Option<Spanned<Timeout>> = None,
+        /// What the cookie is signed with. Default: a key that ends with the process; instances that
+        /// share a secret honour each other's cookies.
+        secret: Option<Spanned<Secret>> = None,
         /// What is divided between servers; keys as for `hash`.
         shard: Option<Spanned<HashKey>> = None,
         /// Ranges of numbers and their servers.
@@ -166,6 +171,7 @@ impl BalanceTable {
             ("hash", "table", self.table.as_ref().map(|it| it.place)),
             ("hash", "bounded", self.bounded.as_ref().map(|it| it.place)),
             ("sticky", "ttl", self.ttl.as_ref().map(|it| it.place)),
+            ("sticky", "secret", self.secret.as_ref().map(|it| it.place)),
             ("shard", "ranges", self.ranges.as_ref().map(|it| it.place)),
             ("shard", "range_size", self.range_size.as_ref().map(|it| it.place)),
             ("shard", "prefixes", self.prefixes.as_ref().map(|it| it.place)),
@@ -178,7 +184,8 @@ impl BalanceTable {
             }
             (None, Some(sticky), None) => {
                 let ttl = self.ttl.map_or(defaults::STICKY_TTL, |ttl| ttl.value);
-                ("sticky", Balance::Sticky { sticky, ttl })
+                let secret = self.secret.map(|secret| secret.value);
+                ("sticky", Balance::Sticky { sticky, ttl, secret })
             }
             (None, None, Some(shard)) => {
                 let ranges = self.ranges.map(|ranges| ShardBy::Ranges(ranges.value));

@@ -1,0 +1,238 @@
+//! `hash`: the same key goes to the same server, and few keys move when servers come and go.
+//!
+//! Two tables find the server of a key: a ring or Maglev's permutations. Both only give an order in
+//! which servers are asked; this decides which of them takes the request. A server that is out or
+//! full is passed over for the next one, and so is one that has far more than its share of the
+//! requests ("Consistent Hashing with Bounded Loads", Mirrokni et al. 2016). Slow start does not
+//! apply: a key that changes sides by chance would lose what it came for.
+
+use super::least_request::LeastRequest;
+use super::maglev::Maglev;
+use super::ring::Ring;
+use super::{Ask, Balance, Member};
+
+/// How keys find servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    /// Points on a circle.
+    Ring,
+    /// Maglev's lookup table.
+    Maglev,
+}
+
+/// How much more than its share of the requests under way a server may have.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bound {
+    /// Its share times this, at least 1.
+    pub factor: f64,
+    /// With fewer requests than this a server is never passed over.
+    pub at_least: u32,
+}
+
+impl Default for Bound {
+    /// 150 %, but not while a handful of requests is all there is: affinity is worth more then.
+    fn default() -> Self {
+        Self { factor: 1.5, at_least: 16 }
+    }
+}
+
+#[derive(Debug)]
+enum Order {
+    Ring(Ring),
+    Maglev(Maglev),
+}
+
+#[derive(Debug)]
+pub(super) struct Hash {
+    order: Order,
+    bound: Bound,
+    total_weight: u64,
+    /// For requests without a key.
+    keyless: LeastRequest,
+}
+
+impl Hash {
+    pub(super) fn new(members: &[Member], weights: &[u32], table: Table, bound: Bound) -> Self {
+        let names: Vec<&str> = members.iter().map(|m| &*m.endpoint.name).collect();
+        let order = match table {
+            Table::Ring => Order::Ring(Ring::new(&names, weights)),
+            Table::Maglev => Order::Maglev(Maglev::new(&names, weights)),
+        };
+        Self {
+            order,
+            bound,
+            total_weight: weights.iter().map(|w| u64::from(*w)).sum(),
+            keyless: LeastRequest::new(weights),
+        }
+    }
+
+    /// Whether a server has more than its bounded share.
+    fn over(&self, member: &Member, members: &[Member], total: &mut Option<u64>) -> bool {
+        let load = member.endpoint.in_flight();
+        if load < self.bound.at_least {
+            return false;
+        }
+        let sum = || members.iter().map(|m| u64::from(m.endpoint.in_flight())).sum();
+        let total = *total.get_or_insert_with(sum);
+        let share = f64::from(member.weight) / self.total_weight.max(1) as f64;
+        f64::from(load) + 1.0 > (self.bound.factor * (total + 1) as f64 * share).ceil()
+    }
+}
+
+impl Balance for Hash {
+    fn pick(&self, members: &[Member], ask: &mut Ask<'_>) -> Option<usize> {
+        let Some(key) = ask.key else { return self.keyless.pick(members, ask) };
+        let mut total = None;
+        let mut usable = None;
+        let mut look = |index: usize| {
+            let Some(member) = members.get(index).filter(|m| ask.accepts(m)) else { return false };
+            usable = usable.or(Some(index));
+            !self.over(member, members, &mut total)
+        };
+        let found = match &self.order {
+            Order::Ring(ring) => ring.find(key.hash(), &mut look),
+            Order::Maglev(maglev) => maglev.find(key.hash(), &mut look),
+        };
+        // Everybody is over the bound only for a moment; the key's own server is as good as any.
+        found.or(usable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::key::Key;
+    use super::super::tests::{ask, members};
+    use super::*;
+    use crate::balance::{Strategy, build};
+    use crate::clock::Random;
+    use crate::endpoint::standing;
+
+    fn strategy(table: Table, bound: Bound) -> Strategy {
+        Strategy::Hash { table, bound }
+    }
+
+    const UNBOUNDED: Bound = Bound { factor: 1e9, at_least: u32::MAX };
+    const TABLES: [Table; 2] = [Table::Ring, Table::Maglev];
+
+    fn picks(members: &[Member], balance: &dyn Balance, keys: u32) -> Vec<usize> {
+        let mut random = Random::seeded(1);
+        (0..keys)
+            .map(|n| {
+                let text = format!("user-{n}");
+                let mut ask = ask(&[], &mut random);
+                ask.key = Some(Key::new(text.as_bytes()));
+                balance.pick(members, &mut ask).unwrap()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_same_key_goes_to_the_same_server_whatever_the_order_of_the_list() {
+        for table in TABLES {
+            let forwards = members(&[1, 2, 3, 1]);
+            let backwards: Vec<Member> = forwards.iter().rev().cloned().collect();
+            let name = |members: &[Member], i: usize| members[i].endpoint.name.clone();
+            let one = build(&strategy(table, UNBOUNDED), &forwards);
+            let two = build(&strategy(table, UNBOUNDED), &backwards);
+            let a = picks(&forwards, &*one, 500);
+            assert_eq!(a, picks(&forwards, &*one, 500));
+            let b = picks(&backwards, &*two, 500);
+            let same =
+                a.iter().zip(&b).filter(|(a, b)| name(&forwards, **a) == name(&backwards, **b));
+            assert_eq!(same.count(), 500, "{table:?}");
+        }
+    }
+
+    #[test]
+    fn shares_follow_the_weights() {
+        for table in TABLES {
+            let members = members(&[3, 2, 1]);
+            let balance = build(&strategy(table, UNBOUNDED), &members);
+            let picks = picks(&members, &*balance, 30_000);
+            for (index, expected) in [0.5, 1.0 / 3.0, 1.0 / 6.0].iter().enumerate() {
+                let share = picks.iter().filter(|p| **p == index).count() as f64 / 30_000.0;
+                assert!((share - expected).abs() < 0.05, "{table:?} {index}: {share}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_server_gets_more_than_its_bounded_share() {
+        for table in TABLES {
+            let members = members(&[1, 1, 1, 1]);
+            let bound = Bound { factor: 1.5, at_least: 0 };
+            let balance = build(&strategy(table, bound), &members);
+            let mut random = Random::seeded(1);
+            let mut under_way = Vec::new();
+            for n in 1_u32..=200 {
+                let mut ask = ask(&[], &mut random);
+                // All requests have the same key.
+                ask.key = Some(Key::new(b"popular"));
+                let picked = balance.pick(&members, &mut ask).unwrap();
+                under_way.push(members[picked].endpoint.begin());
+                let most = members.iter().map(|m| m.endpoint.in_flight()).max().unwrap();
+                assert!(
+                    f64::from(most) <= (1.5 * f64::from(n) / 4.0).ceil(),
+                    "{table:?} {n}: {most}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn light_load_never_breaks_affinity() {
+        let members = members(&[1, 1, 1]);
+        let balance = build(&strategy(Table::Ring, Bound::default()), &members);
+        let mut random = Random::seeded(1);
+        let mut under_way = Vec::new();
+        let mut first = None;
+        for _ in 0..16 {
+            let mut ask = ask(&[], &mut random);
+            ask.key = Some(Key::new(b"popular"));
+            let picked = balance.pick(&members, &mut ask).unwrap();
+            assert_eq!(*first.get_or_insert(picked), picked);
+            under_way.push(members[picked].endpoint.begin());
+        }
+    }
+
+    #[test]
+    fn a_request_without_the_key_goes_anywhere() {
+        let members = members(&[1, 1]);
+        let balance = build(&strategy(Table::Maglev, Bound::default()), &members);
+        let mut random = Random::seeded(1);
+        let picked =
+            (0..100).filter(|_| balance.pick(&members, &mut ask(&[], &mut random)) == Some(0));
+        assert!((20..80).contains(&picked.count()));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn without_one_of_n_servers_only_its_keys_move(
+            n in 2_usize..12,
+            gone in any::<prop::sample::Index>(),
+            maglev in any::<bool>(),
+        ) {
+            let table = TABLES[usize::from(maglev)];
+            let before = members(&vec![1; n]);
+            let gone = gone.index(n);
+            let after: Vec<Member> =
+                before.iter().enumerate().filter(|(i, _)| *i != gone).map(|(_, m)| m.clone()).collect();
+            let old = picks(&before, &*build(&strategy(table, UNBOUNDED), &before), 4000);
+            let new = picks(&after, &*build(&strategy(table, UNBOUNDED), &after), 4000);
+            let moved = old.iter().zip(&new).filter(|(a, b)| {
+                before[**a].endpoint.id != after[**b].endpoint.id
+            }).count();
+            // What the server had has to move; its share of the ring differs from 1/n by a little.
+            let had = old.iter().filter(|p| **p == gone).count();
+            prop_assert!(moved as f64 <= had as f64 + 0.02 * 4000.0, "{} of {}", moved, had);
+            prop_assert!(moved as f64 / 4000.0 <= 1.0 / n as f64 + 0.06);
+            // A server that is only out moves no other keys at all.
+            before[gone].endpoint.standing.take_out(standing::UNHEALTHY);
+            let out = picks(&before, &*build(&strategy(table, UNBOUNDED), &before), 4000);
+            prop_assert!(old.iter().zip(&out).all(|(a, b)| a == b || *a == gone));
+        }
+    }
+}

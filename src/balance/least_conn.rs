@@ -1,0 +1,74 @@
+//! `least_conn`: of all servers, the one with the fewest requests under way per weight.
+//!
+//! Looks at every server, so it finds the best where two choices only find the better; ties are
+//! broken at random, or the first server of an idle upstream would get everything. From
+//! [`SCANNED`] servers on a stretch of that many is looked at, from a random place.
+
+use super::{Ask, Balance, Member, any_accepted};
+
+/// The most servers that one pick looks at.
+pub(super) const SCANNED: usize = 1024;
+
+#[derive(Debug)]
+pub(super) struct LeastConn;
+
+impl Balance for LeastConn {
+    fn pick(&self, members: &[Member], ask: &mut Ask<'_>) -> Option<usize> {
+        let n = members.len();
+        let start =
+            if n > SCANNED { usize::try_from(ask.random.below(n as u64)).unwrap_or(0) } else { 0 };
+        let mut best: Option<(usize, u64, u64)> = None;
+        let mut equals = 1_u64;
+        for step in 0..n.min(SCANNED) {
+            let index = if start + step < n { start + step } else { start + step - n };
+            let Some(member) = members.get(index) else { continue };
+            let (load, weight) = (u64::from(member.endpoint.in_flight()), u64::from(member.weight));
+            let order = best.map_or(std::cmp::Ordering::Less, |(_, least, of)| {
+                (load * of).cmp(&(least * weight))
+            });
+            if order.is_gt() || !ask.admits(member) {
+                continue;
+            }
+            if order.is_lt() {
+                best = Some((index, load, weight));
+                equals = weight;
+                continue;
+            }
+            // Each of the equals ends up chosen in proportion to its weight (reservoir sampling).
+            equals += weight;
+            if ask.random.below(equals) < weight {
+                best = Some((index, load, weight));
+            }
+        }
+        best.map(|(index, _, _)| index).or_else(|| any_accepted(members, ask))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{ask, members};
+    use super::*;
+    use crate::clock::Random;
+
+    #[test]
+    fn the_least_loaded_for_its_weight_is_found() {
+        let members = members(&[1, 1, 4]);
+        let _one = members[0].endpoint.begin();
+        let _two = members[1].endpoint.begin();
+        let _three: Vec<_> = (0..3).map(|_| members[2].endpoint.begin()).collect();
+        let mut random = Random::seeded(2);
+        for _ in 0..20 {
+            assert_eq!(LeastConn.pick(&members, &mut ask(&[], &mut random)), Some(2));
+        }
+    }
+
+    #[test]
+    fn a_large_upstream_is_looked_at_in_part() {
+        let members = members(&vec![1; SCANNED * 2]);
+        let mut random = Random::seeded(2);
+        let picked: Vec<usize> =
+            (0..200).filter_map(|_| LeastConn.pick(&members, &mut ask(&[], &mut random))).collect();
+        assert_eq!(picked.len(), 200);
+        assert!(picked.iter().any(|i| *i >= SCANNED) && picked.iter().any(|i| *i < SCANNED));
+    }
+}

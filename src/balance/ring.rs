@@ -1,0 +1,58 @@
+//! A hash ring: servers own points on a circle, a key belongs to the next point.
+//!
+//! The number of points follows ketama: 160 per server of average weight, more or fewer in
+//! proportion to weight. Where they lie depends only on the server's name, so the order of the list
+//! and the other servers do not matter. They are found with XXH3 instead of MD5.
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// Points of a server of average weight.
+const POINTS: f64 = 640.0;
+/// The most points altogether: 16 bytes each.
+const MOST: f64 = 1_048_576.0;
+
+#[derive(Debug)]
+pub(super) struct Ring {
+    /// Sorted by place; each with the index of its server.
+    points: Box<[(u64, u32)]>,
+    servers: usize,
+}
+
+impl Ring {
+    pub(super) fn new(names: &[&str], weights: &[u32]) -> Self {
+        let total: f64 = weights.iter().map(|w| f64::from(*w)).sum();
+        let all = (POINTS * weights.len() as f64).min(MOST);
+        let mut points = Vec::new();
+        for (index, (name, weight)) in names.iter().zip(weights).enumerate() {
+            let own = (all * f64::from(*weight) / total.max(1.0)).round().max(1.0) as u64;
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
+            points.extend((0..own).map(|n| (xxh3_64_with_seed(name.as_bytes(), n), index)));
+        }
+        // Two servers at the same place are ordered by name, not by their places in the list.
+        let name = |index: u32| names.get(index as usize).copied().unwrap_or_default();
+        points.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| name(a.1).cmp(name(b.1))));
+        Self { points: points.into_boxed_slice(), servers: names.len() }
+    }
+
+    /// The first server from the key's place on that `takes` the request. Each is asked at least once before giving
+    /// up, some repeatedly.
+    pub(super) fn find(&self, hash: u64, takes: &mut impl FnMut(usize) -> bool) -> Option<usize> {
+        let start = self.points.partition_point(|(place, _)| *place < hash);
+        let (before, after) = self.points.split_at(start.min(self.points.len()));
+        let mut last = usize::MAX;
+        // With every server refused once the rest of the circle has nothing new to offer; how many
+        // points that takes is not known exactly, so the bound is generous.
+        let most = self.servers.saturating_mul(64).max(1024);
+        for (_, index) in after.iter().chain(before).take(most) {
+            let index = *index as usize;
+            if index == last {
+                continue;
+            }
+            if takes(index) {
+                return Some(index);
+            }
+            last = index;
+        }
+        (0..self.servers).find(|index| takes(*index))
+    }
+}

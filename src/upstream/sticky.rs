@@ -1,0 +1,226 @@
+//! Affinity by a cookie that the proxy sets: a client stays with the server it first got.
+//!
+//! The cookie holds a tag that stands for the server, when it ends, and a signature over both, so
+//! that a client can neither choose a server nor learn its address. The key is made once per process,
+//! so cookies survive reloads; instances that are given the same secret honour each other's.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::balance::Member;
+
+/// Bytes of the signature that are kept: 128 bits.
+const SIGNATURE: usize = 16;
+/// Tag, end, signature.
+const LENGTH: usize = 8 + 8 + SIGNATURE;
+/// The same in base64.
+const TEXT: usize = LENGTH.div_ceil(3) * 4;
+
+/// An upstream's affinity.
+#[derive(Debug)]
+pub struct Sticky {
+    cookie: Box<str>,
+    ttl: Duration,
+    signer: Signer,
+    /// Each server's tag and id, sorted by tag.
+    servers: Box<[(u64, u32)]>,
+}
+
+/// What a cookie says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bond {
+    /// The id of the client's server.
+    pub id: u32,
+    /// The cookie has more than half of its time left.
+    pub fresh: bool,
+}
+
+impl Sticky {
+    /// Affinity for the servers of an upstream. Without a secret, a key of the process's own is used.
+    #[must_use]
+    pub fn new(
+        (upstream, cookie): (&str, &str),
+        ttl: Duration,
+        secret: Option<&str>,
+        members: &[Member],
+    ) -> Self {
+        let key = secret.map_or_else(|| process_key().to_vec(), |s| s.as_bytes().to_vec());
+        // Each upstream has a key of its own: its cookies mean nothing elsewhere.
+        let signer = Signer::new(&Signer::new(&key).sign(&[b"upstream", upstream.as_bytes()]));
+        let tag = |member: &Member| {
+            let [a, b, c, d, e, f, g, h, ..] =
+                signer.sign(&[b"server", member.endpoint.name.as_bytes()]);
+            (u64::from_be_bytes([a, b, c, d, e, f, g, h]), member.endpoint.id)
+        };
+        let mut servers: Box<[_]> = members.iter().map(tag).collect();
+        servers.sort_unstable();
+        Self { cookie: cookie.into(), ttl, signer, servers }
+    }
+
+    /// Reads a cookie's value; `None` unless it was made here, is still valid, and its server exists.
+    #[must_use]
+    pub fn read(&self, value: &[u8], unix_now: u64) -> Option<Bond> {
+        if value.len() > TEXT {
+            return None;
+        }
+        let mut bytes = [0_u8; TEXT];
+        let n = URL_SAFE_NO_PAD.decode_slice(value, &mut bytes).ok()?;
+        let (tag, rest) = bytes.get(..n)?.split_first_chunk::<8>()?;
+        let (end, signature) = rest.split_first_chunk::<8>()?;
+        if signature.len() != SIGNATURE || !self.signer.verifies(&[b"cookie", tag, end], signature)
+        {
+            return None;
+        }
+        let left = u64::from_be_bytes(*end).checked_sub(unix_now).filter(|left| *left > 0)?;
+        let tag = u64::from_be_bytes(*tag);
+        let at = self.servers.binary_search_by_key(&tag, |(tag, _)| *tag).ok()?;
+        let (_, id) = *self.servers.get(at)?;
+        Some(Bond { id, fresh: left > self.ttl.as_secs() / 2 })
+    }
+
+    /// The value of the `Set-Cookie` field that binds a client to a server. A server that is not one
+    /// of the upstream's gets none.
+    #[must_use]
+    pub fn write(&self, id: u32, unix_now: u64) -> Option<Vec<u8>> {
+        let (tag, _) = self.servers.iter().find(|(_, server)| *server == id)?;
+        let ttl = self.ttl.as_secs();
+        let (tag, end) = (tag.to_be_bytes(), unix_now.saturating_add(ttl).to_be_bytes());
+        let signature = self.signer.sign(&[b"cookie", &tag, &end]);
+        let mut bytes = [tag, end].concat();
+        bytes.extend_from_slice(signature.get(..SIGNATURE)?);
+        let value = URL_SAFE_NO_PAD.encode(bytes);
+        let cookie = &self.cookie;
+        let text = format!("{cookie}={value}; Path=/; Max-Age={ttl}; HttpOnly; SameSite=Lax");
+        Some(text.into_bytes())
+    }
+}
+
+/// HMAC-SHA-256 with a fixed key.
+#[derive(Debug, Clone)]
+struct Signer(Hmac<Sha256>);
+
+impl Signer {
+    fn new(key: &[u8]) -> Self {
+        // A block of zeros takes the place of a key that cannot be one; HMAC takes keys of any length.
+        let mac = Hmac::new_from_slice(key);
+        Self(mac.unwrap_or_else(|_| Hmac::new(&[0_u8; 64].into())))
+    }
+
+    /// Signs the parts, each with its length, so that they cannot be divided differently.
+    fn mac(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
+        let mut mac = self.0.clone();
+        for part in parts {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
+        mac
+    }
+
+    fn sign(&self, parts: &[&[u8]]) -> [u8; 32] {
+        self.mac(parts).finalize().into_bytes().into()
+    }
+
+    fn verifies(&self, parts: &[&[u8]], signature: &[u8]) -> bool {
+        self.mac(parts).verify_truncated_left(signature).is_ok()
+    }
+}
+
+/// Made when it is first needed; ends with the process.
+fn process_key() -> &'static [u8; 32] {
+    static KEY: OnceLock<[u8; 32]> = OnceLock::new();
+    KEY.get_or_init(|| {
+        let mut key = [0_u8; 32];
+        if let Err(error) = getrandom::fill(&mut key) {
+            // Without randomness a cookie could be forged, which lets a client choose its server;
+            // that is worth a line, not the service.
+            tracing::error!(%error, "no randomness for the key of sticky cookies");
+        }
+        key
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::endpoint::Endpoint;
+
+    const TTL: Duration = Duration::from_secs(3600);
+
+    fn members() -> Vec<Member> {
+        ["a", "b"]
+            .map(|name| {
+                let endpoint = Endpoint::new("u".into(), name.into(), Box::default());
+                Member { endpoint: Arc::new(endpoint), weight: 1 }
+            })
+            .to_vec()
+    }
+
+    fn value(set_cookie: &[u8]) -> Vec<u8> {
+        let text = std::str::from_utf8(set_cookie).unwrap();
+        let (pair, attributes) = text.split_once(';').unwrap();
+        assert_eq!(attributes, " Path=/; Max-Age=3600; HttpOnly; SameSite=Lax");
+        pair.strip_prefix("tg=").unwrap().as_bytes().to_vec()
+    }
+
+    #[test]
+    fn a_cookie_leads_back_until_it_ends() {
+        let members = members();
+        let sticky = Sticky::new(("u", "tg"), TTL, None, &members);
+        let id = members[1].endpoint.id;
+        let cookie = value(&sticky.write(id, 1000).unwrap());
+        assert_eq!(sticky.read(&cookie, 1000), Some(Bond { id, fresh: true }));
+        assert_eq!(sticky.read(&cookie, 1000 + 1800), Some(Bond { id, fresh: false }));
+        assert_eq!(sticky.read(&cookie, 1000 + 3599), Some(Bond { id, fresh: false }));
+        assert_eq!(sticky.read(&cookie, 1000 + 3600), None);
+    }
+
+    #[test]
+    fn cookies_survive_a_new_list_of_servers_and_mean_nothing_elsewhere() {
+        let members = members();
+        let sticky = Sticky::new(("u", "tg"), TTL, None, &members);
+        let id = members[0].endpoint.id;
+        let cookie = value(&sticky.write(id, 0).unwrap());
+        let again = Sticky::new(("u", "tg"), TTL, None, &members[..1]);
+        assert_eq!(again.read(&cookie, 0).map(|bond| bond.id), Some(id));
+        let gone = Sticky::new(("u", "tg"), TTL, None, &members[1..]);
+        assert_eq!(gone.read(&cookie, 0), None);
+        let elsewhere = Sticky::new(("v", "tg"), TTL, None, &members);
+        assert_eq!(elsewhere.read(&cookie, 0), None);
+        let other_key = Sticky::new(("u", "tg"), TTL, Some("secret"), &members);
+        assert_eq!(other_key.read(&cookie, 0), None);
+    }
+
+    #[test]
+    fn instances_with_the_same_secret_honour_each_others_cookies() {
+        let members = members();
+        let one = Sticky::new(("u", "tg"), TTL, Some("secret"), &members);
+        let two = Sticky::new(("u", "tg"), TTL, Some("secret"), &members);
+        let id = members[0].endpoint.id;
+        let cookie = value(&one.write(id, 0).unwrap());
+        assert_eq!(two.read(&cookie, 0).map(|bond| bond.id), Some(id));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_else_is_accepted(noise in prop::collection::vec(any::<u8>(), 0..80), at in 0_usize..43, bit in 0_u8..6) {
+            let members = members();
+            let sticky = Sticky::new(("u", "tg"), TTL, None, &members);
+            prop_assert_eq!(sticky.read(&noise, 0), None);
+            let mut cookie = value(&sticky.write(members[0].endpoint.id, 0).unwrap());
+            prop_assert_eq!(cookie.len(), 43);
+            let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+            let place = alphabet.iter().position(|b| *b == cookie[at]).unwrap();
+            cookie[at] = alphabet[place ^ (1 << bit)];
+            prop_assert_eq!(sticky.read(&cookie, 0), None);
+        }
+    }
+}
