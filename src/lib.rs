@@ -12,6 +12,7 @@ pub mod endpoint;
 pub mod exchange;
 pub mod gate;
 pub mod h1;
+pub mod health;
 pub mod net;
 pub mod policy;
 pub mod route;

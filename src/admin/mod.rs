@@ -1,8 +1,9 @@
 //! The admin endpoint: a plain HTTP server on a thread of its own, so that nothing asked of it can
 //! slow a request down.
 //!
-//! So far it only answers questions: `/live`, `/ready`, `/stats`.
+//! So far it only answers questions: `/live`, `/ready`, `/stats`, `/metrics`.
 
+pub mod metrics;
 pub mod stats;
 
 use std::convert::Infallible;
@@ -29,6 +30,8 @@ use crate::net::Address;
 use crate::server::listener::{BindError, bind_tcp, bind_unix};
 use crate::server::status::Status;
 
+/// The type of Prometheus' text format.
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Connections served at a time; further ones wait.
 const CONNECTIONS: usize = 64;
 /// How long a client may take for a request head.
@@ -135,26 +138,23 @@ fn answer(request: &Request<Incoming>, status: &Status) -> Response<Full<Bytes>>
             Ok(stats) => document(StatusCode::OK, &stats),
             Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
         },
+        "/metrics" => respond(StatusCode::OK, PROMETHEUS, metrics::page(status)),
         _ => problem(StatusCode::NOT_FOUND, "no_such_call"),
     }
 }
 
 fn document(status: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
-    respond(status, "application/json", body)
+    respond(status, "application/json", format!("{body}\n"))
 }
 
 fn problem(status: StatusCode, code: &str) -> Response<Full<Bytes>> {
     let title = status.canonical_reason().unwrap_or_default();
     let body = json!({ "status": status.as_u16(), "title": title, "code": code });
-    respond(status, "application/problem+json", &body)
+    respond(status, "application/problem+json", format!("{body}\n"))
 }
 
-fn respond(
-    status: StatusCode,
-    kind: &'static str,
-    body: &serde_json::Value,
-) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(format!("{body}\n"))));
+fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));

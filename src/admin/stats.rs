@@ -6,6 +6,9 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use crate::balance::Member;
+use crate::clock;
+use crate::endpoint::breaker::{Breaker, State};
+use crate::endpoint::standing::{self, Bits};
 use crate::server::status::Status;
 use crate::snapshot::Route;
 use crate::upstream::Upstream;
@@ -61,13 +64,48 @@ struct Responses {
 #[derive(Debug, Serialize)]
 struct UpstreamStats {
     name: String,
+    /// Requests go to servers that are not healthy, for want of any.
+    fail_open: bool,
+    retries: u64,
+    retries_over_budget: u64,
+    fallbacks: u64,
+    ejected: u32,
+    queue: QueueStats,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    breaker: Option<BreakerStats>,
     servers: Vec<ServerStats>,
+}
+
+#[derive(Debug, Serialize)]
+struct QueueStats {
+    depth: u32,
+    limit: Option<u32>,
+    queued: u64,
+    full: u64,
+    timeouts: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct BreakerStats {
+    state: &'static str,
+    opened: u64,
+    refused: u64,
 }
 
 #[derive(Debug, Serialize)]
 struct ServerStats {
     name: String,
+    /// "up", or why it gets no requests.
+    state: &'static str,
+    /// It is coming back and gets a growing share.
+    slow_start: bool,
     weight: u32,
+    connections: u32,
+    ejections: u64,
+    checks_passed: u64,
+    checks_failed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    breaker: Option<BreakerStats>,
     requests: u64,
     in_flight: u32,
     failures: u64,
@@ -114,17 +152,61 @@ fn route(route: &Route) -> RouteStats {
 }
 
 fn upstream(upstream: &Upstream) -> UpstreamStats {
+    let state = &upstream.state;
+    let breaking = |per_server| upstream.breaker.is_some_and(|b| b.per_server == per_server);
     UpstreamStats {
         name: upstream.name.to_string(),
-        servers: upstream.pool.members().iter().map(server).collect(),
+        fail_open: state.failing_open.load(Relaxed),
+        retries: state.retries.load(Relaxed),
+        retries_over_budget: state.over_budget.load(Relaxed),
+        fallbacks: state.fallbacks.load(Relaxed),
+        ejected: state.ejections.ejected(),
+        queue: QueueStats {
+            depth: state.queue.depth(),
+            limit: Some(upstream.limits.pending).filter(|limit| *limit != u32::MAX),
+            queued: state.queue.queued.load(Relaxed),
+            full: state.queue.overflowed.load(Relaxed),
+            timeouts: state.queue.timed_out.load(Relaxed),
+        },
+        breaker: breaking(false).then(|| breaker(&state.breaker)),
+        servers: upstream.pool.members().iter().map(|m| server(m, breaking(true))).collect(),
     }
 }
 
-fn server(member: &Member) -> ServerStats {
+fn breaker(breaker: &Breaker) -> BreakerStats {
+    let state = match breaker.state(clock::now()) {
+        State::Closed => "closed",
+        State::HalfOpen => "half_open",
+        State::Open => "open",
+    };
+    BreakerStats { state, opened: breaker.opened(), refused: breaker.refused() }
+}
+
+/// The weightiest reason why a server gets no requests.
+fn standing_word(bits: Bits) -> &'static str {
+    let reasons = [
+        (standing::DISABLED, "disabled"),
+        (standing::DRAINING, "draining"),
+        (standing::UNHEALTHY, "unhealthy"),
+        (standing::UNCHECKED, "unchecked"),
+        (standing::EJECTED, "ejected"),
+    ];
+    reasons.iter().find(|(reason, _)| bits.any(*reason)).map_or("up", |(_, word)| word)
+}
+
+fn server(member: &Member, own_breaker: bool) -> ServerStats {
+    let bits = member.endpoint.standing.bits();
     let endpoint = &member.endpoint;
     ServerStats {
         name: endpoint.name.to_string(),
+        state: standing_word(bits),
+        slow_start: bits.ramping(),
         weight: member.weight,
+        connections: endpoint.open.count(),
+        ejections: endpoint.record.ejections(),
+        checks_passed: endpoint.checks_passed.load(Relaxed),
+        checks_failed: endpoint.checks_failed.load(Relaxed),
+        breaker: own_breaker.then(|| breaker(&endpoint.breaker)),
         requests: endpoint.requests.load(Relaxed),
         in_flight: endpoint.in_flight(),
         failures: endpoint.failures.load(Relaxed),

@@ -49,6 +49,10 @@ pub struct Endpoint {
     pub failures: AtomicU64,
     /// Connections opened.
     pub connects: AtomicU64,
+    /// Active checks it passed.
+    pub checks_passed: AtomicU64,
+    /// Active checks it failed.
+    pub checks_failed: AtomicU64,
 }
 
 impl Endpoint {
@@ -71,6 +75,8 @@ impl Endpoint {
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             connects: AtomicU64::new(0),
+            checks_passed: AtomicU64::new(0),
+            checks_failed: AtomicU64::new(0),
         }
     }
 

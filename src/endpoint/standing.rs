@@ -1,7 +1,6 @@
 //! Whether a server may be sent requests, and why not.
 //!
-//! Several parties have a say: active checks, passive ejection, the server's own circuit breaker, an
-//! operator. Each owns one bit, so none has to know the others, and a pick reads all of them with a
+//! Several parties have a say: active checks, passive ejection, an operator. Each owns one bit, so none has to know the others, and a pick reads all of them with a
 //! single load. A server that comes back gets its share gradually ("slow start"): it is then a
 //! matter of chance whether a pick may choose it, which every strategy gets without knowing.
 
@@ -16,19 +15,17 @@ pub const UNCHECKED: u8 = 1;
 pub const UNHEALTHY: u8 = 1 << 1;
 /// It failed real requests and is left out for a while.
 pub const EJECTED: u8 = 1 << 2;
-/// Its circuit breaker is open.
-pub const OPEN: u8 = 1 << 3;
 /// It finishes what it has and gets nothing new.
-pub const DRAINING: u8 = 1 << 4;
+pub const DRAINING: u8 = 1 << 3;
 /// An operator took it out.
-pub const DISABLED: u8 = 1 << 5;
+pub const DISABLED: u8 = 1 << 4;
 /// In use, with a growing share.
 const RAMPING: u8 = 1 << 7;
 
 /// What `fail_open` overrides: opinions about health, not orders.
 pub const OPINIONS: u8 = UNCHECKED | UNHEALTHY | EJECTED;
 /// Everything that keeps requests away.
-const REASONS: u8 = OPINIONS | OPEN | DRAINING | DISABLED;
+const REASONS: u8 = OPINIONS | DRAINING | DISABLED;
 
 /// The smallest share during a slow start, as in Envoy: with less, nothing would be learnt.
 const FLOOR: f64 = 0.1;

@@ -21,10 +21,14 @@ use self::listener::BindError;
 use self::status::Status;
 use crate::config::schema::process::Admin;
 use crate::config::{Config, Finding};
+use crate::health::Supervisor;
 use crate::net::Address;
 use crate::snapshot::{Store, compile};
 use crate::{admin, clock};
 
+/// How long a start waits for the first health checks. Servers that take longer are taken for unhealthy
+/// until they have answered.
+const FIRST_ROUND: Duration = Duration::from_secs(3);
 /// How long beyond the drain a worker may take to end before the process goes without it.
 const WORKER_GRACE: Duration = Duration::from_secs(1);
 
@@ -56,6 +60,7 @@ pub struct Running {
     pub status: Arc<Status>,
     store: Store,
     keeper: Keeper,
+    health: Supervisor,
     stop: watch::Sender<bool>,
     workers: Vec<std::thread::JoinHandle<()>>,
     sockets: Vec<std::path::PathBuf>,
@@ -81,6 +86,10 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         None => None,
     };
     let peers: Arc<[Notify]> = (0..workers).map(|_| Notify::new()).collect();
+    let health = Supervisor::start()?;
+    health.follow(&store.load());
+    // Clients wait in the listening sockets' queues meanwhile.
+    health.first_round(FIRST_ROUND);
     let keeper = Keeper::start(store.clone())?;
     let (stop, stopped) = watch::channel(false);
     let mut threads = Vec::new();
@@ -107,6 +116,7 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         status,
         store,
         keeper,
+        health,
         stop,
         workers: threads,
         sockets: bound.sockets,
@@ -134,7 +144,7 @@ impl Running {
             // Somebody else may have removed it already.
             let _gone = std::fs::remove_file(path);
         }
-        drop(self.keeper);
+        drop((self.keeper, self.health));
         tracing::info!("stopped");
     }
 }

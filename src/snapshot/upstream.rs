@@ -17,6 +17,7 @@ use crate::config::schema::words::{Secret, ServerAddress};
 use crate::config::{Config, Finding, Spanned};
 use crate::endpoint::breaker::{Settings, Trip};
 use crate::endpoint::{Endpoint, ejection, standing};
+use crate::health::Check;
 use crate::net::Address;
 use crate::upstream::pool::Placed;
 use crate::upstream::sticky::Sticky;
@@ -44,7 +45,9 @@ pub(super) fn upstream(
         });
         let endpoint = known.cloned().unwrap_or_else(|| {
             let endpoint = Endpoint::new(name.clone(), id.into(), addresses);
-            if old.is_some() {
+            if written.health.is_some() {
+                endpoint.standing.take_out(standing::UNCHECKED);
+            } else if old.is_some() {
                 // It joins servers that are at work already.
                 endpoint.standing.take_out(standing::UNCHECKED);
                 endpoint.standing.bring_back(standing::UNCHECKED, crate::clock::now());
@@ -69,6 +72,7 @@ pub(super) fn upstream(
     } = &written.limits;
     let cap = |limit: &Option<NonZeroU32>| limit.map_or(u32::MAX, NonZeroU32::get);
     Ok(Upstream {
+        checks: checks(written),
         sticky: sticky(&name, &written.balance, &pool),
         timed: strategy == Strategy::PeakEwma,
         pool,
@@ -92,6 +96,19 @@ pub(super) fn upstream(
         state: old.map_or_else(Arc::default, |u| u.state.clone()),
         name,
     })
+}
+
+fn checks(written: &schema::Upstream) -> Box<[Check]> {
+    let Some(health) = &written.health else { return Box::default() };
+    let check = |server: &schema::Server| {
+        let host = match &server.address.value {
+            ServerAddress::Ip(address) => address.to_string(),
+            ServerAddress::Name { host, port } => format!("{host}:{port}"),
+            ServerAddress::Unix(_) => "localhost".to_owned(),
+        };
+        Check::new(health, &host)
+    };
+    written.servers.listed().iter().map(check).collect()
 }
 
 fn sticky(upstream: &str, written: &Balance, pool: &Pool) -> Option<Sticky> {

@@ -21,6 +21,7 @@ use std::time::Duration;
 use crate::balance::Rules;
 use crate::endpoint::breaker::{self, Breaker};
 use crate::endpoint::ejection;
+use crate::health::Check;
 
 pub use pool::Pool;
 pub use queue::Queue;
@@ -33,6 +34,8 @@ pub struct Upstream {
     pub name: Arc<str>,
     /// All its servers.
     pub pool: Arc<Pool>,
+    /// What each server is asked to find out whether it is well; empty without `health`.
+    pub checks: Box<[Check]>,
     /// What keeps a server from being chosen.
     pub rules: Rules,
     /// Bounds beside the one in `rules`.

@@ -44,7 +44,6 @@ const ROWS: &[Row] = &[
     row("upstream.*.servers", Fine::NotTable),
     row("upstream.*.protocol", Fine::Words(&["http1"])),
     row("upstream.*.tls", Fine::Off),
-    row("upstream.*.health", Fine::Nothing),
     row("route.*.mirror", Fine::Nothing),
     row("route.*.fault", Fine::Nothing),
     row("route.*.cors", Fine::Nothing),

@@ -1,0 +1,215 @@
+//! `/metrics`: what is counted, in Prometheus' text format (version 0.0.4). Labels are names from the
+//! configuration only, so no client can make new series.
+
+use std::fmt::Write as _;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::balance::Member;
+use crate::clock;
+use crate::endpoint::breaker::{Breaker, State};
+use crate::endpoint::standing;
+use crate::server::status::Status;
+use crate::snapshot::Snapshot;
+use crate::upstream::Upstream;
+
+/// The whole page.
+#[must_use]
+pub fn page(status: &Status) -> String {
+    let snapshot = status.store.load();
+    let mut text = Text::default();
+    text.family("tidegate_build_info", "gauge", "The version that runs.");
+    text.sample("tidegate_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+    text.family("tidegate_config_generation", "gauge", "Accepted configurations so far.");
+    text.sample("tidegate_config_generation", &[], snapshot.generation as f64);
+    text.family("tidegate_requests_total", "counter", "Requests read.");
+    text.sample("tidegate_requests_total", &[], status.requests.load(Relaxed) as f64);
+    text.family("tidegate_panics_total", "counter", "Requests lost to a defect of the proxy.");
+    text.sample("tidegate_panics_total", &[], status.panics.load(Relaxed) as f64);
+    text.family("tidegate_connections", "gauge", "Open client connections.");
+    for (listener, counts) in snapshot.listeners.iter().zip(&status.listeners) {
+        let open = f64::from(counts.open.load(Relaxed));
+        text.sample("tidegate_connections", &[("listen", &listener.name)], open);
+    }
+    for family in UPSTREAM {
+        text.family(family.name, family.kind, family.help);
+        for upstream in &snapshot.upstreams {
+            if let Some(value) = (family.read)(upstream) {
+                text.sample(family.name, &[("upstream", &upstream.name)], value);
+            }
+        }
+    }
+    for family in SERVER {
+        text.family(family.name, family.kind, family.help);
+        servers(&mut text, &snapshot, family);
+    }
+    text.0
+}
+
+fn servers(text: &mut Text, snapshot: &Snapshot, family: &Family<Member>) {
+    for upstream in &snapshot.upstreams {
+        for member in upstream.pool.members() {
+            let labels = [("upstream", &*upstream.name), ("server", &*member.endpoint.name)];
+            if let Some(value) = (family.read)(member) {
+                text.sample(family.name, &labels, value);
+            }
+        }
+    }
+}
+
+/// A metric that each upstream or server has.
+struct Family<T: 'static> {
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+    /// `None` where it makes no sense.
+    read: fn(&T) -> Option<f64>,
+}
+
+const fn gauge<T>(
+    name: &'static str,
+    help: &'static str,
+    read: fn(&T) -> Option<f64>,
+) -> Family<T> {
+    Family { name, kind: "gauge", help, read }
+}
+
+const fn counter<T>(
+    name: &'static str,
+    help: &'static str,
+    read: fn(&T) -> Option<f64>,
+) -> Family<T> {
+    Family { name, kind: "counter", help, read }
+}
+
+const UPSTREAM: &[Family<Upstream>] = &[
+    gauge(
+        "tidegate_upstream_fail_open",
+        "1 while requests go to servers that are not healthy, for want of any.",
+        |u| Some(f64::from(u8::from(u.state.failing_open.load(Relaxed)))),
+    ),
+    counter("tidegate_upstream_fail_open_total", "Requests sent that way.", |u| {
+        count(&u.state.failed_open)
+    }),
+    gauge("tidegate_upstream_pending", "Requests that wait for a server.", |u| {
+        Some(f64::from(u.state.queue.depth()))
+    }),
+    counter("tidegate_upstream_queued_total", "Requests that had to wait.", |u| {
+        count(&u.state.queue.queued)
+    }),
+    counter("tidegate_upstream_queue_full_total", "Requests that found the queue full.", |u| {
+        count(&u.state.queue.overflowed)
+    }),
+    counter("tidegate_upstream_queue_timeouts_total", "Requests that waited too long.", |u| {
+        count(&u.state.queue.timed_out)
+    }),
+    counter("tidegate_upstream_retries_total", "Attempts beyond a request's first.", |u| {
+        count(&u.state.retries)
+    }),
+    counter(
+        "tidegate_upstream_retries_over_budget_total",
+        "Retries that the budget did not allow.",
+        |u| count(&u.state.over_budget),
+    ),
+    counter("tidegate_upstream_fallbacks_total", "Requests handed to the fallback.", |u| {
+        count(&u.state.fallbacks)
+    }),
+    gauge("tidegate_upstream_ejected", "Servers that are ejected.", |u| {
+        Some(f64::from(u.state.ejections.ejected()))
+    }),
+    gauge(
+        "tidegate_upstream_breaker_state",
+        "The circuit breaker: 0 closed, 1 half-open, 2 open.",
+        |u| u.breaker.filter(|b| !b.per_server).map(|_| state(&u.state.breaker)),
+    ),
+    counter("tidegate_upstream_breaker_opened_total", "How often it opened.", |u| {
+        u.breaker.filter(|b| !b.per_server).map(|_| u.state.breaker.opened() as f64)
+    }),
+    counter("tidegate_upstream_breaker_refused_total", "Requests it refused.", |u| {
+        u.breaker.filter(|b| !b.per_server).map(|_| u.state.breaker.refused() as f64)
+    }),
+];
+
+const SERVER: &[Family<Member>] = &[
+    gauge("tidegate_server_up", "1 while the server gets requests.", |m| {
+        Some(f64::from(u8::from(!m.endpoint.standing.bits().any(u8::MAX))))
+    }),
+    gauge("tidegate_server_healthy", "0 while active checks fail.", |m| {
+        let out = standing::UNHEALTHY | standing::UNCHECKED;
+        Some(f64::from(u8::from(!m.endpoint.standing.bits().any(out))))
+    }),
+    gauge("tidegate_server_in_flight", "Requests under way.", |m| {
+        Some(f64::from(m.endpoint.in_flight()))
+    }),
+    gauge("tidegate_server_connections", "Open connections.", |m| {
+        Some(f64::from(m.endpoint.open.count()))
+    }),
+    counter("tidegate_server_requests_total", "Attempts sent to the server.", |m| {
+        count(&m.endpoint.requests)
+    }),
+    counter("tidegate_server_failures_total", "Attempts that failed.", |m| {
+        count(&m.endpoint.failures)
+    }),
+    counter("tidegate_server_connects_total", "Connections opened.", |m| {
+        count(&m.endpoint.connects)
+    }),
+    counter("tidegate_server_ejections_total", "How often it was ejected.", |m| {
+        Some(m.endpoint.record.ejections() as f64)
+    }),
+    counter("tidegate_server_checks_passed_total", "Active checks it passed.", |m| {
+        count(&m.endpoint.checks_passed)
+    }),
+    counter("tidegate_server_checks_failed_total", "Active checks it failed.", |m| {
+        count(&m.endpoint.checks_failed)
+    }),
+];
+
+#[expect(clippy::unnecessary_wraps, reason = "some families have no value for some upstreams")]
+fn count(counter: &AtomicU64) -> Option<f64> {
+    Some(counter.load(Relaxed) as f64)
+}
+
+fn state(breaker: &Breaker) -> f64 {
+    match breaker.state(clock::now()) {
+        State::Closed => 0.0,
+        State::HalfOpen => 1.0,
+        State::Open => 2.0,
+    }
+}
+
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a string cannot fail.
+        let _ok = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        self.0.push_str(name);
+        for (index, (label, text)) in labels.iter().enumerate() {
+            self.0.push(if index == 0 { '{' } else { ',' });
+            let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let _ok = write!(self.0, "{label}=\"{text}\"");
+        }
+        let end = if labels.is_empty() { "" } else { "}" };
+        let _ok = writeln!(self.0, "{end} {value}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_escaped() {
+        let mut text = Text::default();
+        text.family("a_total", "counter", "Some.");
+        text.sample("a_total", &[("x", "1\"2\\3\n4"), ("y", "z")], 5.0);
+        text.sample("b", &[], 0.5);
+        let expected = "# HELP a_total Some.\n# TYPE a_total counter\n\
+                        a_total{x=\"1\\\"2\\\\3\\n4\",y=\"z\"} 5\nb 0.5\n";
+        assert_eq!(text.0, expected);
+    }
+}

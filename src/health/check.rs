@@ -1,0 +1,80 @@
+//! What one check asks for, compiled from `health`.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+
+use crate::config::schema::health::{HealthKind, HealthTable};
+use crate::config::schema::words::StatusRange;
+
+/// A compiled check. Two that are equal ask the same thing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Check {
+    /// What a check is.
+    pub kind: HealthKind,
+    /// The path, or the service of a gRPC check.
+    pub path: String,
+    /// The pause between two checks of a server.
+    pub every: Duration,
+    /// The time for one check, connecting included.
+    pub timeout: Duration,
+    /// Failures in a row that make a server unhealthy.
+    pub fall: NonZeroU32,
+    /// Successes in a row that make it healthy.
+    pub rise: NonZeroU32,
+    /// Status codes that count as success.
+    pub status: Vec<StatusRange>,
+    /// Text that the body must contain.
+    pub body: Option<String>,
+    /// The port, when it is not the server's.
+    pub port: Option<u16>,
+    /// The method.
+    pub method: Method,
+    /// The fields of the request, `Host` and `User-Agent` among them.
+    pub headers: HeaderMap,
+}
+
+impl Check {
+    /// Compiles a check of a server that goes by the name of `host`.
+    #[must_use]
+    pub fn new(written: &HealthTable, host: &str) -> Self {
+        let HealthTable {
+            path,
+            every,
+            timeout,
+            fall,
+            rise,
+            status,
+            body,
+            port,
+            method,
+            headers: fields,
+            kind,
+        } = written;
+        let mut headers = HeaderMap::new();
+        if let Ok(host) = HeaderValue::from_str(host) {
+            headers.insert(header::HOST, host);
+        }
+        let agent = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        for (name, value) in fields {
+            let name: &HeaderName = name.value.get();
+            headers.insert(name.clone(), value.get().clone());
+        }
+        Self {
+            kind: *kind,
+            path: path.value.clone(),
+            every: every.get(),
+            timeout: timeout.get(),
+            fall: *fall,
+            rise: *rise,
+            status: status.clone(),
+            body: body.clone(),
+            port: port.map(std::num::NonZeroU16::get),
+            method: method.get().clone(),
+            headers,
+        }
+    }
+}

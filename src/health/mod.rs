@@ -1,0 +1,13 @@
+//! Active health checks: asks every server at intervals whether it is well.
+//!
+//! One checker per server and process, on a thread of its own, so that neither a slow server nor a
+//! thousand of them can hold up a request. [`check`] is what is asked, [`probe`] how, [`tally`] what the
+//! answers mean, [`supervisor`] keeps the checkers in step with the configuration.
+
+pub mod check;
+pub mod probe;
+pub mod supervisor;
+pub mod tally;
+
+pub use check::Check;
+pub use supervisor::Supervisor;

@@ -1,0 +1,253 @@
+//! Keeps one checker per server that is to be checked, as the configuration has it.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::AbortHandle;
+
+use super::Check;
+use super::probe::{ProbeError, probe};
+use super::tally::{Change, Tally};
+use crate::clock::{self, Random};
+use crate::endpoint::{Endpoint, standing};
+use crate::snapshot::Snapshot;
+use crate::upstream::State;
+
+/// Checks under way at a time; the others wait for a moment.
+const AT_ONCE: usize = 64;
+/// How far the pause between two checks strays from what was configured.
+const JITTER: f64 = 0.1;
+/// How often a start-up looks whether all servers were checked.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// A server that is to be checked.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// The server.
+    pub endpoint: Arc<Endpoint>,
+    /// Its upstream, whose waiting requests want to know when a server comes back.
+    pub state: Arc<State>,
+    /// What to ask it.
+    pub check: Check,
+}
+
+/// The thread on which all checks run. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Supervisor {
+    orders: Option<mpsc::Sender<Vec<Subject>>>,
+    /// Servers whose first check has not ended.
+    unchecked: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Supervisor {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn start() -> io::Result<Self> {
+        let (orders, mut received) = mpsc::channel::<Vec<Subject>>(16);
+        let unchecked = Arc::new(AtomicUsize::new(0));
+        let counter = unchecked.clone();
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new().name("health".into()).spawn(move || {
+            runtime.block_on(async {
+                let mut checkers = Checkers::new(counter);
+                while let Some(subjects) = received.recv().await {
+                    checkers.follow(subjects);
+                }
+            });
+        })?;
+        Ok(Self { orders: Some(orders), unchecked, thread: Some(thread) })
+    }
+
+    /// Checks what a snapshot wants checked from now on. Servers for which nothing changed do not
+    /// notice.
+    pub fn follow(&self, snapshot: &Snapshot) {
+        let subjects = snapshot.upstreams.iter().flat_map(|upstream| {
+            let checks = upstream.checks.iter().zip(upstream.pool.members());
+            checks.map(|(check, member)| Subject {
+                endpoint: member.endpoint.clone(),
+                state: upstream.state.clone(),
+                check: check.clone(),
+            })
+        });
+        let subjects: Vec<Subject> = subjects.collect();
+        let new = |s: &&Subject| s.endpoint.standing.bits().any(standing::UNCHECKED);
+        self.unchecked.store(subjects.iter().filter(new).count(), Ordering::Release);
+        if let Some(orders) = &self.orders {
+            // An error means that the thread is gone, with the process about to be.
+            let _sent = orders.blocking_send(subjects);
+        }
+    }
+
+    /// Waits until every server was checked once, at most so long.
+    pub fn first_round(&self, most: Duration) {
+        let end = clock::now() + most;
+        while self.unchecked.load(Ordering::Acquire) > 0 && clock::now() < end {
+            std::thread::park_timeout(LOOK);
+        }
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            // A defect in it has been reported by the panic itself.
+            let _ended = thread.join();
+        }
+    }
+}
+
+struct Checkers {
+    running: HashMap<u32, Running>,
+    places: Arc<Semaphore>,
+    unchecked: Arc<AtomicUsize>,
+    random: Random,
+    /// The first configuration has been taken over: servers that are new now join others at work.
+    started: bool,
+}
+
+struct Running {
+    subject: Subject,
+    task: AbortHandle,
+}
+
+impl Checkers {
+    fn new(unchecked: Arc<AtomicUsize>) -> Self {
+        Self {
+            running: HashMap::new(),
+            places: Arc::new(Semaphore::new(AT_ONCE)),
+            unchecked,
+            random: Random::from_entropy(),
+            started: false,
+        }
+    }
+
+    fn follow(&mut self, subjects: Vec<Subject>) {
+        let mut before = std::mem::take(&mut self.running);
+        for subject in subjects {
+            let id = subject.endpoint.id;
+            let same = before.remove(&id).filter(|old| old.subject.check == subject.check);
+            let running = same.unwrap_or_else(|| self.begin(subject));
+            // The same server twice in a list is one server.
+            if let Some(twice) = self.running.insert(id, running) {
+                twice.task.abort();
+            }
+        }
+        for old in before.into_values() {
+            old.task.abort();
+            if !self.running.contains_key(&old.subject.endpoint.id) {
+                old.subject.endpoint.standing.admit(standing::UNCHECKED | standing::UNHEALTHY);
+            }
+        }
+        self.started = true;
+    }
+
+    fn begin(&mut self, subject: Subject) -> Running {
+        let checker = Checker {
+            subject: subject.clone(),
+            places: self.places.clone(),
+            unchecked: self.unchecked.clone(),
+            random: Random::seeded(self.random.next_u64()),
+            joins: self.started,
+        };
+        let task = tokio::spawn(checker.run()).abort_handle();
+        Running { subject, task }
+    }
+}
+
+impl Drop for Checkers {
+    fn drop(&mut self) {
+        for running in self.running.values() {
+            running.task.abort();
+        }
+    }
+}
+
+struct Checker {
+    subject: Subject,
+    places: Arc<Semaphore>,
+    unchecked: Arc<AtomicUsize>,
+    random: Random,
+    joins: bool,
+}
+
+impl Checker {
+    async fn run(mut self) {
+        let Check { fall, rise, every, .. } = self.subject.check;
+        let mut tally = Tally::new(fall, rise);
+        loop {
+            let result = {
+                // The semaphore is never closed.
+                let _place = self.places.acquire().await;
+                probe(&self.subject.check, &self.subject.endpoint.addresses).await
+            };
+            let endpoint = &self.subject.endpoint;
+            let counter =
+                if result.is_ok() { &endpoint.checks_passed } else { &endpoint.checks_failed };
+            counter.fetch_add(1, Ordering::Relaxed);
+            if let Some(change) = tally.record(result.is_ok()) {
+                self.apply(change, result.err().as_ref());
+            }
+            tokio::time::sleep(pause(every, &mut self.random)).await;
+        }
+    }
+
+    fn apply(&self, change: Change, error: Option<&ProbeError>) {
+        let Subject { endpoint, state, .. } = &self.subject;
+        let first = endpoint.standing.bits().any(standing::UNCHECKED);
+        let (upstream, server) = (&endpoint.upstream, &endpoint.name);
+        match change {
+            Change::Down => {
+                endpoint.standing.take_out(standing::UNHEALTHY);
+                let why = error.map(ToString::to_string).unwrap_or_default();
+                tracing::warn!(%upstream, %server, why, key = "upstream.health", "server unhealthy");
+            }
+            Change::Up => {
+                let now = clock::now();
+                endpoint.standing.bring_back(standing::UNHEALTHY, now);
+                if first && self.joins {
+                    endpoint.standing.bring_back(standing::UNCHECKED, now);
+                }
+                if !first || self.joins {
+                    tracing::info!(%upstream, %server, "server healthy");
+                }
+            }
+        }
+        if first {
+            endpoint.standing.admit(standing::UNCHECKED);
+            let one = |n: usize| n.checked_sub(1);
+            // An error means that nobody counts any more.
+            let _none = self.unchecked.fetch_update(Ordering::AcqRel, Ordering::Acquire, one);
+        }
+        state.queue.release_all();
+    }
+}
+
+/// The pause before the next check, a little different each time: checkers that start together
+/// must not stay together.
+fn pause(every: Duration, random: &mut Random) -> Duration {
+    every.mul_f64(1.0 - JITTER + 2.0 * JITTER * random.unit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_strays_by_a_tenth_at_most() {
+        let mut random = Random::seeded(1);
+        let pauses: Vec<u128> =
+            (0..1000).map(|_| pause(Duration::from_secs(5), &mut random).as_millis()).collect();
+        assert!(pauses.iter().all(|p| (4500..=5500).contains(p)));
+        assert!(pauses.iter().any(|p| *p < 4600) && pauses.iter().any(|p| *p > 5400));
+    }
+}
