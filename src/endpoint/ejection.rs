@@ -116,16 +116,17 @@ impl Record {
 
     /// Ends an ejection whose time is up; true if it did.
     pub fn readmit(&self, group: &Group, now: Instant) -> bool {
-        let until = self.until.load(Ordering::Relaxed);
-        let due = until != 0 && until <= clock::millis(now);
-        // Only one of two that see it at once may count it.
-        if !due
-            || self.until.compare_exchange(until, 0, Ordering::AcqRel, Ordering::Relaxed).is_err()
-        {
-            return false;
+        self.until.load(Ordering::Relaxed) <= clock::millis(now) && self.pardon(group)
+    }
+
+    /// Ends an ejection early; true if there was one.
+    pub fn pardon(&self, group: &Group) -> bool {
+        // Only one of two that do it at once may count it.
+        let ejected = self.until.swap(0, Ordering::AcqRel) != 0;
+        if ejected {
+            group.ejected.fetch_sub(1, Ordering::Relaxed);
         }
-        group.ejected.fetch_sub(1, Ordering::Relaxed);
-        true
+        ejected
     }
 
     /// Ends the interval: forgives one ejection, and returns whether failures exceeded the rate.

@@ -214,6 +214,10 @@ impl Checker {
             Change::Up => {
                 let now = clock::now();
                 endpoint.standing.bring_back(standing::UNHEALTHY, now);
+                // Several good answers after bad ones say more than failures from before them.
+                if !first && endpoint.record.pardon(&state.ejections) {
+                    endpoint.standing.bring_back(standing::EJECTED, now);
+                }
                 if first && self.joins {
                     endpoint.standing.bring_back(standing::UNCHECKED, now);
                 }
