@@ -43,6 +43,16 @@ impl<'a> Key<'a> {
     }
 }
 
+/// The n-th pseudo-random number of a server. The number is hashed with the name: as a seed it would
+/// only shift the sequence, and short names would share most of theirs.
+pub(super) fn place(name: &str, n: u64) -> u64 {
+    let mut state = Xxh3Default::new();
+    state.update(name.as_bytes());
+    state.update(b"-");
+    state.update(&n.to_le_bytes());
+    state.digest()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,8 @@
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::key::place;
+
 /// Places: a prime, large enough for a few hundred servers (Envoy's default).
 const PLACES: u64 = 65_537;
 /// The table for more servers than that: still 100 places for each of ten thousand.
@@ -39,11 +41,11 @@ impl Maglev {
         let mut claims: Vec<Claim> = order
             .iter()
             .map(|index| {
-                let name = names.get(*index).copied().unwrap_or_default().as_bytes();
+                let name = names.get(*index).copied().unwrap_or_default();
                 Claim {
                     index: u32::try_from(*index).unwrap_or(u32::MAX),
-                    offset: xxh3_64_with_seed(name, 1) % places,
-                    skip: xxh3_64_with_seed(name, 2) % (places - 1) + 1,
+                    offset: place(name, 0) % places,
+                    skip: place(name, 1) % (places - 1) + 1,
                     next: 0,
                     credit: 0,
                 }

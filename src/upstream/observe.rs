@@ -6,9 +6,9 @@
 use std::sync::atomic::Ordering;
 
 use super::Upstream;
-use super::choose::Chosen;
 use super::retry::Failure;
 use crate::clock;
+use crate::endpoint::breaker::Permit;
 use crate::endpoint::ejection::{Settings, Size};
 use crate::endpoint::{Endpoint, standing};
 
@@ -41,30 +41,32 @@ impl Verdict {
     }
 }
 
-/// Notes how an attempt ended.
+/// Notes how an attempt at a server ended, for which `permit` was given.
 #[inline]
-pub fn ended(upstream: &Upstream, chosen: &mut Chosen<'_>, failure: Failure) {
-    let endpoint = &*chosen.member.endpoint;
+pub fn ended(
+    upstream: &Upstream,
+    endpoint: &Endpoint,
+    permit: Option<Permit<'_>>,
+    failure: Failure,
+) {
     match Verdict::of(failure) {
         Verdict::Good => {
             endpoint.record.success();
-            if let Some(permit) = chosen.permit.take() {
+            if let Some(permit) = permit {
                 permit.succeeded(clock::now());
             }
         }
-        Verdict::Bad => failed(upstream, chosen),
+        Verdict::Bad => failed(upstream, endpoint, permit),
         Verdict::Neutral => {
             endpoint.failures.fetch_add(1, Ordering::Relaxed);
-            chosen.permit = None;
         }
     }
 }
 
 #[cold]
-fn failed(upstream: &Upstream, chosen: &mut Chosen<'_>) {
-    let endpoint = &*chosen.member.endpoint;
+fn failed(upstream: &Upstream, endpoint: &Endpoint, permit: Option<Permit<'_>>) {
     endpoint.failures.fetch_add(1, Ordering::Relaxed);
-    if let Some(permit) = chosen.permit.take() {
+    if let Some(permit) = permit {
         permit.failed(clock::now());
     }
     let streak = endpoint.record.failure();

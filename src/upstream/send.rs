@@ -203,7 +203,8 @@ async fn answer<C: Client>(
             Err(Ended::Refused(refusal)) => return Err(Unanswered::Refused(refusal)),
             Err(Ended::Gone) => return Err(Unanswered::Gone),
         };
-        observe::ended(&target.upstream, &mut chosen, failure);
+        let permit = chosen.permit.take();
+        observe::ended(&target.upstream, &chosen.member.endpoint, permit, failure);
         let next = next(job, target, failure, progress, (replay, &chosen));
         if failed(target, failure) {
             log_attempt(job, target, &chosen, failure, (progress, next.is_some()));
