@@ -2,9 +2,9 @@
 //! way per weight (power of two choices, Mitzenmacher 2001).
 //!
 //! Drawing uniformly and comparing by weight would cap a server's share at 2/n whatever its weight;
-//! drawing by weight and comparing plain counts would flatten the shares. Drawing two different
-//! servers by weight, comparing `in flight / weight`, and keeping the first on a tie holds them
-//! within a few points at every load.
+//! drawing by weight and comparing plain counts would flatten the shares; insisting on two different
+//! servers would let an idle light one win against any heavy one. Drawing by weight, comparing
+//! `in flight / weight`, and keeping the first on a tie holds them within four points at every load.
 
 use super::alias::AliasTable;
 use super::{Ask, Balance, Member, any_accepted};
@@ -15,11 +15,15 @@ const DRAWS: usize = 8;
 #[derive(Debug)]
 pub(super) struct LeastRequest {
     table: AliasTable,
+    /// All weights are equal: two draws of the same server are a wasted comparison. Otherwise they
+    /// are what keeps a heavy server's share, and stand.
+    distinct: bool,
 }
 
 impl LeastRequest {
     pub(super) fn new(weights: &[u32]) -> Self {
-        Self { table: AliasTable::new(weights) }
+        let distinct = weights.iter().zip(weights.iter().skip(1)).all(|(a, b)| a == b);
+        Self { table: AliasTable::new(weights), distinct }
     }
 }
 
@@ -32,7 +36,7 @@ impl Balance for LeastRequest {
             match first {
                 None if members.len() == 1 => return Some(index),
                 None => first = Some((index, member)),
-                Some((a, _)) if a == index => {}
+                Some((a, _)) if a == index && self.distinct => {}
                 Some((a, one)) => return Some(if less_loaded(member, one) { index } else { a }),
             }
         }
@@ -52,7 +56,9 @@ fn less_loaded(a: &Member, b: &Member) -> bool {
 mod tests {
     use super::super::tests::{ask, members};
     use super::super::{Strategy, build};
+    use super::*;
     use crate::clock::Random;
+    use crate::endpoint::Slot;
 
     #[test]
     fn the_busier_of_two_is_avoided() {
@@ -66,5 +72,40 @@ mod tests {
         }
         // Only when all eight draws hit the busy one is there nothing to compare it with.
         assert!(counts[0] < 20, "{counts:?}");
+    }
+
+    /// Each server's share in percent with so many requests under way on average: arrivals at random,
+    /// each ending after an exponential time.
+    fn shares_at(load: f64, weights: &[u32]) -> Vec<f64> {
+        let members = members(weights);
+        let balance = LeastRequest::new(weights);
+        let mut random = Random::seeded(11);
+        let mut exponential = Random::seeded(12);
+        let mut under_way: Vec<(f64, Slot<'_>)> = Vec::new();
+        let mut counts = vec![0_u32; weights.len()];
+        let mut now = 0.0;
+        for _ in 0..40_000 {
+            now -= (1.0 - exponential.unit()).ln() / load;
+            under_way.retain(|(end, _)| *end > now);
+            let picked = balance.pick(&members, &mut ask(&[], &mut random)).unwrap();
+            counts[picked] += 1;
+            let end = now - (1.0 - exponential.unit()).ln();
+            under_way.push((end, members[picked].endpoint.begin()));
+        }
+        counts.iter().map(|n| f64::from(*n) / 400.0).collect()
+    }
+
+    #[test]
+    fn shares_follow_weights_within_four_points_at_any_load() {
+        for weights in [&[198, 1, 1][..], &[3, 1], &[5, 1, 1]] {
+            let total: u32 = weights.iter().sum();
+            for load in [0.2, 2.0, 20.0, 200.0] {
+                let shares = shares_at(load, weights);
+                for (share, weight) in shares.iter().zip(weights) {
+                    let expected = f64::from(*weight) * 100.0 / f64::from(total);
+                    assert!((share - expected).abs() <= 4.0, "{weights:?} at {load}: {shares:?}");
+                }
+            }
+        }
     }
 }

@@ -254,4 +254,48 @@ mod tests {
         assert!(pauses.iter().all(|p| (4500..=5500).contains(p)));
         assert!(pauses.iter().any(|p| *p < 4600) && pauses.iter().any(|p| *p > 5400));
     }
+
+    /// A subject whose server is a listener that counts connections.
+    fn subject(address: std::net::SocketAddr, every: &str) -> Subject {
+        let text = format!(
+            "[[listen]]\naddress = \"127.0.0.1:0\"\n[upstream.a]\nservers = [\"{address}\"]\n\
+             health = {{ kind = \"tcp\", every = \"{every}\" }}\n[[route]]\nupstream = \"a\"\n"
+        );
+        let config = crate::config::load_str("test.toml", &text).unwrap().config;
+        let snapshot = crate::snapshot::compile::compile(&config, None, 16).unwrap();
+        let upstream = &snapshot.upstreams[0];
+        Subject {
+            endpoint: upstream.pool.members()[0].endpoint.clone(),
+            state: upstream.state.clone(),
+            check: upstream.checks[0].clone(),
+        }
+    }
+
+    async fn checked(listener: &tokio::net::TcpListener) -> bool {
+        let accepted = tokio::time::timeout(Duration::from_millis(200), listener.accept());
+        accepted.await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn a_server_for_which_nothing_changed_does_not_notice() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let one = subject(listener.local_addr().unwrap(), "60s");
+        let standing = &one.endpoint.standing;
+        let mut checkers = Checkers::new(Arc::default());
+        assert!(standing.bits().any(standing::UNCHECKED));
+        checkers.follow(vec![one.clone()]);
+        assert!(checked(&listener).await);
+        while standing.bits().any(standing::UNCHECKED) {
+            tokio::task::yield_now().await;
+        }
+        checkers.follow(vec![one.clone()]);
+        assert!(!checked(&listener).await);
+        let mut other = one.clone();
+        other.check.every = Duration::from_secs(30);
+        checkers.follow(vec![other]);
+        assert!(checked(&listener).await);
+        standing.take_out(standing::UNHEALTHY);
+        checkers.follow(Vec::new());
+        assert!(standing.bits().clear(), "what nobody checks is not unhealthy");
+    }
 }

@@ -9,6 +9,7 @@
 )]
 
 mod admin;
+mod counters;
 mod departures;
 mod fields;
 mod harness;

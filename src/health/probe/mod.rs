@@ -86,3 +86,6 @@ async fn connect(check: &Check, addresses: &[Address]) -> Result<Connected, Prob
     }
     Err(ProbeError::Connect(last))
 }
+
+#[cfg(test)]
+mod tests;
