@@ -3,16 +3,13 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, ready};
 
 use super::Endpoint;
-use super::open::Opened;
 use crate::clock::{self, Instant};
 use crate::h1::Origin;
-use crate::net::{Stream, Timer};
-use crate::worker::Worker;
+use crate::net::{Opened, Stream, Timer};
 
 /// Why no connection came about. Nothing of a request was sent, so any request may go elsewhere.
 #[derive(Debug, thiserror::Error)]
@@ -26,22 +23,23 @@ pub enum ConnectError {
 }
 
 /// Connects to the first address of a server that accepts, or fails at `deadline`. With `limit`
-/// connections open already, one has to be closed first.
+/// connections open already, one has to be closed first: `make_room` makes others let go of
+/// idle ones.
 ///
 /// Cancel safety: dropping the future abandons the attempt.
 ///
 /// # Errors
 /// [`ConnectError`].
 pub async fn connect(
-    endpoint: &Arc<Endpoint>,
-    (worker, limit): (&Worker, u32),
+    endpoint: &Endpoint,
+    (limit, make_room): (u32, impl Fn()),
     timer: &mut Timer,
     deadline: Option<Instant>,
 ) -> Result<Box<Origin>, ConnectError> {
     let mut attempt = pin!(async {
-        let opened = match Opened::new(endpoint, limit) {
+        let opened = match Opened::new(&endpoint.open, limit) {
             Some(opened) => opened,
-            None => Opened::wait(endpoint, limit, || worker.reclaim()).await,
+            None => Opened::wait(&endpoint.open, limit, make_room).await,
         };
         endpoint.connects.fetch_add(1, Ordering::Relaxed);
         Ok((first_that_accepts(endpoint).await?, opened))

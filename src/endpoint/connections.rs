@@ -112,7 +112,7 @@ impl Connections {
     /// Closes one connection to each server that somebody waits for.
     pub fn let_go(&mut self) {
         for stack in &mut self.stacks {
-            if stack.last().is_some_and(|origin| origin.endpoint().open.wanted()) {
+            if stack.last().is_some_and(|origin| origin.wanted()) {
                 stack.pop();
             }
         }

@@ -9,7 +9,6 @@ pub mod connect;
 pub mod connections;
 pub mod ejection;
 pub mod latency;
-pub mod open;
 pub mod reuse;
 pub mod standing;
 
@@ -17,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use self::standing::Standing;
-use crate::net::Address;
+use crate::net::{Address, Open};
 
 /// A server and its live state.
 #[derive(Debug)]
@@ -41,7 +40,7 @@ pub struct Endpoint {
     /// Its own circuit breaker, for upstreams that have one per server.
     pub breaker: breaker::Breaker,
     /// Its open connections.
-    pub open: open::Open,
+    pub open: Arc<Open>,
     in_flight: AtomicU32,
     /// Requests sent, retries included.
     pub requests: AtomicU64,
@@ -70,7 +69,7 @@ impl Endpoint {
             latency: latency::Latency::default(),
             record: ejection::Record::default(),
             breaker: breaker::Breaker::default(),
-            open: open::Open::default(),
+            open: Arc::default(),
             in_flight: AtomicU32::new(0),
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),

@@ -10,5 +10,5 @@ pub mod refusal;
 pub mod sides;
 
 pub use pump::{Pump, PumpError};
-pub use refusal::Refusal;
+pub use refusal::{Miss, Refusal};
 pub use sides::{Client, Emit, Length, Outgoing, Sink, Source};

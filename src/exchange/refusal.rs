@@ -5,7 +5,6 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::gate::target::TargetFault;
-use crate::upstream::pool::Miss;
 use crate::wire::Fault;
 
 /// Why an exchange was not answered by a server.
@@ -65,6 +64,32 @@ pub enum Refusal {
     /// A defect in the proxy itself; only this request is lost.
     #[error("internal error")]
     Internal,
+}
+
+/// Why no server was chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Miss {
+    /// There are none: an empty list, or a subset nobody belongs to.
+    #[error("there is no server")]
+    Nobody,
+    /// The usable ones have as many requests as they may have.
+    #[error("all servers are busy")]
+    Full,
+    /// The usable ones already failed this request.
+    #[error("all servers failed this request")]
+    Tried,
+    /// The strategy binds the request to no server or to one that cannot be used.
+    #[error("the request has no key, or its server cannot be used")]
+    Bound,
+    /// Active checks failed everywhere, or have not ended yet.
+    #[error("no server is healthy")]
+    Unhealthy,
+    /// All were ejected, or are unhealthy otherwise.
+    #[error("all servers were ejected after failures")]
+    Ejected,
+    /// Nothing new is sent to any of them.
+    #[error("all servers are draining or disabled")]
+    Draining,
 }
 
 /// How a refusal looks from outside.

@@ -21,7 +21,7 @@ use self::request_id::RequestId;
 use self::target::Target;
 use crate::clock::Instant;
 use crate::exchange::forward::{self, Identity, RequestForm};
-use crate::exchange::{Client, Refusal};
+use crate::exchange::{self, Client, Refusal};
 use crate::net::Timer;
 use crate::policy::HeaderEdits;
 use crate::route::{Ask, Captures, Found, Miss};
@@ -29,7 +29,6 @@ use crate::snapshot::route::{Action, Redirect, Respond, Split};
 use crate::snapshot::template::Values;
 use crate::snapshot::{Listener, Route, Snapshot};
 use crate::telemetry::refusals;
-use crate::upstream::pool;
 use crate::upstream::relay::Delivered;
 use crate::upstream::retry;
 use crate::upstream::send::{self, Job, Sent};
@@ -343,7 +342,7 @@ impl<'a> Matched<'a, '_> {
     ) -> Result<End, Refused<'a>> {
         let Self { ex, route, .. } = self;
         let Some(goal) = ex.worker.draw(|random| split.choose(random)) else {
-            return Err((Refusal::NoServer(pool::Miss::Nobody), Some(route)));
+            return Err((Refusal::NoServer(exchange::Miss::Nobody), Some(route)));
         };
         let mut rewritten = Vec::new();
         if route.rewrite.changes_path() {

@@ -8,11 +8,9 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::clock::Instant;
-use crate::endpoint::Endpoint;
-use crate::endpoint::open::Opened;
 use crate::exchange::{Length, Sink, Source};
 use crate::net::outbox::Coding;
-use crate::net::{BodyError, BodyReader, Fill, Inbox, Outbox, Stream};
+use crate::net::{BodyError, BodyReader, Fill, Inbox, Opened, Outbox, Stream};
 use crate::wire::head::{Fields, list_items};
 use crate::wire::response::{HEAD_BYTES, ResponseParser};
 use crate::wire::{Fault, Framing, Known, ResponseFault, ResponseHead, Version, framing};
@@ -93,10 +91,10 @@ impl Origin {
         self.out.begin(coding);
     }
 
-    /// The server it leads to.
+    /// Whether somebody waits for it to be closed.
     #[must_use]
-    pub fn endpoint(&self) -> &Endpoint {
-        self.opened.endpoint()
+    pub fn wanted(&self) -> bool {
+        self.opened.wanted()
     }
 
     /// How many requests were started on this connection.

@@ -3,7 +3,6 @@
 
 use std::sync::atomic::Ordering;
 
-use super::pool::Miss;
 use super::queue::{Freed, Unserved};
 use super::send::{Job, MAX_TRIED, Progress};
 use super::{Target, Upstream};
@@ -11,7 +10,7 @@ use crate::balance::{Ask, Key, Member, Rules};
 use crate::clock::{self, Instant, Random};
 use crate::endpoint::breaker::{Open, Permit};
 use crate::endpoint::{Slot, standing};
-use crate::exchange::{Client, Refusal};
+use crate::exchange::{Client, Miss, Refusal};
 use crate::net::Timer;
 
 /// How often a server is looked for again when another worker took its last place, or its breaker is

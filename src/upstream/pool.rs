@@ -6,10 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use thiserror::Error;
-
 use crate::balance::{self, Ask, Balance, Member, Strategy};
 use crate::endpoint::standing;
+use crate::exchange::Miss;
 
 /// How many times its share of the usable servers a zone may carry before requests spill over to
 /// the others: with 140 %, nothing does until less than 72 % of it are well (Envoy's overprovisioning
@@ -36,32 +35,6 @@ struct Level {
 struct Group {
     members: Box<[Member]>,
     balance: Box<dyn Balance>,
-}
-
-/// Why no server was chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Miss {
-    /// There are none: an empty list, or a subset nobody belongs to.
-    #[error("there is no server")]
-    Nobody,
-    /// The usable ones have as many requests as they may have.
-    #[error("all servers are busy")]
-    Full,
-    /// The usable ones already failed this request.
-    #[error("all servers failed this request")]
-    Tried,
-    /// The strategy binds the request to no server or to one that cannot be used.
-    #[error("the request has no key, or its server cannot be used")]
-    Bound,
-    /// Active checks failed everywhere, or have not ended yet.
-    #[error("no server is healthy")]
-    Unhealthy,
-    /// All were ejected, or are unhealthy otherwise.
-    #[error("all servers were ejected after failures")]
-    Ejected,
-    /// Nothing new is sent to any of them.
-    #[error("all servers are draining or disabled")]
-    Draining,
 }
 
 impl Pool {

@@ -124,7 +124,7 @@ async fn connection(
     let end = clock::deadline(job.started, target.timeouts.total);
     let deadline = crate::net::timer::earlier(clock::deadline(now, target.timeouts.connect), end);
     let limit = target.upstream.limits.connections;
-    match connect::connect(endpoint, (job.worker, limit), timer, deadline).await {
+    match connect::connect(endpoint, (limit, || job.worker.reclaim()), timer, deadline).await {
         Ok(origin) => Ok((origin, false)),
         Err(ConnectError::Refused(error)) => {
             tracing::debug!(server = %endpoint.name, %error, "could not connect");

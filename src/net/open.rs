@@ -9,8 +9,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::Notify;
 
-use super::Endpoint;
-
 /// The open connections of a server.
 #[derive(Debug, Default)]
 pub struct Open {
@@ -36,33 +34,32 @@ impl Open {
 
 /// One open connection, until it is dropped.
 #[derive(Debug)]
-pub struct Opened(Arc<Endpoint>);
+pub struct Opened(Arc<Open>);
 
 impl Opened {
     /// Counts one more connection, if there may be that many.
     #[must_use]
-    pub fn new(endpoint: &Arc<Endpoint>, limit: u32) -> Option<Self> {
-        let counted = endpoint
-            .open
+    pub fn new(open: &Arc<Open>, limit: u32) -> Option<Self> {
+        let counted = open
             .count
             .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |n| (n < limit).then_some(n + 1));
-        counted.is_ok().then(|| Self(endpoint.clone()))
+        counted.is_ok().then(|| Self(open.clone()))
     }
 
-    /// The server it leads to.
+    /// Whether somebody waits for it to be closed.
     #[must_use]
-    pub fn endpoint(&self) -> &Endpoint {
-        &self.0
+    pub fn wanted(&self) -> bool {
+        self.0.wanted()
     }
 
     /// Waits until there may be one more. `ask` makes others let go of idle ones.
     ///
     /// Cancel safety: dropping the future gives up the claim.
-    pub async fn wait(endpoint: &Arc<Endpoint>, limit: u32, ask: impl Fn()) -> Self {
-        let _claim = Claim::new(&endpoint.open);
+    pub async fn wait(open: &Arc<Open>, limit: u32, ask: impl Fn()) -> Self {
+        let _claim = Claim::new(open);
         loop {
-            let closed = endpoint.open.closed.notified();
-            if let Some(opened) = Self::new(endpoint, limit) {
+            let closed = open.closed.notified();
+            if let Some(opened) = Self::new(open, limit) {
                 return opened;
             }
             ask();
@@ -73,9 +70,9 @@ impl Opened {
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        self.0.open.count.fetch_sub(1, Ordering::AcqRel);
-        if self.0.open.wanted() {
-            self.0.open.closed.notify_one();
+        self.0.count.fetch_sub(1, Ordering::AcqRel);
+        if self.0.wanted() {
+            self.0.closed.notify_one();
         }
     }
 }
@@ -104,13 +101,13 @@ mod tests {
 
     #[tokio::test]
     async fn at_the_limit_one_has_to_go_first() {
-        let endpoint = Arc::new(Endpoint::new("u".into(), "e".into(), Box::default()));
-        let idle = RefCell::new(Opened::new(&endpoint, 1));
-        assert!(Opened::new(&endpoint, 1).is_none());
-        let opened = Opened::wait(&endpoint, 1, || drop(idle.borrow_mut().take())).await;
-        assert_eq!(endpoint.open.count(), 1);
-        assert!(!endpoint.open.wanted());
+        let open = Arc::new(Open::default());
+        let idle = RefCell::new(Opened::new(&open, 1));
+        assert!(Opened::new(&open, 1).is_none());
+        let opened = Opened::wait(&open, 1, || drop(idle.borrow_mut().take())).await;
+        assert_eq!(open.count(), 1);
+        assert!(!open.wanted());
         drop(opened);
-        assert_eq!(endpoint.open.count(), 0);
+        assert_eq!(open.count(), 0);
     }
 }
