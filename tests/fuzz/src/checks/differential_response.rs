@@ -25,6 +25,8 @@ pub fn check(input: &[u8]) {
             unreachable!("hyper refuses {}", show(wire))
         }
         (None, End::Refused(_) | End::RefusedResponse(_), _) => {}
+        // So many informational ones that the reading stopped before the final one.
+        (None, End::Complete, _) if ours.messages.len() >= reading::MAX_MESSAGES => {}
         (None, End::Complete | End::InHead, seen) => {
             assert!(seen.is_none(), "hyper does not wait for {}", show(wire));
         }
