@@ -62,7 +62,7 @@ struct Responses {
 }
 
 #[derive(Debug, Serialize)]
-struct UpstreamStats {
+pub(super) struct UpstreamStats {
     name: String,
     /// Requests go to servers that are not healthy, for want of any.
     fail_open: bool,
@@ -93,7 +93,7 @@ struct BreakerStats {
 }
 
 #[derive(Debug, Serialize)]
-struct ServerStats {
+pub(super) struct ServerStats {
     name: String,
     /// "up", or why it gets no requests.
     state: &'static str,
@@ -151,9 +151,9 @@ fn route(route: &Route) -> RouteStats {
     }
 }
 
-fn upstream(upstream: &Upstream) -> UpstreamStats {
+/// One upstream.
+pub(super) fn upstream(upstream: &Upstream) -> UpstreamStats {
     let state = &upstream.state;
-    let breaking = |per_server| upstream.breaker.is_some_and(|b| b.per_server == per_server);
     UpstreamStats {
         name: upstream.name.to_string(),
         fail_open: state.failing_open.load(Relaxed),
@@ -168,8 +168,8 @@ fn upstream(upstream: &Upstream) -> UpstreamStats {
             full: state.queue.overflowed.load(Relaxed),
             timeouts: state.queue.timed_out.load(Relaxed),
         },
-        breaker: breaking(false).then(|| breaker(&state.breaker)),
-        servers: upstream.pool.members().iter().map(|m| server(m, breaking(true))).collect(),
+        breaker: breaks(upstream, false).then(|| breaker(&state.breaker)),
+        servers: upstream.pool.members().iter().map(|m| member(upstream, m)).collect(),
     }
 }
 
@@ -194,7 +194,12 @@ fn standing_word(bits: Bits) -> &'static str {
     reasons.iter().find(|(reason, _)| bits.any(*reason)).map_or("up", |(_, word)| word)
 }
 
-fn server(member: &Member, own_breaker: bool) -> ServerStats {
+fn breaks(upstream: &Upstream, per_server: bool) -> bool {
+    upstream.breaker.is_some_and(|b| b.per_server == per_server)
+}
+
+/// One server.
+pub(super) fn member(upstream: &Upstream, member: &Member) -> ServerStats {
     let bits = member.endpoint.standing.bits();
     let endpoint = &member.endpoint;
     ServerStats {
@@ -206,7 +211,7 @@ fn server(member: &Member, own_breaker: bool) -> ServerStats {
         ejections: endpoint.record.ejections(),
         checks_passed: endpoint.checks_passed.load(Relaxed),
         checks_failed: endpoint.checks_failed.load(Relaxed),
-        breaker: own_breaker.then(|| breaker(&endpoint.breaker)),
+        breaker: breaks(upstream, true).then(|| breaker(&endpoint.breaker)),
         requests: endpoint.requests.load(Relaxed),
         in_flight: endpoint.in_flight(),
         failures: endpoint.failures.load(Relaxed),

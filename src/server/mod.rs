@@ -125,7 +125,8 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
 
 fn start_admin(admin: &Admin, status: &Arc<Status>) -> Result<Address, StartError> {
     let address = compile::listen_address(&admin.address.value);
-    admin::start(&address, status.clone()).map_err(StartError::Admin)
+    let token = admin.token.as_ref().map(|token| token.value.expose());
+    admin::start(&address, token, status.clone()).map_err(StartError::Admin)
 }
 
 impl Running {

@@ -206,9 +206,7 @@ async fn answer<C: Client>(
         let permit = chosen.permit.take();
         observe::ended(&target.upstream, &chosen.member.endpoint, permit, failure);
         let next = next(job, target, failure, progress, (replay, &chosen));
-        if failed(target, failure) {
-            log_attempt(job, target, &chosen, failure, (progress, next.is_some()));
-        }
+        log_attempt(job, target, &chosen, failure, (progress, next.is_some()));
         match (next, origin) {
             (None, Some(origin)) => {
                 let last_resort = failed(target, failure) && job.safe && replay.complete();
@@ -271,9 +269,9 @@ fn log_attempt(
         upstream = %target.upstream.name,
         server = %chosen.member.endpoint.name,
         attempt = progress.attempt,
-        ?failure,
+        outcome = ?failure,
         again,
-        "attempt failed"
+        "attempt ended"
     );
 }
 

@@ -62,7 +62,7 @@ fn fickle(proxy: std::net::SocketAddr, state: &AtomicU64) {
 }
 
 fn left_over(proxy: &Tidegate) -> Vec<String> {
-    let body = RawClient::connect(proxy.admin()).get("/stats").body;
+    let body = RawClient::connect(proxy.admin()).ask("/stats").body;
     let stats: Value = serde_json::from_slice(&body).unwrap();
     let mut left = Vec::new();
     let mut look = |what: &str, value: &Value| {

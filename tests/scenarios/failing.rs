@@ -339,7 +339,7 @@ fn s5_3_half_open_lets_two_through_and_not_a_herd() {
     wait_until(SOON, "eighteen are refused", || {
         stats(&proxy)["upstreams"][0]["breaker"]["refused"] == 18
     });
-    assert_eq!(origin.requests().len(), 7);
+    wait_until(SOON, "two arrive", || origin.requests().len() == 7);
     gate.open();
     let mut seen: Vec<u16> = herd.iter_mut().map(|client| client.response().status).collect();
     seen.sort_unstable();
@@ -357,7 +357,7 @@ fn with_nothing_healthy_all_are_tried_loudly() {
         .with("every = \"5s\"", "every = \"50ms\"")
         .start();
     assert_eq!(statuses(&proxy, 3), [404; 3]);
-    let metrics = || RawClient::connect(proxy.admin()).get("/metrics").text();
+    let metrics = || RawClient::connect(proxy.admin()).ask("/metrics").text();
     let alarm = "tidegate_upstream_fail_open{upstream=\"overlay\"}";
     assert!(metrics().contains(&format!("{alarm} 1\n")), "{}", metrics());
     wait_until(SOON, "the log says so", || proxy.log().contains("no server is healthy"));

@@ -148,6 +148,33 @@ fn a_client_that_leaves_the_queue_makes_room() {
 }
 
 #[test]
+fn who_waits_longest_is_served_first() {
+    let gate = Gate::default();
+    let origin = held(&gate);
+    let proxy = scenario("s5.4-prefetch")
+        .server("10.0.0.1:8080", &origin)
+        .server("10.0.0.2:8080", &origin)
+        .with("requests = 2,", "requests = 1,")
+        .start();
+    let mut clients = send(&proxy, "/cpu/running", 2);
+    wait_until(SOON, "two arrive", || origin.requests().len() == 2);
+    for n in 1..=8 {
+        clients.extend(send(&proxy, &format!("/cpu/{n}"), 1));
+        wait_until(SOON, "it waits", || depth(&proxy, 0) == n);
+    }
+    gate.open();
+    for client in &mut clients {
+        assert_eq!(client.response().status, 200);
+    }
+    let order: Vec<usize> = origin.requests()[2..]
+        .iter()
+        .map(|request| request.target.trim_start_matches("/cpu/").parse().unwrap())
+        .collect();
+    // Two are served at a time, so neighbours may change places on the way.
+    assert!(order.iter().zip(1..).all(|(n, place)| n.abs_diff(place) <= 1), "{order:?}");
+}
+
+#[test]
 fn one_connection_is_passed_from_worker_to_worker() {
     let origin = Origin::ok("done");
     let toml = r#"

@@ -48,7 +48,7 @@ pub fn named(name: &'static str) -> Origin {
 
 /// `GET /stats`.
 pub fn stats(proxy: &Tidegate) -> Value {
-    serde_json::from_slice(&RawClient::connect(proxy.admin()).get("/stats").body).unwrap()
+    serde_json::from_slice(&RawClient::connect(proxy.admin()).ask("/stats").body).unwrap()
 }
 
 /// The first upstream's servers, by name, with their states.

@@ -112,6 +112,11 @@ impl RawClient {
         self.exchange(format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n"))
     }
 
+    /// `GET` of the admin endpoint, which answers to local names only.
+    pub fn ask(&mut self, path: &str) -> Response {
+        self.exchange(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+    }
+
     /// The final response, interim ones inside; panics when there is none.
     pub fn response(&mut self) -> Response {
         self.try_response("GET").unwrap_or_else(|e| panic!("no response: {e}"))

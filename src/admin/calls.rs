@@ -1,0 +1,108 @@
+//! Which call a request is, and its answer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use serde::Serialize;
+use serde_json::json;
+
+use super::guard::Guard;
+use super::{metrics, servers, stats};
+use crate::server::status::Status;
+
+/// The type of Prometheus' text format.
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// Where health checks of orchestrators ask, by whatever name: nothing is told or changed there.
+const PROBES: [&str; 2] = ["/live", "/ready"];
+
+/// What an answer is made of.
+pub(super) type Answer = Response<Full<Bytes>>;
+
+/// Everything that calls need.
+#[derive(Debug)]
+pub struct Calls {
+    /// What the process knows about itself.
+    pub status: Arc<Status>,
+    /// Who may call.
+    pub guard: Guard,
+}
+
+impl Calls {
+    /// Answers a request. Bodies are not looked at.
+    pub fn answer<B>(&self, request: &Request<B>) -> Answer {
+        let (method, path) = (request.method(), request.uri().path());
+        if !PROBES.contains(&path)
+            && let Err(denied) = self.guard.admit(method, request.headers())
+        {
+            let (status, code) = denied.answer();
+            let mut answer = problem(status, code);
+            if status == StatusCode::UNAUTHORIZED {
+                let scheme = HeaderValue::from_static("Bearer");
+                answer.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+            }
+            return answer;
+        }
+        let steps: Vec<&str> = path.trim_matches('/').split('/').collect();
+        match *steps.as_slice() {
+            ["live"] => read(method, || document(StatusCode::OK, &json!({ "live": true }))),
+            ["ready"] => read(method, || self.ready()),
+            ["stats"] => read(method, || document(StatusCode::OK, &stats::collect(&self.status))),
+            ["metrics"] => {
+                read(method, || respond(StatusCode::OK, PROMETHEUS, metrics::page(&self.status)))
+            }
+            ["upstreams"] => read(method, || servers::all(&self.status)),
+            ["upstreams", upstream] => read(method, || servers::one(&self.status, upstream)),
+            ["upstreams", upstream, "servers", server, order] => {
+                change(method, || servers::order(&self.status, upstream, server, order))
+            }
+            _ => problem(StatusCode::NOT_FOUND, "no_such_call"),
+        }
+    }
+
+    fn ready(&self) -> Answer {
+        let ready = self.status.ready.load(Ordering::Acquire);
+        let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        document(code, &json!({ "ready": ready }))
+    }
+}
+
+fn read(method: &Method, answer: impl FnOnce() -> Answer) -> Answer {
+    if matches!(*method, Method::GET | Method::HEAD) { answer() } else { wrong_method("GET, HEAD") }
+}
+
+fn change(method: &Method, answer: impl FnOnce() -> Answer) -> Answer {
+    if *method == Method::POST { answer() } else { wrong_method("POST") }
+}
+
+fn wrong_method(allowed: &'static str) -> Answer {
+    let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed");
+    answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    answer
+}
+
+/// A JSON document.
+pub(super) fn document(status: StatusCode, body: &impl Serialize) -> Answer {
+    match serde_json::to_string(body) {
+        Ok(text) => respond(status, "application/json", text + "\n"),
+        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
+    }
+}
+
+/// A problem document (RFC 9457).
+pub(super) fn problem(status: StatusCode, code: &str) -> Answer {
+    let title = status.canonical_reason().unwrap_or_default();
+    let body = json!({ "status": status.as_u16(), "title": title, "code": code });
+    respond(status, "application/problem+json", format!("{body}\n"))
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: String) -> Answer {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,153 @@
+//! Who may ask what of the admin endpoint.
+//!
+//! On loopback everybody on the machine may, but not everything that reaches loopback comes from
+//! there: a browser can be led to it by a page of somebody else. So a request to a loopback address
+//! must name a local host (DNS rebinding needs a name that its owner can point here), a request from a page must come from a page
+//! of this endpoint, and a call that changes something needs the token where there is one.
+
+use http::{HeaderMap, Method, StatusCode, header};
+
+use crate::net::Address;
+
+/// The rules of one endpoint.
+#[derive(Debug)]
+pub struct Guard {
+    token: Option<Box<str>>,
+    /// Only local names may be asked for.
+    local: bool,
+}
+
+/// Why a request is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denied {
+    /// `Host` is missing, or names another machine.
+    Host,
+    /// It comes from somebody else's page.
+    Origin,
+    /// The token is missing or wrong.
+    Token,
+}
+
+impl Denied {
+    /// The status and the stable code.
+    #[must_use]
+    pub fn answer(self) -> (StatusCode, &'static str) {
+        match self {
+            Denied::Host => (StatusCode::FORBIDDEN, "foreign_host"),
+            Denied::Origin => (StatusCode::FORBIDDEN, "foreign_origin"),
+            Denied::Token => (StatusCode::UNAUTHORIZED, "token_required"),
+        }
+    }
+}
+
+impl Guard {
+    /// The rules for an endpoint at `address`.
+    #[must_use]
+    pub fn new(address: &Address, token: Option<&str>) -> Self {
+        Self {
+            token: token.map(Into::into),
+            local: address.ip().is_some_and(|ip| ip.to_canonical().is_loopback()),
+        }
+    }
+
+    /// Whether a request may be answered.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub fn admit(&self, method: &Method, headers: &HeaderMap) -> Result<(), Denied> {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let host = text(header::HOST);
+        if self.local && !host.is_some_and(is_local) {
+            return Err(Denied::Host);
+        }
+        if headers.contains_key(header::ORIGIN) {
+            let origin = text(header::ORIGIN).and_then(|origin| origin.strip_prefix("http://"));
+            if origin.is_none() || origin != host {
+                return Err(Denied::Origin);
+            }
+        }
+        let Some(token) = &self.token else { return Ok(()) };
+        let given = text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
+        let changes = !matches!(*method, Method::GET | Method::HEAD);
+        if changes && !given.is_some_and(|given| same(given.as_bytes(), token.as_bytes())) {
+            return Err(Denied::Token);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a `Host` cannot be a name that somebody else has control of. Names without a dot and
+/// addresses are nobody's to point elsewhere.
+fn is_local(host: &str) -> bool {
+    let bare = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let ip = bare.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    ip.is_ok() || !bare.is_empty() && !bare.contains('.') || bare.ends_with(".localhost")
+}
+
+/// Compares in a time that does not depend on where two texts differ.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |different, (a, b)| different | (a ^ b)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admit(guard: &Guard, method: &Method, fields: &[(&str, &str)]) -> Result<(), Denied> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            let name = header::HeaderName::from_bytes(name.as_bytes()).unwrap();
+            headers.insert(name, value.parse().unwrap());
+        }
+        guard.admit(method, &headers)
+    }
+
+    fn loopback(token: Option<&str>) -> Guard {
+        Guard::new(&Address::Tcp("127.0.0.1:9900".parse().unwrap()), token)
+    }
+
+    #[test]
+    fn only_local_names_lead_to_loopback() {
+        let guard = loopback(None);
+        for host in ["localhost", "tidegate:9900", "127.0.0.1:9900", "[::1]:9900", "t.localhost"] {
+            assert_eq!(admit(&guard, &Method::POST, &[("host", host)]), Ok(()), "{host}");
+        }
+        for host in ["evil.example", "evil.example:9900", "localhost.evil.example", ""] {
+            let denied = admit(&guard, &Method::GET, &[("host", host)]);
+            assert_eq!(denied, Err(Denied::Host), "{host}");
+        }
+        assert_eq!(admit(&guard, &Method::GET, &[]), Err(Denied::Host));
+        let unix = Guard::new(&Address::Unix("/run/t.sock".into()), None);
+        assert_eq!(admit(&unix, &Method::POST, &[]), Ok(()));
+    }
+
+    #[test]
+    fn pages_of_others_may_not_ask() {
+        let guard = loopback(None);
+        let ask = |origin| {
+            admit(&guard, &Method::POST, &[("host", "localhost:9900"), ("origin", origin)])
+        };
+        assert_eq!(ask("http://localhost:9900"), Ok(()));
+        for origin in ["http://evil.example", "http://localhost", "https://localhost:9900", "null"]
+        {
+            assert_eq!(ask(origin), Err(Denied::Origin), "{origin}");
+        }
+    }
+
+    #[test]
+    fn changes_need_the_token_where_there_is_one() {
+        let guard = loopback(Some("secret"));
+        let host = ("host", "localhost");
+        assert_eq!(admit(&guard, &Method::GET, &[host]), Ok(()));
+        assert_eq!(admit(&guard, &Method::POST, &[host]), Err(Denied::Token));
+        for wrong in ["Bearer secre", "Bearer secret1", "Bearer Secret", "secret", "Basic secret"] {
+            let denied = admit(&guard, &Method::POST, &[host, ("authorization", wrong)]);
+            assert_eq!(denied, Err(Denied::Token), "{wrong}");
+        }
+        let given = ("authorization", "Bearer secret");
+        assert_eq!(admit(&guard, &Method::POST, &[host, given]), Ok(()));
+    }
+}
