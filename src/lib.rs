@@ -15,6 +15,7 @@ pub mod h1;
 pub mod health;
 pub mod net;
 pub mod policy;
+pub mod reload;
 pub mod route;
 pub mod server;
 pub mod snapshot;

@@ -1,7 +1,6 @@
 //! What one worker thread owns. Nothing here is shared, so nothing here is locked.
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -28,8 +27,6 @@ pub struct Worker {
     pub connections: RefCell<Connections>,
     /// The worker's source of randomness.
     pub random: RefCell<Random>,
-    /// Set when a drain begins: no connection gets another request after its current one.
-    pub closing: Rc<Cell<bool>>,
     /// All workers' signals to let go of idle connections that somebody else waits for.
     pub peers: Arc<[Notify]>,
     /// How many log lines about refusals it may still write.
@@ -55,7 +52,6 @@ impl Worker {
             workers: peers.len().max(1),
             connections: RefCell::default(),
             random: RefCell::new(random),
-            closing: Rc::default(),
             peers,
             refusals: Quota::default(),
             heads: RefCell::default(),
@@ -123,10 +119,13 @@ impl Worker {
         sleepers.wakers.len() - sleepers.free.len()
     }
 
-    /// Begins a drain: idle connections end now, the others after their current response.
+    /// Closes all idle connections to servers.
     pub fn close(&self) {
-        self.closing.set(true);
         self.connections.borrow_mut().clear();
+    }
+
+    /// Wakes the tasks of all client connections, so that those that are to end notice.
+    pub fn wake_all(&self) {
         for waker in self.sleepers.borrow().wakers.iter().flatten() {
             waker.wake_by_ref();
         }

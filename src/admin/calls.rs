@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use serde::Serialize;
 use serde_json::json;
 
 use super::guard::Guard;
-use super::{metrics, servers, stats};
+use super::{metrics, orders, servers, stats};
+use crate::server::control::Command;
 use crate::server::status::Status;
 
 /// The type of Prometheus' text format.
@@ -26,13 +29,15 @@ pub(super) type Answer = Response<Full<Bytes>>;
 pub struct Calls {
     /// What the process knows about itself.
     pub status: Arc<Status>,
+    /// Where reloads are asked for.
+    pub commands: Sender<Command>,
     /// Who may call.
     pub guard: Guard,
 }
 
 impl Calls {
-    /// Answers a request. Bodies are not looked at.
-    pub fn answer<B>(&self, request: &Request<B>) -> Answer {
+    /// Answers a request.
+    pub async fn answer(&self, request: Request<Incoming>) -> Answer {
         let (method, path) = (request.method(), request.uri().path());
         if !PROBES.contains(&path)
             && let Err(denied) = self.guard.admit(method, request.headers())
@@ -53,6 +58,16 @@ impl Calls {
             ["metrics"] => {
                 read(method, || respond(StatusCode::OK, PROMETHEUS, metrics::page(&self.status)))
             }
+            ["reload"] if *method == Method::POST => {
+                orders::reload(&self.commands, request.uri().query()).await
+            }
+            ["rollback"] if *method == Method::POST => orders::rollback(&self.commands).await,
+            ["drain"] => change(method, orders::drain),
+            ["config", "check"] if *method == Method::POST => {
+                orders::check(request.into_body()).await
+            }
+            ["config"] => read(method, || orders::config(&self.status)),
+            ["reload" | "rollback"] | ["config", "check"] => wrong_method("POST"),
             ["upstreams"] => read(method, || servers::all(&self.status)),
             ["upstreams", upstream] => read(method, || servers::one(&self.status, upstream)),
             ["upstreams", upstream, "servers", server, order] => {

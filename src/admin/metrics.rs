@@ -22,13 +22,18 @@ pub fn page(status: &Status) -> String {
     text.sample("tidegate_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
     text.family("tidegate_config_generation", "gauge", "Accepted configurations so far.");
     text.sample("tidegate_config_generation", &[], snapshot.generation as f64);
+    text.family("tidegate_reloads_total", "counter", "Reloads by how they ended.");
+    let reloads = [("accepted", &status.reloads.accepted), ("refused", &status.reloads.refused)];
+    for (result, count) in reloads {
+        text.sample("tidegate_reloads_total", &[("result", result)], count.load(Relaxed) as f64);
+    }
     text.family("tidegate_requests_total", "counter", "Requests read.");
     text.sample("tidegate_requests_total", &[], status.requests.load(Relaxed) as f64);
     text.family("tidegate_panics_total", "counter", "Requests lost to a defect of the proxy.");
     text.sample("tidegate_panics_total", &[], status.panics.load(Relaxed) as f64);
     text.family("tidegate_connections", "gauge", "Open client connections.");
-    for (listener, counts) in snapshot.listeners.iter().zip(&status.listeners) {
-        let open = f64::from(counts.open.load(Relaxed));
+    for listener in &snapshot.listeners {
+        let open = f64::from(listener.counts.open.load(Relaxed));
         text.sample("tidegate_connections", &[("listen", &listener.name)], open);
     }
     for family in UPSTREAM {

@@ -6,11 +6,13 @@
 pub mod calls;
 pub mod guard;
 pub mod metrics;
+mod orders;
 mod servers;
 pub mod stats;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use http::Request;
@@ -28,6 +30,7 @@ use tower::service_fn;
 use self::calls::Calls;
 use self::guard::Guard;
 use crate::net::Address;
+use crate::server::control::Command;
 use crate::server::listener::{BindError, bind_tcp, bind_unix};
 use crate::server::status::Status;
 
@@ -48,8 +51,9 @@ pub fn start(
     address: &Address,
     token: Option<&str>,
     status: Arc<Status>,
+    commands: Sender<Command>,
 ) -> Result<Address, BindError> {
-    let calls = Arc::new(Calls { status, guard: Guard::new(address, token) });
+    let calls = Arc::new(Calls { status, commands, guard: Guard::new(address, token) });
     let fail = |source| BindError { address: address.clone(), source };
     let socket = match address {
         Address::Tcp(at) => bind_tcp(*at, false),
@@ -111,8 +115,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let service = ServiceBuilder::new().service(service_fn(move |request: Request<Incoming>| {
-        let answer = calls.answer(&request);
-        async move { Ok::<_, Infallible>(answer) }
+        let calls = calls.clone();
+        async move { Ok::<_, Infallible>(calls.answer(request).await) }
     }));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

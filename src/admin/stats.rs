@@ -25,9 +25,18 @@ pub struct Stats {
     requests: u64,
     /// Requests that ended in a defect of the proxy.
     panics: u64,
+    reloads: ReloadStats,
     listeners: Vec<ListenerStats>,
     routes: Vec<RouteStats>,
     upstreams: Vec<UpstreamStats>,
+}
+
+#[derive(Debug, Serialize)]
+struct ReloadStats {
+    accepted: u64,
+    refused: u64,
+    /// Why the last one was refused; null when it was not.
+    last_error: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -117,7 +126,6 @@ pub(super) struct ServerStats {
 pub fn collect(status: &Status) -> Stats {
     let snapshot = status.store.load();
     let uptime = SystemTime::now().duration_since(status.started).unwrap_or_default();
-    let listeners = snapshot.listeners.iter().zip(&status.listeners);
     Stats {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: uptime.as_secs(),
@@ -126,12 +134,19 @@ pub fn collect(status: &Status) -> Stats {
         generation: snapshot.generation,
         requests: status.requests.load(Relaxed),
         panics: status.panics.load(Relaxed),
-        listeners: listeners
-            .map(|(settings, counts)| ListenerStats {
+        reloads: ReloadStats {
+            accepted: status.reloads.accepted.load(Relaxed),
+            refused: status.reloads.refused.load(Relaxed),
+            last_error: status.reloads.last_error.load().as_deref().cloned(),
+        },
+        listeners: snapshot
+            .listeners
+            .iter()
+            .map(|settings| ListenerStats {
                 name: settings.name.to_string(),
-                connections: counts.open.load(Relaxed),
-                accepted: counts.accepted.load(Relaxed),
-                refused: counts.refused.load(Relaxed),
+                connections: settings.counts.open.load(Relaxed),
+                accepted: settings.counts.accepted.load(Relaxed),
+                refused: settings.counts.refused.load(Relaxed),
                 connection_limit: settings.connections,
             })
             .collect(),

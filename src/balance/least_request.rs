@@ -12,6 +12,10 @@ use super::{Ask, Balance, Member, any_accepted};
 /// Draws before falling back to a scan, when servers are out or the two draws coincide.
 const DRAWS: usize = 8;
 
+/// Up to so many servers of equal weight all are compared: that costs no more than drawing, and the
+/// counts are exact for the whole process.
+const FEW: usize = 8;
+
 #[derive(Debug)]
 pub(super) struct LeastRequest {
     table: AliasTable,
@@ -29,6 +33,9 @@ impl LeastRequest {
 
 impl Balance for LeastRequest {
     fn pick(&self, members: &[Member], ask: &mut Ask<'_>) -> Option<usize> {
+        if self.distinct && members.len() <= FEW {
+            return fewest(members, ask);
+        }
         let mut first: Option<(usize, &Member)> = None;
         for _ in 0..DRAWS {
             let index = self.table.draw(ask.random)?;
@@ -42,6 +49,37 @@ impl Balance for LeastRequest {
         }
         first.map(|(index, _)| index).or_else(|| any_accepted(members, ask))
     }
+}
+
+/// Of a few servers of equal weight the one with the fewest requests. Idle ones are equals, chosen at
+/// random; of busy ones with as many requests each, the one that answers sooner has more room.
+fn fewest(members: &[Member], ask: &mut Ask<'_>) -> Option<usize> {
+    let mut best: Option<(usize, u32, &Member)> = None;
+    let mut equals = 1;
+    for (index, member) in members.iter().enumerate() {
+        let load = member.endpoint.in_flight();
+        if best.is_some_and(|(_, least, _)| load > least) || !ask.admits(member) {
+            continue;
+        }
+        let wins = match best {
+            Some((_, least, other)) if load == least && load > 0 => {
+                let micros = |of: &Member| of.endpoint.latency.micros(ask.now);
+                micros(member) < micros(other)
+            }
+            Some((_, least, _)) if load == least => {
+                equals += 1;
+                ask.random.below(equals) == 0
+            }
+            _ => {
+                equals = 1;
+                true
+            }
+        };
+        if wins {
+            best = Some((index, load, member));
+        }
+    }
+    best.map(|(index, _, _)| index).or_else(|| any_accepted(members, ask))
 }
 
 /// Whether `a` carries less per weight than `b`.
@@ -72,6 +110,24 @@ mod tests {
         }
         // Only when all eight draws hit the busy one is there nothing to compare it with.
         assert!(counts[0] < 20, "{counts:?}");
+    }
+
+    #[test]
+    fn of_equally_busy_servers_the_faster_one_is_chosen() {
+        let members = members(&[1, 1, 1]);
+        let now = crate::clock::now();
+        for (member, millis) in members.iter().zip([200, 1, 200]) {
+            member.endpoint.latency.observe(now, std::time::Duration::from_millis(millis));
+        }
+        let balance = LeastRequest::new(&[1, 1, 1]);
+        let mut random = Random::seeded(5);
+        let mut picks = |n: usize| -> Vec<usize> {
+            (0..n).filter_map(|_| balance.pick(&members, &mut ask(&[], &mut random))).collect()
+        };
+        let idle = picks(300);
+        assert!((0..3).all(|n| (60..140).contains(&idle.iter().filter(|p| **p == n).count())));
+        let _one_each: Vec<_> = members.iter().map(|m| m.endpoint.begin()).collect();
+        assert_eq!(picks(20), vec![1; 20]);
     }
 
     /// Each server's share in percent with so many requests under way on average: arrivals at random,

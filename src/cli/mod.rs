@@ -2,8 +2,10 @@
 //!
 //! Exit codes: 0 is success, 1 is a configuration that does not load, 2 is a wrong command line.
 
+mod admin;
 mod check;
 mod demo;
+mod reload;
 mod run;
 mod schema;
 
@@ -29,6 +31,12 @@ enum Command {
     Run(run::Arguments),
     /// Check a configuration and print everything that is wrong with it
     Check(check::Arguments),
+    /// Make a running proxy read its configuration again, and print what changed
+    Reload(reload::Reload),
+    /// Print how a running proxy and its servers are
+    Status(reload::Plain),
+    /// Make a running proxy finish what it has and end
+    Drain(reload::Plain),
     /// Run three small servers and the proxy in front of them, to try it out
     Demo,
     /// Print the JSON schema of the configuration file
@@ -48,6 +56,9 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Reload(arguments) => reload::reload(&arguments),
+        Command::Status(arguments) => reload::status(&arguments),
+        Command::Drain(arguments) => reload::drain(&arguments),
         Command::Demo => demo::run(),
         Command::Schema => schema::run(),
     }

@@ -36,9 +36,9 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Ok(stop) => stop,
         Err(error) => return print_error(&format!("error: {error}\n")),
     };
-    let code = match server::start(&loaded.config) {
+    let code = match server::start(&loaded.config, Some(&path), &sources) {
         Ok(running) => {
-            stop.wait();
+            stop.wait(&running.commands);
             running.drain();
             ExitCode::SUCCESS
         }

@@ -1,8 +1,10 @@
 //! A client's connection from its first request to its last.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -19,11 +21,17 @@ use crate::telemetry::refusals;
 use crate::wire::RequestHead;
 
 /// Serves one connection until either side ends it.
-pub async fn serve(local: &Local, stream: Stream, peer: Peer, listener: Arc<Listener>) {
+pub async fn serve(
+    local: &Local,
+    stream: Stream,
+    peer: Peer,
+    listener: Arc<Listener>,
+    closing: Rc<Cell<bool>>,
+) {
     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
     let _registered = local.worker.register(waker);
     let mut timer = Timer::default();
-    let mut client = H1Client::new(stream, clock::now(), local.worker.closing.clone());
+    let mut client = H1Client::new(stream, clock::now(), closing);
     while client.wake(&mut timer, listener.times).await {
         let mut head = local.worker.take_head();
         let next = client.next(&mut head, &mut timer, &listener.head, listener.times).await;

@@ -7,7 +7,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -16,7 +15,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use crate::config::Config;
 use crate::net::{Address, Stream};
-use crate::snapshot::{Snapshot, compile};
+use crate::snapshot::{Listener, Snapshot, compile};
 
 /// Connections the kernel keeps for a worker that is busy; the kernel's own limit applies as well.
 const BACKLOG: i32 = 4096;
@@ -31,64 +30,79 @@ pub struct BindError {
     pub source: io::Error,
 }
 
+/// One address of one listener.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// The listener.
+    pub listener: Arc<Listener>,
+    /// The address as configured.
+    pub address: Address,
+}
+
+impl Site {
+    /// Whether it is the same place, whatever its settings.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        self.listener.id == other.listener.id && self.address == other.address
+    }
+}
+
+/// All addresses of all listeners.
+#[must_use]
+pub fn sites(config: &Config, snapshot: &Snapshot) -> Vec<Site> {
+    let listeners = config.listen.iter().zip(&snapshot.listeners);
+    listeners
+        .flat_map(|(written, listener)| {
+            written.address.iter().map(|address| Site {
+                listener: listener.clone(),
+                address: compile::listen_address(&address.value),
+            })
+        })
+        .collect()
+}
+
 /// One listening socket of one worker, not yet part of a runtime.
 #[derive(Debug)]
 pub struct Listening {
-    /// The listener's place in the configuration.
-    pub listener: u16,
+    /// Where it is.
+    pub site: Site,
     fd: OwnedFd,
     unix: bool,
 }
 
-/// All listening sockets of a process.
+/// Listening sockets that were just opened.
 #[derive(Debug)]
 pub struct Bound {
     /// For each worker its sockets.
     pub per_worker: Vec<Vec<Listening>>,
     /// Each bound address with its listener's name.
     pub names: Vec<(Arc<str>, Address)>,
-    /// Unix socket files to remove at the end.
-    pub sockets: Vec<PathBuf>,
 }
 
-/// Opens every listener for every worker.
+/// Opens these addresses for every worker.
 ///
 /// # Errors
-/// The first address that cannot be bound.
-pub fn bind_all(config: &Config, snapshot: &Snapshot, workers: usize) -> Result<Bound, BindError> {
-    let mut bound = Bound {
-        per_worker: (0..workers).map(|_| Vec::new()).collect(),
-        names: Vec::new(),
-        sockets: Vec::new(),
-    };
-    for (index, (written, compiled)) in config.listen.iter().zip(&snapshot.listeners).enumerate() {
-        let listener = u16::try_from(index).unwrap_or(u16::MAX);
-        for address in written.address.iter() {
-            let address = compile::listen_address(&address.value);
-            let at = bind_for_all(&address, listener, &mut bound.per_worker)
-                .map_err(|source| BindError { address, source })?;
-            if let Address::Unix(path) = &at {
-                bound.sockets.push(path.clone());
-            }
-            bound.names.push((compiled.name.clone(), at));
-        }
+/// The first address that cannot be bound; those before it are closed again.
+pub fn bind(sites: &[Site], workers: usize) -> Result<Bound, BindError> {
+    let mut bound =
+        Bound { per_worker: (0..workers).map(|_| Vec::new()).collect(), names: Vec::new() };
+    for site in sites {
+        let at = bind_for_all(site, &mut bound.per_worker)
+            .map_err(|source| BindError { address: site.address.clone(), source })?;
+        bound.names.push((site.listener.name.clone(), at));
     }
     Ok(bound)
 }
 
 /// Binds one address for each worker; returns it with the port that was chosen.
-fn bind_for_all(
-    address: &Address,
-    listener: u16,
-    per_worker: &mut [Vec<Listening>],
-) -> io::Result<Address> {
-    match address {
+fn bind_for_all(site: &Site, per_worker: &mut [Vec<Listening>]) -> io::Result<Address> {
+    match &site.address {
         Address::Tcp(address) => {
             let mut at = *address;
             for sockets in per_worker {
                 let socket = bind_tcp(at, true)?;
                 at = socket.local_addr()?.as_socket().unwrap_or(at);
-                sockets.push(Listening { listener, fd: socket.into(), unix: false });
+                sockets.push(Listening { site: site.clone(), fd: socket.into(), unix: false });
             }
             Ok(Address::Tcp(at))
         }
@@ -96,9 +110,9 @@ fn bind_for_all(
             let socket = bind_unix(path)?;
             for sockets in per_worker {
                 let fd = socket.try_clone()?.into();
-                sockets.push(Listening { listener, fd, unix: true });
+                sockets.push(Listening { site: site.clone(), fd, unix: true });
             }
-            Ok(address.clone())
+            Ok(site.address.clone())
         }
     }
 }

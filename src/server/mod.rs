@@ -1,7 +1,7 @@
 //! Starts everything in order, waits for the end, and stops everything in order.
 
 pub mod connection;
-mod keeper;
+pub mod control;
 pub mod limits;
 pub mod listener;
 pub mod shutdown;
@@ -9,20 +9,23 @@ pub mod status;
 pub mod worker;
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
-use self::keeper::Keeper;
+use self::control::{Command, Control, Parts};
 use self::listener::BindError;
 use self::status::Status;
 use crate::config::schema::process::Admin;
-use crate::config::{Config, Finding};
+use crate::config::{Config, Finding, Sources};
 use crate::health::Supervisor;
 use crate::net::Address;
+use crate::reload::Reloader;
 use crate::snapshot::{Store, compile};
 use crate::{admin, clock};
 
@@ -58,19 +61,23 @@ pub struct Running {
     pub admin: Option<Address>,
     /// What it reports about itself.
     pub status: Arc<Status>,
+    /// Where reloads are asked for.
+    pub commands: Sender<Command>,
     store: Store,
-    keeper: Keeper,
-    health: Supervisor,
+    control: Control,
     stop: watch::Sender<bool>,
     workers: Vec<std::thread::JoinHandle<()>>,
-    sockets: Vec<std::path::PathBuf>,
 }
 
-/// Starts a proxy.
+/// Starts a proxy with a configuration that was read from `file`, if it was.
 ///
 /// # Errors
 /// [`StartError`]; nothing is left running.
-pub fn start(config: &Config) -> Result<Running, StartError> {
+pub fn start(
+    config: &Config,
+    file: Option<&Path>,
+    sources: &Sources,
+) -> Result<Running, StartError> {
     let descriptors = limits::raise_descriptors();
     let connections = limits::connections(descriptors);
     let store = compile::first(config, connections).map_err(StartError::Config)?;
@@ -79,26 +86,32 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
         .workers
         .as_ref()
         .map_or_else(limits::usable_cpus, |workers| usize::from(workers.value.get()));
-    let bound = listener::bind_all(config, &store.load(), workers)?;
+    let sites = listener::sites(config, &store.load());
+    let bound = listener::bind(&sites, workers)?;
     let status = Arc::new(Status::new(store.clone(), workers));
+    let line = control::line();
+    let commands = line.0.clone();
     let admin = match &config.admin {
-        Some(admin) => Some(start_admin(admin, &status)?),
+        Some(admin) => Some(start_admin(admin, &status, commands.clone())?),
         None => None,
     };
-    let peers: Arc<[Notify]> = (0..workers).map(|_| Notify::new()).collect();
     let health = Supervisor::start()?;
     health.follow(&store.load());
     // Clients wait in the listening sockets' queues meanwhile.
     health.first_round(FIRST_ROUND);
-    let keeper = Keeper::start(store.clone())?;
+    let peers: Arc<[Notify]> = (0..workers).map(|_| Notify::new()).collect();
     let (stop, stopped) = watch::channel(false);
     let mut threads = Vec::new();
+    let mut orders = Vec::new();
     for (index, sockets) in bound.per_worker.into_iter().enumerate() {
+        let (order, ordered) = mpsc::unbounded_channel();
+        orders.push(order);
         let context = worker::Context {
             index,
             peers: peers.clone(),
             store: store.clone(),
             status: status.clone(),
+            orders: ordered,
             stopped: stopped.clone(),
         };
         threads.push(worker::spawn(context, sockets)?);
@@ -109,24 +122,37 @@ pub fn start(config: &Config) -> Result<Running, StartError> {
     if let Some(address) = &admin {
         tracing::info!(%address, "admin listening");
     }
+    let reloader = Reloader::new(file, config, sources, connections);
+    let parts = Parts {
+        store: store.clone(),
+        status: status.clone(),
+        health,
+        reloader,
+        workers: orders,
+        sites,
+    };
+    let control = Control::start(parts, line)?;
     status.ready.store(true, Ordering::Release);
     Ok(Running {
         listening: bound.names,
         admin,
         status,
+        commands,
         store,
-        keeper,
-        health,
+        control,
         stop,
         workers: threads,
-        sockets: bound.sockets,
     })
 }
 
-fn start_admin(admin: &Admin, status: &Arc<Status>) -> Result<Address, StartError> {
+fn start_admin(
+    admin: &Admin,
+    status: &Arc<Status>,
+    commands: Sender<Command>,
+) -> Result<Address, StartError> {
     let address = compile::listen_address(&admin.address.value);
     let token = admin.token.as_ref().map(|token| token.value.expose());
-    admin::start(&address, token, status.clone()).map_err(StartError::Admin)
+    admin::start(&address, token, status.clone(), commands).map_err(StartError::Admin)
 }
 
 impl Running {
@@ -141,11 +167,7 @@ impl Running {
         while clock::now() < deadline && self.workers.iter().any(|w| !w.is_finished()) {
             std::thread::park_timeout(Duration::from_millis(5));
         }
-        for path in &self.sockets {
-            // Somebody else may have removed it already.
-            let _gone = std::fs::remove_file(path);
-        }
-        drop((self.keeper, self.health));
+        self.control.close();
         tracing::info!("stopped");
     }
 }

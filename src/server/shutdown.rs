@@ -1,9 +1,13 @@
-//! The signals that end the process.
+//! The signals that end the process, and the one that reloads its configuration.
 
 use std::io;
 
+use std::sync::mpsc::Sender;
+
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::control::Command;
 
 /// SIGTERM and SIGINT, noticed from the moment this is made: make it before anybody can know that
 /// the process has started, or an early signal kills it without a drain.
@@ -32,15 +36,16 @@ impl Stop {
 
     /// Returns at the first SIGTERM or SIGINT. From then on the next one ends the process without
     /// waiting for anything: an operator who asks twice means it.
-    pub fn wait(mut self) {
-        self.next();
+    /// Until then SIGHUP asks for a reload.
+    pub fn wait(mut self, commands: &Sender<Command>) {
+        self.next(Some(commands));
         std::thread::spawn(move || {
-            self.next();
+            self.next(None);
             std::process::exit(1);
         });
     }
 
-    fn next(&mut self) {
+    fn next(&mut self, commands: Option<&Sender<Command>>) {
         let Self { runtime, terminate, interrupt, hangup } = self;
         runtime.block_on(async {
             loop {
@@ -48,7 +53,9 @@ impl Stop {
                     _ = terminate.recv() => return,
                     _ = interrupt.recv() => return,
                     _ = hangup.recv() => {
-                        tracing::warn!("SIGHUP ignored: this version reads its configuration once");
+                        let reload = Command::Reload { force: false, reply: None };
+                        // Nobody reloads any more once the drain has begun.
+                        let _sent = commands.map(|commands| commands.send(reload));
                     }
                 }
             }

@@ -1,7 +1,9 @@
 //! What the process knows about itself, shared with the admin endpoint.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::SystemTime;
+
+use arc_swap::ArcSwapOption;
 
 use crate::snapshot::Store;
 
@@ -16,36 +18,35 @@ pub struct Status {
     pub started: SystemTime,
     /// New work is welcome.
     pub ready: AtomicBool,
-    /// Per listener, in the order of the file.
-    pub listeners: Box<[ListenerStatus]>,
+    /// How reloads went.
+    pub reloads: Reloads,
     /// Requests read, those that were refused included.
     pub requests: AtomicU64,
     /// Requests that ended in a defect of the proxy.
     pub panics: AtomicU64,
 }
 
-/// Counters of one listener.
+/// How reloads went.
 #[derive(Debug, Default)]
-pub struct ListenerStatus {
-    /// Connections open now.
-    pub open: AtomicU32,
-    /// Connections accepted.
+pub struct Reloads {
+    /// Configurations that came into effect.
     pub accepted: AtomicU64,
-    /// Connections closed at once because too many were open.
+    /// Configurations that did not.
     pub refused: AtomicU64,
+    /// Why the last one did not; empty when the last one did.
+    pub last_error: ArcSwapOption<String>,
 }
 
 impl Status {
     /// A process that has just started.
     #[must_use]
     pub fn new(store: Store, workers: usize) -> Self {
-        let count = store.load().listeners.len();
         Self {
             store,
             workers,
             started: SystemTime::now(),
             ready: AtomicBool::new(false),
-            listeners: (0..count).map(|_| ListenerStatus::default()).collect(),
+            reloads: Reloads::default(),
             requests: AtomicU64::new(0),
             panics: AtomicU64::new(0),
         }

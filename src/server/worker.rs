@@ -1,5 +1,6 @@
 //! One worker: a thread with its own runtime, its own listening sockets and its own connections.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -7,20 +8,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll, Waker};
-use std::thread::JoinHandle;
+use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{Notify, watch};
-use tokio::task::spawn_local;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::{JoinHandle, spawn_local};
 
 use super::connection;
-use super::listener::{Acceptor, Listening};
-use super::status::{ListenerStatus, Status};
+use super::listener::{Acceptor, Listening, Site};
+use super::status::Status;
 use crate::clock::{self, Random};
 use crate::gate::Peer;
 use crate::net::Stream;
-use crate::snapshot::{Current, Store};
+use crate::snapshot::listener::Counts;
+use crate::snapshot::{Current, Listener, Store};
 use crate::worker::Worker;
 
 /// How long accepting pauses when the system has no descriptors or memory left.
@@ -41,6 +43,8 @@ pub struct Context {
     pub store: Store,
     /// What is reported.
     pub status: Arc<Status>,
+    /// What it is told while it runs.
+    pub orders: mpsc::UnboundedReceiver<Order>,
     /// Becomes true when a drain begins.
     pub stopped: watch::Receiver<bool>,
 }
@@ -59,9 +63,9 @@ pub struct Local {
 ///
 /// # Errors
 /// When the thread or its runtime cannot be made.
-pub fn spawn(context: Context, sockets: Vec<Listening>) -> io::Result<JoinHandle<()>> {
+pub fn spawn(context: Context, sockets: Vec<Listening>) -> io::Result<thread::JoinHandle<()>> {
     let name = format!("worker-{}", context.index);
-    std::thread::Builder::new().name(name).spawn(move || {
+    thread::Builder::new().name(name).spawn(move || {
         let mut builder = Builder::new_current_thread();
         match builder.enable_io().enable_time().build_local(LocalOptions::default()) {
             Ok(runtime) => runtime.block_on(run(context, sockets)),
@@ -71,33 +75,28 @@ pub fn spawn(context: Context, sockets: Vec<Listening>) -> io::Result<JoinHandle
 }
 
 async fn run(context: Context, sockets: Vec<Listening>) {
-    let Context { index, peers, store, status, mut stopped } = context;
+    let Context { index, peers, store, status, mut orders, mut stopped } = context;
     let local = Rc::new(Local {
         worker: Worker::new(index, peers, Random::from_entropy()),
         current: Current::new(store.clone()),
         status,
     });
-    let mut accepting = Vec::new();
-    for listening in sockets {
-        let listener = listening.listener;
-        match Acceptor::new(listening) {
-            Ok(acceptor) => accepting.push(spawn_local(accept(
-                local.clone(),
-                acceptor,
-                listener,
-                stopped.clone(),
-            ))),
-            Err(error) => tracing::error!(%error, "a listener could not be used"),
-        }
-    }
+    let mut acceptors = Acceptors { local: local.clone(), open: Vec::new() };
+    acceptors.open(sockets);
     let sweeper = spawn_local(sweep(local.clone()));
     let reclaimer = spawn_local(reclaim(local.clone()));
-    // An error means that the sender is gone, which is as good as being told to stop.
-    let _stopped = stopped.wait_for(|stop| *stop).await;
-    for task in accepting {
-        // Each ends by itself once its queue is empty.
-        let _ended = task.await;
+    loop {
+        tokio::select! {
+            biased;
+            // An error means that the sender is gone, which is as good as being told to stop.
+            _ = stopped.wait_for(|stop| *stop) => break,
+            Some(order) = orders.recv() => match order {
+                Order::Open(sockets) => acceptors.open(sockets),
+                Order::Close(site) => acceptors.close(&site).await,
+            },
+        }
     }
+    acceptors.close_all().await;
     local.worker.close();
     let end = clock::now() + store.load().drain;
     while local.worker.open() > 0 && clock::now() < end {
@@ -107,19 +106,91 @@ async fn run(context: Context, sockets: Vec<Listening>) {
     reclaimer.abort();
 }
 
+/// What a worker is told while it runs.
+#[derive(Debug)]
+pub enum Order {
+    /// Accept on these too.
+    Open(Vec<Listening>),
+    /// Do not accept there any more; connections end after their current response.
+    Close(Site),
+}
+
+/// The listening sockets of a worker.
+struct Acceptors {
+    local: Rc<Local>,
+    open: Vec<Accepting>,
+}
+
+struct Accepting {
+    site: Site,
+    stop: watch::Sender<bool>,
+    /// Set when the connections that came in here are to end.
+    closing: Rc<Cell<bool>>,
+    task: JoinHandle<()>,
+}
+
+impl Acceptors {
+    fn open(&mut self, sockets: Vec<Listening>) {
+        for listening in sockets {
+            let site = listening.site.clone();
+            match Acceptor::new(listening) {
+                Ok(acceptor) => {
+                    let (stop, stopped) = watch::channel(false);
+                    let closing = Rc::new(Cell::new(false));
+                    let door = Door { listener: site.listener.clone(), closing: closing.clone() };
+                    let task = spawn_local(accept(self.local.clone(), acceptor, door, stopped));
+                    self.open.push(Accepting { site, stop, closing, task });
+                }
+                Err(error) => tracing::error!(%error, "a listener could not be used"),
+            }
+        }
+    }
+
+    async fn close(&mut self, site: &Site) {
+        while let Some(at) = self.open.iter().position(|open| open.site.same(site)) {
+            let accepting = self.open.swap_remove(at);
+            accepting.end(&self.local).await;
+        }
+    }
+
+    async fn close_all(&mut self) {
+        for accepting in self.open.drain(..) {
+            accepting.end(&self.local).await;
+        }
+    }
+}
+
+impl Accepting {
+    /// Stops accepting once nobody waits, then ends idle connections now and the others after their
+    /// current response.
+    async fn end(self, local: &Local) {
+        self.stop.send_replace(true);
+        // A defect in the task has been reported by the panic itself.
+        let _ended = self.task.await;
+        self.closing.set(true);
+        local.worker.wake_all();
+    }
+}
+
+/// Where connections come in.
+struct Door {
+    listener: Arc<Listener>,
+    closing: Rc<Cell<bool>>,
+}
+
 /// Accepts until told to stop, then once more until nobody waits: a listening socket that is closed
 /// resets the connections still in its queue.
 async fn accept(
     local: Rc<Local>,
     acceptor: Acceptor,
-    listener: u16,
+    door: Door,
     mut stopped: watch::Receiver<bool>,
 ) {
     loop {
         tokio::select! {
             biased;
             accepted = acceptor.accept() => match accepted {
-                Ok((stream, peer)) => admit(&local, stream, peer.map(|p| p.ip()), listener),
+                Ok((stream, peer)) => admit(&local, &door, stream, peer.map(|p| p.ip())),
                 Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "accepting connections is paused");
@@ -141,45 +212,37 @@ fn is_connection_error(error: &io::Error) -> bool {
     )
 }
 
-fn admit(local: &Rc<Local>, stream: Stream, ip: Option<IpAddr>, listener: u16) {
+fn admit(local: &Rc<Local>, door: &Door, stream: Stream, ip: Option<IpAddr>) {
     let snapshot = local.current.get();
-    let index = usize::from(listener);
-    let (Some(settings), Some(status)) =
-        (snapshot.listeners.get(index), local.status.listeners.get(index))
-    else {
-        return;
-    };
-    status.accepted.fetch_add(1, Ordering::Relaxed);
-    if status.open.fetch_add(1, Ordering::Relaxed) >= settings.connections {
-        status.open.fetch_sub(1, Ordering::Relaxed);
-        status.refused.fetch_add(1, Ordering::Relaxed);
+    // A listener that has just gone serves those who came before it with what it had.
+    let settings = snapshot.listener(door.listener.id).unwrap_or(&door.listener).clone();
+    let counts = &settings.counts;
+    counts.accepted.fetch_add(1, Ordering::Relaxed);
+    if counts.open.fetch_add(1, Ordering::Relaxed) >= settings.connections {
+        counts.open.fetch_sub(1, Ordering::Relaxed);
+        counts.refused.fetch_add(1, Ordering::Relaxed);
         return;
     }
     let peer = Peer {
         ip: ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)).to_canonical(),
         text: ip.map_or_else(|| "unix".into(), |ip| ip.to_canonical().to_string().into()),
         trusted: ip.is_some_and(|ip| settings.trusts(ip)),
-        listener,
+        listener: settings.id,
     };
-    let settings = settings.clone();
+    let closing = door.closing.clone();
     let local = local.clone();
     spawn_local(async move {
-        let _open = OpenConnection { local: local.clone(), index };
-        connection::serve(&local, stream, peer, settings).await;
+        let _open = OpenConnection(settings.counts.clone());
+        connection::serve(&local, stream, peer, settings, closing).await;
     });
 }
 
 /// Counts a client connection until it is dropped.
-struct OpenConnection {
-    local: Rc<Local>,
-    index: usize,
-}
+struct OpenConnection(Arc<Counts>);
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        if let Some(ListenerStatus { open, .. }) = self.local.status.listeners.get(self.index) {
-            open.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -3,7 +3,7 @@
 //! Every table is taken apart field by field, so a key that nothing uses does not compile.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use super::listener::Listener;
 use super::route::{Action, Redirect, Respond, Rewrite, Route};
@@ -17,6 +17,7 @@ use crate::gate::target::PathMode;
 use crate::h1::client::HeadTimes;
 use crate::net::Address;
 use crate::policy::{HeaderEdits, Pair};
+use crate::reload::diff::shown;
 use crate::route::RouteTable;
 use crate::upstream::Upstream;
 use crate::wire::request;
@@ -34,7 +35,8 @@ pub fn compile(
     static GENERATION: AtomicU64 = AtomicU64::new(0);
     let mut findings = Vec::new();
     let listeners: Box<[_]> =
-        config.listen.iter().map(|l| Arc::new(listener(l, connections))).collect();
+        config.listen.iter().map(|l| Arc::new(listener(l, connections, previous))).collect();
+    let ids: Vec<u16> = listeners.iter().map(|l| l.id).collect();
     let mut upstreams = Vec::new();
     for (name, written) in &config.upstream {
         match upstream::upstream(&name.value, written, config, previous) {
@@ -50,7 +52,12 @@ pub fn compile(
             Err(finding) => findings.push(*finding),
         }
         match matching::spec(written, config) {
-            Ok(spec) => matches.push(spec),
+            Ok(mut spec) => {
+                for listener in &mut spec.listeners {
+                    *listener = ids.get(usize::from(*listener)).copied().unwrap_or(u16::MAX);
+                }
+                matches.push(spec);
+            }
             Err(finding) => findings.push(*finding),
         }
     }
@@ -63,6 +70,7 @@ pub fn compile(
         routes: routes.into_boxed_slice(),
         listeners,
         upstreams: upstreams.into_boxed_slice(),
+        shown: shown(config),
         drain: config.runtime.drain.get(),
     })
 }
@@ -76,7 +84,8 @@ pub fn first(config: &Config, connections: u32) -> Result<Store, Vec<Finding>> {
     Ok(Arc::new(arc_swap::ArcSwap::from_pointee(snapshot)))
 }
 
-fn listener(written: &Listen, connections: u32) -> Listener {
+fn listener(written: &Listen, connections: u32, previous: Option<&Snapshot>) -> Listener {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
     let Listen {
         place: _,
         name,
@@ -91,8 +100,12 @@ fn listener(written: &Listen, connections: u32) -> Listener {
         strict,
     } = written;
     let first = address.first().map(|a| a.value.to_string()).unwrap_or_default();
+    let name: Arc<str> = name.as_ref().map_or(first, |n| n.value.clone()).into();
+    let known = previous.and_then(|p| p.listeners.iter().find(|l| l.name == name));
     Listener {
-        name: name.as_ref().map_or(first, |n| n.value.clone()).into(),
+        id: known.map_or_else(|| NEXT.fetch_add(1, Ordering::Relaxed), |l| l.id),
+        counts: known.map_or_else(Arc::default, |l| l.counts.clone()),
+        name,
         head: request::Limits {
             bytes: usize::try_from(limits.header_bytes.value.get()).unwrap_or(usize::MAX),
             fields: usize::from(limits.headers.get()),

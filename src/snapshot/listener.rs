@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -10,9 +11,24 @@ use crate::gate::target::PathMode;
 use crate::h1::client::HeadTimes;
 use crate::wire::request::Limits;
 
+/// What a listener counts; it survives reloads.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Connections open now.
+    pub open: AtomicU32,
+    /// Connections accepted.
+    pub accepted: AtomicU64,
+    /// Connections closed at once because too many were open.
+    pub refused: AtomicU64,
+}
+
 /// One `[[listen]]`.
 #[derive(Debug)]
 pub struct Listener {
+    /// Unique among the listeners of the process for as long as its name stays in the configuration.
+    pub id: u16,
+    /// What it counts.
+    pub counts: Arc<Counts>,
     /// As configured, or its first address.
     pub name: Arc<str>,
     /// Limits on request heads.

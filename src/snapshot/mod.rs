@@ -19,6 +19,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
 
+use crate::reload::diff::Shown;
 use crate::route::RouteTable;
 use crate::upstream::Upstream;
 
@@ -34,12 +35,22 @@ pub struct Snapshot {
     pub table: RouteTable<Arc<Route>>,
     /// All routes, in the order of the file.
     pub routes: Box<[Arc<Route>]>,
-    /// Listeners in the order of the file; connections know theirs by index.
+    /// Listeners in the order of the file; connections know theirs by id.
     pub listeners: Box<[Arc<Listener>]>,
     /// Upstreams, sorted by name.
     pub upstreams: Box<[Arc<Upstream>]>,
+    /// What was written, defaults filled in, secrets masked.
+    pub shown: Shown,
     /// How long a shutdown waits for what is under way.
     pub drain: Duration,
+}
+
+impl Snapshot {
+    /// The listener with this id; `None` once it is gone.
+    #[must_use]
+    pub fn listener(&self, id: u16) -> Option<&Arc<Listener>> {
+        self.listeners.iter().find(|listener| listener.id == id)
+    }
 }
 
 /// Where the current snapshot is kept for everyone.

@@ -74,7 +74,7 @@ pub(super) fn upstream(
     Ok(Upstream {
         checks: checks(written),
         sticky: sticky(&name, &written.balance, &pool),
-        timed: strategy == Strategy::PeakEwma,
+        timed: matches!(strategy, Strategy::PeakEwma | Strategy::LeastRequest),
         pool,
         rules: Rules {
             // Each request takes a connection of its own.

@@ -32,7 +32,6 @@ const fn row(path: &'static str, fine: Fine) -> Row {
 }
 
 const ROWS: &[Row] = &[
-    row("runtime.shrink_guard", Fine::Nothing),
     row("log.access", Fine::Words(&["off"])),
     row("log.trace", Fine::Nothing),
     row("redis", Fine::Nothing),

@@ -88,7 +88,7 @@ async fn a_defect_costs_one_request_a_500_and_a_count() {
             far.read_to_string(&mut answer).await.unwrap();
             answer
         };
-        let served = serve(&local, Stream::Unix(near), peer, listener.clone());
+        let served = serve(&local, Stream::Unix(near), peer, listener.clone(), Rc::default());
         let (answer, ()) = tokio::join!(client, served);
         assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
         assert!(answer.contains("\"code\":\"internal_error\""), "{answer}");

@@ -1,0 +1,136 @@
+//! Talks to the admin endpoint of a running proxy, for the commands that do.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Args;
+use http::{Method, Request, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::runtime::Builder;
+
+use super::config_file;
+use crate::config;
+use crate::config::schema::words::ListenAddress;
+
+/// How long a call may take; a reload looks up names and compiles routes.
+const PATIENCE: Duration = Duration::from_secs(35);
+/// The longest answer: the statistics of tens of thousands of servers.
+const ANSWER: usize = 256 << 20;
+
+/// Where the proxy is.
+#[derive(Debug, Args)]
+pub(super) struct Target {
+    /// The configuration file that says where the admin endpoint is [default: ./tidegate.toml, then
+    /// /etc/tidegate/tidegate.toml]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The admin endpoint itself: http://HOST:PORT or unix:/PATH. The token is then taken from
+    /// TIDEGATE_TOKEN
+    #[arg(long, value_name = "URL")]
+    admin: Option<String>,
+}
+
+/// A place to call and what to show there.
+struct Endpoint {
+    address: Where,
+    token: Option<String>,
+}
+
+enum Where {
+    Tcp(String),
+    Unix(PathBuf),
+}
+
+impl Target {
+    /// Calls and returns status and body.
+    ///
+    /// # Errors
+    /// A message for the operator.
+    pub(super) fn call(&self, method: Method, path: &str) -> Result<(u16, String), String> {
+        let endpoint = match &self.admin {
+            Some(url) => {
+                Endpoint { address: parse(url)?, token: std::env::var("TIDEGATE_TOKEN").ok() }
+            }
+            None => from_file(&config_file(self.config.as_deref()))?,
+        };
+        let runtime =
+            Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+        let asked = async {
+            match &endpoint.address {
+                Where::Tcp(at) => {
+                    let stream = TcpStream::connect(at).await.map_err(|e| format!("{at}: {e}"))?;
+                    ask(stream, at, endpoint.token.as_deref(), method, path).await
+                }
+                Where::Unix(at) => {
+                    let stream = UnixStream::connect(at).await;
+                    let stream = stream.map_err(|e| format!("{}: {e}", at.display()))?;
+                    ask(stream, "localhost", endpoint.token.as_deref(), method, path).await
+                }
+            }
+        };
+        runtime.block_on(async {
+            let answered = tokio::time::timeout(PATIENCE, asked).await;
+            answered.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))
+        })
+    }
+}
+
+fn parse(url: &str) -> Result<Where, String> {
+    if let Some(path) = url.strip_prefix("unix:") {
+        return Ok(Where::Unix(path.into()));
+    }
+    let rest = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
+    if rest.is_empty() || rest.contains('/') {
+        return Err(format!(
+            "`{url}` is not an admin endpoint: write http://HOST:PORT or unix:/PATH"
+        ));
+    }
+    Ok(Where::Tcp(rest.to_owned()))
+}
+
+fn from_file(file: &Path) -> Result<Endpoint, String> {
+    let loaded = config::load(file).map_err(|report| {
+        let text = report.text(config::Colour::Plain);
+        format!("{text}\nwhere the proxy is can also be said with --admin")
+    })?;
+    let admin = loaded.config.admin.ok_or_else(|| {
+        format!("{} has no [admin]; say where the proxy is with --admin", file.display())
+    })?;
+    let address = match &admin.address.value {
+        ListenAddress::Ip(address) => Where::Tcp(address.to_string()),
+        ListenAddress::Unix(path) => Where::Unix(path.clone()),
+    };
+    Ok(Endpoint { address, token: admin.token.map(|token| token.value.expose().to_owned()) })
+}
+
+async fn ask<S>(
+    stream: S,
+    host: &str,
+    token: Option<&str>,
+    method: Method,
+    path: &str,
+) -> Result<(u16, String), String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let text = |error: &dyn std::error::Error| error.to_string();
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|e| text(&e))?;
+    // It ends with the answer; what goes wrong on it shows there.
+    let _ended = tokio::spawn(connection);
+    let mut request = Request::builder().method(method).uri(path).header(header::HOST, host);
+    if let Some(token) = token {
+        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+    }
+    let request = request.body(Empty::<Bytes>::new()).map_err(|e| text(&e))?;
+    let response = sender.send_request(request).await.map_err(|e| text(&e))?;
+    let status = response.status().as_u16();
+    let body = Limited::new(response.into_body(), ANSWER).collect().await;
+    let body = body.map_err(|e| e.to_string())?.to_bytes();
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
+}

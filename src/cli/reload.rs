@@ -1,0 +1,121 @@
+//! `tidegate reload`, `tidegate drain`, `tidegate status`: orders to a running proxy, and a look at it.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use http::Method;
+use serde_json::Value as Json;
+
+use super::admin::Target;
+use super::{print, print_error};
+use crate::reload::Outcome;
+
+#[derive(Debug, Args)]
+pub(super) struct Reload {
+    #[command(flatten)]
+    target: Target,
+    /// Accept it even if it removes more than `runtime.shrink_guard` allows
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Plain {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Exit code 0 when the new configuration runs, 1 when it was refused and the old one goes on.
+pub(super) fn reload(arguments: &Reload) -> ExitCode {
+    let path = if arguments.force { "/reload?force=1" } else { "/reload" };
+    let body = match arguments.target.call(Method::POST, path) {
+        Ok((_, body)) => body,
+        Err(error) => return print_error(&format!("error: {error}\n")),
+    };
+    let Ok(outcome) = serde_json::from_str::<Outcome>(&body) else {
+        return print_error(&format!("error: {body}"));
+    };
+    if !outcome.ok {
+        let error = outcome.error.trim_end();
+        return print_error(&format!(
+            "{error}\nrefused; generation {} goes on\n",
+            outcome.generation
+        ));
+    }
+    let mut text = format!("reloaded: generation {}\n", outcome.generation);
+    for change in &outcome.changes {
+        text.push_str(&format!("{change}\n"));
+    }
+    if outcome.changes.is_empty() {
+        text.push_str("nothing is different\n");
+    }
+    print(&text, ExitCode::SUCCESS)
+}
+
+/// Exit code 0 when the drain has begun.
+pub(super) fn drain(arguments: &Plain) -> ExitCode {
+    match arguments.target.call(Method::POST, "/drain") {
+        Ok((202, _)) => print("draining\n", ExitCode::SUCCESS),
+        Ok((_, body)) => print_error(&format!("error: {body}")),
+        Err(error) => print_error(&format!("error: {error}\n")),
+    }
+}
+
+/// Exit code 0 when the proxy is ready for requests, 1 when it is not or cannot be reached.
+pub(super) fn status(arguments: &Plain) -> ExitCode {
+    let body = match arguments.target.call(Method::GET, "/stats") {
+        Ok((200, body)) => body,
+        Ok((_, body)) => return print_error(&format!("error: {body}")),
+        Err(error) => return print_error(&format!("error: {error}\n")),
+    };
+    let Ok(stats) = serde_json::from_str::<Json>(&body) else {
+        return print_error("error: the answer is not JSON\n");
+    };
+    let ready = stats["ready"] == true;
+    let code = if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    print(&overview(&stats), code)
+}
+
+/// A line for the process and one for each listener, upstream and server.
+fn overview(stats: &Json) -> String {
+    let state = if stats["ready"] == true { "ready" } else { "not ready" };
+    let word = |value: &Json| value.as_str().unwrap_or("?").to_owned();
+    let list = |value: &Json| value.as_array().cloned().unwrap_or_default();
+    let mut text = format!(
+        "{state}, version {}, up {} s, generation {}, {} requests\n",
+        word(&stats["version"]),
+        stats["uptime_seconds"],
+        stats["generation"],
+        stats["requests"]
+    );
+    if let Some(error) = stats["reloads"]["last_error"].as_str() {
+        text.push_str(&format!("the last reload was refused: {error}\n"));
+    }
+    for listener in list(&stats["listeners"]) {
+        let (name, open) = (word(&listener["name"]), &listener["connections"]);
+        text.push_str(&format!("listener {name}: {open} connections\n"));
+    }
+    for upstream in list(&stats["upstreams"]) {
+        let alarm = if upstream["fail_open"] == true { ", FAILING OPEN" } else { "" };
+        let breaker = match upstream["breaker"]["state"].as_str() {
+            None | Some("closed") => String::new(),
+            Some(state) => format!(", breaker {state}"),
+        };
+        let waiting = &upstream["queue"]["depth"];
+        text.push_str(&format!(
+            "upstream {}: {waiting} waiting{breaker}{alarm}\n",
+            word(&upstream["name"])
+        ));
+        for server in list(&upstream["servers"]) {
+            text.push_str(&format!(
+                "  {} {}: {} in flight, {} requests, {} failures\n",
+                word(&server["name"]),
+                word(&server["state"]),
+                server["in_flight"],
+                server["requests"],
+                server["failures"]
+            ));
+        }
+    }
+    text
+}

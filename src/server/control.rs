@@ -1,0 +1,237 @@
+//! The one thread that changes things: it puts reloads into effect, and looks after upstreams when
+//! no request does.
+//!
+//! Reloads come from several sides (a changed file, a signal, the admin endpoint); here they happen
+//! one after the other. New sockets are opened before the snapshot is swapped, so that a failure leaves
+//! everything as it was; sockets that are not wanted any more are closed after it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::listener::{self, Site};
+use super::status::Status;
+use super::worker::Order;
+use crate::clock;
+use crate::health::Supervisor;
+use crate::net::Address;
+use crate::reload::{Outcome, Prepared, Refused, Reloader};
+use crate::snapshot::{Snapshot, Store};
+use crate::upstream::keep;
+
+/// How often upstreams are looked after. An ejection ends at most this much late.
+const LOOK: Duration = Duration::from_millis(100);
+/// How many of those looks pass between two looks at the files.
+const FILES: u32 = 5;
+
+/// What the thread can be told.
+#[derive(Debug)]
+pub enum Command {
+    /// Read the file again.
+    Reload {
+        /// Whatever `shrink_guard` says.
+        force: bool,
+        /// Who wants to know how it went.
+        reply: Option<oneshot::Sender<Outcome>>,
+    },
+    /// Go back to the configuration before.
+    Rollback {
+        /// Who wants to know how it went.
+        reply: Option<oneshot::Sender<Outcome>>,
+    },
+    /// End.
+    Stop,
+}
+
+/// Everything that a reload changes.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) store: Store,
+    pub(super) status: Arc<Status>,
+    pub(super) health: Supervisor,
+    pub(super) reloader: Reloader,
+    pub(super) workers: Vec<mpsc::UnboundedSender<Order>>,
+    /// What is open.
+    pub(super) sites: Vec<Site>,
+}
+
+/// The running thread; it ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Control {
+    commands: Sender<Command>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Control {
+    pub(super) fn start(
+        parts: Parts,
+        (commands, received): (Sender<Command>, Receiver<Command>),
+    ) -> io::Result<Self> {
+        let thread = std::thread::Builder::new().name("control".into());
+        let thread = Some(thread.spawn(move || parts.run(&received))?);
+        Ok(Self { commands, thread })
+    }
+}
+
+/// The two ends of the line to the thread.
+pub(super) fn line() -> (Sender<Command>, Receiver<Command>) {
+    channel()
+}
+
+impl Control {
+    /// Ends the thread and removes the files of Unix sockets.
+    pub(super) fn close(mut self) {
+        // An error means that it has ended already.
+        let _ended = self.commands.send(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            // A defect in it has been reported by the panic itself.
+            let _ended = thread.join();
+        }
+    }
+}
+
+impl Parts {
+    fn run(mut self, commands: &Receiver<Command>) {
+        let mut looks = 0;
+        loop {
+            match commands.recv_timeout(LOOK) {
+                Ok(Command::Reload { force, reply }) => tell(reply, self.reload(force)),
+                Ok(Command::Rollback { reply }) => tell(reply, self.roll_back()),
+                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    return self.remove_sockets();
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let now = clock::now();
+            for upstream in &self.store.load().upstreams {
+                keep::tick(upstream, now);
+            }
+            looks += 1;
+            if looks >= FILES {
+                looks = 0;
+                if self.reloader.changed() {
+                    self.reload(false);
+                }
+            }
+        }
+    }
+
+    fn remove_sockets(&self) {
+        for site in &self.sites {
+            if let Address::Unix(path) = &site.address {
+                // Somebody else may have removed it already.
+                let _gone = std::fs::remove_file(path);
+            }
+        }
+    }
+
+    fn reload(&mut self, force: bool) -> Outcome {
+        let current = self.store.load_full();
+        let prepared = self.reloader.read(&current, force);
+        self.put_into_effect(&current, prepared)
+    }
+
+    fn roll_back(&mut self) -> Outcome {
+        let current = self.store.load_full();
+        let prepared = self.reloader.back(&current);
+        self.put_into_effect(&current, prepared)
+    }
+
+    fn put_into_effect(
+        &mut self,
+        current: &Snapshot,
+        prepared: Result<Prepared, Refused>,
+    ) -> Outcome {
+        let result = prepared.and_then(|prepared| self.switch(current, prepared));
+        let counts = &self.status.reloads;
+        match result {
+            Ok(outcome) => {
+                counts.accepted.fetch_add(1, Ordering::Relaxed);
+                counts.last_error.store(None);
+                let changes: Vec<String> =
+                    outcome.changes.iter().map(ToString::to_string).collect();
+                tracing::info!(
+                    generation = outcome.generation,
+                    changes = changes.join("; "),
+                    "configuration reloaded"
+                );
+                outcome
+            }
+            Err(refused) => {
+                counts.refused.fetch_add(1, Ordering::Relaxed);
+                let error = refused.to_string();
+                tracing::error!(%error, "reload refused; the running configuration goes on");
+                counts.last_error.store(Some(Arc::new(error.clone())));
+                Outcome { ok: false, generation: current.generation, changes: Vec::new(), error }
+            }
+        }
+    }
+
+    /// Opens what is new, swaps, closes what is gone.
+    fn switch(&mut self, current: &Snapshot, prepared: Prepared) -> Result<Outcome, Refused> {
+        let Prepared { config, snapshot, changes } = prepared;
+        let sites = listener::sites(&config, &snapshot);
+        let is_open = |site: &Site| self.sites.iter().any(|open| open.same(site));
+        let new: Vec<Site> = sites.iter().filter(|site| !is_open(site)).cloned().collect();
+        let bound = listener::bind(&new, self.workers.len())
+            .map_err(|error| Refused::Bind(error.to_string()))?;
+        let gone: Vec<Site> =
+            self.sites.iter().filter(|open| !sites.iter().any(|s| s.same(open))).cloned().collect();
+        let generation = snapshot.generation;
+        self.store.store(Arc::new(snapshot));
+        for (worker, sockets) in self.workers.iter().zip(bound.per_worker) {
+            // An error means that the worker has ended, and the process is about to.
+            let _ended = worker.send(Order::Open(sockets));
+        }
+        for (name, address) in &bound.names {
+            tracing::info!(%address, listener = %name, "listening");
+        }
+        self.close(&gone);
+        let now = self.store.load();
+        self.health.follow(&now);
+        forget(current, &now);
+        drop(now);
+        self.sites = sites;
+        self.reloader.accepted(config);
+        Ok(Outcome { ok: true, generation, changes, error: String::new() })
+    }
+
+    fn close(&self, gone: &[Site]) {
+        for site in gone {
+            for worker in &self.workers {
+                let _ended = worker.send(Order::Close(site.clone()));
+            }
+            if let Address::Unix(path) = &site.address {
+                // Somebody else may have removed it already.
+                let _gone = std::fs::remove_file(path);
+            }
+            let (listener, address) = (&site.listener.name, &site.address);
+            tracing::info!(%address, %listener, "listener closed; its connections are drained");
+        }
+    }
+}
+
+/// Servers that are gone no longer count as ejected.
+fn forget(old: &Snapshot, new: &Snapshot) {
+    for upstream in &old.upstreams {
+        let Some(kept) = new.upstreams.iter().find(|u| u.name == upstream.name) else { continue };
+        for member in upstream.pool.members() {
+            let id = member.endpoint.id;
+            if !kept.pool.members().iter().any(|m| m.endpoint.id == id) {
+                member.endpoint.record.pardon(&upstream.state.ejections);
+            }
+        }
+    }
+}
+
+fn tell(reply: Option<oneshot::Sender<Outcome>>, outcome: Outcome) {
+    if let Some(reply) = reply {
+        // Who asked may have gone.
+        let _gone = reply.send(outcome);
+    }
+}

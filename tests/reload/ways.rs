@@ -1,0 +1,159 @@
+//! How a reload is asked for, what is said about it, and when it is refused.
+
+use crate::change::{Changing, simple};
+use crate::support::{Origin, SOON, Signal, wait_until};
+
+fn word(changing: &Changing) -> String {
+    changing.proxy.client().get("/word").text()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_changed_file_is_read_however_it_was_written() {
+    let origin = Origin::ok("app");
+    let changing = Changing::start(&simple(&origin.server(), "one"));
+    changing.write(&simple(&origin.server(), "renamed"));
+    wait_until(SOON, "the renamed file", || word(&changing) == "renamed");
+    let file = changing.proxy.path("tidegate.toml");
+    let old = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, old.replace("renamed", "in place")).unwrap();
+    wait_until(SOON, "the file written in place", || word(&changing) == "in place");
+    assert_eq!(changing.generation(), 3);
+}
+
+#[test]
+fn sighup_reloads() {
+    let origin = Origin::ok("app");
+    let changing = Changing::start(&simple(&origin.server(), "one"));
+    changing.write(&simple(&origin.server(), "two"));
+    changing.proxy.signal(Signal::HUP);
+    wait_until(SOON, "it is read", || word(&changing) == "two");
+}
+
+#[test]
+fn the_command_prints_what_changed() {
+    let origin = Origin::ok("app");
+    let changing = Changing::start(&simple(&origin.server(), "one"));
+    let new = simple(&origin.server(), "two").replace("name = \"app\"", "name = \"other\"")
+        + "[upstream.more]\nservers = [\"127.0.0.1:1\"]\n[[route]]\npath = \"/more\"\nupstream = \"more\"\n";
+    changing.write(&new);
+    let run = changing.command(&["reload"]);
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    let said = text(&run.stdout);
+    let mut lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.remove(0), "reloaded: generation 2");
+    let expected = [
+        "+ route /more",
+        "+ route other",
+        "~ route word: respond",
+        "+ upstream more",
+        "- route app",
+    ];
+    assert_eq!(lines, expected, "{said}");
+    assert_eq!(word(&changing), "two");
+    let again = changing.command(&["reload"]);
+    assert!(text(&again.stdout).contains("nothing is different"), "{}", text(&again.stdout));
+}
+
+#[test]
+fn a_wrong_file_changes_nothing_and_is_explained() {
+    let origin = Origin::ok("app");
+    let changing = Changing::start(&simple(&origin.server(), "one"));
+    changing
+        .write(&simple(&origin.server(), "two").replace("upstream = \"app\"", "upstream = \"ap\""));
+    let run = changing.command(&["reload"]);
+    assert_eq!(run.status.code(), Some(1));
+    let said = text(&run.stderr);
+    assert!(
+        said.contains("unknown upstream `ap`") && said.contains("did you mean `app`?"),
+        "{said}"
+    );
+    assert!(said.contains("refused; generation 1 goes on"), "{said}");
+    assert_eq!(word(&changing), "one");
+    let stats = changing.stats();
+    assert!(stats["reloads"]["last_error"].as_str().unwrap().contains("unknown upstream"));
+    assert_eq!(stats["generation"], 1);
+    changing.reload(&simple(&origin.server(), "three"));
+    assert_eq!(word(&changing), "three");
+    assert!(changing.stats()["reloads"]["last_error"].is_null());
+}
+
+#[test]
+fn an_address_that_is_taken_changes_nothing() {
+    let origin = Origin::ok("app");
+    let changing = Changing::start(&simple(&origin.server(), "one"));
+    let taken = format!("[[listen]]\nname = \"second\"\naddress = \"{}\"\n", origin.server());
+    changing.write(&(simple(&origin.server(), "two") + &taken));
+    let answer = changing.post("/reload");
+    assert_eq!(answer.status, 409, "{}", answer.text());
+    assert!(answer.text().contains("cannot listen on"), "{}", answer.text());
+    assert_eq!(word(&changing), "one");
+}
+
+#[test]
+fn removing_most_of_it_has_to_be_meant() {
+    let origin = Origin::ok("app");
+    let more = |n: usize| -> String {
+        (0..n).map(|n| format!("[[route]]\npath = \"/r{n}\"\nupstream = \"app\"\n")).collect()
+    };
+    let changing = Changing::start(&(simple(&origin.server(), "one") + &more(8)));
+    changing.write(&simple(&origin.server(), "two"));
+    let run = changing.command(&["reload"]);
+    assert_eq!(run.status.code(), Some(1));
+    let said = text(&run.stderr);
+    assert!(said.contains("routes would go from 10 to 2"), "{said}");
+    assert_eq!(word(&changing), "one");
+    assert!(changing.command(&["reload", "--force"]).status.success());
+    assert_eq!(word(&changing), "two");
+}
+
+#[test]
+fn one_can_go_back() {
+    let origin = Origin::ok("app");
+    let changing = Changing::start(&simple(&origin.server(), "one"));
+    assert_eq!(changing.post("/rollback").status, 409);
+    for word in ["two", "three"] {
+        changing.reload(&simple(&origin.server(), word));
+    }
+    for expected in ["two", "one"] {
+        assert_eq!(changing.post("/rollback").status, 200);
+        assert_eq!(word(&changing), expected);
+    }
+    assert_eq!(changing.post("/rollback").status, 409);
+}
+
+#[test]
+fn what_is_in_effect_can_be_read_and_a_file_be_checked() {
+    let origin = Origin::ok("app");
+    let changing = Changing::start(&simple(&origin.server(), "one"));
+    let shown = crate::support::RawClient::connect(changing.proxy.admin()).ask("/config");
+    assert!(shown.text().contains("\"balance\":\"least_request\""), "{}", shown.text());
+    let check = |body: &str| {
+        crate::support::RawClient::connect(changing.proxy.admin()).exchange(format!(
+            "POST /config/check HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    };
+    assert_eq!(check(&simple("127.0.0.1:1", "x")).status, 200);
+    let wrong = check("[[listen]]\nadress = \"127.0.0.1:1\"\n");
+    assert_eq!(wrong.status, 422);
+    assert!(wrong.text().contains("unknown_key"), "{}", wrong.text());
+    assert_eq!(changing.generation(), 1);
+}
+
+#[test]
+fn status_and_drain_are_commands() {
+    let origin = Origin::ok("app");
+    let mut changing = Changing::start(&simple(&origin.server(), "one"));
+    let run = changing.command(&["status"]);
+    assert!(run.status.success());
+    let said = text(&run.stdout);
+    let server = format!("  {} up: 0 in flight, 0 requests, 0 failures", origin.server());
+    assert!(said.starts_with("ready, version ") && said.contains(&server), "{said}");
+    assert!(changing.command(&["drain"]).status.success());
+    assert!(changing.proxy.wait_exit(SOON).success());
+    assert_eq!(changing.command(&["status"]).status.code(), Some(1));
+}
