@@ -107,10 +107,11 @@ impl Record {
         let times = self.times.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let lasts = settings.base.saturating_mul(times).min(LONGEST);
         let until = clock::deadline(now, Some(lasts)).map_or(u64::MAX, clock::millis);
-        self.until.store(until.max(1), Ordering::Relaxed);
         self.streak.store(0, Ordering::Relaxed);
         self.total.fetch_add(1, Ordering::Relaxed);
+        // Counted before anybody can end it, so that the count never falls below zero.
         group.ejected.fetch_add(1, Ordering::Relaxed);
+        self.until.store(until.max(1), Ordering::Release);
         Some(lasts)
     }
 
@@ -124,6 +125,9 @@ impl Record {
         // Only one of two that do it at once may count it.
         let ejected = self.until.swap(0, Ordering::AcqRel) != 0;
         if ejected {
+            // Requests that were under way at the ejection failed after it; they were held against
+            // the server already (Envoy resets its counters at the same point).
+            self.streak.store(0, Ordering::Relaxed);
             group.ejected.fetch_sub(1, Ordering::Relaxed);
         }
         ejected
@@ -158,12 +162,19 @@ impl Group {
     }
 }
 
+/// A share of a number of servers is whole if it is this close to a whole number: shares are kept to
+/// a millionth, and as binary fractions 29 % of 100 are a little less than 29.
+const WHOLE: f64 = 1e-7;
+
 fn allowed(group: &Group, settings: &Settings, size: Size) -> bool {
-    let most = (settings.at_most * f64::from(size.total)).floor().max(1.0);
-    let left = size.usable.saturating_sub(1);
-    f64::from(group.ejected()) + 1.0 <= most
+    let ejected = group.ejected();
+    let most = (settings.at_most * f64::from(size.total) + WHOLE).floor().max(1.0);
+    // An ejection that was decided a moment ago may not show in `usable` yet.
+    let usable = size.usable.min(size.total.saturating_sub(ejected));
+    let left = usable.saturating_sub(1);
+    f64::from(ejected) + 1.0 <= most
         && left >= 1
-        && f64::from(left) >= settings.min_healthy * f64::from(size.total)
+        && f64::from(left) + WHOLE >= settings.min_healthy * f64::from(size.total)
 }
 
 struct Decision<'a>(&'a Group);
@@ -171,7 +182,8 @@ struct Decision<'a>(&'a Group);
 impl<'a> Decision<'a> {
     fn take(group: &'a Group) -> Option<Self> {
         let taken = group.deciding.swap(true, Ordering::Acquire);
-        (!taken).then_some(Self(group))
+        // Made only when it was taken: one that is dropped lets the next decision begin.
+        (!taken).then(|| Self(group))
     }
 }
 
@@ -276,6 +288,85 @@ mod tests {
         }
         assert!(record.interval(19, &rate));
         assert!(!record.interval(40, &rate));
+    }
+
+    #[test]
+    fn failures_during_an_ejection_do_not_lead_to_the_next() {
+        let (record, group) = (Record::default(), Group::default());
+        assert_eq!(eject(&record, &group, 2, 2), Some(30));
+        // Requests that were under way when it was ejected.
+        for _ in 0..20 {
+            record.failure();
+        }
+        assert!(record.pardon(&group));
+        assert_eq!(record.failure(), 1);
+    }
+
+    #[test]
+    fn a_share_is_rounded_down_only_if_it_is_not_whole() {
+        // As binary fractions, 0.29 of 100 is a little less than 29, and 0.07 a little more than 7.
+        let settings = Settings { at_most: 0.29, min_healthy: 0.07, ..settings() };
+        let allowed = |ejected: u32, total: u32, usable: u32| {
+            let group = Group { ejected: ejected.into(), ..Group::default() };
+            allowed(&group, &settings, Size { total, usable })
+        };
+        assert!(allowed(28, 100, 72));
+        assert!(!allowed(29, 100, 71));
+        assert!(allowed(0, 100, 8));
+        assert!(!allowed(0, 100, 7));
+        assert!(allowed(27, 99, 72));
+        assert!(!allowed(28, 99, 71));
+    }
+
+    #[test]
+    fn an_outdated_count_of_usable_servers_does_not_cost_the_last_one() {
+        let group = Group::default();
+        let all = Settings { at_most: 1.0, ..settings() };
+        let records = [Record::default(), Record::default()];
+        // The second decision is made before the first one shows in what servers may be used.
+        let outdated = || Size { total: 2, usable: 2 };
+        assert!(records[0].eject(&group, &all, clock::now(), outdated).is_some());
+        assert!(records[1].eject(&group, &all, clock::now(), outdated).is_none());
+    }
+
+    #[test]
+    fn threads_that_eject_and_pardon_at_once_never_miscount() {
+        const SERVERS: u32 = 4;
+        let group = Group::default();
+        let records: Vec<Record> = (0..SERVERS).map(|_| Record::default()).collect();
+        let all = Settings { at_most: 1.0, ..settings() };
+        let (began, ended) = (AtomicU64::new(0), AtomicU64::new(0));
+        let most = AtomicU32::new(0);
+        let now = clock::now();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (group, records, all) = (&group, &records, &all);
+                let (began, ended, most) = (&began, &ended, &most);
+                scope.spawn(move || {
+                    let mut random = clock::Random::seeded(thread);
+                    for _ in 0..50_000 {
+                        let which = usize::try_from(random.below(SERVERS.into())).unwrap();
+                        let size = || Size { total: SERVERS, usable: SERVERS };
+                        if random.below(2) == 0 {
+                            let done = records[which].eject(group, all, now, size).is_some();
+                            began.fetch_add(done.into(), Ordering::Relaxed);
+                        } else {
+                            let done = records[which].pardon(group);
+                            ended.fetch_add(done.into(), Ordering::Relaxed);
+                        }
+                        most.fetch_max(group.ejected(), Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        let out = records.iter().filter(|r| r.ejected()).count() as u64;
+        let (began, ended) = (began.into_inner(), ended.into_inner());
+        assert!(began > 1000, "{began}");
+        assert_eq!(began - ended, out);
+        assert_eq!(u64::from(group.ejected()), out);
+        assert_eq!(records.iter().map(Record::ejections).sum::<u64>(), began);
+        // One always stays.
+        assert_eq!(most.into_inner(), SERVERS - 1);
     }
 
     proptest! {
