@@ -209,6 +209,29 @@ mod tests {
         assert_eq!(two.read(&cookie, 0).map(|bond| bond.id), Some(id));
     }
 
+    #[test]
+    fn a_part_of_a_cookie_is_not_a_cookie() {
+        let members = members();
+        let sticky = Sticky::new(("u", "tg"), TTL, None, &members);
+        let cookie = value(&sticky.write(members[0].endpoint.id, 0).unwrap());
+        for n in 0..cookie.len() {
+            assert_eq!(sticky.read(&cookie[..n], 0), None, "the first {n}");
+            assert_eq!(sticky.read(&cookie[cookie.len() - n..], 0), None, "the last {n}");
+        }
+        let longer = [cookie.as_slice(), b"A"].concat();
+        assert_eq!(sticky.read(&longer, 0), None);
+    }
+
+    #[test]
+    fn another_secret_makes_another_key_and_other_tags() {
+        let members = members();
+        let one = Sticky::new(("u", "tg"), TTL, Some("secret"), &members);
+        let two = Sticky::new(("u", "tg"), TTL, Some("Secret"), &members);
+        let cookie = value(&one.write(members[0].endpoint.id, 0).unwrap());
+        assert_eq!(two.read(&cookie, 0), None);
+        assert!(one.servers.iter().all(|(tag, _)| two.servers.iter().all(|(t, _)| t != tag)));
+    }
+
     proptest! {
         #[test]
         fn nothing_else_is_accepted(noise in prop::collection::vec(any::<u8>(), 0..80), at in 0_usize..43, bit in 0_u8..6) {
