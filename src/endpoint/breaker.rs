@@ -143,6 +143,9 @@ impl Breaker {
     }
 
     fn open(&self, epoch: u32, settings: &Settings, now: Instant) {
+        if !self.current(epoch) {
+            return;
+        }
         let until = clock::deadline(now, Some(settings.open_for)).map_or(u64::MAX, clock::millis);
         // Before the word, so that nobody sees an open breaker with an old end.
         self.until.store(until, Ordering::Release);
@@ -153,6 +156,12 @@ impl Breaker {
             self.opened.fetch_add(1, Ordering::Relaxed);
             self.buckets.iter().for_each(Bucket::clear);
         }
+    }
+
+    /// Whether a request of this epoch still has a say. A late result must not move the end of being
+    /// open, nor count towards the rate of the time after it.
+    fn current(&self, epoch: u32) -> bool {
+        Word::of(self.word.load(Ordering::Acquire)).epoch == epoch
     }
 
     fn succeeded(&self, settings: &Settings, epoch: u32, trial: bool, now: Instant) {
@@ -173,7 +182,11 @@ impl Breaker {
                     self.change(|word| (word.epoch == epoch).then_some(Word { count: 0, ..word }));
                 }
             }
-            Trip::Rate { window, .. } => self.bucket(window, now).add(1, 0),
+            Trip::Rate { window, .. } => {
+                if self.current(epoch) {
+                    self.bucket(window, now).add(1, 0);
+                }
+            }
         }
     }
 
@@ -187,6 +200,7 @@ impl Breaker {
                     });
                     counted.is_some_and(|(_, word)| word.count >= most)
                 }
+                Trip::Rate { .. } if !self.current(epoch) => false,
                 Trip::Rate { rate, window, min_requests } => {
                     self.bucket(window, now).add(1, 1);
                     let (requests, failures) = self.sum(window, now);
@@ -433,6 +447,43 @@ mod tests {
         d.failed(clock::now());
         assert_eq!(breaker.state(clock::now()), State::HalfOpen);
         drop(trial);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trial_that_fails_late_does_not_keep_it_open_for_longer() {
+        let _epoch = clock::millis(clock::now());
+        let breaker = Breaker::default();
+        for _ in 0..5 {
+            fail(&breaker, &CONSECUTIVE);
+        }
+        advance(30 * SECOND).await;
+        let late = breaker.admit(&CONSECUTIVE, clock::now()).unwrap();
+        fail(&breaker, &CONSECUTIVE);
+        advance(29 * SECOND).await;
+        late.failed(clock::now());
+        assert_eq!(breaker.state(clock::now()), State::Open);
+        advance(SECOND).await;
+        assert_eq!(breaker.state(clock::now()), State::HalfOpen);
+        assert_eq!(breaker.opened(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn late_results_count_towards_no_rate() {
+        let _epoch = clock::millis(clock::now());
+        let breaker = Breaker::default();
+        let late: Vec<_> = (0..30).map(|_| breaker.admit(&RATE, clock::now()).unwrap()).collect();
+        for _ in 0..20 {
+            fail(&breaker, &RATE);
+        }
+        advance(9 * SECOND).await;
+        late.into_iter().for_each(|permit| permit.failed(clock::now()));
+        advance(SECOND).await;
+        succeed(&breaker, &RATE);
+        succeed(&breaker, &RATE);
+        assert_eq!(breaker.state(clock::now()), State::Closed);
+        fail(&breaker, &RATE);
+        assert_eq!(breaker.state(clock::now()), State::Closed);
+        assert_eq!(breaker.opened(), 1);
     }
 
     #[tokio::test(start_paused = true)]

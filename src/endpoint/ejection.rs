@@ -128,7 +128,9 @@ impl Record {
             // Requests that were under way at the ejection failed after it; they were held against
             // the server already (Envoy resets its counters at the same point).
             self.streak.store(0, Ordering::Relaxed);
-            group.ejected.fetch_sub(1, Ordering::Relaxed);
+            // Never below zero, also when servers were counted anew meanwhile.
+            let less = |ejected: u32| ejected.checked_sub(1);
+            let _none = group.ejected.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         }
         ejected
     }
@@ -156,9 +158,12 @@ impl Group {
         self.ejected.load(Ordering::Relaxed)
     }
 
-    /// A server left the upstream while it was ejected.
-    pub fn forget(&self) {
-        self.ejected.fetch_sub(1, Ordering::Relaxed);
+    /// Corrects the count: a server may have left the upstream while it was ejected, and a request
+    /// that began before may even have ejected it after that.
+    pub fn recount(&self, ejected: impl Fn() -> u32) {
+        if let Some(_decision) = Decision::take(self) {
+            self.ejected.store(ejected(), Ordering::Relaxed);
+        }
     }
 }
 

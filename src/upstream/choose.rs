@@ -161,7 +161,9 @@ impl<'a> Search<'a, '_> {
         let bond = sticky.read(self.key?.whole()?, clock::unix_seconds())?;
         let mut members = self.target.pool.members().iter();
         let member = members.find(|m| m.endpoint.id == bond.id)?;
-        if !self.ask(progress.tried()).accepts(member) {
+        // A server that drains keeps the clients it has.
+        let rules = Rules { reasons: !standing::DRAINING, ..self.rules };
+        if !(Ask { rules, ..self.ask(progress.tried()) }).accepts(member) {
             return None;
         }
         let chosen = self.take(member).ok()?;

@@ -11,6 +11,10 @@ pub fn tick(upstream: &Upstream, now: Instant) {
     let state = &upstream.state;
     let members = upstream.pool.members();
     if state.ejections.ejected() > 0 {
+        state.ejections.recount(|| {
+            let ejected = members.iter().filter(|member| member.endpoint.record.ejected());
+            u32::try_from(ejected.count()).unwrap_or(u32::MAX)
+        });
         for member in members {
             let endpoint = &member.endpoint;
             if endpoint.record.readmit(&state.ejections, now) {

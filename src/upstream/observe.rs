@@ -86,6 +86,10 @@ pub(super) fn eject(upstream: &Upstream, endpoint: &Endpoint, settings: &Setting
     let group = &upstream.state.ejections;
     if let Some(lasts) = endpoint.record.eject(group, settings, clock::now(), size) {
         endpoint.standing.take_out(standing::EJECTED);
+        if !endpoint.record.ejected() {
+            // Somebody ended it between the two steps and found no bit to clear.
+            endpoint.standing.bring_back(standing::EJECTED, clock::now());
+        }
         tracing::warn!(
             upstream = %upstream.name,
             server = %endpoint.name,

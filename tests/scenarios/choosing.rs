@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::scenario::{counts, named, scenario, shares};
 use crate::support::{
-    Gate, Origin, SOON, Step, Tidegate, assert_problem, ok, refused_address, wait_until,
+    Gate, Origin, RawClient, SOON, Step, Tidegate, assert_problem, ok, refused_address, wait_until,
 };
 
 fn get(proxy: &Tidegate, path: &str, fields: &str) -> String {
@@ -216,6 +216,25 @@ fn s4_2_a_session_whose_agent_is_gone_moves_and_stays_there() {
     assert_ne!(response.text(), agent);
     let moved = response.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
     assert_eq!(proxy.client().exchange(request(&moved)).text(), response.text());
+}
+
+#[test]
+fn s4_2_an_agent_that_drains_keeps_its_sessions_and_gets_no_new_ones() {
+    let origins = ["s1", "s2"].map(named);
+    let proxy = scenario("s4.2-sticky-sessions")
+        .with("[upstream.engine]", "[admin]\naddress = \"127.0.0.1:0\"\n[upstream.engine]")
+        .server("10.0.1.1:3001", &origins[0])
+        .server("10.0.1.2:3001", &origins[1])
+        .start();
+    let (cookie, agent) = session(&proxy);
+    let own = if agent == "s1" { &origins[0] } else { &origins[1] };
+    let order = format!(
+        "POST /upstreams/agent/servers/{}/drain HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n",
+        own.server()
+    );
+    assert_eq!(RawClient::connect(proxy.admin()).exchange(order).status, 200);
+    assert_eq!(get(&proxy, POLL, &format!("Cookie: {cookie}\r\n")), agent);
+    assert!((0..10).all(|_| session(&proxy).1 != agent));
 }
 
 #[test]
