@@ -56,7 +56,7 @@ pub struct Rules {
     pub cap: u32,
     /// How long a slow start takes.
     pub slow_start: Duration,
-    /// The bits of [`standing`] that count.
+    /// The bits of [`crate::endpoint::standing`] that count.
     pub reasons: u8,
 }
 
