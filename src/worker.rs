@@ -8,6 +8,8 @@ use tokio::sync::Notify;
 
 use crate::clock::Random;
 use crate::endpoint::connections::Connections;
+use crate::telemetry::access::Lines;
+use crate::telemetry::ledger::Ledger;
 use crate::telemetry::refusals::Quota;
 use crate::wire::RequestHead;
 
@@ -29,6 +31,10 @@ pub struct Worker {
     pub random: RefCell<Random>,
     /// All workers' signals to let go of idle connections that somebody else waits for.
     pub peers: Arc<[Notify]>,
+    /// What it counts.
+    pub ledger: Ledger,
+    /// Lines of the access log.
+    pub access: Lines,
     /// How many log lines about refusals it may still write.
     pub refusals: Quota,
     #[expect(clippy::vec_box, reason = "heads are handed out and must not be moved")]
@@ -53,6 +59,8 @@ impl Worker {
             connections: RefCell::default(),
             random: RefCell::new(random),
             peers,
+            ledger: Ledger::default(),
+            access: Lines::default(),
             refusals: Quota::default(),
             heads: RefCell::default(),
             sleepers: RefCell::default(),

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::Serialize;
@@ -18,6 +18,8 @@ use crate::server::status::Status;
 
 /// The type of Prometheus' text format.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// The type of the OpenMetrics text format.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// Where health checks of orchestrators ask, by whatever name: nothing is told or changed there.
 const PROBES: [&str; 2] = ["/live", "/ready"];
 
@@ -54,10 +56,8 @@ impl Calls {
         match *steps.as_slice() {
             ["live"] => read(method, || document(StatusCode::OK, &json!({ "live": true }))),
             ["ready"] => read(method, || self.ready()),
-            ["stats"] => read(method, || document(StatusCode::OK, &stats::collect(&self.status))),
-            ["metrics"] => {
-                read(method, || respond(StatusCode::OK, PROMETHEUS, metrics::page(&self.status)))
-            }
+            ["stats"] if reads(method) => self.stats().await,
+            ["metrics"] if reads(method) => self.metrics(request.headers()).await,
             ["reload"] if *method == Method::POST => {
                 orders::reload(&self.commands, request.uri().query()).await
             }
@@ -68,13 +68,31 @@ impl Calls {
             }
             ["config"] => read(method, || orders::config(&self.status)),
             ["reload" | "rollback"] | ["config", "check"] => wrong_method("POST"),
-            ["upstreams"] => read(method, || servers::all(&self.status)),
-            ["upstreams", upstream] => read(method, || servers::one(&self.status, upstream)),
-            ["upstreams", upstream, "servers", server, order] => {
-                change(method, || servers::order(&self.status, upstream, server, order))
+            ["upstreams"] if reads(method) => servers::all(&self.status).await,
+            ["upstreams", upstream] if reads(method) => servers::one(&self.status, upstream).await,
+            ["upstreams", upstream, "servers", server, order] if *method == Method::POST => {
+                servers::order(&self.status, upstream, server, order).await
             }
+            ["upstreams", _, "servers", _, _] => wrong_method("POST"),
+            ["stats" | "metrics" | "upstreams"] | ["upstreams", _] => wrong_method("GET, HEAD"),
             _ => problem(StatusCode::NOT_FOUND, "no_such_call"),
         }
+    }
+
+    async fn stats(&self) -> Answer {
+        let status = self.status.clone();
+        let snapshot = status.store.load_full();
+        let stats = self.status.desk.ask(move |h| stats::collect(&status, &snapshot, h)).await;
+        told(stats.as_ref())
+    }
+
+    async fn metrics(&self, headers: &HeaderMap) -> Answer {
+        let open = metrics::wants_openmetrics(headers);
+        let status = self.status.clone();
+        let snapshot = status.store.load_full();
+        let page = self.status.desk.ask(move |h| metrics::page(&status, &snapshot, h, open)).await;
+        let kind = if open { OPENMETRICS } else { PROMETHEUS };
+        page.map_or_else(stopping, |page| respond(StatusCode::OK, kind, page))
     }
 
     fn ready(&self) -> Answer {
@@ -84,8 +102,21 @@ impl Calls {
     }
 }
 
+fn reads(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+fn stopping() -> Answer {
+    problem(StatusCode::SERVICE_UNAVAILABLE, "stopping")
+}
+
+/// What was read out of the counters; nobody counts any more when the process is about to end.
+pub(super) fn told(what: Option<&impl Serialize>) -> Answer {
+    what.map_or_else(stopping, |what| document(StatusCode::OK, what))
+}
+
 fn read(method: &Method, answer: impl FnOnce() -> Answer) -> Answer {
-    if matches!(*method, Method::GET | Method::HEAD) { answer() } else { wrong_method("GET, HEAD") }
+    if reads(method) { answer() } else { wrong_method("GET, HEAD") }
 }
 
 fn change(method: &Method, answer: impl FnOnce() -> Answer) -> Answer {

@@ -1,9 +1,13 @@
-//! `/metrics`: what is counted, in Prometheus' text format (version 0.0.4). Labels are names from the
-//! configuration only, so no client can make new series.
+//! `/metrics`: what is counted, in Prometheus' text format (version 0.0.4) or OpenMetrics (version 1.0.0).
+//! Labels are names from the configuration, methods of a fixed set and statuses, so no client can make
+//! new series without end.
 
 use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+
+use http::HeaderMap;
+use http::header::ACCEPT;
 
 use crate::balance::Member;
 use crate::clock;
@@ -11,13 +15,17 @@ use crate::endpoint::breaker::{Breaker, State};
 use crate::endpoint::standing;
 use crate::server::status::Status;
 use crate::snapshot::Snapshot;
+use crate::telemetry::history::{BUCKETS, History};
+use crate::telemetry::ledger::NO_ROUTE;
+use crate::telemetry::process::{Process, unix};
 use crate::upstream::Upstream;
 
 /// The whole page.
 #[must_use]
-pub fn page(status: &Status) -> String {
-    let snapshot = status.store.load();
-    let mut text = Text::default();
+pub fn page(status: &Status, snapshot: &Snapshot, history: &History, open: bool) -> String {
+    let mut text = Text { open, ..Text::default() };
+    requests(&mut text, snapshot, history);
+    process(&mut text, status);
     text.family("tidegate_build_info", "gauge", "The version that runs.");
     text.sample("tidegate_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
     text.family("tidegate_config_generation", "gauge", "Accepted configurations so far.");
@@ -29,6 +37,15 @@ pub fn page(status: &Status) -> String {
     }
     text.family("tidegate_requests_total", "counter", "Requests read.");
     text.sample("tidegate_requests_total", &[], status.requests.load(Relaxed) as f64);
+    let lost = snapshot.access.as_ref().map_or(0, |access| access.sink.lost());
+    text.family(
+        "tidegate_access_log_lost_total",
+        "counter",
+        "Lines that were not written, by why.",
+    );
+    for (reason, count) in [("slow", history.dropped_lines), ("error", lost)] {
+        text.sample("tidegate_access_log_lost_total", &[("reason", reason)], count as f64);
+    }
     text.family("tidegate_panics_total", "counter", "Requests lost to a defect of the proxy.");
     text.sample("tidegate_panics_total", &[], status.panics.load(Relaxed) as f64);
     text.family("tidegate_connections", "gauge", "Open client connections.");
@@ -46,9 +63,77 @@ pub fn page(status: &Status) -> String {
     }
     for family in SERVER {
         text.family(family.name, family.kind, family.help);
-        servers(&mut text, &snapshot, family);
+        servers(&mut text, snapshot, family);
     }
-    text.0
+    if open {
+        text.out.push_str("# EOF\n");
+    }
+    text.out
+}
+
+/// Whether the client prefers OpenMetrics, as Prometheus itself does.
+#[must_use]
+pub fn wants_openmetrics(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut types = accepted.flat_map(|value| value.split(','));
+    types.any(|kind| {
+        kind.split(';').next().is_some_and(|kind| kind.trim() == "application/openmetrics-text")
+    })
+}
+
+/// The two families under the names that dashboards know.
+fn requests(text: &mut Text, snapshot: &Snapshot, history: &History) {
+    let routes = snapshot.routes.iter().map(|route| (&*route.name, route.counts.id));
+    let routes: Vec<_> = routes.chain([("-", NO_ROUTE)]).collect();
+    let name = "http_requests_total";
+    text.family(name, "counter", "Requests by route, method and status; endpoint is the route.");
+    for (endpoint, id) in &routes {
+        for (method, report) in history.methods(*id) {
+            for (status, count) in report.statuses {
+                let status = status.to_string();
+                let labels =
+                    [("endpoint", *endpoint), ("method", method), ("status_code", &*status)];
+                text.sample(name, &labels, count as f64);
+            }
+        }
+    }
+    let name = "http_request_duration_seconds";
+    text.family(name, "histogram", "From a request's head to the end of its response.");
+    for (endpoint, id) in &routes {
+        for (method, report) in history.methods(*id) {
+            let [endpoint, method] = [("endpoint", *endpoint), ("method", method)];
+            for (upto, count) in BUCKETS.iter().zip(report.buckets) {
+                let le = (*upto as f64 / 1e6).to_string();
+                let le = if le.contains('.') { le } else { le + ".0" };
+                text.sample(
+                    &format!("{name}_bucket"),
+                    &[endpoint, method, ("le", &le)],
+                    count as f64,
+                );
+            }
+            let count = report.count as f64;
+            text.sample(&format!("{name}_bucket"), &[endpoint, method, ("le", "+Inf")], count);
+            text.sample(&format!("{name}_sum"), &[endpoint, method], report.micros as f64 / 1e6);
+            text.sample(&format!("{name}_count"), &[endpoint, method], count);
+        }
+    }
+}
+
+/// The process, under the names that all exporters use.
+fn process(text: &mut Text, status: &Status) {
+    let Process { cpu_seconds, resident_bytes, virtual_bytes, open_fds, max_fds } = Process::read();
+    let mut one = |name, kind, help, value| {
+        text.family(name, kind, help);
+        text.sample(name, &[], value);
+    };
+    one("process_cpu_seconds_total", "counter", "User and system time.", cpu_seconds);
+    let resident = resident_bytes as f64;
+    one("process_resident_memory_bytes", "gauge", "Memory in use.", resident);
+    one("process_virtual_memory_bytes", "gauge", "Address space in use.", virtual_bytes as f64);
+    one("process_open_fds", "gauge", "Open file descriptors.", open_fds as f64);
+    one("process_max_fds", "gauge", "How many there may be.", max_fds as f64);
+    let started = unix(status.started);
+    one("process_start_time_seconds", "gauge", "When the process started.", started);
 }
 
 fn servers(text: &mut Text, snapshot: &Snapshot, family: &Family<Member>) {
@@ -183,23 +268,30 @@ fn state(breaker: &Breaker) -> f64 {
 }
 
 #[derive(Default)]
-struct Text(String);
+struct Text {
+    out: String,
+    /// OpenMetrics.
+    open: bool,
+}
 
 impl Text {
     fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // A counter's samples have the suffix, its family has not (OpenMetrics 1.0, "Counter").
+        let bare = name.strip_suffix("_total").filter(|_| self.open && kind == "counter");
+        let name = bare.unwrap_or(name);
         // Writing to a string cannot fail.
-        let _ok = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        let _ok = writeln!(self.out, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
     fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
-        self.0.push_str(name);
+        self.out.push_str(name);
         for (index, (label, text)) in labels.iter().enumerate() {
-            self.0.push(if index == 0 { '{' } else { ',' });
+            self.out.push(if index == 0 { '{' } else { ',' });
             let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            let _ok = write!(self.0, "{label}=\"{text}\"");
+            let _ok = write!(self.out, "{label}=\"{text}\"");
         }
         let end = if labels.is_empty() { "" } else { "}" };
-        let _ok = writeln!(self.0, "{end} {value}");
+        let _ok = writeln!(self.out, "{end} {value}");
     }
 }
 
@@ -215,6 +307,6 @@ mod tests {
         text.sample("b", &[], 0.5);
         let expected = "# HELP a_total Some.\n# TYPE a_total counter\n\
                         a_total{x=\"1\\\"2\\\\3\\n4\",y=\"z\"} 5\nb 0.5\n";
-        assert_eq!(text.0, expected);
+        assert_eq!(text.out, expected);
     }
 }

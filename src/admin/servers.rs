@@ -4,35 +4,38 @@ use http::StatusCode;
 use percent_encoding::percent_decode_str;
 use serde_json::json;
 
-use super::calls::{Answer, document, problem};
+use super::calls::{Answer, problem, told};
 use super::stats;
 use crate::clock;
 use crate::endpoint::standing::{DISABLED, DRAINING};
 use crate::server::status::Status;
 
 /// `GET /upstreams`.
-pub(super) fn all(status: &Status) -> Answer {
-    let snapshot = status.store.load();
-    let upstreams: Vec<_> = snapshot.upstreams.iter().map(|u| stats::upstream(u)).collect();
-    document(StatusCode::OK, &upstreams)
+pub(super) async fn all(status: &Status) -> Answer {
+    let snapshot = status.store.load_full();
+    let upstreams = status.desk.ask(move |history| {
+        let upstreams = snapshot.upstreams.iter();
+        upstreams.map(|u| stats::upstream(u, history)).collect::<Vec<_>>()
+    });
+    told(upstreams.await.as_ref())
 }
 
 /// `GET /upstreams/{upstream}`.
-pub(super) fn one(status: &Status, upstream: &str) -> Answer {
-    let snapshot = status.store.load();
+pub(super) async fn one(status: &Status, upstream: &str) -> Answer {
     let name = percent_decode_str(upstream).decode_utf8_lossy();
-    match snapshot.upstreams.iter().find(|u| *u.name == *name) {
-        Some(upstream) => document(StatusCode::OK, &stats::upstream(upstream)),
-        None => problem(StatusCode::NOT_FOUND, "no_such_upstream"),
-    }
+    let snapshot = status.store.load();
+    let Some(upstream) = snapshot.upstreams.iter().find(|u| *u.name == *name).cloned() else {
+        return problem(StatusCode::NOT_FOUND, "no_such_upstream");
+    };
+    told(status.desk.ask(move |history| stats::upstream(&upstream, history)).await.as_ref())
 }
 
 /// `POST /upstreams/{upstream}/servers/{server}/drain|enable|disable`.
 ///
 /// A drained server finishes what it has and gets nothing new; a disabled one is the same with
 /// another word in the statistics. Both last until `enable`, whatever checks say, and survive reloads.
-pub(super) fn order(status: &Status, upstream: &str, server: &str, order: &str) -> Answer {
-    let snapshot = status.store.load();
+pub(super) async fn order(status: &Status, upstream: &str, server: &str, order: &str) -> Answer {
+    let snapshot = status.store.load_full();
     let name = percent_decode_str(upstream).decode_utf8_lossy();
     let Some(upstream) = snapshot.upstreams.iter().find(|u| *u.name == *name) else {
         return problem(StatusCode::NOT_FOUND, "no_such_upstream");
@@ -56,8 +59,10 @@ pub(super) fn order(status: &Status, upstream: &str, server: &str, order: &str) 
     if changed {
         tracing::info!(upstream = %upstream.name, server = %member.endpoint.name, order, "order given");
     }
-    document(
-        StatusCode::OK,
-        &json!({ "changed": changed, "server": stats::member(upstream, member) }),
-    )
+    let (upstream, id) = (upstream.clone(), member.endpoint.id);
+    let told = status.desk.ask(move |history| {
+        let member = upstream.pool.members().iter().find(|m| m.endpoint.id == id)?;
+        Some(json!({ "changed": changed, "server": stats::member(&upstream, member, history) }))
+    });
+    self::told(told.await.flatten().as_ref())
 }

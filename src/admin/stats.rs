@@ -3,18 +3,21 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::SystemTime;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::balance::Member;
 use crate::clock;
 use crate::endpoint::breaker::{Breaker, State};
 use crate::endpoint::standing::{self, Bits};
-use crate::server::status::Status;
-use crate::snapshot::Route;
+use crate::server::status::{Reload, Status};
+use crate::snapshot::{Listener, Route, Snapshot};
+use crate::telemetry::history::{History, Summary, Windows};
+use crate::telemetry::process::Process;
 use crate::upstream::Upstream;
 
 /// The whole document.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Stats {
     version: &'static str,
     uptime_seconds: u64,
@@ -25,38 +28,66 @@ pub struct Stats {
     requests: u64,
     /// Requests that ended in a defect of the proxy.
     panics: u64,
+    process: Process,
+    access_log: AccessLogStats,
     reloads: ReloadStats,
     listeners: Vec<ListenerStats>,
     routes: Vec<RouteStats>,
     upstreams: Vec<UpstreamStats>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct ReloadStats {
     accepted: u64,
     refused: u64,
     /// Why the last one was refused; null when it was not.
     last_error: Option<String>,
+    /// The latest twenty, the newest last.
+    latest: Vec<Reload>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+struct AccessLogStats {
+    /// Lines that came faster than they could be written.
+    dropped: u64,
+    /// Lines that could not be written.
+    lost: u64,
+}
+
+/// What passed through a place.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Traffic {
+    responses: Responses,
+    /// Bytes of request bodies.
+    received_bytes: u64,
+    /// Bytes of response bodies.
+    sent_bytes: u64,
+    /// Rates and latency of the last 1, 10 and 60 seconds, and latency since the start.
+    windows: Windows,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
 struct ListenerStats {
     name: String,
     connections: u32,
     accepted: u64,
     refused: u64,
     connection_limit: u32,
+    #[serde(flatten)]
+    traffic: Traffic,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct RouteStats {
     name: String,
     requests: u64,
     in_flight: u64,
-    responses: Responses,
+    /// Latency is from the request's head to the end of the response.
+    #[serde(flatten)]
+    traffic: Traffic,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Responses {
     #[serde(rename = "1xx")]
     informational: u64,
@@ -70,9 +101,13 @@ struct Responses {
     server_error: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct UpstreamStats {
     name: String,
+    in_flight: u32,
+    /// Latency is that of attempts, from connecting to the head of the response.
+    #[serde(flatten)]
+    traffic: Traffic,
     /// Requests go to servers that are not healthy, for want of any.
     fail_open: bool,
     retries: u64,
@@ -85,7 +120,7 @@ pub(super) struct UpstreamStats {
     servers: Vec<ServerStats>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct QueueStats {
     depth: u32,
     limit: Option<u32>,
@@ -94,14 +129,14 @@ struct QueueStats {
     timeouts: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct BreakerStats {
     state: &'static str,
     opened: u64,
     refused: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct ServerStats {
     name: String,
     /// "up", or why it gets no requests.
@@ -109,7 +144,12 @@ pub(super) struct ServerStats {
     /// It is coming back and gets a growing share.
     slow_start: bool,
     weight: u32,
+    /// Open connections, idle ones included.
     connections: u32,
+    connection_limit: Option<u32>,
+    /// Connections that are kept for the next request.
+    idle_connections: u32,
+    request_limit: Option<u32>,
     ejections: u64,
     checks_passed: u64,
     checks_failed: u64,
@@ -119,12 +159,13 @@ pub(super) struct ServerStats {
     in_flight: u32,
     failures: u64,
     connects: u64,
+    #[serde(flatten)]
+    traffic: Traffic,
 }
 
 /// Reads all counters. They are not read at one moment, so sums may be off by what happened meanwhile.
 #[must_use]
-pub fn collect(status: &Status) -> Stats {
-    let snapshot = status.store.load();
+pub fn collect(status: &Status, snapshot: &Snapshot, history: &History) -> Stats {
     let uptime = SystemTime::now().duration_since(status.started).unwrap_or_default();
     Stats {
         version: env!("CARGO_PKG_VERSION"),
@@ -134,43 +175,64 @@ pub fn collect(status: &Status) -> Stats {
         generation: snapshot.generation,
         requests: status.requests.load(Relaxed),
         panics: status.panics.load(Relaxed),
+        process: Process::read(),
+        access_log: AccessLogStats {
+            dropped: history.dropped_lines,
+            lost: snapshot.access.as_ref().map_or(0, |access| access.sink.lost()),
+        },
         reloads: ReloadStats {
             accepted: status.reloads.accepted.load(Relaxed),
             refused: status.reloads.refused.load(Relaxed),
             last_error: status.reloads.last_error.load().as_deref().cloned(),
+            latest: Vec::clone(&status.reloads.latest.load()),
         },
-        listeners: snapshot
-            .listeners
-            .iter()
-            .map(|settings| ListenerStats {
-                name: settings.name.to_string(),
-                connections: settings.counts.open.load(Relaxed),
-                accepted: settings.counts.accepted.load(Relaxed),
-                refused: settings.counts.refused.load(Relaxed),
-                connection_limit: settings.connections,
-            })
-            .collect(),
-        routes: snapshot.routes.iter().map(|r| route(r)).collect(),
-        upstreams: snapshot.upstreams.iter().map(|u| upstream(u)).collect(),
+        listeners: snapshot.listeners.iter().map(|l| listener(l, history)).collect(),
+        routes: snapshot.routes.iter().map(|r| route(r, history)).collect(),
+        upstreams: snapshot.upstreams.iter().map(|u| upstream(u, history)).collect(),
     }
 }
 
-fn route(route: &Route) -> RouteStats {
-    let [informational, success, redirect, client_error, server_error] =
-        route.counts.classes.each_ref().map(|class| class.load(Relaxed));
+fn listener(listener: &Listener, history: &History) -> ListenerStats {
+    let counts = &listener.counts;
+    ListenerStats {
+        name: listener.name.to_string(),
+        connections: counts.open.load(Relaxed),
+        accepted: counts.accepted.load(Relaxed),
+        refused: counts.refused.load(Relaxed),
+        connection_limit: listener.connections,
+        traffic: traffic(history.listener(u32::from(listener.id))),
+    }
+}
+
+fn traffic(summary: Summary) -> Traffic {
+    let Summary { classes, received, sent, windows } = summary;
+    let [informational, success, redirect, client_error, server_error] = classes;
+    Traffic {
+        responses: Responses { informational, success, redirect, client_error, server_error },
+        received_bytes: received,
+        sent_bytes: sent,
+        windows,
+    }
+}
+
+fn route(route: &Route, history: &History) -> RouteStats {
     RouteStats {
         name: route.name.to_string(),
         requests: route.counts.requests.load(Relaxed),
         in_flight: route.counts.in_flight.load(Relaxed),
-        responses: Responses { informational, success, redirect, client_error, server_error },
+        traffic: traffic(history.route(route.counts.id)),
     }
 }
 
 /// One upstream.
-pub(super) fn upstream(upstream: &Upstream) -> UpstreamStats {
+pub(super) fn upstream(upstream: &Upstream, history: &History) -> UpstreamStats {
     let state = &upstream.state;
+    let members = upstream.pool.members();
+    let ids = members.iter().map(|m| m.endpoint.id);
     UpstreamStats {
         name: upstream.name.to_string(),
+        in_flight: members.iter().map(|m| m.endpoint.in_flight()).sum(),
+        traffic: traffic(history.servers(ids)),
         fail_open: state.failing_open.load(Relaxed),
         retries: state.retries.load(Relaxed),
         retries_over_budget: state.over_budget.load(Relaxed),
@@ -178,13 +240,13 @@ pub(super) fn upstream(upstream: &Upstream) -> UpstreamStats {
         ejected: state.ejections.ejected(),
         queue: QueueStats {
             depth: state.queue.depth(),
-            limit: Some(upstream.limits.pending).filter(|limit| *limit != u32::MAX),
+            limit: limited(upstream.limits.pending),
             queued: state.queue.queued.load(Relaxed),
             full: state.queue.overflowed.load(Relaxed),
             timeouts: state.queue.timed_out.load(Relaxed),
         },
         breaker: breaks(upstream, false).then(|| breaker(&state.breaker)),
-        servers: upstream.pool.members().iter().map(|m| member(upstream, m)).collect(),
+        servers: members.iter().map(|m| member(upstream, m, history)).collect(),
     }
 }
 
@@ -214,7 +276,7 @@ fn breaks(upstream: &Upstream, per_server: bool) -> bool {
 }
 
 /// One server.
-pub(super) fn member(upstream: &Upstream, member: &Member) -> ServerStats {
+pub(super) fn member(upstream: &Upstream, member: &Member, history: &History) -> ServerStats {
     let bits = member.endpoint.standing.bits();
     let endpoint = &member.endpoint;
     ServerStats {
@@ -223,6 +285,9 @@ pub(super) fn member(upstream: &Upstream, member: &Member) -> ServerStats {
         slow_start: bits.ramping(),
         weight: member.weight,
         connections: endpoint.open.count(),
+        connection_limit: limited(upstream.limits.connections),
+        idle_connections: endpoint.open.count().saturating_sub(endpoint.in_flight()),
+        request_limit: limited(upstream.rules.cap),
         ejections: endpoint.record.ejections(),
         checks_passed: endpoint.checks_passed.load(Relaxed),
         checks_failed: endpoint.checks_failed.load(Relaxed),
@@ -231,5 +296,10 @@ pub(super) fn member(upstream: &Upstream, member: &Member) -> ServerStats {
         in_flight: endpoint.in_flight(),
         failures: endpoint.failures.load(Relaxed),
         connects: endpoint.connects.load(Relaxed),
+        traffic: traffic(history.servers(std::iter::once(endpoint.id))),
     }
+}
+
+fn limited(limit: u32) -> Option<u32> {
+    Some(limit).filter(|limit| *limit != u32::MAX)
 }

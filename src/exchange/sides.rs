@@ -106,6 +106,8 @@ pub trait Client: Source + Sink {
     fn look_again(&self) -> Option<Instant>;
     /// Body bytes received so far.
     fn received(&self) -> u64;
+    /// Bytes of the response's body sent so far.
+    fn sent(&self) -> u64;
     /// Whether the whole request has been received.
     fn request_done(&self) -> bool;
     /// Queues an informational (1xx) head, if the client's protocol version has them.

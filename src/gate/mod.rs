@@ -5,6 +5,7 @@
 //! that ([`crate::route`]), and then the route's one action. Everything the proxy says itself goes
 //! through [`answer`].
 
+mod account;
 pub mod admit;
 pub mod answer;
 mod key;
@@ -15,6 +16,7 @@ pub mod target;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
+use self::account::Story;
 use self::admit::Admitted;
 use self::answer::Answer;
 use self::request_id::RequestId;
@@ -32,6 +34,7 @@ use crate::telemetry::refusals;
 use crate::upstream::relay::Delivered;
 use crate::upstream::retry;
 use crate::upstream::send::{self, Job, Sent};
+use crate::upstream::trail::Trail;
 use crate::wire::head::Fields;
 use crate::wire::{RequestHead, Version};
 use crate::worker::Worker;
@@ -81,14 +84,18 @@ const CLIENT_GONE: u16 = 499;
 /// Cancel safety: dropping the future ends the exchange on the server's side too.
 pub async fn handle<C: Client>(ex: Exchange<'_>, client: &mut C, timer: &mut Timer) -> End {
     let id = ex.worker.draw(|random| RequestId::of(ex.head, random));
-    match walk(ex, &id, client, timer).await {
+    let mut story = Story::default();
+    let end = match walk(ex, &id, client, timer, &mut story).await {
         Ok(end) => end,
-        Err((refusal, route)) => {
-            refusals::log(ex.worker, refusal, id.as_str(), route.map(|r| &*r.name));
-            let edits = route.map(|r| &r.response_edits);
+        Err(refusal) => {
+            story.refusal = Some(refusal);
+            refusals::log(ex.worker, refusal, id.as_str(), story.route.map(|r| &*r.name));
+            let edits = story.route.map(|r| &r.response_edits);
             refuse(ex, refusal, &id, edits, client, timer).await
         }
-    }
+    };
+    account::settle(&ex, &id, &story, end, client);
+    end
 }
 
 /// Answers with a refusal, or cuts the client off when a response has already begun.
@@ -110,17 +117,15 @@ async fn refuse<C: Client>(
     End { status: refusal.row().status }
 }
 
-type Refused<'a> = (Refusal, Option<&'a Route>);
-
 async fn walk<'a, C: Client>(
     ex: Exchange<'a>,
     id: &RequestId<'_>,
     client: &mut C,
     timer: &mut Timer,
-) -> Result<End, Refused<'a>> {
-    let admitted = admit::admit(ex.head, ex.listener.refuse_trace).map_err(|r| (r, None))?;
-    let target =
-        Target::of(ex.head, ex.listener.path).map_err(|fault| (Refusal::Target(fault), None))?;
+    story: &mut Story<'a>,
+) -> Result<End, Refusal> {
+    let admitted = admit::admit(ex.head, ex.listener.refuse_trace)?;
+    let target = Target::of(ex.head, ex.listener.path).map_err(Refusal::Target)?;
     if admitted.answer_options {
         return Ok(own(ex, client, timer, &OPTIONS_ANSWER).await);
     }
@@ -128,32 +133,29 @@ async fn walk<'a, C: Client>(
         return Ok(to_https(ex, &target, client, timer).await);
     }
     let client_ip = forward::real_client(ex.peer.ip, &ex.head.fields, |ip| ex.listener.trusts(ip));
+    story.client = (client_ip != ex.peer.ip).then_some(client_ip);
     let ask = Asked { ex, target: &target, client_ip };
     let Found { route, captures } = match ex.snapshot.table.find(&ask) {
         Ok(found) => found,
-        Err(Miss::NoRoute | Miss::Method) => return Err((Refusal::NoRoute, None)),
+        Err(Miss::NoRoute | Miss::Method) => return Err(Refusal::NoRoute),
     };
+    story.route = Some(route);
     route.counts.requests.fetch_add(1, Ordering::Relaxed);
     let _under_way = UnderWay::new(route);
     let limit = body_limit(ex.listener, route);
     if admitted.length.is_some_and(|n| n > limit.0) {
-        route.counts.response(413);
-        return Err((Refusal::BodyTooLarge(limit.1), Some(route)));
+        return Err(Refusal::BodyTooLarge(limit.1));
     }
     let client_bytes = octets(client_ip);
     let matched =
         Matched { ex, id, admitted, target: &target, client_ip, client_bytes, route, captures };
-    let ended = match &route.action {
-        Action::Forward(split) => matched.forward(split, limit, client, timer).await,
+    match &route.action {
+        Action::Forward(split) => {
+            matched.forward(split, limit, client, timer, &mut story.trail).await
+        }
         Action::Respond(respond) => Ok(matched.respond(respond, client, timer).await),
         Action::Redirect(redirect) => Ok(matched.redirect(redirect, client, timer).await),
-    };
-    let status = match &ended {
-        Ok(end) => end.status,
-        Err((refusal, _)) => refusal.row().status,
-    };
-    route.counts.response(status);
-    ended
+    }
 }
 
 /// An address as IPv6, so that both families take the same form.
@@ -335,14 +337,15 @@ impl<'a> Matched<'a, '_> {
 
     async fn forward<C: Client>(
         &self,
-        split: &Split,
+        split: &'a Split,
         body_limit: (u64, &'static str),
         client: &mut C,
         timer: &mut Timer,
-    ) -> Result<End, Refused<'a>> {
+        trail: &mut Trail<'a>,
+    ) -> Result<End, Refusal> {
         let Self { ex, route, .. } = self;
         let Some(goal) = ex.worker.draw(|random| split.choose(random)) else {
-            return Err((Refusal::NoServer(exchange::Miss::Nobody), Some(route)));
+            return Err(Refusal::NoServer(exchange::Miss::Nobody));
         };
         let mut rewritten = Vec::new();
         if route.rewrite.changes_path() {
@@ -370,13 +373,13 @@ impl<'a> Matched<'a, '_> {
             write_gap: ex.listener.write_gap,
             started: ex.started,
         };
-        match send::send(&job, goal, client, timer).await {
+        match send::send(&job, goal, client, timer, trail).await {
             Sent::Answered(status, Delivered::Whole | Delivered::Cut) => Ok(End { status }),
             Sent::Answered(_, Delivered::Gone) | Sent::Gone => {
                 client.cut();
                 Ok(End { status: CLIENT_GONE })
             }
-            Sent::Refused(refusal) => Err((refusal, Some(route))),
+            Sent::Refused(refusal) => Err(refusal),
         }
     }
 

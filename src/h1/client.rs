@@ -71,6 +71,8 @@ pub struct H1Client {
     ended: bool,
     cut: bool,
     requests: u32,
+    /// Bytes of the current response's body.
+    sent: u64,
     head_at: Instant,
     /// Set when the worker drains: responses from then on end their connections.
     closing: Rc<Cell<bool>>,
@@ -98,6 +100,7 @@ impl H1Client {
             ended: false,
             cut: false,
             requests: 0,
+            sent: 0,
             head_at: now,
             closing,
             half_closed: None,
@@ -181,6 +184,7 @@ impl H1Client {
     fn accept(&mut self, head: &RequestHead) -> Next {
         self.requests = self.requests.saturating_add(1);
         self.head_at = clock::now();
+        self.sent = 0;
         self.version = head.version;
         self.begun = false;
         self.expects = head.version != Version::Http10 && head.fields.has(Known::Expect);
@@ -360,7 +364,9 @@ impl Source for H1Client {
 
 impl Sink for H1Client {
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        self.out.poll_write(cx, &mut self.stream, data)
+        let n = ready!(self.out.poll_write(cx, &mut self.stream, data))?;
+        self.sent += n as u64;
+        Poll::Ready(Ok(n))
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -403,6 +409,10 @@ impl Client for H1Client {
 
     fn received(&self) -> u64 {
         self.body.received()
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent
     }
 
     fn request_done(&self) -> bool {

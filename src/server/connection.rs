@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::worker::Local;
 use crate::clock;
@@ -17,6 +18,8 @@ use crate::gate::{self, Exchange, Peer, answer};
 use crate::h1::{H1Client, Next};
 use crate::net::{Stream, Timer};
 use crate::snapshot::Listener;
+use crate::telemetry::access::Line;
+use crate::telemetry::ledger::{Entry, METHODS};
 use crate::telemetry::refusals;
 use crate::wire::RequestHead;
 
@@ -43,12 +46,12 @@ pub async fn serve(
             Next::Closed => false,
             Next::Fault(fault) => {
                 let refusal = Refusal::Malformed(fault);
-                refuse(local, &listener, refusal, &mut client, &mut timer).await;
+                refuse(local, (&peer, &listener), refusal, &mut client, &mut timer).await;
                 false
             }
             Next::Timeout => {
                 let refusal = Refusal::RequestTimeout("listen.timeout.headers");
-                refuse(local, &listener, refusal, &mut client, &mut timer).await;
+                refuse(local, (&peer, &listener), refusal, &mut client, &mut timer).await;
                 false
             }
         };
@@ -86,14 +89,14 @@ async fn exchange(
         if client.begun() {
             client.cut();
         } else {
-            refuse(local, listener, Refusal::Internal, client, timer).await;
+            refuse(local, (peer, listener), Refusal::Internal, client, timer).await;
         }
     }
 }
 
 async fn refuse(
     local: &Local,
-    listener: &Listener,
+    (peer, listener): (&Peer, &Listener),
     refusal: Refusal,
     client: &mut H1Client,
     timer: &mut Timer,
@@ -105,6 +108,40 @@ async fn refuse(
     let refused =
         answer::Refused { refusal, request_id: id.as_str(), head_request: false, edits: None };
     answer::refuse(client, timer, &refused, listener.write_gap).await;
+    account(local, (peer, listener), refusal, id.as_str(), client.sent());
+}
+
+/// Writes down a request whose head could not be read, or that was lost to a defect.
+fn account(
+    local: &Local,
+    (peer, listener): (&Peer, &Listener),
+    refusal: Refusal,
+    request_id: &str,
+    sent: u64,
+) {
+    let row = refusal.row();
+    local.worker.ledger.request(&Entry {
+        route: None,
+        method: METHODS.len() - 1,
+        listener: u32::from(listener.id),
+        server: None,
+        status: row.status,
+        took: Duration::ZERO,
+        received: 0,
+        sent,
+    });
+    if let Some(log) = &local.current.get().access {
+        let line = Line {
+            request_id,
+            client: &peer.text,
+            listener: &listener.name,
+            status: row.status,
+            code: Some(row.code),
+            sent,
+            ..Line::default()
+        };
+        local.worker.access.write(&local.worker, log, &line);
+    }
 }
 
 /// A future whose panic ends it with `None` instead of unwinding into the worker.

@@ -44,6 +44,8 @@ pub enum Command {
         /// Who wants to know how it went.
         reply: Option<oneshot::Sender<Outcome>>,
     },
+    /// Open the files of logs anew.
+    Reopen,
     /// End.
     Stop,
 }
@@ -102,6 +104,7 @@ impl Parts {
             match commands.recv_timeout(LOOK) {
                 Ok(Command::Reload { force, reply }) => tell(reply, self.reload(force)),
                 Ok(Command::Rollback { reply }) => tell(reply, self.roll_back()),
+                Ok(Command::Reopen) => self.reopen(),
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     return self.remove_sockets();
                 }
@@ -118,6 +121,12 @@ impl Parts {
                     self.reload(false);
                 }
             }
+        }
+    }
+
+    fn reopen(&self) {
+        if let Some(access) = &self.store.load().access {
+            access.sink.reopen();
         }
     }
 
@@ -149,7 +158,7 @@ impl Parts {
     ) -> Outcome {
         let result = prepared.and_then(|prepared| self.switch(current, prepared));
         let counts = &self.status.reloads;
-        match result {
+        let outcome = match result {
             Ok(outcome) => {
                 counts.accepted.fetch_add(1, Ordering::Relaxed);
                 counts.last_error.store(None);
@@ -169,7 +178,9 @@ impl Parts {
                 counts.last_error.store(Some(Arc::new(error.clone())));
                 Outcome { ok: false, generation: current.generation, changes: Vec::new(), error }
             }
-        }
+        };
+        counts.remember(&outcome);
+        outcome
     }
 
     /// Opens what is new, swaps, closes what is gone.

@@ -27,6 +27,7 @@ use crate::health::Supervisor;
 use crate::net::Address;
 use crate::reload::Reloader;
 use crate::snapshot::{Store, compile};
+use crate::telemetry::collector;
 use crate::{admin, clock};
 
 /// How long a start waits for the first health checks. Servers that take longer are taken for unhealthy
@@ -88,7 +89,8 @@ pub fn start(
         .map_or_else(limits::usable_cpus, |workers| usize::from(workers.value.get()));
     let sites = listener::sites(config, &store.load());
     let bound = listener::bind(&sites, workers)?;
-    let status = Arc::new(Status::new(store.clone(), workers));
+    let (desk, questions) = collector::desk();
+    let status = Arc::new(Status::new(store.clone(), desk, workers));
     let line = control::line();
     let commands = line.0.clone();
     let admin = match &config.admin {
@@ -122,6 +124,7 @@ pub fn start(
     if let Some(address) = &admin {
         tracing::info!(%address, "admin listening");
     }
+    collector::start(store.clone(), orders.clone(), questions)?;
     let reloader = Reloader::new(file, config, sources, connections);
     let parts = Parts {
         store: store.clone(),
@@ -168,6 +171,9 @@ impl Running {
             std::thread::park_timeout(Duration::from_millis(5));
         }
         self.control.close();
+        if let Some(access) = &self.store.load().access {
+            access.sink.flush(WORKER_GRACE);
+        }
         tracing::info!("stopped");
     }
 }

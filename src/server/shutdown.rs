@@ -1,4 +1,4 @@
-//! The signals that end the process, and the one that reloads its configuration.
+//! The signals: two end the process, one reloads its configuration, one opens log files anew.
 
 use std::io;
 
@@ -17,6 +17,7 @@ pub struct Stop {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    rotated: Signal,
 }
 
 impl Stop {
@@ -30,13 +31,14 @@ impl Stop {
         let terminate = signal(SignalKind::terminate())?;
         let interrupt = signal(SignalKind::interrupt())?;
         let hangup = signal(SignalKind::hangup())?;
+        let rotated = signal(SignalKind::user_defined1())?;
         drop(entered);
-        Ok(Self { runtime, terminate, interrupt, hangup })
+        Ok(Self { runtime, terminate, interrupt, hangup, rotated })
     }
 
     /// Returns at the first SIGTERM or SIGINT. From then on the next one ends the process without
     /// waiting for anything: an operator who asks twice means it.
-    /// Until then SIGHUP asks for a reload.
+    /// Until then SIGHUP asks for a reload, and SIGUSR1 for log files to be opened anew.
     pub fn wait(mut self, commands: &Sender<Command>) {
         self.next(Some(commands));
         std::thread::spawn(move || {
@@ -46,16 +48,19 @@ impl Stop {
     }
 
     fn next(&mut self, commands: Option<&Sender<Command>>) {
-        let Self { runtime, terminate, interrupt, hangup } = self;
+        let Self { runtime, terminate, interrupt, hangup, rotated } = self;
         runtime.block_on(async {
+            // Nobody is there to be told once the drain has begun.
+            let tell = |command| commands.map(|commands| commands.send(command));
             loop {
                 tokio::select! {
                     _ = terminate.recv() => return,
                     _ = interrupt.recv() => return,
                     _ = hangup.recv() => {
-                        let reload = Command::Reload { force: false, reply: None };
-                        // Nobody reloads any more once the drain has begun.
-                        let _sent = commands.map(|commands| commands.send(reload));
+                        let _sent = tell(Command::Reload { force: false, reply: None });
+                    }
+                    _ = rotated.recv() => {
+                        let _sent = tell(Command::Reopen);
                     }
                 }
             }

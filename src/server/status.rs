@@ -1,17 +1,25 @@
 //! What the process knows about itself, shared with the admin endpoint.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::SystemTime;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use schemars::JsonSchema;
+use serde::Serialize;
 
+use crate::reload::Outcome;
 use crate::snapshot::Store;
+use crate::telemetry::collector::Desk;
+use crate::telemetry::process::unix;
 
 /// Counters and states of the whole process.
 #[derive(Debug)]
 pub struct Status {
     /// The configuration in use.
     pub store: Store,
+    /// Where what the workers count can be read.
+    pub desk: Desk,
     /// Number of worker threads.
     pub workers: usize,
     /// When the process started.
@@ -35,14 +43,53 @@ pub struct Reloads {
     pub refused: AtomicU64,
     /// Why the last one did not; empty when the last one did.
     pub last_error: ArcSwapOption<String>,
+    /// The latest of them, the newest last.
+    pub latest: ArcSwap<Vec<Reload>>,
+}
+
+/// How many reloads are remembered.
+const LATEST: usize = 20;
+
+/// One reload.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Reload {
+    /// When, in seconds since 1970.
+    pub at: f64,
+    /// Whether it came into effect.
+    pub ok: bool,
+    /// The generation that ran afterwards.
+    pub generation: u64,
+    /// What was different.
+    pub changes: Vec<String>,
+    /// Why it was refused; empty otherwise.
+    pub error: String,
+}
+
+impl Reloads {
+    /// Remembers how a reload went. Only one thread does.
+    pub fn remember(&self, outcome: &Outcome) {
+        let mut latest = Vec::clone(&self.latest.load());
+        latest.push(Reload {
+            at: unix(SystemTime::now()),
+            ok: outcome.ok,
+            generation: outcome.generation,
+            changes: outcome.changes.iter().map(ToString::to_string).collect(),
+            error: outcome.error.clone(),
+        });
+        if latest.len() > LATEST {
+            latest.remove(0);
+        }
+        self.latest.store(Arc::new(latest));
+    }
 }
 
 impl Status {
     /// A process that has just started.
     #[must_use]
-    pub fn new(store: Store, workers: usize) -> Self {
+    pub fn new(store: Store, desk: Desk, workers: usize) -> Self {
         Self {
             store,
+            desk,
             workers,
             started: SystemTime::now(),
             ready: AtomicBool::new(false),

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::thread;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::gate::Peer;
 use crate::net::Stream;
 use crate::snapshot::listener::Counts;
 use crate::snapshot::{Current, Listener, Store};
+use crate::telemetry::ledger::Interval;
 use crate::worker::Worker;
 
 /// How long accepting pauses when the system has no descriptors or memory left.
@@ -85,6 +87,10 @@ async fn run(context: Context, sockets: Vec<Listening>) {
     acceptors.open(sockets);
     let sweeper = spawn_local(sweep(local.clone()));
     let reclaimer = spawn_local(reclaim(local.clone()));
+    let scribe = spawn_local({
+        let local = local.clone();
+        async move { local.worker.access.keep_moving(&local.worker).await }
+    });
     loop {
         tokio::select! {
             biased;
@@ -93,6 +99,7 @@ async fn run(context: Context, sockets: Vec<Listening>) {
             Some(order) = orders.recv() => match order {
                 Order::Open(sockets) => acceptors.open(sockets),
                 Order::Close(site) => acceptors.close(&site).await,
+                Order::HandOver(reply) => hand_over(&local, &reply),
             },
         }
     }
@@ -104,6 +111,13 @@ async fn run(context: Context, sockets: Vec<Listening>) {
     }
     sweeper.abort();
     reclaimer.abort();
+    scribe.abort();
+    local.worker.access.hand_on(&local.worker);
+}
+
+fn hand_over(local: &Local, reply: &Sender<Box<Interval>>) {
+    // Nobody collects any more when the process is about to end.
+    let _gone = reply.send(local.worker.ledger.hand_over());
 }
 
 /// What a worker is told while it runs.
@@ -113,6 +127,8 @@ pub enum Order {
     Open(Vec<Listening>),
     /// Do not accept there any more; connections end after their current response.
     Close(Site),
+    /// Hand over what was counted.
+    HandOver(Sender<Box<Interval>>),
 }
 
 /// The listening sockets of a worker.

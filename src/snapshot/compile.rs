@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use super::listener::Listener;
 use super::route::{Action, Redirect, Respond, Rewrite, Route};
 use super::template::{Template, capture_names};
-use super::{Snapshot, Store, matching, target, upstream};
+use super::{Snapshot, Store, access, matching, target, upstream};
 use crate::config::schema::listen::{Listen, ListenRedirect, StrictPath, Underscores};
 use crate::config::schema::route as schema;
 use crate::config::schema::words::ListenAddress;
@@ -61,6 +61,10 @@ pub fn compile(
             Err(finding) => findings.push(*finding),
         }
     }
+    let access = access::access(&config.log, previous).unwrap_or_else(|finding| {
+        findings.push(*finding);
+        None
+    });
     if !findings.is_empty() {
         return Err(findings);
     }
@@ -71,6 +75,7 @@ pub fn compile(
         listeners,
         upstreams: upstreams.into_boxed_slice(),
         shown: shown(config),
+        access,
         drain: config.runtime.drain.get(),
     })
 }
@@ -168,6 +173,7 @@ fn route(
         request_edits: edits(&written.request_headers),
         response_edits: edits(&written.response_headers),
         body_limit: written.body_limit.map(|b| b.get()),
+        access_log: written.access_log,
         counts,
     })
 }

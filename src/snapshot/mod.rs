@@ -3,6 +3,7 @@
 //! A request works on one [`Snapshot`] from start to finish. State that outlives configuration is
 //! not in here: it belongs to the endpoints, which a new snapshot takes over from the old one.
 
+mod access;
 pub mod compile;
 pub mod listener;
 pub mod matching;
@@ -21,6 +22,7 @@ use arc_swap::cache::Cache;
 
 use crate::reload::diff::Shown;
 use crate::route::RouteTable;
+use crate::telemetry::access::AccessLog;
 use crate::upstream::Upstream;
 
 pub use listener::Listener;
@@ -41,6 +43,8 @@ pub struct Snapshot {
     pub upstreams: Box<[Arc<Upstream>]>,
     /// What was written, defaults filled in, secrets masked.
     pub shown: Shown,
+    /// Where requests are written down, if anywhere.
+    pub access: Option<AccessLog>,
     /// How long a shutdown waits for what is under way.
     pub drain: Duration,
 }

@@ -1,7 +1,7 @@
 //! A route's payload: what happens to a request once it matched.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::template::Template;
 use crate::clock::Random;
@@ -23,6 +23,8 @@ pub struct Route {
     pub response_edits: HeaderEdits,
     /// The most bytes of a request body; `None` leaves it to the listener.
     pub body_limit: Option<u64>,
+    /// Its requests are in the access log.
+    pub access_log: bool,
     /// What it counts.
     pub counts: Arc<Counts>,
 }
@@ -101,23 +103,21 @@ impl Rewrite {
     }
 }
 
-/// What a route counts. One of these per worker would avoid sharing; a route's counters are touched
-/// twice per request, which does not show next to the request's system calls.
-#[derive(Debug, Default)]
+/// What all workers count together, because it must be known at once. It survives reloads.
+#[derive(Debug)]
 pub struct Counts {
+    /// Unique in the process; what else is counted is kept under it (`telemetry::ledger`).
+    pub id: u32,
     /// Requests that matched.
     pub requests: AtomicU64,
     /// Requests under way.
     pub in_flight: AtomicU64,
-    /// Responses by hundreds: 1xx to 5xx.
-    pub classes: [AtomicU64; 5],
 }
 
-impl Counts {
-    /// Counts a response.
-    pub fn response(&self, status: u16) {
-        if let Some(class) = self.classes.get(usize::from(status / 100).wrapping_sub(1)) {
-            class.fetch_add(1, Ordering::Relaxed);
-        }
+impl Default for Counts {
+    fn default() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { id, requests: AtomicU64::new(0), in_flight: AtomicU64::new(0) }
     }
 }

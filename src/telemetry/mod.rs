@@ -1,4 +1,12 @@
-//! What the proxy says about itself: its log now, counters through the admin endpoint.
+//! What the proxy says about itself: its logs, and what it counts.
+//!
+//! Workers write into a [`ledger`] of their own; [`collector`] adds them up to a [`history`], which the
+//! admin endpoint reads.
 
+pub mod access;
+pub mod collector;
+pub mod history;
+pub mod ledger;
 pub mod log;
+pub mod process;
 pub mod refusals;

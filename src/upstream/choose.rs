@@ -52,7 +52,7 @@ pub enum Unchosen {
 pub async fn first<'a, C: Client>(
     job: &Job<'_>,
     target: &'a Target,
-    progress: &Progress,
+    progress: &mut Progress<'_>,
     client: &mut C,
     timer: &mut Timer,
 ) -> Result<Chosen<'a>, Unchosen> {
@@ -64,7 +64,8 @@ pub async fn first<'a, C: Client>(
             other => return other,
         }
     }
-    let until = clock::deadline(clock::now(), Some(limits.pending_timeout));
+    let waits = clock::now();
+    let until = clock::deadline(waits, Some(limits.pending_timeout));
     let end = clock::deadline(job.started, target.timeouts.total);
     let bounds = (limits.pending, crate::net::timer::earlier(until, end));
     let served =
@@ -72,7 +73,9 @@ pub async fn first<'a, C: Client>(
             Err(Unchosen::Full) => None,
             other => Some(other),
         });
-    match served.await {
+    let served = served.await;
+    progress.trail.queue += clock::now().saturating_duration_since(waits);
+    match served {
         Ok(result) => result,
         Err(Unserved::Full) => Err(Unchosen::Refused(Refusal::QueueFull)),
         Err(Unserved::TimedOut) => Err(Unchosen::Refused(Refusal::QueueTimeout)),
@@ -87,7 +90,7 @@ pub async fn first<'a, C: Client>(
 pub fn at_once<'a>(
     job: &Job<'_>,
     target: &'a Target,
-    progress: &Progress,
+    progress: &Progress<'_>,
     now: Instant,
 ) -> Result<Chosen<'a>, Unchosen> {
     let upstream = &*target.upstream;
@@ -119,7 +122,7 @@ struct Search<'a, 's> {
 }
 
 impl<'a> Search<'a, '_> {
-    fn find(&mut self, progress: &Progress) -> Result<Chosen<'a>, Unchosen> {
+    fn find(&mut self, progress: &Progress<'_>) -> Result<Chosen<'a>, Unchosen> {
         if let Some(chosen) = self.bonded(progress) {
             return Ok(chosen);
         }
@@ -156,7 +159,7 @@ impl<'a> Search<'a, '_> {
     }
 
     /// The server that the client's cookie leads to, if it can take the request.
-    fn bonded(&mut self, progress: &Progress) -> Option<Chosen<'a>> {
+    fn bonded(&mut self, progress: &Progress<'_>) -> Option<Chosen<'a>> {
         let sticky = self.target.upstream.sticky.as_ref()?;
         let bond = sticky.read(self.key?.whole()?, clock::unix_seconds())?;
         let mut members = self.target.pool.members().iter();
@@ -172,7 +175,7 @@ impl<'a> Search<'a, '_> {
 
     /// No server can be chosen by the rules: perhaps they may be bent.
     #[cold]
-    fn unusual(&mut self, progress: &Progress) -> Result<Chosen<'a>, Unchosen> {
+    fn unusual(&mut self, progress: &Progress<'_>) -> Result<Chosen<'a>, Unchosen> {
         let Target { upstream, pool, fallback, .. } = self.target;
         let mut miss = pool.miss(&self.ask(progress.tried()));
         let unhealthy = matches!(miss, Miss::Unhealthy | Miss::Ejected);

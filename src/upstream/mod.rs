@@ -12,6 +12,7 @@ pub mod replay;
 pub mod retry;
 pub mod send;
 pub mod sticky;
+pub mod trail;
 pub mod trial;
 
 use std::sync::Arc;

@@ -12,6 +12,7 @@ use super::deliver::{self, Served};
 use super::relay::Delivered;
 use super::replay::{Replay, Upload};
 use super::retry::{Decision, Facts, Failure};
+use super::trail::Trail;
 use super::{KeySource, Target, observe, trial};
 use crate::balance::Key;
 use crate::clock::{self, Instant};
@@ -70,7 +71,7 @@ pub enum Sent {
 
 /// Where the loop over attempts stands.
 #[derive(Debug)]
-pub struct Progress {
+pub struct Progress<'t> {
     tried: [u32; MAX_TRIED],
     tried_count: usize,
     retries: u32,
@@ -78,11 +79,14 @@ pub struct Progress {
     pub attempt: u32,
     /// A stale connection was made up for already.
     pub repaired: bool,
+    /// What is to be told about it.
+    pub trail: Trail<'t>,
 }
 
-impl Progress {
-    fn new() -> Self {
-        Self { tried: [0; MAX_TRIED], tried_count: 0, retries: 0, attempt: 1, repaired: false }
+impl<'t> Progress<'t> {
+    fn new(attempt: u32, trail: Trail<'t>) -> Self {
+        let tried = [0; MAX_TRIED];
+        Self { tried, tried_count: 0, retries: 0, attempt, repaired: false, trail }
     }
 
     /// The servers that failed this request.
@@ -116,18 +120,21 @@ enum Unanswered {
 ///
 /// Cancel safety: dropping the future closes the connection to the server and ends the request
 /// everywhere; counters are given back.
-pub async fn send<C: Client>(
+pub async fn send<'t, C: Client>(
     job: &Job<'_>,
-    target: &Target,
+    target: &'t Target,
     client: &mut C,
     timer: &mut Timer,
+    trail: &mut Trail<'t>,
 ) -> Sent {
     let mut target = target;
-    let mut progress = Progress::new();
+    let mut progress = Progress::new(1, *trail);
     let remember = if job.repeatable { target.retry.body_buffer } else { 0 };
     let mut replay = Replay::new(remember);
     loop {
-        let answered = match answer(job, target, &mut progress, &mut replay, client, timer).await {
+        let answered = answer(job, target, &mut progress, &mut replay, client, timer).await;
+        *trail = progress.trail;
+        return match answered {
             Ok(answered) => answered,
             Err(unanswered) => match fallback(job, target, &unanswered, &replay) {
                 Some(next) => {
@@ -139,13 +146,12 @@ pub async fn send<C: Client>(
                         "the fallback is asked"
                     );
                     target = next;
-                    progress = Progress { attempt: progress.attempt + 1, ..Progress::new() };
+                    progress = Progress::new(progress.attempt + 1, progress.trail);
                     continue;
                 }
-                None => return unanswered.sent(),
+                None => unanswered.sent(),
             },
         };
-        return answered;
     }
 }
 
@@ -179,20 +185,23 @@ impl Unanswered {
 }
 
 /// One upstream's part: attempts until one of its servers answers.
-async fn answer<C: Client>(
+async fn answer<'t, C: Client>(
     job: &Job<'_>,
-    target: &Target,
-    progress: &mut Progress,
+    target: &'t Target,
+    progress: &mut Progress<'t>,
     replay: &mut Replay,
     client: &mut C,
     timer: &mut Timer,
 ) -> Result<Sent, Unanswered> {
     target.retry.budget.request();
+    progress.trail.upstream = Some(&target.upstream);
     let mut chosen = match choose::first(job, target, progress, client, timer).await {
         Ok(chosen) => chosen,
         Err(unchosen) => return Err(unchosen.into()),
     };
     loop {
+        progress.trail.member = Some(chosen.member);
+        progress.trail.attempts = progress.attempt;
         let mut sending = Sending::default();
         let mut upload = Upload::new(client, replay, job.body_limit.0);
         let tried =
@@ -262,7 +271,7 @@ fn log_attempt(
     target: &Target,
     chosen: &Chosen<'_>,
     failure: Failure,
-    (progress, again): (&Progress, bool),
+    (progress, again): (&Progress<'_>, bool),
 ) {
     tracing::debug!(
         request_id = job.request_id,
@@ -287,7 +296,7 @@ fn next<'a>(
     job: &Job<'_>,
     target: &'a Target,
     failure: Failure,
-    progress: &mut Progress,
+    progress: &mut Progress<'_>,
     (replay, chosen): (&Replay, &Chosen<'_>),
 ) -> Option<Next<'a>> {
     let retry = &target.retry;

@@ -31,14 +31,20 @@ pub async fn try_once<C: Client>(
     chosen: &Chosen<'_>,
     (upload, sending): (&mut Upload<'_, C>, &mut Sending),
     timer: &mut Timer,
-    progress: &Progress,
+    progress: &mut Progress<'_>,
 ) -> Result<Box<Origin>, Ended> {
     // The first attempt begins with the exchange, for all that a deadline can tell.
     let now = if progress.attempt == 1 { job.started } else { clock::now() };
-    let (mut origin, probation) = connection(job, target, chosen, timer, (progress, now)).await?;
     let endpoint = &chosen.member.endpoint;
+    progress.trail.first_byte = None;
+    let connected = connection(job, target, chosen, timer, (progress, now)).await;
+    let (mut origin, probation) = connected.inspect_err(|_| {
+        progress.trail.connect = clock::now().saturating_duration_since(now);
+        job.worker.ledger.attempt(endpoint.id, 0, None);
+    })?;
     let reused = origin.uses() > 0;
     let begun = if reused { now } else { clock::now() };
+    progress.trail.connect = begun.saturating_duration_since(now);
     let coding = (job.head)(origin.begin(), progress.attempt, probation);
     origin.body_coding(coding);
     let plan = Plan {
@@ -54,9 +60,12 @@ pub async fn try_once<C: Client>(
         probation,
     };
     let ended = attempt::attempt(upload, &mut origin, sending, timer, &plan).await;
+    let took = clock::now().saturating_duration_since(begun);
     if target.upstream.timed {
-        time(endpoint, &ended, &origin, begun);
+        time(endpoint, &ended, &origin, begun + took, took);
     }
+    note(job, endpoint, &ended, &origin, now, begun + took);
+    progress.trail.first_byte = ended.is_ok().then_some(took);
     match ended {
         Ok(()) if origin.head().status == 101 && !accepts(origin.head(), job.upgrade) => {
             Err(Ended::Failed(Failure::Invalid))
@@ -78,16 +87,38 @@ pub async fn try_once<C: Client>(
     }
 }
 
+/// Counts the attempt, connecting included, unless the client ended it.
+fn note(
+    job: &Job<'_>,
+    endpoint: &Endpoint,
+    ended: &Result<(), Ended>,
+    origin: &Origin,
+    from: Instant,
+    now: Instant,
+) {
+    let (status, took) = match ended {
+        Ok(()) => (origin.head().status, Some(now.saturating_duration_since(from))),
+        Err(Ended::Failed(_)) => (0, None),
+        Err(Ended::Refused(_) | Ended::Gone) => return,
+    };
+    job.worker.ledger.attempt(endpoint.id, status, took);
+}
+
 /// Notes how long the response took. A server that fails quickly must not look fast.
-fn time(endpoint: &Endpoint, ended: &Result<(), Ended>, origin: &Origin, begun: Instant) {
-    let now = clock::now();
+fn time(
+    endpoint: &Endpoint,
+    ended: &Result<(), Ended>,
+    origin: &Origin,
+    now: Instant,
+    took: Duration,
+) {
     match ended {
         Ok(()) if matches!(origin.head().status, 429 | 503) => {
             let asked = origin.head().fields.named(b"retry-after").next();
             let seconds = asked.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
             endpoint.latency.penalize(now, seconds.map(Duration::from_secs));
         }
-        Ok(()) => endpoint.latency.observe(now, now.saturating_duration_since(begun)),
+        Ok(()) => endpoint.latency.observe(now, took),
         Err(Ended::Failed(failure)) if Verdict::of(*failure) == Verdict::Bad => {
             endpoint.latency.penalize(now, None);
         }
@@ -106,7 +137,7 @@ async fn connection(
     target: &Target,
     chosen: &Chosen<'_>,
     timer: &mut Timer,
-    (progress, now): (&Progress, Instant),
+    (progress, now): (&Progress<'_>, Instant),
 ) -> Result<(Box<Origin>, bool), Ended> {
     let endpoint = &chosen.member.endpoint;
     if !progress.repaired {

@@ -32,7 +32,6 @@ const fn row(path: &'static str, fine: Fine) -> Row {
 }
 
 const ROWS: &[Row] = &[
-    row("log.access", Fine::Words(&["off"])),
     row("log.trace", Fine::Nothing),
     row("redis", Fine::Nothing),
     row("listen.*.tls", Fine::Nothing),
@@ -51,7 +50,6 @@ const ROWS: &[Row] = &[
     row("route.*.concurrency", Fine::Nothing),
     row("route.*.auth", Fine::Off),
     row("route.*.cache", Fine::Off),
-    row("route.*.access_log", Fine::Off),
     row("limit", Fine::Nothing),
     row("auth", Fine::Nothing),
     row("cache", Fine::Nothing),

@@ -99,7 +99,7 @@ impl Shape for Access {
             Value::String(text) if text == "off" => Some(Self::Off),
             Value::String(text) if text == "stdout" => Some(Self::Stdout),
             Value::Table(_) => AccessFile::read(node, reader).map(Self::File),
-            Value::String(_) => PathBuf::read(node, reader).map(|path| {
+            Value::String(_) => Spanned::<PathBuf>::read(node, reader).map(|path| {
                 Self::File(AccessFile {
                     path,
                     format: AccessFormat::Json,
@@ -121,8 +121,8 @@ impl Shape for Access {
 table! {
     /// An access log in a file.
     pub struct AccessFile {
-        /// The file.
-        path: PathBuf,
+        /// The file, or "stdout".
+        path: Spanned<PathBuf>,
         /// How a line looks.
         format: AccessFormat = AccessFormat::Json,
         /// The share of requests that are written.
@@ -133,6 +133,8 @@ table! {
 words! {
     /// How a line of the access log looks.
     pub enum AccessFormat ("an access log format") {
+        /// For people.
+        Text = "text",
         /// One JSON object per line.
         Json = "json",
         /// The combined format of Apache and nginx.

@@ -1,0 +1,51 @@
+//! Compiles `log.access`, taking over the running writer when the destination stays.
+
+use std::sync::Arc;
+
+use super::Snapshot;
+use crate::config::Finding;
+use crate::config::schema::process::{Access, AccessFile, AccessFormat, Log, LogFormat};
+use crate::telemetry::access::sink::{Destination, Sink};
+use crate::telemetry::access::{AccessLog, Format};
+
+/// Compiles where and how requests are written down.
+///
+/// # Errors
+/// The file cannot be opened.
+pub(super) fn access(
+    log: &Log,
+    previous: Option<&Snapshot>,
+) -> Result<Option<AccessLog>, Box<Finding>> {
+    let Log { level: _, format, access, trace: _ } = log;
+    let (destination, format, share, place) = match access {
+        Access::Off => return Ok(None),
+        Access::Stdout => {
+            let format = match format {
+                LogFormat::Text => Format::Text,
+                LogFormat::Json => Format::Json,
+            };
+            (Destination::Stdout, format, 1.0, crate::config::Place::NOWHERE)
+        }
+        Access::File(AccessFile { path, format, sample }) => {
+            let format = match format {
+                AccessFormat::Text => Format::Text,
+                AccessFormat::Json => Format::Json,
+                AccessFormat::Combined => Format::Combined,
+            };
+            let destination = if path.value.as_os_str() == "stdout" {
+                Destination::Stdout
+            } else {
+                Destination::File(path.value.clone())
+            };
+            (destination, format, sample.fraction(), path.place)
+        }
+    };
+    let running = previous.and_then(|p| p.access.as_ref()).map(|access| &access.sink);
+    let sink = match running.filter(|sink| sink.destination == destination) {
+        Some(sink) => sink.clone(),
+        None => Arc::new(Sink::open(destination).map_err(|error| {
+            Finding::error("bad_value", place, format!("the access log cannot be opened: {error}"))
+        })?),
+    };
+    Ok(Some(AccessLog { format, share, sink }))
+}

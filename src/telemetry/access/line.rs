@@ -1,0 +1,395 @@
+//! How a line of the access log looks.
+//!
+//! Everything a client can put in is escaped, so that no request can forge a line or move a terminal's
+//! cursor: control bytes and bytes that are not UTF-8 never come out as they came in.
+
+use std::io::Write as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+
+use super::Format;
+use crate::wire::{Known, RequestHead, Version};
+
+/// What is known about a request that has ended.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Line<'a> {
+    /// Its id.
+    pub request_id: &'a str,
+    /// Who sent it.
+    pub client: &'a str,
+    /// Where it came in.
+    pub listener: &'a str,
+    /// Its head; `None` when it could not be read.
+    pub head: Option<&'a RequestHead>,
+    /// The route that matched.
+    pub route: Option<&'a str>,
+    /// The upstream asked last.
+    pub upstream: Option<&'a str>,
+    /// The server asked last.
+    pub server: Option<&'a str>,
+    /// How many attempts there were.
+    pub attempts: u32,
+    /// What the client was answered.
+    pub status: u16,
+    /// Why the proxy answered itself.
+    pub code: Option<&'static str>,
+    /// Bytes of the request's body.
+    pub received: u64,
+    /// Bytes of the response's body.
+    pub sent: u64,
+    /// How long it waited for a server.
+    pub queue: Duration,
+    /// How long the last attempt took to connect.
+    pub connect: Duration,
+    /// From the last attempt's first byte out to the head of its response.
+    pub first_byte: Option<Duration>,
+    /// From the end of the request's head to the end of the response.
+    pub total: Duration,
+}
+
+/// The time of day as text. Most requests come in the same second as the one before.
+#[derive(Debug, Default)]
+pub struct WallClock {
+    seconds: u64,
+    /// `2026-11-21T04:20:18`
+    iso: String,
+    /// `21/Nov/2026:04:20:18 +0000`
+    combined: String,
+}
+
+/// A moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment<'a> {
+    iso: &'a str,
+    combined: &'a str,
+    millis: u32,
+}
+
+const ISO: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
+const COMBINED: &[BorrowedFormatItem<'_>] =
+    format_description!("[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000");
+
+impl WallClock {
+    /// Now.
+    pub fn now(&mut self) -> Moment<'_> {
+        self.at(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+    }
+
+    fn at(&mut self, since: Duration) -> Moment<'_> {
+        if self.iso.is_empty() || self.seconds != since.as_secs() {
+            self.seconds = since.as_secs();
+            let seconds = i64::try_from(self.seconds).unwrap_or(i64::MAX);
+            let date =
+                OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+            self.iso = date.format(ISO).unwrap_or_default();
+            self.combined = date.format(COMBINED).unwrap_or_default();
+        }
+        Moment { iso: &self.iso, combined: &self.combined, millis: since.subsec_millis() }
+    }
+}
+
+impl Line<'_> {
+    /// Writes the line with its end.
+    pub fn write(&self, out: &mut Vec<u8>, format: Format, at: Moment<'_>) {
+        match format {
+            Format::Text => self.text(out, at),
+            Format::Json => self.json(out, at),
+            Format::Combined => self.combined(out, at),
+        }
+        out.push(b'\n');
+    }
+
+    fn request_line(&self) -> (&[u8], &[u8], &'static str) {
+        match self.head {
+            Some(head) => {
+                let version = match head.version {
+                    Version::Http10 => "HTTP/1.0",
+                    Version::Http11 => "HTTP/1.1",
+                    Version::Http2 => "HTTP/2.0",
+                };
+                (head.method(), head.target(), version)
+            }
+            None => (b"-", b"-", "-"),
+        }
+    }
+
+    fn field(&self, known: Known) -> Option<&[u8]> {
+        self.head.and_then(|head| head.fields.first(known))
+    }
+
+    fn named(&self, name: &[u8]) -> Option<&[u8]> {
+        self.head.and_then(|head| head.fields.named(name).next())
+    }
+
+    /// `TIME CLIENT "METHOD TARGET VERSION" STATUS SENT TOTALms key=value …`; what does not apply is left out.
+    fn text(&self, out: &mut Vec<u8>, at: Moment<'_>) {
+        let (method, target, version) = self.request_line();
+        out.extend_from_slice(at.iso.as_bytes());
+        put(out, format_args!(".{:03}Z {} \"", at.millis, self.client));
+        quoted(out, method);
+        out.push(b' ');
+        quoted(out, target);
+        put(out, format_args!(" {version}\" {} {} ", self.status, self.sent));
+        millis(out, self.total);
+        out.extend_from_slice(b"ms");
+        let words = [("route", self.route), ("upstream", self.upstream), ("server", self.server)];
+        for (key, value) in words {
+            if let Some(value) = value {
+                put(out, format_args!(" {key}="));
+                word(out, value);
+            }
+        }
+        if self.attempts > 0 {
+            put(out, format_args!(" attempts={}", self.attempts));
+        }
+        let times = [
+            ("queue", Some(self.queue)),
+            ("connect", Some(self.connect)),
+            ("first_byte", self.first_byte),
+        ];
+        for (key, time) in times {
+            if let Some(time) = time.filter(|time| !time.is_zero()) {
+                put(out, format_args!(" {key}="));
+                millis(out, time);
+                out.extend_from_slice(b"ms");
+            }
+        }
+        if self.received > 0 {
+            put(out, format_args!(" received={}", self.received));
+        }
+        if let Some(code) = self.code {
+            put(out, format_args!(" code={code}"));
+        }
+        put(out, format_args!(" id={}", self.request_id));
+    }
+
+    /// One object; what does not apply is null.
+    fn json(&self, out: &mut Vec<u8>, at: Moment<'_>) {
+        let (method, target, version) = self.request_line();
+        put(out, format_args!("{{\"time\":\"{}.{:03}Z\"", at.iso, at.millis));
+        let words: [(&str, Option<&[u8]>); 14] = [
+            ("request_id", Some(self.request_id.as_bytes())),
+            ("client", Some(self.client.as_bytes())),
+            ("listener", Some(self.listener.as_bytes())),
+            ("method", Some(method)),
+            ("host", self.field(Known::Host)),
+            ("target", Some(target)),
+            ("protocol", Some(version.as_bytes())),
+            ("route", self.route.map(str::as_bytes)),
+            ("upstream", self.upstream.map(str::as_bytes)),
+            ("server", self.server.map(str::as_bytes)),
+            ("code", self.code.map(str::as_bytes)),
+            ("referer", self.named(b"referer")),
+            ("user_agent", self.named(b"user-agent")),
+            ("traceparent", self.named(b"traceparent")),
+        ];
+        for (key, value) in words {
+            put(out, format_args!(",\"{key}\":"));
+            match value {
+                Some(value) => json_string(out, value),
+                None => out.extend_from_slice(b"null"),
+            }
+        }
+        let Self { attempts, status, received, sent, .. } = self;
+        put(
+            out,
+            format_args!(
+                ",\"status\":{status},\"attempts\":{attempts},\"received\":{received},\"sent\":{sent}"
+            ),
+        );
+        let times = [
+            ("queue_ms", Some(self.queue)),
+            ("connect_ms", Some(self.connect)),
+            ("first_byte_ms", self.first_byte),
+            ("total_ms", Some(self.total)),
+        ];
+        for (key, time) in times {
+            put(out, format_args!(",\"{key}\":"));
+            match time {
+                Some(time) => millis(out, time),
+                None => out.extend_from_slice(b"null"),
+            }
+        }
+        out.push(b'}');
+    }
+
+    /// nginx's `combined`, escaped as nginx does.
+    fn combined(&self, out: &mut Vec<u8>, at: Moment<'_>) {
+        let (method, target, version) = self.request_line();
+        put(out, format_args!("{} - - [{}] \"", self.client, at.combined));
+        quoted(out, method);
+        out.push(b' ');
+        quoted(out, target);
+        put(out, format_args!(" {version}\" {} {} \"", self.status, self.sent));
+        quoted(out, self.named(b"referer").unwrap_or(b"-"));
+        out.extend_from_slice(b"\" \"");
+        quoted(out, self.named(b"user-agent").unwrap_or(b"-"));
+        out.push(b'"');
+    }
+}
+
+fn put(out: &mut Vec<u8>, what: std::fmt::Arguments<'_>) {
+    // Writing to memory cannot fail.
+    let _ok = out.write_fmt(what);
+}
+
+/// Milliseconds with three decimals.
+fn millis(out: &mut Vec<u8>, time: Duration) {
+    let micros = time.as_micros();
+    put(out, format_args!("{}.{:03}", micros / 1000, micros % 1000));
+}
+
+/// Printable ASCII but quotes and backslashes; the rest as `\xHH`.
+fn quoted(out: &mut Vec<u8>, text: &[u8]) {
+    for &byte in text {
+        if matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\' {
+            out.push(byte);
+        } else {
+            put(out, format_args!("\\x{byte:02X}"));
+        }
+    }
+}
+
+/// A value that may need quotes.
+fn word(out: &mut Vec<u8>, text: &str) {
+    if text.bytes().all(|b| matches!(b, b'!'..=b'~') && b != b'"' && b != b'\\') {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        out.push(b'"');
+        quoted(out, text.as_bytes());
+        out.push(b'"');
+    }
+}
+
+/// A JSON string; bytes that are not UTF-8 become U+FFFD.
+fn json_string(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(b'"');
+    for chunk in text.utf8_chunks() {
+        for char in chunk.valid().chars() {
+            match char {
+                '"' | '\\' => {
+                    out.push(b'\\');
+                    out.push(char as u8);
+                }
+                // C0, DEL and C1 controls, and the two line ends that JavaScript knows besides.
+                '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{2028}' | '\u{2029}' => {
+                    put(out, format_args!("\\u{:04x}", u32::from(char)));
+                }
+                _ => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn head(target: &[u8], fields: &[(&[u8], &[u8])]) -> RequestHead {
+        let mut head = RequestHead::default();
+        head.set(b"GET", target, Version::Http11);
+        for (name, value) in fields {
+            head.fields.push(name, value);
+        }
+        head
+    }
+
+    fn line(head: &RequestHead) -> Line<'_> {
+        Line {
+            request_id: "0af7",
+            client: "10.0.0.9",
+            listener: "public",
+            head: Some(head),
+            route: Some("shop"),
+            upstream: Some("app"),
+            server: Some("127.0.0.1:3000"),
+            attempts: 2,
+            status: 200,
+            code: None,
+            received: 0,
+            sent: 512,
+            queue: Duration::ZERO,
+            connect: Duration::from_micros(240),
+            first_byte: Some(Duration::from_micros(1_500)),
+            total: Duration::from_micros(1_822),
+        }
+    }
+
+    fn written(line: &Line<'_>, format: Format) -> String {
+        let mut out = Vec::new();
+        let mut clock = WallClock::default();
+        line.write(&mut out, format, clock.at(Duration::from_millis(1_795_234_818_042)));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_line_in_each_format() {
+        let head = head(b"/a?b=1", &[(b"host", b"x.example"), (b"user-agent", b"curl/8")]);
+        assert_eq!(
+            written(&line(&head), Format::Text),
+            "2026-11-21T04:20:18.042Z 10.0.0.9 \"GET /a?b=1 HTTP/1.1\" 200 512 1.822ms route=shop upstream=app \
+             server=127.0.0.1:3000 attempts=2 connect=0.240ms first_byte=1.500ms id=0af7\n"
+        );
+        assert_eq!(
+            written(&line(&head), Format::Combined),
+            "10.0.0.9 - - [21/Nov/2026:04:20:18 +0000] \"GET /a?b=1 HTTP/1.1\" 200 512 \"-\" \"curl/8\"\n"
+        );
+        let json: serde_json::Value =
+            serde_json::from_str(&written(&line(&head), Format::Json)).unwrap();
+        assert_eq!(json["time"], "2026-11-21T04:20:18.042Z");
+        assert_eq!(json["host"], "x.example");
+        assert_eq!(json["referer"], serde_json::Value::Null);
+        assert_eq!(json["first_byte_ms"], 1.5);
+        assert_eq!(json["attempts"], 2);
+    }
+
+    #[test]
+    fn a_request_that_could_not_be_read() {
+        let empty = RequestHead::default();
+        let refused = Line {
+            head: None,
+            route: None,
+            upstream: None,
+            server: None,
+            attempts: 0,
+            status: 400,
+            code: Some("bad_request"),
+            first_byte: None,
+            connect: Duration::ZERO,
+            ..line(&empty)
+        };
+        assert_eq!(
+            written(&refused, Format::Text),
+            "2026-11-21T04:20:18.042Z 10.0.0.9 \"- - -\" 400 512 1.822ms code=bad_request id=0af7\n"
+        );
+        assert!(written(&refused, Format::Json).contains("\"code\":\"bad_request\""));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_a_client_sends_gets_out_of_its_place(target: Vec<u8>, agent: Vec<u8>) {
+            let head = head(&target, &[(b"user-agent", &agent)]);
+            for format in [Format::Text, Format::Combined] {
+                let text = written(&line(&head), format);
+                prop_assert!(text.trim_end_matches('\n').bytes().all(|b| matches!(b, b' '..=b'~')));
+                let quotes = if format == Format::Text { 2 } else { 6 };
+                prop_assert_eq!(text.matches('"').count(), quotes);
+            }
+            let text = written(&line(&head), Format::Json);
+            let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+            prop_assert_eq!(json["target"].as_str().unwrap(), &String::from_utf8_lossy(&target));
+            prop_assert_eq!(json["user_agent"].as_str().unwrap(), &String::from_utf8_lossy(&agent));
+            prop_assert!(!text.trim_end_matches('\n').chars().any(char::is_control));
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The access log: one line per request, written off the data path.
+//!
+//! A worker makes lines and collects them ([`Lines`]); full or after a moment, they go to the thread
+//! that writes them ([`sink`]). What that thread cannot take in time is dropped and counted, because a
+//! disk that is full or slow must not hold up requests.
+
+pub mod line;
+pub mod sink;
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+pub use self::line::Line;
+use self::sink::{Block, Sink};
+use crate::worker::Worker;
+
+/// Lines are handed on when this much has come together,
+const BLOCK: usize = 32 * 1024;
+/// or when the first of them is this old.
+const DELAY: Duration = Duration::from_millis(100);
+
+/// How a line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+    /// As Apache and nginx write it.
+    Combined,
+}
+
+/// `log.access`.
+#[derive(Debug)]
+pub struct AccessLog {
+    /// How lines look.
+    pub format: Format,
+    /// The share of requests that are written, from 0 to 1.
+    pub share: f64,
+    /// Who writes them.
+    pub sink: Arc<Sink>,
+}
+
+/// The lines that a worker has not handed on yet.
+#[derive(Debug, Default)]
+pub struct Lines {
+    bytes: RefCell<Vec<u8>>,
+    count: Cell<u32>,
+    /// Where they are to go.
+    sink: RefCell<Option<Arc<Sink>>>,
+    clock: RefCell<line::WallClock>,
+    begun: Notify,
+}
+
+impl Lines {
+    /// Adds a line.
+    pub fn write(&self, worker: &Worker, log: &AccessLog, line: &Line<'_>) {
+        if log.share < 1.0 && worker.draw(|random| random.unit()) >= log.share {
+            return;
+        }
+        let other = self.sink.borrow().as_ref().is_none_or(|sink| !Arc::ptr_eq(sink, &log.sink));
+        if other {
+            self.hand_on(worker);
+            *self.sink.borrow_mut() = Some(log.sink.clone());
+        }
+        let mut bytes = self.bytes.borrow_mut();
+        if bytes.capacity() == 0 {
+            bytes.reserve(BLOCK + BLOCK / 8);
+            self.begun.notify_one();
+        }
+        line.write(&mut bytes, log.format, self.clock.borrow_mut().now());
+        self.count.set(self.count.get() + 1);
+        if bytes.len() >= BLOCK {
+            drop(bytes);
+            self.hand_on(worker);
+        }
+    }
+
+    /// Hands on what there is.
+    pub fn hand_on(&self, worker: &Worker) {
+        let bytes = self.bytes.take();
+        let lines = self.count.take();
+        let sink = self.sink.borrow();
+        let Some(sink) = sink.as_ref().filter(|_| lines > 0) else { return };
+        if !sink.offer(Block { bytes, lines }) {
+            worker.ledger.dropped(u64::from(lines));
+        }
+    }
+
+    /// Hands on lines that have waited long enough, for ever.
+    pub async fn keep_moving(&self, worker: &Worker) {
+        loop {
+            self.begun.notified().await;
+            tokio::time::sleep(DELAY).await;
+            self.hand_on(worker);
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The thread that writes the access log.
+//!
+//! It takes blocks of lines from a bounded queue. A file that was renamed by log rotation is opened anew at
+//! SIGUSR1, as nginx does. A write that fails loses its lines, counted, and is reported once in a while.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Blocks that may wait: with 32 KiB each, 4 MiB per log.
+const QUEUE: usize = 128;
+/// How often a log that cannot be written is complained about.
+const COMPLAIN: Duration = Duration::from_secs(10);
+
+/// Lines on their way.
+#[derive(Debug)]
+pub struct Block {
+    /// Whole lines.
+    pub bytes: Vec<u8>,
+    /// How many.
+    pub lines: u32,
+}
+
+#[derive(Debug)]
+enum Message {
+    Block(Block),
+    Reopen,
+    /// Answer when everything before this is written.
+    Flush(SyncSender<()>),
+}
+
+/// Where lines go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// Standard output.
+    Stdout,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+/// The writing thread's end of the queue. The thread ends when this is dropped.
+#[derive(Debug)]
+pub struct Sink {
+    /// Where lines go.
+    pub destination: Destination,
+    queue: SyncSender<Message>,
+    /// Lines that could not be written.
+    lost: Arc<AtomicU64>,
+}
+
+impl Sink {
+    /// Opens the destination and starts the thread.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or the thread not be started.
+    pub fn open(destination: Destination) -> io::Result<Self> {
+        let out: Out = match &destination {
+            Destination::Stdout => Out::Stdout(io::stdout()),
+            Destination::File(path) => Out::File(path.clone(), open(path)?),
+        };
+        let (queue, received) = sync_channel(QUEUE);
+        let lost = Arc::new(AtomicU64::new(0));
+        let writer = Writer { out, lost: lost.clone(), complained: None };
+        thread::Builder::new().name("access-log".into()).spawn(move || writer.run(&received))?;
+        Ok(Self { destination, queue, lost })
+    }
+
+    /// Offers lines. `false` when too many wait already.
+    pub fn offer(&self, block: Block) -> bool {
+        self.queue.try_send(Message::Block(block)).is_ok()
+    }
+
+    /// Lines that could not be written.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Relaxed)
+    }
+
+    /// Opens the file anew, once what waits is written.
+    pub fn reopen(&self) {
+        // When the queue is full the disk does not keep up, and the next signal will find a place.
+        let _full = self.queue.try_send(Message::Reopen);
+    }
+
+    /// Waits until everything offered so far is written, but not longer than `patience`.
+    pub fn flush(&self, patience: Duration) {
+        let (done, wait) = sync_channel(1);
+        if self.queue.try_send(Message::Flush(done)).is_ok() {
+            let _late = wait.recv_timeout(patience);
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+enum Out {
+    Stdout(io::Stdout),
+    File(PathBuf, File),
+}
+
+struct Writer {
+    out: Out,
+    lost: Arc<AtomicU64>,
+    complained: Option<Instant>,
+}
+
+impl Writer {
+    fn run(mut self, queue: &Receiver<Message>) {
+        while let Ok(message) = queue.recv() {
+            match message {
+                Message::Block(block) => {
+                    if let Err(error) = self.write(&block.bytes) {
+                        self.lost.fetch_add(u64::from(block.lines), Relaxed);
+                        self.complain(&error);
+                    }
+                }
+                Message::Reopen => self.reopen(),
+                Message::Flush(done) => {
+                    // Who waits may have lost patience.
+                    let _gone = done.send(());
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.out {
+            Out::Stdout(out) => {
+                let mut out = out.lock();
+                out.write_all(bytes)?;
+                out.flush()
+            }
+            Out::File(_, file) => file.write_all(bytes),
+        }
+    }
+
+    fn reopen(&mut self) {
+        if let Out::File(path, file) = &mut self.out {
+            match open(path) {
+                Ok(new) => {
+                    *file = new;
+                    tracing::info!(path = %path.display(), "access log reopened");
+                }
+                Err(error) => {
+                    let path = path.display();
+                    tracing::error!(%error, %path, key = "log.access", "access log not reopened; the old file is written on");
+                }
+            }
+        }
+    }
+
+    fn complain(&mut self, error: &io::Error) {
+        let due = self.complained.is_none_or(|at| at.elapsed() >= COMPLAIN);
+        if due {
+            self.complained = Some(Instant::now());
+            let lost = self.lost.load(Relaxed);
+            tracing::error!(%error, lost, key = "log.access", "the access log cannot be written");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(text: &str) -> Block {
+        Block { bytes: text.as_bytes().to_vec(), lines: 1 }
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_renamed_file_is_left_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("access.log");
+        let sink = Sink::open(Destination::File(path.clone())).unwrap();
+        assert!(sink.offer(block("one\n")));
+        sink.flush(PATIENCE);
+        std::fs::rename(&path, dir.path().join("old.log")).unwrap();
+        assert!(sink.offer(block("two\n")));
+        sink.reopen();
+        assert!(sink.offer(block("three\n")));
+        sink.flush(PATIENCE);
+        let read = |name| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        assert_eq!((read("old.log"), read("access.log")), ("one\ntwo\n".into(), "three\n".into()));
+    }
+
+    #[test]
+    fn a_full_disk_loses_lines_and_counts_them() {
+        let sink = Sink::open(Destination::File("/dev/full".into())).unwrap();
+        assert!(sink.offer(Block { bytes: b"a\nb\n".to_vec(), lines: 2 }));
+        sink.flush(PATIENCE);
+        assert_eq!(sink.lost(), 2);
+    }
+
+    #[test]
+    fn what_a_stuck_writer_cannot_take_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        // Somebody has it open and never reads.
+        let _reader = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let sink = Sink::open(Destination::File(path)).unwrap();
+        let big = || Block { bytes: vec![b'x'; 1 << 20], lines: 1 };
+        let taken = (0..10_000).take_while(|_| sink.offer(big())).count();
+        assert!(taken <= QUEUE + 1, "{taken}");
+    }
+}

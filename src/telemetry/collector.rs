@@ -1,0 +1,130 @@
+//! The thread that adds up what the workers counted, once a second and whenever somebody asks.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::history::{Exists, History};
+use super::ledger::{Interval, NO_ROUTE};
+use crate::server::worker::Order;
+use crate::snapshot::{Snapshot, Store};
+
+/// How long the workers may take to hand over what they have. One that takes longer is late, not lost.
+const PATIENCE: Duration = Duration::from_millis(200);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What somebody wants to be read out of the history.
+type Question = Box<dyn FnOnce(&History) + Send>;
+
+/// Where questions are asked. The thread ends when the last of these is gone.
+#[derive(Clone)]
+pub struct Desk(Sender<Question>);
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Desk")
+    }
+}
+
+impl Desk {
+    /// Reads something out of the history, after everything that has happened so far is in it. `None`
+    /// when the process is stopping.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&History) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        let question: Question = Box::new(move |history| {
+            // Who asked may have gone.
+            let _gone = answer.send(read(history));
+        });
+        self.0.send(question).ok()?;
+        answered.await.ok()
+    }
+}
+
+/// A desk and the line that leads from it to the collector.
+#[must_use]
+pub fn desk() -> (Desk, Questions) {
+    let (ask, asked) = channel();
+    (Desk(ask), Questions(asked))
+}
+
+/// What is asked.
+pub struct Questions(Receiver<Question>);
+
+struct Collector {
+    history: History,
+    store: Store,
+    workers: Vec<mpsc::UnboundedSender<Order>>,
+    reply: Sender<Box<Interval>>,
+    replies: Receiver<Box<Interval>>,
+}
+
+/// Starts the thread.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn start(
+    store: Store,
+    workers: Vec<mpsc::UnboundedSender<Order>>,
+    questions: Questions,
+) -> io::Result<()> {
+    let (reply, replies) = channel();
+    let collector = Collector { history: History::default(), store, workers, reply, replies };
+    thread::Builder::new().name("telemetry".into()).spawn(move || collector.run(&questions.0))?;
+    Ok(())
+}
+
+impl Collector {
+    fn run(mut self, questions: &Receiver<Question>) {
+        let mut next = Instant::now() + SECOND;
+        loop {
+            match questions.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                Ok(question) => {
+                    self.gather();
+                    question(&self.history);
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    next += SECOND;
+                    self.gather();
+                    self.end_second();
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Asks all workers for what they have.
+    fn gather(&mut self) {
+        while let Ok(late) = self.replies.try_recv() {
+            self.history.add(&late);
+        }
+        let order = || Order::HandOver(self.reply.clone());
+        let asked = self.workers.iter().filter(|worker| worker.send(order()).is_ok()).count();
+        let until = Instant::now() + PATIENCE;
+        for _ in 0..asked {
+            let left = until.saturating_duration_since(Instant::now());
+            let Ok(interval) = self.replies.recv_timeout(left) else { return };
+            self.history.add(&interval);
+        }
+    }
+
+    fn end_second(&mut self) {
+        let snapshot = self.store.load();
+        let Snapshot { routes, listeners, upstreams, .. } = &**snapshot;
+        let routes: HashSet<u32> = routes.iter().map(|route| route.counts.id).collect();
+        let listeners: HashSet<u32> = listeners.iter().map(|l| u32::from(l.id)).collect();
+        let members = upstreams.iter().flat_map(|u| u.pool.members());
+        let servers: HashSet<u32> = members.map(|m| m.endpoint.id).collect();
+        self.history.next_second(&Exists {
+            route: &|id| id == NO_ROUTE || routes.contains(&id),
+            listener: &|id| listeners.contains(&id),
+            server: &|id| servers.contains(&id),
+        });
+    }
+}

@@ -1,0 +1,421 @@
+//! What the workers' intervals add up to: since the start, and over the last second, ten and sixty.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use super::ledger::{ById, ByMethod, DIGITS, Interval, METHODS, Tally};
+
+/// The longest window, in seconds.
+const LONGEST: u64 = 60;
+/// The upper ends of the buckets of `http_request_duration_seconds`, in microseconds.
+pub const BUCKETS: [u64; 15] = [
+    1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    5_000_000, 10_000_000, 30_000_000, 60_000_000,
+];
+
+/// How long most requests, nine in ten, … took at most, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, schemars::JsonSchema)]
+pub struct Percentiles {
+    /// The median.
+    pub p50: f64,
+    /// The 90th percentile.
+    pub p90: f64,
+    /// The 99th percentile.
+    pub p99: f64,
+    /// The 99.9th percentile.
+    #[serde(rename = "p99.9")]
+    pub p999: f64,
+}
+
+/// A stretch of time that has just passed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, schemars::JsonSchema)]
+pub struct Window {
+    /// Requests (for servers: attempts) per second.
+    pub rate: f64,
+    /// Of these, per second, how many ended with 500 to 599 or without a response.
+    pub errors: f64,
+    /// How long they took in milliseconds; null when there were none.
+    pub latency_ms: Option<Percentiles>,
+}
+
+/// All windows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, schemars::JsonSchema)]
+pub struct Windows {
+    /// The last full second.
+    #[serde(rename = "1s")]
+    pub one: Window,
+    /// The last ten seconds.
+    #[serde(rename = "10s")]
+    pub ten: Window,
+    /// The last sixty seconds.
+    #[serde(rename = "60s")]
+    pub sixty: Window,
+    /// Since the process started; the rates are zero here, the counters tell more.
+    pub total: Window,
+}
+
+/// What is known about a route, listener, upstream or server.
+#[derive(Debug, Clone, Default)]
+pub struct Summary {
+    /// Responses by hundreds: 1xx to 5xx.
+    pub classes: [u64; 5],
+    /// Bytes of request bodies.
+    pub received: u64,
+    /// Bytes of response bodies.
+    pub sent: u64,
+    /// Rates and latency.
+    pub windows: Windows,
+}
+
+/// What is known about one method of a route.
+#[derive(Debug, Clone, Default)]
+pub struct MethodReport {
+    /// How many responses had which status.
+    pub statuses: BTreeMap<u16, u64>,
+    /// How many requests took at most as long as the bucket of the same place in [`BUCKETS`].
+    pub buckets: [u64; BUCKETS.len()],
+    /// All of them.
+    pub count: u64,
+    /// How long they took together.
+    pub micros: u64,
+}
+
+/// Everything since the start at one place.
+#[derive(Debug, Clone)]
+struct Total {
+    latency: Histogram<u64>,
+    micros: u64,
+    statuses: BTreeMap<u16, u64>,
+    received: u64,
+    sent: u64,
+}
+
+impl Default for Total {
+    fn default() -> Self {
+        Self {
+            // Grows with what is recorded. The number of digits is a constant that is allowed.
+            latency: Histogram::new(DIGITS).unwrap_or_else(|_| unreachable!("constant digits")),
+            micros: 0,
+            statuses: BTreeMap::new(),
+            received: 0,
+            sent: 0,
+        }
+    }
+}
+
+impl Total {
+    fn add(&mut self, tally: &Tally) {
+        for bucket in tally.latency.iter_recorded() {
+            let (value, count) = (bucket.value_iterated_to(), bucket.count_at_value());
+            // An error would mean that it cannot grow to an hour, which it can.
+            let _recorded = self.latency.record_n(value, u64::from(count));
+        }
+        self.micros += tally.micros;
+        for (status, count) in &tally.statuses {
+            *self.statuses.entry(*status).or_default() += u64::from(*count);
+        }
+        self.received += tally.received;
+        self.sent += tally.sent;
+    }
+
+    fn merge(&mut self, other: &Self) {
+        let _added = self.latency.add(&other.latency);
+        self.micros += other.micros;
+        for (status, count) in &other.statuses {
+            *self.statuses.entry(*status).or_default() += count;
+        }
+        self.received += other.received;
+        self.sent += other.sent;
+    }
+}
+
+/// A part of a second: what one worker had.
+#[derive(Debug, Clone)]
+struct Piece {
+    second: u64,
+    requests: u32,
+    errors: u32,
+    /// Times in microseconds and how often, only those there were.
+    times: Box<[(u32, u32)]>,
+}
+
+impl Piece {
+    fn new(second: u64, tally: &Tally) -> Self {
+        let times = tally.latency.iter_recorded().map(|bucket| {
+            (u32::try_from(bucket.value_iterated_to()).unwrap_or(u32::MAX), bucket.count_at_value())
+        });
+        let failed = |status: u16| status == 0 || (500..600).contains(&status);
+        let errors = tally.statuses.iter().filter(|(status, _)| failed(*status));
+        Self {
+            second,
+            requests: tally.statuses.iter().map(|(_, n)| n).sum(),
+            errors: errors.map(|(_, n)| n).sum(),
+            times: times.collect(),
+        }
+    }
+}
+
+/// The history of one place.
+#[derive(Debug, Clone, Default)]
+struct Place {
+    total: Total,
+    /// The oldest first.
+    recent: VecDeque<Piece>,
+}
+
+impl Place {
+    fn add(&mut self, second: u64, tally: &Tally) {
+        self.total.add(tally);
+        self.recent.push_back(Piece::new(second, tally));
+        self.forget(second);
+    }
+
+    fn forget(&mut self, second: u64) {
+        while self.recent.front().is_some_and(|piece| piece.second + LONGEST < second) {
+            self.recent.pop_front();
+        }
+    }
+}
+
+/// All that happened, by place.
+#[derive(Debug, Default)]
+pub struct History {
+    /// Counts the seconds.
+    second: u64,
+    routes: ById<Place>,
+    methods: ById<[Option<Box<Total>>; METHODS.len()]>,
+    listeners: ById<Place>,
+    servers: ById<Place>,
+    /// Lines of the access log that were dropped.
+    pub dropped_lines: u64,
+}
+
+impl History {
+    /// Adds what a worker had.
+    pub fn add(&mut self, interval: &Interval) {
+        for (id, methods) in &interval.routes {
+            self.add_route(*id, methods);
+        }
+        for (id, tally) in &interval.listeners {
+            self.listeners.entry(*id).or_default().add(self.second, tally);
+        }
+        for (id, tally) in &interval.servers {
+            self.servers.entry(*id).or_default().add(self.second, tally);
+        }
+        self.dropped_lines += interval.dropped_lines;
+    }
+
+    fn add_route(&mut self, id: u32, methods: &ByMethod) {
+        let place = self.routes.entry(id).or_default();
+        let totals = self.methods.entry(id).or_default();
+        for (tally, total) in methods.iter().zip(totals) {
+            if let Some(tally) = tally {
+                place.add(self.second, tally);
+                total.get_or_insert_default().add(tally);
+            }
+        }
+    }
+
+    /// The second is over. `exists` tells whether a route, listener or server is still there.
+    pub fn next_second(&mut self, exists: &Exists<'_>) {
+        self.second += 1;
+        let second = self.second;
+        let keep = |place: &mut Place, there: bool| {
+            place.forget(second);
+            there
+        };
+        self.routes.retain(|id, place| keep(place, (exists.route)(*id)));
+        self.methods.retain(|id, _| (exists.route)(*id));
+        self.listeners.retain(|id, place| keep(place, (exists.listener)(*id)));
+        self.servers.retain(|id, place| keep(place, (exists.server)(*id)));
+    }
+
+    /// What is known about a route.
+    #[must_use]
+    pub fn route(&self, id: u32) -> Summary {
+        self.summary([self.routes.get(&id)].into_iter().flatten())
+    }
+
+    /// What is known about a listener.
+    #[must_use]
+    pub fn listener(&self, id: u32) -> Summary {
+        self.summary([self.listeners.get(&id)].into_iter().flatten())
+    }
+
+    /// What is known about some servers together.
+    pub fn servers(&self, ids: impl Iterator<Item = u32>) -> Summary {
+        self.summary(ids.filter_map(|id| self.servers.get(&id)))
+    }
+
+    /// What is known about the methods of a route.
+    pub fn methods(&self, id: u32) -> impl Iterator<Item = (&'static str, MethodReport)> {
+        let totals = self.methods.get(&id).into_iter().flatten();
+        METHODS.into_iter().zip(totals).filter_map(|(method, total)| {
+            let total = total.as_ref()?;
+            let count = total.latency.len();
+            let buckets = BUCKETS.map(|upto| total.latency.count_between(0, upto));
+            let statuses = total.statuses.clone();
+            Some((method, MethodReport { statuses, buckets, count, micros: total.micros }))
+        })
+    }
+
+    fn summary<'a>(&'a self, places: impl Iterator<Item = &'a Place>) -> Summary {
+        let mut total = Total::default();
+        let mut pieces: Vec<&Piece> = Vec::new();
+        for place in places {
+            total.merge(&place.total);
+            // What has begun is not over: it would look like half a second.
+            pieces.extend(place.recent.iter().filter(|piece| piece.second < self.second));
+        }
+        let mut classes = [0; 5];
+        for (status, count) in &total.statuses {
+            if let Some(class) = classes.get_mut(usize::from(status / 100).wrapping_sub(1)) {
+                *class += count;
+            }
+        }
+        let [one, ten, sixty] = self.windows(&mut pieces);
+        let all = Window { rate: 0.0, errors: 0.0, latency_ms: percentiles(&total.latency) };
+        let windows = Windows { one, ten, sixty, total: all };
+        Summary { classes, received: total.received, sent: total.sent, windows }
+    }
+
+    /// One walk from the latest piece back serves all three windows.
+    fn windows(&self, pieces: &mut [&Piece]) -> [Window; 3] {
+        pieces.sort_by_key(|piece| std::cmp::Reverse(piece.second));
+        let mut pieces = pieces.iter().peekable();
+        let mut times = Total::default().latency;
+        let (mut requests, mut errors) = (0, 0);
+        [1, 10, LONGEST].map(|seconds| {
+            while let Some(piece) = pieces.next_if(|p| p.second + seconds >= self.second) {
+                requests += u64::from(piece.requests);
+                errors += u64::from(piece.errors);
+                for (micros, count) in &piece.times {
+                    let _recorded = times.record_n(u64::from(*micros), u64::from(*count));
+                }
+            }
+            let per_second = |count: u64| count as f64 / seconds as f64;
+            Window {
+                rate: per_second(requests),
+                errors: per_second(errors),
+                latency_ms: percentiles(&times),
+            }
+        })
+    }
+}
+
+/// What is still configured.
+pub struct Exists<'a> {
+    /// Whether there is a route of this id.
+    pub route: &'a dyn Fn(u32) -> bool,
+    /// Whether there is a listener of this id.
+    pub listener: &'a dyn Fn(u32) -> bool,
+    /// Whether there is a server of this id.
+    pub server: &'a dyn Fn(u32) -> bool,
+}
+
+fn percentiles(times: &Histogram<u64>) -> Option<Percentiles> {
+    if times.is_empty() {
+        return None;
+    }
+    let at = |quantile| times.value_at_quantile(quantile) as f64 / 1000.0;
+    Some(Percentiles { p50: at(0.5), p90: at(0.9), p99: at(0.99), p999: at(0.999) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::telemetry::ledger::{Entry, Ledger};
+
+    const ALL: Exists<'static> =
+        Exists { route: &|_| true, listener: &|_| true, server: &|_| true };
+
+    fn interval(times: impl Iterator<Item = (u64, u16)>) -> Box<Interval> {
+        let ledger = Ledger::default();
+        for (millis, status) in times {
+            let took = Duration::from_millis(millis);
+            let route = Some(1);
+            let entry = Entry {
+                route,
+                method: 0,
+                listener: 0,
+                server: None,
+                status,
+                took,
+                received: 1,
+                sent: 2,
+            };
+            ledger.request(&entry);
+            ledger.attempt(5, status, Some(took));
+        }
+        ledger.hand_over()
+    }
+
+    fn close(value: f64, expected: f64) -> bool {
+        (value - expected).abs() <= expected * 0.01
+    }
+
+    #[test]
+    fn windows_hold_what_has_just_passed() {
+        let mut history = History::default();
+        // Two workers, a fast second; then nine slow ones.
+        history.add(&interval((1..=50).map(|n| (n, 200))));
+        history.add(&interval((51..=100).map(|n| (n, 503))));
+        assert_eq!(history.route(1).windows.one.rate, 0.0, "a second that is not over");
+        history.next_second(&ALL);
+        let first = history.route(1).windows;
+        assert_eq!((first.one.rate, first.one.errors), (100.0, 50.0));
+        let p = first.one.latency_ms.unwrap();
+        assert!(close(p.p50, 50.0) && close(p.p90, 90.0) && close(p.p99, 99.0), "{p:?}");
+        assert!(close(p.p999, 100.0), "{p:?}");
+        for _ in 0..9 {
+            history.add(&interval([(1000, 200)].into_iter()));
+            history.next_second(&ALL);
+        }
+        let later = history.route(1).windows;
+        assert_eq!(later.one.rate, 1.0);
+        assert!(close(later.one.latency_ms.unwrap().p50, 1000.0));
+        assert_eq!(later.ten.rate, 10.9);
+        assert!(close(later.sixty.rate, 109.0 / 60.0));
+        history.next_second(&ALL);
+        assert_eq!(history.route(1).windows.one.latency_ms, None, "nothing happened");
+        for _ in 0..60 {
+            history.next_second(&ALL);
+        }
+        let end = history.route(1);
+        assert_eq!(end.windows.sixty, Window::default());
+        assert!(end.windows.total.latency_ms.is_some());
+        assert_eq!((end.classes, end.received, end.sent), ([0, 59, 0, 0, 50], 109, 218));
+    }
+
+    #[test]
+    fn servers_add_up_to_their_upstream() {
+        let mut history = History::default();
+        history.add(&interval((1..=10).map(|n| (n, 200))));
+        assert_eq!(history.servers([5, 6].into_iter()).classes, [0, 10, 0, 0, 0]);
+        assert_eq!(history.servers([6].into_iter()).classes, [0; 5]);
+    }
+
+    #[test]
+    fn buckets_are_cumulative() {
+        let mut history = History::default();
+        history.add(&interval([(1, 200), (20, 200), (70_000, 404)].into_iter()));
+        let (method, report) = history.methods(1).next().unwrap();
+        assert_eq!((method, report.count, report.micros), ("GET", 3, 70_021_000));
+        assert_eq!(report.buckets[..5], [1, 1, 1, 1, 2]);
+        assert_eq!(report.buckets[14], 2, "the third is beyond all of them");
+    }
+
+    #[test]
+    fn what_is_gone_is_forgotten() {
+        let mut history = History::default();
+        history.add(&interval([(1, 200)].into_iter()));
+        history.next_second(&Exists { route: &|_| false, ..ALL });
+        assert_eq!(history.route(1).classes, [0; 5]);
+        assert_eq!(history.methods(1).count(), 0);
+        assert_eq!(history.listener(0).classes, [0, 1, 0, 0, 0]);
+    }
+}

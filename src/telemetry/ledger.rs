@@ -1,0 +1,235 @@
+//! What a worker writes down about requests, and gives away once a second.
+//!
+//! A worker writes into memory of its own, so that counting costs neither a lock nor a cache line that
+//! others write to. [`super::collector`] asks for the whole interval and adds it up elsewhere.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// The longest time that is told apart from longer ones, in microseconds: an hour.
+const LONGEST: u64 = 3_600_000_000;
+/// Significant digits of a recorded time: it is at most 1 % off.
+pub(super) const DIGITS: u8 = 2;
+
+/// Methods that are counted apart; everything else is one group, because clients may make methods up.
+pub const METHODS: [&str; 8] =
+    ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"];
+
+/// The place of a method in [`METHODS`].
+#[must_use]
+pub fn method_index(method: &[u8]) -> usize {
+    let known = METHODS.iter().take(METHODS.len() - 1);
+    known.clone().position(|m| m.as_bytes() == method).unwrap_or(METHODS.len() - 1)
+}
+
+/// Numbers of this process's own making need no defence against collisions.
+#[derive(Debug, Default)]
+pub struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 << 8) | u64::from(*byte);
+        }
+    }
+
+    fn write_u32(&mut self, id: u32) {
+        // Fibonacci hashing: spreads consecutive numbers over the high bits, which the map looks at first.
+        self.0 = u64::from(id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+/// Stands for the route of requests that matched none.
+pub const NO_ROUTE: u32 = u32::MAX;
+
+/// By the id of a route, listener or server.
+pub type ById<T> = HashMap<u32, T, BuildHasherDefault<IdHasher>>;
+
+/// What happened at one place in one interval.
+#[derive(Debug, Clone)]
+pub struct Tally {
+    /// Microseconds.
+    pub latency: Histogram<u32>,
+    /// The sum of all latencies in microseconds.
+    pub micros: u64,
+    /// How many responses had which status; 0 stands for attempts without a response.
+    pub statuses: Vec<(u16, u32)>,
+    /// Bytes of request bodies.
+    pub received: u64,
+    /// Bytes of response bodies.
+    pub sent: u64,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            // Grows with what is recorded. The number of digits is a constant that is allowed.
+            latency: Histogram::new(DIGITS).unwrap_or_else(|_| unreachable!("constant digits")),
+            micros: 0,
+            statuses: Vec::new(),
+            received: 0,
+            sent: 0,
+        }
+    }
+}
+
+impl Tally {
+    /// Notes a response, or an attempt that had none.
+    pub fn note(&mut self, status: u16, took: Option<Duration>) {
+        if let Some(took) = took {
+            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).min(LONGEST);
+            // An error would mean that it cannot grow to an hour, which it can.
+            let _recorded = self.latency.record(micros);
+            self.micros += micros;
+        }
+        match self.statuses.iter_mut().find(|(known, _)| *known == status) {
+            Some((_, count)) => *count += 1,
+            None => self.statuses.push((status, 1)),
+        }
+    }
+
+    /// Notes bytes of bodies.
+    pub fn bytes(&mut self, received: u64, sent: u64) {
+        self.received += received;
+        self.sent += sent;
+    }
+}
+
+/// What happened on a route, by method.
+pub type ByMethod = [Option<Box<Tally>>; METHODS.len()];
+
+/// Everything since the last time.
+#[derive(Debug, Default)]
+pub struct Interval {
+    /// By [`crate::snapshot::route::Counts::id`].
+    pub routes: ById<ByMethod>,
+    /// By the listener's id.
+    pub listeners: ById<Box<Tally>>,
+    /// By the endpoint's id: attempts, their time until the head of the response.
+    pub servers: ById<Box<Tally>>,
+    /// Lines of the access log that were dropped.
+    pub dropped_lines: u64,
+}
+
+/// One request that has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// The route, if one was found.
+    pub route: Option<u32>,
+    /// The place of the method in [`METHODS`].
+    pub method: usize,
+    /// The listener.
+    pub listener: u32,
+    /// The server that was asked last.
+    pub server: Option<u32>,
+    /// What the client was answered.
+    pub status: u16,
+    /// From the request's head to the end of the response.
+    pub took: Duration,
+    /// Bytes of the request's body.
+    pub received: u64,
+    /// Bytes of the response's body.
+    pub sent: u64,
+}
+
+/// A worker's own.
+#[derive(Debug, Default)]
+pub struct Ledger(RefCell<Interval>);
+
+impl Ledger {
+    /// Notes an attempt at a server: its status, or 0 without one, and the time until its head.
+    pub fn attempt(&self, server: u32, status: u16, took: Option<Duration>) {
+        self.0.borrow_mut().servers.entry(server).or_default().note(status, took);
+    }
+
+    /// Notes a request.
+    pub fn request(&self, entry: &Entry) {
+        let Entry { route, method, listener, server, status, took, received, sent } = *entry;
+        let mut interval = self.0.borrow_mut();
+        let tally = interval.listeners.entry(listener).or_default();
+        tally.note(status, Some(took));
+        tally.bytes(received, sent);
+        let methods = interval.routes.entry(route.unwrap_or(NO_ROUTE)).or_default();
+        if let Some(place) = methods.get_mut(method) {
+            let tally = place.get_or_insert_default();
+            tally.note(status, Some(took));
+            tally.bytes(received, sent);
+        }
+        if let Some(server) = server {
+            interval.servers.entry(server).or_default().bytes(received, sent);
+        }
+    }
+
+    /// Notes lines that could not be written.
+    pub fn dropped(&self, lines: u64) {
+        self.0.borrow_mut().dropped_lines += lines;
+    }
+
+    /// Gives away what was noted since the last time.
+    #[must_use]
+    pub fn hand_over(&self) -> Box<Interval> {
+        Box::new(self.0.take())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(status: u16, took: Duration) -> Entry {
+        let server = Some(7);
+        Entry {
+            route: Some(3),
+            method: 0,
+            listener: 1,
+            server,
+            status,
+            took,
+            received: 5,
+            sent: 10,
+        }
+    }
+
+    #[test]
+    fn methods_that_clients_make_up_are_one_group() {
+        assert_eq!(method_index(b"GET"), 0);
+        assert_eq!(METHODS.get(method_index(b"OPTIONS")), Some(&"OPTIONS"));
+        for other in [&b"BREW"[..], b"get", b"other", b""] {
+            assert_eq!(METHODS.get(method_index(other)), Some(&"other"));
+        }
+    }
+
+    #[test]
+    fn an_interval_has_what_happened_since_the_last_one() {
+        let ledger = Ledger::default();
+        ledger.attempt(7, 0, None);
+        ledger.attempt(7, 200, Some(Duration::from_millis(2)));
+        ledger.request(&entry(200, Duration::from_millis(3)));
+        ledger.request(&entry(404, Duration::from_millis(5)));
+        let interval = ledger.hand_over();
+        let get = interval.routes[&3][0].as_ref().unwrap();
+        assert_eq!(get.statuses, [(200, 1), (404, 1)]);
+        assert_eq!((get.received, get.sent, get.micros), (10, 20, 8_000));
+        assert_eq!(interval.listeners[&1].latency.len(), 2);
+        let server = &interval.servers[&7];
+        assert_eq!(server.statuses, [(0, 1), (200, 1)]);
+        assert_eq!((server.latency.len(), server.sent), (1, 20));
+        assert!(ledger.hand_over().routes.is_empty());
+    }
+
+    #[test]
+    fn times_beyond_the_scale_count_as_the_longest() {
+        let mut tally = Tally::default();
+        tally.note(101, Some(Duration::from_hours(30)));
+        assert_eq!(tally.micros, LONGEST);
+        assert_eq!(tally.latency.len(), 1);
+    }
+}

@@ -1,0 +1,23 @@
+//! What becomes known of a request on its way through its upstreams, for the log and the counters.
+
+use std::time::Duration;
+
+use super::Upstream;
+use crate::balance::Member;
+
+/// The last attempt, and how it came to be. Empty for a request that no server was asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Trail<'a> {
+    /// The upstream asked last.
+    pub upstream: Option<&'a Upstream>,
+    /// The server asked last.
+    pub member: Option<&'a Member>,
+    /// How many attempts there were, over all upstreams.
+    pub attempts: u32,
+    /// How long the request waited for a server to be free.
+    pub queue: Duration,
+    /// How long the last attempt took to connect; zero on a kept connection.
+    pub connect: Duration,
+    /// From the last attempt's first byte out to the head of its response.
+    pub first_byte: Option<Duration>,
+}

@@ -1,0 +1,13 @@
+//! What an operator sees of a running proxy: its access log, its statistics and metrics, its dashboard.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a panic"
+)]
+
+mod access_log;
+mod metrics;
+mod stats;
+#[path = "../support/mod.rs"]
+mod support;
