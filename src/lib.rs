@@ -10,6 +10,7 @@ pub mod config;
 pub mod demo;
 pub mod endpoint;
 pub mod exchange;
+pub mod explain;
 pub mod gate;
 pub mod h1;
 pub mod health;

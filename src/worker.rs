@@ -147,6 +147,14 @@ pub struct Registration<'a> {
     place: usize,
 }
 
+impl Registration<'_> {
+    /// Its number; small, and free again when this is dropped.
+    #[must_use]
+    pub fn place(&self) -> usize {
+        self.place
+    }
+}
+
 impl Drop for Registration<'_> {
     fn drop(&mut self) {
         let mut sleepers = self.worker.sleepers.borrow_mut();

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::guard::Guard;
-use super::{metrics, orders, servers, stats};
+use super::{explain, metrics, orders, servers, stats};
 use crate::server::control::Command;
 use crate::server::status::Status;
 
@@ -54,6 +54,7 @@ impl Calls {
         }
         let steps: Vec<&str> = path.trim_matches('/').split('/').collect();
         match *steps.as_slice() {
+            ["explain"] if reads(method) => explain::explain(&self.status, request.uri().query()),
             ["live"] => read(method, || document(StatusCode::OK, &json!({ "live": true }))),
             ["ready"] => read(method, || self.ready()),
             ["stats"] if reads(method) => self.stats().await,
@@ -70,11 +71,21 @@ impl Calls {
             ["reload" | "rollback"] | ["config", "check"] => wrong_method("POST"),
             ["upstreams"] if reads(method) => servers::all(&self.status).await,
             ["upstreams", upstream] if reads(method) => servers::one(&self.status, upstream).await,
+            ["upstreams", upstream, "servers", server] if *method == Method::PUT => {
+                let (upstream, server) = (upstream.to_owned(), server.to_owned());
+                servers::put(self, &upstream, &server, request.into_body()).await
+            }
+            ["upstreams", upstream, "servers", server] if *method == Method::DELETE => {
+                servers::delete(self, upstream, server)
+            }
+            ["upstreams", _, "servers", _] => wrong_method("PUT, DELETE"),
             ["upstreams", upstream, "servers", server, order] if *method == Method::POST => {
                 servers::order(&self.status, upstream, server, order).await
             }
             ["upstreams", _, "servers", _, _] => wrong_method("POST"),
-            ["stats" | "metrics" | "upstreams"] | ["upstreams", _] => wrong_method("GET, HEAD"),
+            ["explain" | "stats" | "metrics" | "upstreams"] | ["upstreams", _] => {
+                wrong_method("GET, HEAD")
+            }
             _ => problem(StatusCode::NOT_FOUND, "no_such_call"),
         }
     }

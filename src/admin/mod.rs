@@ -4,6 +4,7 @@
 //! [`guard`] decides who may ask, [`calls`] what is asked; each call has its file.
 
 pub mod calls;
+mod explain;
 pub mod guard;
 pub mod metrics;
 mod orders;

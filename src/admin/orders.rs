@@ -32,7 +32,7 @@ pub(super) async fn rollback(commands: &Sender<Command>) -> Answer {
     ask(commands, |reply| Command::Rollback { reply: Some(reply) }).await
 }
 
-async fn ask(
+pub(super) async fn ask(
     commands: &Sender<Command>,
     command: impl FnOnce(oneshot::Sender<Outcome>) -> Command,
 ) -> Answer {

@@ -1,13 +1,20 @@
 //! Upstreams and their servers: what they are doing, and orders to single servers.
 
+use std::num::NonZeroU16;
+
 use http::StatusCode;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use serde_json::json;
 
-use super::calls::{Answer, problem, told};
-use super::stats;
+use super::calls::{Answer, Calls, problem, told};
+use super::{orders, stats};
 use crate::clock;
 use crate::endpoint::standing::{DISABLED, DRAINING};
+use crate::server::control::Command;
 use crate::server::status::Status;
 
 /// `GET /upstreams`.
@@ -54,6 +61,7 @@ pub(super) async fn order(status: &Status, upstream: &str, server: &str, order: 
             upstream.state.queue.release_all();
             back
         }
+        "none" => false,
         _ => return problem(StatusCode::NOT_FOUND, "no_such_call"),
     };
     if changed {
@@ -65,4 +73,69 @@ pub(super) async fn order(status: &Status, upstream: &str, server: &str, order: 
         Some(json!({ "changed": changed, "server": stats::member(&upstream, member, history) }))
     });
     self::told(told.await.flatten().as_ref())
+}
+
+/// The largest body of a `PUT`.
+const CHANGE: usize = 64 * 1024;
+
+/// What a server shall be. What is left out stays.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wish {
+    /// Its share of requests relative to the others, from 1 to 65535. It lasts until the file gives the server
+    /// another weight than it does now.
+    weight: Option<NonZeroU16>,
+    /// `drain`, `disable` or `enable`.
+    state: Option<String>,
+}
+
+/// `PUT /upstreams/{upstream}/servers/{server}`: another weight, another state.
+pub(super) async fn put(calls: &Calls, upstream: &str, server: &str, body: Incoming) -> Answer {
+    let Ok(body) = Limited::new(body, CHANGE).collect().await else {
+        return problem(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large");
+    };
+    let Ok(wish) = serde_json::from_slice::<Wish>(&body.to_bytes()) else {
+        return problem(StatusCode::UNPROCESSABLE_ENTITY, "bad_server");
+    };
+    let known = ["drain", "disable", "enable"];
+    if wish.state.as_deref().is_some_and(|state| !known.contains(&state)) {
+        return problem(StatusCode::UNPROCESSABLE_ENTITY, "bad_server");
+    }
+    if let Some(weight) = wish.weight {
+        if let Err(code) = exists(calls, upstream, server) {
+            return problem(StatusCode::NOT_FOUND, code);
+        }
+        let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        let (upstream, server) = (decoded(upstream), decoded(server));
+        let answer = orders::ask(&calls.commands, |reply| Command::Weigh {
+            upstream,
+            server,
+            weight,
+            reply: Some(reply),
+        });
+        let answer = answer.await;
+        if wish.state.is_none() || answer.status() != StatusCode::OK {
+            return answer;
+        }
+    }
+    let state = wish.state.as_deref().unwrap_or("none");
+    order(&calls.status, upstream, server, state).await
+}
+
+/// `DELETE /upstreams/{upstream}/servers/{server}`: only what registered itself can be removed here.
+pub(super) fn delete(calls: &Calls, upstream: &str, server: &str) -> Answer {
+    match exists(calls, upstream, server) {
+        Ok(()) => problem(StatusCode::CONFLICT, "not_a_registry"),
+        Err(code) => problem(StatusCode::NOT_FOUND, code),
+    }
+}
+
+fn exists(calls: &Calls, upstream: &str, server: &str) -> Result<(), &'static str> {
+    let snapshot = calls.status.store.load();
+    let name = percent_decode_str(upstream).decode_utf8_lossy();
+    let upstream =
+        snapshot.upstreams.iter().find(|u| *u.name == *name).ok_or("no_such_upstream")?;
+    let server = percent_decode_str(server).decode_utf8_lossy();
+    let there = upstream.pool.members().iter().any(|m| *m.endpoint.name == *server);
+    there.then_some(()).ok_or("no_such_server")
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::balance::Member;
 use crate::clock;
 use crate::endpoint::breaker::{Breaker, State};
-use crate::endpoint::standing::{self, Bits};
+use crate::endpoint::standing;
 use crate::server::status::{Reload, Status};
 use crate::snapshot::{Listener, Route, Snapshot};
 use crate::telemetry::history::{History, Summary, Windows};
@@ -259,18 +259,6 @@ fn breaker(breaker: &Breaker) -> BreakerStats {
     BreakerStats { state, opened: breaker.opened(), refused: breaker.refused() }
 }
 
-/// The weightiest reason why a server gets no requests.
-fn standing_word(bits: Bits) -> &'static str {
-    let reasons = [
-        (standing::DISABLED, "disabled"),
-        (standing::DRAINING, "draining"),
-        (standing::UNHEALTHY, "unhealthy"),
-        (standing::UNCHECKED, "unchecked"),
-        (standing::EJECTED, "ejected"),
-    ];
-    reasons.iter().find(|(reason, _)| bits.any(*reason)).map_or("up", |(_, word)| word)
-}
-
 fn breaks(upstream: &Upstream, per_server: bool) -> bool {
     upstream.breaker.is_some_and(|b| b.per_server == per_server)
 }
@@ -281,7 +269,7 @@ pub(super) fn member(upstream: &Upstream, member: &Member, history: &History) ->
     let endpoint = &member.endpoint;
     ServerStats {
         name: endpoint.name.to_string(),
-        state: standing_word(bits),
+        state: standing::word(bits),
         slow_start: bits.ramping(),
         weight: member.weight,
         connections: endpoint.open.count(),

@@ -53,23 +53,39 @@ impl Target {
     /// A message for the operator.
     pub(super) fn call(&self, method: Method, path: &str) -> Result<(u16, String), String> {
         let endpoint = match &self.admin {
-            Some(url) => {
-                Endpoint { address: parse(url)?, token: std::env::var("TIDEGATE_TOKEN").ok() }
-            }
+            Some(url) => named(url)?,
             None => from_file(&config_file(self.config.as_deref()))?,
         };
+        endpoint.call(method, path)
+    }
+}
+
+/// Calls the admin endpoint at `url`.
+///
+/// # Errors
+/// A message for the operator.
+pub(super) fn call(url: &str, method: Method, path: &str) -> Result<(u16, String), String> {
+    named(url)?.call(method, path)
+}
+
+fn named(url: &str) -> Result<Endpoint, String> {
+    Ok(Endpoint { address: parse(url)?, token: std::env::var("TIDEGATE_TOKEN").ok() })
+}
+
+impl Endpoint {
+    fn call(&self, method: Method, path: &str) -> Result<(u16, String), String> {
         let runtime =
             Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
         let asked = async {
-            match &endpoint.address {
+            match &self.address {
                 Where::Tcp(at) => {
                     let stream = TcpStream::connect(at).await.map_err(|e| format!("{at}: {e}"))?;
-                    ask(stream, at, endpoint.token.as_deref(), method, path).await
+                    ask(stream, at, self.token.as_deref(), method, path).await
                 }
                 Where::Unix(at) => {
                     let stream = UnixStream::connect(at).await;
                     let stream = stream.map_err(|e| format!("{}: {e}", at.display()))?;
-                    ask(stream, "localhost", endpoint.token.as_deref(), method, path).await
+                    ask(stream, "localhost", self.token.as_deref(), method, path).await
                 }
             }
         };

@@ -7,10 +7,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use http::Method;
 use serde_json::{Value as Json, json};
 
-use super::{config_file, print};
+use super::reload::describe;
+use super::{admin, config_file, print, print_error};
 use crate::config::{self, Colour, Config, Report};
+use crate::reload::diff::{self, Change, Shown, Stays};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -20,6 +23,10 @@ pub(super) struct Arguments {
     /// How findings are printed
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// Also print what a running proxy would change with it: the URL of its admin endpoint,
+    /// http://HOST:PORT or unix:/PATH. The token is taken from TIDEGATE_TOKEN
+    #[arg(long, value_name = "URL")]
+    against: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -30,7 +37,8 @@ enum Format {
     Json,
 }
 
-/// Exit code 0 if the configuration loads, warnings or not, and 1 if it does not.
+/// Exit code 0 if the configuration loads, warnings or not, and 1 if it does not, or if the proxy to compare
+/// with cannot be asked.
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let path = config_file(arguments.config.as_deref());
     let (report, config) = match config::load(&path) {
@@ -42,9 +50,22 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     };
     let code = if config.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     let file = path.display().to_string();
+    let difference = match (&arguments.against, &config) {
+        (Some(url), Some(config)) => match difference(url, config) {
+            Ok(difference) => Some(difference),
+            Err(error) => return print_error(&format!("error: {error}\n")),
+        },
+        _ => None,
+    };
     let output = match arguments.format {
-        Format::Text => text(&report, config.as_ref(), &file),
-        Format::Json => json(&report, config.is_some(), &file),
+        Format::Text => {
+            let mut text = text(&report, config.as_ref(), &file);
+            if let Some((changes, stays)) = &difference {
+                text.push_str(&describe(changes, stays));
+            }
+            text
+        }
+        Format::Json => json(&report, config.is_some(), &file, difference.as_ref()),
     };
     print(&output, code)
 }
@@ -68,8 +89,27 @@ fn text(report: &Report, config: Option<&Config>, file: &str) -> String {
     out
 }
 
-fn json(report: &Report, loads: bool, file: &str) -> String {
+/// What a proxy that runs would change.
+fn difference(url: &str, config: &Config) -> Result<(Vec<Change>, Stays), String> {
+    let (status, body) = admin::call(url, Method::GET, "/config")?;
+    let running = serde_json::from_str::<Shown>(&body).ok().filter(|_| status == 200);
+    let running = running.ok_or_else(|| format!("{url} answered {status}: {body}"))?;
+    let new = diff::shown(config);
+    Ok((diff::diff(&running, &new), diff::stays(&running, &new)))
+}
+
+fn json(
+    report: &Report,
+    loads: bool,
+    file: &str,
+    difference: Option<&(Vec<Change>, Stays)>,
+) -> String {
     let mut object = json!({ "file": file, "ok": loads });
+    if let Some((changes, stays)) = difference {
+        let drains = diff::drains(changes);
+        let against = json!({ "changes": changes, "stays": stays, "drains": drains });
+        object["against"] = against;
+    }
     if let (Json::Object(object), Json::Object(report)) = (&mut object, report.json()) {
         object.extend(report);
     }

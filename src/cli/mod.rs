@@ -5,6 +5,7 @@
 mod admin;
 mod check;
 mod demo;
+mod explain;
 mod reload;
 mod run;
 mod schema;
@@ -31,6 +32,8 @@ enum Command {
     Run(run::Arguments),
     /// Check a configuration and print everything that is wrong with it
     Check(check::Arguments),
+    /// Print which route and servers a request would get, and why not if none
+    Explain(explain::Arguments),
     /// Make a running proxy read its configuration again, and print what changed
     Reload(reload::Reload),
     /// Print how a running proxy and its servers are
@@ -56,6 +59,7 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Reload(arguments) => reload::reload(&arguments),
         Command::Status(arguments) => reload::status(&arguments),
         Command::Drain(arguments) => reload::drain(&arguments),

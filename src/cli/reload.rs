@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use super::admin::Target;
 use super::{print, print_error};
 use crate::reload::Outcome;
+use crate::reload::diff::{self, Change, Stays};
 
 #[derive(Debug, Args)]
 pub(super) struct Reload {
@@ -43,13 +44,24 @@ pub(super) fn reload(arguments: &Reload) -> ExitCode {
         ));
     }
     let mut text = format!("reloaded: generation {}\n", outcome.generation);
-    for change in &outcome.changes {
+    text.push_str(&describe(&outcome.changes, &outcome.stays));
+    print(&text, ExitCode::SUCCESS)
+}
+
+/// What is different, what stays, what drains.
+pub(super) fn describe(changes: &[Change], stays: &Stays) -> String {
+    let mut text = String::new();
+    for change in changes {
         text.push_str(&format!("{change}\n"));
     }
-    if outcome.changes.is_empty() {
+    if changes.is_empty() {
         text.push_str("nothing is different\n");
     }
-    print(&text, ExitCode::SUCCESS)
+    text.push_str(&format!("stays: {stays}\n"));
+    for what in diff::drains(changes) {
+        text.push_str(&format!("drains: {what}\n"));
+    }
+    text
 }
 
 /// Exit code 0 when the drain has begun.

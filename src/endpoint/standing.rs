@@ -110,6 +110,19 @@ impl Standing {
     }
 }
 
+/// `up`, or the weightiest reason why a server gets no requests.
+#[must_use]
+pub fn word(bits: Bits) -> &'static str {
+    let reasons = [
+        (DISABLED, "disabled"),
+        (DRAINING, "draining"),
+        (UNHEALTHY, "unhealthy"),
+        (UNCHECKED, "unchecked"),
+        (EJECTED, "ejected"),
+    ];
+    reasons.iter().find(|(reason, _)| bits.any(*reason)).map_or("up", |(_, word)| word)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::clock::{self, Instant};
 use crate::exchange::{Client, Emit, Length, Outgoing, Sink, Source};
 use crate::net::outbox::Coding;
+use crate::net::timer::earlier;
 use crate::net::{BodyError, BodyReader, Fill, Inbox, Outbox, Stream, Timer};
 use crate::wire::head::Fields;
 use crate::wire::request::{Limits, RequestParser};
@@ -75,17 +76,41 @@ pub struct H1Client {
     sent: u64,
     head_at: Instant,
     /// Set when the worker drains: responses from then on end their connections.
-    closing: Rc<Cell<bool>>,
+    closing: Rc<Closing>,
+    /// Where between the two moments of a drain this connection ends if it stays idle.
+    place: u8,
     /// When the client ended its sending side while it waited for an answer.
     half_closed: Option<Instant>,
     /// It has been asked whether it is still there.
     asked: bool,
 }
 
+/// When a listener's connections are to end.
+#[derive(Debug, Default)]
+pub struct Closing(Cell<Option<(Instant, Duration)>>);
+
+impl Closing {
+    /// Responses end their connections from now on. Idle connections are left alone for `grace` at
+    /// most: a request may be on its way to one of them, and closing it would lose that request. They end
+    /// in the second half of that time, not all at once.
+    pub fn begin(&self, now: Instant, grace: Duration) {
+        self.0.set(Some((now, grace)));
+    }
+
+    fn has_begun(&self) -> bool {
+        self.0.get().is_some()
+    }
+
+    fn idle_until(&self, place: u8) -> Option<Instant> {
+        let (begun, grace) = self.0.get()?;
+        begun.checked_add(grace / 2 + grace / 2 * u32::from(place) / 255)
+    }
+}
+
 impl H1Client {
     /// Takes over an accepted socket.
     #[must_use]
-    pub fn new(stream: Stream, now: Instant, closing: Rc<Cell<bool>>) -> Self {
+    pub fn new(stream: Stream, now: Instant, closing: Rc<Closing>, place: u8) -> Self {
         Self {
             stream,
             inbox: Inbox::default(),
@@ -103,13 +128,14 @@ impl H1Client {
             sent: 0,
             head_at: now,
             closing,
+            place,
             half_closed: None,
             asked: false,
         }
     }
 
     /// Waits for the first byte of the next request. `false` when the connection is over, which an
-    /// idle one is as soon as the worker drains.
+    /// idle one is some time after its listener has begun to close.
     ///
     /// Cancel safety: nothing is lost, received bytes stay with the connection.
     pub async fn wake(&mut self, timer: &mut Timer, times: HeadTimes) -> bool {
@@ -127,8 +153,10 @@ impl H1Client {
                 Poll::Ready(false)
             }
             Poll::Ready(Ok(_)) => Poll::Ready(true),
-            Poll::Pending if self.closing.get() => Poll::Ready(false),
-            Poll::Pending => timer.poll_at(cx, idle_until).map(|()| false),
+            Poll::Pending => {
+                let until = earlier(idle_until, self.closing.idle_until(self.place));
+                timer.poll_at(cx, until).map(|()| false)
+            }
         })
         .await
     }
@@ -286,7 +314,7 @@ impl H1Client {
                     return Poll::Ready(());
                 }
             }
-            timer.poll_at(cx, crate::net::timer::earlier(end, gap))
+            timer.poll_at(cx, earlier(end, gap))
         })
         .await;
     }
@@ -314,7 +342,7 @@ impl H1Client {
             // HTTP/1.0 has no other way to tell where such a body ends.
             self.keep_alive = false;
         }
-        let keep_alive = self.keep_alive && !self.ended && !self.closing.get();
+        let keep_alive = self.keep_alive && !self.ended && !self.closing.has_begun();
         self.keep_alive = keep_alive;
         let version = self.version;
         let out = self.out.head();

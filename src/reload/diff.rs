@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -13,7 +14,7 @@ use crate::config::Config;
 use crate::snapshot::matching;
 
 /// One difference.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// What happened to it.
     pub kind: Kind,
@@ -28,7 +29,7 @@ pub struct Change {
 }
 
 /// What happened to something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// It is new.
@@ -106,9 +107,85 @@ pub fn shown(config: &Config) -> Shown {
     all
 }
 
+/// What goes on as it was: how many of each.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Stays {
+    /// Listeners.
+    pub listeners: usize,
+    /// Routes.
+    pub routes: usize,
+    /// Upstreams; that their servers change does not count.
+    pub upstreams: usize,
+    /// Servers, with all that is known about them and their connections.
+    pub servers: usize,
+}
+
+impl fmt::Display for Stays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { listeners, routes, upstreams, servers } = *self;
+        let all = [
+            (listeners, "listener"),
+            (routes, "route"),
+            (upstreams, "upstream"),
+            (servers, "server"),
+        ];
+        for (at, (count, what)) in all.into_iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            write!(f, "{comma}{count} {what}{}", if count == 1 { "" } else { "s" })?;
+        }
+        Ok(())
+    }
+}
+
+/// What goes on as it was.
+#[must_use]
+pub fn stays(old: &Shown, new: &Shown) -> Stays {
+    let (old, new) = (by_server(old), by_server(new));
+    let same = |what: &str| {
+        let (Some(old), Some(new)) = (old.get(what), new.get(what)) else { return 0 };
+        new.iter().filter(|(name, value)| old.get(*name) == Some(value)).count()
+    };
+    Stays {
+        listeners: same("listener"),
+        routes: same("route"),
+        upstreams: same("upstream"),
+        servers: same("server"),
+    }
+}
+
+/// What gets nothing new any more and finishes what it has.
+#[must_use]
+pub fn drains(changes: &[Change]) -> Vec<String> {
+    let gone = changes.iter().filter(|change| change.kind == Kind::Removed);
+    let drained = gone.filter(|change| matches!(&*change.what, "listener" | "server"));
+    drained.map(|change| format!("{} {}", change.what, change.name)).collect()
+}
+
+/// The same with each server beside its upstream instead of in it, so that servers are compared one
+/// by one.
+fn by_server(all: &Shown) -> Shown {
+    let mut all = all.clone();
+    let mut servers = BTreeMap::new();
+    for (upstream, value) in all.get_mut("upstream").into_iter().flatten() {
+        let Some(table) = value.as_object_mut() else { continue };
+        if let Some(Json::Array(_)) = table.get("servers")
+            && let Some(Json::Array(list)) = table.remove("servers")
+        {
+            for server in list {
+                let name = server.get("name").and_then(Json::as_str);
+                let id = name.or_else(|| server.get("address").and_then(Json::as_str));
+                servers.insert(format!("{upstream}/{}", id.unwrap_or_default()), server);
+            }
+        }
+    }
+    all.insert("server".to_owned(), servers);
+    all
+}
+
 /// What changes from one configuration to another.
 #[must_use]
 pub fn diff(old: &Shown, new: &Shown) -> Vec<Change> {
+    let (old, new) = (&by_server(old), &by_server(new));
     let nothing = BTreeMap::new();
     let mut changes = Vec::new();
     for (what, after) in new {
@@ -132,7 +209,8 @@ pub fn diff(old: &Shown, new: &Shown) -> Vec<Change> {
 }
 
 fn change(kind: Kind, what: &str, name: &str, keys: Vec<String>) -> Change {
-    let restart = matches!(what, "admin" | "log") || keys.iter().any(|k| k == "workers");
+    let restart = what == "admin"
+        || keys.iter().any(|key| matches!(&**key, "workers" | "level" | "format" | "trace"));
     Change { kind, what: what.to_owned(), name: name.to_owned(), keys, restart }
 }
 
@@ -212,11 +290,33 @@ mod tests {
                 "~ route /a: timeout",
                 "+ route /c",
                 "~ runtime: workers (needs a restart)",
-                "~ upstream a: servers, balance",
+                "+ server a/127.0.0.1:3",
+                "+ server c/127.0.0.1:2",
+                "~ upstream a: balance",
                 "+ upstream c",
                 "- route /b",
+                "- server b/127.0.0.1:2",
                 "- upstream b",
             ]
         );
+        let shown = |text| shown(&crate::config::load_str("t.toml", text).unwrap().config);
+        let (old, new) = (shown(OLD), shown(new));
+        let stays = stays(&old, &new);
+        assert_eq!(stays.to_string(), "1 listener, 0 routes, 0 upstreams, 1 server");
+        assert_eq!(drains(&diff(&old, &new)), ["server b/127.0.0.1:2"]);
+        assert_eq!(drains(&diff(&new, &old)).len(), 3);
+    }
+
+    #[test]
+    fn a_server_that_changes_is_named() {
+        let new = OLD.replacen("\"127.0.0.1:2\"", "{ address = \"127.0.0.1:2\", weight = 5 }", 1);
+        assert_eq!(lines(OLD, &new), ["~ server a/127.0.0.1:2: weight"]);
+    }
+
+    #[test]
+    fn what_needs_a_restart_says_so() {
+        let log = |text: &str| lines(OLD, &format!("[log]\n{text}\n{OLD}"));
+        assert_eq!(log("access = 'stdout'"), ["~ log: access"]);
+        assert_eq!(log("level = 'debug'"), ["~ log: level (needs a restart)"]);
     }
 }

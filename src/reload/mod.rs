@@ -4,16 +4,20 @@
 
 pub mod diff;
 pub mod watch;
+mod weights;
 
 use std::collections::VecDeque;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use self::diff::Change;
+use self::diff::{Change, Stays};
 use self::watch::Watch;
+use self::weights::Weights;
 use crate::config::{self, Colour, Config, Loaded, Report, Sources};
 use crate::snapshot::{Snapshot, compile};
 
@@ -29,6 +33,7 @@ pub struct Reloader {
     /// Those that ran before, the latest last.
     before: VecDeque<Arc<Config>>,
     watch: Option<Watch>,
+    weights: Weights,
     /// What a listener may have open that sets no limit.
     connections: u32,
 }
@@ -42,6 +47,8 @@ pub struct Prepared {
     pub snapshot: Snapshot,
     /// What is different.
     pub changes: Vec<Change>,
+    /// What goes on as it was.
+    pub stays: Stays,
 }
 
 /// Why a configuration may not run.
@@ -66,13 +73,16 @@ pub enum Refused {
     /// A listener cannot be opened.
     #[error("{0}")]
     Bind(String),
+    /// There is no such server.
+    #[error("no server `{0}`")]
+    NoServer(String),
     /// There is no file, or nothing to go back to.
     #[error("{0}")]
     Nothing(&'static str),
 }
 
 /// How a reload ended, as it is told to whoever asked for it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Outcome {
     /// Whether it runs.
     pub ok: bool,
@@ -80,6 +90,10 @@ pub struct Outcome {
     pub generation: u64,
     /// What is different.
     pub changes: Vec<Change>,
+    /// What goes on as it was.
+    pub stays: Stays,
+    /// What gets nothing new any more and finishes what it has.
+    pub drains: Vec<String>,
     /// Why it was refused; empty otherwise.
     pub error: String,
 }
@@ -94,6 +108,7 @@ impl Reloader {
             running: Arc::new(config.clone()),
             before: VecDeque::new(),
             watch,
+            weights: Weights::default(),
             connections,
         }
     }
@@ -115,13 +130,14 @@ impl Reloader {
     /// [`Refused`].
     pub fn read(&mut self, current: &Snapshot, force: bool) -> Result<Prepared, Refused> {
         let file = self.file.as_ref().ok_or(Refused::Nothing("there is no file to read"))?;
-        let Loaded { config, findings: _, sources } =
+        let Loaded { mut config, findings: _, sources } =
             config::load(file).map_err(Refused::Report)?;
         // Whether it is accepted or not: the next change is one of these files'.
         self.watch = Some(watch(&sources));
         if !force {
             guard(&self.running, &config)?;
         }
+        self.weights.apply(&mut config);
         self.prepare(Arc::new(config), &sources, current)
     }
 
@@ -135,6 +151,23 @@ impl Reloader {
         self.prepare(config, &Sources::default(), current)
     }
 
+    /// Gives a server another weight, until the file gives it another one.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn weigh(
+        &mut self,
+        current: &Snapshot,
+        (upstream, server): (&str, &str),
+        weight: NonZeroU16,
+    ) -> Result<Prepared, Refused> {
+        let mut config = Config::clone(&self.running);
+        if !self.weights.set(&mut config, upstream, server, weight) {
+            return Err(Refused::NoServer(format!("{upstream}/{server}")));
+        }
+        self.prepare(Arc::new(config), &Sources::default(), current)
+    }
+
     fn prepare(
         &self,
         config: Arc<Config>,
@@ -145,7 +178,8 @@ impl Reloader {
         let snapshot = snapshot
             .map_err(|findings| Refused::Report(Report { findings, sources: sources.clone() }))?;
         let changes = diff::diff(&current.shown, &snapshot.shown);
-        Ok(Prepared { config, snapshot, changes })
+        let stays = diff::stays(&current.shown, &snapshot.shown);
+        Ok(Prepared { config, snapshot, changes, stays })
     }
 
     /// Notes that a configuration runs now.

@@ -1,6 +1,5 @@
 //! A client's connection from its first request to its last.
 
-use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -15,6 +14,7 @@ use crate::clock;
 use crate::exchange::{Client, Refusal};
 use crate::gate::request_id::RequestId;
 use crate::gate::{self, Exchange, Peer, answer};
+use crate::h1::client::Closing;
 use crate::h1::{H1Client, Next};
 use crate::net::{Stream, Timer};
 use crate::snapshot::Listener;
@@ -29,12 +29,13 @@ pub async fn serve(
     stream: Stream,
     peer: Peer,
     listener: Arc<Listener>,
-    closing: Rc<Cell<bool>>,
+    closing: Rc<Closing>,
 ) {
     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-    let _registered = local.worker.register(waker);
+    let registered = local.worker.register(waker);
+    let place = registered.place().to_le_bytes()[0].wrapping_mul(97);
     let mut timer = Timer::default();
-    let mut client = H1Client::new(stream, clock::now(), closing);
+    let mut client = H1Client::new(stream, clock::now(), closing, place);
     while client.wake(&mut timer, listener.times).await {
         let mut head = local.worker.take_head();
         let next = client.next(&mut head, &mut timer, &listener.head, listener.times).await;

@@ -6,6 +6,7 @@
 //! everything as it was; sockets that are not wanted any more are closed after it.
 
 use std::io;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -20,6 +21,7 @@ use super::worker::Order;
 use crate::clock;
 use crate::health::Supervisor;
 use crate::net::Address;
+use crate::reload::diff::{self, Stays};
 use crate::reload::{Outcome, Prepared, Refused, Reloader};
 use crate::snapshot::{Snapshot, Store};
 use crate::upstream::keep;
@@ -41,6 +43,17 @@ pub enum Command {
     },
     /// Go back to the configuration before.
     Rollback {
+        /// Who wants to know how it went.
+        reply: Option<oneshot::Sender<Outcome>>,
+    },
+    /// Give a server another weight.
+    Weigh {
+        /// The upstream's name.
+        upstream: String,
+        /// The server's name or address.
+        server: String,
+        /// From 1 to 65535.
+        weight: NonZeroU16,
         /// Who wants to know how it went.
         reply: Option<oneshot::Sender<Outcome>>,
     },
@@ -104,6 +117,9 @@ impl Parts {
             match commands.recv_timeout(LOOK) {
                 Ok(Command::Reload { force, reply }) => tell(reply, self.reload(force)),
                 Ok(Command::Rollback { reply }) => tell(reply, self.roll_back()),
+                Ok(Command::Weigh { upstream, server, weight, reply }) => {
+                    tell(reply, self.weigh((&upstream, &server), weight));
+                }
                 Ok(Command::Reopen) => self.reopen(),
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     return self.remove_sockets();
@@ -151,6 +167,12 @@ impl Parts {
         self.put_into_effect(&current, prepared)
     }
 
+    fn weigh(&mut self, server: (&str, &str), weight: NonZeroU16) -> Outcome {
+        let current = self.store.load_full();
+        let prepared = self.reloader.weigh(&current, server, weight);
+        self.put_into_effect(&current, prepared)
+    }
+
     fn put_into_effect(
         &mut self,
         current: &Snapshot,
@@ -176,7 +198,14 @@ impl Parts {
                 let error = refused.to_string();
                 tracing::error!(%error, "reload refused; the running configuration goes on");
                 counts.last_error.store(Some(Arc::new(error.clone())));
-                Outcome { ok: false, generation: current.generation, changes: Vec::new(), error }
+                Outcome {
+                    ok: false,
+                    generation: current.generation,
+                    changes: Vec::new(),
+                    stays: Stays::default(),
+                    drains: Vec::new(),
+                    error,
+                }
             }
         };
         counts.remember(&outcome);
@@ -185,7 +214,8 @@ impl Parts {
 
     /// Opens what is new, swaps, closes what is gone.
     fn switch(&mut self, current: &Snapshot, prepared: Prepared) -> Result<Outcome, Refused> {
-        let Prepared { config, snapshot, changes } = prepared;
+        let Prepared { config, snapshot, changes, stays } = prepared;
+        let drains = diff::drains(&changes);
         let sites = listener::sites(&config, &snapshot);
         let is_open = |site: &Site| self.sites.iter().any(|open| open.same(site));
         let new: Vec<Site> = sites.iter().filter(|site| !is_open(site)).cloned().collect();
@@ -209,7 +239,7 @@ impl Parts {
         drop(now);
         self.sites = sites;
         self.reloader.accepted(config);
-        Ok(Outcome { ok: true, generation, changes, error: String::new() })
+        Ok(Outcome { ok: true, generation, changes, stays, drains, error: String::new() })
     }
 
     fn close(&self, gone: &[Site]) {

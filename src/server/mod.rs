@@ -159,12 +159,16 @@ fn start_admin(
 }
 
 impl Running {
-    /// Stops accepting, lets what is under way finish for as long as `runtime.drain` allows, and
-    /// ends. Idle connections are closed at once.
+    /// Reports not to be ready, goes on for `runtime.drain_delay`, stops accepting, lets what is under
+    /// way finish for as long as `runtime.drain` allows, and ends.
     pub fn drain(self) {
-        let allowed = self.store.load().drain;
+        let (allowed, delay) = {
+            let snapshot = self.store.load();
+            (snapshot.drain, snapshot.drain_delay)
+        };
         self.status.ready.store(false, Ordering::Release);
-        tracing::info!(?allowed, "draining");
+        tracing::info!(?allowed, ?delay, "draining");
+        std::thread::sleep(delay);
         self.stop.send_replace(true);
         let deadline = clock::now() + allowed + WORKER_GRACE;
         while clock::now() < deadline && self.workers.iter().any(|w| !w.is_finished()) {

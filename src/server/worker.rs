@@ -1,6 +1,5 @@
 //! One worker: a thread with its own runtime, its own listening sockets and its own connections.
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -21,6 +20,7 @@ use super::listener::{Acceptor, Listening, Site};
 use super::status::Status;
 use crate::clock::{self, Random};
 use crate::gate::Peer;
+use crate::h1::client::Closing;
 use crate::net::Stream;
 use crate::snapshot::listener::Counts;
 use crate::snapshot::{Current, Listener, Store};
@@ -141,7 +141,7 @@ struct Accepting {
     site: Site,
     stop: watch::Sender<bool>,
     /// Set when the connections that came in here are to end.
-    closing: Rc<Cell<bool>>,
+    closing: Rc<Closing>,
     task: JoinHandle<()>,
 }
 
@@ -152,7 +152,7 @@ impl Acceptors {
             match Acceptor::new(listening) {
                 Ok(acceptor) => {
                     let (stop, stopped) = watch::channel(false);
-                    let closing = Rc::new(Cell::new(false));
+                    let closing = Rc::new(Closing::default());
                     let door = Door { listener: site.listener.clone(), closing: closing.clone() };
                     let task = spawn_local(accept(self.local.clone(), acceptor, door, stopped));
                     self.open.push(Accepting { site, stop, closing, task });
@@ -177,13 +177,14 @@ impl Acceptors {
 }
 
 impl Accepting {
-    /// Stops accepting once nobody waits, then ends idle connections now and the others after their
-    /// current response.
+    /// Stops accepting once nobody waits, then ends connections after their current response, and those that
+    /// stay idle within a third of the time that a drain may take.
     async fn end(self, local: &Local) {
         self.stop.send_replace(true);
         // A defect in the task has been reported by the panic itself.
         let _ended = self.task.await;
-        self.closing.set(true);
+        let drain = local.current.get().drain;
+        self.closing.begin(clock::now(), drain / 3);
         local.worker.wake_all();
     }
 }
@@ -191,7 +192,7 @@ impl Accepting {
 /// Where connections come in.
 struct Door {
     listener: Arc<Listener>,
-    closing: Rc<Cell<bool>>,
+    closing: Rc<Closing>,
 }
 
 /// Accepts until told to stop, then once more until nobody waits: a listening socket that is closed

@@ -77,6 +77,7 @@ pub fn compile(
         shown: shown(config),
         access,
         drain: config.runtime.drain.get(),
+        drain_delay: config.runtime.drain_delay.get(),
     })
 }
 

@@ -47,6 +47,8 @@ pub struct Snapshot {
     pub access: Option<AccessLog>,
     /// How long a shutdown waits for what is under way.
     pub drain: Duration,
+    /// How long it goes on accepting before that.
+    pub drain_delay: Duration,
 }
 
 impl Snapshot {

@@ -1,9 +1,12 @@
 //! SIGTERM: what is under way finishes, nothing new begins, and it ends in time.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::setup::plain;
-use crate::support::{Gate, Origin, SOON, Signal, Step, Tidegate, ok, wait_until};
+use crate::support::{Gate, Origin, RawClient, SOON, Signal, Step, Tidegate, ok, wait_until};
 
 fn waiting(gate: &Gate) -> Origin {
     let gate = gate.clone();
@@ -49,15 +52,88 @@ fn a_large_answer_under_way_arrives_whole() {
     assert_eq!(proxy.wait_exit(SOON).code(), Some(0));
 }
 
+/// A proxy with these lines under `[runtime]` and an admin endpoint.
+fn with_runtime(origin: &Origin, runtime: &str) -> Tidegate {
+    Tidegate::start(&format!(
+        r#"
+        [runtime]
+        {runtime}
+        [admin]
+        address = "127.0.0.1:0"
+        [[listen]]
+        address = "127.0.0.1:0"
+        [upstream.app]
+        servers = ["{}"]
+        [[route]]
+        upstream = "app"
+        "#,
+        origin.server()
+    ))
+}
+
 #[test]
-fn idle_connections_are_closed() {
+fn idle_connections_are_closed_but_not_at_once() {
     let origin = Origin::ok("ok");
-    let mut proxy = plain(&origin);
-    let mut client = proxy.client();
-    assert_eq!(client.get("/").status, 200);
+    let mut proxy = with_runtime(&origin, "drain = '3s'");
+    let mut idle = proxy.client();
+    let mut late = proxy.client();
+    assert_eq!(idle.get("/").status, 200);
+    assert_eq!(late.get("/").status, 200);
+    let told = Instant::now();
     proxy.signal(Signal::TERM);
-    client.assert_closes(SOON);
+    wait_until(SOON, "the drain has begun", || proxy.log().contains("draining"));
+    // A request that was on its way when the drain began.
+    let answer = late.get("/");
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    idle.assert_closes(SOON);
+    assert!(told.elapsed() >= Duration::from_millis(500), "{:?}", told.elapsed());
     assert_eq!(proxy.wait_exit(SOON).code(), Some(0));
+    assert!(told.elapsed() < Duration::from_secs(3), "{:?}", told.elapsed());
+}
+
+#[test]
+fn clients_that_honour_connection_close_lose_nothing() {
+    let origin = Origin::ok("fine");
+    let mut proxy = with_runtime(&origin, "drain = '2s'");
+    let served = Arc::new(AtomicUsize::new(0));
+    let clients: Vec<_> = (0..8)
+        .map(|n| {
+            let mut client = proxy.client();
+            let served = served.clone();
+            thread::spawn(move || {
+                loop {
+                    let answer = client.get("/");
+                    assert_eq!(answer.text(), "fine");
+                    served.fetch_add(1, Ordering::SeqCst);
+                    if answer.header("connection") == Some("close") {
+                        return;
+                    }
+                    thread::sleep(Duration::from_millis(5 * n));
+                }
+            })
+        })
+        .collect();
+    wait_until(SOON, "all of them are at work", || served.load(Ordering::SeqCst) > 50);
+    proxy.signal(Signal::TERM);
+    for client in clients {
+        client.join().expect("a client lost a request");
+    }
+    assert_eq!(proxy.wait_exit(SOON).code(), Some(0));
+}
+
+#[test]
+fn during_the_delay_it_is_not_ready_and_serves_on() {
+    let origin = Origin::ok("fine");
+    let mut proxy = with_runtime(&origin, "drain = '1s'\ndrain_delay = '400ms'");
+    let told = Instant::now();
+    proxy.signal(Signal::TERM);
+    wait_until(SOON, "it is not ready", || {
+        RawClient::connect(proxy.admin()).ask("/ready").status == 503
+    });
+    let answer = proxy.client().get("/");
+    assert_eq!((answer.text().as_str(), answer.header("connection")), ("fine", None));
+    assert_eq!(proxy.wait_exit(SOON).code(), Some(0));
+    assert!(told.elapsed() >= Duration::from_millis(400));
 }
 
 #[test]

@@ -131,18 +131,19 @@ fn listeners_come_and_go_and_those_that_stay_do_not_notice() {
         }
         steps
     });
-    let changing = Changing::start(&simple(&origin.server(), "one"));
+    let simple = |word| simple(&origin.server(), word) + "[runtime]\ndrain = \"2s\"\n";
+    let changing = Changing::start(&simple("one"));
     let mut stays = changing.proxy.client();
     assert_eq!(stays.get("/").text(), "app");
     let second = "[[listen]]\nname = \"second\"\naddress = \"unix:{dir}/second.sock\"\n";
-    changing.reload(&(simple(&origin.server(), "two") + second));
+    changing.reload(&(simple("two") + second));
     let socket = changing.proxy.path("second.sock");
     let mut idle = RawClient::connect_unix(&socket);
     assert_eq!(idle.get("/word").text(), "two");
     let mut busy = RawClient::connect_unix(&socket);
     busy.send("GET /held HTTP/1.1\r\nHost: a.test\r\n\r\n");
     wait_until(SOON, "the request arrives", || origin.requests().len() == 2);
-    changing.reload(&simple(&origin.server(), "three"));
+    changing.reload(&simple("three"));
     idle.assert_closes(SOON);
     wait_until(SOON, "the socket is gone", || !socket.exists());
     gate.open();

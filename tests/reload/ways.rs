@@ -49,8 +49,10 @@ fn the_command_prints_what_changed() {
         "+ route /more",
         "+ route other",
         "~ route word: respond",
+        "+ server more/127.0.0.1:1",
         "+ upstream more",
         "- route app",
+        "stays: 1 listener, 0 routes, 1 upstream, 1 server",
     ];
     assert_eq!(lines, expected, "{said}");
     assert_eq!(word(&changing), "two");
@@ -156,4 +158,122 @@ fn status_and_drain_are_commands() {
     assert!(changing.command(&["drain"]).status.success());
     assert!(changing.proxy.wait_exit(SOON).success());
     assert_eq!(changing.command(&["status"]).status.code(), Some(1));
+}
+
+#[test]
+fn the_difference_can_be_seen_beforehand() {
+    let origin = Origin::ok("app");
+    let changing = Changing::start(&simple(&origin.server(), "one"));
+    let admin = format!("http://{}", changing.proxy.admin());
+    let path = changing.proxy.path("next.toml");
+    let check = |more: &[&str]| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(["check", "-c"])
+            .arg(&path)
+            .args(["--against", &admin])
+            .args(more)
+            .output()
+            .unwrap()
+    };
+    let same = std::fs::read_to_string(changing.proxy.path("tidegate.toml")).unwrap();
+    std::fs::write(&path, &same).unwrap();
+    let said = text(&check(&[]).stdout);
+    assert!(
+        said.contains("nothing is different\nstays: 1 listener, 2 routes, 1 upstream, 1 server\n"),
+        "{said}"
+    );
+    let server = format!("servers = [\"{}\"]", origin.server());
+    std::fs::write(&path, same.replace(&server, "servers = [\"127.0.0.1:9\"]")).unwrap();
+    let checked = check(&[]);
+    let said = text(&checked.stdout);
+    assert!(checked.status.success(), "{said}");
+    let gone = format!("app/{}", origin.server());
+    assert!(said.contains(&format!("+ server app/127.0.0.1:9\n- server {gone}\n")), "{said}");
+    assert!(said.contains(&format!("drains: server {gone}\n")), "{said}");
+    let json: serde_json::Value =
+        serde_json::from_slice(&check(&["--format", "json"]).stdout).unwrap();
+    assert_eq!(json["against"]["drains"][0], format!("server {gone}"));
+    assert_eq!(changing.generation(), 1, "asking changes nothing");
+    std::fs::write(&path, "nonsense").unwrap();
+    assert_eq!(check(&[]).status.code(), Some(1));
+    std::fs::write(&path, &same).unwrap();
+    changing.proxy.terminate();
+    wait_until(SOON, "it is gone", || check(&[]).status.code() == Some(1));
+}
+
+/// `PUT` for the server of `app`.
+fn put(changing: &Changing, server: &str, body: &str) -> crate::support::Response {
+    let length = body.len();
+    crate::support::RawClient::connect(changing.proxy.admin()).exchange(format!(
+        "PUT /upstreams/app/servers/{server} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}"
+    ))
+}
+
+#[test]
+fn weights_and_states_can_be_changed_and_last() {
+    let origins = [Origin::ok("one"), Origin::ok("two")];
+    let [one, two] = [origins[0].server(), origins[1].server()];
+    let text = format!(
+        "[[listen]]\nname = \"main\"\naddress = \"127.0.0.1:0\"\n[upstream.app]\nbalance = \"round_robin\"\n\
+         servers = [\"{one}\", \"{two}\"]\n[[route]]\nname = \"app\"\nupstream = \"app\"\n"
+    );
+    let changing = Changing::start(&text);
+    let share = || {
+        let mut client = changing.proxy.client();
+        (0..20).filter(|_| client.get("/").text() == "one").count()
+    };
+    assert_eq!(share(), 10);
+    let answer = put(&changing, &one, "{\"weight\": 4}");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.text().contains(&format!("app/{one}")), "{}", answer.text());
+    assert_eq!(share(), 16);
+    // A reload for another reason leaves it alone, one that changes the weight does not.
+    changing.reload(&(text.clone() + "body_limit = \"1KiB\"\n"));
+    assert_eq!(share(), 16);
+    let heavier = format!("{{ address = \"{one}\", weight = 9 }}");
+    changing.reload(&text.replace(&format!("[\"{one}\""), &format!("[{heavier}")));
+    assert_eq!(share(), 18);
+    assert_eq!(put(&changing, &one, "{\"state\": \"drain\"}").status, 200);
+    assert_eq!(share(), 0);
+    assert_eq!(put(&changing, &one, "{\"state\": \"enable\", \"weight\": 1}").status, 200);
+    assert_eq!(changing.stats()["upstreams"][0]["servers"][0]["state"], "up");
+    for (body, status) in [
+        ("{\"weight\": 0}", 422),
+        ("{\"weight\": 65536}", 422),
+        ("{\"wait\": 1}", 422),
+        ("{\"state\": \"asleep\"}", 422),
+        ("", 422),
+    ] {
+        assert_eq!(put(&changing, &one, body).status, status, "{body}");
+    }
+    assert_eq!(put(&changing, "127.0.0.1:9", "{\"weight\": 2}").status, 404);
+    let delete = format!("DELETE /upstreams/app/servers/{one} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let refused = crate::support::RawClient::connect(changing.proxy.admin()).exchange(delete);
+    assert_eq!((refused.status, refused.text().contains("not_a_registry")), (409, true));
+}
+
+#[test]
+fn what_would_happen_can_be_asked_of_a_file_and_of_a_proxy() {
+    let origin = Origin::ok("app");
+    let changing = Changing::start(&simple(&origin.server(), "one"));
+    changing.post(&format!("/upstreams/app/servers/{}/drain", origin.server()));
+    let run = changing.command(&["explain", "GET", "http://a.test/x?y=1", "-H", "x-a: b"]);
+    let said = text(&run.stdout);
+    assert!(run.status.success(), "{said}{}", text(&run.stderr));
+    assert!(said.contains("route     app\n"), "{said}");
+    assert!(said.contains(&format!("server  {} weight 1, draining\n", origin.server())), "{said}");
+    let file = changing.proxy.path("tidegate.toml");
+    let explain = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.arg("explain").args(arguments).arg("-c").arg(&file).output().unwrap()
+    };
+    let run = explain(&["GET", "http://a.test/word", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!((&json["route"], &json["status"]), (&"word".into(), &200.into()));
+    let run = explain(&["TRACE", "http://a.test/"]);
+    assert_eq!(run.status.code(), Some(1));
+    assert!(text(&run.stdout).contains("refused   405 "), "{}", text(&run.stdout));
+    let nonsense =
+        crate::support::RawClient::connect(changing.proxy.admin()).ask("/explain?colour=red");
+    assert_eq!(nonsense.status, 422);
 }

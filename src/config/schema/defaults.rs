@@ -10,6 +10,8 @@ use super::words::RetryOn;
 pub const DRAIN: Period = Period::seconds(30);
 /// `runtime.shrink_guard`.
 pub const SHRINK_GUARD: Percent = Percent::new(50);
+/// `runtime.drain_delay`.
+pub const DRAIN_DELAY: Period = Period::seconds(0);
 /// `log.access`.
 pub const ACCESS: Access = Access::Off;
 /// `log.trace.sample`.

@@ -24,6 +24,9 @@ settings! {
         zone: Option<String> = None,
         /// How long a shutdown waits for requests, streams and tunnels.
         drain: Period = defaults::DRAIN,
+        /// How long a shutdown goes on accepting while `/ready` fails already, for load balancers in
+        /// front that need time to notice.
+        drain_delay: Period = defaults::DRAIN_DELAY,
         /// A reload or discovery update that would remove more than this share of routes or
         /// servers is refused unless forced.
         shrink_guard: Percent = defaults::SHRINK_GUARD,

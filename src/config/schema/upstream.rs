@@ -100,6 +100,18 @@ impl Servers {
     }
 }
 
+impl Servers {
+    /// The same, to be changed.
+    pub fn listed_mut(&mut self) -> &mut [Server] {
+        match self {
+            Self::List(servers) => servers,
+            Self::Dns(_) | Self::Srv(_) | Self::File(_) | Self::Kubernetes(_) | Self::Registry => {
+                &mut []
+            }
+        }
+    }
+}
+
 impl Shape for Servers {
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
         match &node.value {
@@ -167,6 +179,11 @@ table! {
 }
 
 impl Server {
+    /// Gives it another weight.
+    pub fn weigh(&mut self, weight: NonZeroU16) {
+        self.0.weight = weight;
+    }
+
     /// What the server is called: its name, or its address.
     #[must_use]
     pub fn id(&self) -> String {

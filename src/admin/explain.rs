@@ -1,0 +1,47 @@
+//! `GET /explain?method=GET&url=http://host/path`: what would happen to a request.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use http::StatusCode;
+use percent_encoding::percent_decode;
+
+use super::calls::{Answer, document, problem};
+use crate::explain::{self, Question};
+use crate::route::condition::parameters;
+use crate::server::status::Status;
+
+/// Besides `method` (default `GET`) and `url`: any number of `header=name:value`, `client=IP`,
+/// `listener=NAME`.
+pub(super) fn explain(status: &Status, query: Option<&str>) -> Answer {
+    let mut question = Question {
+        method: "GET".to_owned(),
+        url: String::new(),
+        headers: Vec::new(),
+        client: Ipv4Addr::LOCALHOST.into(),
+        listener: None,
+    };
+    let bad = || problem(StatusCode::UNPROCESSABLE_ENTITY, "bad_question");
+    for (name, value) in parameters(query.unwrap_or_default().as_bytes()) {
+        let Ok(value) = percent_decode(value).decode_utf8() else { return bad() };
+        match name {
+            b"method" => question.method = value.into_owned(),
+            b"url" => question.url = value.into_owned(),
+            b"listener" => question.listener = Some(value.into_owned()),
+            b"client" => match value.parse::<IpAddr>() {
+                Ok(ip) => question.client = ip,
+                Err(_) => return bad(),
+            },
+            b"header" => match value.split_once(':') {
+                Some((name, value)) => {
+                    question.headers.push((name.trim().to_owned(), value.trim().to_owned()));
+                }
+                None => return bad(),
+            },
+            _ => return bad(),
+        }
+    }
+    match explain::explain(&status.store.load(), &question) {
+        Ok(said) => document(StatusCode::OK, &said),
+        Err(_) => bad(),
+    }
+}

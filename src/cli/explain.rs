@@ -1,0 +1,103 @@
+//! `tidegate explain`: what would happen to a request, by a file or by a proxy that runs.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use http::Method;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::{admin, config_file, print, print_error};
+use crate::config::{self, Colour, Report};
+use crate::explain::{Explanation, Question, explain};
+use crate::snapshot::compile;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The request's method
+    #[arg(value_name = "METHOD")]
+    method: String,
+    /// The request's URL
+    #[arg(value_name = "URL")]
+    url: String,
+    /// A header field of the request, "name: value"; may be given several times
+    #[arg(short = 'H', long = "header", value_name = "FIELD")]
+    headers: Vec<String>,
+    /// The client's address
+    #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    client: IpAddr,
+    /// The listener where it comes in [default: the first]
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
+    /// The configuration file [default: ./tidegate.toml, then /etc/tidegate/tidegate.toml]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "admin")]
+    config: Option<PathBuf>,
+    /// Ask a proxy that runs, with its servers as they are: http://HOST:PORT or unix:/PATH
+    #[arg(long, value_name = "URL")]
+    admin: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Exit code 0 when a route takes the request, 1 when it is refused or cannot be explained.
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    let said = match &arguments.admin {
+        Some(url) => ask(url, arguments),
+        None => read(arguments),
+    };
+    match said {
+        Ok(said) => {
+            let code = if said.refused.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            let json = || serde_json::to_string_pretty(&said).unwrap_or_default() + "\n";
+            print(&if arguments.json { json() } else { said.text() }, code)
+        }
+        Err(error) => print_error(&format!("error: {}\n", error.trim_end())),
+    }
+}
+
+fn fields(arguments: &Arguments) -> Result<Vec<(String, String)>, String> {
+    let split = |field: &String| {
+        let (name, value) = field
+            .split_once(':')
+            .ok_or_else(|| format!("`{field}` is no header field: write \"name: value\""))?;
+        Ok((name.trim().to_owned(), value.trim().to_owned()))
+    };
+    arguments.headers.iter().map(split).collect()
+}
+
+fn read(arguments: &Arguments) -> Result<Explanation, String> {
+    let file = config_file(arguments.config.as_deref());
+    let plain = |report: &Report| report.text(Colour::Plain);
+    let loaded = config::load(&file).map_err(|report| plain(&report))?;
+    let snapshot = compile::compile(&loaded.config, None, u32::MAX)
+        .map_err(|findings| plain(&Report { findings, sources: loaded.sources.clone() }))?;
+    let question = Question {
+        method: arguments.method.clone(),
+        url: arguments.url.clone(),
+        headers: fields(arguments)?,
+        client: arguments.client,
+        listener: arguments.listener.clone(),
+    };
+    explain(&snapshot, &question)
+}
+
+fn ask(admin: &str, arguments: &Arguments) -> Result<Explanation, String> {
+    let coded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let mut path = format!(
+        "/explain?method={}&url={}&client={}",
+        coded(&arguments.method),
+        coded(&arguments.url),
+        coded(&arguments.client.to_string())
+    );
+    for (name, value) in fields(arguments)? {
+        path.push_str(&format!("&header={}", coded(&format!("{name}:{value}"))));
+    }
+    if let Some(listener) = &arguments.listener {
+        path.push_str(&format!("&listener={}", coded(listener)));
+    }
+    let (status, body) = admin::call(admin, Method::GET, &path)?;
+    let said = serde_json::from_str(&body).ok().filter(|_| status == 200);
+    said.ok_or_else(|| format!("{admin} answered {status}: {body}"))
+}

@@ -1,0 +1,381 @@
+//! What would happen to a request, without sending it: which listener, route and servers.
+//!
+//! It asks the same code that requests go through, so it cannot be of another opinion.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use http::Uri;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::endpoint::standing;
+use crate::exchange::Refusal;
+use crate::gate::target::Target;
+use crate::gate::{admit, rewrite};
+use crate::route::{Ask, Found, Miss};
+use crate::snapshot::route::{Action, Split};
+use crate::snapshot::template::Values;
+use crate::snapshot::{Listener, Route, Snapshot};
+use crate::wire::head::Fields;
+use crate::wire::{RequestHead, Version};
+
+/// A request that somebody wonders about.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// Its method.
+    pub method: String,
+    /// Host, path and query: `http://host/path?query`.
+    pub url: String,
+    /// Its header fields.
+    pub headers: Vec<(String, String)>,
+    /// Who sends it.
+    pub client: IpAddr,
+    /// The name of the listener where it comes in; the first one when there is no name.
+    pub listener: Option<String>,
+}
+
+/// What would happen.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Explanation {
+    /// Where it comes in.
+    pub listener: String,
+    /// Its host in the form that is matched.
+    pub host: String,
+    /// Its path in the form that is matched and sent.
+    pub path: String,
+    /// Why it is refused; null when it is not.
+    pub refused: Option<Refused>,
+    /// The route that matches.
+    pub route: Option<String>,
+    /// `upstream`, `respond`, `redirect`; null when no route matches.
+    pub action: Option<String>,
+    /// What the route answers by itself.
+    pub status: Option<u16>,
+    /// Where a redirect leads.
+    pub location: Option<String>,
+    /// The path that a server sees.
+    pub sent_path: Option<String>,
+    /// The host that a server sees.
+    pub sent_host: Option<String>,
+    /// The upstreams that it may go to.
+    pub upstreams: Vec<Share>,
+}
+
+/// A refusal.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Refused {
+    /// The status that the client gets.
+    pub status: u16,
+    /// The stable code.
+    pub code: String,
+    /// Why.
+    pub reason: String,
+    /// The configuration key that would change it.
+    pub key: Option<String>,
+}
+
+/// An upstream and how much of the route's requests it gets.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Share {
+    /// Its name.
+    pub upstream: String,
+    /// From 0 to 1.
+    pub share: f64,
+    /// Those of its servers that the route may use.
+    pub servers: Vec<Candidate>,
+    /// Who answers when it cannot.
+    pub fallback: Option<String>,
+}
+
+/// A server.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Candidate {
+    /// Its name.
+    pub server: String,
+    /// Its weight.
+    pub weight: u32,
+    /// `up`, or why it gets no requests.
+    pub state: String,
+}
+
+/// Says what would happen.
+///
+/// # Errors
+/// A message for who asks, when the question makes no sense.
+pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, String> {
+    let listener = listener(snapshot, question.listener.as_deref())?;
+    let head = head(question)?;
+    let mut said = Explanation { listener: listener.name.to_string(), ..Explanation::default() };
+    if let Err(refusal) = walk(snapshot, listener, &head, question.client, &mut said) {
+        let row = refusal.row();
+        said.refused = Some(Refused {
+            status: row.status,
+            code: row.code.to_owned(),
+            reason: refusal.to_string(),
+            key: row.key.map(str::to_owned),
+        });
+    }
+    Ok(said)
+}
+
+fn listener<'s>(snapshot: &'s Snapshot, name: Option<&str>) -> Result<&'s Listener, String> {
+    let mut all = snapshot.listeners.iter();
+    let found = match name {
+        Some(name) => all.find(|listener| *listener.name == *name),
+        None => all.next(),
+    };
+    found.map(|listener| &**listener).ok_or_else(|| "there is no such listener".to_owned())
+}
+
+fn head(question: &Question) -> Result<RequestHead, String> {
+    let Question { method, url, headers, .. } = question;
+    let uri: Uri = url.parse().map_err(|error| format!("`{url}` is no URL: {error}"))?;
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    let mut head = RequestHead::default();
+    head.set(method.as_bytes(), target.as_bytes(), Version::Http11);
+    let named = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"));
+    if let (false, Some(authority)) = (named, uri.authority()) {
+        head.fields.push(b"host", authority.as_str().as_bytes());
+    } else if !named {
+        head.fields.push(b"host", b"");
+    }
+    for (name, value) in headers {
+        head.fields.push(name.to_ascii_lowercase().as_bytes(), value.as_bytes());
+    }
+    Ok(head)
+}
+
+fn walk(
+    snapshot: &Snapshot,
+    listener: &Listener,
+    head: &RequestHead,
+    client: IpAddr,
+    said: &mut Explanation,
+) -> Result<(), Refusal> {
+    admit::admit(head, listener.refuse_trace)?;
+    let target = Target::of(head, listener.path).map_err(Refusal::Target)?;
+    said.host = target.host().to_owned();
+    said.path = text(target.path());
+    if listener.redirect_https {
+        said.action = Some("redirect".to_owned());
+        said.status = Some(308);
+        said.location = Some(format!("https://{}{}", said.host, said.path));
+        return Ok(());
+    }
+    let asked = Asked { listener: listener.id, target: &target, head, client };
+    let Found { route, captures } = match snapshot.table.find(&asked) {
+        Ok(found) => found,
+        Err(Miss::NoRoute | Miss::Method) => return Err(Refusal::NoRoute),
+    };
+    said.route = Some(route.name.to_string());
+    let values =
+        Values { host: target.host().as_bytes(), path: target.path(), query: target.query() };
+    let capture = |n| captures.get(n, target.path());
+    match &route.action {
+        Action::Respond(respond) => {
+            said.action = Some("respond".to_owned());
+            said.status = Some(respond.status);
+        }
+        Action::Redirect(redirect) => {
+            let mut location = Vec::new();
+            redirect.to.write(&mut location, &values, capture);
+            said.action = Some("redirect".to_owned());
+            said.status = Some(redirect.status);
+            said.location = Some(text(&location));
+        }
+        Action::Forward(split) => {
+            let mut path = Vec::new();
+            if route.rewrite.changes_path() {
+                rewrite::path(&mut path, &route.rewrite, &values, capture);
+            } else {
+                path.extend_from_slice(target.path());
+            }
+            said.action = Some("upstream".to_owned());
+            said.sent_path = Some(text(&path));
+            said.sent_host = Some(sent_host(route, &target));
+            said.upstreams = shares(split);
+        }
+    }
+    Ok(())
+}
+
+fn sent_host(route: &Route, target: &Target<'_>) -> String {
+    text(route.rewrite.host.as_deref().unwrap_or(target.sent_host()))
+}
+
+fn shares(split: &Split) -> Vec<Share> {
+    let total = split.targets.last().map_or(1, |(upto, _)| *upto);
+    let mut before = 0;
+    let mut all = Vec::new();
+    for (upto, target) in &split.targets {
+        let servers = target.pool.members().iter().map(|member| Candidate {
+            server: member.endpoint.name.to_string(),
+            weight: member.weight,
+            state: standing::word(member.endpoint.standing.bits()).to_owned(),
+        });
+        all.push(Share {
+            upstream: target.upstream.name.to_string(),
+            share: (upto - before) as f64 / total as f64,
+            servers: servers.collect(),
+            fallback: target.fallback.as_ref().map(|f| f.upstream.name.to_string()),
+        });
+        before = *upto;
+    }
+    all
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+impl Explanation {
+    /// For people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        let mut line = |key: &str, value: &str| {
+            // Writing to a string cannot fail.
+            let _ok = writeln!(out, "{key:<10}{value}");
+        };
+        line("listener", &self.listener);
+        line("host", &self.host);
+        line("path", &self.path);
+        if let Some(Refused { status, code, reason, key }) = &self.refused {
+            line("refused", &format!("{status} {code}: {reason}"));
+            if let Some(key) = key {
+                line("key", key);
+            }
+        }
+        if let Some(route) = &self.route {
+            line("route", route);
+        }
+        if let (Some(action), Some(status)) = (&self.action, self.status) {
+            let location = self.location.as_deref().unwrap_or_default();
+            line(action, format!("{status} {location}").trim_end());
+        }
+        if let (Some(path), Some(host)) = (&self.sent_path, &self.sent_host) {
+            line("sends", &format!("{path} with Host: {host}"));
+        }
+        for Share { upstream, share, servers, fallback } in &self.upstreams {
+            let fallback = fallback.as_ref().map(|f| format!(", or else {f}")).unwrap_or_default();
+            line("upstream", &format!("{upstream} ({:.0} %){fallback}", share * 100.0));
+            for Candidate { server, weight, state } in servers {
+                line("  server", &format!("{server} weight {weight}, {state}"));
+            }
+        }
+        out
+    }
+}
+
+/// What the routing table asks of the request.
+struct Asked<'a> {
+    listener: u16,
+    target: &'a Target<'a>,
+    head: &'a RequestHead,
+    client: IpAddr,
+}
+
+impl Ask for Asked<'_> {
+    fn listener(&self) -> u16 {
+        self.listener
+    }
+
+    fn host(&self) -> &str {
+        self.target.host()
+    }
+
+    fn path(&self) -> &[u8] {
+        self.target.path()
+    }
+
+    fn query(&self) -> Option<&[u8]> {
+        self.target.query()
+    }
+
+    fn method(&self) -> &[u8] {
+        self.head.method()
+    }
+
+    fn fields(&self) -> &Fields {
+        &self.head.fields
+    }
+
+    fn client(&self) -> IpAddr {
+        self.client
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::config;
+    use crate::snapshot::compile;
+
+    fn ask(method: &str, url: &str, headers: &[(&str, &str)]) -> Explanation {
+        let text = r#"
+            [[listen]]
+            address = "127.0.0.1:0"
+            [upstream.a]
+            servers = [{ address = "127.0.0.1:1", weight = 3 }, "127.0.0.1:2"]
+            [upstream.b]
+            servers = ["127.0.0.1:3"]
+            fallback = "a"
+            [[route]]
+            name = "orders"
+            path = "/api/orders/{id}"
+            upstream = { a = 3, b = 1 }
+            rewrite = { path = "/orders/{id}", host = "orders.internal" }
+            [[route]]
+            name = "beta"
+            headers = { x-beta = true }
+            respond = { status = 204 }
+            [[route]]
+            name = "old"
+            path = "/old/*"
+            redirect = { to = "https://{host}/new", status = 301 }
+        "#;
+        let config = config::load_str("t.toml", text).unwrap().config;
+        let snapshot = compile::compile(&config, None, 16).unwrap();
+        let headers = headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let client = Ipv4Addr::LOCALHOST.into();
+        let (method, url) = (method.to_owned(), url.to_owned());
+        explain(&snapshot, &Question { method, url, headers, client, listener: None }).unwrap()
+    }
+
+    #[test]
+    fn a_request_for_upstreams() {
+        assert_eq!(
+            ask("GET", "http://Shop.test/api/../api/orders/7?x=1", &[]).text(),
+            "listener  127.0.0.1:0\n\
+             host      shop.test\n\
+             path      /api/orders/7\n\
+             route     orders\n\
+             sends     /orders/7 with Host: orders.internal\n\
+             upstream  a (75 %)\n  \
+             \x20server  127.0.0.1:1 weight 3, up\n  \
+             \x20server  127.0.0.1:2 weight 1, up\n\
+             upstream  b (25 %), or else a\n  \
+             \x20server  127.0.0.1:3 weight 1, up\n"
+                .replace("   server", "  server")
+        );
+    }
+
+    #[test]
+    fn answers_of_the_route() {
+        let beta = ask("GET", "http://x/", &[("X-Beta", "1")]);
+        assert_eq!((beta.route.as_deref(), beta.status), (Some("beta"), Some(204)));
+        let old = ask("GET", "http://x.test/old/1", &[]);
+        assert_eq!((old.status, old.location.as_deref()), (Some(301), Some("https://x.test/new")));
+    }
+
+    #[test]
+    fn refusals_name_the_code() {
+        let missed = ask("GET", "http://x/nowhere", &[]);
+        assert_eq!(missed.refused.unwrap().code, "no_route");
+        let above = ask("GET", "http://x/../etc", &[]);
+        assert_eq!(above.refused.unwrap().status, 400);
+    }
+}
