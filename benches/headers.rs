@@ -62,6 +62,7 @@ fn write(c: &mut Criterion) {
             query: None,
             host: b"shop.example.com",
             original_host: b"shop.example.com",
+            traceparent: None,
             request_id: "0123456789abcdef0123456789abcdef",
             identity: Identity {
                 peer: "192.0.2.7",

@@ -46,6 +46,14 @@ pub fn page(status: &Status, snapshot: &Snapshot, history: &History, open: bool)
     for (reason, count) in [("slow", history.dropped_lines), ("error", lost)] {
         text.sample("tidegate_access_log_lost_total", &[("reason", reason)], count as f64);
     }
+    if let Some(tracing) = &snapshot.trace {
+        let name = "tidegate_trace_spans_total";
+        text.family(name, "counter", "Spans by whether the receiver took them.");
+        let exporter = &tracing.exporter;
+        for (result, count) in [("sent", exporter.sent()), ("dropped", exporter.dropped())] {
+            text.sample(name, &[("result", result)], count as f64);
+        }
+    }
     text.family("tidegate_panics_total", "counter", "Requests lost to a defect of the proxy.");
     text.sample("tidegate_panics_total", &[], status.panics.load(Relaxed) as f64);
     text.family("tidegate_connections", "gauge", "Open client connections.");

@@ -123,6 +123,8 @@ pub struct RequestForm<'a> {
     pub original_host: &'a [u8],
     /// The id of the request.
     pub request_id: &'a str,
+    /// The place in a trace, in the stead of the client's.
+    pub traceparent: Option<[u8; 55]>,
     /// Who sent it.
     pub identity: Identity<'a>,
     /// What the route changes.
@@ -193,7 +195,8 @@ pub fn request_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
         let own = matches!(known, Known::Host | Known::XRequestId | Known::Expect)
             || is_hop_by_hop(known)
             || is_identity(known) && (!identity.trusted || known != Known::Forwarded)
-            || known == Known::MaxForwards && counted;
+            || known == Known::MaxForwards && counted
+            || known == Known::Traceparent && form.traceparent.is_some();
         let left_out = own
             || nominates && is_nominated(fields, name)
             || edits.hides(name)
@@ -209,6 +212,9 @@ pub fn request_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
     identity_fields(form, out);
     if !edits.replaces(Known::XRequestId) {
         out.field(b"x-request-id", form.request_id.as_bytes());
+    }
+    if let Some(traceparent) = &form.traceparent {
+        out.field(b"traceparent", traceparent);
     }
     if form.attempt > 1 {
         out.field(b"x-tidegate-attempt", itoa::Buffer::new().format(form.attempt).as_bytes());
@@ -319,6 +325,7 @@ mod tests {
             host: b"a.test",
             original_host: b"a.test",
             request_id: "id",
+            traceparent: None,
             identity,
             edits,
             upgrade: None,

@@ -8,8 +8,12 @@ use crate::clock;
 use crate::exchange::{Client, Refusal};
 use crate::snapshot::Route;
 use crate::telemetry::access;
-use crate::telemetry::ledger::{Entry, method_index};
+use crate::telemetry::ledger::{Entry, METHODS, method_index};
+use crate::telemetry::trace::{Attempt, Root, Trace, Value};
+use crate::upstream::retry::Failure;
+use crate::upstream::send::Attempted;
 use crate::upstream::trail::Trail;
+use crate::wire::Known;
 
 /// What becomes known of a request on its way.
 #[derive(Debug, Default)]
@@ -22,17 +26,19 @@ pub(super) struct Story<'a> {
     pub(super) trail: Trail<'a>,
     /// Why the proxy answered itself.
     pub(super) refusal: Option<Refusal>,
+    /// The trace it belongs to, when requests are traced.
+    pub(super) trace: Option<Trace>,
 }
 
 /// Writes it down.
 pub(super) fn settle<C: Client>(
     ex: &Exchange<'_>,
     id: &RequestId<'_>,
-    story: &Story<'_>,
+    story: Story<'_>,
     end: End,
     client: &C,
 ) {
-    let Story { route, client: real_client, trail, refusal } = story;
+    let Story { route, client: real_client, trail, refusal, trace } = story;
     let took = clock::now().saturating_duration_since(ex.started);
     let (received, sent) = (client.received(), client.sent());
     let member = trail.member;
@@ -46,17 +52,26 @@ pub(super) fn settle<C: Client>(
         received,
         sent,
     });
+    let code = refusal.map(|refusal| refusal.row().code);
+    let real_client = real_client.map(|ip| ip.to_string());
+    let client_text = real_client.as_deref().unwrap_or(&ex.peer.text);
+    let trace_id = trace.as_ref().map(|trace| trace.context.trace_text());
+    if let (Some(tracing), Some(trace)) = (&ex.snapshot.trace, trace)
+        && trace.context.sampled
+    {
+        trace.end(tracing, took, root(ex, route, end, code, client_text));
+    }
     let Some(log) = &ex.snapshot.access else { return };
     if route.is_some_and(|route| !route.access_log) {
         return;
     }
-    let real_client = real_client.map(|ip| ip.to_string());
     ex.worker.access.write(
         ex.worker,
         log,
         &access::Line {
             request_id: id.as_str(),
-            client: real_client.as_deref().unwrap_or(&ex.peer.text),
+            trace_id: trace_id.as_ref().map(|id| &id[..]),
+            client: client_text,
             listener: &ex.listener.name,
             head: Some(ex.head),
             route: route.map(|r| &*r.name),
@@ -64,7 +79,7 @@ pub(super) fn settle<C: Client>(
             server: member.map(|m| &*m.endpoint.name),
             attempts: trail.attempts,
             status: end.status,
-            code: refusal.map(|refusal| refusal.row().code),
+            code,
             received,
             sent,
             queue: trail.queue,
@@ -73,4 +88,54 @@ pub(super) fn settle<C: Client>(
             total: took,
         },
     );
+}
+
+/// Notes an attempt in the trace.
+pub(super) fn attempt(trace: Option<&Trace>, of: &Attempted<'_>) {
+    let Some(trace) = trace else { return };
+    let outcome = match of.ended {
+        Failure::Status(status) => Ok(status),
+        other => Err(other.refusal().map_or("upstream_failed", |refusal| refusal.row().code)),
+    };
+    let Attempted { number, upstream, server, took, .. } = *of;
+    trace.attempt(number, took, Attempt { upstream, server, outcome });
+}
+
+/// What the request's own span says. Its name is from the configuration and a fixed set of methods, so that
+/// clients cannot make new ones.
+fn root(
+    ex: &Exchange<'_>,
+    route: Option<&Route>,
+    end: End,
+    code: Option<&'static str>,
+    client: &str,
+) -> Root {
+    let text = |bytes: &[u8]| Value::Text(String::from_utf8_lossy(bytes).into_owned());
+    let head = ex.head;
+    let method = METHODS.get(method_index(head.method())).copied().unwrap_or("other");
+    let mut target = head.target().splitn(2, |byte| *byte == b'?');
+    let mut attributes = vec![
+        ("http.request.method", Value::Text(method.to_owned())),
+        ("url.scheme", Value::Text("http".to_owned())),
+        ("url.path", text(target.next().unwrap_or_default())),
+        ("client.address", Value::Text(client.to_owned())),
+        ("http.response.status_code", Value::Number(u64::from(end.status))),
+    ];
+    if let Some(query) = target.next() {
+        attributes.push(("url.query", text(query)));
+    }
+    if let Some(host) = head.fields.first(Known::Host) {
+        attributes.push(("server.address", text(host)));
+    }
+    if let Some(agent) = head.fields.named(b"user-agent").next() {
+        attributes.push(("user_agent.original", text(agent)));
+    }
+    if let Some(route) = route {
+        attributes.push(("tidegate.route", Value::Text(route.name.to_string())));
+    }
+    if let Some(code) = code {
+        attributes.push(("error.type", Value::Text(code.to_owned())));
+    }
+    let name = route.map_or_else(|| method.to_owned(), |route| format!("{method} {}", route.name));
+    Root { name, attributes, failed: end.status >= 500 }
 }

@@ -31,9 +31,10 @@ use crate::snapshot::route::{Action, Redirect, Respond, Split};
 use crate::snapshot::template::Values;
 use crate::snapshot::{Listener, Route, Snapshot};
 use crate::telemetry::refusals;
+use crate::telemetry::trace::Trace;
 use crate::upstream::relay::Delivered;
 use crate::upstream::retry;
-use crate::upstream::send::{self, Job, Sent};
+use crate::upstream::send::{self, Attempted, Job, Sent};
 use crate::upstream::trail::Trail;
 use crate::wire::head::Fields;
 use crate::wire::{RequestHead, Version};
@@ -84,7 +85,9 @@ const CLIENT_GONE: u16 = 499;
 /// Cancel safety: dropping the future ends the exchange on the server's side too.
 pub async fn handle<C: Client>(ex: Exchange<'_>, client: &mut C, timer: &mut Timer) -> End {
     let id = ex.worker.draw(|random| RequestId::of(ex.head, random));
-    let mut story = Story::default();
+    let trace = ex.snapshot.trace.as_ref();
+    let trace = trace.map(|t| ex.worker.draw(|random| Trace::begin(t, ex.head, random)));
+    let mut story = Story { trace, ..Story::default() };
     let end = match walk(ex, &id, client, timer, &mut story).await {
         Ok(end) => end,
         Err(refusal) => {
@@ -94,7 +97,7 @@ pub async fn handle<C: Client>(ex: Exchange<'_>, client: &mut C, timer: &mut Tim
             refuse(ex, refusal, &id, edits, client, timer).await
         }
     };
-    account::settle(&ex, &id, &story, end, client);
+    account::settle(&ex, &id, story, end, client);
     end
 }
 
@@ -151,7 +154,8 @@ async fn walk<'a, C: Client>(
         Matched { ex, id, admitted, target: &target, client_ip, client_bytes, route, captures };
     match &route.action {
         Action::Forward(split) => {
-            matched.forward(split, limit, client, timer, &mut story.trail).await
+            let Story { trail, trace, .. } = story;
+            matched.forward(split, limit, client, timer, (trail, trace.as_ref())).await
         }
         Action::Respond(respond) => Ok(matched.respond(respond, client, timer).await),
         Action::Redirect(redirect) => Ok(matched.redirect(redirect, client, timer).await),
@@ -341,7 +345,7 @@ impl<'a> Matched<'a, '_> {
         body_limit: (u64, &'static str),
         client: &mut C,
         timer: &mut Timer,
-        trail: &mut Trail<'a>,
+        (trail, trace): (&mut Trail<'a>, Option<&Trace>),
     ) -> Result<End, Refusal> {
         let Self { ex, route, .. } = self;
         let Some(goal) = ex.worker.draw(|random| split.choose(random)) else {
@@ -354,11 +358,16 @@ impl<'a> Matched<'a, '_> {
         }
         let client_text = self.client_text();
         let form = self.form(&rewritten, client_text.as_deref());
+        let attempted = |of: &Attempted<'_>| account::attempt(trace, of);
+        let sampled = trace.is_some_and(|trace| trace.context.sampled);
         let job = Job {
+            attempted: if sampled { Some(&attempted) } else { None },
             worker: ex.worker,
             head: &|out, attempt, ask| {
                 let expects_continue = form.expects_continue || ask;
-                forward::write_request(out, &RequestForm { attempt, expects_continue, ..form })
+                let traceparent = trace.map(|trace| trace.context.field(attempt));
+                let form = RequestForm { attempt, expects_continue, traceparent, ..form };
+                forward::write_request(out, &form)
             },
             fields: &|head, out| forward::response_fields(head, &route.response_edits, out),
             key: &|source| self.key(source),
@@ -398,6 +407,7 @@ impl<'a> Matched<'a, '_> {
             host: route.rewrite.host.as_deref().unwrap_or(original_host),
             original_host,
             request_id: self.id.as_str(),
+            traceparent: None,
             identity: Identity {
                 peer: &ex.peer.text,
                 client: client.unwrap_or(&ex.peer.text),

@@ -209,8 +209,8 @@ pub fn diff(old: &Shown, new: &Shown) -> Vec<Change> {
 }
 
 fn change(kind: Kind, what: &str, name: &str, keys: Vec<String>) -> Change {
-    let restart = what == "admin"
-        || keys.iter().any(|key| matches!(&**key, "workers" | "level" | "format" | "trace"));
+    let restart =
+        what == "admin" || keys.iter().any(|key| matches!(&**key, "workers" | "level" | "format"));
     Change { kind, what: what.to_owned(), name: name.to_owned(), keys, restart }
 }
 

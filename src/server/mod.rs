@@ -178,6 +178,9 @@ impl Running {
         if let Some(access) = &self.store.load().access {
             access.sink.flush(WORKER_GRACE);
         }
+        if let Some(tracing) = &self.store.load().trace {
+            tracing.exporter.flush(WORKER_GRACE);
+        }
         tracing::info!("stopped");
     }
 }

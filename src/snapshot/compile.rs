@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use super::listener::Listener;
 use super::route::{Action, Redirect, Respond, Rewrite, Route};
 use super::template::{Template, capture_names};
-use super::{Snapshot, Store, access, matching, target, upstream};
+use super::{Snapshot, Store, access, matching, target, trace, upstream};
 use crate::config::schema::listen::{Listen, ListenRedirect, StrictPath, Underscores};
 use crate::config::schema::route as schema;
 use crate::config::schema::words::ListenAddress;
@@ -65,6 +65,10 @@ pub fn compile(
         findings.push(*finding);
         None
     });
+    let trace = trace::tracing(&config.log, previous).unwrap_or_else(|finding| {
+        findings.push(*finding);
+        None
+    });
     if !findings.is_empty() {
         return Err(findings);
     }
@@ -76,6 +80,7 @@ pub fn compile(
         upstreams: upstreams.into_boxed_slice(),
         shown: shown(config),
         access,
+        trace,
         drain: config.runtime.drain.get(),
         drain_delay: config.runtime.drain_delay.get(),
     })

@@ -10,6 +10,7 @@ pub mod matching;
 pub mod route;
 mod target;
 pub mod template;
+mod trace;
 mod upstream;
 
 use std::cell::RefCell;
@@ -23,6 +24,7 @@ use arc_swap::cache::Cache;
 use crate::reload::diff::Shown;
 use crate::route::RouteTable;
 use crate::telemetry::access::AccessLog;
+use crate::telemetry::trace::Tracing;
 use crate::upstream::Upstream;
 
 pub use listener::Listener;
@@ -45,6 +47,8 @@ pub struct Snapshot {
     pub shown: Shown,
     /// Where requests are written down, if anywhere.
     pub access: Option<AccessLog>,
+    /// Which requests are traced, if any.
+    pub trace: Option<Tracing>,
     /// How long a shutdown waits for what is under way.
     pub drain: Duration,
     /// How long it goes on accepting before that.

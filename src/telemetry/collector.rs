@@ -4,18 +4,21 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::history::{Exists, History};
 use super::ledger::{Interval, NO_ROUTE};
+use super::trace::encode;
 use crate::server::worker::Order;
 use crate::snapshot::{Snapshot, Store};
 
 /// How long the workers may take to hand over what they have. One that takes longer is late, not lost.
 const PATIENCE: Duration = Duration::from_millis(200);
 const SECOND: Duration = Duration::from_secs(1);
+/// How many seconds pass between two exports of the counters.
+const EXPORT: u32 = 10;
 
 /// What somebody wants to be read out of the history.
 type Question = Box<dyn FnOnce(&History) + Send>;
@@ -61,6 +64,7 @@ struct Collector {
     history: History,
     store: Store,
     workers: Vec<mpsc::UnboundedSender<Order>>,
+    started: SystemTime,
     reply: Sender<Box<Interval>>,
     replies: Receiver<Box<Interval>>,
 }
@@ -75,7 +79,9 @@ pub fn start(
     questions: Questions,
 ) -> io::Result<()> {
     let (reply, replies) = channel();
-    let collector = Collector { history: History::default(), store, workers, reply, replies };
+    let history = History::default();
+    let started = SystemTime::now();
+    let collector = Collector { history, store, workers, started, reply, replies };
     thread::Builder::new().name("telemetry".into()).spawn(move || collector.run(&questions.0))?;
     Ok(())
 }
@@ -83,6 +89,7 @@ pub fn start(
 impl Collector {
     fn run(mut self, questions: &Receiver<Question>) {
         let mut next = Instant::now() + SECOND;
+        let mut seconds = 0;
         loop {
             match questions.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(question) => {
@@ -93,6 +100,10 @@ impl Collector {
                     next += SECOND;
                     self.gather();
                     self.end_second();
+                    if seconds % EXPORT == 0 {
+                        self.export();
+                    }
+                    seconds += 1;
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -111,6 +122,16 @@ impl Collector {
             let left = until.saturating_duration_since(Instant::now());
             let Ok(interval) = self.replies.recv_timeout(left) else { return };
             self.history.add(&interval);
+        }
+    }
+
+    /// Sends the counters to the receiver of traces, if there is one.
+    fn export(&self) {
+        let snapshot = self.store.load();
+        if let Some(tracing) = &snapshot.trace {
+            let exporter = &tracing.exporter;
+            let (instance, history) = (&exporter.instance, &self.history);
+            exporter.offer_metrics(encode::metrics(instance, &snapshot, history, self.started));
         }
     }
 

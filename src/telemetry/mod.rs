@@ -10,3 +10,4 @@ pub mod ledger;
 pub mod log;
 pub mod process;
 pub mod refusals;
+pub mod trace;

@@ -36,6 +36,8 @@ pub struct Job<'a> {
     pub fields: &'a dyn Fn(&ResponseHead, &mut dyn Emit),
     /// The part of the request that a strategy goes by.
     pub key: &'a dyn Fn(&KeySource) -> Option<Key<'a>>,
+    /// Is told of every attempt that has ended, when somebody wants to know.
+    pub attempted: Option<&'a dyn Fn(&Attempted<'_>)>,
     /// The request's id, for the log.
     pub request_id: &'a str,
     /// The method is `HEAD`.
@@ -56,6 +58,21 @@ pub struct Job<'a> {
     pub write_gap: Option<Duration>,
     /// When the exchange began.
     pub started: Instant,
+}
+
+/// An attempt that has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempted<'a> {
+    /// Counted from 1.
+    pub number: u32,
+    /// The upstream's name.
+    pub upstream: &'a str,
+    /// The server's name.
+    pub server: &'a str,
+    /// How it ended.
+    pub ended: Failure,
+    /// How long it took, connecting included, up to the head of the response.
+    pub took: Duration,
 }
 
 /// How a request that was forwarded ended.
@@ -203,6 +220,7 @@ async fn answer<'t, C: Client>(
         progress.trail.member = Some(chosen.member);
         progress.trail.attempts = progress.attempt;
         let mut sending = Sending::default();
+        let began = job.attempted.map(|_| clock::now());
         let mut upload = Upload::new(client, replay, job.body_limit.0);
         let tried =
             trial::try_once(job, target, &chosen, (&mut upload, &mut sending), timer, progress);
@@ -212,6 +230,15 @@ async fn answer<'t, C: Client>(
             Err(Ended::Refused(refusal)) => return Err(Unanswered::Refused(refusal)),
             Err(Ended::Gone) => return Err(Unanswered::Gone),
         };
+        if let (Some(attempted), Some(began)) = (job.attempted, began) {
+            attempted(&Attempted {
+                number: progress.attempt,
+                upstream: &target.upstream.name,
+                server: &chosen.member.endpoint.name,
+                ended: failure,
+                took: clock::now().saturating_duration_since(began),
+            });
+        }
         let permit = chosen.permit.take();
         observe::ended(&target.upstream, &chosen.member.endpoint, permit, failure);
         let next = next(job, target, failure, progress, (replay, &chosen));

@@ -48,6 +48,7 @@ known! {
     XForwardedPort = "x-forwarded-port",
     XRealIp = "x-real-ip",
     XRequestId = "x-request-id",
+    Traceparent = "traceparent",
     Via = "via",
     Cookie = "cookie",
     SetCookie = "set-cookie",
@@ -77,6 +78,7 @@ static BY_LENGTH: [&[(Known, &str)]; 22] = {
         (Known::KeepAlive, "keep-alive"),
         (Known::SetCookie, "set-cookie"),
     ];
+    table[11] = &[(Known::Traceparent, "traceparent")];
     table[12] = &[(Known::XRequestId, "x-request-id"), (Known::MaxForwards, "max-forwards")];
     table[13] = &[(Known::Authorization, "authorization")];
     table[14] =

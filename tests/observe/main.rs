@@ -11,3 +11,4 @@ mod metrics;
 mod stats;
 #[path = "../support/mod.rs"]
 mod support;
+mod tracing;

@@ -32,7 +32,6 @@ const fn row(path: &'static str, fine: Fine) -> Row {
 }
 
 const ROWS: &[Row] = &[
-    row("log.trace", Fine::Nothing),
     row("redis", Fine::Nothing),
     row("listen.*.tls", Fine::Nothing),
     row("listen.*.http3", Fine::Off),

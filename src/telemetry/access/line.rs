@@ -18,6 +18,8 @@ use crate::wire::{Known, RequestHead, Version};
 pub struct Line<'a> {
     /// Its id.
     pub request_id: &'a str,
+    /// The trace it belongs to, when requests are traced.
+    pub trace_id: Option<&'a [u8]>,
     /// Who sent it.
     pub client: &'a str,
     /// Where it came in.
@@ -185,7 +187,7 @@ impl Line<'_> {
             ("code", self.code.map(str::as_bytes)),
             ("referer", self.named(b"referer")),
             ("user_agent", self.named(b"user-agent")),
-            ("traceparent", self.named(b"traceparent")),
+            ("trace_id", self.trace_id),
         ];
         for (key, value) in words {
             put(out, format_args!(",\"{key}\":"));
@@ -307,6 +309,7 @@ mod tests {
     fn line(head: &RequestHead) -> Line<'_> {
         Line {
             request_id: "0af7",
+            trace_id: None,
             client: "10.0.0.9",
             listener: "public",
             head: Some(head),

@@ -1,0 +1,228 @@
+//! The thread that sends spans and counters to an OTLP receiver over HTTP (OTLP 1, "OTLP/HTTP").
+//!
+//! Spans wait in a bounded queue and go out in batches. What the receiver does not take in time is
+//! dropped and counted: it must not hold up requests, nor fill the memory.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::runtime::Builder;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use super::{Span, encode};
+use crate::clock::Random;
+
+/// Requests whose spans may wait.
+const QUEUE: usize = 2048;
+/// Spans of one batch.
+const BATCH: usize = 512;
+/// How long a batch that is not full waits.
+const DELAY: Duration = Duration::from_secs(1);
+/// How long the receiver may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a batch is sent when the receiver asks for that, and how long to wait in between.
+const TRIES: u32 = 3;
+const AGAIN: Duration = Duration::from_secs(1);
+/// How often a receiver that does not answer is complained about.
+const COMPLAIN: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+enum Message {
+    Spans(Vec<Span>),
+    /// An encoded request for `/v1/metrics`.
+    Metrics(Vec<u8>),
+    /// Send what there is, then answer.
+    Flush(SyncSender<()>),
+}
+
+/// The exporting thread's end of the queue. The thread ends when this is dropped.
+#[derive(Debug)]
+pub struct Exporter {
+    /// Where the receiver is, as configured.
+    pub url: String,
+    /// Tells this process from others in what is exported.
+    pub instance: String,
+    queue: Sender<Message>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    sent: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl Exporter {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When it or its runtime cannot be made.
+    pub fn start(url: &str, uri: &Uri) -> io::Result<Self> {
+        let (queue, received) = channel(QUEUE);
+        let counts = Arc::new(Counts::default());
+        let instance = format!("{:016x}", Random::from_entropy().next_u64());
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let sending = Sending {
+            uri: uri.clone(),
+            instance: instance.clone(),
+            counts: counts.clone(),
+            complained: None,
+        };
+        thread::Builder::new()
+            .name("otlp".into())
+            .spawn(move || runtime.block_on(sending.run(received)))?;
+        Ok(Self { url: url.to_owned(), instance, queue, counts })
+    }
+
+    /// Offers the spans of a request.
+    pub fn offer(&self, spans: Vec<Span>) {
+        let count = spans.len() as u64;
+        if self.queue.try_send(Message::Spans(spans)).is_err() {
+            self.counts.dropped.fetch_add(count, Relaxed);
+        }
+    }
+
+    /// Offers counters; those of later include them, so dropping some loses nothing.
+    pub fn offer_metrics(&self, encoded: Vec<u8>) {
+        let _full = self.queue.try_send(Message::Metrics(encoded));
+    }
+
+    /// Waits until everything offered so far is sent, but not longer than `patience`.
+    pub fn flush(&self, patience: Duration) {
+        let (done, wait) = sync_channel(1);
+        if self.queue.try_send(Message::Flush(done)).is_ok() {
+            let _late = wait.recv_timeout(patience);
+        }
+    }
+
+    /// Spans that the receiver has taken.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.counts.sent.load(Relaxed)
+    }
+
+    /// Spans that it has not.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.counts.dropped.load(Relaxed)
+    }
+}
+
+struct Sending {
+    uri: Uri,
+    instance: String,
+    counts: Arc<Counts>,
+    complained: Option<Instant>,
+}
+
+impl Sending {
+    async fn run(mut self, mut queue: Receiver<Message>) {
+        let mut batch = Vec::new();
+        let mut due = None;
+        loop {
+            let next = match due {
+                Some(due) => tokio::time::timeout_at(due, queue.recv()).await,
+                None => Ok(queue.recv().await),
+            };
+            match next {
+                Ok(Some(Message::Spans(spans))) => {
+                    batch.extend(spans);
+                    due = due.or_else(|| Some(tokio::time::Instant::now() + DELAY));
+                    if batch.len() < BATCH {
+                        continue;
+                    }
+                }
+                Ok(Some(Message::Metrics(encoded))) => {
+                    let _counted_by_nobody = self.deliver("v1/metrics", encoded.into()).await;
+                    continue;
+                }
+                Ok(Some(Message::Flush(done))) => {
+                    self.send(&mut batch).await;
+                    // Who waits may have lost patience.
+                    let _gone = done.send(());
+                }
+                Ok(None) if batch.is_empty() => return,
+                Ok(None) | Err(_) => {}
+            }
+            due = None;
+            self.send(&mut batch).await;
+        }
+    }
+
+    async fn send(&mut self, batch: &mut Vec<Span>) {
+        if batch.is_empty() {
+            return;
+        }
+        let count = batch.len() as u64;
+        let encoded = encode::spans(&self.instance, std::mem::take(batch));
+        let delivered = self.deliver("v1/traces", encoded.into()).await;
+        let counter = if delivered { &self.counts.sent } else { &self.counts.dropped };
+        counter.fetch_add(count, Relaxed);
+    }
+
+    /// Sends until it is taken, or refused for good, or all tries are used up.
+    async fn deliver(&mut self, path: &str, body: Bytes) -> bool {
+        for attempt in 1..=TRIES {
+            let sent = tokio::time::timeout(PATIENCE, post(&self.uri, path, body.clone())).await;
+            let error = match sent {
+                Ok(Ok(status)) if status.is_success() => return true,
+                Ok(Ok(status)) if !again(status) => {
+                    self.complain(&format!("the receiver answered {status}"));
+                    return false;
+                }
+                Ok(Ok(status)) => format!("the receiver answered {status}"),
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no answer within {PATIENCE:?}"),
+            };
+            self.complain(&error);
+            if attempt < TRIES {
+                tokio::time::sleep(AGAIN * attempt).await;
+            }
+        }
+        false
+    }
+
+    fn complain(&mut self, error: &str) {
+        if self.complained.is_none_or(|at| at.elapsed() >= COMPLAIN) {
+            self.complained = Some(Instant::now());
+            let dropped = self.counts.dropped.load(Relaxed);
+            tracing::warn!(error, dropped, key = "log.trace.otlp", "traces cannot be exported");
+        }
+    }
+}
+
+/// The statuses after which OTLP asks for another try ("Retryable Response Codes").
+fn again(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 429 | 502 | 503 | 504)
+}
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+async fn post(base: &Uri, path: &str, body: Bytes) -> Result<StatusCode, Error> {
+    let authority = base.authority().ok_or("the URL has no host")?;
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let target = format!("{}/{path}", base.path().trim_end_matches('/'));
+    let request = Request::post(target)
+        .header(header::HOST, authority.as_str())
+        .header(header::CONTENT_TYPE, "application/x-protobuf")
+        .body(Full::new(body))?;
+    // It ends with the answer; what goes wrong on it shows there.
+    let _ended = tokio::spawn(connection);
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    // A short answer is read, so that the receiver does not see a reset; a long one is its own fault.
+    let _read = Limited::new(response.into_body(), 64 * 1024).collect().await;
+    Ok(status)
+}

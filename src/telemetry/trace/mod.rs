@@ -1,0 +1,175 @@
+//! Distributed tracing: which requests are traced, and what a trace says of them.
+//!
+//! A request that carries a valid `traceparent` (W3C Trace Context, level 1) continues that trace and its
+//! sampling decision; any other one starts a trace. Each attempt at a server is a span of its own, and
+//! what the server is sent as parent.
+
+pub mod context;
+pub mod encode;
+pub mod exporter;
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+pub use self::context::Context;
+use self::exporter::Exporter;
+use crate::clock::Random;
+use crate::wire::{Known, RequestHead};
+
+/// `log.trace`.
+#[derive(Debug)]
+pub struct Tracing {
+    /// The share of traces started here that are exported, from 0 to 1.
+    pub share: f64,
+    /// Who exports them.
+    pub exporter: Arc<Exporter>,
+}
+
+/// What a span says about itself.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// Text.
+    Text(String),
+    /// A number.
+    Number(u64),
+}
+
+/// Which side of a call a span is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A request of a client.
+    Server,
+    /// An attempt at a server.
+    Client,
+}
+
+/// Something that took some time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Span {
+    /// The trace it belongs to.
+    pub trace: [u8; 16],
+    /// Its own id.
+    pub id: [u8; 8],
+    /// The span that caused it.
+    pub parent: Option<[u8; 8]>,
+    /// Which side it is.
+    pub kind: Kind,
+    /// What it was, without anything that clients can make up.
+    pub name: String,
+    /// When it began, in nanoseconds since 1970.
+    pub start: u64,
+    /// When it ended.
+    pub end: u64,
+    /// Named by OpenTelemetry's conventions for HTTP, where they have a name.
+    pub attributes: Vec<(&'static str, Value)>,
+    /// It failed.
+    pub failed: bool,
+}
+
+/// One request's trace.
+#[derive(Debug)]
+pub struct Trace {
+    /// Where in which trace it is.
+    pub context: Context,
+    spans: RefCell<Vec<Span>>,
+}
+
+impl Trace {
+    /// Continues the client's trace or starts one.
+    pub fn begin(tracing: &Tracing, head: &RequestHead, random: &mut Random) -> Self {
+        // Several of them are none (§3.2.1).
+        let mut fields = head.fields.values(Known::Traceparent);
+        let continued = match (fields.next(), fields.next()) {
+            (Some(field), None) => Context::parse(field),
+            _ => None,
+        };
+        let context = match continued {
+            Some(context) => context.child(random),
+            None => Context::start(tracing.share, random),
+        };
+        Self { context, spans: RefCell::default() }
+    }
+
+    /// Notes an attempt at a server.
+    pub fn attempt(&self, number: u32, took: Duration, of: Attempt<'_>) {
+        let Context { trace, id, .. } = self.context;
+        let (start, end) = ended_now(took);
+        let mut attributes = vec![
+            ("server.address", Value::Text(of.server.to_owned())),
+            ("tidegate.upstream", Value::Text(of.upstream.to_owned())),
+        ];
+        if number > 1 {
+            let resent = u64::from(number - 1);
+            attributes.push(("http.request.resend_count", Value::Number(resent)));
+        }
+        let failed = match of.outcome {
+            Ok(status) => {
+                attributes.push(("http.response.status_code", Value::Number(u64::from(status))));
+                status >= 400
+            }
+            Err(code) => {
+                attributes.push(("error.type", Value::Text(code.to_owned())));
+                true
+            }
+        };
+        self.spans.borrow_mut().push(Span {
+            trace,
+            id: self.context.attempt(number),
+            parent: Some(id),
+            kind: Kind::Client,
+            name: of.upstream.to_owned(),
+            start,
+            end,
+            attributes,
+            failed,
+        });
+    }
+
+    /// Ends the request's own span and hands all of them on.
+    pub fn end(self, tracing: &Tracing, took: Duration, root: Root) {
+        let Context { trace, id, parent, .. } = self.context;
+        let (start, end) = ended_now(took);
+        let mut spans = self.spans.into_inner();
+        spans.push(Span {
+            trace,
+            id,
+            parent,
+            kind: Kind::Server,
+            name: root.name,
+            start,
+            end,
+            attributes: root.attributes,
+            failed: root.failed,
+        });
+        tracing.exporter.offer(spans);
+    }
+}
+
+/// One attempt at a server.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt<'a> {
+    /// The upstream's name.
+    pub upstream: &'a str,
+    /// The server's name.
+    pub server: &'a str,
+    /// Its status, or the code of the failure.
+    pub outcome: Result<u16, &'static str>,
+}
+
+/// What is known of a request at its end.
+#[derive(Debug)]
+pub struct Root {
+    /// Method and route.
+    pub name: String,
+    /// What else there is to say.
+    pub attributes: Vec<(&'static str, Value)>,
+    /// The proxy or the server failed.
+    pub failed: bool,
+}
+
+fn ended_now(took: Duration) -> (u64, u64) {
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let end = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (nanos(end.saturating_sub(took)), nanos(end))
+}
