@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::guard::Guard;
-use super::{explain, metrics, orders, servers, stats};
+use super::{dashboard, explain, metrics, openapi, orders, servers, stats};
 use crate::server::control::Command;
 use crate::server::status::Status;
 
@@ -55,6 +55,8 @@ impl Calls {
         let steps: Vec<&str> = path.trim_matches('/').split('/').collect();
         match *steps.as_slice() {
             ["explain"] if reads(method) => explain::explain(&self.status, request.uri().query()),
+            [""] => read(method, dashboard::page),
+            ["openapi.json"] => read(method, openapi::page),
             ["live"] => read(method, || document(StatusCode::OK, &json!({ "live": true }))),
             ["ready"] => read(method, || self.ready()),
             ["stats"] if reads(method) => self.stats().await,
@@ -155,7 +157,7 @@ pub(super) fn problem(status: StatusCode, code: &str) -> Answer {
     respond(status, "application/problem+json", format!("{body}\n"))
 }
 
-fn respond(status: StatusCode, kind: &'static str, body: String) -> Answer {
+pub(super) fn respond(status: StatusCode, kind: &'static str, body: String) -> Answer {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     let headers = response.headers_mut();

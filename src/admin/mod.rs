@@ -4,9 +4,11 @@
 //! [`guard`] decides who may ask, [`calls`] what is asked; each call has its file.
 
 pub mod calls;
+mod dashboard;
 mod explain;
 pub mod guard;
 pub mod metrics;
+pub mod openapi;
 mod orders;
 mod servers;
 pub mod stats;

@@ -7,15 +7,24 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
 use super::calls::{Answer, Calls, problem, told};
+use super::stats::ServerStats;
 use super::{orders, stats};
 use crate::clock;
 use crate::endpoint::standing::{DISABLED, DRAINING};
 use crate::server::control::Command;
 use crate::server::status::Status;
+
+/// What an order to a server did.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Changed {
+    /// Whether it made a difference.
+    changed: bool,
+    /// How the server is now.
+    server: ServerStats,
+}
 
 /// `GET /upstreams`.
 pub(super) async fn all(status: &Status) -> Answer {
@@ -70,7 +79,7 @@ pub(super) async fn order(status: &Status, upstream: &str, server: &str, order: 
     let (upstream, id) = (upstream.clone(), member.endpoint.id);
     let told = status.desk.ask(move |history| {
         let member = upstream.pool.members().iter().find(|m| m.endpoint.id == id)?;
-        Some(json!({ "changed": changed, "server": stats::member(&upstream, member, history) }))
+        Some(Changed { changed, server: stats::member(&upstream, member, history) })
     });
     self::told(told.await.flatten().as_ref())
 }

@@ -7,7 +7,10 @@
 )]
 
 mod access_log;
+mod browser;
+mod dashboard;
 mod metrics;
+mod openapi;
 mod stats;
 #[path = "../support/mod.rs"]
 mod support;

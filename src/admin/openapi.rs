@@ -1,0 +1,268 @@
+//! `GET /openapi.json`: every call with what it takes and answers, made from the types that are answered.
+
+use http::StatusCode;
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::{Map, Value as Json, json};
+
+use super::calls::{Answer, document as answer};
+use super::servers::{Changed, Wish};
+use super::stats::{Stats, UpstreamStats};
+use crate::explain::Explanation;
+use crate::reload::Outcome;
+
+/// What a body is.
+#[derive(Debug, Clone, Copy)]
+enum Body {
+    /// A schema by name, and its media type.
+    Json(&'static str),
+    Text(&'static str),
+}
+
+/// One call.
+struct Call {
+    method: &'static str,
+    path: &'static str,
+    summary: &'static str,
+    takes: Option<Body>,
+    answers: &'static [(u16, Body)],
+}
+
+const fn call(
+    method: &'static str,
+    path: &'static str,
+    summary: &'static str,
+    answers: &'static [(u16, Body)],
+) -> Call {
+    Call { method, path, summary, takes: None, answers }
+}
+
+const SERVER: &str = "/upstreams/{upstream}/servers/{server}";
+const PROBLEM: Body = Body::Json("Problem");
+
+const CALLS: &[Call] = &[
+    call("get", "/", "The dashboard.", &[(200, Body::Text("text/html"))]),
+    call("get", "/live", "Whether the process works.", &[(200, Body::Json("Live"))]),
+    call(
+        "get",
+        "/ready",
+        "Whether new work is welcome.",
+        &[(200, Body::Json("Ready")), (503, Body::Json("Ready"))],
+    ),
+    call("get", "/stats", "What is counted.", &[(200, Body::Json("Stats"))]),
+    call(
+        "get",
+        "/metrics",
+        "The same for Prometheus, or as OpenMetrics to who accepts that.",
+        &[(200, Body::Text("text/plain"))],
+    ),
+    call("get", "/openapi.json", "This document.", &[(200, Body::Json("Anything"))]),
+    call(
+        "get",
+        "/config",
+        "The configuration in effect, defaults filled in, secrets masked.",
+        &[(200, Body::Json("Anything"))],
+    ),
+    Call {
+        takes: Some(Body::Text("application/toml")),
+        ..call(
+            "post",
+            "/config/check",
+            "What is wrong with a configuration.",
+            &[(200, Body::Json("Checked")), (413, PROBLEM), (422, Body::Json("Checked"))],
+        )
+    },
+    call(
+        "post",
+        "/reload",
+        "Reads the file again. 409: it was refused and the running configuration goes on.",
+        &[(200, Body::Json("Outcome")), (409, Body::Json("Outcome")), (503, PROBLEM)],
+    ),
+    call(
+        "post",
+        "/rollback",
+        "Goes back to the configuration before.",
+        &[(200, Body::Json("Outcome")), (409, Body::Json("Outcome")), (503, PROBLEM)],
+    ),
+    call(
+        "post",
+        "/drain",
+        "Finishes what is under way and ends, as SIGTERM does.",
+        &[(202, Body::Json("Draining"))],
+    ),
+    call(
+        "get",
+        "/explain",
+        "What would happen to a request.",
+        &[(200, Body::Json("Explanation")), (422, PROBLEM)],
+    ),
+    call("get", "/upstreams", "All upstreams.", &[(200, Body::Json("Upstreams"))]),
+    call(
+        "get",
+        "/upstreams/{upstream}",
+        "One upstream.",
+        &[(200, Body::Json("UpstreamStats")), (404, PROBLEM)],
+    ),
+    Call {
+        takes: Some(Body::Json("Wish")),
+        ..call(
+            "put",
+            SERVER,
+            "Another weight, another state. With a weight the answer is that of a reload.",
+            &[(200, Body::Json("Put")), (404, PROBLEM), (422, PROBLEM)],
+        )
+    },
+    call(
+        "delete",
+        SERVER,
+        "Only for servers that registered themselves; those of the file are refused.",
+        &[(404, PROBLEM), (409, PROBLEM)],
+    ),
+    call(
+        "post",
+        "/upstreams/{upstream}/servers/{server}/{order}",
+        "`drain`, `disable` or `enable`.",
+        &[(200, Body::Json("Changed")), (404, PROBLEM)],
+    ),
+];
+
+/// Query parameters, by path.
+const PARAMETERS: &[(&str, &str, &str)] = &[
+    ("/reload", "force", "`1`: whatever `runtime.shrink_guard` says"),
+    ("/explain", "method", "default `GET`"),
+    ("/explain", "url", "`http://host/path?query`"),
+    ("/explain", "header", "`name:value`; may be given several times"),
+    ("/explain", "client", "the client's address; default loopback"),
+    ("/explain", "listener", "a listener's name; default the first"),
+];
+
+pub(super) fn page() -> Answer {
+    answer(StatusCode::OK, &document())
+}
+
+/// The document, OpenAPI 3.1.
+#[must_use]
+pub fn document() -> Json {
+    let mut paths: Map<String, Json> = Map::new();
+    for call in CALLS {
+        let operations = paths.entry(call.path).or_insert_with(|| json!({}));
+        operations[call.method] = operation(call);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "tidegate admin endpoint",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Calls that change something need the token where one is configured.",
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas(),
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+        },
+    })
+}
+
+fn operation(call: &Call) -> Json {
+    let mut answers = Map::new();
+    for (status, body) in call.answers {
+        let status_text = StatusCode::from_u16(*status).ok().and_then(|s| s.canonical_reason());
+        let described = json!({ "description": status_text, "content": content(*body) });
+        answers.insert(status.to_string(), described);
+    }
+    let other = json!({ "description": "Refused", "content": content(PROBLEM) });
+    answers.insert("default".to_owned(), other);
+    let mut parameters = Vec::new();
+    for name in call.path.split(['{', '}']).skip(1).step_by(2) {
+        let string = json!({ "type": "string" });
+        parameters.push(json!({ "name": name, "in": "path", "required": true, "schema": string }));
+    }
+    for (_, name, about) in PARAMETERS.iter().filter(|(path, ..)| *path == call.path) {
+        let string = json!({ "type": "string" });
+        parameters.push(json!({
+            "name": name, "in": "query", "description": about, "schema": string,
+        }));
+    }
+    let mut said = json!({ "summary": call.summary, "responses": answers });
+    if !parameters.is_empty() {
+        said["parameters"] = parameters.into();
+    }
+    if let Some(body) = call.takes {
+        said["requestBody"] = json!({ "required": true, "content": content(body) });
+    }
+    if call.method != "get" {
+        said["security"] = json!([{ "token": [] }]);
+    }
+    said
+}
+
+fn content(body: Body) -> Json {
+    let (kind, schema) = match body {
+        Body::Json(name) => {
+            let kind =
+                if name == "Problem" { "application/problem+json" } else { "application/json" };
+            (kind, json!({ "$ref": format!("#/components/schemas/{name}") }))
+        }
+        Body::Text(kind) => (kind, json!({ "type": "string" })),
+    };
+    json!({ kind: { "schema": schema } })
+}
+
+/// The types by name.
+fn schemas() -> Json {
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.definitions_path = "/components/schemas".into();
+    let mut generator = settings.into_generator();
+    add::<Stats>(&mut generator);
+    add::<UpstreamStats>(&mut generator);
+    add::<Outcome>(&mut generator);
+    add::<Explanation>(&mut generator);
+    add::<Changed>(&mut generator);
+    add::<Wish>(&mut generator);
+    let mut all = Json::Object(generator.take_definitions(true));
+    let flag = |name: &str| json!({ "type": "object", "required": [name], "properties": { name: { "type": "boolean" } } });
+    all["Live"] = flag("live");
+    all["Ready"] = flag("ready");
+    all["Draining"] = flag("draining");
+    all["Anything"] = json!({ "type": "object" });
+    all["Upstreams"] =
+        json!({ "type": "array", "items": { "$ref": "#/components/schemas/UpstreamStats" } });
+    let either =
+        ["Outcome", "Changed"].map(|n| json!({ "$ref": format!("#/components/schemas/{n}") }));
+    all["Put"] = json!({ "anyOf": either });
+    all["Problem"] = json!({
+        "type": "object",
+        "description": "RFC 9457; `code` is stable.",
+        "required": ["status", "title", "code"],
+        "properties": {
+            "status": { "type": "integer" },
+            "title": { "type": "string" },
+            "code": { "type": "string" },
+        },
+    });
+    all["Checked"] = json!({
+        "type": "object",
+        "required": ["ok", "errors", "warnings", "findings"],
+        "properties": {
+            "ok": { "type": "boolean" },
+            "errors": { "type": "integer" },
+            "warnings": { "type": "integer" },
+            "findings": { "type": "array", "items": {
+                "type": "object",
+                "required": ["severity", "code", "message"],
+                "properties": {
+                    "severity": { "enum": ["error", "warning"] },
+                    "code": { "type": "string" },
+                    "message": { "type": "string" },
+                },
+            } },
+        },
+    });
+    all
+}
+
+fn add<T: JsonSchema>(generator: &mut SchemaGenerator) {
+    // It puts the type among the definitions; the reference to it is not needed.
+    let _reference = generator.subschema_for::<T>();
+}
