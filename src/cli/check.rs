@@ -95,7 +95,7 @@ fn difference(url: &str, config: &Config) -> Result<(Vec<Change>, Stays), String
     let running = serde_json::from_str::<Shown>(&body).ok().filter(|_| status == 200);
     let running = running.ok_or_else(|| format!("{url} answered {status}: {body}"))?;
     let new = diff::shown(config);
-    Ok((diff::diff(&running, &new), diff::stays(&running, &new)))
+    Ok(diff::diff(&running, &new))
 }
 
 fn json(

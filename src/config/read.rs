@@ -17,6 +17,7 @@ use super::finding::Finding;
 use super::source::{Place, Spanned};
 use super::suggest::did_you_mean;
 use super::tree::{Entry, Node, Value};
+use crate::reload::pace;
 
 /// Collects findings while values are read.
 #[derive(Debug, Default)]
@@ -624,7 +625,11 @@ impl<T: Shape> Shape for Vec<T> {
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
         match &node.value {
             Value::Array(items) => {
-                Some(items.iter().filter_map(|item| T::read(item, reader)).collect())
+                let mut read = |item| {
+                    pace::step();
+                    T::read(item, reader)
+                };
+                Some(items.iter().filter_map(&mut read).collect())
             }
             _ => reader.mismatch(node, "an array"),
         }

@@ -3,13 +3,16 @@
 //! It compares what is in effect, defaults filled in, so moving a table to another line or writing a
 //! default out is no change. Secrets are masked before they get here: that one of them changed does not show.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+use serde_json::value::RawValue;
 
+use super::pace;
 use crate::config::Config;
 use crate::snapshot::matching;
 
@@ -58,8 +61,9 @@ impl fmt::Display for Change {
     }
 }
 
-/// A configuration as it is compared: by what, then by name.
-pub type Shown = BTreeMap<String, BTreeMap<String, Json>>;
+/// A configuration as it is compared: by what, then by name. JSON text, because that is compared a thousand times
+/// and looked into where it differs.
+pub type Shown = BTreeMap<String, BTreeMap<String, Box<RawValue>>>;
 
 /// Prepares a configuration for [`diff`].
 #[must_use]
@@ -78,7 +82,7 @@ pub fn shown(config: &Config) -> Shown {
         cache,
     } = config;
     let mut all = Shown::new();
-    let mut one = |what: &str, name: String, value: Json| {
+    let mut one = |what: &str, name: String, value: Box<RawValue>| {
         all.entry(what.to_owned()).or_default().insert(name, value);
     };
     one("runtime", String::new(), json(runtime));
@@ -90,6 +94,7 @@ pub fn shown(config: &Config) -> Shown {
         one("listener", listener.name.as_ref().map_or(first, |n| n.value.clone()), json(listener));
     }
     for written in route {
+        pace::step();
         one("route", matching::name(written), json(written));
     }
     for (name, value) in upstream {
@@ -137,22 +142,6 @@ impl fmt::Display for Stays {
     }
 }
 
-/// What goes on as it was.
-#[must_use]
-pub fn stays(old: &Shown, new: &Shown) -> Stays {
-    let (old, new) = (by_server(old), by_server(new));
-    let same = |what: &str| {
-        let (Some(old), Some(new)) = (old.get(what), new.get(what)) else { return 0 };
-        new.iter().filter(|(name, value)| old.get(*name) == Some(value)).count()
-    };
-    Stays {
-        listeners: same("listener"),
-        routes: same("route"),
-        upstreams: same("upstream"),
-        servers: same("server"),
-    }
-}
-
 /// What gets nothing new any more and finishes what it has.
 #[must_use]
 pub fn drains(changes: &[Change]) -> Vec<String> {
@@ -161,51 +150,88 @@ pub fn drains(changes: &[Change]) -> Vec<String> {
     drained.map(|change| format!("{} {}", change.what, change.name)).collect()
 }
 
-/// The same with each server beside its upstream instead of in it, so that servers are compared one
-/// by one.
-fn by_server(all: &Shown) -> Shown {
-    let mut all = all.clone();
+/// A configuration with each server beside its upstream instead of in it, so that servers are compared one
+/// by one. All but the upstreams is borrowed: a file may have thousands of routes.
+type Apart<'a> = BTreeMap<&'a str, BTreeMap<Cow<'a, str>, Cow<'a, str>>>;
+
+fn apart(all: &Shown) -> Apart<'_> {
     let mut servers = BTreeMap::new();
-    for (upstream, value) in all.get_mut("upstream").into_iter().flatten() {
-        let Some(table) = value.as_object_mut() else { continue };
-        if let Some(Json::Array(_)) = table.get("servers")
-            && let Some(Json::Array(list)) = table.remove("servers")
-        {
-            for server in list {
-                let name = server.get("name").and_then(Json::as_str);
-                let id = name.or_else(|| server.get("address").and_then(Json::as_str));
-                servers.insert(format!("{upstream}/{}", id.unwrap_or_default()), server);
+    let mut apart = Apart::new();
+    for (what, tables) in all {
+        let mut plain = BTreeMap::new();
+        for (name, table) in tables {
+            pace::step();
+            let mut text = Cow::Borrowed(table.get());
+            if what == "upstream" {
+                let mut upstream = parse(table.get());
+                if let Some(list) = listed(&mut upstream) {
+                    for server in list {
+                        let word = |key| server.get(key).and_then(Json::as_str);
+                        let id = word("name").or_else(|| word("address")).unwrap_or_default();
+                        let id = Cow::Owned(format!("{name}/{id}"));
+                        servers.insert(id, Cow::Owned(server.to_string()));
+                    }
+                    text = Cow::Owned(upstream.to_string());
+                }
             }
+            plain.insert(Cow::Borrowed(&**name), text);
         }
+        apart.insert(what, plain);
     }
-    all.insert("server".to_owned(), servers);
-    all
+    apart.insert("server", servers);
+    apart
 }
 
-/// What changes from one configuration to another.
+/// Takes the servers out of an upstream, if they are listed there.
+fn listed(upstream: &mut Json) -> Option<Vec<Json>> {
+    let table = upstream.as_object_mut()?;
+    match table.get_mut("servers")? {
+        Json::Array(list) => {
+            let list = std::mem::take(list);
+            table.shift_remove("servers");
+            Some(list)
+        }
+        _ => None,
+    }
+}
+
+/// Our own text; if it were no JSON, it would be shown as null.
+fn parse(text: &str) -> Json {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// What changes from one configuration to another, and what does not.
 #[must_use]
-pub fn diff(old: &Shown, new: &Shown) -> Vec<Change> {
-    let (old, new) = (&by_server(old), &by_server(new));
+pub fn diff(old: &Shown, new: &Shown) -> (Vec<Change>, Stays) {
+    let (old, new) = (apart(old), apart(new));
     let nothing = BTreeMap::new();
     let mut changes = Vec::new();
-    for (what, after) in new {
+    let mut stays = Stays::default();
+    for (what, after) in &new {
         let before = old.get(what).unwrap_or(&nothing);
         for (name, value) in after {
+            pace::step();
             match before.get(name) {
                 None => changes.push(change(Kind::Added, what, name, Vec::new())),
                 Some(old) if old != value => {
                     changes.push(change(Kind::Changed, what, name, keys(old, value)));
                 }
-                Some(_) => {}
+                Some(_) => match *what {
+                    "listener" => stays.listeners += 1,
+                    "route" => stays.routes += 1,
+                    "upstream" => stays.upstreams += 1,
+                    "server" => stays.servers += 1,
+                    _ => {}
+                },
             }
         }
     }
-    for (what, before) in old {
+    for (what, before) in &old {
         let after = new.get(what).unwrap_or(&nothing);
         let gone = before.keys().filter(|name| !after.contains_key(*name));
         changes.extend(gone.map(|name| change(Kind::Removed, what, name, Vec::new())));
     }
-    changes
+    (changes, stays)
 }
 
 fn change(kind: Kind, what: &str, name: &str, keys: Vec<String>) -> Change {
@@ -215,15 +241,17 @@ fn change(kind: Kind, what: &str, name: &str, keys: Vec<String>) -> Change {
 }
 
 /// The keys in which two tables differ.
-fn keys(old: &Json, new: &Json) -> Vec<String> {
-    let (Json::Object(old), Json::Object(new)) = (old, new) else { return Vec::new() };
+fn keys(old: &str, new: &str) -> Vec<String> {
+    let (Json::Object(old), Json::Object(new)) = (parse(old), parse(new)) else {
+        return Vec::new();
+    };
     let all = old.keys().chain(new.keys().filter(|key| !old.contains_key(*key)));
     all.filter(|key| old.get(*key) != new.get(*key)).cloned().collect()
 }
 
 /// What cannot be shown is equal to itself: a change in it does not show.
-fn json(value: &impl Serialize) -> Json {
-    serde_json::to_value(value).unwrap_or_default()
+fn json(value: &impl Serialize) -> Box<RawValue> {
+    serde_json::value::to_raw_value(value).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -232,7 +260,7 @@ mod tests {
 
     fn lines(old: &str, new: &str) -> Vec<String> {
         let shown = |text| shown(&crate::config::load_str("t.toml", text).unwrap().config);
-        diff(&shown(old), &shown(new)).iter().map(ToString::to_string).collect()
+        diff(&shown(old), &shown(new)).0.iter().map(ToString::to_string).collect()
     }
 
     const OLD: &str = r#"
@@ -301,10 +329,10 @@ mod tests {
         );
         let shown = |text| shown(&crate::config::load_str("t.toml", text).unwrap().config);
         let (old, new) = (shown(OLD), shown(new));
-        let stays = stays(&old, &new);
+        let (changes, stays) = diff(&old, &new);
         assert_eq!(stays.to_string(), "1 listener, 0 routes, 0 upstreams, 1 server");
-        assert_eq!(drains(&diff(&old, &new)), ["server b/127.0.0.1:2"]);
-        assert_eq!(drains(&diff(&new, &old)).len(), 3);
+        assert_eq!(drains(&changes), ["server b/127.0.0.1:2"]);
+        assert_eq!(drains(&diff(&new, &old).0).len(), 3);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! This prepares and remembers; `server::control` opens and closes what has to be opened and closed.
 
 pub mod diff;
+pub mod pace;
 pub mod watch;
 mod weights;
 
@@ -177,8 +178,7 @@ impl Reloader {
         let snapshot = compile::compile(&config, Some(current), self.connections);
         let snapshot = snapshot
             .map_err(|findings| Refused::Report(Report { findings, sources: sources.clone() }))?;
-        let changes = diff::diff(&current.shown, &snapshot.shown);
-        let stays = diff::stays(&current.shown, &snapshot.shown);
+        let (changes, stays) = diff::diff(&current.shown, &snapshot.shown);
         Ok(Prepared { config, snapshot, changes, stays })
     }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::limits;
 use super::listener::{self, Site};
 use super::status::Status;
 use super::worker::Order;
@@ -22,6 +23,7 @@ use crate::clock;
 use crate::health::Supervisor;
 use crate::net::Address;
 use crate::reload::diff::{self, Stays};
+use crate::reload::pace;
 use crate::reload::{Outcome, Prepared, Refused, Reloader};
 use crate::snapshot::{Snapshot, Store};
 use crate::upstream::keep;
@@ -73,6 +75,9 @@ pub(super) struct Parts {
     pub(super) workers: Vec<mpsc::UnboundedSender<Order>>,
     /// What is open.
     pub(super) sites: Vec<Site>,
+    /// Snapshots that requests may still be at work with. They are freed here: freeing thousands of routes would
+    /// hold up a worker.
+    pub(super) retired: Vec<Arc<Snapshot>>,
 }
 
 /// The running thread; it ends when this is dropped.
@@ -112,6 +117,8 @@ impl Control {
 
 impl Parts {
     fn run(mut self, commands: &Receiver<Command>) {
+        limits::stand_back();
+        pace::can_wait();
         let mut looks = 0;
         loop {
             match commands.recv_timeout(LOOK) {
@@ -126,6 +133,7 @@ impl Parts {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
+            self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
             let now = clock::now();
             for upstream in &self.store.load().upstreams {
                 keep::tick(upstream, now);
@@ -224,7 +232,7 @@ impl Parts {
         let gone: Vec<Site> =
             self.sites.iter().filter(|open| !sites.iter().any(|s| s.same(open))).cloned().collect();
         let generation = snapshot.generation;
-        self.store.store(Arc::new(snapshot));
+        self.retired.push(self.store.swap(Arc::new(snapshot)));
         for (worker, sockets) in self.workers.iter().zip(bound.per_worker) {
             // An error means that the worker has ended, and the process is about to.
             let _ended = worker.send(Order::Open(sockets));

@@ -32,6 +32,16 @@ pub fn connections(descriptors: u64) -> u32 {
     u32::try_from(pairs).unwrap_or(u32::MAX).clamp(16, 1_000_000)
 }
 
+/// Such a thread gets about a tenth of what a worker gets, when both want the same CPU.
+const NICE: i32 = 10;
+
+/// Makes the thread that calls this give way to workers when there are fewer CPUs than threads with work. For
+/// threads that nobody waits for: reloads, statistics, logs.
+pub fn stand_back() {
+    // A system that does not allow it runs them like the others.
+    let _refused = rustix::process::setpriority_process(None, NICE);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

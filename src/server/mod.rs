@@ -133,6 +133,7 @@ pub fn start(
         reloader,
         workers: orders,
         sites,
+        retired: Vec::new(),
     };
     let control = Control::start(parts, line)?;
     status.ready.store(true, Ordering::Release);

@@ -2,6 +2,7 @@
 //!
 //! Every table is taken apart field by field, so a key that nothing uses does not compile.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
@@ -18,6 +19,7 @@ use crate::h1::client::HeadTimes;
 use crate::net::Address;
 use crate::policy::{HeaderEdits, Pair};
 use crate::reload::diff::shown;
+use crate::reload::pace;
 use crate::route::RouteTable;
 use crate::upstream::Upstream;
 use crate::wire::request;
@@ -46,8 +48,11 @@ pub fn compile(
     }
     let mut routes = Vec::new();
     let mut matches = Vec::new();
+    let known = previous.iter().flat_map(|previous| previous.routes.iter());
+    let known: HashMap<&str, &Route> = known.map(|route| (&*route.name, &**route)).collect();
     for written in &config.route {
-        match route(written, config, &upstreams, previous) {
+        pace::step();
+        match route(written, config, &upstreams, &known) {
             Ok(route) => routes.push(Arc::new(route)),
             Err(finding) => findings.push(*finding),
         }
@@ -154,7 +159,7 @@ fn route(
     written: &schema::Route,
     config: &Config,
     upstreams: &[Arc<Upstream>],
-    previous: Option<&Snapshot>,
+    known: &HashMap<&str, &Route>,
 ) -> Result<Route, Box<Finding>> {
     let path = written.path.as_ref().map_or("", |p| p.value.as_str());
     let captures: Vec<&str> = capture_names(path).collect();
@@ -169,9 +174,7 @@ fn route(
             to: template(&redirect.to, &captures)?,
         }),
     };
-    let counts = previous
-        .and_then(|p| p.routes.iter().find(|r| r.name == name))
-        .map_or_else(Arc::default, |r| r.counts.clone());
+    let counts = known.get(&*name).map_or_else(Arc::default, |route| route.counts.clone());
     Ok(Route {
         name,
         action,

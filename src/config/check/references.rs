@@ -11,9 +11,11 @@ use crate::config::schema::route::{Action, AuthRef, Route};
 use crate::config::schema::upstream::{Server, Servers, Upstream};
 use crate::config::source::Spanned;
 use crate::config::suggest::did_you_mean;
+use crate::reload::pace;
 
 pub(super) fn check(config: &Config, names: &Names, read: Read, findings: &mut Vec<Finding>) {
     for route in &config.route {
+        pace::step();
         route_references(route, names, findings);
     }
     for (name, upstream) in &config.upstream {
@@ -123,6 +125,7 @@ fn shard_servers(upstream: &Upstream, findings: &mut Vec<Finding>) {
 fn unused(config: &Config, findings: &mut Vec<Finding>) {
     let mut used: BTreeSet<&str> = BTreeSet::new();
     for route in &config.route {
+        pace::step();
         if let Action::Upstream(split) = &route.action {
             used.extend(split.targets.iter().map(|target| target.upstream.value.as_str()));
         }

@@ -10,6 +10,7 @@ use crate::config::schema::route::{Action, HeaderRules, Redirect, Respond, Rewri
 use crate::config::schema::words::HeaderName;
 use crate::config::source::{Place, Spanned};
 use crate::config::suggest::did_you_mean;
+use crate::reload::pace;
 
 /// Fields that frame a message or belong to one connection (RFC 9110 §7.6.1, RFC 9112 §6). They are
 /// the proxy's to write; a rule about them could split or smuggle messages.
@@ -30,6 +31,7 @@ pub(super) const REDIRECT_NAMES: [&str; 3] = ["host", "path", "query"];
 pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     let mut names: BTreeMap<&str, Place> = BTreeMap::new();
     for route in &config.route {
+        pace::step();
         if let Some(name) = &route.name {
             unique("route", name, &mut names, findings);
         }

@@ -7,6 +7,7 @@ use crate::config::finding::Finding;
 use crate::config::schema::Config;
 use crate::config::schema::route::Route;
 use crate::config::source::{Place, Spanned};
+use crate::reload::pace;
 use crate::route::conflicts::Conflict;
 use crate::route::{self, RouteSpec};
 use crate::snapshot::matching;
@@ -14,6 +15,7 @@ use crate::snapshot::matching;
 pub(super) fn check(config: &Config, read: Read, findings: &mut Vec<Finding>) {
     let before = findings.len();
     for route in &config.route {
+        pace::step();
         if let (Some(path), Some(regex)) = (&route.path, &route.path_regex) {
             let message = "a route has `path` or `path_regex`, not both";
             let finding = Finding::error("bad_path", regex.place, message);

@@ -12,6 +12,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::server::limits;
+
 /// Blocks that may wait: with 32 KiB each, 4 MiB per log.
 const QUEUE: usize = 128;
 /// How often a log that cannot be written is complained about.
@@ -113,6 +115,7 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, queue: &Receiver<Message>) {
+        limits::stand_back();
         while let Ok(message) = queue.recv() {
             match message {
                 Message::Block(block) => {

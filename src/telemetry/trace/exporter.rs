@@ -21,6 +21,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::{Span, encode};
 use crate::clock::Random;
+use crate::server::limits;
 
 /// Requests whose spans may wait.
 const QUEUE: usize = 2048;
@@ -78,9 +79,10 @@ impl Exporter {
             counts: counts.clone(),
             complained: None,
         };
-        thread::Builder::new()
-            .name("otlp".into())
-            .spawn(move || runtime.block_on(sending.run(received)))?;
+        thread::Builder::new().name("otlp".into()).spawn(move || {
+            limits::stand_back();
+            runtime.block_on(sending.run(received));
+        })?;
         Ok(Self { url: url.to_owned(), instance, queue, counts })
     }
 
