@@ -13,6 +13,7 @@ use crate::balance::Member;
 use crate::clock;
 use crate::endpoint::breaker::{Breaker, State};
 use crate::endpoint::standing;
+use crate::policy::limit::Limit;
 use crate::server::status::Status;
 use crate::snapshot::Snapshot;
 use crate::telemetry::history::{BUCKETS, History};
@@ -72,6 +73,23 @@ pub fn page(status: &Status, snapshot: &Snapshot, history: &History, open: bool)
     for family in SERVER {
         text.family(family.name, family.kind, family.help);
         servers(&mut text, snapshot, family);
+    }
+    for family in LIMIT {
+        text.family(family.name, family.kind, family.help);
+        for limit in snapshot.limits() {
+            if let Some(value) = (family.read)(limit) {
+                text.sample(family.name, &[("limit", &limit.name)], value);
+            }
+        }
+    }
+    let name = "tidegate_route_concurrency_refused_total";
+    text.family(name, "counter", "Requests refused because too many were under way.");
+    for route in &snapshot.routes {
+        let policies = route.policies.as_ref();
+        if let Some(concurrency) = policies.and_then(|policies| policies.concurrency.as_ref()) {
+            let refused = concurrency.state.refused.load(Relaxed);
+            text.sample(name, &[("endpoint", &route.name)], refused as f64);
+        }
     }
     if open {
         text.out.push_str("# EOF\n");
@@ -226,6 +244,23 @@ const UPSTREAM: &[Family<Upstream>] = &[
     counter("tidegate_upstream_breaker_refused_total", "Requests it refused.", |u| {
         u.breaker.filter(|b| !b.per_server).map(|_| u.state.breaker.refused() as f64)
     }),
+];
+
+const LIMIT: &[Family<Limit>] = &[
+    counter("tidegate_limit_refused_total", "Requests that a rate limit refused.", |l| {
+        count(&l.state.refused)
+    }),
+    counter("tidegate_limit_delayed_total", "Requests that had to wait.", |l| {
+        count(&l.state.delayed)
+    }),
+    gauge("tidegate_limit_keys", "Keys that have not been idle for long.", |l| {
+        Some(l.state.table().len() as f64)
+    }),
+    counter(
+        "tidegate_limit_evicted_total",
+        "Keys pushed out by others although they were not idle.",
+        |l| count(&l.state.table().evicted),
+    ),
 ];
 
 const SERVER: &[Family<Member>] = &[

@@ -10,6 +10,8 @@ use crate::balance::Member;
 use crate::clock;
 use crate::endpoint::breaker::{Breaker, State};
 use crate::endpoint::standing;
+use crate::policy::concurrency;
+use crate::policy::limit::Limit;
 use crate::server::status::{Reload, Status};
 use crate::snapshot::{Listener, Route, Snapshot};
 use crate::telemetry::history::{History, Summary, Windows};
@@ -34,6 +36,22 @@ pub struct Stats {
     listeners: Vec<ListenerStats>,
     routes: Vec<RouteStats>,
     upstreams: Vec<UpstreamStats>,
+    limits: Vec<LimitStats>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct LimitStats {
+    name: String,
+    /// Requests refused.
+    refused: u64,
+    /// Requests that had to wait.
+    delayed: u64,
+    /// Clients, or whatever is counted by, that have not been idle for long.
+    keys: usize,
+    /// How many there can be; more push out others.
+    key_limit: usize,
+    /// How many were pushed out although they were not idle.
+    evicted: u64,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -82,6 +100,8 @@ struct RouteStats {
     name: String,
     requests: u64,
     in_flight: u64,
+    /// Requests refused because too many were under way; null without `concurrency`.
+    concurrency_refused: Option<u64>,
     /// Latency is from the request's head to the end of the response.
     #[serde(flatten)]
     traffic: Traffic,
@@ -189,6 +209,19 @@ pub fn collect(status: &Status, snapshot: &Snapshot, history: &History) -> Stats
         listeners: snapshot.listeners.iter().map(|l| listener(l, history)).collect(),
         routes: snapshot.routes.iter().map(|r| route(r, history)).collect(),
         upstreams: snapshot.upstreams.iter().map(|u| upstream(u, history)).collect(),
+        limits: snapshot.limits().map(limit).collect(),
+    }
+}
+
+fn limit(limit: &Limit) -> LimitStats {
+    let (state, table) = (&limit.state, limit.state.table());
+    LimitStats {
+        name: limit.name.to_string(),
+        refused: state.refused.load(Relaxed),
+        delayed: state.delayed.load(Relaxed),
+        keys: table.len(),
+        key_limit: table.capacity(),
+        evicted: table.evicted.load(Relaxed),
     }
 }
 
@@ -215,11 +248,16 @@ fn traffic(summary: Summary) -> Traffic {
     }
 }
 
+fn concurrency(route: &Route) -> Option<&concurrency::State> {
+    Some(&route.policies.as_ref()?.concurrency.as_ref()?.state)
+}
+
 fn route(route: &Route, history: &History) -> RouteStats {
     RouteStats {
         name: route.name.to_string(),
         requests: route.counts.requests.load(Relaxed),
         in_flight: route.counts.in_flight.load(Relaxed),
+        concurrency_refused: concurrency(route).map(|state| state.refused.load(Relaxed)),
         traffic: traffic(history.route(route.counts.id)),
     }
 }

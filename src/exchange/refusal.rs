@@ -34,6 +34,15 @@ pub enum Refusal {
     /// No route matches.
     #[error("no route matches the request")]
     NoRoute,
+    /// The client is not known.
+    #[error("the request carries nothing that tells who sent it, or something wrong")]
+    Unauthenticated,
+    /// More requests than the rate allows.
+    #[error("too many requests in this time")]
+    RateLimited,
+    /// More requests at a time than allowed.
+    #[error("too many requests at a time")]
+    ConcurrencyLimited,
     /// The request body exceeds a limit; carries its key.
     #[error("the request body is larger than allowed")]
     BodyTooLarge(&'static str),
@@ -121,6 +130,14 @@ impl Refusal {
             Refusal::Expectation => (417, "expectation_failed", "Expectation failed", None),
             Refusal::WebSocketVersion => (426, "upgrade_required", "Upgrade required", None),
             Refusal::NoRoute => (404, "no_route", "No route", Some("route")),
+            Refusal::Unauthenticated => (401, "auth_required", "Who is asking?", Some("auth")),
+            Refusal::RateLimited => (429, "rate_limited", "Too many requests", Some("limit")),
+            Refusal::ConcurrencyLimited => (
+                429,
+                "concurrency_limited",
+                "Too many requests at a time",
+                Some("route.concurrency"),
+            ),
             Refusal::BodyTooLarge(key) => {
                 (413, "body_too_large", "Request body too large", Some(key))
             }
@@ -167,6 +184,9 @@ impl Refusal {
             | Refusal::BodyTooLarge(_)
             | Refusal::Internal => true,
             Refusal::WebSocketVersion
+            | Refusal::Unauthenticated
+            | Refusal::RateLimited
+            | Refusal::ConcurrencyLimited
             | Refusal::NoRoute
             | Refusal::NoServer(_)
             | Refusal::QueueFull

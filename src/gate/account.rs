@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::police::Granted;
 use super::request_id::RequestId;
 use super::{End, Exchange};
 use crate::clock;
@@ -26,6 +27,8 @@ pub(super) struct Story<'a> {
     pub(super) trail: Trail<'a>,
     /// Why the proxy answered itself.
     pub(super) refusal: Option<Refusal>,
+    /// What the route's policies added.
+    pub(super) granted: Granted<'a>,
     /// The trace it belongs to, when requests are traced.
     pub(super) trace: Option<Trace>,
 }
@@ -38,7 +41,7 @@ pub(super) fn settle<C: Client>(
     end: End,
     client: &C,
 ) {
-    let Story { route, client: real_client, trail, refusal, trace } = story;
+    let Story { route, client: real_client, trail, refusal, trace, granted: _ } = story;
     let took = clock::now().saturating_duration_since(ex.started);
     let (received, sent) = (client.received(), client.sent());
     let member = trail.member;

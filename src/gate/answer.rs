@@ -22,6 +22,8 @@ pub struct Answer<'a> {
     pub head_request: bool,
     /// What the route changes.
     pub edits: Option<&'a HeaderEdits>,
+    /// What the route's policies add, whatever it changes.
+    pub added: &'a [(&'a [u8], &'a [u8])],
 }
 
 /// Sends an answer. `false` when the client did not take it in time.
@@ -42,6 +44,7 @@ pub async fn send<C: Client>(
         if !hides(b"date") {
             out.field(b"date", date.as_bytes());
         }
+        answer.added.iter().for_each(|(name, value)| out.field(name, value));
         if let Some(edits) = answer.edits {
             edits.written().for_each(|(name, value)| out.field(name, value));
         }
@@ -103,6 +106,8 @@ pub struct Refused<'a> {
     pub head_request: bool,
     /// What the route changes.
     pub edits: Option<&'a HeaderEdits>,
+    /// What the route's policies add.
+    pub added: &'a [(&'a [u8], &'a [u8])],
 }
 
 /// Answers with a problem document.
@@ -112,7 +117,7 @@ pub async fn refuse<C: Client>(
     refused: &Refused<'_>,
     write_gap: Option<Duration>,
 ) -> bool {
-    let Refused { refusal, request_id, head_request, edits } = *refused;
+    let Refused { refusal, request_id, head_request, edits, added } = *refused;
     if refusal.closes() {
         client.close_after();
     }
@@ -125,7 +130,13 @@ pub async fn refuse<C: Client>(
         fields.push((b"upgrade", b"websocket"));
         fields.push((b"sec-websocket-version", b"13"));
     }
-    let answer =
-        Answer { status: refusal.row().status, fields: &fields, body: &body, head_request, edits };
+    let answer = Answer {
+        status: refusal.row().status,
+        fields: &fields,
+        body: &body,
+        head_request,
+        edits,
+        added,
+    };
     send(client, timer, &answer, write_gap).await
 }

@@ -9,16 +9,19 @@ mod account;
 pub mod admit;
 pub mod answer;
 mod key;
+mod police;
 pub mod request_id;
 pub mod rewrite;
 pub mod target;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use self::account::Story;
 use self::admit::Admitted;
 use self::answer::Answer;
+use self::police::{Granted, Verdict};
 use self::request_id::RequestId;
 use self::target::Target;
 use crate::clock::Instant;
@@ -94,7 +97,7 @@ pub async fn handle<C: Client>(ex: Exchange<'_>, client: &mut C, timer: &mut Tim
             story.refusal = Some(refusal);
             refusals::log(ex.worker, refusal, id.as_str(), story.route.map(|r| &*r.name));
             let edits = story.route.map(|r| &r.response_edits);
-            refuse(ex, refusal, &id, edits, client, timer).await
+            refuse(ex, refusal, &id, (edits, &story.granted), client, timer).await
         }
     };
     account::settle(&ex, &id, story, end, client);
@@ -106,7 +109,7 @@ async fn refuse<C: Client>(
     ex: Exchange<'_>,
     refusal: Refusal,
     id: &RequestId<'_>,
-    edits: Option<&HeaderEdits>,
+    (edits, granted): (Option<&HeaderEdits>, &Granted<'_>),
     client: &mut C,
     timer: &mut Timer,
 ) -> End {
@@ -115,7 +118,8 @@ async fn refuse<C: Client>(
         return End { status: refusal.row().status };
     }
     let head_request = ex.head.method() == b"HEAD";
-    let refused = answer::Refused { refusal, request_id: id.as_str(), head_request, edits };
+    let (request_id, added) = (id.as_str(), &*granted.all().collect::<Vec<_>>());
+    let refused = answer::Refused { refusal, request_id, head_request, edits, added };
     answer::refuse(client, timer, &refused, ex.listener.write_gap).await;
     End { status: refusal.row().status }
 }
@@ -137,11 +141,7 @@ async fn walk<'a, C: Client>(
     }
     let client_ip = forward::real_client(ex.peer.ip, &ex.head.fields, |ip| ex.listener.trusts(ip));
     story.client = (client_ip != ex.peer.ip).then_some(client_ip);
-    let ask = Asked { ex, target: &target, client_ip };
-    let Found { route, captures } = match ex.snapshot.table.find(&ask) {
-        Ok(found) => found,
-        Err(Miss::NoRoute | Miss::Method) => return Err(Refusal::NoRoute),
-    };
+    let Found { route, captures } = find(&ex, &target, client_ip)?;
     story.route = Some(route);
     route.counts.requests.fetch_add(1, Ordering::Relaxed);
     let _under_way = UnderWay::new(route);
@@ -152,14 +152,50 @@ async fn walk<'a, C: Client>(
     let client_bytes = octets(client_ip);
     let matched =
         Matched { ex, id, admitted, target: &target, client_ip, client_bytes, route, captures };
+    if let Some(policies) = &route.policies {
+        let granted = &mut story.granted;
+        match police::ask(&matched, policies, granted, client, timer).await? {
+            Verdict::Pass => {}
+            Verdict::Answer(status) => {
+                let taken = police::respond(&matched, status, granted, client, timer).await;
+                return Ok(End { status: if taken { status } else { CLIENT_GONE } });
+            }
+            Verdict::Gone => {
+                client.cut();
+                return Ok(End { status: CLIENT_GONE });
+            }
+        }
+    }
+    let Story { trail, trace, granted, .. } = story;
     match &route.action {
         Action::Forward(split) => {
-            let Story { trail, trace, .. } = story;
-            matched.forward(split, limit, client, timer, (trail, trace.as_ref())).await
+            let story = (trail, trace.as_ref(), &*granted);
+            matched.forward(split, limit, client, timer, story).await
         }
-        Action::Respond(respond) => Ok(matched.respond(respond, client, timer).await),
-        Action::Redirect(redirect) => Ok(matched.redirect(redirect, client, timer).await),
+        Action::Respond(respond) => Ok(matched.respond(respond, granted, client, timer).await),
+        Action::Redirect(redirect) => Ok(matched.redirect(redirect, granted, client, timer).await),
     }
+}
+
+/// The route of a request. A preflight belongs to the route of the request that it asks about.
+fn find<'a>(
+    ex: &Exchange<'a>,
+    target: &Target<'_>,
+    client_ip: IpAddr,
+) -> Result<Found<'a, Arc<Route>>, Refusal> {
+    let method = ex.head.method();
+    let look = |method| ex.snapshot.table.find(&Asked { ex: *ex, target, client_ip, method });
+    let found = look(method);
+    let cors = |found: &Found<'_, Arc<Route>>| {
+        found.route.policies.as_ref().is_some_and(|policies| policies.cors.is_some())
+    };
+    if let Some((_, meant)) = police::preflight(method, &ex.head.fields)
+        && !found.as_ref().is_ok_and(cors)
+        && let Some(found) = look(meant).ok().filter(cors)
+    {
+        return Ok(found);
+    }
+    found.map_err(|(Miss::NoRoute | Miss::Method)| Refusal::NoRoute)
 }
 
 /// An address as IPv6, so that both families take the same form.
@@ -200,6 +236,7 @@ const OPTIONS_ANSWER: Answer<'static> = Answer {
     body: b"",
     head_request: false,
     edits: None,
+    added: &[],
 };
 
 async fn own<C: Client>(
@@ -232,6 +269,7 @@ async fn to_https<C: Client>(
         body: b"",
         head_request: ex.head.method() == b"HEAD",
         edits: None,
+        added: &[],
     };
     own(ex, client, timer, &answer).await
 }
@@ -241,6 +279,7 @@ struct Asked<'a> {
     ex: Exchange<'a>,
     target: &'a Target<'a>,
     client_ip: IpAddr,
+    method: &'a [u8],
 }
 
 impl Ask for Asked<'_> {
@@ -261,7 +300,7 @@ impl Ask for Asked<'_> {
     }
 
     fn method(&self) -> &[u8] {
-        self.ex.head.method()
+        self.method
     }
 
     fn fields(&self) -> &Fields {
@@ -302,17 +341,20 @@ impl<'a> Matched<'a, '_> {
     async fn respond<C: Client>(
         &self,
         respond: &Respond,
+        granted: &Granted<'_>,
         client: &mut C,
         timer: &mut Timer,
     ) -> End {
         let fields: Vec<(&[u8], &[u8])> =
             respond.fields.iter().map(|(name, value)| (&**name, &**value)).collect();
+        let added: Vec<(&[u8], &[u8])> = granted.all().collect();
         let answer = Answer {
             status: respond.status,
             fields: &fields,
             body: &respond.body,
             head_request: self.ex.head.method() == b"HEAD",
             edits: Some(&self.route.response_edits),
+            added: &added,
         };
         own(self.ex, client, timer, &answer).await
     }
@@ -320,6 +362,7 @@ impl<'a> Matched<'a, '_> {
     async fn redirect<C: Client>(
         &self,
         redirect: &Redirect,
+        granted: &Granted<'_>,
         client: &mut C,
         timer: &mut Timer,
     ) -> End {
@@ -329,12 +372,14 @@ impl<'a> Matched<'a, '_> {
             location.push(b'?');
             location.extend_from_slice(query);
         }
+        let added: Vec<(&[u8], &[u8])> = granted.all().collect();
         let answer = Answer {
             status: redirect.status,
             fields: &[(b"location", &location)],
             body: b"",
             head_request: self.ex.head.method() == b"HEAD",
             edits: Some(&self.route.response_edits),
+            added: &added,
         };
         own(self.ex, client, timer, &answer).await
     }
@@ -345,7 +390,7 @@ impl<'a> Matched<'a, '_> {
         body_limit: (u64, &'static str),
         client: &mut C,
         timer: &mut Timer,
-        (trail, trace): (&mut Trail<'a>, Option<&Trace>),
+        (trail, trace, granted): (&mut Trail<'a>, Option<&Trace>, &Granted<'_>),
     ) -> Result<End, Refusal> {
         let Self { ex, route, .. } = self;
         let Some(goal) = ex.worker.draw(|random| split.choose(random)) else {
@@ -369,7 +414,10 @@ impl<'a> Matched<'a, '_> {
                 let form = RequestForm { attempt, expects_continue, traceparent, ..form };
                 forward::write_request(out, &form)
             },
-            fields: &|head, out| forward::response_fields(head, &route.response_edits, out),
+            fields: &|head, out| {
+                forward::response_fields(head, &route.response_edits, out);
+                granted.all().for_each(|(name, value)| out.field(name, value));
+            },
             key: &|source| self.key(source),
             request_id: self.id.as_str(),
             head_request: ex.head.method() == b"HEAD",

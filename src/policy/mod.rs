@@ -1,5 +1,28 @@
-//! What a route does to the exchanges it lets through. One file per policy.
+//! What a route does to the exchanges it lets through. One file per policy; `gate::police` asks them in order.
 
+pub mod api_key;
+pub mod concurrency;
+pub mod cors;
+pub mod fault;
 pub mod headers;
+pub mod limit;
+pub mod table;
+
+use std::sync::Arc;
 
 pub use headers::{HeaderEdits, Pair};
+
+/// The policies of a route that has any.
+#[derive(Debug, Default)]
+pub struct Policies {
+    /// Which other origins' pages may use it.
+    pub cors: Option<cors::Cors>,
+    /// Who may use it.
+    pub api_keys: Option<Arc<api_key::ApiKeys>>,
+    /// How often.
+    pub limits: Box<[limit::Limit]>,
+    /// How many at a time.
+    pub concurrency: Option<concurrency::Concurrency>,
+    /// What goes wrong on purpose.
+    pub fault: Option<fault::Fault>,
+}

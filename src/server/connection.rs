@@ -106,8 +106,13 @@ async fn refuse(
     let id = local.worker.draw(RequestId::new);
     refusals::log(&local.worker, refusal, id.as_str(), None);
     client.close_after();
-    let refused =
-        answer::Refused { refusal, request_id: id.as_str(), head_request: false, edits: None };
+    let refused = answer::Refused {
+        refusal,
+        request_id: id.as_str(),
+        head_request: false,
+        edits: None,
+        added: &[],
+    };
     answer::refuse(client, timer, &refused, listener.write_gap).await;
     account(local, (peer, listener), refusal, id.as_str(), client.sent());
 }

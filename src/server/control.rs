@@ -32,6 +32,8 @@ use crate::upstream::keep;
 const LOOK: Duration = Duration::from_millis(100);
 /// How many of those looks pass between two looks at the files.
 const FILES: u32 = 5;
+/// How many looks at the files pass between two sweeps of idle keys: ten seconds.
+const SWEEP: u32 = 20;
 
 /// What the thread can be told.
 #[derive(Debug)]
@@ -75,6 +77,8 @@ pub(super) struct Parts {
     pub(super) workers: Vec<mpsc::UnboundedSender<Order>>,
     /// What is open.
     pub(super) sites: Vec<Site>,
+    /// How often [`Parts::sweep`] was called.
+    pub(super) sweeps: u32,
     /// Snapshots that requests may still be at work with. They are freed here: freeing thousands of routes would
     /// hold up a worker.
     pub(super) retired: Vec<Arc<Snapshot>>,
@@ -141,9 +145,20 @@ impl Parts {
             looks += 1;
             if looks >= FILES {
                 looks = 0;
+                self.sweep();
                 if self.reloader.changed() {
                     self.reload(false);
                 }
+            }
+        }
+    }
+
+    /// Forgets idle keys of rate limits now and then.
+    fn sweep(&mut self) {
+        self.sweeps += 1;
+        if self.sweeps.is_multiple_of(SWEEP) {
+            for limit in self.store.load().limits() {
+                limit.state.sweep();
             }
         }
     }

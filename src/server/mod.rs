@@ -133,6 +133,7 @@ pub fn start(
         reloader,
         workers: orders,
         sites,
+        sweeps: 0,
         retired: Vec::new(),
     };
     let control = Control::start(parts, line)?;

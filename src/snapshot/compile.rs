@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use super::listener::Listener;
+use super::policies::Shared;
 use super::route::{Action, Redirect, Respond, Rewrite, Route};
 use super::template::{Template, capture_names};
-use super::{Snapshot, Store, access, matching, target, trace, upstream};
+use super::{Snapshot, Store, access, matching, policies, target, trace, upstream};
 use crate::config::schema::listen::{Listen, ListenRedirect, StrictPath, Underscores};
 use crate::config::schema::route as schema;
 use crate::config::schema::words::ListenAddress;
@@ -17,6 +18,7 @@ use crate::config::{Config, Finding, Spanned};
 use crate::gate::target::PathMode;
 use crate::h1::client::HeadTimes;
 use crate::net::Address;
+use crate::policy::cors::FIELDS;
 use crate::policy::{HeaderEdits, Pair};
 use crate::reload::diff::shown;
 use crate::reload::pace;
@@ -50,9 +52,10 @@ pub fn compile(
     let mut matches = Vec::new();
     let known = previous.iter().flat_map(|previous| previous.routes.iter());
     let known: HashMap<&str, &Route> = known.map(|route| (&*route.name, &**route)).collect();
+    let mut shared = Shared::new(previous);
     for written in &config.route {
         pace::step();
-        match route(written, config, &upstreams, &known) {
+        match route(written, config, &upstreams, &known, &mut shared) {
             Ok(route) => routes.push(Arc::new(route)),
             Err(finding) => findings.push(*finding),
         }
@@ -160,6 +163,7 @@ fn route(
     config: &Config,
     upstreams: &[Arc<Upstream>],
     known: &HashMap<&str, &Route>,
+    shared: &mut Shared<'_>,
 ) -> Result<Route, Box<Finding>> {
     let path = written.path.as_ref().map_or("", |p| p.value.as_str());
     let captures: Vec<&str> = capture_names(path).collect();
@@ -174,13 +178,18 @@ fn route(
             to: template(&redirect.to, &captures)?,
         }),
     };
-    let counts = known.get(&*name).map_or_else(Arc::default, |route| route.counts.clone());
+    let known = known.get(&*name).copied();
+    let counts = known.map_or_else(Arc::default, |route| route.counts.clone());
+    let policies = policies::policies(written, &name, config, shared, known)?;
+    let cors = written.cors.is_some();
     Ok(Route {
         name,
         action,
         rewrite: rewrite(written.rewrite.as_ref(), &captures)?,
-        request_edits: edits(&written.request_headers),
-        response_edits: edits(&written.response_headers),
+        policies,
+        request_edits: edits(&written.request_headers, &[]),
+        // What the proxy says about other origins must not be said twice.
+        response_edits: edits(&written.response_headers, if cors { &FIELDS } else { &[] }),
         body_limit: written.body_limit.map(|b| b.get()),
         access_log: written.access_log,
         counts,
@@ -226,7 +235,7 @@ fn template(text: &Spanned<String>, captures: &[&str]) -> Result<Template, Box<F
         .map_err(|error| Box::new(Finding::error("bad_value", text.place, error.to_string())))
 }
 
-fn edits(written: &schema::HeaderRules) -> HeaderEdits {
+fn edits(written: &schema::HeaderRules, hidden: &[&str]) -> HeaderEdits {
     let schema::HeaderRules { set, add, remove } = written;
     let pair = |(name, value): (&'_ Spanned<_>, &'_ _)| -> (String, String) {
         let name: &crate::config::schema::words::HeaderName = &name.value;
@@ -239,7 +248,7 @@ fn edits(written: &schema::HeaderRules) -> HeaderEdits {
     HeaderEdits::new(
         set.iter().map(|(n, v)| (n.as_str(), v.as_str())),
         add.iter().map(|(n, v)| (n.as_str(), v.as_str())),
-        remove.iter().map(|n| n.value.get().as_str()),
+        remove.iter().map(|n| n.value.get().as_str()).chain(hidden.iter().copied()),
     )
 }
 

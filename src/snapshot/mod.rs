@@ -7,6 +7,7 @@ mod access;
 pub mod compile;
 pub mod listener;
 pub mod matching;
+mod policies;
 pub mod route;
 mod target;
 pub mod template;
@@ -14,6 +15,7 @@ mod trace;
 mod upstream;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +23,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
 
+use crate::policy::limit::Limit;
 use crate::reload::diff::Shown;
 use crate::route::RouteTable;
 use crate::telemetry::access::AccessLog;
@@ -56,6 +59,13 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The rate limits, each once, sorted by name.
+    pub fn limits(&self) -> impl Iterator<Item = &Limit> {
+        let policies = self.routes.iter().filter_map(|route| route.policies.as_deref());
+        let limits = policies.flat_map(|policies| policies.limits.iter());
+        limits.map(|limit| (&*limit.name, limit)).collect::<BTreeMap<_, _>>().into_values()
+    }
+
     /// The listener with this id; `None` once it is gone.
     #[must_use]
     pub fn listener(&self, id: u16) -> Option<&Arc<Listener>> {

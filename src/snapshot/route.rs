@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::template::Template;
 use crate::clock::Random;
-use crate::policy::{HeaderEdits, Pair};
+use crate::policy::{HeaderEdits, Pair, Policies};
 use crate::upstream::Target;
 
 /// One `[[route]]`.
@@ -21,6 +21,8 @@ pub struct Route {
     pub request_edits: HeaderEdits,
     /// Changes of the response's fields, the proxy's own answers included.
     pub response_edits: HeaderEdits,
+    /// What stands between a match and the action; `None` costs nothing.
+    pub policies: Option<Box<Policies>>,
     /// The most bytes of a request body; `None` leaves it to the listener.
     pub body_limit: Option<u64>,
     /// Its requests are in the access log.

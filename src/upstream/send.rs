@@ -358,8 +358,8 @@ fn next<'a>(
     }
 }
 
-/// Waits before a retry; an error when the client leaves meanwhile.
-async fn pause<C: Client>(
+/// Waits; an error when the client leaves meanwhile.
+pub(crate) async fn pause<C: Client>(
     client: &mut C,
     timer: &mut Timer,
     pause: Option<Duration>,

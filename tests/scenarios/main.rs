@@ -11,6 +11,7 @@
 mod choosing;
 mod failing;
 mod limits;
+mod policies;
 mod scenario;
 #[path = "../support/mod.rs"]
 mod support;

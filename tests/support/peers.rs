@@ -19,6 +19,17 @@ impl Nginx {
     /// Serves `files` (name, content) from its root, stores `PUT /store/*`, and keeps the body of
     /// `POST /post` as a file (see [`Self::posted`]).
     pub fn start(files: &[(&str, &[u8])]) -> Self {
+        Self::with(files, "", "")
+    }
+
+    /// Serves `/` as fast as `limit_req` with these parameters allows; 429 beyond that.
+    pub fn limiting(rate: &str, parameters: &str) -> Self {
+        let http = format!("limit_req_zone $binary_remote_addr zone=z:1m rate={rate};");
+        let server = format!("limit_req zone=z {parameters}; limit_req_status 429;");
+        Self::with(&[("index.html", b"fine")], &http, &server)
+    }
+
+    fn with(files: &[(&str, &[u8])], http: &str, server: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         for sub in ["root/store", "bodies", "logs"] {
             std::fs::create_dir_all(directory.path().join(sub)).unwrap();
@@ -31,7 +42,7 @@ impl Nginx {
             let probe = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = probe.local_addr().unwrap();
             drop(probe);
-            let mut child = spawn(directory.path(), address);
+            let mut child = spawn(directory.path(), address, http, server);
             let ready = holds_within(Duration::from_secs(10), &mut || {
                 TcpStream::connect(address).is_ok() || child.try_wait().unwrap().is_some()
             });
@@ -63,17 +74,17 @@ impl Drop for Nginx {
     }
 }
 
-fn spawn(prefix: &Path, address: SocketAddr) -> Child {
+fn spawn(prefix: &Path, address: SocketAddr, http: &str, server: &str) -> Child {
     let dir = prefix.display();
     let config = format!(
         "daemon off; master_process off; pid {dir}/pid; error_log {dir}/logs/error.log;\n\
          events {{ worker_connections 512; }}\n\
          http {{\n\
-           access_log {dir}/logs/access.log; client_max_body_size 64m;\n\
+           access_log {dir}/logs/access.log; client_max_body_size 64m; {http}\n\
            client_body_temp_path {dir}/bodies; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f;\n\
            uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;\n\
            server {{\n\
-             listen {address}; root {dir}/root; default_type text/plain;\n\
+             listen {address}; root {dir}/root; default_type text/plain; {server}\n\
              location /store/ {{ dav_methods PUT; }}\n\
              location = /post {{ client_body_in_file_only on; proxy_pass http://{address}/sink; }}\n\
              location = /sink {{ return 200 \"stored\\n\"; }}\n\

@@ -42,15 +42,14 @@ const ROWS: &[Row] = &[
     row("upstream.*.protocol", Fine::Words(&["http1"])),
     row("upstream.*.tls", Fine::Off),
     row("route.*.mirror", Fine::Nothing),
-    row("route.*.fault", Fine::Nothing),
-    row("route.*.cors", Fine::Nothing),
     row("route.*.compress", Fine::Off),
-    row("route.*.limit", Fine::Nothing),
-    row("route.*.concurrency", Fine::Nothing),
-    row("route.*.auth", Fine::Off),
+    row("route.*.limit.store", Fine::Words(&["local"])),
+    row("route.*.limit.*.store", Fine::Words(&["local"])),
     row("route.*.cache", Fine::Off),
-    row("limit", Fine::Nothing),
-    row("auth", Fine::Nothing),
+    row("limit.*.store", Fine::Words(&["local"])),
+    row("auth.*.jwt", Fine::Nothing),
+    row("auth.*.basic", Fine::Nothing),
+    row("auth.*.forward", Fine::Nothing),
     row("cache", Fine::Nothing),
 ];
 
@@ -129,12 +128,12 @@ mod tests {
 
     #[test]
     fn a_key_that_would_be_ignored_is_refused() {
-        let text = "[[route]]\ncache = 'x'\n[[route]]\nlimit = ['a']\n[upstream.a]\nservers = ['b:1']\nprotocol = 'h2c'";
+        let text = "[[route]]\ncache = 'x'\n[[route]]\nlimit = [{ store = 'redis' }]\n[upstream.a]\nservers = ['b:1']\nprotocol = 'h2c'";
         assert_eq!(
             unavailable_in(text),
             [
                 "`protocol = \"h2c\"` is not available in this version",
-                "`limit` is not available in this version",
+                "`store = \"redis\"` is not available in this version",
                 "`cache = \"x\"` is not available in this version",
             ]
         );

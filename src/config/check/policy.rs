@@ -2,8 +2,10 @@
 
 use crate::config::finding::Finding;
 use crate::config::schema::Config;
-use crate::config::schema::forms::Policy;
+use crate::config::schema::forms::{OneOrMany, Policy};
 use crate::config::schema::policy::{Auth, Cache, Limit, Store, Tier};
+use crate::config::schema::words::LimitKey;
+use crate::config::source::Place;
 
 pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     for auth in config.auth.values() {
@@ -18,6 +20,7 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
             findings.push(Finding::error("bad_value", star.place, message));
         }
     }
+    needs_tokens(config, findings);
     if config.redis.is_none() {
         needs_redis(config, findings);
     }
@@ -35,6 +38,26 @@ fn check_auth(auth: &Auth, findings: &mut Vec<Finding>) {
             )
             .help("keep one of jwt, api_key, basic, forward"),
         );
+    }
+}
+
+/// Nothing knows the claims of a token yet.
+fn needs_tokens(config: &Config, findings: &mut Vec<Finding>) {
+    let by_claim = |key: &OneOrMany<LimitKey>| key.iter().any(|k| matches!(k, LimitKey::Jwt(_)));
+    let mut places: Vec<Place> =
+        config.limit.values().filter(|it| by_claim(&it.key)).map(|it| it.place).collect();
+    for route in &config.route {
+        places.extend(route.limit.iter().filter_map(|it| match it {
+            Policy::Inline(it) if by_claim(&it.key) => Some(it.place),
+            Policy::Inline(_) | Policy::Named(_) | Policy::Off => None,
+        }));
+        if route.concurrency.as_ref().is_some_and(|it| by_claim(&it.key)) {
+            places.push(route.place);
+        }
+    }
+    for place in places {
+        let message = "a key `jwt:CLAIM` is not available in this version";
+        findings.push(Finding::error("not_available", place, message));
     }
 }
 

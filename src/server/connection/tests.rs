@@ -57,6 +57,7 @@ fn broken() -> Snapshot {
         rewrite: Rewrite::default(),
         request_edits: HeaderEdits::default(),
         response_edits: HeaderEdits::default(),
+        policies: None,
         body_limit: None,
         access_log: true,
         counts: Arc::default(),

@@ -1,0 +1,243 @@
+//! A route's policies, asked one after the other before its action.
+//!
+//! The order: cross-origin preflights are answered; who is not known is refused; then rate limits, so that
+//! only clients that may use the route use theirs up; then concurrency, which holds a place until the
+//! response has been passed on; then faults, which stand for a server that fails.
+
+use std::net::IpAddr;
+
+use super::{Matched, answer};
+use crate::exchange::{Client, Refusal};
+use crate::net::Timer;
+use crate::policy::Policies;
+use crate::policy::concurrency::Place;
+use crate::policy::cors::{Cors, Field};
+use crate::policy::limit::{Limit, Part, Passed, Report, Wait};
+use crate::policy::table::Hashed;
+use crate::route::condition::cookies;
+use crate::upstream::send;
+use crate::wire::Known;
+use crate::wire::head::Fields;
+
+/// What policies add to an exchange.
+#[derive(Debug, Default)]
+pub(super) struct Granted<'a> {
+    /// Fields of the response, whoever answers.
+    pub(super) fields: Vec<Field<'a>>,
+    /// The same, made for this request.
+    pub(super) made: Vec<(&'static [u8], Vec<u8>)>,
+    /// The request's place among those under way.
+    place: Option<Place<'a>>,
+}
+
+impl Granted<'_> {
+    /// All fields of the response.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let made = self.made.iter().map(|(name, value)| (*name, &**value));
+        self.fields.iter().map(|(name, value)| (*name, *value)).chain(made)
+    }
+}
+
+/// What policies make of a request.
+pub(super) enum Verdict {
+    /// The action follows.
+    Pass,
+    /// This status is the answer.
+    Answer(u16),
+    /// The client has gone.
+    Gone,
+}
+
+/// The origin of a cross-origin preflight and the method that it asks for.
+pub(super) fn preflight<'h>(method: &[u8], fields: &'h Fields) -> Option<(&'h [u8], &'h [u8])> {
+    if method != b"OPTIONS" {
+        return None;
+    }
+    let origin = fields.named(b"origin").next()?;
+    Some((origin, fields.named(b"access-control-request-method").next()?))
+}
+
+/// Asks all of them.
+pub(super) async fn ask<'a, C: Client>(
+    matched: &Matched<'a, '_>,
+    policies: &'a Policies,
+    granted: &mut Granted<'a>,
+    client: &mut C,
+    timer: &mut Timer,
+) -> Result<Verdict, Refusal> {
+    let fields = &matched.ex.head.fields;
+    if let Some(cors) = &policies.cors
+        && cross_origin(cors, matched, granted)
+    {
+        return Ok(Verdict::Answer(204));
+    }
+    if let Some(keys) = &policies.api_keys {
+        let mut given = fields.named(&keys.header);
+        let whose = match (given.next(), given.next()) {
+            (Some(key), None) => keys.whose(key),
+            _ => None,
+        };
+        if whose.is_none() {
+            granted.made.push((b"www-authenticate", b"ApiKey realm=\"tidegate\"".to_vec()));
+            return Err(Refusal::Unauthenticated);
+        }
+    }
+    let wait = limit(matched, &policies.limits, granted)?;
+    if let Some(concurrency) = &policies.concurrency
+        && let Some(key) = hash(matched, &concurrency.key, |parts| concurrency.state.hash(parts))
+    {
+        let entered = concurrency.state.enter(key, concurrency.max);
+        granted.place = Some(entered.ok_or(Refusal::ConcurrencyLimited)?);
+    }
+    if !wait.is_zero() && send::pause(client, timer, Some(wait)).await.is_err() {
+        return Ok(Verdict::Gone);
+    }
+    if let Some(fault) = &policies.fault
+        && fault.happens(matched.id.as_str())
+    {
+        if send::pause(client, timer, fault.delay).await.is_err() {
+            return Ok(Verdict::Gone);
+        }
+        if let Some(status) = fault.abort {
+            return Ok(Verdict::Answer(status));
+        }
+    }
+    Ok(Verdict::Pass)
+}
+
+/// Adds what pages of other origins need. `true` for a preflight, which is then complete.
+fn cross_origin<'a>(cors: &'a Cors, matched: &Matched<'a, '_>, granted: &mut Granted<'a>) -> bool {
+    let head = matched.ex.head;
+    cors.fields(head.fields.named(b"origin").next(), &mut granted.fields);
+    let Some((origin, _)) = preflight(head.method(), &head.fields) else { return false };
+    cors.preflight(origin, &mut granted.fields);
+    true
+}
+
+/// Counts the request on all limits of the route, or on none of them. Returns how long it has to wait.
+fn limit<'a>(
+    matched: &Matched<'a, '_>,
+    limits: &'a [Limit],
+    granted: &mut Granted<'a>,
+) -> Result<std::time::Duration, Refusal> {
+    let mut wait = std::time::Duration::ZERO;
+    if limits.is_empty() {
+        return Ok(wait);
+    }
+    let mut report = Report::default();
+    let mut refused: Option<std::time::Duration> = None;
+    for (at, limit) in limits.iter().enumerate() {
+        let Some(key) = hash(matched, &limit.key, |parts| limit.state.hash(parts)) else {
+            continue;
+        };
+        match limit.state.check(key, limit.delay) {
+            Ok(Passed { remaining, wait: own, reset }) => {
+                wait = wait.max(own);
+                report.add(limit, remaining, reset);
+            }
+            Err(Wait(own)) => {
+                report.add(limit, 0, own);
+                refused = Some(own);
+                give_back(matched, limits.get(..at).unwrap_or_default());
+                break;
+            }
+        }
+    }
+    let Report { limits, policies } = report;
+    if !limits.is_empty() {
+        granted.made.push((b"ratelimit", limits.into_bytes()));
+        granted.made.push((b"ratelimit-policy", policies.into_bytes()));
+    }
+    match refused {
+        None => Ok(wait),
+        Some(wait) => {
+            let seconds = wait.as_millis().div_ceil(1000).max(1).to_string();
+            granted.made.push((b"retry-after", seconds.into_bytes()));
+            Err(Refusal::RateLimited)
+        }
+    }
+}
+
+fn give_back(matched: &Matched<'_, '_>, limits: &[Limit]) {
+    for limit in limits {
+        if let Some(key) = hash(matched, &limit.key, |parts| limit.state.hash(parts)) {
+            limit.state.give_back(key);
+        }
+    }
+}
+
+/// The hash of what a policy counts by; `None` when the request lacks a part of it, which as in nginx means that it
+/// is not counted.
+fn hash(
+    matched: &Matched<'_, '_>,
+    parts: &[Part],
+    hash: impl FnOnce(&mut dyn Iterator<Item = &[u8]>) -> Hashed,
+) -> Option<Hashed> {
+    let client = network(matched.client_ip);
+    let part = |part: &Part| -> Option<&[u8]> {
+        let fields = &matched.ex.head.fields;
+        match part {
+            Part::ClientIp => Some(&client),
+            Part::Route => Some(matched.route.name.as_bytes()),
+            Part::Header(name) => fields.named(name).next(),
+            Part::Cookie(name) => {
+                let mut all = fields.values(Known::Cookie).flat_map(cookies);
+                all.find(|(n, _)| **n == **name).map(|(_, value)| value)
+            }
+        }
+    };
+    if parts.iter().any(|p| part(p).is_none()) {
+        return None;
+    }
+    Some(hash(&mut parts.iter().filter_map(part)))
+}
+
+/// What counts as one client: an IPv4 address, or the /64 of an IPv6 address, which is what one household gets.
+fn network(ip: IpAddr) -> [u8; 8] {
+    let mut network = [0; 8];
+    match ip {
+        IpAddr::V4(v4) => {
+            // No global address begins like this.
+            let (_, end) = network.split_at_mut(4);
+            end.copy_from_slice(&v4.octets());
+        }
+        IpAddr::V6(v6) => {
+            let octets = v6.octets();
+            network.copy_from_slice(octets.get(..8).unwrap_or(&[0; 8]));
+        }
+    }
+    network
+}
+
+/// The answer that a policy gives, with all that was granted.
+pub(super) async fn respond<C: Client>(
+    matched: &Matched<'_, '_>,
+    status: u16,
+    granted: &Granted<'_>,
+    client: &mut C,
+    timer: &mut Timer,
+) -> bool {
+    let added: Vec<(&[u8], &[u8])> = granted.all().collect();
+    let answer = answer::Answer {
+        status,
+        fields: &[],
+        body: b"",
+        head_request: matched.ex.head.method() == b"HEAD",
+        edits: Some(&matched.route.response_edits),
+        added: &added,
+    };
+    answer::send(client, timer, &answer, matched.ex.listener.write_gap).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_household_is_one_client() {
+        let of = |ip: &str| network(ip.parse().unwrap());
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    }
+}

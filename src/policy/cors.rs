@@ -1,0 +1,112 @@
+//! `cors`: which pages of other origins may use a route (Fetch standard, "CORS protocol").
+
+/// One `cors`.
+#[derive(Debug, Default)]
+pub struct Cors {
+    /// Origins that may read answers, in lower case.
+    pub origins: Box<[Box<[u8]>]>,
+    /// All origins may.
+    pub any: bool,
+    /// They may send cookies.
+    pub credentials: bool,
+    /// What a preflight is answered: `access-control-allow-methods`.
+    pub methods: Box<[u8]>,
+    /// `access-control-allow-headers`.
+    pub headers: Box<[u8]>,
+    /// `access-control-max-age`, in seconds.
+    pub max_age: Option<Box<[u8]>>,
+}
+
+/// A field to be sent.
+pub type Field<'a> = (&'static [u8], &'a [u8]);
+
+/// What a server may not say for itself where the proxy says it.
+pub const FIELDS: [&str; 6] = [
+    "access-control-allow-origin",
+    "access-control-allow-credentials",
+    "access-control-allow-methods",
+    "access-control-allow-headers",
+    "access-control-max-age",
+    "access-control-expose-headers",
+];
+
+impl Cors {
+    fn allows(&self, origin: &[u8]) -> bool {
+        self.any || self.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+    }
+
+    /// The fields of any answer to a request from `origin`. A page that may not read the answer gets it without
+    /// them, and its browser keeps it away.
+    pub fn fields<'a>(&'a self, origin: Option<&'a [u8]>, out: &mut Vec<Field<'a>>) {
+        let star = self.any && !self.credentials;
+        if !star {
+            // Caches must not give the answer for one origin to another.
+            out.push((b"vary", b"origin"));
+        }
+        let Some(origin) = origin.filter(|origin| self.allows(origin)) else { return };
+        out.push((b"access-control-allow-origin", if star { b"*" } else { origin }));
+        if self.credentials {
+            out.push((b"access-control-allow-credentials", b"true"));
+        }
+    }
+
+    /// The fields of the answer to a preflight, beside those of any answer.
+    pub fn preflight<'a>(&'a self, origin: &[u8], out: &mut Vec<Field<'a>>) {
+        if !self.allows(origin) {
+            return;
+        }
+        out.push((b"access-control-allow-methods", &self.methods));
+        if !self.headers.is_empty() {
+            out.push((b"access-control-allow-headers", &self.headers));
+        }
+        if let Some(max_age) = &self.max_age {
+            out.push((b"access-control-max-age", max_age));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(cors: &Cors, origin: &str) -> Vec<String> {
+        let mut out = Vec::new();
+        cors.fields(Some(origin.as_bytes()), &mut out);
+        cors.preflight(origin.as_bytes(), &mut out);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        out.iter().map(|(name, value)| format!("{}: {}", text(name), text(value))).collect()
+    }
+
+    #[test]
+    fn only_listed_origins_may_and_the_answer_varies() {
+        let cors = Cors {
+            origins: [b"https://shop.example"[..].into()].into(),
+            credentials: true,
+            methods: b"GET, POST"[..].into(),
+            headers: b"content-type"[..].into(),
+            max_age: Some(b"600"[..].into()),
+            ..Cors::default()
+        };
+        assert_eq!(
+            said(&cors, "https://shop.example"),
+            [
+                "vary: origin",
+                "access-control-allow-origin: https://shop.example",
+                "access-control-allow-credentials: true",
+                "access-control-allow-methods: GET, POST",
+                "access-control-allow-headers: content-type",
+                "access-control-max-age: 600",
+            ]
+        );
+        for other in ["https://shop.example.evil", "http://shop.example", "null", ""] {
+            assert_eq!(said(&cors, other), ["vary: origin"], "{other}");
+        }
+    }
+
+    #[test]
+    fn a_star_is_for_everybody() {
+        let cors = Cors { any: true, methods: b"GET"[..].into(), ..Cors::default() };
+        let expected = ["access-control-allow-origin: *", "access-control-allow-methods: GET"];
+        assert_eq!(said(&cors, "https://any.example"), expected);
+    }
+}

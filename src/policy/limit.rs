@@ -1,0 +1,386 @@
+//! Rate limits: the generic cell rate algorithm (ITU-T I.371), per key.
+//!
+//! The arithmetic is governor's; what it knows of each key is in a [`Table`] that does not grow. A limit of
+//! rate and `burst` lets `burst` requests beyond the steady one pass at once, as nginx's `limit_req` does.
+
+use std::cell::Cell;
+use std::fmt::Write as _;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use governor::clock::Clock;
+use governor::middleware::StateInformationMiddleware;
+use governor::nanos::Nanos;
+use governor::state::StateStore;
+use governor::{Quota, RateLimiter};
+
+use super::table::{Hashed, Table, VALUE_BITS};
+use crate::clock::{self, Instant};
+
+/// How many keys a limit knows at a time.
+pub const KEYS: usize = 200_000;
+
+/// One `limit`.
+#[derive(Debug)]
+pub struct Limit {
+    /// The name of the shared one, or one made from the route's.
+    pub name: Box<str>,
+    /// What is counted by.
+    pub key: Box<[Part]>,
+    /// How many requests beyond the steady one pass without waiting; `None` is all of the burst.
+    pub delay: Option<u32>,
+    /// What is known of its keys.
+    pub state: Arc<State>,
+}
+
+/// A part of what requests are counted by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// The client's address; IPv6 per /64.
+    ClientIp,
+    /// The route.
+    Route,
+    /// The first header field of this name.
+    Header(Box<[u8]>),
+    /// A cookie.
+    Cookie(Box<[u8]>),
+}
+
+/// Rate and burst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Requests in each period; at least one.
+    pub count: u32,
+    /// The period.
+    pub period: Duration,
+    /// Beyond the steady one.
+    pub burst: u32,
+}
+
+/// What is known of the keys of a limit. It survives reloads that leave the pace alone.
+pub struct State {
+    /// Rate and burst.
+    pub pace: Pace,
+    limiter: RateLimiter<Hashed, Store, Ticks, StateInformationMiddleware>,
+    store: Store,
+    /// Between two requests of the steady rate.
+    interval: Duration,
+    /// Requests refused.
+    pub refused: AtomicU64,
+    /// Requests that had to wait.
+    pub delayed: AtomicU64,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("pace", &self.pace).finish_non_exhaustive()
+    }
+}
+
+/// A request may pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passed {
+    /// How many more may pass at once.
+    pub remaining: u32,
+    /// Until then it has to wait.
+    pub wait: Duration,
+    /// Until the limit is as if nothing had been sent.
+    pub reset: Duration,
+}
+
+/// A request may not pass before so much time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait(pub Duration);
+
+impl State {
+    /// A limit that nobody has used yet.
+    #[must_use]
+    pub fn new(pace: Pace) -> Self {
+        Self::with_keys(pace, KEYS)
+    }
+
+    /// The same for another number of keys.
+    #[must_use]
+    pub fn with_keys(pace: Pace, keys: usize) -> Self {
+        let count = pace.count.max(1);
+        let interval = (pace.period / count).max(Duration::from_nanos(1));
+        let at_once = NonZeroU32::MIN.saturating_add(pace.burst);
+        let quota = Quota::with_period(interval).unwrap_or(Quota::per_second(NonZeroU32::MIN));
+        let unit = u64::try_from(interval.as_nanos() / 1000).unwrap_or(u64::MAX);
+        let ticks = Ticks { epoch: clock::now() };
+        let store =
+            Store { table: Arc::new(Table::new(keys)), unit: unit.clamp(100, 10_000), ticks };
+        let limiter = RateLimiter::new(quota.allow_burst(at_once), store.clone(), ticks);
+        Self {
+            pace,
+            limiter,
+            store,
+            interval,
+            refused: AtomicU64::new(0),
+            delayed: AtomicU64::new(0),
+        }
+    }
+
+    /// The hash of a key made of parts.
+    #[must_use]
+    pub fn hash<'a>(&self, parts: impl Iterator<Item = &'a [u8]>) -> Hashed {
+        self.table().hash(parts)
+    }
+
+    /// Counts a request.
+    ///
+    /// # Errors
+    /// [`Wait`] when it may not pass.
+    pub fn check(&self, key: Hashed, delay: Option<u32>) -> Result<Passed, Wait> {
+        let checked = self.limiter.check_key(&key);
+        let now = self.store.ticks.now();
+        match checked {
+            Ok(snapshot) => {
+                // When everything that was let in is paid for.
+                let reset = WRITTEN.get().saturating_sub(now);
+                let beyond = reset.saturating_sub(self.interval);
+                let free = delay.map(|delay| self.interval.saturating_mul(delay));
+                let wait = free.map_or(Duration::ZERO, |free| beyond.saturating_sub(free));
+                if !wait.is_zero() {
+                    self.delayed.fetch_add(1, Relaxed);
+                }
+                Ok(Passed { remaining: snapshot.remaining_burst_capacity(), wait, reset })
+            }
+            Err(until) => {
+                self.refused.fetch_add(1, Relaxed);
+                Err(Wait(until.wait_time_from(now)))
+            }
+        }
+    }
+
+    /// Takes back what [`State::check`] counted, because another limit refused the request.
+    pub fn give_back(&self, key: Hashed) {
+        let Store { table, unit, .. } = &self.store;
+        let interval = nanos(self.interval) / unit;
+        let now = self.store.now();
+        let back = |value: Option<u64>| {
+            let value = value.ok_or(())?;
+            Ok(((), value.wrapping_sub(interval) & VALUE))
+        };
+        // A key that is idle already has nothing to be taken back.
+        let _idle: Result<(), ()> = table.update(key, |value| idle(value, now), back);
+    }
+
+    /// Forgets idle keys. Returns how many are left.
+    pub fn sweep(&self) -> usize {
+        let now = self.store.now();
+        self.store.table.sweep(|value| idle(value, now))
+    }
+
+    /// Its keys.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.store.table
+    }
+}
+
+thread_local! {
+    /// What the store has just written: governor tells how many more may pass, but not when all is paid for.
+    static WRITTEN: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// Time since the limit was made.
+#[derive(Debug, Clone, Copy)]
+struct Ticks {
+    epoch: Instant,
+}
+
+impl Clock for Ticks {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        clock::now().saturating_duration_since(self.epoch)
+    }
+}
+
+/// When each key has paid for what was let in, in units from the epoch, modulo 2^40.
+#[derive(Debug, Clone)]
+struct Store {
+    table: Arc<Table>,
+    /// Nanoseconds: a thousandth of the interval, from 100 ns to 10 µs. The shortest one goes round in 30 hours;
+    /// sweeping keeps what is older from looking like the future.
+    unit: u64,
+    ticks: Ticks,
+}
+
+const VALUE: u64 = (1 << VALUE_BITS) - 1;
+const HALF: u64 = 1 << (VALUE_BITS - 1);
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// How far a value lies after `now`; zero when it lies before it.
+fn ahead(value: u64, now: u64) -> u64 {
+    let ahead = value.wrapping_sub(now) & VALUE;
+    if ahead < HALF { ahead } else { 0 }
+}
+
+/// Whether everything is paid for, which is as if the key had never been seen.
+fn idle(value: u64, now: u64) -> bool {
+    ahead(value, now) == 0
+}
+
+impl Store {
+    /// Now, in units.
+    fn now(&self) -> u64 {
+        nanos(self.ticks.now()) / self.unit
+    }
+}
+
+impl StateStore for Store {
+    type Key = Hashed;
+
+    fn measure_and_replace<T, F, E>(&self, key: &Hashed, change: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let now = self.now();
+        self.table.update(
+            *key,
+            |value| idle(value, now),
+            |value| {
+                let known = value.map(|value| Nanos::from((now + ahead(value, now)) * self.unit));
+                let (told, new) = change(known)?;
+                WRITTEN.set(new.into());
+                let rounded = (u64::from(new) + self.unit / 2) / self.unit;
+                Ok((told, rounded & VALUE))
+            },
+        )
+    }
+}
+
+/// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10) for the limits of a route.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// The state of each.
+    pub limits: String,
+    /// What each allows.
+    pub policies: String,
+}
+
+impl Report {
+    /// Adds a limit: how many more may pass, and in how many seconds it is as new.
+    pub fn add(&mut self, limit: &Limit, remaining: u32, reset: Duration) {
+        let comma = if self.limits.is_empty() { "" } else { ", " };
+        let name = limit.name.replace(['\\', '"'], "");
+        let Pace { count, period, burst } = limit.state.pace;
+        let seconds = reset.as_millis().div_ceil(1000);
+        // Writing to a string cannot fail.
+        let _ok = write!(self.limits, "{comma}\"{name}\";r={remaining};t={seconds}");
+        let (quota, window) = (count.saturating_add(burst), period.as_secs());
+        let _ok = write!(self.policies, "{comma}\"{name}\";q={quota};w={window}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TEN: Pace = Pace { count: 10, period: Duration::from_secs(1), burst: 20 };
+
+    fn key(state: &State, key: &[u8]) -> Hashed {
+        state.hash([key].into_iter())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_burst_passes_at_once_and_then_the_steady_rate() {
+        let state = State::new(TEN);
+        let client = key(&state, b"1");
+        let at_once = (0..100).filter(|_| state.check(client, None).is_ok()).count();
+        assert_eq!(at_once, 21);
+        let Err(Wait(wait)) = state.check(client, None) else { panic!("not refused") };
+        assert!(wait > Duration::from_millis(99) && wait <= Duration::from_millis(100), "{wait:?}");
+        tokio::time::advance(Duration::from_millis(101)).await;
+        assert_eq!(state.check(client, None).map(|p| p.remaining), Ok(0));
+        assert!(state.check(client, None).is_err());
+        assert!(state.check(key(&state, b"2"), None).is_ok(), "another client");
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert_eq!((0..100).filter(|_| state.check(client, None).is_ok()).count(), 21);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn beyond_delay_the_burst_waits_for_its_turn() {
+        let state = State::new(Pace { burst: 5, ..TEN });
+        let client = key(&state, b"1");
+        let waits: Vec<u128> =
+            (0..6).map(|_| state.check(client, Some(2)).unwrap().wait.as_millis()).collect();
+        assert_eq!(waits, [0, 0, 0, 100, 200, 300]);
+        assert!(state.check(client, Some(2)).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_given_back_can_be_used_again() {
+        let state = State::new(Pace { burst: 0, ..TEN });
+        let client = key(&state, b"1");
+        for _ in 0..5 {
+            assert!(state.check(client, None).is_ok());
+            assert!(state.check(client, None).is_err());
+            state.give_back(client);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_keys_are_forgotten_and_time_may_go_round() {
+        let state = State::new(Pace { count: 1_000_000, ..TEN });
+        let client = key(&state, b"1");
+        for _ in 0..10 {
+            // 2^40 units of 100 ns are 30.5 hours.
+            assert!(state.check(client, None).is_ok());
+            tokio::time::advance(Duration::from_hours(10)).await;
+            assert_eq!(state.sweep(), 0);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attack_with_many_keys_takes_no_more_memory() {
+        let state = State::with_keys(TEN, 1000);
+        for n in 0_u32..50_000 {
+            assert!(state.check(key(&state, &n.to_le_bytes()), None).is_ok());
+        }
+        assert_eq!(state.table().capacity(), 1000);
+        assert!(state.table().len() <= 1000);
+    }
+
+    proptest! {
+        /// The definition, with exact numbers: nginx's `ngx_http_limit_req_lookup`, without its milliseconds.
+        #[test]
+        fn it_decides_as_a_leaky_bucket(
+            burst in 0_u32..10, count in 1_u32..50, gaps in proptest::collection::vec(0_u64..300_000, 1..60),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time().start_paused(true).build().unwrap();
+            runtime.block_on(async move {
+                let state = State::new(Pace { count, period: Duration::from_secs(1), burst });
+                let client = key(&state, b"1");
+                let (mut excess, mut last): (f64, Option<Instant>) = (0.0, None);
+                for gap in gaps {
+                    tokio::time::advance(Duration::from_micros(gap)).await;
+                    let now = clock::now();
+                    let passed: f64 = last.map_or(0.0, |last| (now - last).as_secs_f64());
+                    let grown = f64::max(0.0, excess - passed * f64::from(count) + 1.0);
+                    let next: f64 = last.map_or(0.0, |_| grown);
+                    // Within a thousandth of the line either answer is right.
+                    let margin = next - f64::from(burst);
+                    let allowed = state.check(client, None).is_ok();
+                    if margin.abs() > 0.01 {
+                        assert_eq!(allowed, margin < 0.0, "excess {next} of {burst}");
+                    }
+                    if allowed {
+                        excess = next;
+                        last = Some(now);
+                    }
+                }
+            });
+        }
+    }
+}

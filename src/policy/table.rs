@@ -1,0 +1,216 @@
+//! A table of counters by key that never grows: what is known about clients that may come in any number.
+//!
+//! Keys are 64-bit hashes with a secret of the process, so that nobody can choose keys that meet. A hash leads
+//! to a bucket of eight places; a place is one word, 24 bits of the hash and 40 bits of value. Two keys
+//! are taken for one when they share a bucket and 24 bits: with 200 000 keys that happens to one pair in
+//! twenty tables. A new key takes the place whose value is lowest, idle ones first.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Places of a bucket: one cache line.
+const PLACES: usize = 8;
+/// Bits of a value.
+pub const VALUE_BITS: u32 = 40;
+const VALUE: u64 = (1 << VALUE_BITS) - 1;
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Bucket([AtomicU64; PLACES]);
+
+/// The table.
+#[derive(Debug)]
+pub struct Table {
+    buckets: Box<[Bucket]>,
+    secret: RandomState,
+    /// Keys that took the place of another one that was not idle.
+    pub evicted: AtomicU64,
+}
+
+/// A key's hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Hashed(u64);
+
+impl Table {
+    /// A table for this many keys, rounded up to a multiple of eight.
+    #[must_use]
+    pub fn new(keys: usize) -> Self {
+        let buckets = (0..keys.div_ceil(PLACES).max(1)).map(|_| Bucket::default()).collect();
+        Self { buckets, secret: RandomState::new(), evicted: AtomicU64::new(0) }
+    }
+
+    /// The hash of a key made of parts.
+    #[must_use]
+    pub fn hash<'a>(&self, parts: impl Iterator<Item = &'a [u8]>) -> Hashed {
+        let mut hasher = self.secret.build_hasher();
+        for part in parts {
+            hasher.write_usize(part.len());
+            hasher.write(part);
+        }
+        Hashed(hasher.finish())
+    }
+
+    /// Replaces the value of a key by what `change` makes of it, unless that is an error; `None` is a key that
+    /// is not there. A value for which `idle` holds counts as not there. Values must fit into [`VALUE_BITS`].
+    ///
+    /// # Errors
+    /// Those of `change`; the table is as before.
+    pub fn update<T, E>(
+        &self,
+        Hashed(hash): Hashed,
+        idle: impl Fn(u64) -> bool,
+        change: impl Fn(Option<u64>) -> Result<(T, u64), E>,
+    ) -> Result<T, E> {
+        let tag = (hash & 0xff_ffff).max(1) << VALUE_BITS;
+        let Some(Bucket(places)) = self.buckets.get(self.index(hash)) else {
+            return change(None).map(|(told, _)| told);
+        };
+        loop {
+            let words = places.each_ref().map(|place| place.load(Relaxed));
+            let own = words.iter().position(|word| word & !VALUE == tag);
+            // A place that is idle has the lowest rank, then the lowest value.
+            let rank = |word: u64| if idle(word & VALUE) { 0 } else { (word & VALUE) + 1 };
+            let lowest = || words.iter().enumerate().min_by_key(|(_, word)| rank(**word));
+            let at = own.or_else(|| lowest().map(|(at, _)| at)).unwrap_or_default();
+            let (Some(place), Some(before)) = (places.get(at), words.get(at).copied()) else {
+                return change(None).map(|(told, _)| told);
+            };
+            let value = own.map(|_| before & VALUE).filter(|value| !idle(*value));
+            let (told, new) = change(value)?;
+            let after = tag | new & VALUE;
+            if place.compare_exchange_weak(before, after, Relaxed, Relaxed).is_ok() {
+                if own.is_none() && before != 0 && !idle(before & VALUE) {
+                    self.evicted.fetch_add(1, Relaxed);
+                }
+                return Ok(told);
+            }
+        }
+    }
+
+    /// Empties the places for which `idle` holds. Returns how many keys are left.
+    pub fn sweep(&self, idle: impl Fn(u64) -> bool) -> usize {
+        let mut left = 0;
+        for place in self.buckets.iter().flat_map(|Bucket(places)| places) {
+            let word = place.load(Relaxed);
+            if word != 0 && idle(word & VALUE) {
+                // Somebody who has just used it keeps it.
+                let _kept = place.compare_exchange(word, 0, Relaxed, Relaxed);
+            } else if word != 0 {
+                left += 1;
+            }
+        }
+        left
+    }
+
+    /// How many keys fit.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.buckets.len() * PLACES
+    }
+
+    /// How many keys are in it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let places = self.buckets.iter().flat_map(|Bucket(places)| places);
+        places.filter(|place| place.load(Relaxed) != 0).count()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The high bits choose the bucket, because the low ones tell keys in it apart.
+    fn index(&self, hash: u64) -> usize {
+        let wide = u128::from(hash) * self.buckets.len() as u128;
+        usize::try_from(wide >> 64).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn add(table: &Table, key: u64, by: u64) -> Result<u64, ()> {
+        let hash = table.hash([&key.to_le_bytes()[..]].into_iter());
+        table.update(
+            hash,
+            |value| value == 0,
+            |value| {
+                let new = value.unwrap_or(0) + by;
+                Ok((new, new))
+            },
+        )
+    }
+
+    #[test]
+    fn any_number_of_keys_finds_room_by_taking_that_of_others() {
+        let table = Table::new(1000);
+        // One in two million finds another key with its 24 bits; five of a hundred thousand are beyond all odds.
+        let mistaken = (0..100_000).filter(|key| add(&table, *key, 1) != Ok(1)).count();
+        assert!(mistaken < 5, "{mistaken}");
+        assert_eq!(table.len(), table.capacity());
+        assert_eq!(table.evicted.load(Relaxed), 100_000 - 1000 - mistaken as u64);
+    }
+
+    #[test]
+    fn idle_keys_go_first_and_the_lowest_next() {
+        let table = Table::new(8);
+        for key in 0..8 {
+            add(&table, key, key + 10).unwrap();
+        }
+        // Key 3 becomes idle.
+        let hash = |key: u64| table.hash([&key.to_le_bytes()[..]].into_iter());
+        let set = |key, to| table.update(hash(key), |v| v == 0, |_| Ok::<_, ()>(((), to)));
+        set(3, 0).unwrap();
+        add(&table, 100, 50).unwrap();
+        assert_eq!(table.evicted.load(Relaxed), 0);
+        add(&table, 101, 50).unwrap();
+        assert_eq!(table.evicted.load(Relaxed), 1);
+        assert_eq!(add(&table, 7, 1), Ok(18), "the others are still there");
+        assert_eq!(add(&table, 0, 1), Ok(1), "the lowest one went");
+    }
+
+    #[test]
+    fn an_error_changes_nothing_and_a_sweep_leaves_what_is_in_use() {
+        let table = Table::new(80);
+        add(&table, 1, 5).unwrap();
+        let hash = table.hash([&1_u64.to_le_bytes()[..]].into_iter());
+        assert_eq!(table.update(hash, |v| v == 0, Err::<((), u64), _>), Err(Some(5)));
+        add(&table, 2, 7).unwrap();
+        assert_eq!(table.sweep(|value| value <= 5), 1);
+        assert_eq!(add(&table, 1, 1), Ok(1));
+        assert_eq!(add(&table, 2, 1), Ok(8));
+    }
+
+    #[test]
+    fn threads_lose_no_count() {
+        let table = Table::new(64);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..10_000).for_each(|n| assert!(add(&table, n % 3, 1).is_ok())));
+            }
+        });
+        let total: u64 = (0..3).map(|key| add(&table, key, 0).unwrap()).sum();
+        assert_eq!(total, 40_000);
+    }
+
+    proptest! {
+        #[test]
+        fn with_room_for_all_it_is_a_map(steps: Vec<(u8, u8)>) {
+            let table = Table::new(4096);
+            let mut model: HashMap<u64, u64> = HashMap::new();
+            for (key, by) in steps {
+                let value = model.entry(u64::from(key)).or_default();
+                *value += u64::from(by);
+                prop_assert_eq!(add(&table, u64::from(key), u64::from(by)), Ok(*value));
+            }
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Failures on purpose.
+
+use std::time::{Duration, Instant};
+
+use crate::proxy;
+use crate::support::Origin;
+
+#[test]
+fn the_same_requests_fail_every_time_and_as_many_as_asked() {
+    let origin = Origin::ok("fine");
+    let route = "fault = { abort = 503, share = '20%', seed = 7 }";
+    let run = || {
+        let proxy = proxy(&origin, route, "");
+        let mut client = proxy.client();
+        let mut one = |n: usize| {
+            client
+                .exchange(format!("GET / HTTP/1.1\r\nHost: a.test\r\nX-Request-Id: r{n}\r\n\r\n"))
+                .status
+        };
+        (0..500).map(&mut one).collect::<Vec<_>>()
+    };
+    let statuses = run();
+    let failed = statuses.iter().filter(|status| **status == 503).count();
+    assert!((60..140).contains(&failed), "{failed}");
+    assert_eq!(origin.requests().len(), 500 - failed, "what fails does not reach the server");
+    assert_eq!(run(), statuses, "another process decides the same");
+}
+
+#[test]
+fn a_delay_holds_back_and_then_lets_through() {
+    let origin = Origin::ok("fine");
+    let proxy = proxy(&origin, "fault = { delay = '150ms' }", "");
+    let began = Instant::now();
+    assert_eq!(proxy.client().get("/").text(), "fine");
+    assert!(began.elapsed() >= Duration::from_millis(150));
+}

@@ -1,0 +1,188 @@
+//! Rate limits and limits of requests at a time.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::proxy;
+use crate::support::{
+    Gate, Nginx, Origin, RawClient, Response, SOON, Step, Tidegate, assert_problem, ok, wait_until,
+};
+
+fn get(client: &mut RawClient, fields: &str) -> Response {
+    client.exchange(format!("GET / HTTP/1.1\r\nHost: a.test\r\n{fields}\r\n"))
+}
+
+fn statuses(client: &mut RawClient, count: usize, fields: &str) -> Vec<u16> {
+    (0..count).map(|_| get(client, fields).status).collect()
+}
+
+fn passed(statuses: &[u16]) -> usize {
+    statuses.iter().filter(|status| **status == 200).count()
+}
+
+#[test]
+fn beyond_the_burst_requests_are_refused_and_told_when_to_come_back() {
+    let origin = Origin::ok("fine");
+    let proxy = proxy(&origin, "limit = { rate = '1/min', burst = 4 }", "");
+    let mut client = proxy.client();
+    let first = get(&mut client, "");
+    assert_eq!(first.status, 200);
+    assert_eq!(first.header("ratelimit"), Some("\"app#1\";r=4;t=60"));
+    assert_eq!(first.header("ratelimit-policy"), Some("\"app#1\";q=5;w=60"));
+    assert_eq!(passed(&statuses(&mut client, 4, "")), 4);
+    let refused = get(&mut client, "");
+    assert_problem(&refused, 429, "rate_limited");
+    let seconds: u32 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((55..=60).contains(&seconds), "{seconds}");
+    assert_eq!(refused.header("ratelimit"), Some(&*format!("\"app#1\";r=0;t={seconds}")));
+    assert_eq!(origin.requests().len(), 5);
+    assert_eq!(get(&mut client, "").status, 429, "the connection goes on");
+}
+
+#[test]
+fn clients_are_told_apart_by_address_and_ipv6_by_network() {
+    let origin = Origin::ok("fine");
+    let proxy = proxy(&origin, "limit = { rate = '1/min', key = 'client_ip' }", "");
+    let mut client = proxy.client();
+    let mut from = |ip: &str| get(&mut client, &format!("X-Forwarded-For: {ip}\r\n")).status;
+    assert_eq!([from("192.0.2.1"), from("192.0.2.1"), from("192.0.2.2")], [200, 429, 200]);
+    assert_eq!(
+        [from("2001:db8::1"), from("2001:db8::2"), from("2001:db8:0:1::1")],
+        [200, 429, 200]
+    );
+}
+
+#[test]
+fn keys_combine_and_what_has_none_is_not_counted() {
+    let origin = Origin::ok("fine");
+    let route = "limit = { rate = '1/min', key = ['header:x-tenant', 'cookie:session'] }";
+    let proxy = proxy(&origin, route, "");
+    let mut client = proxy.client();
+    let mut ask = |tenant: &str, session: &str| {
+        get(&mut client, &format!("X-Tenant: {tenant}\r\nCookie: session={session}\r\n")).status
+    };
+    assert_eq!([ask("a", "1"), ask("a", "1")], [200, 429]);
+    assert_eq!([ask("a", "2"), ask("b", "1"), ask("ab", ""), ask("a", "b")], [200; 4]);
+    assert_eq!(statuses(&mut client, 3, "X-Tenant: a\r\n"), [200; 3]);
+}
+
+#[test]
+fn a_shared_limit_counts_over_routes_and_one_that_refuses_costs_the_others_nothing() {
+    let origin = Origin::ok("fine");
+    let more = r#"
+        [[route]]
+        path = "/other"
+        upstream = "app"
+        limit = "both"
+        [limit.both]
+        rate = "1/min"
+        burst = 2
+        [limit.small]
+        rate = "1/h"
+        key = "header:x-key"
+    "#;
+    let proxy = proxy(&origin, "limit = ['both', 'small']", more);
+    let mut client = proxy.client();
+    let both = get(&mut client, "X-Key: 1\r\n");
+    assert_eq!(both.header("ratelimit"), Some("\"both\";r=2;t=60, \"small\";r=0;t=3600"));
+    // Refused by the second one: what the first one counted is given back.
+    assert_eq!(statuses(&mut client, 10, "X-Key: 1\r\n"), [429; 10]);
+    assert_eq!(client.get("/other").status, 200);
+    assert_eq!(client.get("/other").status, 200);
+    assert_eq!(client.get("/other").status, 429);
+    assert_eq!(get(&mut client, "X-Key: 2\r\n").status, 429);
+}
+
+#[test]
+fn a_delayed_burst_arrives_at_the_steady_rate() {
+    let origin = Origin::ok("fine");
+    let route = "limit = { rate = '20/s', burst = 10, delay = 2 }";
+    let proxy = proxy(&origin, route, "");
+    let began = Instant::now();
+    let clients: Vec<_> = (0..9)
+        .map(|_| {
+            let mut client = proxy.client();
+            thread::spawn(move || (get(&mut client, "").status, began.elapsed()))
+        })
+        .collect();
+    let mut answers: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+    answers.sort_by_key(|(_, at)| *at);
+    assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");
+    // Three pass at once, the others 50 ms apart: the last of nine after 300 ms.
+    assert!(answers[2].1 < Duration::from_millis(200), "{answers:?}");
+    assert!(answers[8].1 >= Duration::from_millis(290), "{answers:?}");
+}
+
+#[test]
+fn what_was_counted_survives_reloads_that_leave_the_pace_alone() {
+    let origin = Origin::ok("fine");
+    let proxy = proxy(&origin, "limit = { rate = '1/min' }", "");
+    let mut client = proxy.client();
+    assert_eq!(statuses(&mut client, 2, ""), [200, 429]);
+    let config = std::fs::read_to_string(proxy.path("tidegate.toml")).unwrap();
+    let reload = |text: &str| {
+        std::fs::write(proxy.path("tidegate.toml"), text).unwrap();
+        let request = "POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
+        assert_eq!(RawClient::connect(proxy.admin()).exchange(request).status, 200);
+    };
+    reload(&(config.clone() + "\n[upstream.more]\nservers = ['127.0.0.1:9']\n"));
+    assert_eq!(get(&mut client, "").status, 429);
+    reload(&config.replace("1/min", "2/min"));
+    assert_eq!(get(&mut client, "").status, 200);
+}
+
+/// S2.3: ten a second, twenty at once, on the same bursts as a real nginx.
+#[test]
+fn it_lets_through_what_nginx_lets_through() {
+    let origin = Origin::ok("fine");
+    let proxy = proxy(&origin, "limit = { rate = '10/s', burst = 20 }", "");
+    let nginx = Nginx::limiting("10r/s", "burst=20 nodelay");
+    let mut clients = [proxy.client(), RawClient::connect(nginx.address)];
+    let mut totals = [0_usize, 0];
+    // Pauses long against what a burst takes, so that both see the same times.
+    for (requests, pause) in [(30, 450), (3, 50), (10, 730), (25, 1250), (40, 0)] {
+        let passed = clients.each_mut().map(|client| passed(&statuses(client, requests, "")));
+        totals[0] += passed[0];
+        totals[1] += passed[1];
+        // The tenth of a second in which a burst ends may hold one more for either.
+        assert!(passed[0].abs_diff(passed[1]) <= 1, "{passed:?} of {requests}");
+        thread::sleep(Duration::from_millis(pause));
+    }
+    assert!(totals[0].abs_diff(totals[1]) <= 2, "{totals:?}");
+    assert!(totals[0] > 40, "{totals:?}");
+}
+
+fn held(route: &str) -> (Tidegate, Origin, Gate) {
+    let gate = Gate::default();
+    let until = gate.clone();
+    let origin = Origin::start(move |request| match request.target.as_str() {
+        "/held" => vec![Step::Until(until.clone()), Step::Send(ok("held"))],
+        _ => vec![Step::Send(ok("fine"))],
+    });
+    (proxy(&origin, route, ""), origin, gate)
+}
+
+#[test]
+fn only_so_many_are_under_way_and_a_place_is_free_when_one_ends_or_leaves() {
+    let (proxy, origin, gate) = held("concurrency = { max = 2, key = 'header:x-tenant' }");
+    let hold = |tenant: &str| {
+        let mut client = proxy.client();
+        client.send(format!("GET /held HTTP/1.1\r\nHost: a.test\r\nX-Tenant: {tenant}\r\n\r\n"));
+        client
+    };
+    let mut first = hold("a");
+    let second = hold("a");
+    wait_until(SOON, "both are under way", || origin.requests().len() == 2);
+    let refused = get(&mut proxy.client(), "X-Tenant: a\r\n");
+    assert_problem(&refused, 429, "concurrency_limited");
+    assert_eq!(get(&mut proxy.client(), "X-Tenant: b\r\n").status, 200);
+    assert_eq!(get(&mut proxy.client(), "").status, 200);
+    // One client leaves without its answer.
+    second.reset();
+    wait_until(SOON, "its place is free", || {
+        get(&mut proxy.client(), "X-Tenant: a\r\n").status == 200
+    });
+    gate.open();
+    assert_eq!(first.response().text(), "held");
+    assert_eq!(statuses(&mut proxy.client(), 5, "X-Tenant: a\r\n"), [200; 5]);
+}

@@ -1,0 +1,39 @@
+//! Policies of routes, over real sockets: limits, keys, other origins, faults.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failed expectation is a panic"
+)]
+
+mod cors;
+mod faults;
+mod keys;
+mod limits;
+#[path = "../support/mod.rs"]
+mod support;
+
+use support::{Origin, Tidegate};
+
+/// A proxy with this route in front of `origin`, and further tables.
+fn proxy(origin: &Origin, route: &str, more: &str) -> Tidegate {
+    Tidegate::start(&format!(
+        r#"
+        [admin]
+        address = "127.0.0.1:0"
+        [log]
+        access = "{{dir}}/access.log"
+        [[listen]]
+        address = "127.0.0.1:0"
+        trusted_proxies = ["127.0.0.0/8"]
+        [upstream.app]
+        servers = ["{}"]
+        [[route]]
+        name = "app"
+        upstream = "app"
+        {route}
+        {more}
+        "#,
+        origin.server()
+    ))
+}

@@ -1,0 +1,37 @@
+//! What routes do beside choosing servers.
+
+use crate::scenario::scenario;
+use crate::support::{Origin, RawClient, refused_address};
+
+#[test]
+fn s2_3_a_client_gets_its_burst_and_others_do_not_notice() {
+    let origin = Origin::ok("api");
+    let proxy = scenario("s2.3-rate-limit").server("10.0.0.1:8080", &origin).start();
+    let mut client = proxy.client();
+    let passed = (0..60).filter(|_| client.get("/api/x").status == 200).count();
+    // Twenty-one at once, and those that came due meanwhile.
+    assert!((21..=27).contains(&passed), "{passed}");
+    assert_eq!(client.get("/elsewhere").status, 200);
+    let stats = RawClient::connect(proxy.admin()).ask("/stats").body;
+    let stats: serde_json::Value = serde_json::from_slice(&stats).unwrap();
+    let limit = &stats["limits"][0];
+    assert_eq!(limit["refused"].as_u64(), Some(60 - passed as u64));
+    assert_eq!(limit["keys"], 1);
+    // Room for 160 000 clients.
+    assert_eq!(limit["key_limit"], 200_000);
+}
+
+#[test]
+fn s2_4_every_response_has_the_headers() {
+    let origin = Origin::ok("site");
+    let good = scenario("s2.4-security-headers").server("10.0.0.1:8080", &origin).start();
+    let broken = scenario("s2.4-security-headers");
+    let broken = broken.with("10.0.0.1:8080", &refused_address().to_string()).start();
+    for (proxy, status) in [(good, 200), (broken, 502)] {
+        let answer = proxy.client().get("/");
+        assert_eq!(answer.status, status);
+        assert_eq!(answer.header("x-frame-options"), Some("DENY"));
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(answer.header("x-xss-protection"), Some("1; mode=block"));
+    }
+}
