@@ -82,7 +82,7 @@ pub(super) async fn ask<'a, C: Client>(
             return Err(Refusal::Unauthenticated);
         }
     }
-    let wait = limit(matched, &policies.limits, granted)?;
+    let wait = limit(matched, policies, granted)?;
     if let Some(concurrency) = &policies.concurrency
         && let Some(key) = hash(matched, &concurrency.key, |parts| concurrency.state.hash(parts))
     {
@@ -117,10 +117,11 @@ fn cross_origin<'a>(cors: &'a Cors, matched: &Matched<'a, '_>, granted: &mut Gra
 /// Counts the request on all limits of the route, or on none of them. Returns how long it has to wait.
 fn limit<'a>(
     matched: &Matched<'a, '_>,
-    limits: &'a [Limit],
+    policies: &'a Policies,
     granted: &mut Granted<'a>,
 ) -> Result<std::time::Duration, Refusal> {
     let mut wait = std::time::Duration::ZERO;
+    let limits = &policies.limits;
     if limits.is_empty() {
         return Ok(wait);
     }
@@ -143,10 +144,9 @@ fn limit<'a>(
             }
         }
     }
-    let Report { limits, policies } = report;
-    if !limits.is_empty() {
-        granted.made.push((b"ratelimit", limits.into_bytes()));
-        granted.made.push((b"ratelimit-policy", policies.into_bytes()));
+    if !report.0.is_empty() {
+        granted.made.push((b"ratelimit", report.0));
+        granted.fields.push((b"ratelimit-policy", &policies.limit_policies));
     }
     match refused {
         None => Ok(wait),

@@ -4,7 +4,6 @@
 //! rate and `burst` lets `burst` requests beyond the steady one pass at once, as nginx's `limit_req` does.
 
 use std::cell::Cell;
-use std::fmt::Write as _;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -27,6 +26,8 @@ pub const KEYS: usize = 200_000;
 pub struct Limit {
     /// The name of the shared one, or one made from the route's.
     pub name: Box<str>,
+    /// The same in quotes, as fields carry it.
+    pub label: Box<[u8]>,
     /// What is counted by.
     pub key: Box<[Part]>,
     /// How many requests beyond the steady one pass without waiting; `None` is all of the burst.
@@ -257,27 +258,45 @@ impl StateStore for Store {
     }
 }
 
-/// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10) for the limits of a route.
+/// The state of a route's limits for `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10).
 #[derive(Debug, Default)]
-pub struct Report {
-    /// The state of each.
-    pub limits: String,
-    /// What each allows.
-    pub policies: String,
-}
+pub struct Report(pub Vec<u8>);
 
 impl Report {
     /// Adds a limit: how many more may pass, and in how many seconds it is as new.
     pub fn add(&mut self, limit: &Limit, remaining: u32, reset: Duration) {
-        let comma = if self.limits.is_empty() { "" } else { ", " };
-        let name = limit.name.replace(['\\', '"'], "");
-        let Pace { count, period, burst } = limit.state.pace;
+        let out = &mut self.0;
+        if out.is_empty() {
+            out.reserve(limit.label.len() + 32);
+        } else {
+            out.extend_from_slice(b", ");
+        }
         let seconds = reset.as_millis().div_ceil(1000);
-        // Writing to a string cannot fail.
-        let _ok = write!(self.limits, "{comma}\"{name}\";r={remaining};t={seconds}");
-        let (quota, window) = (count.saturating_add(burst), period.as_secs());
-        let _ok = write!(self.policies, "{comma}\"{name}\";q={quota};w={window}");
+        let mut digits = itoa::Buffer::new();
+        out.extend_from_slice(&limit.label);
+        out.extend_from_slice(b";r=");
+        out.extend_from_slice(digits.format(remaining).as_bytes());
+        out.extend_from_slice(b";t=");
+        out.extend_from_slice(digits.format(seconds).as_bytes());
     }
+}
+
+/// A limit's name as a string of structured fields (RFC 9651 §3.3.3).
+#[must_use]
+pub fn label(name: &str) -> Box<[u8]> {
+    let plain = name.chars().filter(|c| matches!(c, ' '..='~') && !matches!(c, '"' | '\\'));
+    format!("\"{}\"", plain.collect::<String>()).into_bytes().into()
+}
+
+/// `RateLimit-Policy`: what all limits of a route allow.
+#[must_use]
+pub fn policies(limits: &[Limit]) -> Box<[u8]> {
+    let one = |limit: &Limit| {
+        let Pace { count, period, burst } = limit.state.pace;
+        let quota = count.saturating_add(burst);
+        format!("{};q={quota};w={}", String::from_utf8_lossy(&limit.label), period.as_secs())
+    };
+    limits.iter().map(one).collect::<Vec<_>>().join(", ").into_bytes().into()
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub struct Policies {
     pub api_keys: Option<Arc<api_key::ApiKeys>>,
     /// How often.
     pub limits: Box<[limit::Limit]>,
+    /// What `RateLimit-Policy` says of them.
+    pub limit_policies: Box<[u8]>,
     /// How many at a time.
     pub concurrency: Option<concurrency::Concurrency>,
     /// What goes wrong on purpose.

@@ -56,14 +56,16 @@ pub(super) fn policies(
     shared: &mut Shared<'_>,
     known: Option<&Route>,
 ) -> Result<Option<Box<Policies>>, Box<Finding>> {
+    let limits = limits(&written.limit, name, config, shared);
     let policies = Policies {
+        limit_policies: limit::policies(&limits),
+        limits,
         cors: written.cors.as_ref().map(cors),
         api_keys: api_keys(written.auth.as_ref(), config)?,
-        limits: limits(&written.limit, name, config, shared),
         concurrency: written.concurrency.as_ref().map(|c| concurrency(c, known)),
         fault: written.fault.as_ref().map(fault),
     };
-    let Policies { cors, api_keys, limits, concurrency, fault } = &policies;
+    let Policies { cors, api_keys, limits, limit_policies: _, concurrency, fault } = &policies;
     let any = cors.is_some()
         || api_keys.is_some()
         || !limits.is_empty()
@@ -95,7 +97,8 @@ fn limits(
         };
         let pace = Pace { count: rate.value.count(), period: rate.value.period(), burst: *burst };
         let state = shared.state(&name, pace);
-        limits.push(Limit { name: name.into(), key: parts(key), delay: *delay, state });
+        let label = limit::label(&name);
+        limits.push(Limit { name: name.into(), label, key: parts(key), delay: *delay, state });
     }
     limits.into()
 }
