@@ -62,6 +62,8 @@ fn write(c: &mut Criterion) {
             query: None,
             host: b"shop.example.com",
             original_host: b"shop.example.com",
+            hidden: &[],
+            added: &[],
             traceparent: None,
             request_id: "0123456789abcdef0123456789abcdef",
             identity: Identity {

@@ -1,6 +1,8 @@
 //! What one worker thread owns. Nothing here is shared, so nothing here is locked.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -8,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::clock::Random;
 use crate::endpoint::connections::Connections;
+use crate::policy::jwt::Verified;
 use crate::telemetry::access::Lines;
 use crate::telemetry::ledger::Ledger;
 use crate::telemetry::refusals::Quota;
@@ -17,6 +20,9 @@ use crate::wire::RequestHead;
 const KEEP_HEADS: usize = 64;
 /// A head that grew beyond this is freed instead of kept.
 const KEEP_HEAD_BYTES: usize = 16 * 1024;
+
+/// How many verified tokens a worker remembers.
+const KEEP_TOKENS: usize = 4096;
 
 /// One worker's state.
 #[derive(Debug)]
@@ -31,6 +37,8 @@ pub struct Worker {
     pub random: RefCell<Random>,
     /// All workers' signals to let go of idle connections that somebody else waits for.
     pub peers: Arc<[Notify]>,
+    /// Tokens that were verified lately.
+    pub tokens: RefCell<HashMap<[u8; 32], Rc<Verified>>>,
     /// What it counts.
     pub ledger: Ledger,
     /// Lines of the access log.
@@ -59,12 +67,23 @@ impl Worker {
             connections: RefCell::default(),
             random: RefCell::new(random),
             peers,
+            tokens: RefCell::default(),
             ledger: Ledger::default(),
             access: Lines::default(),
             refusals: Quota::default(),
             heads: RefCell::default(),
             sleepers: RefCell::default(),
         }
+    }
+
+    /// Remembers a verified token.
+    pub fn remember(&self, fingerprint: [u8; 32], verified: Rc<Verified>) {
+        let mut tokens = self.tokens.borrow_mut();
+        if tokens.len() >= KEEP_TOKENS {
+            // Those in use come back at the price of one verification each.
+            tokens.clear();
+        }
+        tokens.insert(fingerprint, verified);
     }
 
     /// Borrows an empty head.

@@ -123,6 +123,10 @@ pub struct RequestForm<'a> {
     pub original_host: &'a [u8],
     /// The id of the request.
     pub request_id: &'a str,
+    /// Received fields that are left out, in lower case.
+    pub hidden: &'a [&'a [u8]],
+    /// Fields that policies add.
+    pub added: &'a [(Box<[u8]>, Box<[u8]>)],
     /// The place in a trace, in the stead of the client's.
     pub traceparent: Option<[u8; 55]>,
     /// Who sent it.
@@ -200,6 +204,7 @@ pub fn request_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
         let left_out = own
             || nominates && is_nominated(fields, name)
             || edits.hides(name)
+            || form.hidden.iter().any(|hidden| hidden.eq_ignore_ascii_case(name))
             || known == Known::Other && claims_certificate(name);
         !left_out
     });
@@ -219,6 +224,7 @@ pub fn request_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
     if form.attempt > 1 {
         out.field(b"x-tidegate-attempt", itoa::Buffer::new().format(form.attempt).as_bytes());
     }
+    form.added.iter().for_each(|(name, value)| out.field(name, value));
     edits.written().for_each(|(name, value)| out.field(name, value));
 }
 
@@ -325,6 +331,8 @@ mod tests {
             host: b"a.test",
             original_host: b"a.test",
             request_id: "id",
+            hidden: &[],
+            added: &[],
             traceparent: None,
             identity,
             edits,

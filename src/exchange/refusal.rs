@@ -37,6 +37,9 @@ pub enum Refusal {
     /// The client is not known.
     #[error("the request carries nothing that tells who sent it, or something wrong")]
     Unauthenticated,
+    /// Nobody can say who the client is.
+    #[error("what tells clients apart cannot be asked")]
+    AuthUnavailable,
     /// More requests than the rate allows.
     #[error("too many requests in this time")]
     RateLimited,
@@ -131,6 +134,9 @@ impl Refusal {
             Refusal::WebSocketVersion => (426, "upgrade_required", "Upgrade required", None),
             Refusal::NoRoute => (404, "no_route", "No route", Some("route")),
             Refusal::Unauthenticated => (401, "auth_required", "Who is asking?", Some("auth")),
+            Refusal::AuthUnavailable => {
+                (503, "auth_unavailable", "Clients cannot be told apart now", Some("auth"))
+            }
             Refusal::RateLimited => (429, "rate_limited", "Too many requests", Some("limit")),
             Refusal::ConcurrencyLimited => (
                 429,
@@ -185,6 +191,7 @@ impl Refusal {
             | Refusal::Internal => true,
             Refusal::WebSocketVersion
             | Refusal::Unauthenticated
+            | Refusal::AuthUnavailable
             | Refusal::RateLimited
             | Refusal::ConcurrencyLimited
             | Refusal::NoRoute

@@ -402,7 +402,7 @@ impl<'a> Matched<'a, '_> {
             rewrite::path(&mut rewritten, &route.rewrite, &self.values(), capture);
         }
         let client_text = self.client_text();
-        let form = self.form(&rewritten, client_text.as_deref());
+        let form = self.form(&rewritten, client_text.as_deref(), granted);
         let attempted = |of: &Attempted<'_>| account::attempt(trace, of);
         let sampled = trace.is_some_and(|trace| trace.context.sampled);
         let job = Job {
@@ -445,7 +445,12 @@ impl<'a> Matched<'a, '_> {
         (self.client_ip != self.ex.peer.ip).then(|| self.client_ip.to_string())
     }
 
-    fn form<'f>(&'f self, rewritten: &'f [u8], client: Option<&'f str>) -> RequestForm<'f> {
+    fn form<'f>(
+        &'f self,
+        rewritten: &'f [u8],
+        client: Option<&'f str>,
+        granted: &'f Granted<'_>,
+    ) -> RequestForm<'f> {
         let Self { ex, route, admitted, target, .. } = self;
         let original_host = target.sent_host();
         RequestForm {
@@ -455,6 +460,8 @@ impl<'a> Matched<'a, '_> {
             host: route.rewrite.host.as_deref().unwrap_or(original_host),
             original_host,
             request_id: self.id.as_str(),
+            hidden: &granted.hidden,
+            added: granted.verified.as_ref().map_or(&[], |verified| &verified.fields),
             traceparent: None,
             identity: Identity {
                 peer: &ex.peer.text,

@@ -5,15 +5,18 @@
 //! response has been passed on; then faults, which stand for a server that fails.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use super::{Matched, answer};
 use crate::exchange::{Client, Refusal};
 use crate::net::Timer;
-use crate::policy::Policies;
+use crate::policy::api_key::ApiKeys;
 use crate::policy::concurrency::Place;
 use crate::policy::cors::{Cors, Field};
+use crate::policy::jwt::{Denied, Jwt, Verified, bearer};
 use crate::policy::limit::{Limit, Part, Passed, Report, Wait};
 use crate::policy::table::Hashed;
+use crate::policy::{Auth, Policies};
 use crate::route::condition::cookies;
 use crate::upstream::send;
 use crate::wire::Known;
@@ -26,6 +29,10 @@ pub(super) struct Granted<'a> {
     pub(super) fields: Vec<Field<'a>>,
     /// The same, made for this request.
     pub(super) made: Vec<(&'static [u8], Vec<u8>)>,
+    /// Fields of the request that do not reach the server, in lower case.
+    pub(super) hidden: Vec<&'a [u8]>,
+    /// What the client's token says.
+    pub(super) verified: Option<Rc<Verified>>,
     /// The request's place among those under way.
     place: Option<Place<'a>>,
 }
@@ -71,15 +78,10 @@ pub(super) async fn ask<'a, C: Client>(
     {
         return Ok(Verdict::Answer(204));
     }
-    if let Some(keys) = &policies.api_keys {
-        let mut given = fields.named(&keys.header);
-        let whose = match (given.next(), given.next()) {
-            (Some(key), None) => keys.whose(key),
-            _ => None,
-        };
-        if whose.is_none() {
-            granted.made.push((b"www-authenticate", b"ApiKey realm=\"tidegate\"".to_vec()));
-            return Err(Refusal::Unauthenticated);
+    if let Some(auth) = &policies.auth {
+        match auth {
+            Auth::ApiKeys(keys) => api_key(keys, fields, granted)?,
+            Auth::Jwt(jwt) => token(jwt, matched, granted)?,
         }
     }
     let wait = limit(matched, policies, granted)?;
@@ -103,6 +105,65 @@ pub(super) async fn ask<'a, C: Client>(
         }
     }
     Ok(Verdict::Pass)
+}
+
+fn api_key(keys: &ApiKeys, fields: &Fields, granted: &mut Granted<'_>) -> Result<(), Refusal> {
+    let mut given = fields.named(&keys.header);
+    let whose = match (given.next(), given.next()) {
+        (Some(key), None) => keys.whose(key),
+        _ => None,
+    };
+    if whose.is_none() {
+        granted.made.push((b"www-authenticate", b"ApiKey realm=\"tidegate\"".to_vec()));
+        return Err(Refusal::Unauthenticated);
+    }
+    Ok(())
+}
+
+fn token<'a>(
+    jwt: &'a Jwt,
+    matched: &Matched<'a, '_>,
+    granted: &mut Granted<'a>,
+) -> Result<(), Refusal> {
+    // Whoever is let in, what a client says of itself must not reach the server as ours.
+    granted.hidden.extend(jwt.forward.iter().map(|(_, header)| &**header));
+    match verified(jwt, matched) {
+        Ok(verified) => {
+            granted.verified = Some(verified);
+            Ok(())
+        }
+        Err(Denied::NoKeys) => Err(Refusal::AuthUnavailable),
+        Err(denied) => {
+            // RFC 6750 §3: the error only where there was a token.
+            let challenge: &[u8] = match denied {
+                Denied::Missing => b"Bearer realm=\"tidegate\"",
+                Denied::Invalid | Denied::NoKeys => {
+                    b"Bearer realm=\"tidegate\", error=\"invalid_token\""
+                }
+            };
+            granted.made.push((b"www-authenticate", challenge.to_vec()));
+            Err(Refusal::Unauthenticated)
+        }
+    }
+}
+
+/// Verifies the token of a request, unless this worker has done so lately.
+fn verified(jwt: &Jwt, matched: &Matched<'_, '_>) -> Result<Rc<Verified>, Denied> {
+    let worker = matched.ex.worker;
+    let mut given = matched.ex.head.fields.values(Known::Authorization);
+    let token = match (given.next(), given.next()) {
+        (Some(field), None) => bearer(field).ok_or(Denied::Missing)?,
+        (None, _) => return Err(Denied::Missing),
+        (Some(_), Some(_)) => return Err(Denied::Invalid),
+    };
+    let fingerprint = jwt.fingerprint(token);
+    let known = worker.tokens.borrow().get(&fingerprint).cloned();
+    if let Some(known) = known.filter(|known| jwt.still(known)) {
+        return Ok(known);
+    }
+    let verified = Rc::new(jwt.verify(token)?);
+    worker.remember(fingerprint, verified.clone());
+    Ok(verified)
 }
 
 /// Adds what pages of other origins need. `true` for a preflight, which is then complete.

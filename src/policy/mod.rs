@@ -5,6 +5,8 @@ pub mod concurrency;
 pub mod cors;
 pub mod fault;
 pub mod headers;
+pub mod jwks;
+pub mod jwt;
 pub mod limit;
 pub mod table;
 
@@ -12,13 +14,22 @@ use std::sync::Arc;
 
 pub use headers::{HeaderEdits, Pair};
 
+/// How clients are known.
+#[derive(Debug)]
+pub enum Auth {
+    /// By a key in a header.
+    ApiKeys(Arc<api_key::ApiKeys>),
+    /// By a signed token.
+    Jwt(Arc<jwt::Jwt>),
+}
+
 /// The policies of a route that has any.
 #[derive(Debug, Default)]
 pub struct Policies {
     /// Which other origins' pages may use it.
     pub cors: Option<cors::Cors>,
     /// Who may use it.
-    pub api_keys: Option<Arc<api_key::ApiKeys>>,
+    pub auth: Option<Auth>,
     /// How often.
     pub limits: Box<[limit::Limit]>,
     /// What `RateLimit-Policy` says of them.

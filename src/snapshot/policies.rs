@@ -1,19 +1,24 @@
 //! Compiles a route's policies, taking over what they have counted.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+
+use http::Uri;
+use jsonwebtoken::Algorithm;
 
 use super::{Route, Snapshot};
 use crate::config::schema::forms::{OneOrMany, Policy};
 use crate::config::schema::policy as schema;
 use crate::config::schema::route::{self, AuthRef};
-use crate::config::schema::words::{LimitKey, Secret};
-use crate::config::{Config, Finding};
+use crate::config::schema::words::{HeaderName, LimitKey, Secret};
+use crate::config::{Config, Finding, Place};
 use crate::policy::api_key::ApiKeys;
 use crate::policy::concurrency::Concurrency;
 use crate::policy::cors::Cors;
 use crate::policy::fault::Fault;
+use crate::policy::jwks::{Keys, Source};
+use crate::policy::jwt::Jwt;
 use crate::policy::limit::{Limit, Pace, Part, State};
-use crate::policy::{Policies, limit};
+use crate::policy::{Auth, Policies, limit};
 
 /// Shared states, so that routes with the same named limit count together.
 #[derive(Debug, Default)]
@@ -21,14 +26,22 @@ pub(super) struct Shared<'p> {
     /// What ran before.
     previous: Vec<&'p Limit>,
     made: Vec<(Box<str>, Arc<State>)>,
+    jwts: Vec<(Box<str>, Arc<Jwt>)>,
+    /// Key sets that are kept already.
+    sources: Vec<Weak<Keys>>,
 }
 
 impl<'p> Shared<'p> {
     pub(super) fn new(previous: Option<&'p Snapshot>) -> Self {
         let routes = previous.iter().flat_map(|previous| previous.routes.iter());
         let policies = routes.filter_map(|route| route.policies.as_deref());
+        let sources = policies.clone().filter_map(|policies| match &policies.auth {
+            Some(Auth::Jwt(jwt)) => Some(Arc::downgrade(jwt.keys())),
+            Some(Auth::ApiKeys(_)) | None => None,
+        });
+        let sources = sources.collect();
         let previous = policies.flat_map(|policies| policies.limits.iter()).collect();
-        Self { previous, made: Vec::new() }
+        Self { previous, sources, ..Self::default() }
     }
 
     /// The state of a limit: that of another route with the same one, that from before, or a new one.
@@ -61,13 +74,13 @@ pub(super) fn policies(
         limit_policies: limit::policies(&limits),
         limits,
         cors: written.cors.as_ref().map(cors),
-        api_keys: api_keys(written.auth.as_ref(), config)?,
+        auth: auth(written.auth.as_ref(), config, shared)?,
         concurrency: written.concurrency.as_ref().map(|c| concurrency(c, known)),
         fault: written.fault.as_ref().map(fault),
     };
-    let Policies { cors, api_keys, limits, limit_policies: _, concurrency, fault } = &policies;
+    let Policies { cors, auth, limits, limit_policies: _, concurrency, fault } = &policies;
     let any = cors.is_some()
-        || api_keys.is_some()
+        || auth.is_some()
         || !limits.is_empty()
         || concurrency.is_some()
         || fault.is_some();
@@ -151,21 +164,94 @@ fn cors(written: &schema::Cors) -> Cors {
     }
 }
 
-fn api_keys(
+fn auth(
     written: Option<&AuthRef>,
     config: &Config,
-) -> Result<Option<Arc<ApiKeys>>, Box<Finding>> {
+    shared: &mut Shared<'_>,
+) -> Result<Option<Auth>, Box<Finding>> {
     let Some(AuthRef::Named(name)) = written else { return Ok(None) };
     let mut all = config.auth.iter();
-    let found = all.find(|(known, _)| known.value == name.value);
     // A name that leads nowhere has been reported by the check.
-    let Some(schema::ApiKey { header, keys }) = found.and_then(|(_, a)| a.api_key.as_ref()) else {
+    let Some((_, found)) = all.find(|(known, _)| known.value == name.value) else {
         return Ok(None);
     };
+    // The check refuses the other ways.
+    let schema::Auth { place, jwt, api_key, basic: _, forward: _ } = found;
+    if let Some(written) = api_key {
+        return api_keys(written, *place).map(|keys| Some(Auth::ApiKeys(Arc::new(keys))));
+    }
+    if let Some(written) = jwt {
+        return Ok(Some(Auth::Jwt(shared.jwt(&name.value, written)?)));
+    }
+    Ok(None)
+}
+
+fn api_keys(written: &schema::ApiKey, place: Place) -> Result<ApiKeys, Box<Finding>> {
+    let schema::ApiKey { header, keys } = written;
     let pairs = keys.iter().map(|(name, key)| (name.value.as_str(), Secret::expose(key)));
-    ApiKeys::new(header.get().as_str(), pairs).map(|keys| Some(Arc::new(keys))).map_err(|whose| {
-        let place = keys.keys().find(|name| name.value == whose).map(|name| name.place);
+    ApiKeys::new(header.get().as_str(), pairs).map_err(|whose| {
+        let named = keys.keys().find(|name| name.value == whose).map(|name| name.place);
         let message = format!("the key of `{whose}` is empty, or not `sha256:` and 64 hex digits");
-        Box::new(Finding::error("bad_value", place.unwrap_or(name.place), message))
+        Box::new(Finding::error("bad_value", named.unwrap_or(place), message))
     })
+}
+
+impl Shared<'_> {
+    /// The `jwt` of this name; routes that share one share what it knows.
+    fn jwt(&mut self, name: &str, written: &schema::Jwt) -> Result<Arc<Jwt>, Box<Finding>> {
+        if let Some((_, made)) = self.jwts.iter().find(|(known, _)| **known == *name) {
+            return Ok(made.clone());
+        }
+        let schema::Jwt { jwks, issuer, audience, algorithms, forward } = written;
+        let bad = |message: String| Box::new(Finding::error("bad_value", jwks.place, message));
+        let source = source(&jwks.value).map_err(bad)?;
+        let mut running = self.sources.iter().filter_map(Weak::upgrade);
+        let keys = match running.find(|keys| keys.source == source) {
+            Some(keys) => keys,
+            None => {
+                Keys::start(source).map_err(|e| bad(format!("the key set cannot be read: {e}")))?
+            }
+        };
+        self.sources.push(Arc::downgrade(&keys));
+        let audience: Vec<&str> =
+            audience.iter().flat_map(|all| all.iter().map(String::as_str)).collect();
+        let header = |name: &HeaderName| name.get().as_str().as_bytes().into();
+        let forward =
+            forward.iter().map(|(claim, name)| (claim.value.as_str().into(), header(name)));
+        let algorithms = algorithms.iter().map(algorithm).collect();
+        let jwt = Jwt::new(keys, algorithms, (issuer.as_deref(), &audience), forward.collect());
+        let jwt = Arc::new(jwt);
+        self.jwts.push((name.into(), jwt.clone()));
+        Ok(jwt)
+    }
+}
+
+fn source(written: &str) -> Result<Source, String> {
+    if let Some(path) = written.strip_prefix("file:") {
+        return Ok(Source::File(path.trim_start_matches("//").into()));
+    }
+    if written.starts_with('/') {
+        return Ok(Source::File(written.into()));
+    }
+    let uri: Uri =
+        written.parse().map_err(|error| format!("neither URL nor absolute path: {error}"))?;
+    match uri.scheme_str() {
+        Some("http") => Ok(Source::Url(uri)),
+        Some("https") => Err("key sets over https are not available in this version".to_owned()),
+        _ => Err("write http://HOST/PATH or the absolute path of a file".to_owned()),
+    }
+}
+
+fn algorithm(written: &schema::Algorithm) -> Algorithm {
+    match written {
+        schema::Algorithm::Rs256 => Algorithm::RS256,
+        schema::Algorithm::Rs384 => Algorithm::RS384,
+        schema::Algorithm::Rs512 => Algorithm::RS512,
+        schema::Algorithm::Ps256 => Algorithm::PS256,
+        schema::Algorithm::Ps384 => Algorithm::PS384,
+        schema::Algorithm::Ps512 => Algorithm::PS512,
+        schema::Algorithm::Es256 => Algorithm::ES256,
+        schema::Algorithm::Es384 => Algorithm::ES384,
+        schema::Algorithm::EdDsa => Algorithm::EdDSA,
+    }
 }

@@ -12,6 +12,7 @@ mod keys;
 mod limits;
 #[path = "../support/mod.rs"]
 mod support;
+mod tokens;
 
 use support::{Origin, Tidegate};
 

@@ -47,7 +47,6 @@ const ROWS: &[Row] = &[
     row("route.*.limit.*.store", Fine::Words(&["local"])),
     row("route.*.cache", Fine::Off),
     row("limit.*.store", Fine::Words(&["local"])),
-    row("auth.*.jwt", Fine::Nothing),
     row("auth.*.basic", Fine::Nothing),
     row("auth.*.forward", Fine::Nothing),
     row("cache", Fine::Nothing),

@@ -1,0 +1,251 @@
+//! Key sets (RFC 7517): read from a file or fetched from a URL by a thread of its own, and the last good
+//! one kept whatever happens.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use http::{Request, Uri, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use jsonwebtoken::jwk::{JwkSet, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey};
+use tokio::net::TcpStream;
+use tokio::runtime::Builder;
+
+/// The largest key set.
+const LARGEST: usize = 1 << 20;
+/// How often a key set is fetched,
+const EVERY: Duration = Duration::from_secs(300);
+/// how soon after it failed while there is none,
+const AGAIN: Duration = Duration::from_secs(2);
+/// and how soon after a token named a key that is not in it.
+const WANTED: Duration = Duration::from_secs(10);
+/// How long it may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often the thread looks whether something is due.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Where a key set comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A file, looked at every few seconds.
+    File(PathBuf),
+    /// `http://HOST:PORT/PATH`.
+    Url(Uri),
+}
+
+/// A key that can verify.
+#[derive(Debug)]
+pub struct Key {
+    /// `kid`.
+    pub id: Option<String>,
+    /// `alg`.
+    pub algorithm: Option<Algorithm>,
+    /// The key itself.
+    pub decoding: DecodingKey,
+}
+
+/// A key set.
+#[derive(Debug)]
+pub struct Set {
+    /// Its keys, as far as they can verify.
+    pub list: Vec<Key>,
+    /// Counts the sets of a source.
+    pub generation: u64,
+    text: Vec<u8>,
+}
+
+/// The keys of one source. They survive reloads that name the same one.
+#[derive(Debug)]
+pub struct Keys {
+    /// Where they come from.
+    pub source: Source,
+    set: ArcSwapOption<Set>,
+    generation: AtomicU64,
+    wanted: AtomicBool,
+}
+
+impl Keys {
+    /// Starts to keep the keys of a source. Those of a file are there when this returns.
+    ///
+    /// # Errors
+    /// The file is no key set, or the thread cannot be started.
+    pub fn start(source: Source) -> Result<Arc<Self>, String> {
+        let keys = Arc::new(Self {
+            source,
+            set: ArcSwapOption::empty(),
+            generation: AtomicU64::new(0),
+            wanted: AtomicBool::new(true),
+        });
+        if let Source::File(path) = &keys.source {
+            let text = std::fs::read(path).map_err(|error| error.to_string())?;
+            keys.replace(text)?;
+        }
+        let watcher = Watcher { keys: Arc::downgrade(&keys), last: None, complained: false };
+        let thread = thread::Builder::new().name("jwks".into());
+        thread.spawn(move || watcher.run()).map_err(|error| error.to_string())?;
+        Ok(keys)
+    }
+
+    /// The keys, if any have been read yet.
+    #[must_use]
+    pub fn get(&self) -> Option<Arc<Set>> {
+        self.set.load_full()
+    }
+
+    /// Which set it is.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Relaxed)
+    }
+
+    /// A token named a key that is not there.
+    pub fn want(&self) {
+        self.wanted.store(true, Relaxed);
+    }
+
+    /// Puts a set in the place of the last one, unless it is no set or has no key that can verify.
+    fn replace(&self, text: Vec<u8>) -> Result<(), String> {
+        if self.set.load().as_ref().is_some_and(|set| set.text == text) {
+            return Ok(());
+        }
+        if text.len() > LARGEST {
+            return Err(format!("a key set of more than {LARGEST} bytes"));
+        }
+        let set: JwkSet = serde_json::from_slice(&text).map_err(|e| format!("no key set: {e}"))?;
+        let list: Vec<Key> = set.keys.iter().filter_map(key).collect();
+        if list.is_empty() {
+            return Err("no key in it can verify a signature".to_owned());
+        }
+        let generation = self.generation.load(Relaxed) + 1;
+        self.set.store(Some(Arc::new(Set { list, generation, text })));
+        self.generation.store(generation, Relaxed);
+        Ok(())
+    }
+}
+
+/// A key of a set; `None` for those that cannot verify, or that are secrets.
+fn key(jwk: &jsonwebtoken::jwk::Jwk) -> Option<Key> {
+    use jsonwebtoken::jwk::AlgorithmParameters::OctetKey;
+    let common = &jwk.common;
+    if matches!(jwk.algorithm, OctetKey(_))
+        || common.public_key_use == Some(PublicKeyUse::Encryption)
+    {
+        return None;
+    }
+    let algorithm = match common.key_algorithm {
+        None => None,
+        Some(KeyAlgorithm::RS256) => Some(Algorithm::RS256),
+        Some(KeyAlgorithm::RS384) => Some(Algorithm::RS384),
+        Some(KeyAlgorithm::RS512) => Some(Algorithm::RS512),
+        Some(KeyAlgorithm::PS256) => Some(Algorithm::PS256),
+        Some(KeyAlgorithm::PS384) => Some(Algorithm::PS384),
+        Some(KeyAlgorithm::PS512) => Some(Algorithm::PS512),
+        Some(KeyAlgorithm::ES256) => Some(Algorithm::ES256),
+        Some(KeyAlgorithm::ES384) => Some(Algorithm::ES384),
+        Some(KeyAlgorithm::EdDSA) => Some(Algorithm::EdDSA),
+        Some(_) => return None,
+    };
+    let decoding = DecodingKey::from_jwk(jwk).ok()?;
+    Some(Key { id: common.key_id.clone(), algorithm, decoding })
+}
+
+/// Keeps a source's keys up to date, for as long as somebody uses them.
+struct Watcher {
+    keys: Weak<Keys>,
+    last: Option<Instant>,
+    complained: bool,
+}
+
+impl Watcher {
+    fn run(mut self) {
+        let Ok(runtime) = Builder::new_current_thread().enable_all().build() else {
+            return tracing::error!("key sets cannot be fetched: no runtime");
+        };
+        while let Some(keys) = self.keys.upgrade() {
+            if self.due(&keys) {
+                self.last = Some(Instant::now());
+                keys.wanted.store(false, Relaxed);
+                let read = match &keys.source {
+                    Source::File(path) => std::fs::read(path).map_err(|error| error.to_string()),
+                    Source::Url(uri) => runtime.block_on(fetch_in_time(uri)),
+                };
+                self.tell(&keys, read.and_then(|text| keys.replace(text)));
+            }
+            drop(keys);
+            thread::sleep(LOOK);
+        }
+    }
+
+    fn due(&self, keys: &Keys) -> bool {
+        let Some(last) = self.last else { return true };
+        let every = match &keys.source {
+            Source::File(_) => AGAIN,
+            Source::Url(_) if keys.set.load().is_none() => AGAIN,
+            Source::Url(_) if keys.wanted.load(Relaxed) => WANTED,
+            Source::Url(_) => EVERY,
+        };
+        last.elapsed() >= every
+    }
+
+    /// Says when it begins to fail and when it works again.
+    fn tell(&mut self, keys: &Keys, result: Result<(), String>) {
+        let source = match &keys.source {
+            Source::File(path) => path.display().to_string(),
+            Source::Url(uri) => uri.to_string(),
+        };
+        match result {
+            Ok(()) if self.complained => {
+                self.complained = false;
+                tracing::info!(source, "the key set can be read again");
+            }
+            Err(error) if !self.complained => {
+                self.complained = true;
+                let key = "auth.jwt.jwks";
+                tracing::error!(
+                    source,
+                    error,
+                    key,
+                    "the key set cannot be read; the last good one is used"
+                );
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+async fn fetch_in_time(uri: &Uri) -> Result<Vec<u8>, String> {
+    let fetched = tokio::time::timeout(PATIENCE, fetch(uri)).await;
+    fetched
+        .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
+        .map_err(|e| e.to_string())
+}
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+async fn fetch(uri: &Uri) -> Result<Vec<u8>, Error> {
+    let authority = uri.authority().ok_or("the URL has no host")?;
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    let request = Request::get(target)
+        .header(header::HOST, authority.as_str())
+        .header(header::ACCEPT, "application/json")
+        .body(Empty::<Bytes>::new())?;
+    // It ends with the answer; what goes wrong on it shows there.
+    let _ended = tokio::spawn(connection);
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    if !status.is_success() {
+        return Err(format!("the answer was {status}").into());
+    }
+    Ok(Limited::new(response.into_body(), LARGEST).collect().await?.to_bytes().to_vec())
+}

@@ -1,0 +1,317 @@
+//! Clients known by a signed token. The tokens are made by openssl.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use serde_json::{Value, json};
+
+use crate::proxy;
+use crate::support::{
+    Origin, RawClient, Response, SOON, Step, Tidegate, assert_problem, ok, wait_until,
+};
+
+/// A key pair, as a PEM file.
+struct Key {
+    directory: tempfile::TempDir,
+    algorithm: &'static str,
+    id: &'static str,
+}
+
+fn openssl(arguments: &[&str], input: &[u8]) -> Vec<u8> {
+    let mut child = Command::new("openssl")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("openssl");
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "openssl {arguments:?}");
+    output.stdout
+}
+
+impl Key {
+    fn new(algorithm: &'static str, id: &'static str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let kind: &[&str] = match algorithm {
+            "RS256" => &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
+            "ES256" => &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
+            _ => &["-algorithm", "ed25519"],
+        };
+        let pem = openssl(&[&["genpkey"], kind].concat(), b"");
+        std::fs::write(directory.path().join("key.pem"), pem).unwrap();
+        Self { directory, algorithm, id }
+    }
+
+    fn pem(&self) -> String {
+        self.directory.path().join("key.pem").display().to_string()
+    }
+
+    /// The public half as a JWK.
+    fn jwk(&self) -> Value {
+        let der = openssl(&["pkey", "-in", &self.pem(), "-pubout", "-outform", "DER"], b"");
+        let end = |n: usize| BASE64.encode(&der[der.len() - n..]);
+        let mut jwk = match self.algorithm {
+            "RS256" => {
+                let text = openssl(&["rsa", "-in", &self.pem(), "-noout", "-modulus"], b"");
+                let text = String::from_utf8(text).unwrap();
+                let hex = text.trim().strip_prefix("Modulus=").unwrap();
+                let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+                let modulus: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
+                json!({ "kty": "RSA", "n": BASE64.encode(modulus), "e": "AQAB" })
+            }
+            "ES256" => {
+                let x = BASE64.encode(&der[der.len() - 64..der.len() - 32]);
+                json!({ "kty": "EC", "crv": "P-256", "x": x, "y": end(32) })
+            }
+            _ => json!({ "kty": "OKP", "crv": "Ed25519", "x": end(32) }),
+        };
+        jwk["kid"] = self.id.into();
+        jwk["alg"] = self.algorithm.into();
+        jwk
+    }
+
+    fn sign(&self, text: &str) -> Vec<u8> {
+        match self.algorithm {
+            "RS256" => openssl(&["dgst", "-sha256", "-sign", &self.pem()], text.as_bytes()),
+            "ES256" => raw(&openssl(&["dgst", "-sha256", "-sign", &self.pem()], text.as_bytes())),
+            _ => {
+                let file = self.directory.path().join("text");
+                std::fs::write(&file, text).unwrap();
+                let file = file.display().to_string();
+                openssl(&["pkeyutl", "-sign", "-inkey", &self.pem(), "-rawin", "-in", &file], b"")
+            }
+        }
+    }
+
+    fn token(&self, claims: &Value) -> String {
+        let header = json!({ "alg": self.algorithm, "typ": "JWT", "kid": self.id });
+        let text = parts(&header, claims);
+        format!("{text}.{}", BASE64.encode(self.sign(&text)))
+    }
+}
+
+fn parts(header: &Value, claims: &Value) -> String {
+    format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()))
+}
+
+/// An ECDSA signature without its DER: two numbers of 32 bytes.
+fn raw(der: &[u8]) -> Vec<u8> {
+    let number = |at: usize| {
+        let length = usize::from(der[at + 1]);
+        let digits = &der[at + 2..at + 2 + length];
+        let digits = if digits.len() > 32 { &digits[1..] } else { digits };
+        let mut number = vec![0; 32 - digits.len()];
+        number.extend_from_slice(digits);
+        (number, at + 2 + length)
+    };
+    let (first, next) = number(2);
+    [first, number(next).0].concat()
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+fn claims() -> Value {
+    json!({ "sub": "anna", "iss": "https://issuer.test", "aud": "shop", "exp": now() + 600, "roles": ["a", "b"] })
+}
+
+fn set(keys: &[&Key]) -> String {
+    json!({ "keys": keys.iter().map(|key| key.jwk()).collect::<Vec<_>>() }).to_string()
+}
+
+fn guarded(origin: &Origin, jwks: &str) -> Tidegate {
+    let auth = format!(
+        r#"
+        [auth.staff]
+        jwt = {{ jwks = "{jwks}", issuer = "https://issuer.test", audience = "shop", algorithms = ["RS256", "ES256", "EdDSA"], forward = {{ sub = "X-User-Id", roles = "x-roles" }} }}
+        "#
+    );
+    proxy(origin, "auth = 'staff'", &auth)
+}
+
+fn file(directory: &Path, text: &str) -> String {
+    let path = directory.join("jwks.json");
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+fn ask(proxy: &Tidegate, fields: &str) -> Response {
+    proxy.client().exchange(format!("GET / HTTP/1.1\r\nHost: a.test\r\n{fields}\r\n"))
+}
+
+fn with(proxy: &Tidegate, token: &str) -> Response {
+    ask(proxy, &format!("Authorization: Bearer {token}\r\n"))
+}
+
+#[test]
+fn tokens_of_each_algorithm_pass_and_their_claims_go_on() {
+    let keys = [Key::new("RS256", "r"), Key::new("ES256", "e"), Key::new("EdDSA", "d")];
+    let directory = tempfile::tempdir().unwrap();
+    let jwks = file(directory.path(), &set(&[&keys[0], &keys[1], &keys[2]]));
+    let origin = Origin::ok("fine");
+    let proxy = guarded(&origin, &jwks);
+    for key in &keys {
+        let token = key.token(&claims());
+        // Twice: the second time it is remembered.
+        for _ in 0..2 {
+            let fields =
+                format!("Authorization: Bearer {token}\r\nX-User-Id: root\r\nx-ROLES: all\r\n");
+            let answer = ask(&proxy, &fields);
+            assert_eq!(answer.status, 200, "{}: {}", key.algorithm, answer.text());
+        }
+    }
+    for request in origin.requests() {
+        assert_eq!(request.all("x-user-id"), ["anna"]);
+        assert_eq!(request.all("x-roles"), ["a,b"]);
+    }
+}
+
+#[test]
+fn everything_else_is_refused() {
+    let key = Key::new("ES256", "e");
+    let other = Key::new("ES256", "e");
+    let directory = tempfile::tempdir().unwrap();
+    let jwks = file(directory.path(), &set(&[&key]));
+    let origin = Origin::ok("fine");
+    let proxy = guarded(&origin, &jwks);
+    let missing = ask(&proxy, "");
+    assert_problem(&missing, 401, "auth_required");
+    assert_eq!(missing.header("www-authenticate"), Some("Bearer realm=\"tidegate\""));
+    let changed = |name: &str, value: Value| {
+        let mut claims = claims();
+        claims[name] = value;
+        key.token(&claims)
+    };
+    let without = |name: &str| {
+        let mut claims = claims();
+        claims.as_object_mut().unwrap().remove(name);
+        key.token(&claims)
+    };
+    let good = key.token(&claims());
+    let (head, rest) = good.split_once('.').unwrap();
+    let (body, signature) = rest.split_once('.').unwrap();
+    let none = parts(&json!({ "alg": "none", "kid": "e" }), &claims());
+    // The public key as the secret of a symmetric signature.
+    let symmetric = parts(&json!({ "alg": "HS256", "kid": "e" }), &claims());
+    let public = openssl(&["pkey", "-in", &key.pem(), "-pubout"], b"");
+    let secret =
+        format!("hexkey:{}", public.iter().map(|b| format!("{b:02x}")).collect::<String>());
+    let mac = openssl(
+        &["dgst", "-sha256", "-mac", "HMAC", "-macopt", &secret, "-binary"],
+        symmetric.as_bytes(),
+    );
+    let cut = &good[..good.len() - 2];
+    let bad = [
+        ("expired", changed("exp", json!(now() - 120))),
+        ("not yet", changed("nbf", json!(now() + 120))),
+        ("another issuer", changed("iss", json!("https://evil.test"))),
+        ("another audience", changed("aud", json!("bank"))),
+        ("no expiry", without("exp")),
+        ("no issuer", without("iss")),
+        ("no audience", without("aud")),
+        ("another key", other.token(&claims())),
+        ("none", format!("{none}.")),
+        ("none with a signature", format!("{none}.{signature}")),
+        ("symmetric", format!("{symmetric}.{}", BASE64.encode(mac))),
+        ("cut", cut.to_owned()),
+        (
+            "another body",
+            format!("{head}.{}.{signature}", BASE64.encode(claims().to_string() + " ")),
+        ),
+        ("two parts", format!("{head}.{body}")),
+        ("nonsense", "a.b.c".to_owned()),
+        ("dots", "..".to_owned()),
+        ("long", "x".repeat(20_000)),
+    ];
+    for (what, token) in bad {
+        let refused = with(&proxy, &token);
+        assert_eq!(refused.status, 401, "{what}");
+        let challenge = "Bearer realm=\"tidegate\", error=\"invalid_token\"";
+        assert_eq!(refused.header("www-authenticate"), Some(challenge), "{what}");
+    }
+    let twice = format!("Authorization: Bearer {good}\r\nAuthorization: Bearer {good}\r\n");
+    assert_eq!(ask(&proxy, &twice).status, 401);
+    assert_eq!(with(&proxy, &good).status, 200);
+    assert_eq!(origin.requests().len(), 1);
+    proxy.terminate();
+    wait_until(SOON, "it ends", || proxy.log().contains("stopped"));
+    let access = std::fs::read_to_string(proxy.path("access.log")).unwrap();
+    assert!(!proxy.log().contains(signature) && !access.contains(signature), "a token is in a log");
+}
+
+#[test]
+fn keys_are_fetched_rotated_and_kept_when_the_issuer_fails() {
+    let (first, second) = (Key::new("ES256", "1"), Key::new("RS256", "2"));
+    let answer = Arc::new(Mutex::new(set(&[&first])));
+    let broken = Arc::new(AtomicBool::new(true));
+    let (shown, failing) = (answer.clone(), broken.clone());
+    let issuer = Origin::start(move |_| {
+        if failing.load(Ordering::SeqCst) {
+            return vec![Step::Send(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n".to_vec())];
+        }
+        vec![Step::Send(ok(shown.lock().unwrap().clone()))]
+    });
+    let origin = Origin::ok("fine");
+    let proxy = guarded(&origin, &format!("http://{}/jwks.json", issuer.server()));
+    let token = first.token(&claims());
+    // No keys yet: nobody is let in, and nobody is told that the token is wrong.
+    assert_problem(&with(&proxy, &token), 503, "auth_unavailable");
+    broken.store(false, Ordering::SeqCst);
+    wait_until(2 * SOON, "the keys are fetched", || with(&proxy, &token).status == 200);
+    // A new key is fetched when a token names it; one that is gone stops to count.
+    *answer.lock().unwrap() = set(&[&second]);
+    let newer = second.token(&claims());
+    wait_until(4 * SOON, "the new key is fetched", || with(&proxy, &newer).status == 200);
+    assert_eq!(with(&proxy, &token).status, 401);
+    // The issuer fails: what is known goes on.
+    broken.store(true, Ordering::SeqCst);
+    assert_eq!(with(&proxy, &first.token(&claims())).status, 401);
+    assert_eq!(with(&proxy, &second.token(&claims())).status, 200);
+    let other =
+        second.token(&json!({ "iss": "https://issuer.test", "aud": "shop", "exp": now() + 60 }));
+    assert_eq!(with(&proxy, &other).status, 200);
+}
+
+#[test]
+fn a_file_of_keys_is_read_again_when_it_changes() {
+    let (first, second) = (Key::new("ES256", "1"), Key::new("ES256", "2"));
+    let directory = tempfile::tempdir().unwrap();
+    let jwks = file(directory.path(), &set(&[&first]));
+    let origin = Origin::ok("fine");
+    let proxy = guarded(&origin, &jwks);
+    assert_eq!(with(&proxy, &first.token(&claims())).status, 200);
+    file(directory.path(), "{ half a fi");
+    wait_until(2 * SOON, "it is complained about", || proxy.log().contains("auth.jwt.jwks"));
+    assert_eq!(with(&proxy, &first.token(&claims())).status, 200);
+    file(directory.path(), &set(&[&second]));
+    let newer = second.token(&claims());
+    wait_until(2 * SOON, "the new key counts", || with(&proxy, &newer).status == 200);
+    assert_eq!(with(&proxy, &first.token(&claims())).status, 401);
+}
+
+#[test]
+fn a_reload_asks_the_issuer_for_nothing_new() {
+    let key = Key::new("ES256", "1");
+    let text = set(&[&key]);
+    let issuer = Origin::start(move |_| vec![Step::Send(ok(text.clone()))]);
+    let origin = Origin::ok("fine");
+    let proxy = guarded(&origin, &format!("http://{}/", issuer.server()));
+    let token = key.token(&claims());
+    wait_until(SOON, "the keys are fetched", || with(&proxy, &token).status == 200);
+    let config = std::fs::read_to_string(proxy.path("tidegate.toml")).unwrap();
+    std::fs::write(proxy.path("tidegate.toml"), config.replace("name = \"app\"", "name = \"new\""))
+        .unwrap();
+    let reload = "POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(RawClient::connect(proxy.admin()).exchange(reload).status, 200);
+    assert_eq!(with(&proxy, &token).status, 200, "the keys are there at once");
+    assert_eq!(issuer.requests().len(), 1);
+}
