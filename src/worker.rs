@@ -22,7 +22,7 @@ const KEEP_HEADS: usize = 64;
 const KEEP_HEAD_BYTES: usize = 16 * 1024;
 
 /// How many verified tokens a worker remembers.
-const KEEP_TOKENS: usize = 4096;
+const KEEP_TOKENS: usize = 1024;
 
 /// One worker's state.
 #[derive(Debug)]

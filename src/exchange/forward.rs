@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::sides::Emit;
 use crate::net::outbox::Coding;
-use crate::policy::HeaderEdits;
+use crate::policy::{HeaderEdits, Pair};
 use crate::wire::head::{FieldRef, Fields, list_items};
 use crate::wire::{Known, RequestHead, ResponseHead, encode};
 
@@ -126,7 +126,7 @@ pub struct RequestForm<'a> {
     /// Received fields that are left out, in lower case.
     pub hidden: &'a [&'a [u8]],
     /// Fields that policies add.
-    pub added: &'a [(Box<[u8]>, Box<[u8]>)],
+    pub added: &'a [Pair],
     /// The place in a trace, in the stead of the client's.
     pub traceparent: Option<[u8; 55]>,
     /// Who sent it.

@@ -37,6 +37,9 @@ pub enum Refusal {
     /// The client is not known.
     #[error("the request carries nothing that tells who sent it, or something wrong")]
     Unauthenticated,
+    /// The client is known and may not.
+    #[error("the client may not do this")]
+    NotAllowed,
     /// Nobody can say who the client is.
     #[error("what tells clients apart cannot be asked")]
     AuthUnavailable,
@@ -134,6 +137,7 @@ impl Refusal {
             Refusal::WebSocketVersion => (426, "upgrade_required", "Upgrade required", None),
             Refusal::NoRoute => (404, "no_route", "No route", Some("route")),
             Refusal::Unauthenticated => (401, "auth_required", "Who is asking?", Some("auth")),
+            Refusal::NotAllowed => (403, "not_allowed", "Not allowed", Some("auth")),
             Refusal::AuthUnavailable => {
                 (503, "auth_unavailable", "Clients cannot be told apart now", Some("auth"))
             }
@@ -191,6 +195,7 @@ impl Refusal {
             | Refusal::Internal => true,
             Refusal::WebSocketVersion
             | Refusal::Unauthenticated
+            | Refusal::NotAllowed
             | Refusal::AuthUnavailable
             | Refusal::RateLimited
             | Refusal::ConcurrencyLimited

@@ -86,7 +86,9 @@ pub(super) async fn ask<'a, C: Client>(
     }
     let wait = limit(matched, policies, granted)?;
     if let Some(concurrency) = &policies.concurrency
-        && let Some(key) = hash(matched, &concurrency.key, |parts| concurrency.state.hash(parts))
+        && let Some(key) = hash((matched, granted.verified.as_deref()), &concurrency.key, |parts| {
+            concurrency.state.hash(parts)
+        })
     {
         let entered = concurrency.state.enter(key, concurrency.max);
         granted.place = Some(entered.ok_or(Refusal::ConcurrencyLimited)?);
@@ -128,6 +130,7 @@ fn token<'a>(
     // Whoever is let in, what a client says of itself must not reach the server as ours.
     granted.hidden.extend(jwt.forward.iter().map(|(_, header)| &**header));
     match verified(jwt, matched) {
+        Ok(verified) if !verified.allowed => Err(Refusal::NotAllowed),
         Ok(verified) => {
             granted.verified = Some(verified);
             Ok(())
@@ -186,10 +189,12 @@ fn limit<'a>(
     if limits.is_empty() {
         return Ok(wait);
     }
+    let verified = granted.verified.clone();
+    let who = (matched, verified.as_deref());
     let mut report = Report::default();
     let mut refused: Option<std::time::Duration> = None;
     for (at, limit) in limits.iter().enumerate() {
-        let Some(key) = hash(matched, &limit.key, |parts| limit.state.hash(parts)) else {
+        let Some(key) = hash(who, &limit.key, |parts| limit.state.hash(parts)) else {
             continue;
         };
         match limit.state.check(key, limit.delay) {
@@ -200,7 +205,7 @@ fn limit<'a>(
             Err(Wait(own)) => {
                 report.add(limit, 0, own);
                 refused = Some(own);
-                give_back(matched, limits.get(..at).unwrap_or_default());
+                give_back(who, limits.get(..at).unwrap_or_default());
                 break;
             }
         }
@@ -219,9 +224,12 @@ fn limit<'a>(
     }
 }
 
-fn give_back(matched: &Matched<'_, '_>, limits: &[Limit]) {
+/// A request and what its token says.
+type Who<'w, 'a, 'i> = (&'w Matched<'a, 'i>, Option<&'w Verified>);
+
+fn give_back(who: Who<'_, '_, '_>, limits: &[Limit]) {
     for limit in limits {
-        if let Some(key) = hash(matched, &limit.key, |parts| limit.state.hash(parts)) {
+        if let Some(key) = hash(who, &limit.key, |parts| limit.state.hash(parts)) {
             limit.state.give_back(key);
         }
     }
@@ -230,7 +238,7 @@ fn give_back(matched: &Matched<'_, '_>, limits: &[Limit]) {
 /// The hash of what a policy counts by; `None` when the request lacks a part of it, which as in nginx means that it
 /// is not counted.
 fn hash(
-    matched: &Matched<'_, '_>,
+    (matched, verified): Who<'_, '_, '_>,
     parts: &[Part],
     hash: impl FnOnce(&mut dyn Iterator<Item = &[u8]>) -> Hashed,
 ) -> Option<Hashed> {
@@ -244,6 +252,10 @@ fn hash(
             Part::Cookie(name) => {
                 let mut all = fields.values(Known::Cookie).flat_map(cookies);
                 all.find(|(n, _)| **n == **name).map(|(_, value)| value)
+            }
+            Part::Claim(name) => {
+                let mut all = verified?.claims.iter();
+                all.find(|(claim, _)| claim == name).map(|(_, value)| value.as_bytes())
             }
         }
     };

@@ -10,6 +10,7 @@ use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde_json::{Map, Value as Json};
 use sha2::{Digest, Sha256};
 
+use super::Pair;
 use super::jwks::Keys;
 use crate::clock;
 
@@ -21,6 +22,9 @@ const CACHED: u64 = 300;
 /// The longest token that is looked at.
 const LONGEST: usize = 16 * 1024;
 
+/// A claim and the header it goes to, in lower case.
+pub type Forward = (Box<str>, Box<[u8]>);
+
 /// One `jwt`.
 #[derive(Debug)]
 pub struct Jwt {
@@ -29,14 +33,20 @@ pub struct Jwt {
     algorithms: Vec<Algorithm>,
     validation: Validation,
     /// Claims and the headers they go to, in lower case.
-    pub forward: Box<[(Box<str>, Box<[u8]>)]>,
+    pub forward: Box<[Forward]>,
+    /// Claims and the values that they must have.
+    pub allow: Box<[(Box<str>, Box<str>)]>,
 }
 
 /// What a token says that is of use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verified {
     /// Its claims as headers for the server; those that cannot be a header's value are left out.
-    pub fields: Vec<(Box<[u8]>, Box<[u8]>)>,
+    pub fields: Vec<Pair>,
+    /// All claims that are text, a number, a truth value or a list of such.
+    pub claims: Vec<(Box<str>, Box<str>)>,
+    /// It has what [`Jwt::allow`] asks for.
+    pub allowed: bool,
     /// Until when this need not be verified again, in seconds since 1970.
     pub until: u64,
     /// Which keys verified it.
@@ -61,7 +71,7 @@ impl Jwt {
         keys: Arc<Keys>,
         algorithms: Vec<Algorithm>,
         (issuer, audience): (Option<&str>, &[&str]),
-        forward: Box<[(Box<str>, Box<[u8]>)]>,
+        forward: Box<[Forward]>,
     ) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let mut validation = Validation::new(Algorithm::RS256);
@@ -78,7 +88,8 @@ impl Jwt {
             required.push("iss");
         }
         validation.set_required_spec_claims(&required);
-        Self { id: NEXT.fetch_add(1, Relaxed), keys, algorithms, validation, forward }
+        let id = NEXT.fetch_add(1, Relaxed);
+        Self { id, keys, algorithms, validation, forward, allow: Box::default() }
     }
 
     /// What verifies its tokens.
@@ -136,11 +147,26 @@ impl Jwt {
             let value = claims.get(&**claim).and_then(as_field)?;
             Some((header.clone(), value.into_bytes().into()))
         });
+        let plain = claims
+            .iter()
+            .filter_map(|(claim, value)| Some((claim.as_str().into(), as_field(value)?.into())));
         Ok(Verified {
+            allowed: self.allow.iter().all(|(claim, value)| has(claims.get(&**claim), value)),
+            claims: plain.collect(),
             fields: named.collect(),
             until: (expires + LEEWAY).min(now + CACHED),
             generation: keys.generation,
         })
+    }
+}
+
+/// Whether a claim is this text, or a list that contains it.
+fn has(claim: Option<&Json>, value: &str) -> bool {
+    match claim {
+        Some(Json::Array(items)) => items.iter().any(|item| has(Some(item), value)),
+        Some(Json::String(text)) => text == value,
+        Some(other) => other.to_string() == value,
+        None => false,
     }
 }
 
@@ -175,6 +201,13 @@ mod tests {
         for none in [&b"Basic x"[..], b"Bearer", b"Bearer ", b"", b"Bearerx"] {
             assert_eq!(bearer(none), None);
         }
+    }
+
+    #[test]
+    fn a_claim_has_a_value_or_contains_it() {
+        let claim: Json = serde_json::from_str("[\"admin\", 7, true]").unwrap();
+        assert!(has(Some(&claim), "admin") && has(Some(&claim), "7") && has(Some(&claim), "true"));
+        assert!(!has(Some(&claim), "adm") && !has(None, "") && !has(Some(&Json::Null), "x"));
     }
 
     #[test]

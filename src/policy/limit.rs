@@ -47,6 +47,8 @@ pub enum Part {
     Header(Box<[u8]>),
     /// A cookie.
     Cookie(Box<[u8]>),
+    /// A claim of the verified token.
+    Claim(Box<str>),
 }
 
 /// Rate and burst.

@@ -122,8 +122,7 @@ fn parts(written: &OneOrMany<LimitKey>) -> Box<[Part]> {
         LimitKey::Route => Part::Route,
         LimitKey::Header(name) => limit::Part::Header(name.as_str().as_bytes().into()),
         LimitKey::Cookie(name) => Part::Cookie(name.as_bytes().into()),
-        // Not available: the check refuses it.
-        LimitKey::Jwt(_) => Part::Route,
+        LimitKey::Jwt(claim) => Part::Claim(claim.as_str().into()),
     };
     written.iter().map(part).collect()
 }
@@ -202,7 +201,7 @@ impl Shared<'_> {
         if let Some((_, made)) = self.jwts.iter().find(|(known, _)| **known == *name) {
             return Ok(made.clone());
         }
-        let schema::Jwt { jwks, issuer, audience, algorithms, forward } = written;
+        let schema::Jwt { jwks, issuer, audience, algorithms, forward, allow } = written;
         let bad = |message: String| Box::new(Finding::error("bad_value", jwks.place, message));
         let source = source(&jwks.value).map_err(bad)?;
         let mut running = self.sources.iter().filter_map(Weak::upgrade);
@@ -219,7 +218,10 @@ impl Shared<'_> {
         let forward =
             forward.iter().map(|(claim, name)| (claim.value.as_str().into(), header(name)));
         let algorithms = algorithms.iter().map(algorithm).collect();
-        let jwt = Jwt::new(keys, algorithms, (issuer.as_deref(), &audience), forward.collect());
+        let mut jwt = Jwt::new(keys, algorithms, (issuer.as_deref(), &audience), forward.collect());
+        let allowed =
+            allow.iter().map(|(claim, v)| (claim.value.as_str().into(), v.as_str().into()));
+        jwt.allow = allowed.collect();
         let jwt = Arc::new(jwt);
         self.jwts.push((name.into(), jwt.clone()));
         Ok(jwt)

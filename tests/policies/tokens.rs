@@ -315,3 +315,27 @@ fn a_reload_asks_the_issuer_for_nothing_new() {
     assert_eq!(with(&proxy, &token).status, 200, "the keys are there at once");
     assert_eq!(issuer.requests().len(), 1);
 }
+
+#[test]
+fn who_is_known_may_still_not_be_allowed_and_is_limited_by_claim() {
+    let key = Key::new("ES256", "1");
+    let directory = tempfile::tempdir().unwrap();
+    let jwks = file(directory.path(), &set(&[&key]));
+    let origin = Origin::ok("fine");
+    let auth =
+        format!("[auth.admins]\njwt = {{ jwks = \"{jwks}\", allow = {{ roles = \"admin\" }} }}\n");
+    let route = "auth = 'admins'\nlimit = { rate = '1/h', burst = 1, key = 'jwt:sub' }";
+    let proxy = proxy(&origin, route, &auth);
+    let token = |sub: &str, roles: Value| {
+        key.token(&json!({ "sub": sub, "roles": roles, "exp": now() + 60 }))
+    };
+    for roles in [json!([]), json!("adm"), json!(["user", "administrator"]), Value::Null] {
+        assert_problem(&with(&proxy, &token("eve", roles)), 403, "not_allowed");
+    }
+    let anna = token("anna", json!(["user", "admin"]));
+    let statuses = [(); 3].map(|()| with(&proxy, &anna).status);
+    assert_eq!(statuses, [200, 200, 429]);
+    // Another token of the same person counts on the same limit.
+    assert_eq!(with(&proxy, &token("anna", json!("admin"))).status, 429);
+    assert_eq!(with(&proxy, &token("bert", json!("admin"))).status, 200);
+}

@@ -4,8 +4,8 @@ use crate::config::finding::Finding;
 use crate::config::schema::Config;
 use crate::config::schema::forms::{OneOrMany, Policy};
 use crate::config::schema::policy::{Auth, Cache, Limit, Store, Tier};
+use crate::config::schema::route::AuthRef;
 use crate::config::schema::words::LimitKey;
-use crate::config::source::Place;
 
 pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     for auth in config.auth.values() {
@@ -41,23 +41,30 @@ fn check_auth(auth: &Auth, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Nothing knows the claims of a token yet.
+/// Only routes whose `auth` verifies tokens know the claims that a key may name.
 fn needs_tokens(config: &Config, findings: &mut Vec<Finding>) {
     let by_claim = |key: &OneOrMany<LimitKey>| key.iter().any(|k| matches!(k, LimitKey::Jwt(_)));
-    let mut places: Vec<Place> =
-        config.limit.values().filter(|it| by_claim(&it.key)).map(|it| it.place).collect();
     for route in &config.route {
-        places.extend(route.limit.iter().filter_map(|it| match it {
-            Policy::Inline(it) if by_claim(&it.key) => Some(it.place),
-            Policy::Inline(_) | Policy::Named(_) | Policy::Off => None,
-        }));
-        if route.concurrency.as_ref().is_some_and(|it| by_claim(&it.key)) {
-            places.push(route.place);
+        let verified = match &route.auth {
+            Some(AuthRef::Named(name)) => {
+                let mut all = config.auth.iter();
+                all.any(|(known, auth)| known.value == name.value && auth.jwt.is_some())
+            }
+            Some(AuthRef::Off) | None => false,
+        };
+        let limits = route.limit.iter().any(|it| match it {
+            Policy::Inline(limit) => by_claim(&limit.key),
+            Policy::Named(name) => {
+                let mut all = config.limit.iter();
+                all.any(|(known, limit)| known.value == name.value && by_claim(&limit.key))
+            }
+            Policy::Off => false,
+        });
+        let places = route.concurrency.as_ref().is_some_and(|it| by_claim(&it.key));
+        if (limits || places) && !verified {
+            let message = "a key `jwt:CLAIM` needs a route whose `auth` verifies tokens";
+            findings.push(Finding::error("bad_value", route.place, message));
         }
-    }
-    for place in places {
-        let message = "a key `jwt:CLAIM` is not available in this version";
-        findings.push(Finding::error("not_available", place, message));
     }
 }
 

@@ -76,6 +76,9 @@ table! {
         algorithms: Vec<Algorithm> = vec![Algorithm::Rs256, Algorithm::Es256],
         /// Claims that are forwarded, and the headers they go to.
         forward: BTreeMap<Spanned<String>, HeaderName> = BTreeMap::new(),
+        /// Claims that a token must have with this value, or with a list that contains it; who is known but lacks
+        /// one is answered 403.
+        allow: BTreeMap<Spanned<String>, String> = BTreeMap::new(),
     }
 }
 
