@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::clock::Random;
 use crate::endpoint::connections::Connections;
+use crate::policy::forward_auth::Idle;
 use crate::policy::jwt::Verified;
 use crate::telemetry::access::Lines;
 use crate::telemetry::ledger::Ledger;
@@ -37,6 +38,8 @@ pub struct Worker {
     pub random: RefCell<Random>,
     /// All workers' signals to let go of idle connections that somebody else waits for.
     pub peers: Arc<[Notify]>,
+    /// Idle connections to servers that are asked who a client is.
+    pub judges: Idle,
     /// Tokens that were verified lately.
     pub tokens: RefCell<HashMap<[u8; 32], Rc<Verified>>>,
     /// What it counts.
@@ -67,6 +70,7 @@ impl Worker {
             connections: RefCell::default(),
             random: RefCell::new(random),
             peers,
+            judges: Idle::default(),
             tokens: RefCell::default(),
             ledger: Ledger::default(),
             access: Lines::default(),

@@ -4,6 +4,7 @@
 //! only clients that may use the route use theirs up; then concurrency, which holds a place until the
 //! response has been passed on; then faults, which stand for a server that fails.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -13,6 +14,7 @@ use crate::net::Timer;
 use crate::policy::api_key::ApiKeys;
 use crate::policy::concurrency::Place;
 use crate::policy::cors::{Cors, Field};
+use crate::policy::forward_auth::{ForwardAuth, Question, Said};
 use crate::policy::jwt::{Denied, Jwt, Verified, bearer};
 use crate::policy::limit::{Limit, Part, Passed, Report, Wait};
 use crate::policy::table::Hashed;
@@ -82,6 +84,22 @@ pub(super) async fn ask<'a, C: Client>(
         match auth {
             Auth::ApiKeys(keys) => api_key(keys, fields, granted)?,
             Auth::Jwt(jwt) => token(jwt, matched, granted)?,
+            Auth::Forward(judge) => match judged(judge, matched, client).await {
+                None => return Ok(Verdict::Gone),
+                Some(Said::Pass(fields)) => {
+                    granted.hidden.extend(judge.copy.iter().map(|name| &**name));
+                    granted.verified = Some(Rc::new(Verified { fields, ..Verified::default() }));
+                }
+                Some(Said::Deny(status, fields)) => {
+                    granted.made.extend(fields);
+                    return match status {
+                        401 => Err(Refusal::Unauthenticated),
+                        403 => Err(Refusal::NotAllowed),
+                        status => Ok(Verdict::Answer(status)),
+                    };
+                }
+                Some(Said::Nothing) => return Err(Refusal::AuthUnavailable),
+            },
         }
     }
     let wait = limit(matched, policies, granted)?;
@@ -120,6 +138,29 @@ fn api_key(keys: &ApiKeys, fields: &Fields, granted: &mut Granted<'_>) -> Result
         return Err(Refusal::Unauthenticated);
     }
     Ok(())
+}
+
+/// What another server says of the client; `None` when the client leaves meanwhile.
+async fn judged<C: Client>(
+    judge: &ForwardAuth,
+    matched: &Matched<'_, '_>,
+    client: &mut C,
+) -> Option<Said> {
+    let head = matched.ex.head;
+    let client_text = matched.client_text();
+    let question = Question {
+        method: head.method(),
+        target: head.target(),
+        host: matched.target.sent_host(),
+        scheme: "http",
+        client: client_text.as_deref().unwrap_or(&matched.ex.peer.text),
+        fields: &head.fields,
+    };
+    tokio::select! {
+        biased;
+        said = judge.ask(&matched.ex.worker.judges, question) => Some(said),
+        () = poll_fn(|cx| client.poll_gone(cx)) => None,
+    }
 }
 
 fn token<'a>(

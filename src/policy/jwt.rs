@@ -165,7 +165,7 @@ fn has(claim: Option<&Json>, value: &str) -> bool {
     match claim {
         Some(Json::Array(items)) => items.iter().any(|item| has(Some(item), value)),
         Some(Json::String(text)) => text == value,
-        Some(other) => other.to_string() == value,
+        Some(other) => as_field(other).as_deref() == Some(value),
         None => false,
     }
 }

@@ -4,6 +4,7 @@ pub mod api_key;
 pub mod concurrency;
 pub mod cors;
 pub mod fault;
+pub mod forward_auth;
 pub mod headers;
 pub mod jwks;
 pub mod jwt;
@@ -21,6 +22,8 @@ pub enum Auth {
     ApiKeys(Arc<api_key::ApiKeys>),
     /// By a signed token.
     Jwt(Arc<jwt::Jwt>),
+    /// Another server is asked.
+    Forward(Arc<forward_auth::ForwardAuth>),
 }
 
 /// The policies of a route that has any.

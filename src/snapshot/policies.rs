@@ -15,6 +15,7 @@ use crate::policy::api_key::ApiKeys;
 use crate::policy::concurrency::Concurrency;
 use crate::policy::cors::Cors;
 use crate::policy::fault::Fault;
+use crate::policy::forward_auth::ForwardAuth;
 use crate::policy::jwks::{Keys, Source};
 use crate::policy::jwt::Jwt;
 use crate::policy::limit::{Limit, Pace, Part, State};
@@ -37,7 +38,7 @@ impl<'p> Shared<'p> {
         let policies = routes.filter_map(|route| route.policies.as_deref());
         let sources = policies.clone().filter_map(|policies| match &policies.auth {
             Some(Auth::Jwt(jwt)) => Some(Arc::downgrade(jwt.keys())),
-            Some(Auth::ApiKeys(_)) | None => None,
+            Some(Auth::ApiKeys(_) | Auth::Forward(_)) | None => None,
         });
         let sources = sources.collect();
         let previous = policies.flat_map(|policies| policies.limits.iter()).collect();
@@ -174,8 +175,11 @@ fn auth(
     let Some((_, found)) = all.find(|(known, _)| known.value == name.value) else {
         return Ok(None);
     };
-    // The check refuses the other ways.
-    let schema::Auth { place, jwt, api_key, basic: _, forward: _ } = found;
+    // The check refuses the other way.
+    let schema::Auth { place, jwt, api_key, basic: _, forward } = found;
+    if let Some(written) = forward {
+        return forward_auth(written).map(|forward| Some(Auth::Forward(Arc::new(forward))));
+    }
     if let Some(written) = api_key {
         return api_keys(written, *place).map(|keys| Some(Auth::ApiKeys(Arc::new(keys))));
     }
@@ -183,6 +187,17 @@ fn auth(
         return Ok(Some(Auth::Jwt(shared.jwt(&name.value, written)?)));
     }
     Ok(None)
+}
+
+fn forward_auth(written: &schema::ForwardAuth) -> Result<ForwardAuth, Box<Finding>> {
+    let schema::ForwardAuth { url, copy, timeout } = written;
+    let bad = |message: String| Box::new(Finding::error("bad_value", url.place, message));
+    let uri: Uri = url.value.parse().map_err(|error| bad(format!("no URL: {error}")))?;
+    if uri.scheme_str() != Some("http") || uri.host().is_none() {
+        return Err(bad("an authentication server is at http://HOST:PORT/PATH".to_owned()));
+    }
+    let copy = copy.iter().map(|name| name.get().as_str().as_bytes().into());
+    Ok(ForwardAuth::new(uri, copy.collect(), timeout.get()))
 }
 
 fn api_keys(written: &schema::ApiKey, place: Place) -> Result<ApiKeys, Box<Finding>> {

@@ -8,6 +8,7 @@
 
 mod cors;
 mod faults;
+mod forward;
 mod keys;
 mod limits;
 #[path = "../support/mod.rs"]

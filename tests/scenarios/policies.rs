@@ -1,7 +1,7 @@
 //! What routes do beside choosing servers.
 
 use crate::scenario::scenario;
-use crate::support::{Origin, RawClient, refused_address};
+use crate::support::{Origin, RawClient, Step, refused_address};
 
 #[test]
 fn s2_3_a_client_gets_its_burst_and_others_do_not_notice() {
@@ -34,4 +34,28 @@ fn s2_4_every_response_has_the_headers() {
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         assert_eq!(answer.header("x-xss-protection"), Some("1; mode=block"));
     }
+}
+
+#[test]
+fn s1_7_sessions_are_checked_and_the_identity_goes_on() {
+    let identity = Origin::start(|request| {
+        let known = request.header("cookie") == Some("session=anna");
+        let answer: &[u8] = if known {
+            b"HTTP/1.1 200 OK\r\nX-User: anna\r\nContent-Length: 0\r\n\r\n"
+        } else {
+            b"HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n"
+        };
+        vec![Step::Send(answer.to_vec())]
+    });
+    let api = Origin::ok("api");
+    let proxy = scenario("s1.7-auth");
+    let proxy = proxy.server("10.0.0.1:8080", &api).server("10.0.0.9:9000", &identity).start();
+    let ask = |cookie: &str| {
+        let request = format!("GET /api/x HTTP/1.1\r\nHost: a.test\r\nCookie: {cookie}\r\n\r\n");
+        proxy.client().exchange(request)
+    };
+    assert_eq!(ask("session=nobody").status, 401);
+    assert_eq!(ask("session=anna").text(), "api");
+    assert_eq!(api.only_request().header("x-user"), Some("anna"));
+    assert_eq!(proxy.client().get("/healthz").status, 200);
 }

@@ -48,7 +48,6 @@ const ROWS: &[Row] = &[
     row("route.*.cache", Fine::Off),
     row("limit.*.store", Fine::Words(&["local"])),
     row("auth.*.basic", Fine::Nothing),
-    row("auth.*.forward", Fine::Nothing),
     row("cache", Fine::Nothing),
 ];
 

@@ -1,0 +1,219 @@
+//! `auth.NAME.forward`: another server is asked who the client is, as nginx's `auth_request` and Traefik's
+//! `forwardAuth` do.
+//!
+//! It gets the request's head with `X-Forwarded-Method`, `-Proto`, `-Host`, `-Uri` and `-For`, never its body. 2xx lets the
+//! request pass, 401, 403 and redirects go to the client, and everything else closes the door.
+
+use std::cell::RefCell;
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, Uri};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::Pair;
+use crate::wire::Known;
+use crate::wire::head::Fields;
+
+/// Idle connections that a worker keeps for all such servers together.
+const KEEP: usize = 32;
+/// How much of an answer's body is read so that the connection can be used again.
+const BODY: usize = 64 * 1024;
+/// What a refusal may tell the client.
+const TOLD: [(HeaderName, &[u8]); 3] = [
+    (header::WWW_AUTHENTICATE, b"www-authenticate"),
+    (header::LOCATION, b"location"),
+    (header::SET_COOKIE, b"set-cookie"),
+];
+
+/// One `forward`.
+#[derive(Debug)]
+pub struct ForwardAuth {
+    id: u32,
+    uri: Uri,
+    /// Fields of the answer that go on to the server, in lower case.
+    pub copy: Box<[Box<[u8]>]>,
+    timeout: Duration,
+}
+
+/// The request that is asked about.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// Its method.
+    pub method: &'a [u8],
+    /// Its path and query as received.
+    pub target: &'a [u8],
+    /// Its host.
+    pub host: &'a [u8],
+    /// `http` or `https`.
+    pub scheme: &'a str,
+    /// Who sent it.
+    pub client: &'a str,
+    /// Its fields.
+    pub fields: &'a Fields,
+}
+
+/// What the server said.
+#[derive(Debug)]
+pub enum Said {
+    /// The request may pass, with these fields.
+    Pass(Vec<Pair>),
+    /// The client is to be told this.
+    Deny(u16, Vec<(&'static [u8], Vec<u8>)>),
+    /// Nothing of use.
+    Nothing,
+}
+
+/// Idle connections of a worker.
+#[derive(Debug, Default)]
+pub struct Idle(RefCell<Vec<(u32, SendRequest<Empty<Bytes>>)>>);
+
+impl Idle {
+    fn take(&self, id: u32) -> Option<SendRequest<Empty<Bytes>>> {
+        let mut idle = self.0.borrow_mut();
+        idle.retain(|(_, sender)| !sender.is_closed());
+        let at = idle.iter().rposition(|(of, sender)| *of == id && sender.is_ready())?;
+        Some(idle.swap_remove(at).1)
+    }
+
+    fn put(&self, id: u32, sender: SendRequest<Empty<Bytes>>) {
+        let mut idle = self.0.borrow_mut();
+        if idle.len() >= KEEP {
+            idle.swap_remove(0);
+        }
+        idle.push((id, sender));
+    }
+}
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+impl ForwardAuth {
+    /// A policy that asks at `uri`, which is `http` and has a host.
+    #[must_use]
+    pub fn new(uri: Uri, copy: Box<[Box<[u8]>]>, timeout: Duration) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        Self { id: NEXT.fetch_add(1, Relaxed), uri, copy, timeout }
+    }
+
+    /// Asks. An error, or no answer in time, is [`Said::Nothing`].
+    pub async fn ask(&self, idle: &Idle, question: Question<'_>) -> Said {
+        let asked = tokio::time::timeout(self.timeout, self.exchange(idle, question)).await;
+        let error = match asked {
+            Ok(Ok(said)) => return said,
+            Ok(Err(error)) => error,
+            Err(_) => io::Error::from(io::ErrorKind::TimedOut).into(),
+        };
+        tracing::debug!(url = %self.uri, %error, "the authentication server cannot be asked");
+        Said::Nothing
+    }
+
+    async fn exchange(&self, idle: &Idle, question: Question<'_>) -> Result<Said, Error> {
+        if let Some(mut sender) = idle.take(self.id) {
+            // A connection may have been closed meanwhile; asking changes nothing, so it may be done again.
+            if let Ok(response) = sender.send_request(self.request(question)?).await {
+                return self.read(response, sender, idle).await;
+            }
+        }
+        let authority = self.uri.authority().ok_or("the URL has no host")?;
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await?;
+        stream.set_nodelay(true)?;
+        let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
+        // It ends with the connection; what goes wrong on it shows at the sender.
+        let _ended = tokio::task::spawn_local(connection);
+        let response = sender.send_request(self.request(question)?).await?;
+        self.read(response, sender, idle).await
+    }
+
+    fn request(&self, question: Question<'_>) -> Result<Request<Empty<Bytes>>, Error> {
+        let Question { method, target, host, scheme, client, fields } = question;
+        let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
+        let mut request = Request::new(Empty::new());
+        *request.method_mut() = Method::GET;
+        *request.uri_mut() = path.parse()?;
+        let headers = request.headers_mut();
+        for field in fields.iter().filter(|field| passes(field.known)) {
+            let (name, value) = (field.name.try_into(), HeaderValue::from_bytes(field.value));
+            if let (Ok(name), Ok(value)) = (name, value) {
+                let name: HeaderName = name;
+                headers.append(name, value);
+            }
+        }
+        let authority = self.uri.authority().map_or("", |authority| authority.as_str());
+        let own: [(&'static str, &[u8]); 6] = [
+            ("host", authority.as_bytes()),
+            ("x-forwarded-method", method),
+            ("x-forwarded-proto", scheme.as_bytes()),
+            ("x-forwarded-host", host),
+            ("x-forwarded-uri", target),
+            ("x-forwarded-for", client.as_bytes()),
+        ];
+        for (name, value) in own {
+            headers.insert(name, HeaderValue::from_bytes(value)?);
+        }
+        Ok(request)
+    }
+
+    async fn read(
+        &self,
+        response: Response<Incoming>,
+        sender: SendRequest<Empty<Bytes>>,
+        idle: &Idle,
+    ) -> Result<Said, Error> {
+        let (parts, body) = response.into_parts();
+        if Limited::new(body, BODY).collect().await.is_ok() {
+            idle.put(self.id, sender);
+        }
+        let status = parts.status.as_u16();
+        Ok(match status {
+            200..=299 => Said::Pass(self.copied(&parts.headers)),
+            301..=303 | 307 | 308 | 401 | 403 => Said::Deny(status, told(&parts.headers)),
+            _ => Said::Nothing,
+        })
+    }
+
+    fn copied(&self, headers: &HeaderMap) -> Vec<Pair> {
+        let named = self.copy.iter().filter_map(|name| {
+            let name = std::str::from_utf8(name).ok()?;
+            Some(headers.get_all(name).iter().map(move |value| (name, value)))
+        });
+        named.flatten().map(|(n, v)| (n.as_bytes().into(), v.as_bytes().into())).collect()
+    }
+}
+
+/// Whether a client's field goes to the authentication server: nothing about the connection or the body.
+fn passes(known: Known) -> bool {
+    !matches!(
+        known,
+        Known::Host
+            | Known::Connection
+            | Known::KeepAlive
+            | Known::Te
+            | Known::Trailer
+            | Known::TransferEncoding
+            | Known::ContentLength
+            | Known::Upgrade
+            | Known::Expect
+            | Known::ProxyConnection
+            | Known::ProxyAuthorization
+            | Known::ProxyAuthenticate
+            | Known::Http2Settings
+            | Known::Forwarded
+            | Known::XRealIp
+            | Known::XForwardedPort
+    )
+}
+
+fn told(headers: &HeaderMap) -> Vec<(&'static [u8], Vec<u8>)> {
+    let each = TOLD.iter().flat_map(|(name, text)| {
+        headers.get_all(name).iter().map(move |value| (*text, value.as_bytes().to_vec()))
+    });
+    each.collect()
+}

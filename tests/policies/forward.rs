@@ -1,0 +1,132 @@
+//! Another server is asked who the client is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::proxy;
+use crate::support::{
+    Origin, Request, Response, SOON, Step, Tidegate, assert_problem, refused_address, wait_until,
+};
+
+fn answer(text: &str) -> Vec<Step> {
+    vec![Step::Send(text.as_bytes().to_vec())]
+}
+
+/// Lets `Cookie: session=good` pass, sends the others to a page, and has no opinion on `/broken`.
+fn verify(request: &Request) -> Vec<Step> {
+    if request.header("x-forwarded-uri") == Some("/broken") {
+        return answer("HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n");
+    }
+    match request.header("cookie") {
+        Some("session=good") => answer(
+            "HTTP/1.1 200 OK\r\nX-User: anna\r\nX-Secret: inside\r\nContent-Length: 2\r\n\r\nok",
+        ),
+        Some("session=other") => answer("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"),
+        Some("session=old") => answer(
+            "HTTP/1.1 302 Found\r\nLocation: https://login.test/\r\nSet-Cookie: back=1\r\nContent-Length: 0\r\n\r\n",
+        ),
+        _ => answer(
+            "HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0\r\n\r\n",
+        ),
+    }
+}
+
+fn guarded(origin: &Origin, url: &str) -> Tidegate {
+    let auth = format!(
+        "[auth.staff]\nforward = {{ url = \"{url}\", copy = [\"X-User\"], timeout = \"300ms\" }}\n"
+    );
+    proxy(origin, "auth = 'staff'", &auth)
+}
+
+fn ask(proxy: &Tidegate, path: &str, cookie: &str) -> Response {
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: a.test\r\nCookie: {cookie}\r\nX-User: root\r\nContent-Length: 4\r\n\r\nbody"
+    );
+    proxy.client().exchange(request)
+}
+
+#[test]
+fn who_is_known_passes_with_what_was_said_of_him() {
+    let (judge, origin) = (Origin::start(verify), Origin::ok("fine"));
+    let proxy = guarded(&origin, &format!("http://{}/verify?x=1", judge.server()));
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        let request = "POST /a?b HTTP/1.1\r\nHost: a.test\r\nCookie: session=good\r\nX-User: root\r\n\
+                       X-Forwarded-For: 192.0.2.7\r\nContent-Length: 4\r\n\r\nbody";
+        assert_eq!(client.exchange(request).text(), "fine");
+    }
+    let asked = judge.requests();
+    assert_eq!(asked.len(), 3);
+    assert_eq!(judge.accepts(), 1, "the connection is kept");
+    for request in &asked {
+        assert_eq!((request.method.as_str(), request.target.as_str()), ("GET", "/verify?x=1"));
+        for (name, value) in [
+            ("x-forwarded-method", "POST"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-host", "a.test"),
+            ("x-forwarded-uri", "/a?b"),
+            ("x-forwarded-for", "192.0.2.7"),
+            ("cookie", "session=good"),
+        ] {
+            assert_eq!(request.all(name), [value], "{name}");
+        }
+        assert_eq!((request.text().as_str(), request.header("content-length")), ("", None));
+    }
+    for request in origin.requests() {
+        assert_eq!(
+            request.all("x-user"),
+            ["anna"],
+            "what clients say of themselves does not count"
+        );
+        assert_eq!((request.header("x-secret"), request.text().as_str()), (None, "body"));
+    }
+}
+
+#[test]
+fn refusals_and_redirects_reach_the_client() {
+    let (judge, origin) = (Origin::start(verify), Origin::ok("fine"));
+    let proxy = guarded(&origin, &format!("http://{}/", judge.server()));
+    let nobody = ask(&proxy, "/", "x=y");
+    assert_problem(&nobody, 401, "auth_required");
+    assert_eq!(nobody.header("www-authenticate"), Some("Basic realm=\"x\""));
+    assert_problem(&ask(&proxy, "/", "session=other"), 403, "not_allowed");
+    let old = ask(&proxy, "/", "session=old");
+    assert_eq!((old.status, old.header("location")), (302, Some("https://login.test/")));
+    assert_eq!(old.header("set-cookie"), Some("back=1"));
+    assert!(origin.requests().is_empty());
+}
+
+#[test]
+fn without_an_answer_the_door_stays_closed() {
+    let origin = Origin::ok("fine");
+    let proxy = guarded(&origin, &format!("http://{}/", refused_address()));
+    assert_problem(&ask(&proxy, "/", "session=good"), 503, "auth_unavailable");
+    let silent = Arc::new(AtomicBool::new(true));
+    let quiet = silent.clone();
+    let judge = Origin::start(move |request| {
+        if quiet.load(Ordering::SeqCst) { vec![Step::Hold] } else { verify(request) }
+    });
+    let proxy = guarded(&origin, &format!("http://{}/", judge.server()));
+    let began = Instant::now();
+    assert_problem(&ask(&proxy, "/", "session=good"), 503, "auth_unavailable");
+    assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
+    silent.store(false, Ordering::SeqCst);
+    assert_problem(&ask(&proxy, "/broken", "session=good"), 503, "auth_unavailable");
+    wait_until(SOON, "it answers again", || ask(&proxy, "/", "session=good").status == 200);
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[test]
+fn a_connection_that_was_closed_meanwhile_is_replaced() {
+    let judge = Origin::start(|request| {
+        let mut steps = verify(request);
+        steps.push(Step::Close);
+        steps
+    });
+    let origin = Origin::ok("fine");
+    let proxy = guarded(&origin, &format!("http://{}/", judge.server()));
+    for _ in 0..20 {
+        assert_eq!(ask(&proxy, "/", "session=good").status, 200);
+    }
+}
