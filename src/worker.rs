@@ -12,6 +12,7 @@ use crate::clock::Random;
 use crate::endpoint::connections::Connections;
 use crate::policy::forward_auth::Idle;
 use crate::policy::jwt::Verified;
+use crate::policy::shared;
 use crate::telemetry::access::Lines;
 use crate::telemetry::ledger::Ledger;
 use crate::telemetry::refusals::Quota;
@@ -40,6 +41,8 @@ pub struct Worker {
     pub peers: Arc<[Notify]>,
     /// Idle connections to servers that are asked who a client is.
     pub judges: Idle,
+    /// Connections to Redis.
+    pub redis: shared::Connections,
     /// Tokens that were verified lately.
     pub tokens: RefCell<HashMap<[u8; 32], Rc<Verified>>>,
     /// What it counts.
@@ -71,6 +74,7 @@ impl Worker {
             random: RefCell::new(random),
             peers,
             judges: Idle::default(),
+            redis: shared::Connections::default(),
             tokens: RefCell::default(),
             ledger: Ledger::default(),
             access: Lines::default(),

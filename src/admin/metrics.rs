@@ -82,6 +82,13 @@ pub fn page(status: &Status, snapshot: &Snapshot, history: &History, open: bool)
             }
         }
     }
+    if let Some(redis) = &snapshot.redis {
+        text.family("tidegate_redis_up", "gauge", "0 while the last call failed.");
+        let up = u8::from(!redis.down.load(Relaxed));
+        text.sample("tidegate_redis_up", &[], f64::from(up));
+        text.family("tidegate_redis_errors_total", "counter", "Calls that failed.");
+        text.sample("tidegate_redis_errors_total", &[], redis.errors.load(Relaxed) as f64);
+    }
     let name = "tidegate_route_concurrency_refused_total";
     text.family(name, "counter", "Requests refused because too many were under way.");
     for route in &snapshot.routes {

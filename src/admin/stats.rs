@@ -37,6 +37,16 @@ pub struct Stats {
     routes: Vec<RouteStats>,
     upstreams: Vec<UpstreamStats>,
     limits: Vec<LimitStats>,
+    /// Null without `[redis]`.
+    redis: Option<RedisStats>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct RedisStats {
+    /// The last call was answered.
+    up: bool,
+    /// Calls that failed.
+    errors: u64,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -210,6 +220,10 @@ pub fn collect(status: &Status, snapshot: &Snapshot, history: &History) -> Stats
         routes: snapshot.routes.iter().map(|r| route(r, history)).collect(),
         upstreams: snapshot.upstreams.iter().map(|u| upstream(u, history)).collect(),
         limits: snapshot.limits().map(limit).collect(),
+        redis: snapshot.redis.as_ref().map(|redis| RedisStats {
+            up: !redis.down.load(Relaxed),
+            errors: redis.errors.load(Relaxed),
+        }),
     }
 }
 

@@ -46,6 +46,9 @@ pub enum Refusal {
     /// More requests than the rate allows.
     #[error("too many requests in this time")]
     RateLimited,
+    /// What is shared between instances cannot be asked.
+    #[error("the limit cannot be asked")]
+    LimitUnavailable,
     /// More requests at a time than allowed.
     #[error("too many requests at a time")]
     ConcurrencyLimited,
@@ -142,6 +145,9 @@ impl Refusal {
                 (503, "auth_unavailable", "Clients cannot be told apart now", Some("auth"))
             }
             Refusal::RateLimited => (429, "rate_limited", "Too many requests", Some("limit")),
+            Refusal::LimitUnavailable => {
+                (503, "limit_unavailable", "The limit cannot be asked", Some("redis.on_error"))
+            }
             Refusal::ConcurrencyLimited => (
                 429,
                 "concurrency_limited",
@@ -198,6 +204,7 @@ impl Refusal {
             | Refusal::NotAllowed
             | Refusal::AuthUnavailable
             | Refusal::RateLimited
+            | Refusal::LimitUnavailable
             | Refusal::ConcurrencyLimited
             | Refusal::NoRoute
             | Refusal::NoServer(_)

@@ -7,6 +7,7 @@
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 
 use super::{Matched, answer};
 use crate::exchange::{Client, Refusal};
@@ -17,6 +18,7 @@ use crate::policy::cors::{Cors, Field};
 use crate::policy::forward_auth::{ForwardAuth, Question, Said};
 use crate::policy::jwt::{Denied, Jwt, Verified, bearer};
 use crate::policy::limit::{Limit, Part, Passed, Report, Wait};
+use crate::policy::shared::{OnError, Unanswered};
 use crate::policy::table::Hashed;
 use crate::policy::{Auth, Policies};
 use crate::route::condition::cookies;
@@ -102,7 +104,7 @@ pub(super) async fn ask<'a, C: Client>(
             },
         }
     }
-    let wait = limit(matched, policies, granted)?;
+    let wait = limit(matched, policies, granted).await?;
     if let Some(concurrency) = &policies.concurrency
         && let Some(key) = hash((matched, granted.verified.as_deref()), &concurrency.key, |parts| {
             concurrency.state.hash(parts)
@@ -220,7 +222,7 @@ fn cross_origin<'a>(cors: &'a Cors, matched: &Matched<'a, '_>, granted: &mut Gra
 }
 
 /// Counts the request on all limits of the route, or on none of them. Returns how long it has to wait.
-fn limit<'a>(
+async fn limit<'a>(
     matched: &Matched<'a, '_>,
     policies: &'a Policies,
     granted: &mut Granted<'a>,
@@ -235,10 +237,8 @@ fn limit<'a>(
     let mut report = Report::default();
     let mut refused: Option<std::time::Duration> = None;
     for (at, limit) in limits.iter().enumerate() {
-        let Some(key) = hash(who, &limit.key, |parts| limit.state.hash(parts)) else {
-            continue;
-        };
-        match limit.state.check(key, limit.delay) {
+        let Some(checked) = check(who, limit).await? else { continue };
+        match checked {
             Ok(Passed { remaining, wait: own, reset }) => {
                 wait = wait.max(own);
                 report.add(limit, remaining, reset);
@@ -265,11 +265,43 @@ fn limit<'a>(
     }
 }
 
+/// Counts the request on one limit; `None` when it has no key.
+async fn check(
+    who: Who<'_, '_, '_>,
+    limit: &Limit,
+) -> Result<Option<Result<Passed, Wait>>, Refusal> {
+    if let Some(redis) = &limit.redis {
+        let Some(parts) = values(who, &limit.key) else { return Ok(None) };
+        let connections = &who.0.ex.worker.redis;
+        let named = (&*limit.name, limit.state.pace);
+        let parts = parts.iter().map(|part| &**part);
+        match (redis.check(connections, named, parts, limit.delay).await, redis.on_error) {
+            (Ok(Err(wait)), _) => {
+                limit.state.refused.fetch_add(1, Ordering::Relaxed);
+                return Ok(Some(Err(wait)));
+            }
+            (Ok(passed), _) => return Ok(Some(passed)),
+            (Err(Unanswered), OnError::Allow) => return Ok(None),
+            (Err(Unanswered), OnError::Deny) => return Err(Refusal::LimitUnavailable),
+            (Err(Unanswered), OnError::Local) => {}
+        }
+    }
+    let key = hash(who, &limit.key, |parts| limit.state.hash(parts));
+    Ok(key.map(|key| limit.state.check(key, limit.delay)))
+}
+
+/// The parts of a key, for as long as somebody far away thinks about them.
+fn values(who: Who<'_, '_, '_>, parts: &[Part]) -> Option<Vec<Box<[u8]>>> {
+    let client = network(who.0.client_ip);
+    parts.iter().map(|p| part(who, &client, p).map(Into::into)).collect()
+}
+
 /// A request and what its token says.
 type Who<'w, 'a, 'i> = (&'w Matched<'a, 'i>, Option<&'w Verified>);
 
 fn give_back(who: Who<'_, '_, '_>, limits: &[Limit]) {
-    for limit in limits {
+    // What Redis has counted stays counted: another round trip would cost more than it is worth.
+    for limit in limits.iter().filter(|limit| limit.redis.is_none()) {
         if let Some(key) = hash(who, &limit.key, |parts| limit.state.hash(parts)) {
             limit.state.give_back(key);
         }
@@ -279,31 +311,37 @@ fn give_back(who: Who<'_, '_, '_>, limits: &[Limit]) {
 /// The hash of what a policy counts by; `None` when the request lacks a part of it, which as in nginx means that it
 /// is not counted.
 fn hash(
-    (matched, verified): Who<'_, '_, '_>,
+    who: Who<'_, '_, '_>,
     parts: &[Part],
     hash: impl FnOnce(&mut dyn Iterator<Item = &[u8]>) -> Hashed,
 ) -> Option<Hashed> {
-    let client = network(matched.client_ip);
-    let part = |part: &Part| -> Option<&[u8]> {
-        let fields = &matched.ex.head.fields;
-        match part {
-            Part::ClientIp => Some(&client),
-            Part::Route => Some(matched.route.name.as_bytes()),
-            Part::Header(name) => fields.named(name).next(),
-            Part::Cookie(name) => {
-                let mut all = fields.values(Known::Cookie).flat_map(cookies);
-                all.find(|(n, _)| **n == **name).map(|(_, value)| value)
-            }
-            Part::Claim(name) => {
-                let mut all = verified?.claims.iter();
-                all.find(|(claim, _)| claim == name).map(|(_, value)| value.as_bytes())
-            }
-        }
-    };
-    if parts.iter().any(|p| part(p).is_none()) {
+    let client = network(who.0.client_ip);
+    if parts.iter().any(|p| part(who, &client, p).is_none()) {
         return None;
     }
-    Some(hash(&mut parts.iter().filter_map(part)))
+    Some(hash(&mut parts.iter().filter_map(|p| part(who, &client, p))))
+}
+
+/// One part of a key.
+fn part<'w>(
+    (matched, verified): Who<'w, '_, '_>,
+    client: &'w [u8; 8],
+    part: &Part,
+) -> Option<&'w [u8]> {
+    let fields = &matched.ex.head.fields;
+    match part {
+        Part::ClientIp => Some(client),
+        Part::Route => Some(matched.route.name.as_bytes()),
+        Part::Header(name) => fields.named(name).next(),
+        Part::Cookie(name) => {
+            let mut all = fields.values(Known::Cookie).flat_map(cookies);
+            all.find(|(n, _)| **n == **name).map(|(_, value)| value)
+        }
+        Part::Claim(name) => {
+            let mut all = verified?.claims.iter();
+            all.find(|(claim, _)| claim == name).map(|(_, value)| value.as_bytes())
+        }
+    }
 }
 
 /// What counts as one client: an IPv4 address, or the /64 of an IPv6 address, which is what one household gets.

@@ -15,6 +15,7 @@ use governor::nanos::Nanos;
 use governor::state::StateStore;
 use governor::{Quota, RateLimiter};
 
+use super::shared::Redis;
 use super::table::{Hashed, Table, VALUE_BITS};
 use crate::clock::{self, Instant};
 
@@ -34,6 +35,8 @@ pub struct Limit {
     pub delay: Option<u32>,
     /// What is known of its keys.
     pub state: Arc<State>,
+    /// Where all instances count together.
+    pub redis: Option<Arc<Redis>>,
 }
 
 /// A part of what requests are counted by.

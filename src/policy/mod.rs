@@ -9,6 +9,7 @@ pub mod headers;
 pub mod jwks;
 pub mod jwt;
 pub mod limit;
+pub mod shared;
 pub mod table;
 
 use std::sync::Arc;

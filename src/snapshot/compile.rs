@@ -52,7 +52,11 @@ pub fn compile(
     let mut matches = Vec::new();
     let known = previous.iter().flat_map(|previous| previous.routes.iter());
     let known: HashMap<&str, &Route> = known.map(|route| (&*route.name, &**route)).collect();
-    let mut shared = Shared::new(previous);
+    let redis = policies::redis(config, previous).unwrap_or_else(|finding| {
+        findings.push(*finding);
+        None
+    });
+    let mut shared = Shared::new(previous, redis.clone());
     for written in &config.route {
         pace::step();
         match route(written, config, &upstreams, &known, &mut shared) {
@@ -87,6 +91,7 @@ pub fn compile(
         listeners,
         upstreams: upstreams.into_boxed_slice(),
         shown: shown(config),
+        redis,
         access,
         trace,
         drain: config.runtime.drain.get(),

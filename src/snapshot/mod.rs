@@ -24,6 +24,7 @@ use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
 
 use crate::policy::limit::Limit;
+use crate::policy::shared::Redis;
 use crate::reload::diff::Shown;
 use crate::route::RouteTable;
 use crate::telemetry::access::AccessLog;
@@ -48,6 +49,8 @@ pub struct Snapshot {
     pub upstreams: Box<[Arc<Upstream>]>,
     /// What was written, defaults filled in, secrets masked.
     pub shown: Shown,
+    /// What instances share.
+    pub redis: Option<Arc<Redis>>,
     /// Where requests are written down, if anywhere.
     pub access: Option<AccessLog>,
     /// Which requests are traced, if any.

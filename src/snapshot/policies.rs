@@ -8,6 +8,7 @@ use jsonwebtoken::Algorithm;
 use super::{Route, Snapshot};
 use crate::config::schema::forms::{OneOrMany, Policy};
 use crate::config::schema::policy as schema;
+use crate::config::schema::process;
 use crate::config::schema::route::{self, AuthRef};
 use crate::config::schema::words::{HeaderName, LimitKey, Secret};
 use crate::config::{Config, Finding, Place};
@@ -19,6 +20,7 @@ use crate::policy::forward_auth::ForwardAuth;
 use crate::policy::jwks::{Keys, Source};
 use crate::policy::jwt::Jwt;
 use crate::policy::limit::{Limit, Pace, Part, State};
+use crate::policy::shared::{OnError, Redis};
 use crate::policy::{Auth, Policies, limit};
 
 /// Shared states, so that routes with the same named limit count together.
@@ -28,12 +30,13 @@ pub(super) struct Shared<'p> {
     previous: Vec<&'p Limit>,
     made: Vec<(Box<str>, Arc<State>)>,
     jwts: Vec<(Box<str>, Arc<Jwt>)>,
+    redis: Option<Arc<Redis>>,
     /// Key sets that are kept already.
     sources: Vec<Weak<Keys>>,
 }
 
 impl<'p> Shared<'p> {
-    pub(super) fn new(previous: Option<&'p Snapshot>) -> Self {
+    pub(super) fn new(previous: Option<&'p Snapshot>, redis: Option<Arc<Redis>>) -> Self {
         let routes = previous.iter().flat_map(|previous| previous.routes.iter());
         let policies = routes.filter_map(|route| route.policies.as_deref());
         let sources = policies.clone().filter_map(|policies| match &policies.auth {
@@ -42,7 +45,7 @@ impl<'p> Shared<'p> {
         });
         let sources = sources.collect();
         let previous = policies.flat_map(|policies| policies.limits.iter()).collect();
-        Self { previous, sources, ..Self::default() }
+        Self { previous, sources, redis, ..Self::default() }
     }
 
     /// The state of a limit: that of another route with the same one, that from before, or a new one.
@@ -106,15 +109,51 @@ fn limits(
             }
         };
         // A name that leads nowhere has been reported by the check.
-        let Some(schema::Limit { place: _, rate, burst, key, store: _, delay }) = found else {
+        let Some(schema::Limit { place: _, rate, burst, key, store, delay }) = found else {
             continue;
         };
         let pace = Pace { count: rate.value.count(), period: rate.value.period(), burst: *burst };
         let state = shared.state(&name, pace);
+        let redis = shared.redis.clone().filter(|_| *store == schema::Store::Redis);
         let label = limit::label(&name);
-        limits.push(Limit { name: name.into(), label, key: parts(key), delay: *delay, state });
+        limits.push(Limit {
+            name: name.into(),
+            label,
+            key: parts(key),
+            delay: *delay,
+            state,
+            redis,
+        });
     }
     limits.into()
+}
+
+/// Compiles `[redis]`, taking over what is known of it when nothing changes.
+///
+/// # Errors
+/// The URL is none.
+pub(super) fn redis(
+    config: &Config,
+    previous: Option<&Snapshot>,
+) -> Result<Option<Arc<Redis>>, Box<Finding>> {
+    let Some(written) = &config.redis else { return Ok(None) };
+    let process::Redis { url, timeout, on_error } = written;
+    let on_error = match on_error {
+        process::OnError::Local => OnError::Local,
+        process::OnError::Allow => OnError::Allow,
+        process::OnError::Deny => OnError::Deny,
+    };
+    let address = url.value.expose();
+    let known = previous.and_then(|previous| previous.redis.as_ref());
+    if let Some(known) = known.filter(|known| known.same(address, timeout.get(), on_error)) {
+        return Ok(Some(known.clone()));
+    }
+    Redis::new(address, timeout.get(), on_error).map(|redis| Some(Arc::new(redis))).map_err(
+        |error| {
+            let message = format!("Redis cannot be used: {error}");
+            Box::new(Finding::error("bad_value", url.place, message))
+        },
+    )
 }
 
 fn parts(written: &OneOrMany<LimitKey>) -> Box<[Part]> {

@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::support::{
-    End, Mark, Origin, RawClient, Request, Response, Seen, Step, Tidegate, check_problem, escape,
-    holds_within, ok,
+    End, Mark, Origin, RawClient, Request, Response, SOON, Seen, Step, Tidegate, check_problem,
+    escape, holds_within, ok, wait_until,
 };
 
 /// The answers where the tables leave a choice, in one place so that they are easy to find.
@@ -195,6 +195,8 @@ impl World {
         let toml = r#"
             [runtime]
             workers = 1
+            [admin]
+            address = "127.0.0.1:0"
             [log]
             access = "off"
             [[listen]]
@@ -222,6 +224,19 @@ impl World {
         self.proxy.client().patience(PATIENCE)
     }
 
+    /// Waits until the origin has seen all that the row before has caused: a request that was broken off may
+    /// have been answered before the origin has even accepted its connection.
+    fn settle(&self) {
+        wait_until(SOON, "the row before is over", || {
+            let body = RawClient::connect(self.proxy.admin()).ask("/upstreams/app").body;
+            let upstream: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            let server = &upstream["servers"][0];
+            let count = |key: &str| usize::try_from(server[key].as_u64().unwrap()).unwrap();
+            self.origin.accepts() >= count("connects")
+                && self.origin.open_connections() <= count("connections")
+        });
+    }
+
     fn check(&self, row: &Row) -> Result<(), String> {
         self.check_as(row, &row.expect)
     }
@@ -237,6 +252,7 @@ impl World {
             }
             return Err(reasons.join("; nor: "));
         }
+        self.settle();
         let mark = self.origin.mark();
         let mut client = self.client();
         client.offer(&row.input);

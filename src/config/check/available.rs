@@ -32,7 +32,6 @@ const fn row(path: &'static str, fine: Fine) -> Row {
 }
 
 const ROWS: &[Row] = &[
-    row("redis", Fine::Nothing),
     row("listen.*.tls", Fine::Nothing),
     row("listen.*.http3", Fine::Off),
     row("listen.*.proxy_protocol", Fine::Off),
@@ -43,10 +42,7 @@ const ROWS: &[Row] = &[
     row("upstream.*.tls", Fine::Off),
     row("route.*.mirror", Fine::Nothing),
     row("route.*.compress", Fine::Off),
-    row("route.*.limit.store", Fine::Words(&["local"])),
-    row("route.*.limit.*.store", Fine::Words(&["local"])),
     row("route.*.cache", Fine::Off),
-    row("limit.*.store", Fine::Words(&["local"])),
     row("auth.*.basic", Fine::Nothing),
     row("cache", Fine::Nothing),
 ];
@@ -126,12 +122,12 @@ mod tests {
 
     #[test]
     fn a_key_that_would_be_ignored_is_refused() {
-        let text = "[[route]]\ncache = 'x'\n[[route]]\nlimit = [{ store = 'redis' }]\n[upstream.a]\nservers = ['b:1']\nprotocol = 'h2c'";
+        let text = "[[route]]\ncache = 'x'\n[[route]]\nmirror = {}\n[upstream.a]\nservers = ['b:1']\nprotocol = 'h2c'";
         assert_eq!(
             unavailable_in(text),
             [
                 "`protocol = \"h2c\"` is not available in this version",
-                "`store = \"redis\"` is not available in this version",
+                "`mirror` is not available in this version",
                 "`cache = \"x\"` is not available in this version",
             ]
         );
