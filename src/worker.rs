@@ -45,6 +45,8 @@ pub struct Worker {
     pub redis: shared::Connections,
     /// Tokens that were verified lately.
     pub tokens: RefCell<HashMap<[u8; 32], Rc<Verified>>>,
+    /// Passwords that were right lately, and until when that counts.
+    pub passwords: RefCell<HashMap<[u8; 32], u64>>,
     /// What it counts.
     pub ledger: Ledger,
     /// Lines of the access log.
@@ -76,6 +78,7 @@ impl Worker {
             judges: Idle::default(),
             redis: shared::Connections::default(),
             tokens: RefCell::default(),
+            passwords: RefCell::default(),
             ledger: Ledger::default(),
             access: Lines::default(),
             refusals: Quota::default(),
@@ -92,6 +95,15 @@ impl Worker {
             tokens.clear();
         }
         tokens.insert(fingerprint, verified);
+    }
+
+    /// Remembers a password that was right.
+    pub fn remember_password(&self, fingerprint: [u8; 32], until: u64) {
+        let mut passwords = self.passwords.borrow_mut();
+        if passwords.len() >= KEEP_TOKENS {
+            passwords.clear();
+        }
+        passwords.insert(fingerprint, until);
     }
 
     /// Borrows an empty head.

@@ -10,9 +10,11 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use super::{Matched, answer};
+use crate::clock;
 use crate::exchange::{Client, Refusal};
 use crate::net::Timer;
 use crate::policy::api_key::ApiKeys;
+use crate::policy::basic::{Basic, Busy, Credentials, REMEMBERED};
 use crate::policy::concurrency::Place;
 use crate::policy::cors::{Cors, Field};
 use crate::policy::forward_auth::{ForwardAuth, Question, Said};
@@ -85,6 +87,7 @@ pub(super) async fn ask<'a, C: Client>(
     if let Some(auth) = &policies.auth {
         match auth {
             Auth::ApiKeys(keys) => api_key(keys, fields, granted)?,
+            Auth::Basic(basic) => password(basic, matched, granted).await?,
             Auth::Jwt(jwt) => token(jwt, matched, granted)?,
             Auth::Forward(judge) => match judged(judge, matched, client).await {
                 None => return Ok(Verdict::Gone),
@@ -140,6 +143,34 @@ fn api_key(keys: &ApiKeys, fields: &Fields, granted: &mut Granted<'_>) -> Result
         return Err(Refusal::Unauthenticated);
     }
     Ok(())
+}
+
+/// Verifies name and password, unless this worker has done so lately.
+async fn password(
+    basic: &Basic,
+    matched: &Matched<'_, '_>,
+    granted: &mut Granted<'_>,
+) -> Result<(), Refusal> {
+    let worker = matched.ex.worker;
+    let mut given = matched.ex.head.fields.values(Known::Authorization);
+    let credentials = match (given.next(), given.next()) {
+        (Some(field), None) => Credentials::of(field),
+        _ => None,
+    };
+    if let Some(credentials) = credentials {
+        let fingerprint = basic.fingerprint(&credentials);
+        let now = clock::unix_seconds();
+        if worker.passwords.borrow().get(&fingerprint).is_some_and(|until| *until > now) {
+            return Ok(());
+        }
+        if basic.verify(credentials).await.map_err(|Busy| Refusal::AuthUnavailable)? {
+            worker.remember_password(fingerprint, now + REMEMBERED);
+            return Ok(());
+        }
+    }
+    let challenge = b"Basic realm=\"tidegate\", charset=\"UTF-8\"";
+    granted.made.push((b"www-authenticate", challenge.to_vec()));
+    Err(Refusal::Unauthenticated)
 }
 
 /// What another server says of the client; `None` when the client leaves meanwhile.

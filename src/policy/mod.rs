@@ -1,6 +1,7 @@
 //! What a route does to the exchanges it lets through. One file per policy; `gate::police` asks them in order.
 
 pub mod api_key;
+pub mod basic;
 pub mod concurrency;
 pub mod cors;
 pub mod fault;
@@ -21,6 +22,8 @@ pub use headers::{HeaderEdits, Pair};
 pub enum Auth {
     /// By a key in a header.
     ApiKeys(Arc<api_key::ApiKeys>),
+    /// By name and password.
+    Basic(Arc<basic::Basic>),
     /// By a signed token.
     Jwt(Arc<jwt::Jwt>),
     /// Another server is asked.

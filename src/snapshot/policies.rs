@@ -13,6 +13,7 @@ use crate::config::schema::route::{self, AuthRef};
 use crate::config::schema::words::{HeaderName, LimitKey, Secret};
 use crate::config::{Config, Finding, Place};
 use crate::policy::api_key::ApiKeys;
+use crate::policy::basic::Basic;
 use crate::policy::concurrency::Concurrency;
 use crate::policy::cors::Cors;
 use crate::policy::fault::Fault;
@@ -30,6 +31,7 @@ pub(super) struct Shared<'p> {
     previous: Vec<&'p Limit>,
     made: Vec<(Box<str>, Arc<State>)>,
     jwts: Vec<(Box<str>, Arc<Jwt>)>,
+    basics: Vec<(Box<str>, Arc<Basic>)>,
     redis: Option<Arc<Redis>>,
     /// Key sets that are kept already.
     sources: Vec<Weak<Keys>>,
@@ -41,7 +43,7 @@ impl<'p> Shared<'p> {
         let policies = routes.filter_map(|route| route.policies.as_deref());
         let sources = policies.clone().filter_map(|policies| match &policies.auth {
             Some(Auth::Jwt(jwt)) => Some(Arc::downgrade(jwt.keys())),
-            Some(Auth::ApiKeys(_) | Auth::Forward(_)) | None => None,
+            Some(Auth::ApiKeys(_) | Auth::Basic(_) | Auth::Forward(_)) | None => None,
         });
         let sources = sources.collect();
         let previous = policies.flat_map(|policies| policies.limits.iter()).collect();
@@ -214,8 +216,10 @@ fn auth(
     let Some((_, found)) = all.find(|(known, _)| known.value == name.value) else {
         return Ok(None);
     };
-    // The check refuses the other way.
-    let schema::Auth { place, jwt, api_key, basic: _, forward } = found;
+    let schema::Auth { place, jwt, api_key, basic, forward } = found;
+    if let Some(written) = basic {
+        return shared.basic(&name.value, written, *place).map(|basic| Some(Auth::Basic(basic)));
+    }
     if let Some(written) = forward {
         return forward_auth(written).map(|forward| Some(Auth::Forward(Arc::new(forward))));
     }
@@ -250,6 +254,28 @@ fn api_keys(written: &schema::ApiKey, place: Place) -> Result<ApiKeys, Box<Findi
 }
 
 impl Shared<'_> {
+    /// The `basic` of this name; its file is read once.
+    fn basic(
+        &mut self,
+        name: &str,
+        written: &schema::Basic,
+        place: Place,
+    ) -> Result<Arc<Basic>, Box<Finding>> {
+        if let Some((_, made)) = self.basics.iter().find(|(known, _)| **known == *name) {
+            return Ok(made.clone());
+        }
+        let schema::Basic { users_file } = written;
+        let read = std::fs::read_to_string(users_file).map_err(|error| error.to_string());
+        let basic = read.and_then(|text| Basic::new(&text)).map_err(|error| {
+            let message =
+                format!("the users file {} cannot be used: {error}", users_file.display());
+            Box::new(Finding::error("bad_value", place, message))
+        })?;
+        let basic = Arc::new(basic);
+        self.basics.push((name.into(), basic.clone()));
+        Ok(basic)
+    }
+
     /// The `jwt` of this name; routes that share one share what it knows.
     fn jwt(&mut self, name: &str, written: &schema::Jwt) -> Result<Arc<Jwt>, Box<Finding>> {
         if let Some((_, made)) = self.jwts.iter().find(|(known, _)| **known == *name) {

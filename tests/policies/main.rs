@@ -11,6 +11,7 @@ mod faults;
 mod forward;
 mod keys;
 mod limits;
+mod passwords;
 mod redis;
 #[path = "../support/mod.rs"]
 mod support;

@@ -43,7 +43,6 @@ const ROWS: &[Row] = &[
     row("route.*.mirror", Fine::Nothing),
     row("route.*.compress", Fine::Off),
     row("route.*.cache", Fine::Off),
-    row("auth.*.basic", Fine::Nothing),
     row("cache", Fine::Nothing),
 ];
 
