@@ -1,0 +1,156 @@
+//! What a route's policies cost a request: `cargo bench --bench policies`.
+//!
+//! Prints besides what a rate limit holds in memory for each key, and what ten million keys do to it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "a program for people who measure"
+)]
+
+use std::hint::black_box;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use criterion::{Criterion, criterion_group, criterion_main};
+use jsonwebtoken::Algorithm;
+use tidegate::policy::api_key::ApiKeys;
+use tidegate::policy::concurrency;
+use tidegate::policy::cors::Cors;
+use tidegate::policy::fault::Fault;
+use tidegate::policy::jwks::{Keys, Source};
+use tidegate::policy::jwt::Jwt;
+use tidegate::policy::limit::{Pace, State};
+
+const PACE: Pace = Pace { count: 1_000_000, period: Duration::from_secs(1), burst: 1_000_000 };
+
+fn resident_kib() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+fn limit(c: &mut Criterion) {
+    let before = resident_kib();
+    let state = State::new(PACE);
+    let fill = |keys: u64| {
+        for n in 0..keys {
+            let key = state.hash([&n.to_le_bytes()[..]].into_iter());
+            black_box(state.check(key, None)).unwrap();
+        }
+    };
+    fill(200_000);
+    let held = resident_kib() - before;
+    println!(
+        "rate limit: {} keys fit, {} KiB, {:.1} bytes each",
+        state.table().capacity(),
+        held,
+        held as f64 * 1024.0 / state.table().capacity() as f64
+    );
+    let began = Instant::now();
+    fill(10_000_000);
+    println!(
+        "ten million keys: {:.0} ns each, {} KiB more",
+        began.elapsed().as_nanos() as f64 / 1e7,
+        resident_kib() - before - held
+    );
+    let one = [192_u8, 0, 2, 1];
+    c.bench_function("limit/one client", |b| {
+        b.iter(|| {
+            let key = state.hash([&black_box(one)[..]].into_iter());
+            black_box(state.check(key, None)).is_ok()
+        });
+    });
+}
+
+fn places(c: &mut Criterion) {
+    let state = concurrency::State::default();
+    c.bench_function("concurrency/enter and leave", |b| {
+        b.iter(|| {
+            let key = state.hash([&black_box(b"tenant")[..]].into_iter());
+            black_box(state.enter(key, 100)).is_some()
+        });
+    });
+}
+
+fn others(c: &mut Criterion) {
+    let cors = Cors {
+        origins: [b"https://shop.example"[..].into()].into(),
+        methods: b"GET"[..].into(),
+        ..Cors::default()
+    };
+    c.bench_function("cors/fields", |b| {
+        b.iter(|| {
+            let mut fields = Vec::with_capacity(4);
+            cors.fields(Some(black_box(b"https://shop.example")), &mut fields);
+            fields.len()
+        });
+    });
+    let fault = Fault { delay: None, abort: Some(503), share: 0.05, seed: 7 };
+    c.bench_function("fault/decide", |b| {
+        b.iter(|| fault.happens(black_box("0af7651916cd43dd8448eb211c80319c")));
+    });
+    let pairs: Vec<(String, String)> =
+        (0..20).map(|n| (format!("c{n}"), format!("k{n}"))).collect();
+    let keys = ApiKeys::new("x-api-key", pairs.iter().map(|(n, k)| (n.as_str(), k.as_str())));
+    let keys = keys.unwrap();
+    c.bench_function("api_key/one of 20", |b| b.iter(|| keys.whose(black_box(b"k13")).is_some()));
+}
+
+fn openssl(arguments: &[&str], input: &[u8]) -> Vec<u8> {
+    let mut command = Command::new("openssl");
+    let command = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.stderr(Stdio::null()).spawn().expect("openssl");
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap().stdout
+}
+
+fn token(c: &mut Criterion) {
+    let directory = tempfile::tempdir().unwrap();
+    let pem = directory.path().join("key.pem");
+    let made = ["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
+    std::fs::write(&pem, openssl(&made, b"")).unwrap();
+    let pem = pem.display().to_string();
+    let der = openssl(&["pkey", "-in", &pem, "-pubout", "-outform", "DER"], b"");
+    let (x, y) = der[der.len() - 64..].split_at(32);
+    let jwks = directory.path().join("jwks.json");
+    let [x, y] = [x, y].map(|number| BASE64.encode(number));
+    let set =
+        format!(r#"{{"keys":[{{"kty":"EC","crv":"P-256","alg":"ES256","x":"{x}","y":"{y}"}}]}}"#);
+    std::fs::write(&jwks, set).unwrap();
+    let text = format!(
+        "{}.{}",
+        BASE64.encode(r#"{"alg":"ES256"}"#),
+        BASE64.encode(r#"{"sub":"anna","exp":9999999999}"#)
+    );
+    let signature = openssl(&["dgst", "-sha256", "-sign", &pem], text.as_bytes());
+    let number = |at: usize| {
+        let length = usize::from(signature[at + 1]);
+        let digits = &signature[at + 2..at + 2 + length];
+        let digits = if digits.len() > 32 { &digits[1..] } else { digits };
+        let mut number = vec![0; 32 - digits.len()];
+        number.extend_from_slice(digits);
+        (number, at + 2 + length)
+    };
+    let (first, next) = number(2);
+    let token = format!("{text}.{}", BASE64.encode([first, number(next).0].concat()));
+    let keys = Keys::start(Source::File(jwks)).unwrap();
+    let jwt = Jwt::new(keys, vec![Algorithm::ES256], (None, &[]), Box::default());
+    let verified = jwt.verify(token.as_bytes()).unwrap();
+    c.bench_function("jwt/verify ES256", |b| {
+        b.iter(|| jwt.verify(black_box(token.as_bytes())).is_ok());
+    });
+    c.bench_function("jwt/remembered", |b| {
+        b.iter(|| {
+            let fingerprint = jwt.fingerprint(black_box(token.as_bytes()));
+            black_box(fingerprint[0] > 0 || jwt.still(&verified))
+        });
+    });
+}
+
+criterion_group!(all, limit, places, others, token);
+criterion_main!(all);
