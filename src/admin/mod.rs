@@ -34,7 +34,6 @@ use self::calls::Calls;
 use self::guard::Guard;
 use crate::net::Address;
 use crate::server::control::Command;
-use crate::server::limits;
 use crate::server::listener::{BindError, bind_tcp, bind_unix};
 use crate::server::status::Status;
 
@@ -74,7 +73,6 @@ pub fn start(
     let unix = matches!(bound, Address::Unix(_));
     let runtime = Builder::new_current_thread().enable_all().build().map_err(fail)?;
     let serve = move || {
-        limits::stand_back();
         runtime.block_on(async {
             let listener = if unix {
                 UnixListener::from_std(socket.into()).map(Listener::Unix)
