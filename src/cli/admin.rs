@@ -7,8 +7,6 @@ use bytes::Bytes;
 use clap::Args;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Builder;
@@ -16,6 +14,7 @@ use tokio::runtime::Builder;
 use super::config_file;
 use crate::config;
 use crate::config::schema::words::ListenAddress;
+use crate::net::fetch::{self, Error};
 
 /// How long a call may take; a reload looks up names and compiles routes.
 const PATIENCE: Duration = Duration::from_secs(35);
@@ -91,7 +90,9 @@ impl Endpoint {
         };
         runtime.block_on(async {
             let answered = tokio::time::timeout(PATIENCE, asked).await;
-            answered.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")))
+            answered
+                .unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}").into()))
+                .map_err(|error| error.to_string())
         })
     }
 }
@@ -130,23 +131,17 @@ async fn ask<S>(
     token: Option<&str>,
     method: Method,
     path: &str,
-) -> Result<(u16, String), String>
+) -> Result<(u16, String), Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let text = |error: &dyn std::error::Error| error.to_string();
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|e| text(&e))?;
-    // It ends with the answer; what goes wrong on it shows there.
-    let _ended = tokio::spawn(connection);
     let mut request = Request::builder().method(method).uri(path).header(header::HOST, host);
     if let Some(token) = token {
         request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
     }
-    let request = request.body(Empty::<Bytes>::new()).map_err(|e| text(&e))?;
-    let response = sender.send_request(request).await.map_err(|e| text(&e))?;
+    let mut sender = fetch::over(stream).await?;
+    let response = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
     let status = response.status().as_u16();
-    let body = Limited::new(response.into_body(), ANSWER).collect().await;
-    let body = body.map_err(|e| e.to_string())?.to_bytes();
+    let body = Limited::new(response.into_body(), ANSWER).collect().await?.to_bytes();
     Ok((status, String::from_utf8_lossy(&body).into_owned()))
 }

@@ -6,6 +6,7 @@
 pub mod address;
 pub mod body;
 pub mod buffer;
+pub mod fetch;
 pub mod inbox;
 pub mod open;
 pub mod outbox;

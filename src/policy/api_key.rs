@@ -45,7 +45,7 @@ impl ApiKeys {
 
 fn parse(digits: &str) -> Option<[u8; 32]> {
     let mut hash = [0; 32];
-    if digits.len() != 64 || !digits.is_ascii() {
+    if digits.len() != 64 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
     for (at, byte) in hash.iter_mut().enumerate() {
@@ -74,7 +74,9 @@ mod tests {
 
     #[test]
     fn a_hash_that_is_none_is_refused() {
-        for bad in ["sha256:12", "sha256:", "", &format!("sha256:{}", "x".repeat(64))] {
+        let [letters, signs] = ["x", "+f"].map(|digits| digits.repeat(64));
+        let [letters, signs] = [letters, signs].map(|text| format!("sha256:{}", &text[..64]));
+        for bad in ["sha256:12", "sha256:", "", &letters, &signs] {
             assert_eq!(ApiKeys::new("k", [("carol", bad)].into_iter()).err(), Some("carol".into()));
         }
     }

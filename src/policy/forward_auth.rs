@@ -14,11 +14,10 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use hyper::client::conn::http1::SendRequest;
 
 use super::Pair;
+use crate::net::fetch::{self, Error};
 use crate::wire::Known;
 use crate::wire::head::Fields;
 
@@ -92,8 +91,6 @@ impl Idle {
     }
 }
 
-type Error = Box<dyn std::error::Error + Send + Sync>;
-
 impl ForwardAuth {
     /// A policy that asks at `uri`, which is `http` and has a host.
     #[must_use]
@@ -121,23 +118,16 @@ impl ForwardAuth {
                 return self.read(response, sender, idle).await;
             }
         }
-        let authority = self.uri.authority().ok_or("the URL has no host")?;
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-        let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await?;
-        stream.set_nodelay(true)?;
-        let (mut sender, connection) = handshake(TokioIo::new(stream)).await?;
-        // It ends with the connection; what goes wrong on it shows at the sender.
-        let _ended = tokio::task::spawn_local(connection);
+        let mut sender = fetch::connect(&self.uri).await?;
         let response = sender.send_request(self.request(question)?).await?;
         self.read(response, sender, idle).await
     }
 
     fn request(&self, question: Question<'_>) -> Result<Request<Empty<Bytes>>, Error> {
         let Question { method, target, host, scheme, client, fields } = question;
-        let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
         let mut request = Request::new(Empty::new());
         *request.method_mut() = Method::GET;
-        *request.uri_mut() = path.parse()?;
+        *request.uri_mut() = fetch::origin_form(&self.uri);
         let headers = request.headers_mut();
         for field in fields.iter().filter(|field| passes(field.known)) {
             let (name, value) = (field.name.try_into(), HeaderValue::from_bytes(field.value));

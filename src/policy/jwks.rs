@@ -12,12 +12,11 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::{Request, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use jsonwebtoken::jwk::{JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
-use tokio::net::TcpStream;
 use tokio::runtime::Builder;
+
+use crate::net::fetch;
 
 /// The largest key set.
 const LARGEST: usize = 1 << 20;
@@ -175,7 +174,7 @@ impl Watcher {
                 keys.wanted.store(false, Relaxed);
                 let read = match &keys.source {
                     Source::File(path) => std::fs::read(path).map_err(|error| error.to_string()),
-                    Source::Url(uri) => runtime.block_on(fetch_in_time(uri)),
+                    Source::Url(uri) => runtime.block_on(read_in_time(uri)),
                 };
                 self.tell(&keys, read.and_then(|text| keys.replace(text)));
             }
@@ -221,28 +220,15 @@ impl Watcher {
     }
 }
 
-async fn fetch_in_time(uri: &Uri) -> Result<Vec<u8>, String> {
-    let fetched = tokio::time::timeout(PATIENCE, fetch(uri)).await;
-    fetched
-        .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
-        .map_err(|e| e.to_string())
+async fn read_in_time(uri: &Uri) -> Result<Vec<u8>, String> {
+    let read = tokio::time::timeout(PATIENCE, read(uri)).await;
+    read.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
+        .map_err(|error| error.to_string())
 }
 
-type Error = Box<dyn std::error::Error + Send + Sync>;
-
-async fn fetch(uri: &Uri) -> Result<Vec<u8>, Error> {
-    let authority = uri.authority().ok_or("the URL has no host")?;
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let target = uri.path_and_query().map_or("/", |target| target.as_str());
-    let request = Request::get(target)
-        .header(header::HOST, authority.as_str())
-        .header(header::ACCEPT, "application/json")
-        .body(Empty::<Bytes>::new())?;
-    // It ends with the answer; what goes wrong on it shows there.
-    let _ended = tokio::spawn(connection);
-    let response = sender.send_request(request).await?;
+async fn read(uri: &Uri) -> Result<Vec<u8>, fetch::Error> {
+    let request = Request::get(uri).header(header::ACCEPT, "application/json");
+    let response = fetch::send(request.body(Empty::<Bytes>::new())?).await?;
     let status = response.status();
     if !status.is_success() {
         return Err(format!("the answer was {status}").into());

@@ -13,14 +13,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::{Span, encode};
 use crate::clock::Random;
+use crate::net::fetch;
 use crate::server::limits;
 
 /// Requests whose spans may wait.
@@ -208,21 +206,13 @@ fn again(status: StatusCode) -> bool {
     matches!(status.as_u16(), 429 | 502 | 503 | 504)
 }
 
-type Error = Box<dyn std::error::Error + Send + Sync>;
-
-async fn post(base: &Uri, path: &str, body: Bytes) -> Result<StatusCode, Error> {
-    let authority = base.authority().ok_or("the URL has no host")?;
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let target = format!("{}/{path}", base.path().trim_end_matches('/'));
-    let request = Request::post(target)
-        .header(header::HOST, authority.as_str())
+async fn post(base: &Uri, path: &str, body: Bytes) -> Result<StatusCode, fetch::Error> {
+    let mut to = base.clone().into_parts();
+    to.path_and_query = Some(format!("{}/{path}", base.path().trim_end_matches('/')).parse()?);
+    let request = Request::post(Uri::from_parts(to)?)
         .header(header::CONTENT_TYPE, "application/x-protobuf")
         .body(Full::new(body))?;
-    // It ends with the answer; what goes wrong on it shows there.
-    let _ended = tokio::spawn(connection);
-    let response = sender.send_request(request).await?;
+    let response = fetch::send(request).await?;
     let status = response.status();
     // A short answer is read, so that the receiver does not see a reset; a long one is its own fault.
     let _read = Limited::new(response.into_body(), 64 * 1024).collect().await;
