@@ -13,9 +13,10 @@ use crate::balance::Member;
 use crate::clock;
 use crate::endpoint::breaker::{Breaker, State};
 use crate::endpoint::standing;
+use crate::policy::concurrency;
 use crate::policy::limit::Limit;
 use crate::server::status::Status;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::history::{BUCKETS, History};
 use crate::telemetry::ledger::NO_ROUTE;
 use crate::telemetry::process::{Process, unix};
@@ -62,26 +63,14 @@ pub fn page(status: &Status, snapshot: &Snapshot, history: &History, open: bool)
         let open = f64::from(listener.counts.open.load(Relaxed));
         text.sample("tidegate_connections", &[("listen", &listener.name)], open);
     }
-    for family in UPSTREAM {
-        text.family(family.name, family.kind, family.help);
-        for upstream in &snapshot.upstreams {
-            if let Some(value) = (family.read)(upstream) {
-                text.sample(family.name, &[("upstream", &upstream.name)], value);
-            }
-        }
-    }
+    let upstreams = || snapshot.upstreams.iter().map(|upstream| (&*upstream.name, &**upstream));
+    each(&mut text, UPSTREAM, "upstream", upstreams);
     for family in SERVER {
         text.family(family.name, family.kind, family.help);
         servers(&mut text, snapshot, family);
     }
-    for family in LIMIT {
-        text.family(family.name, family.kind, family.help);
-        for limit in snapshot.limits() {
-            if let Some(value) = (family.read)(limit) {
-                text.sample(family.name, &[("limit", &limit.name)], value);
-            }
-        }
-    }
+    each(&mut text, LIMIT, "limit", || snapshot.limits().map(|limit| (&*limit.name, limit)));
+    each(&mut text, ROUTE, "endpoint", || snapshot.routes.iter().map(|r| (&*r.name, &**r)));
     if let Some(redis) = &snapshot.redis {
         text.family("tidegate_redis_up", "gauge", "0 while the last call failed.");
         let up = u8::from(!redis.down.load(Relaxed));
@@ -89,19 +78,27 @@ pub fn page(status: &Status, snapshot: &Snapshot, history: &History, open: bool)
         text.family("tidegate_redis_errors_total", "counter", "Calls that failed.");
         text.sample("tidegate_redis_errors_total", &[], redis.errors.load(Relaxed) as f64);
     }
-    let name = "tidegate_route_concurrency_refused_total";
-    text.family(name, "counter", "Requests refused because too many were under way.");
-    for route in &snapshot.routes {
-        let policies = route.policies.as_ref();
-        if let Some(concurrency) = policies.and_then(|policies| policies.concurrency.as_ref()) {
-            let refused = concurrency.state.refused.load(Relaxed);
-            text.sample(name, &[("endpoint", &route.name)], refused as f64);
-        }
-    }
     if open {
         text.out.push_str("# EOF\n");
     }
     text.out
+}
+
+/// Metrics that each of `all` has, under its name.
+fn each<'a, T: 'a, I: Iterator<Item = (&'a str, &'a T)>>(
+    text: &mut Text,
+    families: &[Family<T>],
+    label: &'static str,
+    all: impl Fn() -> I,
+) {
+    for family in families {
+        let mut values = all().filter_map(|(name, of)| Some((name, (family.read)(of)?))).peekable();
+        if values.peek().is_none() {
+            continue;
+        }
+        text.family(family.name, family.kind, family.help);
+        values.for_each(|(name, value)| text.sample(family.name, &[(label, name)], value));
+    }
 }
 
 /// Whether the client prefers OpenMetrics, as Prometheus itself does.
@@ -269,6 +266,23 @@ const LIMIT: &[Family<Limit>] = &[
         |l| count(&l.state.table().evicted),
     ),
 ];
+
+const ROUTE: &[Family<Route>] = &[
+    counter(
+        "tidegate_route_concurrency_refused_total",
+        "Requests refused because too many were under way.",
+        |r| concurrency(r).and_then(|state| count(&state.refused)),
+    ),
+    gauge(
+        "tidegate_route_concurrency_pending",
+        "Requests that wait because too many are under way.",
+        |r| concurrency(r).map(|state| f64::from(state.queue.depth())),
+    ),
+];
+
+fn concurrency(route: &Route) -> Option<&concurrency::State> {
+    Some(&route.policies.as_ref()?.concurrency.as_ref()?.state)
+}
 
 const SERVER: &[Family<Member>] = &[
     gauge("tidegate_server_up", "1 while the server gets requests.", |m| {

@@ -10,7 +10,8 @@ use crate::balance::Member;
 use crate::clock;
 use crate::endpoint::breaker::{Breaker, State};
 use crate::endpoint::standing;
-use crate::policy::concurrency;
+use crate::exchange::Queue;
+use crate::policy::concurrency::Concurrency;
 use crate::policy::limit::Limit;
 use crate::server::status::{Reload, Status};
 use crate::snapshot::{Listener, Route, Snapshot};
@@ -112,6 +113,8 @@ struct RouteStats {
     in_flight: u64,
     /// Requests refused because too many were under way; null without `concurrency`.
     concurrency_refused: Option<u64>,
+    /// Requests that wait for others to end; null without `concurrency`.
+    concurrency_queue: Option<QueueStats>,
     /// Latency is from the request's head to the end of the response.
     #[serde(flatten)]
     traffic: Traffic,
@@ -262,8 +265,18 @@ fn traffic(summary: Summary) -> Traffic {
     }
 }
 
-fn concurrency(route: &Route) -> Option<&concurrency::State> {
-    Some(&route.policies.as_ref()?.concurrency.as_ref()?.state)
+fn concurrency(route: &Route) -> Option<&Concurrency> {
+    route.policies.as_ref()?.concurrency.as_ref()
+}
+
+fn queue(queue: &Queue, limit: u32) -> QueueStats {
+    QueueStats {
+        depth: queue.depth(),
+        limit: limited(limit),
+        queued: queue.queued.load(Relaxed),
+        full: queue.overflowed.load(Relaxed),
+        timeouts: queue.timed_out.load(Relaxed),
+    }
 }
 
 fn route(route: &Route, history: &History) -> RouteStats {
@@ -271,7 +284,8 @@ fn route(route: &Route, history: &History) -> RouteStats {
         name: route.name.to_string(),
         requests: route.counts.requests.load(Relaxed),
         in_flight: route.counts.in_flight.load(Relaxed),
-        concurrency_refused: concurrency(route).map(|state| state.refused.load(Relaxed)),
+        concurrency_refused: concurrency(route).map(|c| c.state.refused.load(Relaxed)),
+        concurrency_queue: concurrency(route).map(|c| queue(&c.state.queue, c.pending)),
         traffic: traffic(history.route(route.counts.id)),
     }
 }
@@ -290,13 +304,7 @@ pub(super) fn upstream(upstream: &Upstream, history: &History) -> UpstreamStats 
         retries_over_budget: state.over_budget.load(Relaxed),
         fallbacks: state.fallbacks.load(Relaxed),
         ejected: state.ejections.ejected(),
-        queue: QueueStats {
-            depth: state.queue.depth(),
-            limit: limited(upstream.limits.pending),
-            queued: state.queue.queued.load(Relaxed),
-            full: state.queue.overflowed.load(Relaxed),
-            timeouts: state.queue.timed_out.load(Relaxed),
-        },
+        queue: queue(&state.queue, upstream.limits.pending),
         breaker: breaks(upstream, false).then(|| breaker(&state.breaker)),
         servers: members.iter().map(|m| member(upstream, m, history)).collect(),
     }

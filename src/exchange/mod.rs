@@ -6,9 +6,11 @@
 
 pub mod forward;
 pub mod pump;
+pub mod queue;
 pub mod refusal;
 pub mod sides;
 
 pub use pump::{Pump, PumpError};
+pub use queue::Queue;
 pub use refusal::{Miss, Refusal};
 pub use sides::{Client, Emit, Length, Outgoing, Sink, Source};

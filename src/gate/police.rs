@@ -15,7 +15,7 @@ use crate::exchange::{Client, Refusal};
 use crate::net::Timer;
 use crate::policy::api_key::ApiKeys;
 use crate::policy::basic::{Basic, Busy, Credentials, REMEMBERED};
-use crate::policy::concurrency::Place;
+use crate::policy::concurrency::{Kept, Place};
 use crate::policy::cors::{Cors, Field};
 use crate::policy::forward_auth::{ForwardAuth, Question, Said};
 use crate::policy::jwt::{Denied, Jwt, Verified, bearer};
@@ -113,8 +113,11 @@ pub(super) async fn ask<'a, C: Client>(
             concurrency.state.hash(parts)
         })
     {
-        let entered = concurrency.state.enter(key, concurrency.max);
-        granted.place = Some(entered.ok_or(Refusal::ConcurrencyLimited)?);
+        match concurrency.enter(key, client, timer).await {
+            Ok(place) => granted.place = Some(place),
+            Err(Kept::Out) => return Err(Refusal::ConcurrencyLimited),
+            Err(Kept::Gone) => return Ok(Verdict::Gone),
+        }
     }
     if !wait.is_zero() && send::pause(client, timer, Some(wait)).await.is_err() {
         return Ok(Verdict::Gone);

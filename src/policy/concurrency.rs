@@ -1,9 +1,16 @@
-//! `concurrency`: how many requests may be under way at a time, for each value of a key.
+//! `concurrency`: how many requests may be under way at a time, for each value of a key, and how many may wait
+//! until one of them has ended.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use super::limit::{KEYS, Part};
 use super::table::{Hashed, Table};
+use crate::clock;
+use crate::exchange::queue::Unserved;
+use crate::exchange::{Client, Queue};
+use crate::net::Timer;
 
 /// One `concurrency`.
 #[derive(Debug)]
@@ -12,21 +19,76 @@ pub struct Concurrency {
     pub max: u32,
     /// What is counted by.
     pub key: Box<[Part]>,
+    /// How many may wait, over all keys.
+    pub pending: u32,
+    /// How long.
+    pub pending_timeout: Duration,
     /// What is under way.
-    pub state: std::sync::Arc<State>,
+    pub state: Arc<State>,
+}
+
+/// Why a request may not go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// Too many are under way, and too many wait or this one has waited too long.
+    Out,
+    /// The client left while it waited.
+    Gone,
+}
+
+impl Concurrency {
+    /// Lets a request in, at once or when its turn comes. Those that wait are served in their order; with several
+    /// keys, whoever comes while there is room for his own does not wait.
+    ///
+    /// # Errors
+    /// [`Kept`].
+    pub async fn enter<C: Client>(
+        &self,
+        key: Hashed,
+        client: &mut C,
+        timer: &mut Timer,
+    ) -> Result<Place<'_>, Kept> {
+        let state = &*self.state;
+        let queue = &state.queue;
+        if (queue.depth() == 0 || !self.one_key())
+            && let Some(place) = state.enter(key, self.max)
+        {
+            return Ok(place);
+        }
+        let waited = if self.pending == 0 {
+            Err(Unserved::Full)
+        } else {
+            let until = clock::deadline(clock::now(), Some(self.pending_timeout));
+            let bounds = (self.pending, until);
+            queue.wait(client, timer, bounds, || state.enter(key, self.max)).await
+        };
+        waited.map_err(|unserved| match unserved {
+            Unserved::Full | Unserved::TimedOut => {
+                state.refused.fetch_add(1, Relaxed);
+                Kept::Out
+            }
+            Unserved::Gone => Kept::Gone,
+        })
+    }
+
+    fn one_key(&self) -> bool {
+        self.key.iter().all(|part| *part == Part::Route)
+    }
 }
 
 /// What is under way. One per route in the process; it survives reloads.
 #[derive(Debug)]
 pub struct State {
     table: Table,
+    /// Requests that wait.
+    pub queue: Queue,
     /// Requests refused.
     pub refused: AtomicU64,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { table: Table::new(KEYS), refused: AtomicU64::new(0) }
+        Self { table: Table::new(KEYS), queue: Queue::default(), refused: AtomicU64::new(0) }
     }
 }
 
@@ -52,13 +114,8 @@ impl State {
             let count = value.unwrap_or(0);
             if count >= u64::from(max) { Err(()) } else { Ok(((), count + 1)) }
         };
-        match self.table.update(key, |value| value == 0, one_more) {
-            Ok(()) => Some(Place { state: self, key }),
-            Err(()) => {
-                self.refused.fetch_add(1, Relaxed);
-                None
-            }
-        }
+        let entered = self.table.update(key, |value| value == 0, one_more);
+        entered.ok().map(|()| Place { state: self, key })
     }
 }
 
@@ -67,6 +124,7 @@ impl Drop for Place<'_> {
         let one_less = |value: Option<u64>| value.map(|count| ((), count - 1)).ok_or(());
         // A key that was forgotten meanwhile has nothing to be taken back.
         let _forgotten = self.state.table.update(self.key, |value| value == 0, one_less);
+        self.state.queue.release_to_any();
     }
 }
 
@@ -84,6 +142,5 @@ mod tests {
         assert!(state.enter(two, 2).is_some());
         drop(first);
         assert!(state.enter(one, 2).is_some());
-        assert_eq!(state.refused.load(Relaxed), 1);
     }
 }

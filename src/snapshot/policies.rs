@@ -170,11 +170,13 @@ fn parts(written: &OneOrMany<LimitKey>) -> Box<[Part]> {
 }
 
 fn concurrency(written: &schema::Concurrency, known: Option<&Route>) -> Concurrency {
-    let schema::Concurrency { max, key } = written;
+    let schema::Concurrency { max, key, pending, pending_timeout } = written;
     let known = known.and_then(|route| route.policies.as_ref()?.concurrency.as_ref());
     Concurrency {
         max: max.get(),
         key: parts(key),
+        pending: *pending,
+        pending_timeout: pending_timeout.get(),
         state: known.map_or_else(Arc::default, |known| known.state.clone()),
     }
 }

@@ -3,13 +3,13 @@
 
 use std::sync::atomic::Ordering;
 
-use super::queue::{Freed, Unserved};
 use super::send::{Job, MAX_TRIED, Progress};
 use super::{Target, Upstream};
 use crate::balance::{Ask, Key, Member, Rules};
 use crate::clock::{self, Instant, Random};
 use crate::endpoint::breaker::{Open, Permit};
 use crate::endpoint::{Slot, standing};
+use crate::exchange::queue::{Freed, Unserved};
 use crate::exchange::{Client, Miss, Refusal};
 use crate::net::Timer;
 

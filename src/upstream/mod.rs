@@ -6,7 +6,6 @@ pub mod deliver;
 pub mod keep;
 pub mod observe;
 pub mod pool;
-pub mod queue;
 pub mod relay;
 pub mod replay;
 pub mod retry;
@@ -24,8 +23,8 @@ use crate::endpoint::breaker::{self, Breaker};
 use crate::endpoint::ejection;
 use crate::health::Check;
 
+pub use crate::exchange::Queue;
 pub use pool::Pool;
-pub use queue::Queue;
 pub use retry::Retry;
 
 /// One compiled upstream.

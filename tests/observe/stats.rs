@@ -6,10 +6,6 @@ use serde_json::Value;
 
 use crate::support::{Origin, RawClient, SOON, Step, Tidegate, ok, wait_until};
 
-fn stats(proxy: &Tidegate) -> Value {
-    serde_json::from_slice(&RawClient::connect(proxy.admin()).ask("/stats").body).unwrap()
-}
-
 fn proxy(origin: &Origin) -> Tidegate {
     let toml = format!(
         r#"
@@ -39,7 +35,7 @@ fn counts_bytes_and_classes_are_there_at_once() {
     for _ in 0..4 {
         client.exchange("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n0123456789");
     }
-    let stats = stats(&proxy);
+    let stats = proxy.stats();
     for place in [
         &stats["routes"][0],
         &stats["listeners"][0],
@@ -77,7 +73,7 @@ fn windows_show_what_has_just_happened_and_then_forget_it() {
     }
     let mut seen = Value::Null;
     wait_until(SOON, "the second is over", || {
-        seen = stats(&proxy)["routes"][0]["windows"].take();
+        seen = proxy.stats()["routes"][0]["windows"].take();
         seen["10s"]["rate"] == 0.5
     });
     assert_eq!(seen["10s"]["errors"], 0.1, "{seen}");
@@ -86,10 +82,10 @@ fn windows_show_what_has_just_happened_and_then_forget_it() {
     // Two digits: at most 1 % too little.
     assert!(latency["p99"].as_f64() >= Some(118.0), "{seen}");
     wait_until(SOON, "the last second has nothing", || {
-        let windows = stats(&proxy)["routes"][0]["windows"].take();
+        let windows = proxy.stats()["routes"][0]["windows"].take();
         windows["1s"]["rate"] == 0.0 && windows["1s"]["latency_ms"] == Value::Null
     });
-    assert_eq!(stats(&proxy)["routes"][0]["windows"]["60s"]["rate"], 5.0 / 60.0);
+    assert_eq!(proxy.stats()["routes"][0]["windows"]["60s"]["rate"], 5.0 / 60.0);
 }
 
 #[test]
@@ -103,7 +99,7 @@ fn what_was_counted_survives_a_reload() {
     let request = "POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
     assert_eq!(RawClient::connect(proxy.admin()).exchange(request).status, 200);
     proxy.client().get("/");
-    let stats = stats(&proxy);
+    let stats = proxy.stats();
     assert_eq!(stats["routes"][0]["responses"]["2xx"], 2);
     assert_eq!(stats["upstreams"][0]["responses"]["2xx"], 2);
     let reload = &stats["reloads"]["latest"][0];

@@ -186,3 +186,73 @@ fn only_so_many_are_under_way_and_a_place_is_free_when_one_ends_or_leaves() {
     assert_eq!(first.response().text(), "held");
     assert_eq!(statuses(&mut proxy.client(), 5, "X-Tenant: a\r\n"), [200; 5]);
 }
+
+#[test]
+fn those_that_may_wait_are_served_in_their_order() {
+    let (proxy, origin, gate) =
+        held("concurrency = { max = 1, pending = 2, pending_timeout = '30s' }");
+    let send = |path: &str| {
+        let mut client = proxy.client();
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+        client
+    };
+    let waiting = || proxy.stats()["routes"][0]["concurrency_queue"]["depth"].as_u64();
+    let mut first = send("/held");
+    wait_until(SOON, "the first is under way", || origin.requests().len() == 1);
+    let mut second = send("/2");
+    wait_until(SOON, "the second waits", || waiting() == Some(1));
+    let leaver = send("/gone");
+    wait_until(SOON, "both wait", || waiting() == Some(2));
+    assert_problem(&get(&mut proxy.client(), ""), 429, "concurrency_limited");
+    leaver.reset();
+    wait_until(SOON, "who leaves does not wait", || waiting() == Some(1));
+    let mut third = send("/3");
+    wait_until(SOON, "the third waits", || waiting() == Some(2));
+    gate.open();
+    assert_eq!(first.response().text(), "held");
+    assert_eq!([second.response().status, third.response().status], [200; 2]);
+    let targets: Vec<String> = origin.requests().into_iter().map(|r| r.target).collect();
+    assert_eq!(targets, ["/held", "/2", "/3"]);
+}
+
+#[test]
+fn a_place_goes_to_whoever_waits_for_its_key() {
+    let key =
+        "concurrency = { max = 1, key = 'header:x-tenant', pending = 9, pending_timeout = '30s' }";
+    let (proxy, origin, gate) = held(key);
+    let send = |tenant: &str, path: &str| {
+        let mut client = proxy.client();
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nX-Tenant: {tenant}\r\n\r\n"));
+        client
+    };
+    let waiting = || proxy.stats()["routes"][0]["concurrency_queue"]["depth"].as_u64();
+    let mut held = send("a", "/held");
+    wait_until(SOON, "one is under way", || origin.requests().len() == 1);
+    let other = send("b", "/held");
+    wait_until(SOON, "another one is under way", || origin.requests().len() == 2);
+    let mut waits: Vec<RawClient> = (0..3).map(|_| send("a", "/")).collect();
+    wait_until(SOON, "three wait", || waiting() == Some(3));
+    let mut late = send("b", "/");
+    wait_until(SOON, "one more waits", || waiting() == Some(4));
+    assert_eq!(get(&mut proxy.client(), "X-Tenant: c\r\n").status, 200, "room for this key");
+    // The place that becomes free is of no use to those who have waited longer.
+    other.reset();
+    assert_eq!(late.response().status, 200);
+    assert_eq!(waiting(), Some(3));
+    gate.open();
+    assert_eq!(held.response().status, 200);
+    assert!(waits.iter_mut().all(|client| client.response().status == 200));
+}
+
+#[test]
+fn nobody_waits_longer_than_allowed() {
+    let (proxy, origin, gate) =
+        held("concurrency = { max = 1, pending = 9, pending_timeout = '100ms' }");
+    let mut first = proxy.client();
+    first.send("GET /held HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    wait_until(SOON, "the first is under way", || origin.requests().len() == 1);
+    assert_problem(&get(&mut proxy.client(), ""), 429, "concurrency_limited");
+    assert_eq!(proxy.stats()["routes"][0]["concurrency_queue"]["timeouts"], 1);
+    gate.open();
+    assert_eq!(first.response().status, 200);
+}

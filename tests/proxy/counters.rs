@@ -62,8 +62,7 @@ fn fickle(proxy: std::net::SocketAddr, state: &AtomicU64) {
 }
 
 fn left_over(proxy: &Tidegate) -> Vec<String> {
-    let body = RawClient::connect(proxy.admin()).ask("/stats").body;
-    let stats: Value = serde_json::from_slice(&body).unwrap();
+    let stats = proxy.stats();
     let mut left = Vec::new();
     let mut look = |what: &str, value: &Value| {
         if value.as_u64() != Some(0) {

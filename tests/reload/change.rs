@@ -40,8 +40,7 @@ impl Changing {
     }
 
     pub fn stats(&self) -> Value {
-        let body = RawClient::connect(self.proxy.admin()).ask("/stats").body;
-        serde_json::from_slice(&body).unwrap()
+        self.proxy.stats()
     }
 
     pub fn generation(&self) -> u64 {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use crate::scenario::{Scenario, counts, named, scenario, shares, states, stats};
+use crate::scenario::{Scenario, counts, named, scenario, shares, states};
 use crate::support::{
     Blackhole, Origin, RawClient, SOON, Step, Tidegate, assert_problem, ok, refused_address,
     wait_until,
@@ -133,7 +133,7 @@ fn s2_7_a_read_goes_to_the_next_server_whatever_is_wrong_with_the_first() {
         let good = named("good");
         let proxy = next_upstream(&place, &good);
         assert_eq!(shares(&proxy, "/", 4), counts([("good", 4)]), "{place}");
-        let retries = stats(&proxy)["upstreams"][0]["retries"].as_u64().unwrap();
+        let retries = proxy.stats()["upstreams"][0]["retries"].as_u64().unwrap();
         assert!(retries >= 2, "{place}: {retries}");
     }
 }
@@ -175,7 +175,7 @@ fn s2_11_five_errors_eject_but_never_more_than_half() {
     assert_eq!(statuses(&proxy, 80), vec![500; 80]);
     assert_eq!(count(&proxy, "ejected"), 2);
     let requests = |state: &str| -> u64 {
-        let stats = stats(&proxy);
+        let stats = proxy.stats();
         let servers = stats["upstreams"][0]["servers"].as_array().unwrap();
         let those = servers.iter().filter(|s| s["state"] == state);
         those.map(|s| s["requests"].as_u64().unwrap()).sum()
@@ -296,7 +296,7 @@ fn s5_3_five_failures_open_the_breaker_and_two_successes_close_it() {
     let proxy = with_servers("s5.3-circuit-breaker", &[&server])
         .with("open_for = \"30s\"", "open_for = \"1s\"")
         .start();
-    let breaker = || stats(&proxy)["upstreams"][0]["breaker"].clone();
+    let breaker = || proxy.stats()["upstreams"][0]["breaker"].clone();
     assert_eq!(statuses(&proxy, 5), vec![500; 5]);
     assert_eq!(breaker()["state"], "open");
     assert_problem(&proxy.client().get("/"), 503, "breaker_open");
@@ -330,14 +330,14 @@ fn s5_3_half_open_lets_two_through_and_not_a_herd() {
     statuses(&proxy, 5);
     failing.store(0, Ordering::SeqCst);
     wait_until(SOON, "it may be tried", || {
-        stats(&proxy)["upstreams"][0]["breaker"]["state"] == "half_open"
+        proxy.stats()["upstreams"][0]["breaker"]["state"] == "half_open"
     });
     let mut herd: Vec<RawClient> = (0..20).map(|_| proxy.client()).collect();
     for client in &mut herd {
         client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
     }
     wait_until(SOON, "eighteen are refused", || {
-        stats(&proxy)["upstreams"][0]["breaker"]["refused"] == 18
+        proxy.stats()["upstreams"][0]["breaker"]["refused"] == 18
     });
     wait_until(SOON, "two arrive", || origin.requests().len() == 7);
     gate.open();

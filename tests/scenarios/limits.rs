@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::scenario::{scenario, stats};
+use crate::scenario::scenario;
 use crate::support::{
     Gate, Origin, RawClient, SOON, Step, Tidegate, assert_problem, ok, wait_until,
 };
@@ -24,7 +24,7 @@ fn send(proxy: &Tidegate, path: &str, n: usize) -> Vec<RawClient> {
 }
 
 fn depth(proxy: &Tidegate, upstream: usize) -> u64 {
-    stats(proxy)["upstreams"][upstream]["queue"]["depth"].as_u64().unwrap()
+    proxy.stats()["upstreams"][upstream]["queue"]["depth"].as_u64().unwrap()
 }
 
 fn a_hundred_run_fifty_wait_and_the_next_is_refused(file: &str) {
@@ -35,7 +35,7 @@ fn a_hundred_run_fifty_wait_and_the_next_is_refused(file: &str) {
     wait_until(SOON, "a hundred arrive", || origin.requests().len() == 100);
     wait_until(SOON, "fifty wait", || depth(&proxy, 0) == 50);
     assert_problem(&proxy.client().get("/"), 503, "queue_full");
-    let server = stats(&proxy)["upstreams"][0]["servers"][0].clone();
+    let server = proxy.stats()["upstreams"][0]["servers"][0].clone();
     assert_eq!(
         (server["in_flight"].as_u64(), server["connections"].as_u64()),
         (Some(100), Some(100))
@@ -103,7 +103,7 @@ fn s5_4_each_instance_gets_its_prefetch_and_the_rest_waits_its_turn() {
     for client in first.iter_mut().chain(&mut waiting).chain(&mut other) {
         assert_eq!(client.response().status, 200);
     }
-    let peak = stats(&proxy)["upstreams"][0]["queue"]["queued"].as_u64();
+    let peak = proxy.stats()["upstreams"][0]["queue"]["queued"].as_u64();
     assert_eq!(peak, Some(3));
 }
 
@@ -118,7 +118,7 @@ fn a_request_waits_no_longer_than_it_may() {
         .start();
     let mut clients = send(&proxy, "/cpu/x", 5);
     wait_until(SOON, "one waited too long", || {
-        stats(&proxy)["upstreams"][0]["queue"]["timeouts"] == 1
+        proxy.stats()["upstreams"][0]["queue"]["timeouts"] == 1
     });
     gate.open();
     let mut statuses: Vec<u16> = clients.iter_mut().map(|c| c.response().status).collect();

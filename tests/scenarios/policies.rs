@@ -1,7 +1,7 @@
 //! What routes do beside choosing servers.
 
 use crate::scenario::scenario;
-use crate::support::{Origin, RawClient, Step, refused_address};
+use crate::support::{Origin, Step, refused_address};
 
 #[test]
 fn s2_3_a_client_gets_its_burst_and_others_do_not_notice() {
@@ -12,9 +12,7 @@ fn s2_3_a_client_gets_its_burst_and_others_do_not_notice() {
     // Twenty-one at once, and those that came due meanwhile.
     assert!((21..=27).contains(&passed), "{passed}");
     assert_eq!(client.get("/elsewhere").status, 200);
-    let stats = RawClient::connect(proxy.admin()).ask("/stats").body;
-    let stats: serde_json::Value = serde_json::from_slice(&stats).unwrap();
-    let limit = &stats["limits"][0];
+    let limit = proxy.stats()["limits"][0].take();
     assert_eq!(limit["refused"].as_u64(), Some(60 - passed as u64));
     assert_eq!(limit["keys"], 1);
     // Room for 160 000 clients.

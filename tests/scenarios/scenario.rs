@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Origin, RawClient, Step, Tidegate, ok};
+use crate::support::{Origin, Step, Tidegate, ok};
 
 pub struct Scenario {
     text: String,
@@ -46,14 +46,9 @@ pub fn named(name: &'static str) -> Origin {
     Origin::start(move |_| vec![Step::Send(ok(name))])
 }
 
-/// `GET /stats`.
-pub fn stats(proxy: &Tidegate) -> Value {
-    serde_json::from_slice(&RawClient::connect(proxy.admin()).ask("/stats").body).unwrap()
-}
-
 /// The first upstream's servers, by name, with their states.
 pub fn states(proxy: &Tidegate) -> BTreeMap<String, String> {
-    let stats = stats(proxy);
+    let stats = proxy.stats();
     let servers = stats["upstreams"][0]["servers"].as_array().unwrap().clone();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     servers.iter().map(|s| (text(&s["name"]), text(&s["state"]))).collect()

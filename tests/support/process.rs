@@ -118,6 +118,11 @@ impl Tidegate {
             .unwrap_or_else(|| panic!("no admin listener in {:?}", self.listeners))
     }
 
+    /// What the admin endpoint says at `/stats`.
+    pub fn stats(&self) -> serde_json::Value {
+        serde_json::from_slice(&RawClient::connect(self.admin()).ask("/stats").body).unwrap()
+    }
+
     pub fn client(&self) -> RawClient {
         RawClient::connect(self.address())
     }

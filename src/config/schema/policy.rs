@@ -45,6 +45,10 @@ table! {
         max: NonZeroU32,
         /// What is counted by.
         key: OneOrMany<LimitKey> = OneOrMany(vec![LimitKey::Route]),
+        /// How many more may wait until one has ended, over all keys.
+        pending: u32 = 0,
+        /// How long a request waits.
+        pending_timeout: Timeout = defaults::PENDING_TIMEOUT,
     }
 }
 

@@ -1,6 +1,7 @@
-//! Where requests wait when all usable servers have as many as they may have.
+//! Where requests wait for what only so many may have at a time.
 //!
-//! One queue per upstream, first come first served over all workers: whoever comes later joins the
+//! One queue per upstream, and one per route that limits requests at a time; first come first served
+//! over all workers: whoever comes later joins the
 //! end even if a place is free at that moment. A place that becomes free wakes exactly one; one that
 //! leaves passes its turn on. The counters show what waiting costs: `tidegate` never queues silently.
 
@@ -11,14 +12,16 @@ use std::task::{Poll, ready};
 
 use tokio::sync::Notify;
 
+use super::sides::Client;
 use crate::clock::Instant;
-use crate::exchange::Client;
 use crate::net::Timer;
 
-/// The requests of an upstream that wait for a server.
+/// Requests that wait.
 #[derive(Debug, Default)]
 pub struct Queue {
     waiting: AtomicU32,
+    /// How many more may be woken for a place that not everybody has a use for.
+    passes: AtomicU32,
     freed: Notify,
     /// Requests that had to wait.
     pub queued: AtomicU64,
@@ -55,6 +58,25 @@ impl Queue {
         }
     }
 
+    /// A place became free that may be of no use to the one who waits longest: whoever has none for it passes
+    /// it on, until everybody has seen it.
+    pub fn release_to_any(&self) {
+        fence(Ordering::SeqCst);
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        if waiting > 0 {
+            self.passes.fetch_max(waiting, Ordering::Relaxed);
+            self.freed.notify_one();
+        }
+    }
+
+    /// Somebody had no use for the place he was woken for.
+    fn pass_on(&self) {
+        let one_less = |passes: u32| passes.checked_sub(1);
+        if self.passes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
+            self.freed.notify_one();
+        }
+    }
+
     /// Many places may have become free: a server came back.
     pub fn release_all(&self) {
         for _ in 0..self.depth() {
@@ -79,8 +101,11 @@ impl Queue {
             let mut freed = pin!(self.freed.notified());
             // From here on no release is missed.
             freed.as_mut().enable();
-            if my_turn && let Some(served) = serve() {
-                return Ok(served);
+            if my_turn {
+                if let Some(served) = serve() {
+                    return Ok(served);
+                }
+                self.pass_on();
             }
             let ended = poll_fn(|cx| {
                 if freed.as_mut().poll(cx).is_ready() {
