@@ -18,13 +18,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use criterion::{Criterion, criterion_group, criterion_main};
 use jsonwebtoken::Algorithm;
+use tidegate::exchange::Length;
 use tidegate::policy::api_key::ApiKeys;
+use tidegate::policy::compress::{Compress, Compressor};
 use tidegate::policy::concurrency;
 use tidegate::policy::cors::Cors;
 use tidegate::policy::fault::Fault;
 use tidegate::policy::jwks::{Keys, Source};
 use tidegate::policy::jwt::Jwt;
 use tidegate::policy::limit::{Pace, State};
+use tidegate::wire::ResponseHead;
+use tidegate::wire::head::Fields;
 
 const PACE: Pace = Pace { count: 1_000_000, period: Duration::from_secs(1), burst: 1_000_000 };
 
@@ -101,6 +105,68 @@ fn others(c: &mut Criterion) {
     c.bench_function("api_key/one of 20", |b| b.iter(|| keys.whose(black_box(b"k13")).is_some()));
 }
 
+/// A page of 256 KiB that is as repetitive as pages are.
+fn page() -> Vec<u8> {
+    let words =
+        ["<div class=\"row\">", "price", "</div>\n", "name", "\"id\": ", "42", "the quick fox "];
+    let mut random = tidegate::clock::Random::seeded(1);
+    let mut page = Vec::new();
+    while page.len() < 256 * 1024 {
+        page.extend_from_slice(words[random.below(7) as usize].as_bytes());
+        page.push(b'a' + random.below(26) as u8);
+    }
+    page
+}
+
+fn compression(c: &mut Criterion) {
+    let page = page();
+    let compress = Compress::default();
+    let mut head = ResponseHead::default();
+    head.set(200, b"OK");
+    head.fields.push(b"content-type", b"text/html");
+    let mut room = vec![0; 16 * 1024];
+    for coding in ["zstd", "br", "gzip"] {
+        let mut request = Fields::default();
+        request.push(b"accept-encoding", coding.as_bytes());
+        let begin =
+            || compress.wanted(&request).plan(&head, Length::Unknown).unwrap().begin().unwrap();
+        let mut run = |compressor: &mut Compressor<'_>, end: bool| {
+            let mut made = 0;
+            for piece in page.chunks(16 * 1024) {
+                let mut rest = piece;
+                while !rest.is_empty() {
+                    let (taken, more) = compressor.encode(rest, &mut room).unwrap();
+                    rest = &rest[taken..];
+                    made += more;
+                }
+            }
+            if end {
+                loop {
+                    let (more, done) = compressor.flush(&mut room, true).unwrap();
+                    made += more;
+                    if done {
+                        break;
+                    }
+                }
+            }
+            made
+        };
+        let made = run(&mut begin(), true);
+        let before = resident_kib();
+        let mut many: Vec<_> = (0..64).map(|_| begin()).collect();
+        many.iter_mut().for_each(|compressor| assert!(run(compressor, false) < page.len()));
+        println!(
+            "{coding}: to {:.1} %, {} KiB held by each body",
+            made as f64 * 100.0 / page.len() as f64,
+            resident_kib().saturating_sub(before) / 64
+        );
+        drop(many);
+        c.bench_function(&format!("compress/256 KiB as {coding}"), |b| {
+            b.iter(|| run(&mut begin(), true));
+        });
+    }
+}
+
 fn openssl(arguments: &[&str], input: &[u8]) -> Vec<u8> {
     let mut command = Command::new("openssl");
     let command = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -152,5 +218,5 @@ fn token(c: &mut Criterion) {
     });
 }
 
-criterion_group!(all, limit, places, others, token);
+criterion_group!(all, limit, places, others, compression, token);
 criterion_main!(all);

@@ -13,8 +13,8 @@ use crate::balance::Member;
 use crate::clock;
 use crate::endpoint::breaker::{Breaker, State};
 use crate::endpoint::standing;
-use crate::policy::concurrency;
 use crate::policy::limit::Limit;
+use crate::policy::{compress, concurrency};
 use crate::server::status::Status;
 use crate::snapshot::{Route, Snapshot};
 use crate::telemetry::history::{BUCKETS, History};
@@ -278,7 +278,25 @@ const ROUTE: &[Family<Route>] = &[
         "Requests that wait because too many are under way.",
         |r| concurrency(r).map(|state| f64::from(state.queue.depth())),
     ),
+    counter("tidegate_route_compressed_total", "Responses that were compressed.", |r| {
+        compress(r).and_then(|counts| count(&counts.responses))
+    }),
+    counter(
+        "tidegate_route_compression_skipped_total",
+        "Responses that were not, because too many were under way.",
+        |r| compress(r).and_then(|counts| count(&counts.skipped)),
+    ),
+    counter("tidegate_route_compression_in_bytes_total", "Bytes before compression.", |r| {
+        compress(r).and_then(|counts| count(&counts.taken))
+    }),
+    counter("tidegate_route_compression_out_bytes_total", "Bytes after compression.", |r| {
+        compress(r).and_then(|counts| count(&counts.made))
+    }),
 ];
+
+fn compress(route: &Route) -> Option<&compress::Counts> {
+    Some(&route.policies.as_ref()?.compress.as_ref()?.counts)
+}
 
 fn concurrency(route: &Route) -> Option<&concurrency::State> {
     Some(&route.policies.as_ref()?.concurrency.as_ref()?.state)

@@ -115,9 +115,20 @@ struct RouteStats {
     concurrency_refused: Option<u64>,
     /// Requests that wait for others to end; null without `concurrency`.
     concurrency_queue: Option<QueueStats>,
+    /// What was compressed; null without `compress`.
+    compression: Option<CompressionStats>,
     /// Latency is from the request's head to the end of the response.
     #[serde(flatten)]
     traffic: Traffic,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct CompressionStats {
+    responses: u64,
+    /// Not compressed, because too many were under way.
+    skipped: u64,
+    bytes_in: u64,
+    bytes_out: u64,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -269,6 +280,16 @@ fn concurrency(route: &Route) -> Option<&Concurrency> {
     route.policies.as_ref()?.concurrency.as_ref()
 }
 
+fn compression(route: &Route) -> Option<CompressionStats> {
+    let counts = &route.policies.as_ref()?.compress.as_ref()?.counts;
+    Some(CompressionStats {
+        responses: counts.responses.load(Relaxed),
+        skipped: counts.skipped.load(Relaxed),
+        bytes_in: counts.taken.load(Relaxed),
+        bytes_out: counts.made.load(Relaxed),
+    })
+}
+
 fn queue(queue: &Queue, limit: u32) -> QueueStats {
     QueueStats {
         depth: queue.depth(),
@@ -286,6 +307,7 @@ fn route(route: &Route, history: &History) -> RouteStats {
         in_flight: route.counts.in_flight.load(Relaxed),
         concurrency_refused: concurrency(route).map(|c| c.state.refused.load(Relaxed)),
         concurrency_queue: concurrency(route).map(|c| queue(&c.state.queue, c.pending)),
+        compression: compression(route),
         traffic: traffic(history.route(route.counts.id)),
     }
 }

@@ -4,6 +4,7 @@
 //! The walk in [`crate::gate`] sees a client only through [`sides::Client`]; who parsed the request
 //! and in which protocol is decided elsewhere.
 
+pub mod encoded;
 pub mod forward;
 pub mod pump;
 pub mod queue;

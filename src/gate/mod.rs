@@ -418,6 +418,9 @@ impl<'a> Matched<'a, '_> {
                 forward::response_fields(head, &route.response_edits, out);
                 granted.all().for_each(|(name, value)| out.field(name, value));
             },
+            compress: route.policies.as_ref().and_then(|policies| {
+                policies.compress.as_ref().map(|compress| compress.wanted(&ex.head.fields))
+            }),
             key: &|source| self.key(source),
             request_id: self.id.as_str(),
             head_request: ex.head.method() == b"HEAD",

@@ -2,6 +2,7 @@
 
 pub mod api_key;
 pub mod basic;
+pub mod compress;
 pub mod concurrency;
 pub mod cors;
 pub mod fault;
@@ -45,4 +46,6 @@ pub struct Policies {
     pub concurrency: Option<concurrency::Concurrency>,
     /// What goes wrong on purpose.
     pub fault: Option<fault::Fault>,
+    /// Whether responses of servers are compressed.
+    pub compress: Option<compress::Compress>,
 }

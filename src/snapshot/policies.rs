@@ -14,6 +14,7 @@ use crate::config::schema::words::{HeaderName, LimitKey, Secret};
 use crate::config::{Config, Finding, Place};
 use crate::policy::api_key::ApiKeys;
 use crate::policy::basic::Basic;
+use crate::policy::compress::Compress;
 use crate::policy::concurrency::Concurrency;
 use crate::policy::cors::Cors;
 use crate::policy::fault::Fault;
@@ -83,13 +84,16 @@ pub(super) fn policies(
         auth: auth(written.auth.as_ref(), config, shared)?,
         concurrency: written.concurrency.as_ref().map(|c| concurrency(c, known)),
         fault: written.fault.as_ref().map(fault),
+        compress: written.compress.then(|| compress(known)),
     };
-    let Policies { cors, auth, limits, limit_policies: _, concurrency, fault } = &policies;
+    let Policies { cors, auth, limits, limit_policies: _, concurrency, fault, compress } =
+        &policies;
     let any = cors.is_some()
         || auth.is_some()
         || !limits.is_empty()
         || concurrency.is_some()
-        || fault.is_some();
+        || fault.is_some()
+        || compress.is_some();
     Ok(any.then(|| Box::new(policies)))
 }
 
@@ -179,6 +183,11 @@ fn concurrency(written: &schema::Concurrency, known: Option<&Route>) -> Concurre
         pending_timeout: pending_timeout.get(),
         state: known.map_or_else(Arc::default, |known| known.state.clone()),
     }
+}
+
+fn compress(known: Option<&Route>) -> Compress {
+    let known = known.and_then(|route| route.policies.as_ref()?.compress.as_ref());
+    Compress { counts: known.map_or_else(Arc::default, |known| known.counts.clone()) }
 }
 
 fn fault(written: &route::Fault) -> Fault {

@@ -9,7 +9,8 @@ use super::relay::{self, Delivered, Limits};
 use super::replay::Upload;
 use super::send::{Job, Sent};
 use crate::clock;
-use crate::exchange::{Client, Emit, Outgoing};
+use crate::exchange::encoded::Encoding;
+use crate::exchange::{Client, Emit, Length, Outgoing};
 use crate::h1::Origin;
 use crate::net::Timer;
 use crate::wire::Known;
@@ -62,21 +63,29 @@ pub async fn deliver<C: Client>(
         return Sent::Answered(status, delivered);
     }
     let head = origin.head();
+    let length = origin.length(job.head_request);
+    let plan = job.compress.and_then(|wanted| wanted.plan(head, length));
+    let fields = |out: &mut dyn Emit| {
+        (job.fields)(head, out);
+        bond(out);
+    };
     upload.client.begin(&Outgoing {
         status,
         reason: head.reason(),
-        fields: &|out| {
-            (job.fields)(head, out);
-            bond(out);
+        fields: &|out| match &plan {
+            Some(plan) => plan.fields(out, fields),
+            None => fields(out),
         },
-        length: origin.length(job.head_request),
+        length: plan.map_or(length, |plan| plan.length(length)),
     });
+    let body = !matches!(length, Length::Bodiless(_));
+    let encoding = plan.filter(|_| body).and_then(|plan| plan.begin()).map(Encoding::new);
     let limits = Limits {
         gap: target.timeouts.gap,
         write_gap: job.write_gap,
         end: clock::deadline(job.started, target.timeouts.total),
     };
-    let delivered = relay::response(upload, origin, sending, timer, limits).await;
+    let delivered = relay::response(upload, origin, sending, encoding, timer, limits).await;
     match delivered {
         Delivered::Whole => {
             let limits = &target.upstream.limits;

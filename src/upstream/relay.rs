@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::attempt::Sending;
 use super::replay::Upload;
 use crate::clock::{self, Instant};
+use crate::exchange::encoded::Encoding;
 use crate::exchange::pump::Waiting;
 use crate::exchange::{Client, Pump, PumpError};
 use crate::h1::Origin;
@@ -36,21 +37,26 @@ pub struct Limits {
     pub end: Option<Instant>,
 }
 
-/// Passes on the response whose head is already queued at the client, and goes on sending the
-/// request for as long as the server takes it.
+/// Passes on the response whose head is already queued at the client, compressed if it is to be, and
+/// goes on sending the request for as long as the server takes it.
 ///
 /// Cancel safety: dropping the future leaves both connections in an unknown state; they must be closed.
 pub async fn response<C: Client>(
     upload: &mut Upload<'_, C>,
     origin: &mut Origin,
     sending: &mut Sending,
+    mut encoding: Option<Encoding<'_>>,
     timer: &mut Timer,
     limits: Limits,
 ) -> Delivered {
     let mut download = Pump::default();
     let mut progress = Progress::default();
     poll_fn(|cx| {
-        match download.poll(cx, origin, upload.client) {
+        let polled = match &mut encoding {
+            Some(encoding) => download.poll(cx, &mut encoding.of(origin), upload.client),
+            None => download.poll(cx, origin, upload.client),
+        };
+        match polled {
             Poll::Ready(Ok(())) => return Poll::Ready(Delivered::Whole),
             Poll::Ready(Err(PumpError::Source(_))) => return Poll::Ready(Delivered::Cut),
             Poll::Ready(Err(PumpError::Sink(_))) => return Poll::Ready(Delivered::Gone),

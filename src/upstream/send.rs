@@ -19,6 +19,7 @@ use crate::clock::{self, Instant};
 use crate::exchange::{Client, Emit, Refusal};
 use crate::net::Timer;
 use crate::net::outbox::Coding;
+use crate::policy::compress::Wanted;
 use crate::wire::ResponseHead;
 use crate::worker::Worker;
 
@@ -34,6 +35,8 @@ pub struct Job<'a> {
     pub head: &'a dyn Fn(&mut Vec<u8>, u32, bool) -> Coding,
     /// Writes the fields of a response as the client must see them.
     pub fields: &'a dyn Fn(&ResponseHead, &mut dyn Emit),
+    /// What the client accepts, where responses are compressed.
+    pub compress: Option<Wanted<'a>>,
     /// The part of the request that a strategy goes by.
     pub key: &'a dyn Fn(&KeySource) -> Option<Key<'a>>,
     /// Is told of every attempt that has ended, when somebody wants to know.

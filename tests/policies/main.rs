@@ -6,6 +6,7 @@
     reason = "a failed expectation is a panic"
 )]
 
+mod compression;
 mod cors;
 mod faults;
 mod forward;

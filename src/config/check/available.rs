@@ -41,7 +41,6 @@ const ROWS: &[Row] = &[
     row("upstream.*.protocol", Fine::Words(&["http1"])),
     row("upstream.*.tls", Fine::Off),
     row("route.*.mirror", Fine::Nothing),
-    row("route.*.compress", Fine::Off),
     row("route.*.cache", Fine::Off),
     row("cache", Fine::Nothing),
 ];

@@ -79,6 +79,7 @@ fn check_action(route: &Route, findings: &mut Vec<Finding>) {
         ("retry", route.retry.is_some()),
         ("mirror", route.mirror.is_some()),
         ("subset", !route.subset.is_empty()),
+        ("compress", route.compress),
     ];
     for (key, _) in useless.iter().filter(|(_, written)| *written) {
         let message = format!("`{key}` has no effect on a route without `upstream`");

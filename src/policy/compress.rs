@@ -1,0 +1,435 @@
+//! `compress`: which responses are compressed on the way to the client, and how (RFC 9110 §8.4, §12.5.3).
+//!
+//! Only what shrinks, is whole, and is not compressed already; never what the server forbids to transform, and
+//! not event streams, whose events would wait for each other.
+
+use std::cell::Cell;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use compression_codecs::brotli::params::EncoderParams;
+use compression_codecs::flate::params::FlateEncoderParams;
+use compression_codecs::zstd::params::CParameter;
+use compression_codecs::{BrotliEncoder, EncodeV2, GzipEncoder, ZstdEncoder};
+use compression_core::Level;
+use compression_core::util::{PartialBuffer, WriteBuffer};
+
+use crate::exchange::{Emit, Length};
+use crate::wire::ResponseHead;
+use crate::wire::head::{Fields, list_items};
+
+/// Shorter bodies gain less than their framing costs.
+const SMALLEST: u64 = 1024;
+/// Bodies that a worker compresses at a time; each holds 0.3 MiB (gzip) to 2.4 MiB (br). Beyond them responses go out
+/// as they are.
+const MOST: u32 = 64;
+/// A window of 256 KiB: what a body holds in memory, here and at the client, depends on it.
+const WINDOW: u32 = 18;
+
+/// A content coding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContentCoding {
+    /// RFC 8878.
+    Zstd,
+    /// RFC 7932.
+    Brotli,
+    /// RFC 1952.
+    Gzip,
+}
+
+impl ContentCoding {
+    /// From the best to the least.
+    const ALL: [Self; 3] = [Self::Zstd, Self::Brotli, Self::Gzip];
+
+    fn name(self) -> &'static [u8] {
+        match self {
+            Self::Zstd => b"zstd",
+            Self::Brotli => b"br",
+            Self::Gzip => b"gzip",
+        }
+    }
+
+    fn is(self, name: &[u8]) -> bool {
+        // RFC 9110 §8.4.1.3: `x-gzip` is the same.
+        name.eq_ignore_ascii_case(self.name())
+            || self == Self::Gzip && name.eq_ignore_ascii_case(b"x-gzip")
+    }
+
+    /// Levels that a proxy can afford at line speed.
+    fn encoder(self) -> Box<dyn EncodeV2> {
+        match self {
+            Self::Zstd => {
+                Box::new(ZstdEncoder::new_with_params(3, &[CParameter::window_log(WINDOW)]))
+            }
+            Self::Brotli => {
+                let parameters = EncoderParams::default().quality(Level::Precise(4));
+                Box::new(BrotliEncoder::new(parameters.window_size(WINDOW as i32)))
+            }
+            Self::Gzip => {
+                let level = flate2::Compression::new(5);
+                Box::new(GzipEncoder::new(FlateEncoderParams::from(level)))
+            }
+        }
+    }
+}
+
+/// What a route has compressed. It survives reloads.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Responses.
+    pub responses: AtomicU64,
+    /// Responses that were not, because too many were under way.
+    pub skipped: AtomicU64,
+    /// Bytes before,
+    pub taken: AtomicU64,
+    /// and after.
+    pub made: AtomicU64,
+}
+
+/// `compress` of a route.
+#[derive(Debug, Default)]
+pub struct Compress {
+    /// What it has done.
+    pub counts: Arc<Counts>,
+}
+
+/// What a client accepts on a route that compresses.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    coding: Option<ContentCoding>,
+    counts: &'a Counts,
+}
+
+impl Compress {
+    /// For a request with these fields.
+    #[must_use]
+    pub fn wanted(&self, request: &Fields) -> Wanted<'_> {
+        let coding = accepted(request).filter(|_| !forbidden(request));
+        Wanted { coding, counts: &self.counts }
+    }
+}
+
+impl<'a> Wanted<'a> {
+    /// How a response is to be passed on; `None` is as it is.
+    #[must_use]
+    pub fn plan(&self, head: &ResponseHead, length: Length) -> Option<Plan<'a>> {
+        if !compressible(head, length) {
+            return None;
+        }
+        let under_way = UNDER_WAY.get();
+        let coding = match length {
+            Length::Known(_) | Length::Unknown if under_way >= MOST && self.coding.is_some() => {
+                self.counts.skipped.fetch_add(1, Relaxed);
+                None
+            }
+            _ => self.coding,
+        };
+        Some(Plan { coding, counts: self.counts })
+    }
+}
+
+/// A response that may be compressed, whether this client wants it or not.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan<'a> {
+    coding: Option<ContentCoding>,
+    counts: &'a Counts,
+}
+
+impl<'a> Plan<'a> {
+    /// The length of what is sent instead.
+    #[must_use]
+    pub fn length(&self, length: Length) -> Length {
+        match (self.coding, length) {
+            (None, length) => length,
+            // RFC 9110 §8.6: what `GET` would send is not known.
+            (Some(_), Length::Bodiless(_)) => Length::Bodiless(None),
+            (Some(_), Length::Known(_) | Length::Unknown) => Length::Unknown,
+        }
+    }
+
+    /// Begins to compress a body, if this one is to be.
+    #[must_use]
+    pub fn begin(&self) -> Option<Compressor<'a>> {
+        let coding = self.coding?;
+        self.counts.responses.fetch_add(1, Relaxed);
+        UNDER_WAY.set(UNDER_WAY.get() + 1);
+        Some(Compressor { encoder: coding.encoder(), counts: self.counts })
+    }
+
+    /// Writes the fields of the response through `write` with what compression changes about them.
+    pub fn fields(&self, out: &mut dyn Emit, write: impl FnOnce(&mut dyn Emit)) {
+        let mut recoded = Recoded { out, coding: self.coding, varies: false };
+        write(&mut recoded);
+        let Recoded { out, varies, .. } = recoded;
+        if !varies {
+            out.field(b"vary", b"accept-encoding");
+        }
+        if let Some(coding) = self.coding {
+            out.field(b"content-encoding", coding.name());
+        }
+    }
+}
+
+thread_local! {
+    static UNDER_WAY: Cell<u32> = const { Cell::new(0) };
+}
+
+/// A body that is being compressed.
+pub struct Compressor<'a> {
+    encoder: Box<dyn EncodeV2>,
+    counts: &'a Counts,
+}
+
+impl fmt::Debug for Compressor<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compressor").finish_non_exhaustive()
+    }
+}
+
+impl Compressor<'_> {
+    /// Takes from `input` and adds to `output`; how much of each.
+    ///
+    /// # Errors
+    /// Those of the encoder.
+    pub fn encode(&mut self, input: &[u8], output: &mut [u8]) -> std::io::Result<(usize, usize)> {
+        let mut input = PartialBuffer::new(input);
+        let mut output = WriteBuffer::new_initialized(output);
+        self.encoder.encode(&mut input, &mut output)?;
+        let (taken, made) = (input.written_len(), output.written_len());
+        self.counts.taken.fetch_add(taken as u64, Relaxed);
+        self.counts.made.fetch_add(made as u64, Relaxed);
+        Ok((taken, made))
+    }
+
+    /// Adds what has been taken but not given yet, and with `end` the end; how much, and whether that is all.
+    ///
+    /// # Errors
+    /// Those of the encoder.
+    pub fn flush(&mut self, output: &mut [u8], end: bool) -> std::io::Result<(usize, bool)> {
+        let mut output = WriteBuffer::new_initialized(output);
+        let encoder = &mut self.encoder;
+        let all = if end { encoder.finish(&mut output) } else { encoder.flush(&mut output) }?;
+        self.counts.made.fetch_add(output.written_len() as u64, Relaxed);
+        Ok((output.written_len(), all))
+    }
+}
+
+impl Drop for Compressor<'_> {
+    fn drop(&mut self) {
+        UNDER_WAY.set(UNDER_WAY.get().saturating_sub(1));
+    }
+}
+
+/// The best coding that a request accepts; `None` when it accepts none, or prefers none.
+fn accepted(request: &Fields) -> Option<ContentCoding> {
+    let mut weights = [None; 3];
+    let (mut any, mut identity) = (None, None);
+    for item in request.named(b"accept-encoding").flat_map(list_items) {
+        let mut parts = item.split(|byte| *byte == b';');
+        let name = parts.next().unwrap_or_default().trim_ascii();
+        let weight = weight(parts);
+        for (coding, known) in ContentCoding::ALL.iter().zip(&mut weights) {
+            if coding.is(name) {
+                *known = Some(weight);
+            }
+        }
+        match name {
+            b"*" => any = Some(weight),
+            name if name.eq_ignore_ascii_case(b"identity") => identity = Some(weight),
+            _ => {}
+        }
+    }
+    let weighted = ContentCoding::ALL.into_iter().zip(weights.map(|known| known.or(any)));
+    let usable = weighted.filter_map(|(coding, weight)| Some((coding, weight.filter(|w| *w > 0)?)));
+    // The first of those with the highest weight.
+    let best = usable.reduce(|best, next| if next.1 > best.1 { next } else { best })?;
+    (identity.unwrap_or(0) <= best.1).then_some(best.0)
+}
+
+/// The weight among an item's parameters, in thousandths (RFC 9110 §12.4.2); what is none counts as 0.
+fn weight<'a>(mut parameters: impl Iterator<Item = &'a [u8]>) -> u16 {
+    let given = parameters.find_map(|parameter| {
+        let (name, value) = parameter.trim_ascii().split_at_checked(2)?;
+        name.eq_ignore_ascii_case(b"q=").then_some(value)
+    });
+    let Some(given) = given else { return 1000 };
+    let parsed = std::str::from_utf8(given).ok().and_then(|text| text.parse::<f32>().ok());
+    let weight = parsed.filter(|weight| (0.0..=1.0).contains(weight)).unwrap_or(0.0);
+    (weight * 1000.0) as u16
+}
+
+/// Whether a message may not be transformed (RFC 9110 §7.7).
+fn forbidden(fields: &Fields) -> bool {
+    let mut directives = fields.named(b"cache-control").flat_map(list_items);
+    directives.any(|directive| directive.eq_ignore_ascii_case(b"no-transform"))
+}
+
+fn compressible(head: &ResponseHead, length: Length) -> bool {
+    let fields = &head.fields;
+    let long_enough = match length {
+        Length::Known(n) | Length::Bodiless(Some(n)) => n >= SMALLEST,
+        Length::Unknown => true,
+        Length::Bodiless(None) => false,
+    };
+    // Encoded already, a part of something, or sealed by a digest of what was sent.
+    let untouchable =
+        [&b"content-encoding"[..], b"content-range", b"content-digest", b"content-md5"];
+    long_enough
+        && !matches!(head.status, 100..=199 | 204..=206 | 304)
+        && !untouchable.iter().any(|name| fields.named(name).next().is_some())
+        && !forbidden(fields)
+        && fields.named(b"content-type").next().is_some_and(shrinks)
+}
+
+/// Whether a media type is text in one form or another.
+fn shrinks(media_type: &[u8]) -> bool {
+    const TYPES: [&[u8]; 14] = [
+        b"application/json",
+        b"application/javascript",
+        b"application/x-javascript",
+        b"application/xml",
+        b"application/x-ndjson",
+        b"application/wasm",
+        b"application/graphql",
+        b"application/vnd.ms-fontobject",
+        b"application/x-yaml",
+        b"application/yaml",
+        b"application/toml",
+        b"font/ttf",
+        b"font/otf",
+        b"image/bmp",
+    ];
+    let essence = media_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    let lower = essence.to_ascii_lowercase();
+    let text = lower.starts_with(b"text/") && lower != b"text/event-stream";
+    text || TYPES.contains(&&*lower) || lower.ends_with(b"+json") || lower.ends_with(b"+xml")
+}
+
+/// Fields on their way to a client that gets another representation than the server sent.
+struct Recoded<'o> {
+    out: &'o mut dyn Emit,
+    coding: Option<ContentCoding>,
+    varies: bool,
+}
+
+impl Emit for Recoded<'_> {
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        if name.eq_ignore_ascii_case(b"vary") {
+            let named = |item: &[u8]| item == b"*" || item.eq_ignore_ascii_case(b"accept-encoding");
+            self.varies |= list_items(value).any(named);
+        }
+        if self.coding.is_some() {
+            if name.eq_ignore_ascii_case(b"accept-ranges") {
+                return;
+            }
+            if name.eq_ignore_ascii_case(b"etag") && value.starts_with(b"\"") {
+                // RFC 9110 §8.8.1: the same content, but not byte for byte.
+                return self.out.field(name, &[b"W/", value].concat());
+            }
+        }
+        self.out.field(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fields(all: &[(&str, &str)]) -> Fields {
+        let mut fields = Fields::default();
+        all.iter().for_each(|(name, value)| fields.push(name.as_bytes(), value.as_bytes()));
+        fields
+    }
+
+    #[test]
+    fn the_best_of_what_is_accepted_is_chosen() {
+        use ContentCoding::{Brotli, Gzip, Zstd};
+        for (accept, coding) in [
+            ("gzip, deflate, br, zstd", Some(Zstd)),
+            ("gzip, deflate, br", Some(Brotli)),
+            ("gzip, deflate", Some(Gzip)),
+            ("X-GZIP", Some(Gzip)),
+            ("br;q=0.5, gzip;q=0.8", Some(Gzip)),
+            ("zstd;q=0, *", Some(Brotli)),
+            ("*;q=0.1", Some(Zstd)),
+            ("gzip; Q=1.000", Some(Gzip)),
+            ("gzip;q=0.5, identity", None),
+            ("identity", None),
+            ("gzip;q=0", None),
+            ("gzip;q=-1", None),
+            ("gzip;q=x", None),
+            ("gzip;q=NaN", None),
+            ("", None),
+        ] {
+            assert_eq!(accepted(&fields(&[("Accept-Encoding", accept)])), coding, "{accept}");
+        }
+        assert_eq!(accepted(&fields(&[])), None);
+    }
+
+    #[test]
+    fn text_shrinks_and_events_do_not_wait() {
+        for yes in ["text/html", "Application/JSON; charset=utf-8", "image/svg+xml", "a/b+json"] {
+            assert!(shrinks(yes.as_bytes()), "{yes}");
+        }
+        for no in ["text/event-stream", "image/png", "application/grpc", "", "application/zip"] {
+            assert!(!shrinks(no.as_bytes()), "{no}");
+        }
+    }
+
+    fn decoded(coding: ContentCoding, mut rest: &[u8], step: usize, room: usize) -> Vec<u8> {
+        let counts = Counts::default();
+        let mut compressor =
+            Plan { coding: Some(coding), counts: &counts }.begin().expect("a coding");
+        let mut out = vec![0; room];
+        let mut all = Vec::new();
+        while !rest.is_empty() {
+            let piece = &rest[..step.min(rest.len())];
+            let (taken, made) = compressor.encode(piece, &mut out).unwrap();
+            all.extend_from_slice(&out[..made]);
+            rest = &rest[taken..];
+        }
+        loop {
+            let (made, done) = compressor.flush(&mut out, true).unwrap();
+            all.extend_from_slice(&out[..made]);
+            if done {
+                break;
+            }
+        }
+        drop(compressor);
+        assert_eq!(UNDER_WAY.get(), 0);
+        assert_eq!(counts.made.load(Relaxed), all.len() as u64);
+        expanded(coding, &all)
+    }
+
+    fn expanded(coding: ContentCoding, compressed: &[u8]) -> Vec<u8> {
+        use compression_codecs::{BrotliDecoder, DecodeV2, GzipDecoder, ZstdDecoder};
+        let mut decoder: Box<dyn DecodeV2> = match coding {
+            ContentCoding::Zstd => Box::new(ZstdDecoder::new()),
+            ContentCoding::Brotli => Box::new(BrotliDecoder::new()),
+            ContentCoding::Gzip => Box::new(GzipDecoder::new()),
+        };
+        let mut room = vec![0; 1 << 20];
+        let mut input = PartialBuffer::new(compressed);
+        let mut output = WriteBuffer::new_initialized(&mut room);
+        assert!(decoder.decode(&mut input, &mut output).unwrap(), "the end is missing");
+        let length = output.written_len();
+        room.truncate(length);
+        room
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_compressed_comes_back(
+            seed: u64, length in 0_usize..100_000, step in 1_usize..70_000, room in 64_usize..20_000,
+        ) {
+            let mut random = crate::clock::Random::seeded(seed);
+            let body: Vec<u8> = (0..length).map(|_| b'a' + random.below(5) as u8).collect();
+            for coding in ContentCoding::ALL {
+                prop_assert!(decoded(coding, &body, step, room) == body, "{coding:?}");
+            }
+        }
+    }
+}
