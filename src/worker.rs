@@ -1,6 +1,6 @@
 //! What one worker thread owns. Nothing here is shared, so nothing here is locked.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -47,6 +47,8 @@ pub struct Worker {
     pub tokens: RefCell<HashMap<[u8; 32], Rc<Verified>>>,
     /// Passwords that were right lately, and until when that counts.
     pub passwords: RefCell<HashMap<[u8; 32], u64>>,
+    /// Copies of requests under way.
+    pub mirrored: Cell<u32>,
     /// What it counts.
     pub ledger: Ledger,
     /// Lines of the access log.
@@ -79,6 +81,7 @@ impl Worker {
             redis: shared::Connections::default(),
             tokens: RefCell::default(),
             passwords: RefCell::default(),
+            mirrored: Cell::new(0),
             ledger: Ledger::default(),
             access: Lines::default(),
             refusals: Quota::default(),

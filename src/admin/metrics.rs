@@ -292,6 +292,17 @@ const ROUTE: &[Family<Route>] = &[
     counter("tidegate_route_compression_out_bytes_total", "Bytes after compression.", |r| {
         compress(r).and_then(|counts| count(&counts.made))
     }),
+    counter("tidegate_route_mirrored_total", "Copies of requests that were answered.", |r| {
+        r.mirror.as_ref().and_then(|mirror| count(&mirror.counts.answered))
+    }),
+    counter("tidegate_route_mirror_failed_total", "Copies that were not.", |r| {
+        r.mirror.as_ref().and_then(|mirror| count(&mirror.counts.failed))
+    }),
+    counter(
+        "tidegate_route_mirror_dropped_total",
+        "Requests not copied: too many copies under way, or a body too long or incomplete.",
+        |r| r.mirror.as_ref().and_then(|mirror| count(&mirror.counts.dropped)),
+    ),
 ];
 
 fn compress(route: &Route) -> Option<&compress::Counts> {

@@ -117,6 +117,8 @@ struct RouteStats {
     concurrency_queue: Option<QueueStats>,
     /// What was compressed; null without `compress`.
     compression: Option<CompressionStats>,
+    /// What became of copies of requests; null without `mirror`.
+    mirror: Option<MirrorStats>,
     /// Latency is from the request's head to the end of the response.
     #[serde(flatten)]
     traffic: Traffic,
@@ -129,6 +131,14 @@ struct CompressionStats {
     skipped: u64,
     bytes_in: u64,
     bytes_out: u64,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct MirrorStats {
+    answered: u64,
+    failed: u64,
+    /// Requests not copied: too many copies under way, or a body too long or incomplete.
+    dropped: u64,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -308,6 +318,11 @@ fn route(route: &Route, history: &History) -> RouteStats {
         concurrency_refused: concurrency(route).map(|c| c.state.refused.load(Relaxed)),
         concurrency_queue: concurrency(route).map(|c| queue(&c.state.queue, c.pending)),
         compression: compression(route),
+        mirror: route.mirror.as_ref().map(|mirror| MirrorStats {
+            answered: mirror.counts.answered.load(Relaxed),
+            failed: mirror.counts.failed.load(Relaxed),
+            dropped: mirror.counts.dropped.load(Relaxed),
+        }),
         traffic: traffic(history.route(route.counts.id)),
     }
 }

@@ -28,6 +28,12 @@ impl<'a> Key<'a> {
         second.is_empty().then_some(first)
     }
 
+    /// A copy of it in one piece.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<u8> {
+        self.parts.concat()
+    }
+
     /// Its XXH3 hash, the same in every process and version.
     #[must_use]
     pub fn hash(&self) -> u64 {

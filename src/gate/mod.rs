@@ -15,6 +15,7 @@ pub mod rewrite;
 pub mod target;
 
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -35,6 +36,7 @@ use crate::snapshot::template::Values;
 use crate::snapshot::{Listener, Route, Snapshot};
 use crate::telemetry::refusals;
 use crate::telemetry::trace::Trace;
+use crate::upstream::mirror::{Copy, Keeper, Mirror};
 use crate::upstream::relay::Delivered;
 use crate::upstream::retry;
 use crate::upstream::send::{self, Attempted, Job, Sent};
@@ -60,7 +62,7 @@ pub struct Peer {
 #[derive(Clone, Copy)]
 pub struct Exchange<'a> {
     /// The worker it runs on.
-    pub worker: &'a Worker,
+    pub worker: &'a Rc<Worker>,
     /// The configuration it runs by.
     pub snapshot: &'a Snapshot,
     /// Where it came in.
@@ -403,6 +405,8 @@ impl<'a> Matched<'a, '_> {
         }
         let client_text = self.client_text();
         let form = self.form(&rewritten, client_text.as_deref(), granted);
+        let mirror = self.mirror();
+        let seen = mirror.map(|_| Keeper::default());
         let attempted = |of: &Attempted<'_>| account::attempt(trace, of);
         let sampled = trace.is_some_and(|trace| trace.context.sampled);
         let job = Job {
@@ -428,18 +432,57 @@ impl<'a> Matched<'a, '_> {
             repeatable: retry::repeatable(ex.head),
             has_body: self.admitted.length != Some(0),
             upgrade: self.admitted.upgrade,
+            seen: seen.as_ref(),
             body_limit,
             body_gap: ex.listener.body_gap,
             write_gap: ex.listener.write_gap,
             started: ex.started,
         };
-        match send::send(&job, goal, client, timer, trail).await {
+        let sent = send::send(&job, goal, client, timer, trail).await;
+        if let Some((mirror, seen)) = mirror.zip(seen) {
+            match seen.into_inner().whole(client) {
+                Some(body) => mirror.send(ex.worker, self.copy(mirror, &form, trace, body)),
+                None => mirror.skip(),
+            }
+        }
+        match sent {
             Sent::Answered(status, Delivered::Whole | Delivered::Cut) => Ok(End { status }),
             Sent::Answered(_, Delivered::Gone) | Sent::Gone => {
                 client.cut();
                 Ok(End { status: CLIENT_GONE })
             }
             Sent::Refused(refusal) => Err(refusal),
+        }
+    }
+
+    /// Who gets a copy of this request, if anybody does.
+    fn mirror(&self) -> Option<&'a Arc<Mirror>> {
+        let mirror = self.route.mirror.as_ref()?;
+        let chosen = || self.ex.worker.draw(|random| random.unit()) < mirror.share;
+        (self.admitted.upgrade.is_none() && chosen()).then_some(mirror)
+    }
+
+    fn copy(
+        &self,
+        mirror: &Mirror,
+        form: &RequestForm<'_>,
+        trace: Option<&Trace>,
+        body: Vec<u8>,
+    ) -> Copy {
+        let key = mirror.target.key.as_ref().and_then(|source| self.key(source));
+        let traceparent = trace.map(|trace| trace.context.field(1));
+        let length = Some(body.len() as u64);
+        let form = RequestForm { expects_continue: false, length, traceparent, ..*form };
+        let mut head = Vec::with_capacity(1024);
+        forward::write_request(&mut head, &form);
+        head.truncate(head.len() - b"\r\n".len());
+        Copy {
+            head,
+            body,
+            key: key.map(|key| key.to_vec()),
+            request_id: self.id.as_str().to_owned(),
+            head_request: self.ex.head.method() == b"HEAD",
+            repeatable: retry::repeatable(self.ex.head),
         }
     }
 

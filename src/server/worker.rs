@@ -54,7 +54,7 @@ pub struct Context {
 /// What all tasks of a worker share.
 pub struct Local {
     /// The worker's own state.
-    pub worker: Worker,
+    pub worker: Rc<Worker>,
     /// The configuration in use.
     pub current: Current,
     /// What is reported.
@@ -79,7 +79,7 @@ pub fn spawn(context: Context, sockets: Vec<Listening>) -> io::Result<thread::Jo
 async fn run(context: Context, sockets: Vec<Listening>) {
     let Context { index, peers, store, status, mut orders, mut stopped } = context;
     let local = Rc::new(Local {
-        worker: Worker::new(index, peers, Random::from_entropy()),
+        worker: Rc::new(Worker::new(index, peers, Random::from_entropy())),
         current: Current::new(store.clone()),
         status,
     });

@@ -174,9 +174,11 @@ fn route(
     let captures: Vec<&str> = capture_names(path).collect();
     let name: Arc<str> = matching::name(written).into();
     let action = match &written.action {
-        schema::Action::Upstream(split) => {
-            Action::Forward(target::split(split, written, &target::Context { config, upstreams })?)
-        }
+        schema::Action::Upstream(split) => Action::Forward(target::split(
+            split,
+            written,
+            &target::Context { config, upstreams, subset: true },
+        )?),
         schema::Action::Respond(respond) => Action::Respond(self::respond(respond)),
         schema::Action::Redirect(redirect) => Action::Redirect(Redirect {
             status: redirect.status.value,
@@ -186,12 +188,17 @@ fn route(
     let known = known.get(&*name).copied();
     let counts = known.map_or_else(Arc::default, |route| route.counts.clone());
     let policies = policies::policies(written, &name, config, shared, known)?;
+    let mirror = match &written.mirror {
+        Some(mirror) => target::mirror(mirror, written, (config, upstreams), known)?.map(Arc::new),
+        None => None,
+    };
     let cors = written.cors.is_some();
     Ok(Route {
         name,
         action,
         rewrite: rewrite(written.rewrite.as_ref(), &captures)?,
         policies,
+        mirror,
         request_edits: edits(&written.request_headers, &[]),
         // What the proxy says about other origins must not be said twice.
         response_edits: edits(&written.response_headers, if cors { &FIELDS } else { &[] }),

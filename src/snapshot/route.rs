@@ -7,6 +7,7 @@ use super::template::Template;
 use crate::clock::Random;
 use crate::policy::{HeaderEdits, Pair, Policies};
 use crate::upstream::Target;
+use crate::upstream::mirror::Mirror;
 
 /// One `[[route]]`.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct Route {
     pub response_edits: HeaderEdits,
     /// What stands between a match and the action; `None` costs nothing.
     pub policies: Option<Box<Policies>>,
+    /// Who gets copies of its requests.
+    pub mirror: Option<Arc<Mirror>>,
     /// The most bytes of a request body; `None` leaves it to the listener.
     pub body_limit: Option<u64>,
     /// Its requests are in the access log.

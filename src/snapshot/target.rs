@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::route::Split;
+use super::route::{Route, Split};
 use super::template::capture_names;
 use super::upstream;
 use crate::balance::Strategy;
@@ -13,6 +13,7 @@ use crate::config::schema::units::Percent;
 use crate::config::schema::upstream as upstream_schema;
 use crate::config::schema::words::{HashKey, RetryOn};
 use crate::config::{Config, Finding, Spanned};
+use crate::upstream::mirror::Mirror;
 use crate::upstream::pool::Placed;
 use crate::upstream::retry::Budget;
 use crate::upstream::{KeySource, Pool, Retry, Target, Timeouts, Upstream};
@@ -23,6 +24,8 @@ pub(super) struct Context<'a> {
     pub(super) config: &'a Config,
     /// What became of its upstreams.
     pub(super) upstreams: &'a [Arc<Upstream>],
+    /// The route's `subset` counts.
+    pub(super) subset: bool,
 }
 
 /// Compiles the upstreams of a route.
@@ -49,6 +52,28 @@ pub(super) fn split(
     Ok(Split { targets: targets.into_boxed_slice() })
 }
 
+/// Compiles who gets copies of a route's requests.
+///
+/// # Errors
+/// As for [`split`].
+pub(super) fn mirror(
+    written: &schema::Mirror,
+    route: &schema::Route,
+    (config, upstreams): (&Config, &[Arc<Upstream>]),
+    known: Option<&Route>,
+) -> Result<Option<Mirror>, Box<Finding>> {
+    let schema::Mirror { upstream, share } = written;
+    let context = Context { config, upstreams, subset: false };
+    let Some(mut target) = target(upstream, route, &context, &mut Vec::new())? else {
+        return Ok(None);
+    };
+    target.retry.attempts = 0;
+    target.fallback = None;
+    let known = known.and_then(|route| route.mirror.as_ref());
+    let counts = known.map_or_else(Arc::default, |known| known.counts.clone());
+    Ok(Some(Mirror { target, share: share.fraction(), counts }))
+}
+
 /// Compiles an upstream for a route; `above` are those it is the fallback of.
 fn target(
     name: &Spanned<String>,
@@ -67,7 +92,7 @@ fn target(
     let retry = settings.retry.overridden(route.retry.as_ref());
     let own = route.retry.as_ref().and_then(|retry| retry.budget);
     let budget = own.map_or_else(|| upstream.budget.clone(), |own| Arc::new(self::budget(own)));
-    let pool = if above.is_empty() && !route.subset.is_empty() {
+    let pool = if context.subset && above.is_empty() && !route.subset.is_empty() {
         subset(route, upstream, settings, context)?
     } else {
         upstream.pool.clone()

@@ -4,6 +4,7 @@ pub mod attempt;
 pub mod choose;
 pub mod deliver;
 pub mod keep;
+pub mod mirror;
 pub mod observe;
 pub mod pool;
 pub mod relay;

@@ -3,6 +3,7 @@
 
 use std::task::{Context, Poll};
 
+use super::mirror::Keeper;
 use crate::exchange::{Client, Source};
 use crate::net::{BodyError, Fill};
 use crate::wire::Fault;
@@ -52,12 +53,19 @@ pub struct Upload<'a, C> {
     /// How much of the remembered part this attempt has taken.
     at: usize,
     limit: u64,
+    seen: Option<&'a Keeper>,
 }
 
 impl<'a, C: Client> Upload<'a, C> {
-    /// Starts an attempt. A body of more than `limit` bytes is an error.
-    pub fn new(client: &'a mut C, replay: &'a mut Replay, limit: u64) -> Self {
-        Self { client, replay, at: 0, limit }
+    /// Starts an attempt. A body of more than `limit` bytes is an error. What is taken from the client is kept in
+    /// `seen` too.
+    pub fn new(
+        client: &'a mut C,
+        replay: &'a mut Replay,
+        limit: u64,
+        seen: Option<&'a Keeper>,
+    ) -> Self {
+        Self { client, replay, at: 0, limit, seen }
     }
 }
 
@@ -87,6 +95,9 @@ impl<C: Client> Source for Upload<'_, C> {
         }
         let taken = self.client.data().get(..n).unwrap_or_default();
         self.replay.remember(taken);
+        if let Some(seen) = self.seen {
+            seen.borrow_mut().add(taken);
+        }
         self.at = self.replay.bytes.len();
         self.client.consume(n);
     }

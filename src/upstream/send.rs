@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::attempt::{Ended, Sending};
 use super::choose::{self, Chosen, Unchosen};
 use super::deliver::{self, Served};
+use super::mirror::Keeper;
 use super::relay::Delivered;
 use super::replay::{Replay, Upload};
 use super::retry::{Decision, Facts, Failure};
@@ -53,6 +54,8 @@ pub struct Job<'a> {
     pub has_body: bool,
     /// The protocol the client wants to switch to.
     pub upgrade: Option<&'a [u8]>,
+    /// Where the body is kept as it goes by, for a copy of the request.
+    pub seen: Option<&'a Keeper>,
     /// The most body bytes, and the key that says so.
     pub body_limit: (u64, &'static str),
     /// Between two parts of the request body.
@@ -224,7 +227,7 @@ async fn answer<'t, C: Client>(
         progress.trail.attempts = progress.attempt;
         let mut sending = Sending::default();
         let began = job.attempted.map(|_| clock::now());
-        let mut upload = Upload::new(client, replay, job.body_limit.0);
+        let mut upload = Upload::new(client, replay, job.body_limit.0, job.seen);
         let tried =
             trial::try_once(job, target, &chosen, (&mut upload, &mut sending), timer, progress);
         let (failure, origin) = match tried.await {
@@ -252,7 +255,7 @@ async fn answer<'t, C: Client>(
                 if last_resort && target.fallback.is_some() {
                     return Err(Unanswered::Failed(failure));
                 }
-                let mut upload = Upload::new(client, replay, job.body_limit.0);
+                let mut upload = Upload::new(client, replay, job.body_limit.0, job.seen);
                 let served = Served { target, chosen, origin, sending };
                 return Ok(deliver::deliver(job, served, &mut upload, timer).await);
             }

@@ -12,6 +12,7 @@ mod faults;
 mod forward;
 mod keys;
 mod limits;
+mod mirroring;
 mod passwords;
 mod redis;
 #[path = "../support/mod.rs"]

@@ -40,7 +40,6 @@ const ROWS: &[Row] = &[
     row("upstream.*.servers", Fine::NotTable),
     row("upstream.*.protocol", Fine::Words(&["http1"])),
     row("upstream.*.tls", Fine::Off),
-    row("route.*.mirror", Fine::Nothing),
     row("route.*.cache", Fine::Off),
     row("cache", Fine::Nothing),
 ];
@@ -120,12 +119,11 @@ mod tests {
 
     #[test]
     fn a_key_that_would_be_ignored_is_refused() {
-        let text = "[[route]]\ncache = 'x'\n[[route]]\nmirror = {}\n[upstream.a]\nservers = ['b:1']\nprotocol = 'h2c'";
+        let text = "[[route]]\ncache = 'x'\n[upstream.a]\nservers = ['b:1']\nprotocol = 'h2c'";
         assert_eq!(
             unavailable_in(text),
             [
                 "`protocol = \"h2c\"` is not available in this version",
-                "`mirror` is not available in this version",
                 "`cache = \"x\"` is not available in this version",
             ]
         );

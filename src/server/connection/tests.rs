@@ -58,6 +58,7 @@ fn broken() -> Snapshot {
         request_edits: HeaderEdits::default(),
         response_edits: HeaderEdits::default(),
         policies: None,
+        mirror: None,
         body_limit: None,
         access_log: true,
         counts: Arc::default(),
@@ -72,7 +73,7 @@ async fn a_defect_costs_one_request_a_500_and_a_count() {
     let store = Arc::new(arc_swap::ArcSwap::from_pointee(broken()));
     let status = Arc::new(Status::new(store.clone(), crate::telemetry::collector::desk().0, 1));
     let local = Local {
-        worker: Worker::new(0, Arc::new([Notify::new()]), Random::seeded(1)),
+        worker: Rc::new(Worker::new(0, Arc::new([Notify::new()]), Random::seeded(1))),
         current: Current::new(store),
         status: status.clone(),
     };
