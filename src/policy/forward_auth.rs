@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{HeaderMap, Method, Request, Response, Uri};
+use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 
 use super::Pair;
-use crate::net::fetch::{self, Error};
+use crate::net::fetch::{Error, Remote};
 use crate::wire::Known;
 use crate::wire::head::Fields;
 
@@ -36,7 +36,7 @@ const TOLD: [(HeaderName, &[u8]); 3] = [
 #[derive(Debug)]
 pub struct ForwardAuth {
     id: u32,
-    uri: Uri,
+    remote: Remote,
     /// Fields of the answer that go on to the server, in lower case.
     pub copy: Box<[Box<[u8]>]>,
     timeout: Duration,
@@ -92,11 +92,11 @@ impl Idle {
 }
 
 impl ForwardAuth {
-    /// A policy that asks at `uri`, which is `http` and has a host.
+    /// A policy that asks there.
     #[must_use]
-    pub fn new(uri: Uri, copy: Box<[Box<[u8]>]>, timeout: Duration) -> Self {
+    pub fn new(remote: Remote, copy: Box<[Box<[u8]>]>, timeout: Duration) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        Self { id: NEXT.fetch_add(1, Relaxed), uri, copy, timeout }
+        Self { id: NEXT.fetch_add(1, Relaxed), remote, copy, timeout }
     }
 
     /// Asks. An error, or no answer in time, is [`Said::Nothing`].
@@ -107,7 +107,7 @@ impl ForwardAuth {
             Ok(Err(error)) => error,
             Err(_) => io::Error::from(io::ErrorKind::TimedOut).into(),
         };
-        tracing::debug!(url = %self.uri, %error, "the authentication server cannot be asked");
+        tracing::debug!(url = %self.remote.uri(), %error, "the authentication server cannot be asked");
         Said::Nothing
     }
 
@@ -118,7 +118,7 @@ impl ForwardAuth {
                 return self.read(response, sender, idle).await;
             }
         }
-        let mut sender = fetch::connect(&self.uri).await?;
+        let mut sender = self.remote.connect().await?;
         let response = sender.send_request(self.request(question)?).await?;
         self.read(response, sender, idle).await
     }
@@ -127,7 +127,7 @@ impl ForwardAuth {
         let Question { method, target, host, scheme, client, fields } = question;
         let mut request = Request::new(Empty::new());
         *request.method_mut() = Method::GET;
-        *request.uri_mut() = fetch::origin_form(&self.uri);
+        *request.uri_mut() = self.remote.target();
         let headers = request.headers_mut();
         for field in fields.iter().filter(|field| passes(field.known)) {
             let (name, value) = (field.name.try_into(), HeaderValue::from_bytes(field.value));
@@ -136,9 +136,8 @@ impl ForwardAuth {
                 headers.append(name, value);
             }
         }
-        let authority = self.uri.authority().map_or("", |authority| authority.as_str());
         let own: [(&'static str, &[u8]); 6] = [
-            ("host", authority.as_bytes()),
+            ("host", self.remote.authority().as_bytes()),
             ("x-forwarded-method", method),
             ("x-forwarded-proto", scheme.as_bytes()),
             ("x-forwarded-host", host),

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use http::{Request, Uri, header};
+use http::{Request, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use jsonwebtoken::jwk::{JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use tokio::runtime::Builder;
 
-use crate::net::fetch;
+use crate::net::fetch::{Error, Remote};
 
 /// The largest key set.
 const LARGEST: usize = 1 << 20;
@@ -36,8 +36,8 @@ const LOOK: Duration = Duration::from_millis(200);
 pub enum Source {
     /// A file, looked at every few seconds.
     File(PathBuf),
-    /// `http://HOST:PORT/PATH`.
-    Url(Uri),
+    /// A URL.
+    Url(Remote),
 }
 
 /// A key that can verify.
@@ -130,17 +130,17 @@ impl Keys {
     }
 }
 
-/// A key of a set; `None` for those that cannot verify, or that are secrets.
+/// A key of a set; `None` for those that cannot verify.
 fn key(jwk: &jsonwebtoken::jwk::Jwk) -> Option<Key> {
-    use jsonwebtoken::jwk::AlgorithmParameters::OctetKey;
     let common = &jwk.common;
-    if matches!(jwk.algorithm, OctetKey(_))
-        || common.public_key_use == Some(PublicKeyUse::Encryption)
-    {
+    if common.public_key_use == Some(PublicKeyUse::Encryption) {
         return None;
     }
     let algorithm = match common.key_algorithm {
         None => None,
+        Some(KeyAlgorithm::HS256) => Some(Algorithm::HS256),
+        Some(KeyAlgorithm::HS384) => Some(Algorithm::HS384),
+        Some(KeyAlgorithm::HS512) => Some(Algorithm::HS512),
         Some(KeyAlgorithm::RS256) => Some(Algorithm::RS256),
         Some(KeyAlgorithm::RS384) => Some(Algorithm::RS384),
         Some(KeyAlgorithm::RS512) => Some(Algorithm::RS512),
@@ -174,7 +174,7 @@ impl Watcher {
                 keys.wanted.store(false, Relaxed);
                 let read = match &keys.source {
                     Source::File(path) => std::fs::read(path).map_err(|error| error.to_string()),
-                    Source::Url(uri) => runtime.block_on(read_in_time(uri)),
+                    Source::Url(remote) => runtime.block_on(read_in_time(remote)),
                 };
                 self.tell(&keys, read.and_then(|text| keys.replace(text)));
             }
@@ -198,7 +198,7 @@ impl Watcher {
     fn tell(&mut self, keys: &Keys, result: Result<(), String>) {
         let source = match &keys.source {
             Source::File(path) => path.display().to_string(),
-            Source::Url(uri) => uri.to_string(),
+            Source::Url(remote) => remote.uri().to_string(),
         };
         match result {
             Ok(()) if self.complained => {
@@ -220,15 +220,15 @@ impl Watcher {
     }
 }
 
-async fn read_in_time(uri: &Uri) -> Result<Vec<u8>, String> {
-    let read = tokio::time::timeout(PATIENCE, read(uri)).await;
+async fn read_in_time(remote: &Remote) -> Result<Vec<u8>, String> {
+    let read = tokio::time::timeout(PATIENCE, read(remote)).await;
     read.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
         .map_err(|error| error.to_string())
 }
 
-async fn read(uri: &Uri) -> Result<Vec<u8>, fetch::Error> {
-    let request = Request::get(uri).header(header::ACCEPT, "application/json");
-    let response = fetch::send(request.body(Empty::<Bytes>::new())?).await?;
+async fn read(remote: &Remote) -> Result<Vec<u8>, Error> {
+    let request = Request::builder().header(header::ACCEPT, "application/json");
+    let response = remote.send(request.body(Empty::<Bytes>::new())?).await?;
     let status = response.status();
     if !status.is_success() {
         return Err(format!("the answer was {status}").into());

@@ -1,6 +1,6 @@
 //! `auth.NAME.jwt`: clients known by a signed token (RFC 7519) in `Authorization: Bearer` (RFC 6750).
 //!
-//! Only asymmetric signatures of the configured algorithms count, and a key only verifies tokens of its own
+//! Only signatures of the configured algorithms count, and a key only verifies tokens of its own
 //! kind, so a token cannot choose to be verified with a public key as a secret, or not at all.
 
 use std::sync::Arc;

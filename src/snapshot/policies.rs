@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Weak};
 
-use http::Uri;
 use jsonwebtoken::Algorithm;
 
 use super::{Route, Snapshot};
@@ -12,6 +11,7 @@ use crate::config::schema::process;
 use crate::config::schema::route::{self, AuthRef};
 use crate::config::schema::words::{HeaderName, LimitKey, Secret};
 use crate::config::{Config, Finding, Place};
+use crate::net::fetch::Remote;
 use crate::policy::api_key::ApiKeys;
 use crate::policy::basic::Basic;
 use crate::policy::compress::Compress;
@@ -246,12 +246,9 @@ fn auth(
 fn forward_auth(written: &schema::ForwardAuth) -> Result<ForwardAuth, Box<Finding>> {
     let schema::ForwardAuth { url, copy, timeout } = written;
     let bad = |message: String| Box::new(Finding::error("bad_value", url.place, message));
-    let uri: Uri = url.value.parse().map_err(|error| bad(format!("no URL: {error}")))?;
-    if uri.scheme_str() != Some("http") || uri.host().is_none() {
-        return Err(bad("an authentication server is at http://HOST:PORT/PATH".to_owned()));
-    }
+    let remote = Remote::parse(&url.value).map_err(bad)?;
     let copy = copy.iter().map(|name| name.get().as_str().as_bytes().into());
-    Ok(ForwardAuth::new(uri, copy.collect(), timeout.get()))
+    Ok(ForwardAuth::new(remote, copy.collect(), timeout.get()))
 }
 
 fn api_keys(written: &schema::ApiKey, place: Place) -> Result<ApiKeys, Box<Finding>> {
@@ -326,17 +323,15 @@ fn source(written: &str) -> Result<Source, String> {
     if written.starts_with('/') {
         return Ok(Source::File(written.into()));
     }
-    let uri: Uri =
-        written.parse().map_err(|error| format!("neither URL nor absolute path: {error}"))?;
-    match uri.scheme_str() {
-        Some("http") => Ok(Source::Url(uri)),
-        Some("https") => Err("key sets over https are not available in this version".to_owned()),
-        _ => Err("write http://HOST/PATH or the absolute path of a file".to_owned()),
-    }
+    let remote = Remote::parse(written);
+    remote.map(Source::Url).map_err(|error| format!("{error}, or the absolute path of a file"))
 }
 
 fn algorithm(written: &schema::Algorithm) -> Algorithm {
     match written {
+        schema::Algorithm::Hs256 => Algorithm::HS256,
+        schema::Algorithm::Hs384 => Algorithm::HS384,
+        schema::Algorithm::Hs512 => Algorithm::HS512,
         schema::Algorithm::Rs256 => Algorithm::RS256,
         schema::Algorithm::Rs384 => Algorithm::RS384,
         schema::Algorithm::Rs512 => Algorithm::RS512,

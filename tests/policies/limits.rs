@@ -67,6 +67,20 @@ fn keys_combine_and_what_has_none_is_not_counted() {
 }
 
 #[test]
+fn whatever_a_key_is_it_is_counted_or_refused() {
+    let origin = Origin::ok("fine");
+    let proxy = proxy(&origin, "limit = { rate = '1/min', key = 'header:x-key' }", "");
+    let ask = |key: &str| get(&mut proxy.client(), &format!("X-Key: {key}\r\n")).status;
+    let long = "k".repeat(20 * 1024);
+    assert_eq!([ask(&long), ask(&long)], [200, 429]);
+    assert_eq!([ask(&format!("{long}x")), ask("\u{e9}\t\"%0d%0a"), ask("")], [200; 3]);
+    // What could end a line never becomes a key.
+    assert_eq!([ask("a\0b"), ask("a\rb"), ask("a\nb"), ask("a\r\nb")], [400; 4]);
+    assert_eq!(ask(&"k".repeat(40 * 1024)), 431);
+    assert_eq!(proxy.stats()["limits"][0]["keys"], 4);
+}
+
+#[test]
 fn a_shared_limit_counts_over_routes_and_one_that_refuses_costs_the_others_nothing() {
     let origin = Origin::ok("fine");
     let more = r#"

@@ -13,6 +13,7 @@ mod forward;
 mod keys;
 mod limits;
 mod mirroring;
+mod networks;
 mod passwords;
 mod redis;
 #[path = "../support/mod.rs"]
@@ -23,7 +24,11 @@ use support::{Origin, Tidegate};
 
 /// A proxy with this route in front of `origin`, and further tables.
 fn proxy(origin: &Origin, route: &str, more: &str) -> Tidegate {
-    Tidegate::start(&format!(
+    Tidegate::start(&config(origin, route, more))
+}
+
+fn config(origin: &Origin, route: &str, more: &str) -> String {
+    format!(
         r#"
         [admin]
         address = "127.0.0.1:0"
@@ -41,5 +46,5 @@ fn proxy(origin: &Origin, route: &str, more: &str) -> Tidegate {
         {more}
         "#,
         origin.server()
-    ))
+    )
 }

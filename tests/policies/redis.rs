@@ -180,6 +180,11 @@ fn what_redis_refuses_is_an_error_and_not_a_verdict() {
     redis.command(&["LPUSH", &key, "not a number"]);
     assert_problem(&ask(&mut client, "k"), 503, "limit_unavailable");
     wait_until(SOON, "other keys are counted again", || ask(&mut client, "x").status == 200);
+    // A failover has made it a replica, and then the primary again.
+    redis.command(&["REPLICAOF", "127.0.0.1", "1"]);
+    assert_problem(&ask(&mut client, "x"), 503, "limit_unavailable");
+    redis.command(&["REPLICAOF", "NO", "ONE"]);
+    wait_until(SOON, "it counts again", || ask(&mut client, "x").status == 200);
     redis.command(&["CONFIG", "SET", "requirepass", "changed"]);
     let wrong = instance(&origin, redis.address, "on_error = 'deny'", HUNDRED);
     assert_problem(&ask(&mut wrong.client(), "k"), 503, "limit_unavailable");

@@ -11,10 +11,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde_json::{Value, json};
 
-use crate::proxy;
 use crate::support::{
-    Origin, RawClient, Response, SOON, Step, Tidegate, assert_problem, ok, wait_until,
+    Authority, Nginx, Origin, RawClient, Response, SOON, Step, Tidegate, assert_problem, ok,
+    wait_until,
 };
+use crate::{config, proxy};
 
 /// A key pair, as a PEM file.
 struct Key {
@@ -100,6 +101,12 @@ impl Key {
 
 fn parts(header: &Value, claims: &Value) -> String {
     format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims.to_string()))
+}
+
+fn hmac(secret: &[u8], text: &str) -> Vec<u8> {
+    let secret: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let secret = format!("hexkey:{secret}");
+    openssl(&["dgst", "-sha256", "-mac", "HMAC", "-macopt", &secret, "-binary"], text.as_bytes())
 }
 
 /// An ECDSA signature without its DER: two numbers of 32 bytes.
@@ -202,13 +209,7 @@ fn everything_else_is_refused() {
     let none = parts(&json!({ "alg": "none", "kid": "e" }), &claims());
     // The public key as the secret of a symmetric signature.
     let symmetric = parts(&json!({ "alg": "HS256", "kid": "e" }), &claims());
-    let public = openssl(&["pkey", "-in", &key.pem(), "-pubout"], b"");
-    let secret =
-        format!("hexkey:{}", public.iter().map(|b| format!("{b:02x}")).collect::<String>());
-    let mac = openssl(
-        &["dgst", "-sha256", "-mac", "HMAC", "-macopt", &secret, "-binary"],
-        symmetric.as_bytes(),
-    );
+    let mac = hmac(&openssl(&["pkey", "-in", &key.pem(), "-pubout"], b""), &symmetric);
     let cut = &good[..good.len() - 2];
     let bad = [
         ("expired", changed("exp", json!(now() - 120))),
@@ -279,6 +280,78 @@ fn keys_are_fetched_rotated_and_kept_when_the_issuer_fails() {
     let other =
         second.token(&json!({ "iss": "https://issuer.test", "aud": "shop", "exp": now() + 60 }));
     assert_eq!(with(&proxy, &other).status, 200);
+}
+
+#[test]
+fn keys_are_fetched_over_https_from_whom_the_system_trusts() {
+    let key = Key::new("ES256", "1");
+    let (trusted, stranger) = (Authority::new("trusted"), Authority::new("stranger"));
+    let origin = Origin::ok("fine");
+    let jwks = set(&[&key]);
+    let start = |authority: &Authority, name: &str| {
+        let certificate = authority.certificate("issuer", &[name]);
+        let issuer = Nginx::secure(&[("jwks.json", jwks.as_bytes())], &certificate);
+        let auth =
+            format!("[auth.staff]\njwt = {{ jwks = 'https://{}/jwks.json' }}", issuer.address);
+        let toml = config(&origin, "auth = 'staff'", &auth);
+        let variables = [("SSL_CERT_FILE", &*trusted.ca())];
+        let directory = tempfile::tempdir().unwrap();
+        (Tidegate::in_environment(directory, &toml, &[], &variables), issuer)
+    };
+    let token = key.token(&claims());
+    let (proxy, _issuer) = start(&trusted, "127.0.0.1");
+    wait_until(2 * SOON, "the keys are fetched", || with(&proxy, &token).status == 200);
+    for (authority, name) in [(&stranger, "127.0.0.1"), (&trusted, "other.test")] {
+        let (proxy, _issuer) = start(authority, name);
+        wait_until(2 * SOON, "it is said", || proxy.log().contains("certificate"));
+        assert_problem(&with(&proxy, &token), 503, "auth_unavailable");
+    }
+}
+
+#[test]
+fn a_shared_secret_counts_where_its_algorithm_is_named() {
+    let public = Key::new("ES256", "e");
+    let secret = b"a secret of more than thirty-two bytes, say";
+    let mut keys: Value = serde_json::from_str(&set(&[&public])).unwrap();
+    let oct = json!({ "kty": "oct", "k": BASE64.encode(secret), "kid": "s", "alg": "HS256" });
+    keys["keys"].as_array_mut().unwrap().push(oct);
+    let directory = tempfile::tempdir().unwrap();
+    let jwks = file(directory.path(), &keys.to_string());
+    let origin = Origin::ok("fine");
+    let start = |algorithms: &str| {
+        let auth = format!("[auth.staff]\njwt = {{ jwks = '{jwks}', algorithms = {algorithms} }}");
+        proxy(&origin, "auth = 'staff'", &auth)
+    };
+    let signed = |secret: &[u8], id: &str| {
+        let text = parts(&json!({ "alg": "HS256", "kid": id }), &claims());
+        format!("{text}.{}", BASE64.encode(hmac(secret, &text)))
+    };
+    let named = start("['HS256', 'ES256']");
+    assert_eq!(with(&named, &signed(secret, "s")).status, 200);
+    assert_eq!(with(&named, &public.token(&claims())).status, 200);
+    let pem = openssl(&["pkey", "-in", &public.pem(), "-pubout"], b"");
+    for token in [signed(b"another secret that is as long as it", "s"), signed(&pem, "e")] {
+        assert_eq!(with(&named, &token).status, 401);
+    }
+    let unnamed = start("['ES256']");
+    assert_eq!(with(&unnamed, &signed(secret, "s")).status, 401);
+}
+
+#[test]
+fn a_key_set_that_is_too_long_is_not_kept() {
+    let key = Key::new("ES256", "1");
+    let mut keys: Value = serde_json::from_str(&set(&[&key])).unwrap();
+    keys["padding"] = "x".repeat(10 << 20).into();
+    let issuer = Nginx::start(&[("jwks.json", keys.to_string().as_bytes())]);
+    let origin = Origin::ok("fine");
+    let proxy = guarded(&origin, &format!("http://{}/jwks.json", issuer.address));
+    wait_until(2 * SOON, "it is said", || proxy.log().contains("length limit exceeded"));
+    assert!(proxy.log().contains("auth.jwt.jwks"));
+    assert_problem(&with(&proxy, &key.token(&claims())), 503, "auth_unavailable");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kib < 80 * 1024, "it held {kib} KiB");
 }
 
 #[test]

@@ -15,6 +15,7 @@
     reason = "shared by several test binaries, none of which uses all of it; a failed expectation is a panic"
 )]
 
+mod certificates;
 mod client;
 mod connection;
 mod message;
@@ -27,6 +28,7 @@ mod unreachable;
 
 use std::time::{Duration, Instant};
 
+pub use certificates::{Authority, Certificate};
 pub use client::RawClient;
 pub use message::{Request, Response, escape, latin1};
 pub use origin::{Gate, Mark, Origin, Seen, Step, ok};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::holds_within;
+use super::{Certificate, holds_within};
 
 #[derive(Debug)]
 pub struct Nginx {
@@ -27,6 +27,13 @@ impl Nginx {
         let http = format!("limit_req_zone $binary_remote_addr zone=z:1m rate={rate};");
         let server = format!("limit_req zone=z {parameters}; limit_req_status 429;");
         Self::with(&[("index.html", b"fine")], &http, &server)
+    }
+
+    /// Serves over TLS.
+    pub fn secure(files: &[(&str, &[u8])], certificate: &Certificate) -> Self {
+        let Certificate { cert, key } = certificate;
+        let (cert, key) = (cert.display(), key.display());
+        Self::with(files, &format!("ssl_certificate {cert}; ssl_certificate_key {key};"), "")
     }
 
     fn with(files: &[(&str, &[u8])], http: &str, server: &str) -> Self {
@@ -76,6 +83,7 @@ impl Drop for Nginx {
 
 fn spawn(prefix: &Path, address: SocketAddr, http: &str, server: &str) -> Child {
     let dir = prefix.display();
+    let ssl = if http.contains("ssl_certificate ") { "ssl" } else { "" };
     let config = format!(
         "daemon off; master_process off; pid {dir}/pid; error_log {dir}/logs/error.log;\n\
          events {{ worker_connections 512; }}\n\
@@ -84,7 +92,7 @@ fn spawn(prefix: &Path, address: SocketAddr, http: &str, server: &str) -> Child 
            client_body_temp_path {dir}/bodies; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f;\n\
            uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;\n\
            server {{\n\
-             listen {address}; root {dir}/root; default_type text/plain; {server}\n\
+             listen {address} {ssl}; root {dir}/root; default_type text/plain; {server}\n\
              location /store/ {{ dav_methods PUT; }}\n\
              location = /post {{ client_body_in_file_only on; proxy_pass http://{address}/sink; }}\n\
              location = /sink {{ return 200 \"stored\\n\"; }}\n\

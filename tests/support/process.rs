@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -52,6 +52,16 @@ impl Tidegate {
         toml: &str,
         values: &[(&str, &dyn Display)],
     ) -> Self {
+        Self::in_environment(directory, toml, values, &[])
+    }
+
+    /// As [`Self::in_directory`], with these variables.
+    pub fn in_environment(
+        directory: tempfile::TempDir,
+        toml: &str,
+        values: &[(&str, &dyn Display)],
+        variables: &[(&str, &Path)],
+    ) -> Self {
         let mut text = toml.replace("{dir}", &directory.path().display().to_string());
         for (name, value) in values {
             text = text.replace(&format!("{{{name}}}"), &value.to_string());
@@ -62,6 +72,7 @@ impl Tidegate {
             .arg("run")
             .arg("-c")
             .arg(&file)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -87,8 +87,15 @@ table! {
 }
 
 words! {
-    /// Signature algorithms (RFC 7518 §3.1, RFC 8037). None of them is symmetric.
+    /// Signature algorithms (RFC 7518 §3.1, RFC 8037). Those with a shared secret (HS) count only where they are
+    /// named, and only with keys of the set that are secrets (`"kty": "oct"`).
     pub enum Algorithm ("a signature algorithm") {
+        /// HMAC with SHA-256.
+        Hs256 = "HS256",
+        /// HMAC with SHA-384.
+        Hs384 = "HS384",
+        /// HMAC with SHA-512.
+        Hs512 = "HS512",
         /// RSASSA-PKCS1-v1_5 with SHA-256.
         Rs256 = "RS256",
         /// RSASSA-PKCS1-v1_5 with SHA-384.

@@ -11,14 +11,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Request, StatusCode, Uri, header};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::{Span, encode};
 use crate::clock::Random;
-use crate::net::fetch;
+use crate::net::fetch::{Error, Remote};
 use crate::server::limits;
 
 /// Requests whose spans may wait.
@@ -66,13 +66,13 @@ impl Exporter {
     ///
     /// # Errors
     /// When it or its runtime cannot be made.
-    pub fn start(url: &str, uri: &Uri) -> io::Result<Self> {
+    pub fn start(url: &str, receiver: Remote) -> io::Result<Self> {
         let (queue, received) = channel(QUEUE);
         let counts = Arc::new(Counts::default());
         let instance = format!("{:016x}", Random::from_entropy().next_u64());
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let sending = Sending {
-            uri: uri.clone(),
+            receiver,
             instance: instance.clone(),
             counts: counts.clone(),
             complained: None,
@@ -119,7 +119,7 @@ impl Exporter {
 }
 
 struct Sending {
-    uri: Uri,
+    receiver: Remote,
     instance: String,
     counts: Arc<Counts>,
     complained: Option<Instant>,
@@ -173,7 +173,8 @@ impl Sending {
     /// Sends until it is taken, or refused for good, or all tries are used up.
     async fn deliver(&mut self, path: &str, body: Bytes) -> bool {
         for attempt in 1..=TRIES {
-            let sent = tokio::time::timeout(PATIENCE, post(&self.uri, path, body.clone())).await;
+            let sent =
+                tokio::time::timeout(PATIENCE, post(&self.receiver, path, body.clone())).await;
             let error = match sent {
                 Ok(Ok(status)) if status.is_success() => return true,
                 Ok(Ok(status)) if !again(status) => {
@@ -206,13 +207,12 @@ fn again(status: StatusCode) -> bool {
     matches!(status.as_u16(), 429 | 502 | 503 | 504)
 }
 
-async fn post(base: &Uri, path: &str, body: Bytes) -> Result<StatusCode, fetch::Error> {
-    let mut to = base.clone().into_parts();
-    to.path_and_query = Some(format!("{}/{path}", base.path().trim_end_matches('/')).parse()?);
-    let request = Request::post(Uri::from_parts(to)?)
+async fn post(receiver: &Remote, path: &str, body: Bytes) -> Result<StatusCode, Error> {
+    let request = Request::builder()
+        .method(Method::POST)
         .header(header::CONTENT_TYPE, "application/x-protobuf")
         .body(Full::new(body))?;
-    let response = fetch::send(request).await?;
+    let response = receiver.below(path)?.send(request).await?;
     let status = response.status();
     // A short answer is read, so that the receiver does not see a reset; a long one is its own fault.
     let _read = Limited::new(response.into_body(), 64 * 1024).collect().await;

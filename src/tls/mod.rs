@@ -1,0 +1,14 @@
+//! Transport security by rustls, with the primitives of aws-lc-rs: one provider for everything here.
+
+pub mod client;
+
+use std::sync::{Arc, OnceLock};
+
+use rustls::crypto::CryptoProvider;
+
+/// The process's primitives: TLS 1.2 and 1.3, post-quantum key exchange first.
+#[must_use]
+pub fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    PROVIDER.get_or_init(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider())).clone()
+}

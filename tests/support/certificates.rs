@@ -1,0 +1,89 @@
+//! Certificates made for one test.
+
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+    PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, SignatureAlgorithm,
+};
+use time::{Duration, OffsetDateTime};
+
+/// A certificate authority, and a directory for what it signs.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    directory: tempfile::TempDir,
+}
+
+/// Paths of a certificate and its key.
+#[derive(Debug, Clone)]
+pub struct Certificate {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Authority {
+    pub fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name = named(name);
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let issuer = CertifiedIssuer::self_signed(params, key).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("ca.pem"), issuer.pem()).unwrap();
+        Self { issuer, directory }
+    }
+
+    /// The authority's own certificate.
+    pub fn ca(&self) -> PathBuf {
+        self.directory.path().join("ca.pem")
+    }
+
+    /// A certificate for these names and addresses, good for a year.
+    pub fn certificate(&self, file: &str, names: &[&str]) -> Certificate {
+        self.sign(file, names, &PKCS_ECDSA_P256_SHA256, Duration::days(365))
+    }
+
+    /// The same with an RSA key.
+    pub fn rsa(&self, file: &str, names: &[&str]) -> Certificate {
+        self.sign(file, names, &PKCS_RSA_SHA256, Duration::days(365))
+    }
+
+    /// The same, good for so long from now; it may be over.
+    pub fn lasting(&self, file: &str, names: &[&str], time: Duration) -> Certificate {
+        self.sign(file, names, &PKCS_ECDSA_P256_SHA256, time)
+    }
+
+    fn sign(
+        &self,
+        file: &str,
+        names: &[&str],
+        algorithm: &'static SignatureAlgorithm,
+        time: Duration,
+    ) -> Certificate {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name = named(file);
+        params.not_before = OffsetDateTime::now_utc() - Duration::days(1000);
+        params.not_after = OffsetDateTime::now_utc() + time;
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        let cert = params.signed_by(&key, &self.issuer).unwrap();
+        let [cert_path, key_path] =
+            ["pem", "key"].map(|kind| self.directory.path().join(format!("{file}.{kind}")));
+        replace(&cert_path, &cert.pem());
+        replace(&key_path, &key.serialize_pem());
+        Certificate { cert: cert_path, key: key_path }
+    }
+}
+
+fn named(name: &str) -> DistinguishedName {
+    let mut named = DistinguishedName::new();
+    named.push(DnType::CommonName, name);
+    named
+}
+
+/// As tools do that renew certificates: never half a file.
+fn replace(path: &Path, text: &str) {
+    let new = path.with_extension("new");
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(new, path).unwrap();
+}
