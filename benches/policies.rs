@@ -22,7 +22,7 @@ use tidegate::exchange::Length;
 use tidegate::policy::api_key::ApiKeys;
 use tidegate::policy::compress::{Compress, Compressor};
 use tidegate::policy::concurrency;
-use tidegate::policy::cors::Cors;
+use tidegate::policy::cors::{Added, Cors};
 use tidegate::policy::fault::Fault;
 use tidegate::policy::jwks::{Keys, Source};
 use tidegate::policy::jwt::Jwt;
@@ -44,7 +44,7 @@ fn limit(c: &mut Criterion) {
     let fill = |keys: u64| {
         for n in 0..keys {
             let key = state.hash([&n.to_le_bytes()[..]].into_iter());
-            black_box(state.check(key, None)).unwrap();
+            black_box(state.check(key, None, tidegate::clock::now())).unwrap();
         }
     };
     fill(200_000);
@@ -66,7 +66,7 @@ fn limit(c: &mut Criterion) {
     c.bench_function("limit/one client", |b| {
         b.iter(|| {
             let key = state.hash([&black_box(one)[..]].into_iter());
-            black_box(state.check(key, None)).is_ok()
+            black_box(state.check(key, None, tidegate::clock::now())).is_ok()
         });
     });
 }
@@ -89,7 +89,7 @@ fn others(c: &mut Criterion) {
     };
     c.bench_function("cors/fields", |b| {
         b.iter(|| {
-            let mut fields = Vec::with_capacity(4);
+            let mut fields = Added::new();
             cors.fields(Some(black_box(b"https://shop.example")), &mut fields);
             fields.len()
         });

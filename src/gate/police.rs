@@ -9,6 +9,8 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
+use smallvec::SmallVec;
+
 use super::{Matched, answer};
 use crate::clock;
 use crate::exchange::{Client, Refusal};
@@ -16,13 +18,13 @@ use crate::net::Timer;
 use crate::policy::api_key::ApiKeys;
 use crate::policy::basic::{Basic, Busy, Credentials, REMEMBERED};
 use crate::policy::concurrency::{Kept, Place};
-use crate::policy::cors::{Cors, Field};
+use crate::policy::cors::{Added, Cors};
 use crate::policy::forward_auth::{ForwardAuth, Question, Said};
 use crate::policy::jwt::{Denied, Jwt, Verified, bearer};
 use crate::policy::limit::{Limit, Part, Passed, Report, Wait};
 use crate::policy::shared::{OnError, Unanswered};
 use crate::policy::table::Hashed;
-use crate::policy::{Auth, Policies};
+use crate::policy::{Auth, Made, Policies};
 use crate::route::condition::cookies;
 use crate::upstream::send;
 use crate::wire::Known;
@@ -32,9 +34,9 @@ use crate::wire::head::Fields;
 #[derive(Debug, Default)]
 pub(super) struct Granted<'a> {
     /// Fields of the response, whoever answers.
-    pub(super) fields: Vec<Field<'a>>,
+    pub(super) fields: Added<'a>,
     /// The same, made for this request.
-    pub(super) made: Vec<(&'static [u8], Vec<u8>)>,
+    pub(super) made: SmallVec<[(&'static [u8], Made); 1]>,
     /// Fields of the request that do not reach the server, in lower case.
     pub(super) hidden: Vec<&'a [u8]>,
     /// What the client's token says.
@@ -96,7 +98,9 @@ pub(super) async fn ask<'a, C: Client>(
                     granted.verified = Some(Rc::new(Verified { fields, ..Verified::default() }));
                 }
                 Some(Said::Deny(status, fields)) => {
-                    granted.made.extend(fields);
+                    granted
+                        .made
+                        .extend(fields.into_iter().map(|(name, value)| (name, value.into())));
                     return match status {
                         401 => Err(Refusal::Unauthenticated),
                         403 => Err(Refusal::NotAllowed),
@@ -142,7 +146,7 @@ fn api_key(keys: &ApiKeys, fields: &Fields, granted: &mut Granted<'_>) -> Result
         _ => None,
     };
     if whose.is_none() {
-        granted.made.push((b"www-authenticate", b"ApiKey realm=\"tidegate\"".to_vec()));
+        granted.made.push((b"www-authenticate", b"ApiKey realm=\"tidegate\""[..].into()));
         return Err(Refusal::Unauthenticated);
     }
     Ok(())
@@ -172,7 +176,7 @@ async fn password(
         }
     }
     let challenge = b"Basic realm=\"tidegate\", charset=\"UTF-8\"";
-    granted.made.push((b"www-authenticate", challenge.to_vec()));
+    granted.made.push((b"www-authenticate", challenge[..].into()));
     Err(Refusal::Unauthenticated)
 }
 
@@ -221,7 +225,7 @@ fn token<'a>(
                     b"Bearer realm=\"tidegate\", error=\"invalid_token\""
                 }
             };
-            granted.made.push((b"www-authenticate", challenge.to_vec()));
+            granted.made.push((b"www-authenticate", challenge.into()));
             Err(Refusal::Unauthenticated)
         }
     }
@@ -293,7 +297,7 @@ async fn limit<'a>(
         None => Ok(wait),
         Some(wait) => {
             let seconds = wait.as_millis().div_ceil(1000).max(1).to_string();
-            granted.made.push((b"retry-after", seconds.into_bytes()));
+            granted.made.push((b"retry-after", seconds.into_bytes().into()));
             Err(Refusal::RateLimited)
         }
     }
@@ -321,7 +325,7 @@ async fn check(
         }
     }
     let key = hash(who, &limit.key, |parts| limit.state.hash(parts));
-    Ok(key.map(|key| limit.state.check(key, limit.delay)))
+    Ok(key.map(|key| limit.state.check(key, limit.delay, who.0.ex.started)))
 }
 
 /// The parts of a key, for as long as somebody far away thinks about them.
@@ -337,7 +341,7 @@ fn give_back(who: Who<'_, '_, '_>, limits: &[Limit]) {
     // What Redis has counted stays counted: another round trip would cost more than it is worth.
     for limit in limits.iter().filter(|limit| limit.redis.is_none()) {
         if let Some(key) = hash(who, &limit.key, |parts| limit.state.hash(parts)) {
-            limit.state.give_back(key);
+            limit.state.give_back(key, who.0.ex.started);
         }
     }
 }

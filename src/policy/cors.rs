@@ -1,5 +1,7 @@
 //! `cors`: which pages of other origins may use a route (Fetch standard, "CORS protocol").
 
+use smallvec::SmallVec;
+
 /// One `cors`.
 #[derive(Debug, Default)]
 pub struct Cors {
@@ -20,6 +22,9 @@ pub struct Cors {
 /// A field to be sent.
 pub type Field<'a> = (&'static [u8], &'a [u8]);
 
+/// Fields that are added to a response; few enough to need no memory of their own.
+pub type Added<'a> = SmallVec<[Field<'a>; 2]>;
+
 /// What a server may not say for itself where the proxy says it.
 pub const FIELDS: [&str; 6] = [
     "access-control-allow-origin",
@@ -37,7 +42,7 @@ impl Cors {
 
     /// The fields of any answer to a request from `origin`. A page that may not read the answer gets it without
     /// them, and its browser keeps it away.
-    pub fn fields<'a>(&'a self, origin: Option<&'a [u8]>, out: &mut Vec<Field<'a>>) {
+    pub fn fields<'a>(&'a self, origin: Option<&'a [u8]>, out: &mut Added<'a>) {
         let star = self.any && !self.credentials;
         if !star {
             // Caches must not give the answer for one origin to another.
@@ -51,7 +56,7 @@ impl Cors {
     }
 
     /// The fields of the answer to a preflight, beside those of any answer.
-    pub fn preflight<'a>(&'a self, origin: &[u8], out: &mut Vec<Field<'a>>) {
+    pub fn preflight<'a>(&'a self, origin: &[u8], out: &mut Added<'a>) {
         if !self.allows(origin) {
             return;
         }
@@ -70,7 +75,7 @@ mod tests {
     use super::*;
 
     fn said(cors: &Cors, origin: &str) -> Vec<String> {
-        let mut out = Vec::new();
+        let mut out = Added::new();
         cors.fields(Some(origin.as_bytes()), &mut out);
         cors.preflight(origin.as_bytes(), &mut out);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -15,6 +15,7 @@ use governor::nanos::Nanos;
 use governor::state::StateStore;
 use governor::{Quota, RateLimiter};
 
+use super::Made;
 use super::shared::Redis;
 use super::table::{Hashed, Table, VALUE_BITS};
 use crate::clock::{self, Instant};
@@ -118,6 +119,8 @@ impl State {
         let ticks = Ticks { epoch: clock::now() };
         let store =
             Store { table: Arc::new(Table::new(keys)), unit: unit.clamp(100, 10_000), ticks };
+        // The limiter counts from the time at which it is made.
+        ticks.set(ticks.epoch);
         let limiter = RateLimiter::new(quota.allow_burst(at_once), store.clone(), ticks);
         Self {
             pace,
@@ -135,14 +138,13 @@ impl State {
         self.table().hash(parts)
     }
 
-    /// Counts a request.
+    /// Counts a request that came at `now`.
     ///
     /// # Errors
     /// [`Wait`] when it may not pass.
-    pub fn check(&self, key: Hashed, delay: Option<u32>) -> Result<Passed, Wait> {
-        let checked = self.limiter.check_key(&key);
-        let now = self.store.ticks.now();
-        match checked {
+    pub fn check(&self, key: Hashed, delay: Option<u32>, now: Instant) -> Result<Passed, Wait> {
+        let now = self.store.ticks.set(now);
+        match self.limiter.check_key(&key) {
             Ok(snapshot) => {
                 // When everything that was let in is paid for.
                 let reset = WRITTEN.get().saturating_sub(now);
@@ -162,8 +164,9 @@ impl State {
     }
 
     /// Takes back what [`State::check`] counted, because another limit refused the request.
-    pub fn give_back(&self, key: Hashed) {
-        let Store { table, unit, .. } = &self.store;
+    pub fn give_back(&self, key: Hashed, now: Instant) {
+        let Store { table, unit, ticks } = &self.store;
+        ticks.set(now);
         let interval = nanos(self.interval) / unit;
         let now = self.store.now();
         let back = |value: Option<u64>| {
@@ -176,6 +179,7 @@ impl State {
 
     /// Forgets idle keys. Returns how many are left.
     pub fn sweep(&self) -> usize {
+        self.store.ticks.set(clock::now());
         let now = self.store.now();
         self.store.table.sweep(|value| idle(value, now))
     }
@@ -190,6 +194,8 @@ impl State {
 thread_local! {
     /// What the store has just written: governor tells how many more may pass, but not when all is paid for.
     static WRITTEN: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    /// The time of the request that is being counted: it is known already, and governor would read the clock twice.
+    static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
 /// Time since the limit was made.
@@ -198,11 +204,20 @@ struct Ticks {
     epoch: Instant,
 }
 
+impl Ticks {
+    /// From here on it is `now`, which is returned as the time since the limit was made.
+    fn set(self, now: Instant) -> Duration {
+        let since = now.saturating_duration_since(self.epoch);
+        NOW.set(since);
+        since
+    }
+}
+
 impl Clock for Ticks {
     type Instant = Duration;
 
     fn now(&self) -> Duration {
-        clock::now().saturating_duration_since(self.epoch)
+        NOW.get()
     }
 }
 
@@ -265,15 +280,13 @@ impl StateStore for Store {
 
 /// The state of a route's limits for `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10).
 #[derive(Debug, Default)]
-pub struct Report(pub Vec<u8>);
+pub struct Report(pub Made);
 
 impl Report {
     /// Adds a limit: how many more may pass, and in how many seconds it is as new.
     pub fn add(&mut self, limit: &Limit, remaining: u32, reset: Duration) {
         let out = &mut self.0;
-        if out.is_empty() {
-            out.reserve(limit.label.len() + 32);
-        } else {
+        if !out.is_empty() {
             out.extend_from_slice(b", ");
         }
         let seconds = reset.as_millis().div_ceil(1000);
@@ -320,26 +333,32 @@ mod tests {
     async fn the_burst_passes_at_once_and_then_the_steady_rate() {
         let state = State::new(TEN);
         let client = key(&state, b"1");
-        let at_once = (0..100).filter(|_| state.check(client, None).is_ok()).count();
+        let at_once = (0..100).filter(|_| state.check(client, None, clock::now()).is_ok()).count();
         assert_eq!(at_once, 21);
-        let Err(Wait(wait)) = state.check(client, None) else { panic!("not refused") };
+        let Err(Wait(wait)) = state.check(client, None, clock::now()) else {
+            panic!("not refused")
+        };
         assert!(wait > Duration::from_millis(99) && wait <= Duration::from_millis(100), "{wait:?}");
         tokio::time::advance(Duration::from_millis(101)).await;
-        assert_eq!(state.check(client, None).map(|p| p.remaining), Ok(0));
-        assert!(state.check(client, None).is_err());
-        assert!(state.check(key(&state, b"2"), None).is_ok(), "another client");
+        assert_eq!(state.check(client, None, clock::now()).map(|p| p.remaining), Ok(0));
+        assert!(state.check(client, None, clock::now()).is_err());
+        assert!(state.check(key(&state, b"2"), None, clock::now()).is_ok(), "another client");
         tokio::time::advance(Duration::from_secs(3)).await;
-        assert_eq!((0..100).filter(|_| state.check(client, None).is_ok()).count(), 21);
+        assert_eq!(
+            (0..100).filter(|_| state.check(client, None, clock::now()).is_ok()).count(),
+            21
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn beyond_delay_the_burst_waits_for_its_turn() {
         let state = State::new(Pace { burst: 5, ..TEN });
         let client = key(&state, b"1");
-        let waits: Vec<u128> =
-            (0..6).map(|_| state.check(client, Some(2)).unwrap().wait.as_millis()).collect();
+        let waits: Vec<u128> = (0..6)
+            .map(|_| state.check(client, Some(2), clock::now()).unwrap().wait.as_millis())
+            .collect();
         assert_eq!(waits, [0, 0, 0, 100, 200, 300]);
-        assert!(state.check(client, Some(2)).is_err());
+        assert!(state.check(client, Some(2), clock::now()).is_err());
     }
 
     #[tokio::test(start_paused = true)]
@@ -347,9 +366,9 @@ mod tests {
         let state = State::new(Pace { burst: 0, ..TEN });
         let client = key(&state, b"1");
         for _ in 0..5 {
-            assert!(state.check(client, None).is_ok());
-            assert!(state.check(client, None).is_err());
-            state.give_back(client);
+            assert!(state.check(client, None, clock::now()).is_ok());
+            assert!(state.check(client, None, clock::now()).is_err());
+            state.give_back(client, clock::now());
         }
     }
 
@@ -359,7 +378,7 @@ mod tests {
         let client = key(&state, b"1");
         for _ in 0..10 {
             // 2^40 units of 100 ns are 30.5 hours.
-            assert!(state.check(client, None).is_ok());
+            assert!(state.check(client, None, clock::now()).is_ok());
             tokio::time::advance(Duration::from_hours(10)).await;
             assert_eq!(state.sweep(), 0);
         }
@@ -369,7 +388,7 @@ mod tests {
     async fn an_attack_with_many_keys_takes_no_more_memory() {
         let state = State::with_keys(TEN, 1000);
         for n in 0_u32..50_000 {
-            assert!(state.check(key(&state, &n.to_le_bytes()), None).is_ok());
+            assert!(state.check(key(&state, &n.to_le_bytes()), None, clock::now()).is_ok());
         }
         assert_eq!(state.table().capacity(), 1000);
         assert!(state.table().len() <= 1000);
@@ -395,7 +414,7 @@ mod tests {
                     let next: f64 = last.map_or(0.0, |_| grown);
                     // Within a thousandth of the line either answer is right.
                     let margin = next - f64::from(burst);
-                    let allowed = state.check(client, None).is_ok();
+                    let allowed = state.check(client, None, clock::now()).is_ok();
                     if margin.abs() > 0.01 {
                         assert_eq!(allowed, margin < 0.0, "excess {next} of {burst}");
                     }

@@ -16,7 +16,12 @@ pub mod table;
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 pub use headers::{HeaderEdits, Pair};
+
+/// A field's value that was made for one request; most need no memory of their own.
+pub type Made = SmallVec<[u8; 64]>;
 
 /// How clients are known.
 #[derive(Debug)]
