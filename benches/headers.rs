@@ -71,6 +71,7 @@ fn write(c: &mut Criterion) {
                 client: "192.0.2.7",
                 trusted: false,
                 scheme: "http",
+                certificate: None,
             },
             edits,
             upgrade: None,

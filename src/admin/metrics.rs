@@ -16,7 +16,7 @@ use crate::endpoint::standing;
 use crate::policy::limit::Limit;
 use crate::policy::{compress, concurrency};
 use crate::server::status::Status;
-use crate::snapshot::{Route, Snapshot};
+use crate::snapshot::{Listener, Route, Snapshot};
 use crate::telemetry::history::{BUCKETS, History};
 use crate::telemetry::ledger::NO_ROUTE;
 use crate::telemetry::process::{Process, unix};
@@ -63,6 +63,9 @@ pub fn page(status: &Status, snapshot: &Snapshot, history: &History, open: bool)
         let open = f64::from(listener.counts.open.load(Relaxed));
         text.sample("tidegate_connections", &[("listen", &listener.name)], open);
     }
+    let listeners = || snapshot.listeners.iter().map(|listener| (&*listener.name, &**listener));
+    each(&mut text, LISTENER, "listen", listeners);
+    certificates(&mut text, snapshot);
     let upstreams = || snapshot.upstreams.iter().map(|upstream| (&*upstream.name, &**upstream));
     each(&mut text, UPSTREAM, "upstream", upstreams);
     for family in SERVER {
@@ -201,6 +204,37 @@ const fn counter<T>(
 ) -> Family<T> {
     Family { name, kind: "counter", help, read }
 }
+
+/// When each certificate ends.
+fn certificates(text: &mut Text, snapshot: &Snapshot) {
+    let name = "tidegate_tls_certificate_not_after_seconds";
+    let servers = || snapshot.listeners.iter().filter_map(|l| Some((l, l.tls.as_ref()?)));
+    if servers().next().is_none() {
+        return;
+    }
+    text.family(name, "gauge", "When a certificate ends, in seconds since 1970.");
+    for (listener, server) in servers() {
+        for identity in server.identities() {
+            let file = identity.file.display().to_string();
+            let labels = [("listen", &*listener.name), ("certificate", &*file)];
+            text.sample(name, &labels, identity.not_after as f64);
+        }
+    }
+}
+
+const LISTENER: &[Family<Listener>] = &[
+    counter("tidegate_tls_handshakes_total", "TLS handshakes that ended well.", |l| {
+        l.tls.as_ref().and_then(|_| count(&l.counts.handshakes))
+    }),
+    counter("tidegate_tls_handshakes_failed_total", "TLS handshakes that did not.", |l| {
+        l.tls.as_ref().and_then(|_| count(&l.counts.handshakes_failed))
+    }),
+    counter(
+        "tidegate_tls_handshakes_refused_total",
+        "TLS handshakes that were not begun, because too many were under way.",
+        |l| l.tls.as_ref().and_then(|_| count(&l.counts.handshakes_refused)),
+    ),
+];
 
 const UPSTREAM: &[Family<Upstream>] = &[
     gauge(

@@ -17,6 +17,8 @@ use crate::server::status::{Reload, Status};
 use crate::snapshot::{Listener, Route, Snapshot};
 use crate::telemetry::history::{History, Summary, Windows};
 use crate::telemetry::process::Process;
+use crate::tls::Identity;
+use crate::tls::identity::Names;
 use crate::upstream::Upstream;
 
 /// The whole document.
@@ -102,8 +104,27 @@ struct ListenerStats {
     accepted: u64,
     refused: u64,
     connection_limit: u32,
+    /// Null without `tls`.
+    tls: Option<TlsStats>,
     #[serde(flatten)]
     traffic: Traffic,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct TlsStats {
+    handshakes: u64,
+    failed: u64,
+    /// Not begun, because too many were under way.
+    refused: u64,
+    certificates: Vec<CertificateStats>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct CertificateStats {
+    file: String,
+    names: Vec<String>,
+    /// When it ends, in seconds since 1970.
+    not_after: i64,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -271,7 +292,23 @@ fn listener(listener: &Listener, history: &History) -> ListenerStats {
         accepted: counts.accepted.load(Relaxed),
         refused: counts.refused.load(Relaxed),
         connection_limit: listener.connections,
+        tls: listener.tls.as_ref().map(|server| TlsStats {
+            handshakes: counts.handshakes.load(Relaxed),
+            failed: counts.handshakes_failed.load(Relaxed),
+            refused: counts.handshakes_refused.load(Relaxed),
+            certificates: server.identities().map(certificate).collect(),
+        }),
         traffic: traffic(history.listener(u32::from(listener.id))),
+    }
+}
+
+fn certificate(identity: &Identity) -> CertificateStats {
+    let Names { dns, ip } = &identity.names;
+    let names = dns.iter().map(|name| name.to_string());
+    CertificateStats {
+        file: identity.file.display().to_string(),
+        names: names.chain(ip.iter().map(ToString::to_string)).collect(),
+        not_after: identity.not_after,
     }
 }
 

@@ -77,6 +77,11 @@ impl<'a> Gathering<'a> {
     }
 
     /// The root table of all files, the sources and what was found so far.
+    /// Whether other files may be read for it.
+    pub(crate) fn reads_files(&self) -> bool {
+        self.outside.files
+    }
+
     pub(crate) fn finish(self) -> (Vec<Entry>, Sources, Vec<Finding>) {
         (self.root, self.sources, self.findings)
     }

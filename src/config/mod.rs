@@ -88,6 +88,7 @@ pub fn json_schema() -> schemars::Schema {
 
 /// Reads and checks what was gathered.
 fn settle(gathering: Gathering<'_>) -> Result<Loaded, Report> {
+    let files = gathering.reads_files();
     let (root, sources, findings) = gathering.finish();
     // A file that could not be read is missing from the tree, and what the others refer to may be in
     // it. What is left is read, for its own mistakes, but not checked.
@@ -103,6 +104,9 @@ fn settle(gathering: Gathering<'_>) -> Result<Loaded, Report> {
     if let Some(config) = config.as_ref().filter(|_| !broken) {
         let read = if findings.is_empty() { Read::Whole } else { Read::Partly };
         findings.extend(check::run(config, &Names::of(&root), read));
+        if files {
+            findings.extend(crate::snapshot::tls::inspect(config));
+        }
     }
     findings.extend(check::unavailable(&root));
     let report = Report::new(findings, sources);

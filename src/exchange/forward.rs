@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::sides::Emit;
 use crate::net::outbox::Coding;
 use crate::policy::{HeaderEdits, Pair};
+use crate::tls::Certificate;
 use crate::wire::head::{FieldRef, Fields, list_items};
 use crate::wire::{Known, RequestHead, ResponseHead, encode};
 
@@ -106,6 +107,8 @@ pub struct Identity<'a> {
     pub trusted: bool,
     /// `http` or `https`.
     pub scheme: &'static str,
+    /// The certificate by which the client has proved who it is.
+    pub certificate: Option<&'a Certificate>,
 }
 
 /// A request on its way to a server.
@@ -262,6 +265,16 @@ fn identity_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
     if !edits.replaces(Known::XRealIp) {
         out.field(b"x-real-ip", identity.client.as_bytes());
     }
+    if let Some(Certificate { subject, names, fingerprint }) = identity.certificate {
+        out.field(b"x-client-cert-subject", subject.as_bytes());
+        for name in &names.dns {
+            out.field(b"x-client-cert-san", name.as_bytes());
+        }
+        for ip in &names.ip {
+            out.field(b"x-client-cert-san", ip.to_string().as_bytes());
+        }
+        out.field(b"x-client-cert-fingerprint", fingerprint.as_bytes());
+    }
 }
 
 /// Writes every field of a response as a client must see it, except for framing and connection
@@ -323,7 +336,13 @@ mod tests {
     }
 
     fn written(head: &RequestHead, trusted: bool, edits: &HeaderEdits) -> String {
-        let identity = Identity { peer: "192.0.2.1", client: "192.0.2.9", trusted, scheme: "http" };
+        let identity = Identity {
+            peer: "192.0.2.1",
+            client: "192.0.2.9",
+            trusted,
+            scheme: "http",
+            certificate: None,
+        };
         let form = RequestForm {
             head,
             path: b"/p",

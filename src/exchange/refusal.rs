@@ -58,6 +58,9 @@ pub enum Refusal {
     /// The upstream has no server that can be used; says why.
     #[error("{0}")]
     NoServer(Miss),
+    /// The host is not one of the certificate that the client was shown.
+    #[error("the host does not belong to this TLS connection: connect to it by its own name")]
+    Misdirected,
     /// As many requests wait for a server as may.
     #[error("all servers are busy and the queue is full")]
     QueueFull,
@@ -138,6 +141,9 @@ impl Refusal {
             Refusal::Method => (405, "method_not_allowed", "Method not allowed", None),
             Refusal::Expectation => (417, "expectation_failed", "Expectation failed", None),
             Refusal::WebSocketVersion => (426, "upgrade_required", "Upgrade required", None),
+            Refusal::Misdirected => {
+                (421, "misdirected_request", "Wrong host for this connection", Some("listen.tls"))
+            }
             Refusal::NoRoute => (404, "no_route", "No route", Some("route")),
             Refusal::Unauthenticated => (401, "auth_required", "Who is asking?", Some("auth")),
             Refusal::NotAllowed => (403, "not_allowed", "Not allowed", Some("auth")),
@@ -206,6 +212,7 @@ impl Refusal {
             | Refusal::RateLimited
             | Refusal::LimitUnavailable
             | Refusal::ConcurrencyLimited
+            | Refusal::Misdirected
             | Refusal::NoRoute
             | Refusal::NoServer(_)
             | Refusal::QueueFull

@@ -119,7 +119,7 @@ fn root(
     let mut target = head.target().splitn(2, |byte| *byte == b'?');
     let mut attributes = vec![
         ("http.request.method", Value::Text(method.to_owned())),
-        ("url.scheme", Value::Text("http".to_owned())),
+        ("url.scheme", Value::Text(ex.peer.scheme().to_owned())),
         ("url.path", text(target.next().unwrap_or_default())),
         ("client.address", Value::Text(client.to_owned())),
         ("http.response.status_code", Value::Number(u64::from(end.status))),

@@ -36,6 +36,7 @@ use crate::snapshot::template::Values;
 use crate::snapshot::{Listener, Route, Snapshot};
 use crate::telemetry::refusals;
 use crate::telemetry::trace::Trace;
+use crate::tls::Facts;
 use crate::upstream::mirror::{Copy, Keeper, Mirror};
 use crate::upstream::relay::Delivered;
 use crate::upstream::retry;
@@ -56,6 +57,16 @@ pub struct Peer {
     pub trusted: bool,
     /// The listener's place in the snapshot.
     pub listener: u16,
+    /// What the handshake told; `None` for a connection without TLS.
+    pub tls: Option<Box<Facts>>,
+}
+
+impl Peer {
+    /// `http` or `https`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
 }
 
 /// One request and everything the walk looks at.
@@ -135,6 +146,9 @@ async fn walk<'a, C: Client>(
 ) -> Result<End, Refusal> {
     let admitted = admit::admit(ex.head, ex.listener.refuse_trace)?;
     let target = Target::of(ex.head, ex.listener.path).map_err(Refusal::Target)?;
+    if ex.peer.tls.as_ref().is_some_and(|tls| !tls.belongs(target.host())) {
+        return Err(Refusal::Misdirected);
+    }
     if admitted.answer_options {
         return Ok(own(ex, client, timer, &OPTIONS_ANSWER).await);
     }
@@ -513,7 +527,8 @@ impl<'a> Matched<'a, '_> {
                 peer: &ex.peer.text,
                 client: client.unwrap_or(&ex.peer.text),
                 trusted: ex.peer.trusted,
-                scheme: "http",
+                scheme: ex.peer.scheme(),
+                certificate: ex.peer.tls.as_ref().and_then(|tls| tls.client.as_ref()),
             },
             edits: &route.request_edits,
             upgrade: admitted.upgrade,

@@ -192,7 +192,7 @@ async fn judged<C: Client>(
         method: head.method(),
         target: head.target(),
         host: matched.target.sent_host(),
-        scheme: "http",
+        scheme: matched.ex.peer.scheme(),
         client: client_text.as_deref().unwrap_or(&matched.ex.peer.text),
         fields: &head.fields,
     };

@@ -291,6 +291,14 @@ impl H1Client {
         }
         if self.begun && self.body.is_done() && self.inbox.is_empty() {
             // Nothing is unread, so the close cannot turn into a reset.
+            if self.stream.is_tls() {
+                // The end of TLS: without it a body that lasts until the close looks cut.
+                poll_fn(|cx| match self.stream.poll_shutdown(cx) {
+                    Poll::Pending => timer.poll_at(cx, flush_by),
+                    Poll::Ready(_) => Poll::Ready(()),
+                })
+                .await;
+            }
             return;
         }
         if poll_fn(|cx| self.stream.poll_shutdown(cx)).await.is_ok() {

@@ -117,7 +117,7 @@ impl Outbox {
             self.wrote(n)?;
             self.advance(n);
         }
-        Poll::Ready(Ok(()))
+        stream.poll_flush(cx)
     }
 
     fn poll_plain(

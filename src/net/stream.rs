@@ -1,4 +1,4 @@
-//! One connected socket, TCP or Unix, with the few operations the data path needs.
+//! One connection, TCP, TLS over TCP, or Unix, with the few operations the data path needs.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsStream;
 
 use super::Address;
 
@@ -17,6 +18,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A Unix stream socket.
     Unix(UnixStream),
+    /// TLS over TCP, its handshake done.
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
@@ -41,6 +44,12 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => ready!(Pin::new(stream).poll_read(cx, &mut buf))?,
             Stream::Unix(stream) => ready!(Pin::new(stream).poll_read(cx, &mut buf))?,
+            Stream::Tls(stream) => match ready!(Pin::new(&mut **stream).poll_read(cx, &mut buf)) {
+                // Many clients close without saying so first. What they send tells by itself whether it is whole;
+                // what servers send may not.
+                Err(error) if is_abrupt(&error) && matches!(**stream, TlsStream::Server(_)) => {}
+                read => read?,
+            },
         }
         Poll::Ready(Ok(buf.filled().len()))
     }
@@ -61,6 +70,18 @@ impl Stream {
                 many => Pin::new(stream).poll_write_vectored(cx, many),
             },
             Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    /// Sends what a write has only encrypted so far.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(_) | Stream::Unix(_) => Poll::Ready(Ok(())),
+            Stream::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
         }
     }
 
@@ -72,6 +93,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
         }
     }
 
@@ -82,10 +104,24 @@ impl Stream {
         self.poll_read(cx, &mut byte).is_pending()
     }
 
+    /// Whether it is TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Stream::Tls(_))
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Stream::Tcp(stream) => Some(stream),
+            Stream::Tls(stream) => Some(stream.get_ref().0),
+            Stream::Unix(_) => None,
+        }
+    }
+
     /// Makes small writes leave at once instead of waiting for the answer to earlier ones (Nagle).
     /// The first write of a connection never waits, so a connection of one answer is spared this.
     pub fn send_at_once(&self) {
-        if let Stream::Tcp(stream) = self {
+        if let Some(stream) = self.tcp() {
             // A socket that is already gone delays nothing.
             let _gone = stream.set_nodelay(true);
         }
@@ -98,15 +134,21 @@ impl Stream {
         let error = match self {
             Stream::Tcp(stream) => stream.take_error(),
             Stream::Unix(stream) => stream.take_error(),
+            Stream::Tls(stream) => stream.get_ref().0.take_error(),
         };
         !matches!(error, Ok(None))
     }
 
     /// Makes the coming close a reset, so that a message that was cut short cannot look complete.
     pub fn reset_on_close(&self) {
-        if let Stream::Tcp(stream) = self {
+        if let Some(stream) = self.tcp() {
             // A socket that is already gone cannot be misread any more.
             let _gone = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
     }
+}
+
+/// Whether a connection ended without TLS's own end (RFC 8446 §6.1).
+fn is_abrupt(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof
 }

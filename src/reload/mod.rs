@@ -20,7 +20,7 @@ use self::diff::{Change, Stays};
 use self::watch::Watch;
 use self::weights::Weights;
 use crate::config::{self, Colour, Config, Loaded, Report, Sources};
-use crate::snapshot::{Snapshot, compile};
+use crate::snapshot::{Snapshot, compile, tls};
 
 /// Configurations that can be gone back to.
 const HISTORY: usize = 10;
@@ -103,7 +103,7 @@ impl Reloader {
     /// Remembers what runs and where it came from.
     #[must_use]
     pub fn new(file: Option<&Path>, config: &Config, sources: &Sources, connections: u32) -> Self {
-        let watch = file.map(|_| watch(sources));
+        let watch = file.map(|_| watch(sources, config));
         Self {
             file: file.map(Path::to_owned),
             running: Arc::new(config.clone()),
@@ -134,7 +134,7 @@ impl Reloader {
         let Loaded { mut config, findings: _, sources } =
             config::load(file).map_err(Refused::Report)?;
         // Whether it is accepted or not: the next change is one of these files'.
-        self.watch = Some(watch(&sources));
+        self.watch = Some(watch(&sources, &config));
         if !force {
             guard(&self.running, &config)?;
         }
@@ -196,8 +196,9 @@ impl Reloader {
     }
 }
 
-fn watch(sources: &Sources) -> Watch {
-    Watch::new(sources.files().iter().map(|source| Path::new(&source.name)))
+fn watch(sources: &Sources, config: &Config) -> Watch {
+    let sources = sources.files().iter().map(|source| Path::new(&source.name));
+    Watch::new(sources.chain(tls::files(config)))
 }
 
 /// Refuses what would remove more than `shrink_guard` of the routes or servers.

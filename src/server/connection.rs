@@ -21,7 +21,7 @@ use crate::snapshot::Listener;
 use crate::telemetry::access::Line;
 use crate::telemetry::ledger::{Entry, METHODS};
 use crate::telemetry::refusals;
-use crate::wire::RequestHead;
+use crate::wire::{RequestHead, encode};
 
 /// Serves one connection until either side ends it.
 pub async fn serve(
@@ -115,6 +115,19 @@ async fn refuse(
     };
     answer::refuse(client, timer, &refused, listener.write_gap).await;
     account(local, (peer, listener), refusal, id.as_str(), client.sent());
+}
+
+/// The answer to somebody who speaks HTTP where TLS is expected.
+pub(super) fn plain_answer() -> Vec<u8> {
+    let refusal = Refusal::BadRequest("this port speaks TLS: use https");
+    let body = refusal.body("");
+    let mut answer = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\n\
+        connection: close\r\n"
+        .to_vec();
+    encode::content_length(&mut answer, body.len() as u64);
+    answer.extend_from_slice(b"\r\n");
+    answer.extend_from_slice(&body);
+    answer
 }
 
 /// Writes down a request whose head could not be read, or that was lost to a defect.

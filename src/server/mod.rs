@@ -2,6 +2,7 @@
 
 pub mod connection;
 pub mod control;
+mod handshake;
 pub mod limits;
 pub mod listener;
 pub mod shutdown;

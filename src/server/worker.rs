@@ -16,6 +16,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, spawn_local};
 
 use super::connection;
+use super::handshake::Handshakes;
 use super::listener::{Acceptor, Listening, Site};
 use super::status::Status;
 use crate::clock::{self, Random};
@@ -59,6 +60,8 @@ pub struct Local {
     pub current: Current,
     /// What is reported.
     pub status: Arc<Status>,
+    /// TLS handshakes under way.
+    pub handshakes: Handshakes,
 }
 
 /// Starts a worker.
@@ -82,6 +85,7 @@ async fn run(context: Context, sockets: Vec<Listening>) {
         worker: Rc::new(Worker::new(index, peers, Random::from_entropy())),
         current: Current::new(store.clone()),
         status,
+        handshakes: Handshakes::default(),
     });
     let mut acceptors = Acceptors { local: local.clone(), open: Vec::new() };
     acceptors.open(sockets);
@@ -245,11 +249,22 @@ fn admit(local: &Rc<Local>, door: &Door, stream: Stream, ip: Option<IpAddr>) {
         text: ip.map_or_else(|| "unix".into(), |ip| ip.to_canonical().to_string().into()),
         trusted: ip.is_some_and(|ip| settings.trusts(ip)),
         listener: settings.id,
+        tls: None,
     };
     let closing = door.closing.clone();
     let local = local.clone();
     spawn_local(async move {
         let _open = OpenConnection(settings.counts.clone());
+        let (stream, tls) = match &settings.tls {
+            None => (stream, None),
+            Some(server) => {
+                // Boxed, so that a connection does not hold the memory of its handshake for good.
+                let secure = Box::pin(local.handshakes.secure(stream, &settings, server)).await;
+                let Some((stream, facts)) = secure else { return };
+                (stream, Some(Box::new(facts)))
+            }
+        };
+        let peer = Peer { tls, ..peer };
         connection::serve(&local, stream, peer, settings, closing).await;
     });
 }

@@ -10,7 +10,7 @@ use super::listener::Listener;
 use super::policies::Shared;
 use super::route::{Action, Redirect, Respond, Rewrite, Route};
 use super::template::{Template, capture_names};
-use super::{Snapshot, Store, access, matching, policies, target, trace, upstream};
+use super::{Snapshot, Store, access, matching, policies, target, tls, trace, upstream};
 use crate::config::schema::listen::{Listen, ListenRedirect, StrictPath, Underscores};
 use crate::config::schema::route as schema;
 use crate::config::schema::words::ListenAddress;
@@ -23,6 +23,7 @@ use crate::policy::{HeaderEdits, Pair};
 use crate::reload::diff::shown;
 use crate::reload::pace;
 use crate::route::RouteTable;
+use crate::tls::Server;
 use crate::upstream::Upstream;
 use crate::wire::request;
 
@@ -38,8 +39,17 @@ pub fn compile(
 ) -> Result<Snapshot, Vec<Finding>> {
     static GENERATION: AtomicU64 = AtomicU64::new(0);
     let mut findings = Vec::new();
-    let listeners: Box<[_]> =
-        config.listen.iter().map(|l| Arc::new(listener(l, connections, previous))).collect();
+    let listeners: Box<[_]> = config
+        .listen
+        .iter()
+        .map(|written| {
+            let tls = tls::tls(written).unwrap_or_else(|wrong| {
+                findings.extend(wrong);
+                None
+            });
+            Arc::new(listener(written, tls, connections, previous))
+        })
+        .collect();
     let ids: Vec<u16> = listeners.iter().map(|l| l.id).collect();
     let mut upstreams = Vec::new();
     for (name, written) in &config.upstream {
@@ -108,7 +118,12 @@ pub fn first(config: &Config, connections: u32) -> Result<Store, Vec<Finding>> {
     Ok(Arc::new(arc_swap::ArcSwap::from_pointee(snapshot)))
 }
 
-fn listener(written: &Listen, connections: u32, previous: Option<&Snapshot>) -> Listener {
+fn listener(
+    written: &Listen,
+    tls: Option<Arc<Server>>,
+    connections: u32,
+    previous: Option<&Snapshot>,
+) -> Listener {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let Listen {
         place: _,
@@ -130,6 +145,8 @@ fn listener(written: &Listen, connections: u32, previous: Option<&Snapshot>) -> 
         id: known.map_or_else(|| NEXT.fetch_add(1, Ordering::Relaxed), |l| l.id),
         counts: known.map_or_else(Arc::default, |l| l.counts.clone()),
         name,
+        tls,
+        handshake: timeout.tls.get(),
         head: request::Limits {
             bytes: usize::try_from(limits.header_bytes.value.get()).unwrap_or(usize::MAX),
             fields: usize::from(limits.headers.get()),

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use crate::gate::target::PathMode;
 use crate::h1::client::HeadTimes;
+use crate::tls::Server;
 use crate::wire::request::Limits;
 
 /// What a listener counts; it survives reloads.
@@ -20,6 +21,12 @@ pub struct Counts {
     pub accepted: AtomicU64,
     /// Connections closed at once because too many were open.
     pub refused: AtomicU64,
+    /// TLS handshakes that ended well,
+    pub handshakes: AtomicU64,
+    /// that did not,
+    pub handshakes_failed: AtomicU64,
+    /// and that were not begun, because too many were under way.
+    pub handshakes_refused: AtomicU64,
 }
 
 /// One `[[listen]]`.
@@ -31,6 +38,10 @@ pub struct Listener {
     pub counts: Arc<Counts>,
     /// As configured, or its first address.
     pub name: Arc<str>,
+    /// How it proves who it is; `None` speaks plainly.
+    pub tls: Option<Arc<Server>>,
+    /// How long a TLS handshake may take.
+    pub handshake: Duration,
     /// Limits on request heads.
     pub head: Limits,
     /// The most bytes of a request body.

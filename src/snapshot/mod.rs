@@ -11,6 +11,7 @@ mod policies;
 pub mod route;
 mod target;
 pub mod template;
+pub mod tls;
 mod trace;
 mod upstream;
 

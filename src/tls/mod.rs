@@ -1,10 +1,19 @@
 //! Transport security by rustls, with the primitives of aws-lc-rs: one provider for everything here.
 
 pub mod client;
+pub mod facts;
+pub mod identity;
+pub mod pem;
+pub mod server;
+mod tickets;
 
 use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::CryptoProvider;
+
+pub use facts::{Certificate, Facts};
+pub use identity::Identity;
+pub use server::Server;
 
 /// The process's primitives: TLS 1.2 and 1.3, post-quantum key exchange first.
 #[must_use]

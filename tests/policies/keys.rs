@@ -52,6 +52,7 @@ fn keys_show_nowhere() {
     assert!(places[0].contains("api_key"), "{}", places[0]);
     let access = || std::fs::read_to_string(proxy.path("access.log")).unwrap_or_default();
     wait_until(SOON, "both requests are in the log", || access().lines().count() == 2);
+    drop(client);
     proxy.terminate();
     wait_until(SOON, "it ends", || proxy.log().contains("stopped"));
     places.extend([proxy.log(), proxy.stdout(), access()]);

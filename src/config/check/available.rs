@@ -32,11 +32,11 @@ const fn row(path: &'static str, fine: Fine) -> Row {
 }
 
 const ROWS: &[Row] = &[
-    row("listen.*.tls", Fine::Nothing),
+    row("listen.*.tls.acme", Fine::Nothing),
+    row("listen.*.tls.*.acme", Fine::Nothing),
     row("listen.*.http3", Fine::Off),
     row("listen.*.proxy_protocol", Fine::Off),
     row("listen.*.limits.streams", Fine::Nothing),
-    row("listen.*.timeout.tls", Fine::Nothing),
     row("upstream.*.servers", Fine::NotTable),
     row("upstream.*.protocol", Fine::Words(&["http1"])),
     row("upstream.*.tls", Fine::Off),

@@ -88,6 +88,16 @@ fn check_listen(listen: &Listen, findings: &mut Vec<Finding>) {
         let finding = Finding::error("bad_value", head.place, message);
         findings.push(finding.help("it goes from \"1KiB\" to \"16MiB\""));
     }
+    let redirect = listen.redirect.as_ref().filter(|_| !listen.tls.is_empty());
+    if let Some(redirect) = redirect {
+        let message = "a listener with `tls` would redirect to itself";
+        findings.push(Finding::error("bad_value", redirect.place, message));
+    }
+    let unix = |address: &&Spanned<ListenAddress>| matches!(address.value, ListenAddress::Unix(_));
+    if let Some(address) = listen.address.iter().find(unix).filter(|_| !listen.tls.is_empty()) {
+        let message = "a listener with `tls` needs IP addresses";
+        findings.push(Finding::error("bad_value", address.place, message));
+    }
     for tls in listen.tls.iter() {
         let pair = tls.cert.is_some() && tls.key.is_some();
         let none = tls.cert.is_none() && tls.key.is_none();

@@ -13,6 +13,7 @@ use crate::balance::{Ask, Balance, Member};
 use crate::clock::Random;
 use crate::policy::HeaderEdits;
 use crate::route::{RouteSpec, RouteTable};
+use crate::server::handshake::Handshakes;
 use crate::server::status::Status;
 use crate::snapshot::route::{Action, Rewrite, Route, Split};
 use crate::snapshot::{Current, Snapshot, compile};
@@ -76,6 +77,7 @@ async fn a_defect_costs_one_request_a_500_and_a_count() {
         worker: Rc::new(Worker::new(0, Arc::new([Notify::new()]), Random::seeded(1))),
         current: Current::new(store),
         status: status.clone(),
+        handshakes: Handshakes::default(),
     };
     for expected in 1..=2 {
         let (near, mut far) = UnixStream::pair().unwrap();
@@ -84,6 +86,7 @@ async fn a_defect_costs_one_request_a_500_and_a_count() {
             text: "127.0.0.1".into(),
             trusted: false,
             listener: 0,
+            tls: None,
         };
         let client = async move {
             far.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();

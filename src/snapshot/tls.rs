@@ -1,0 +1,127 @@
+//! Compiles a listener's `tls`: reads the certificates, and refuses what does not belong together.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::clock;
+use crate::config::schema::listen::{ClientAuth, Listen, Tls, TlsVersion};
+use crate::config::{Config, Finding, Place};
+use crate::tls::server::{Profile, Rules, Server};
+use crate::tls::{Identity, pem};
+
+/// A certificate that ends sooner than this is pointed at, in seconds: two weeks.
+const SOON: i64 = 14 * 24 * 3600;
+
+/// What is offered to clients that negotiate (RFC 7301).
+const PROTOCOLS: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
+
+/// Compiles the certificates of a listener; `None` without any.
+///
+/// # Errors
+/// All that is wrong with them, each at its place.
+pub(super) fn tls(listen: &Listen) -> Result<Option<Arc<Server>>, Vec<Finding>> {
+    let mut findings = Vec::new();
+    let mut rules: Vec<Rules> = Vec::new();
+    let mut asked: Vec<Asked<'_>> = Vec::new();
+    let mut identities: Vec<(Identity, Profile)> = Vec::new();
+    let mut places: Vec<Place> = Vec::new();
+    for written in listen.tls.iter() {
+        let Tls { place, cert, key, acme, client_ca, client_auth, min_version } = written;
+        // Reported by the check.
+        let (Some(cert), Some(key), None) = (cert, key, acme) else { continue };
+        let bad = |message: String| Finding::error("bad_certificate", *place, message);
+        let own: Asked<'_> = (client_ca.as_deref(), *client_auth, *min_version);
+        let profile = match asked.iter().position(|known| *known == own) {
+            Some(known) => known,
+            None => match self::rules(own) {
+                Ok(new) => {
+                    asked.push(own);
+                    rules.push(new);
+                    rules.len() - 1
+                }
+                Err(message) => {
+                    findings.push(bad(message));
+                    continue;
+                }
+            },
+        };
+        match Identity::load(cert, key) {
+            Ok(identity) => {
+                let same = identities.iter().position(|(other, p)| {
+                    *p != profile && other.names.dns.iter().any(|n| identity.names.dns.contains(n))
+                });
+                if let Some(first) = same.and_then(|at| places.get(at)) {
+                    let message = "two certificates for one name ask different things of clients";
+                    findings.push(bad(message.to_owned()).related(*first, "the first one"));
+                }
+                identities.push((identity, profile));
+                places.push(*place);
+            }
+            Err(message) => findings.push(bad(message)),
+        }
+    }
+    if !findings.is_empty() {
+        return Err(findings);
+    }
+    if identities.is_empty() {
+        return Ok(None);
+    }
+    let server = Server::new(identities, &rules, &PROTOCOLS);
+    server
+        .map(|server| Some(Arc::new(server)))
+        .map_err(|message| vec![Finding::error("bad_certificate", listen.place, message)])
+}
+
+/// What a `tls` asks of clients, as written.
+type Asked<'a> = (Option<&'a Path>, Option<ClientAuth>, TlsVersion);
+
+fn rules((client_ca, client_auth, oldest): Asked<'_>) -> Result<Rules, String> {
+    let authorities = client_ca.map(pem::authorities).transpose()?;
+    Ok(Rules {
+        authorities: authorities.map(Arc::new),
+        required: client_auth != Some(ClientAuth::Optional),
+        tls12: oldest == TlsVersion::V1_2,
+    })
+}
+
+/// What is wrong with the certificates of a configuration, and which of them end soon.
+#[must_use]
+pub fn inspect(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let now = i64::try_from(clock::unix_seconds()).unwrap_or(i64::MAX);
+    for listen in &config.listen {
+        match tls(listen) {
+            Err(wrong) => findings.extend(wrong),
+            Ok(None) => {}
+            Ok(Some(server)) => {
+                let ends = |tls: &Tls| {
+                    let mut all = server.identities();
+                    all.find(|of| tls.cert.as_deref() == Some(&*of.file)).map(|of| of.not_after)
+                };
+                for written in listen.tls.iter() {
+                    let Some(left) = ends(written).map(|end| end - now) else { continue };
+                    if left < SOON {
+                        findings.push(ending(written.place, left));
+                    }
+                }
+            }
+        }
+    }
+    findings
+}
+
+fn ending(place: Place, left: i64) -> Finding {
+    let days = left.unsigned_abs() / (24 * 3600);
+    let message = if left < 0 {
+        format!("this certificate ended {days} days ago")
+    } else {
+        format!("this certificate ends in {days} days")
+    };
+    Finding::warning("certificate_expiry", place, message)
+}
+
+/// The files that a configuration's listeners read, to be watched.
+pub fn files(config: &Config) -> impl Iterator<Item = &Path> {
+    let all = config.listen.iter().flat_map(|listen| listen.tls.iter());
+    all.flat_map(|tls| [&tls.cert, &tls.key, &tls.client_ca]).filter_map(|file| file.as_deref())
+}

@@ -1,0 +1,69 @@
+//! What a handshake told about a connection.
+
+use std::sync::Arc;
+
+use rustls::ServerConnection;
+use sha2::{Digest, Sha256};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use super::identity::{Names, names};
+use super::server::{Profile, Server};
+
+/// A connection that is secure.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    server: Arc<Server>,
+    profile: Profile,
+    /// The name the client asked for, in lower case.
+    pub name: Option<Box<str>>,
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// Who the client is, if it has proved that.
+    pub client: Option<Certificate>,
+}
+
+/// A client's certificate, which one of the listener's authorities has signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// Its subject (RFC 4514), in printable ASCII.
+    pub subject: Box<str>,
+    /// Its names.
+    pub names: Names,
+    /// SHA-256 of it, in hex digits.
+    pub fingerprint: Box<str>,
+}
+
+impl Facts {
+    /// Reads a connection that has been made with this profile.
+    #[must_use]
+    pub fn of(server: Arc<Server>, profile: Profile, connection: &ServerConnection) -> Self {
+        let name = connection.server_name().map(|name| name.to_ascii_lowercase().into());
+        let version = match connection.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "TLSv1.3",
+        };
+        let client = connection.peer_certificates().and_then(|chain| chain.first());
+        Self { server, profile, name, version, client: client.and_then(|leaf| certificate(leaf)) }
+    }
+
+    /// Whether requests for this host, in lower case, belong here (RFC 9110 §7.4, §15.5.20): it is the name that the
+    /// client asked for, or the certificate that it was shown is good for it and the same is asked of clients.
+    #[must_use]
+    pub fn belongs(&self, host: &str) -> bool {
+        let asked = self.name.as_deref();
+        asked == Some(host) || self.server.covers(asked, host, self.profile)
+    }
+}
+
+fn certificate(der: &[u8]) -> Option<Certificate> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let subject: String = certificate.subject().to_string();
+    let printable = |c: char| if matches!(c, ' '..='~') { c } else { '?' };
+    let fingerprint: String =
+        Sha256::digest(der).iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(Certificate {
+        subject: subject.chars().map(printable).collect::<String>().into(),
+        names: names(&certificate),
+        fingerprint: fingerprint.into(),
+    })
+}

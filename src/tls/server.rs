@@ -1,0 +1,162 @@
+//! How a listener proves who it is, and what it asks of clients.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
+};
+use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig, SignatureAlgorithm, SupportedProtocolVersion, version};
+
+use super::{Identity, provider, tickets};
+
+/// What is asked of clients: the number of a [`Rules`] of the listener.
+pub type Profile = usize;
+
+/// What a `tls` of a listener asks of clients.
+#[derive(Debug)]
+pub struct Rules {
+    /// Who signs their certificates; `None` asks for none.
+    pub authorities: Option<Arc<RootCertStore>>,
+    /// A client without a certificate is refused.
+    pub required: bool,
+    /// TLS 1.2 is spoken too.
+    pub tls12: bool,
+}
+
+/// The `tls` of a listener.
+#[derive(Debug)]
+pub struct Server {
+    names: Arc<Index>,
+    profiles: Vec<Arc<ServerConfig>>,
+}
+
+/// Certificates by the names they are good for.
+#[derive(Debug, Default)]
+struct Index {
+    all: Vec<(Identity, Profile)>,
+    /// Places in `all` by name. The parent of a wildcard is in `wild`.
+    exact: HashMap<Box<str>, Vec<usize>>,
+    wild: HashMap<Box<str>, Vec<usize>>,
+}
+
+impl Server {
+    /// A listener with these certificates, the first of which is shown to clients that ask for no name or an unknown
+    /// one; each goes with one of `rules`. `protocols` are offered, the best first (RFC 7301).
+    ///
+    /// # Errors
+    /// What rustls does not accept.
+    pub fn new(
+        identities: Vec<(Identity, Profile)>,
+        rules: &[Rules],
+        protocols: &[&[u8]],
+    ) -> Result<Self, String> {
+        let names = Arc::new(Index::new(identities));
+        let config = |rules: &Rules| config(rules, names.clone(), protocols).map(Arc::new);
+        let profiles = rules.iter().map(config).collect::<Result<_, _>>()?;
+        Ok(Self { names, profiles })
+    }
+
+    /// The rules and settings for a client that asks for this name.
+    #[must_use]
+    pub fn for_name(&self, name: Option<&str>) -> Option<(Profile, Arc<ServerConfig>)> {
+        let (_, profile) = self.names.candidates(name).next()?;
+        self.profiles.get(profile).map(|config| (profile, config.clone()))
+    }
+
+    /// Its certificates.
+    pub fn identities(&self) -> impl Iterator<Item = &Identity> {
+        self.names.all.iter().map(|(identity, _)| identity)
+    }
+
+    /// Whether a connection for `name` may carry requests for `host`.
+    pub(super) fn covers(&self, name: Option<&str>, host: &str, profile: Profile) -> bool {
+        let mut shown = self.names.candidates(name);
+        let same = self.for_name(Some(host)).is_some_and(|(own, _)| own == profile);
+        same && shown.any(|(identity, _)| identity.names.cover(host))
+    }
+}
+
+impl Index {
+    fn new(mut all: Vec<(Identity, Profile)>) -> Self {
+        let mut this = Self::default();
+        // With two kinds of key for one name, the one that is cheaper to sign with is tried first. The first stays the
+        // first, because it is the default.
+        if let Some((_, others)) = all.split_first_mut() {
+            others.sort_by_key(|(identity, _)| !is_ecdsa(&identity.key));
+        }
+        for (at, (identity, _)) in all.iter().enumerate() {
+            for name in &identity.names.dns {
+                let (map, name) = match name.strip_prefix("*.") {
+                    Some(parent) => (&mut this.wild, parent),
+                    None => (&mut this.exact, &**name),
+                };
+                map.entry(name.into()).or_default().push(at);
+            }
+        }
+        let cheapest = |places: &mut Vec<usize>| {
+            places.sort_by_key(|at| all.get(*at).is_none_or(|(of, _)| !is_ecdsa(&of.key)));
+        };
+        this.exact.values_mut().chain(this.wild.values_mut()).for_each(cheapest);
+        this.all = all;
+        this
+    }
+
+    /// Those for a name: exact ones, else wildcards, else the default.
+    fn candidates<'a>(
+        &'a self,
+        name: Option<&str>,
+    ) -> impl Iterator<Item = (&'a Identity, Profile)> + use<'a> {
+        let found = name.and_then(|name| {
+            let parent = name.split_once('.').map(|(_, parent)| parent);
+            let exact = self.exact.get(name);
+            exact.or_else(|| parent.and_then(|parent| self.wild.get(parent)))
+        });
+        let places = found.map_or(&[0][..], |places| places);
+        places.iter().filter_map(|at| self.all.get(*at)).map(|(identity, p)| (identity, *p))
+    }
+}
+
+impl ResolvesServerCert for Index {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let name = hello.server_name().map(str::to_ascii_lowercase);
+        let usable = |identity: &Identity| {
+            identity.key.key.choose_scheme(hello.signature_schemes()).is_some()
+        };
+        let mut candidates = self.candidates(name.as_deref());
+        candidates.find(|(identity, _)| usable(identity)).map(|(identity, _)| identity.key.clone())
+    }
+}
+
+fn is_ecdsa(key: &CertifiedKey) -> bool {
+    key.key.algorithm() != SignatureAlgorithm::RSA
+}
+
+fn config(rules: &Rules, names: Arc<Index>, protocols: &[&[u8]]) -> Result<ServerConfig, String> {
+    let Rules { authorities, required, tls12 } = rules;
+    let versions: &[&SupportedProtocolVersion] =
+        if *tls12 { &[&version::TLS13, &version::TLS12] } else { &[&version::TLS13] };
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions)
+        .map_err(|error| error.to_string())?;
+    let (builder, rule) = match authorities {
+        None => (builder.with_no_client_auth(), tickets::rule([].into_iter(), false)),
+        Some(roots) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider());
+            let verifier =
+                if *required { verifier } else { verifier.allow_unauthenticated() }.build();
+            let verifier = verifier.map_err(|error| error.to_string())?;
+            let subjects: Vec<_> =
+                roots.roots.iter().map(|root| root.subject_public_key_info.to_vec()).collect();
+            let rule = tickets::rule(subjects.iter().map(|s| &**s), *required);
+            (builder.with_client_cert_verifier(verifier), rule)
+        }
+    };
+    let mut config = builder.with_cert_resolver(names);
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    config.ticketer = tickets::of(rule)?;
+    // Tickets keep what is needed at the client; memory here would be shared between workers, behind a lock.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(config)
+}

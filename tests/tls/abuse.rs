@@ -1,0 +1,80 @@
+//! Those who speak no TLS, stop in the middle, or come in numbers.
+
+use std::time::Duration;
+
+use crate::support::{Authority, Origin, RawClient, SOON, Tidegate, curl, wait_until};
+use crate::{ask, entry, proxy};
+
+fn plain(more: &str) -> (Authority, Origin, Tidegate) {
+    let authority = Authority::new("ca");
+    let origin = Origin::ok("fine");
+    let proxy = proxy(&origin, &entry(&authority.certificate("a", &["a.test"]), ""), more);
+    (authority, origin, proxy)
+}
+
+fn count(proxy: &Tidegate, what: &str) -> u64 {
+    proxy.stats()["listeners"][0]["tls"][what].as_u64().unwrap()
+}
+
+#[test]
+fn plain_http_is_told_to_use_https() {
+    let (_authority, origin, proxy) = plain("");
+    let answer = curl(&["-w", "%{http_code}", &format!("http://{}/", proxy.address())]);
+    assert!(answer.text().ends_with("400") && answer.text().contains("https"), "{}", answer.text());
+    assert!(answer.text().contains("\"code\":\"bad_request\""));
+    assert_eq!(count(&proxy, "failed"), 1);
+    assert!(origin.requests().is_empty());
+}
+
+#[test]
+fn who_stops_in_the_middle_is_let_go() {
+    let (authority, _origin, proxy) = plain("timeout = { tls = '300ms' }");
+    // Nothing at all, and half a record.
+    for start in [&b""[..], b"\x16\x03\x01\x02\x00\x01\x00"] {
+        let mut client = proxy.client();
+        client.send(start);
+        client.assert_closes(SOON);
+    }
+    assert_eq!(count(&proxy, "failed"), 2);
+    assert_eq!(ask(&proxy, &authority, "a.test", &[]).text(), "fine\n200");
+}
+
+#[test]
+fn whatever_comes_the_proxy_stays() {
+    let (authority, _origin, proxy) = plain("timeout = { tls = '2s' }");
+    let hello = b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x03";
+    let huge = [&b"\x16\x03\x01\xff\xff"[..], &[0; 70_000]].concat();
+    let alert = b"\x15\x03\x01\x00\x02\x02\x28";
+    let proxied = b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n";
+    for garbage in [&hello[..], &huge, alert, proxied, b"\0\0\0\0", b"SSH-2.0-x\r\n"] {
+        let mut client = proxy.client();
+        client.offer(garbage);
+        client.close_write();
+        let (said, _) = client.end(SOON);
+        assert!(said.len() < 16 || said.starts_with(b"HTTP/1.1 400 "), "{said:?}");
+    }
+    assert_eq!(ask(&proxy, &authority, "a.test", &[]).text(), "fine\n200");
+    assert_eq!(count(&proxy, "handshakes"), 1);
+}
+
+#[test]
+fn handshakes_that_wait_for_ever_hold_nobody_up() {
+    let (authority, _origin, proxy) = plain("timeout = { tls = '60s' }");
+    let silent: Vec<RawClient> = (0..300).map(|_| proxy.client()).collect();
+    let open = || proxy.stats()["listeners"][0]["connections"].as_u64();
+    wait_until(SOON, "all are there", || open() == Some(300));
+    for _ in 0..5 {
+        assert_eq!(ask(&proxy, &authority, "a.test", &[]).text(), "fine\n200");
+    }
+    drop(silent);
+    wait_until(SOON, "all are gone", || open() == Some(0));
+}
+
+#[test]
+fn a_drain_lets_a_request_end_and_says_goodbye() {
+    let (authority, origin, mut proxy) = plain("");
+    assert_eq!(ask(&proxy, &authority, "a.test", &[]).text(), "fine\n200");
+    proxy.terminate();
+    assert_eq!(proxy.wait_exit(Duration::from_secs(8)).code(), Some(0));
+    assert_eq!(origin.requests().len(), 1);
+}
