@@ -10,11 +10,12 @@ use super::Endpoint;
 use crate::clock::{self, Instant};
 use crate::h1::Origin;
 use crate::net::{Opened, Stream, Timer};
+use crate::tls::client::Secured;
 
 /// Why no connection came about. Nothing of a request was sent, so any request may go elsewhere.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Every address of the server refused.
+    /// Every address of the server refused, or the one that did not is not who it should be.
     #[error("{0}")]
     Refused(io::Error),
     /// The deadline passed first.
@@ -22,7 +23,8 @@ pub enum ConnectError {
     Timeout,
 }
 
-/// Connects to the first address of a server that accepts, or fails at `deadline`. With `limit`
+/// Connects to the first address of a server that accepts, shakes hands if that is asked for, or fails at `deadline`.
+/// With `limit`
 /// connections open already, one has to be closed first: `make_room` makes others let go of
 /// idle ones.
 ///
@@ -32,6 +34,7 @@ pub enum ConnectError {
 /// [`ConnectError`].
 pub async fn connect(
     endpoint: &Endpoint,
+    secured: Option<&Secured>,
     (limit, make_room): (u32, impl Fn()),
     timer: &mut Timer,
     deadline: Option<Instant>,
@@ -42,7 +45,14 @@ pub async fn connect(
             None => Opened::wait(&endpoint.open, limit, make_room).await,
         };
         endpoint.connects.fetch_add(1, Ordering::Relaxed);
-        Ok((first_that_accepts(endpoint).await?, opened))
+        let stream = first_that_accepts(endpoint).await?;
+        Ok(match (stream, secured) {
+            (Stream::Tcp(stream), Some(Secured { outgoing, name })) => {
+                let secure = outgoing.secure(stream, name.clone()).await?;
+                (Stream::Tls(Box::new(secure.into())), opened)
+            }
+            (stream, _) => (stream, opened),
+        })
     });
     let (stream, opened) = poll_fn(|cx| {
         if let Poll::Ready(result) = attempt.as_mut().poll(cx) {
@@ -52,7 +62,9 @@ pub async fn connect(
         Poll::Ready(Err(ConnectError::Timeout))
     })
     .await?;
-    Ok(Box::new(Origin::new(stream, opened, clock::now())))
+    let mut origin = Origin::new(stream, opened, clock::now());
+    origin.secured_by = secured.map_or(0, |secured| secured.outgoing.id);
+    Ok(Box::new(origin))
 }
 
 async fn first_that_accepts(endpoint: &Endpoint) -> io::Result<Stream> {

@@ -51,6 +51,8 @@ pub struct Origin {
     idle_since: Instant,
     /// How long the server said that it keeps an idle connection.
     advertised: Option<Duration>,
+    /// The id of the TLS settings it was made with; 0 without TLS.
+    pub secured_by: u64,
 }
 
 impl Origin {
@@ -73,6 +75,7 @@ impl Origin {
             uses: 0,
             idle_since: now,
             advertised: None,
+            secured_by: 0,
         }
     }
 

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::config::schema::health::{HealthKind, HealthTable};
 use crate::config::schema::words::StatusRange;
+use crate::tls::client::Secured;
 
 /// A compiled check. Two that are equal ask the same thing.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +34,8 @@ pub struct Check {
     pub method: Method,
     /// The fields of the request, `Host` and `User-Agent` among them.
     pub headers: HeaderMap,
+    /// How the connection is made secure; `None` speaks plainly.
+    pub secured: Option<Secured>,
 }
 
 impl Check {
@@ -75,6 +78,7 @@ impl Check {
             port: port.map(std::num::NonZeroU16::get),
             method: method.get().clone(),
             headers,
+            secured: None,
         }
     }
 }

@@ -4,8 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::clock;
+use crate::config::schema::forms::Switch;
 use crate::config::schema::listen::{ClientAuth, Listen, Tls, TlsVersion};
+use crate::config::schema::upstream::UpstreamTls;
 use crate::config::{Config, Finding, Place};
+use crate::tls::client::{Outgoing, Wanted};
 use crate::tls::server::{Profile, Rules, Server};
 use crate::tls::{Identity, pem};
 
@@ -84,6 +87,19 @@ fn rules((client_ca, client_auth, oldest): Asked<'_>) -> Result<Rules, String> {
     })
 }
 
+/// What an upstream's `tls` asks for, or `known` if that is the same.
+///
+/// # Errors
+/// A file that cannot be used.
+pub(super) fn outgoing(
+    written: &UpstreamTls,
+    known: Option<&Arc<Outgoing>>,
+) -> Result<Arc<Outgoing>, String> {
+    let UpstreamTls { verify, ca, server_name: _, cert, key } = written;
+    let identity = cert.as_deref().zip(key.as_deref());
+    Outgoing::new(Wanted { verify: *verify, ca: ca.as_deref(), identity }, known)
+}
+
 /// What is wrong with the certificates of a configuration, and which of them end soon.
 #[must_use]
 pub fn inspect(config: &Config) -> Vec<Finding> {
@@ -107,6 +123,12 @@ pub fn inspect(config: &Config) -> Vec<Finding> {
             }
         }
     }
+    for upstream in config.upstream.values() {
+        let Switch::On(written) = &upstream.tls else { continue };
+        if let Err(message) = outgoing(written, None) {
+            findings.push(Finding::error("bad_certificate", upstream.place, message));
+        }
+    }
     findings
 }
 
@@ -120,8 +142,13 @@ fn ending(place: Place, left: i64) -> Finding {
     Finding::warning("certificate_expiry", place, message)
 }
 
-/// The files that a configuration's listeners read, to be watched.
+/// The files that a configuration's listeners and upstreams read, to be watched.
 pub fn files(config: &Config) -> impl Iterator<Item = &Path> {
-    let all = config.listen.iter().flat_map(|listen| listen.tls.iter());
-    all.flat_map(|tls| [&tls.cert, &tls.key, &tls.client_ca]).filter_map(|file| file.as_deref())
+    let listeners = config.listen.iter().flat_map(|listen| listen.tls.iter());
+    let listeners = listeners.flat_map(|tls| [&tls.cert, &tls.key, &tls.client_ca]);
+    let upstreams = config.upstream.values().filter_map(|upstream| match &upstream.tls {
+        Switch::On(tls) => Some([&tls.ca, &tls.cert, &tls.key]),
+        Switch::Off => None,
+    });
+    listeners.chain(upstreams.flatten()).filter_map(|file| file.as_deref())
 }

@@ -1,9 +1,12 @@
 //! Compiles `[upstream.NAME]`, taking over from the previous snapshot whatever is known about the
 //! upstream and about each of its servers.
 
+use std::collections::HashMap;
 use std::net::ToSocketAddrs;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
 
 use super::{Snapshot, target};
 use crate::balance::hash::{Bound, Table};
@@ -19,6 +22,7 @@ use crate::endpoint::breaker::{Settings, Trip};
 use crate::endpoint::{Endpoint, ejection, standing};
 use crate::health::Check;
 use crate::net::Address;
+use crate::tls::client::Secured;
 use crate::upstream::pool::Placed;
 use crate::upstream::sticky::Sticky;
 use crate::upstream::{Breaking, Limits, Pool, Upstream};
@@ -60,7 +64,9 @@ pub(super) fn upstream(
             zone: server.zone.as_deref().map(Into::into),
         });
     }
+    let tls = tls(written, &placed, old)?;
     let strategy = strategy(&written.balance, &placed)?;
+    let placed_ids: Vec<u32> = placed.iter().map(|placed| placed.member.endpoint.id).collect();
     let pool = Arc::new(Pool::new(placed, &strategy, config.runtime.zone.as_deref()));
     let schema::UpstreamLimits {
         connections,
@@ -72,7 +78,8 @@ pub(super) fn upstream(
     } = &written.limits;
     let cap = |limit: &Option<NonZeroU32>| limit.map_or(u32::MAX, NonZeroU32::get);
     Ok(Upstream {
-        checks: checks(written),
+        checks: checks(written, &placed_ids, &tls),
+        tls,
         sticky: sticky(&name, &written.balance, &pool),
         timed: matches!(strategy, Strategy::PeakEwma | Strategy::LeastRequest),
         pool,
@@ -98,17 +105,47 @@ pub(super) fn upstream(
     })
 }
 
-fn checks(written: &schema::Upstream) -> Box<[Check]> {
+/// How connections to each server are made secure, taking over the sessions of settings that stay.
+fn tls(
+    written: &schema::Upstream,
+    placed: &[Placed],
+    old: Option<&Arc<Upstream>>,
+) -> Result<HashMap<u32, Secured>, Box<Finding>> {
+    let Switch::On(settings) = &written.tls else { return Ok(HashMap::new()) };
+    let bad = |place, message: String| Box::new(Finding::error("bad_certificate", place, message));
+    let known = old.and_then(|old| old.tls.values().next()).map(|known| &known.outgoing);
+    let outgoing = super::tls::outgoing(settings, known).map_err(|e| bad(written.place, e))?;
+    let named = |name: &str, place| {
+        let parsed = ServerName::try_from(name.to_owned());
+        parsed.map_err(|_| bad(place, format!("`{name}` is no name that can be verified")))
+    };
+    let servers = written.servers.listed().iter().zip(placed);
+    let each = servers.map(|(server, placed)| {
+        let place = server.address.place;
+        let name = match (&settings.server_name, &server.address.value) {
+            (Some(name), _) => named(&name.value, name.place)?,
+            (None, ServerAddress::Ip(address)) => ServerName::from(address.ip()),
+            (None, ServerAddress::Name { host, .. }) => named(host, place)?,
+            (None, ServerAddress::Unix(_)) => {
+                return Err(bad(place, "`tls` needs the address of a network".to_owned()));
+            }
+        };
+        Ok((placed.member.endpoint.id, Secured { outgoing: outgoing.clone(), name }))
+    });
+    each.collect()
+}
+
+fn checks(written: &schema::Upstream, ids: &[u32], tls: &HashMap<u32, Secured>) -> Box<[Check]> {
     let Some(health) = &written.health else { return Box::default() };
-    let check = |server: &schema::Server| {
+    let check = |(server, id): (&schema::Server, &u32)| {
         let host = match &server.address.value {
             ServerAddress::Ip(address) => address.to_string(),
             ServerAddress::Name { host, port } => format!("{host}:{port}"),
             ServerAddress::Unix(_) => "localhost".to_owned(),
         };
-        Check::new(health, &host)
+        Check { secured: tls.get(id).cloned(), ..Check::new(health, &host) }
     };
-    written.servers.listed().iter().map(check).collect()
+    written.servers.listed().iter().zip(ids).map(check).collect()
 }
 
 fn sticky(upstream: &str, written: &Balance, pool: &Pool) -> Option<Sticky> {

@@ -22,7 +22,7 @@ pub struct Quota {
 
 impl Quota {
     /// Whether one more line may be written; if so, how many were left out before it.
-    fn take(&self, now: Instant) -> Option<u64> {
+    pub fn take(&self, now: Instant) -> Option<u64> {
         let fresh = self
             .since
             .get()

@@ -1,8 +1,22 @@
-//! How servers prove who they are.
+//! How servers prove who they are, and the proxy to them.
 
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use sha2::{Digest, Sha256};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::{pem, provider};
+
+/// What is offered to servers (RFC 7301).
+const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
 
 /// Connections that trust the system's certificate authorities, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
 /// They are read when they are first needed.
@@ -27,8 +41,159 @@ fn roots() -> Result<RootCertStore, String> {
 }
 
 fn trusting(roots: RootCertStore) -> Result<ClientConfig, String> {
-    let config = ClientConfig::builder_with_provider(super::provider())
+    let config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// What an upstream's `tls` asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Certificates are verified.
+    pub verify: bool,
+    /// By these authorities; `None` is those of the system.
+    pub ca: Option<&'a Path>,
+    /// The proxy's own certificate and its key.
+    pub identity: Option<(&'a Path, &'a Path)>,
+}
+
+/// The settings of connections to an upstream's servers, with the sessions that can be resumed.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// Unique in the process. A connection is only used again under the settings it was made with.
+    pub id: u64,
+    /// A hash of all that was asked for, the contents of files included.
+    fingerprint: [u8; 32],
+    config: Arc<ClientConfig>,
+}
+
+impl Outgoing {
+    /// What was asked for, or `known` if that is the same.
+    ///
+    /// # Errors
+    /// A file that cannot be used, or a key that does not belong to its certificate.
+    pub fn new(wanted: Wanted<'_>, known: Option<&Arc<Self>>) -> Result<Arc<Self>, String> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let fingerprint = fingerprint(wanted);
+        if let Some(known) = known.filter(|known| known.fingerprint == fingerprint) {
+            return Ok(known.clone());
+        }
+        let mut config = config(wanted)?;
+        config.alpn_protocols = PROTOCOLS.iter().map(|protocol| protocol.to_vec()).collect();
+        let id = NEXT.fetch_add(1, Relaxed);
+        Ok(Arc::new(Self { id, fingerprint, config: Arc::new(config) }))
+    }
+
+    /// Makes a connection secure.
+    ///
+    /// # Errors
+    /// The server is not the one it should be, or does not speak TLS.
+    pub async fn secure(
+        &self,
+        stream: TcpStream,
+        name: ServerName<'static>,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        TlsConnector::from(self.config.clone()).connect(name, stream).await
+    }
+
+    /// The same for HTTP/2 alone.
+    ///
+    /// # Errors
+    /// As for [`Outgoing::secure`].
+    pub async fn secure_h2(
+        &self,
+        stream: TcpStream,
+        name: ServerName<'static>,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    }
+}
+
+/// The settings for one server.
+#[derive(Debug, Clone)]
+pub struct Secured {
+    /// Shared by all servers of the upstream.
+    pub outgoing: Arc<Outgoing>,
+    /// The name that its certificate must be good for.
+    pub name: ServerName<'static>,
+}
+
+impl PartialEq for Secured {
+    fn eq(&self, other: &Self) -> bool {
+        self.outgoing.id == other.outgoing.id && self.name == other.name
+    }
+}
+
+fn config(Wanted { verify, ca, identity }: Wanted<'_>) -> Result<ClientConfig, String> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    let builder = if verify {
+        builder.with_root_certificates(match ca {
+            Some(ca) => pem::authorities(ca)?,
+            None => roots()?,
+        })
+    } else {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider())))
+    };
+    let Some((cert, key)) = identity else { return Ok(builder.with_no_client_auth()) };
+    // Checks that they belong together.
+    super::Identity::load(cert, key)?;
+    builder
+        .with_client_auth_cert(pem::certificates(cert)?, pem::key(key)?)
+        .map_err(|error| format!("{}: {error}", cert.display()))
+}
+
+fn fingerprint(Wanted { verify, ca, identity }: Wanted<'_>) -> [u8; 32] {
+    let mut hash = Sha256::new_with_prefix([u8::from(verify)]);
+    let (cert, key) = identity.unzip();
+    for path in [ca, cert, key] {
+        // A file that cannot be read is an error elsewhere.
+        let text = path.map(|path| std::fs::read(path).unwrap_or_default());
+        hash.update([u8::from(text.is_some())]);
+        hash.update(Sha256::digest(text.unwrap_or_default()));
+    }
+    hash.finalize().into()
+}
+
+/// `verify = false`: whoever answers is the server.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
 }

@@ -15,6 +15,7 @@ pub mod sticky;
 pub mod trail;
 pub mod trial;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::balance::Rules;
 use crate::endpoint::breaker::{self, Breaker};
 use crate::endpoint::ejection;
 use crate::health::Check;
+use crate::tls::client::Secured;
 
 pub use crate::exchange::Queue;
 pub use pool::Pool;
@@ -53,8 +55,18 @@ pub struct Upstream {
     pub fail_open: bool,
     /// How much of the traffic may be retries; shared by the routes that set no budget of their own.
     pub budget: Arc<retry::Budget>,
+    /// How connections to its servers are made secure, by the server's id; empty without `tls`.
+    pub tls: HashMap<u32, Secured>,
     /// What is known about it beyond this configuration.
     pub state: Arc<State>,
+}
+
+impl Upstream {
+    /// How connections to a server are made secure; `None` where they are not.
+    #[must_use]
+    pub fn secured(&self, endpoint: u32) -> Option<&Secured> {
+        if self.tls.is_empty() { None } else { self.tls.get(&endpoint) }
+    }
 }
 
 /// A circuit breaker's settings and reach.

@@ -140,12 +140,16 @@ async fn connection(
     (progress, now): (&Progress<'_>, Instant),
 ) -> Result<(Box<Origin>, bool), Ended> {
     let endpoint = &chosen.member.endpoint;
+    let secured = target.upstream.secured(endpoint.id);
     if !progress.repaired {
         let demand =
             if job.repeatable { Demand::Any } else { Demand::Proven { body: job.has_body } };
+        let id = secured.map_or(0, |secured| secured.outgoing.id);
         let taken = poll_fn(|cx| {
             let mut connections = job.worker.connections.borrow_mut();
-            Poll::Ready(connections.take(cx, endpoint, demand, now))
+            let mut taken = || connections.take(cx, endpoint, demand, now);
+            // Those that were made with other TLS settings are closed.
+            Poll::Ready(std::iter::from_fn(&mut taken).find(|t| t.origin.secured_by == id))
         })
         .await;
         if let Some(taken) = taken {
@@ -155,10 +159,19 @@ async fn connection(
     let end = clock::deadline(job.started, target.timeouts.total);
     let deadline = crate::net::timer::earlier(clock::deadline(now, target.timeouts.connect), end);
     let limit = target.upstream.limits.connections;
-    match connect::connect(endpoint, (limit, || job.worker.reclaim()), timer, deadline).await {
+    let room = (limit, || job.worker.reclaim());
+    match connect::connect(endpoint, secured, room, timer, deadline).await {
         Ok(origin) => Ok((origin, false)),
         Err(ConnectError::Refused(error)) => {
-            tracing::debug!(server = %endpoint.name, %error, "could not connect");
+            let server = &endpoint.name;
+            // A server that is down shows in many places; one that is not who it should be, nowhere else.
+            if error.kind() == std::io::ErrorKind::InvalidData
+                && let Some(left_out) = job.worker.refusals.take(clock::now())
+            {
+                let upstream = &endpoint.upstream;
+                tracing::warn!(%upstream, %server, %error, key = "upstream.tls", left_out, "no TLS with the server");
+            }
+            tracing::debug!(%server, %error, "could not connect");
             Err(Ended::Failed(Failure::Connect))
         }
         Err(ConnectError::Timeout) => Err(Ended::Failed(Failure::ConnectTimeout)),

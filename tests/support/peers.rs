@@ -31,9 +31,15 @@ impl Nginx {
 
     /// Serves over TLS.
     pub fn secure(files: &[(&str, &[u8])], certificate: &Certificate) -> Self {
+        Self::secure_with(files, certificate, "")
+    }
+
+    /// As [`Self::secure`], with further lines of its server.
+    pub fn secure_with(files: &[(&str, &[u8])], certificate: &Certificate, server: &str) -> Self {
         let Certificate { cert, key } = certificate;
         let (cert, key) = (cert.display(), key.display());
-        Self::with(files, &format!("ssl_certificate {cert}; ssl_certificate_key {key};"), "")
+        let http = format!("ssl_certificate {cert}; ssl_certificate_key {key};");
+        Self::with(files, &http, server)
     }
 
     fn with(files: &[(&str, &[u8])], http: &str, server: &str) -> Self {

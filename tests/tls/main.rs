@@ -9,6 +9,7 @@
 mod abuse;
 mod certificates;
 mod clients;
+mod servers;
 mod serving;
 #[path = "../support/mod.rs"]
 mod support;

@@ -39,7 +39,6 @@ const ROWS: &[Row] = &[
     row("listen.*.limits.streams", Fine::Nothing),
     row("upstream.*.servers", Fine::NotTable),
     row("upstream.*.protocol", Fine::Words(&["http1"])),
-    row("upstream.*.tls", Fine::Off),
     row("route.*.cache", Fine::Off),
     row("cache", Fine::Nothing),
 ];

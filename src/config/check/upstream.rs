@@ -51,6 +51,12 @@ fn check_upstream(upstream: &Upstream, findings: &mut Vec<Finding>) {
     if let Some(breaker) = &upstream.breaker {
         check_breaker(breaker, findings);
     }
+    if let Switch::On(tls) = &upstream.tls
+        && tls.cert.is_some() != tls.key.is_some()
+    {
+        let message = "`cert` and `key` of `tls` go together";
+        findings.push(Finding::error("missing_key", upstream.place, message));
+    }
     if upstream.protocol == Protocol::Auto && upstream.tls == Switch::Off {
         let message = "protocol = \"auto\" needs `tls`, which is what agrees on a protocol";
         findings.push(Finding::error("missing_key", upstream.place, message));

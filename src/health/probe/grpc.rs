@@ -7,7 +7,6 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Connected, ProbeError};
 use crate::health::Check;
@@ -29,17 +28,7 @@ struct HealthCheckResponse {
     status: i32,
 }
 
-pub(super) async fn probe(check: &Check, connected: Connected) -> Result<(), ProbeError> {
-    match connected {
-        Connected::Tcp(stream) => ask(check, stream).await,
-        Connected::Unix(stream) => ask(check, stream).await,
-    }
-}
-
-async fn ask<S>(check: &Check, stream: S) -> Result<(), ProbeError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+pub(super) async fn probe(check: &Check, stream: Connected) -> Result<(), ProbeError> {
     let (mut sender, connection) =
         http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
     // It ends when the sender is dropped; what goes wrong on it shows in the answer.

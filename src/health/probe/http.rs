@@ -6,7 +6,6 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Connected, ProbeError};
 use crate::health::Check;
@@ -14,17 +13,7 @@ use crate::health::Check;
 /// How much of a body is looked through.
 const BODY: usize = 64 * 1024;
 
-pub(super) async fn probe(check: &Check, connected: Connected) -> Result<(), ProbeError> {
-    match connected {
-        Connected::Tcp(stream) => ask(check, stream).await,
-        Connected::Unix(stream) => ask(check, stream).await,
-    }
-}
-
-async fn ask<S>(check: &Check, stream: S) -> Result<(), ProbeError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
-{
+pub(super) async fn probe(check: &Check, stream: Connected) -> Result<(), ProbeError> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let mut request =
         Request::builder().method(&check.method).uri(&check.path).body(Empty::<Bytes>::new())?;

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use ::http::StatusCode;
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::Check;
 use crate::config::schema::health::HealthKind;
 use crate::net::Address;
+use crate::tls::client::Secured;
 
 /// Why a server is not well.
 #[derive(Debug, Error)]
@@ -62,11 +64,12 @@ pub async fn probe(check: &Check, addresses: &[Address]) -> Result<(), ProbeErro
     }
 }
 
-/// A connection of either kind.
-enum Connected {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
+/// A connection of any kind.
+type Connected = Box<dyn Stream>;
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 async fn connect(check: &Check, addresses: &[Address]) -> Result<Connected, ProbeError> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
@@ -75,16 +78,26 @@ async fn connect(check: &Check, addresses: &[Address]) -> Result<Connected, Prob
             Address::Tcp(at) => {
                 let mut at = *at;
                 at.set_port(check.port.unwrap_or(at.port()));
-                TcpStream::connect(at).await.map(Connected::Tcp)
+                TcpStream::connect(at).await.map(Ok)
             }
-            Address::Unix(path) => UnixStream::connect(path).await.map(Connected::Unix),
+            Address::Unix(path) => UnixStream::connect(path).await.map(Err),
         };
         match connected {
-            Ok(connected) => return Ok(connected),
+            Ok(Ok(stream)) => return secure(check, stream).await,
+            Ok(Err(stream)) => return Ok(Box::new(stream)),
             Err(error) => last = error,
         }
     }
     Err(ProbeError::Connect(last))
+}
+
+async fn secure(check: &Check, stream: TcpStream) -> Result<Connected, ProbeError> {
+    let Some(Secured { outgoing, name }) = &check.secured else { return Ok(Box::new(stream)) };
+    let secure = match check.kind {
+        HealthKind::Grpc => outgoing.secure_h2(stream, name.clone()).await,
+        HealthKind::Http | HealthKind::Tcp => outgoing.secure(stream, name.clone()).await,
+    };
+    secure.map(|stream| Box::new(stream) as Connected).map_err(ProbeError::Connect)
 }
 
 #[cfg(test)]
