@@ -20,6 +20,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use jsonwebtoken::Algorithm;
 use tidegate::exchange::Length;
 use tidegate::policy::api_key::ApiKeys;
+use tidegate::policy::basic::{Basic, Credentials};
 use tidegate::policy::compress::{Compress, Compressor};
 use tidegate::policy::concurrency;
 use tidegate::policy::cors::{Added, Cors};
@@ -27,6 +28,7 @@ use tidegate::policy::fault::Fault;
 use tidegate::policy::jwks::{Keys, Source};
 use tidegate::policy::jwt::Jwt;
 use tidegate::policy::limit::{Pace, State};
+use tidegate::upstream::mirror::Seen;
 use tidegate::wire::ResponseHead;
 use tidegate::wire::head::Fields;
 
@@ -167,6 +169,39 @@ fn compression(c: &mut Criterion) {
     }
 }
 
+fn passwords(c: &mut Criterion) {
+    let hashes = [("bcrypt 10", bcrypt::hash("secret", 10).unwrap())];
+    let field =
+        format!("Basic {}", base64::engine::general_purpose::STANDARD.encode("anna:secret"));
+    for (name, hash) in hashes {
+        let basic = Basic::new(&format!("anna:{hash}")).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        c.bench_function(&format!("basic/verify {name}"), |b| {
+            b.iter(|| {
+                let credentials = Credentials::of(field.as_bytes()).unwrap();
+                assert!(runtime.block_on(basic.verify(credentials)).unwrap());
+            });
+        });
+        c.bench_function("basic/remembered", |b| {
+            b.iter(|| {
+                let credentials = Credentials::of(black_box(field.as_bytes())).unwrap();
+                basic.fingerprint(&credentials)
+            });
+        });
+    }
+}
+
+fn mirror(c: &mut Criterion) {
+    let body = vec![b'x'; 4096];
+    c.bench_function("mirror/keep 4 KiB of body", |b| {
+        b.iter(|| {
+            let mut seen = Seen::default();
+            seen.add(black_box(&body));
+            seen
+        });
+    });
+}
+
 fn openssl(arguments: &[&str], input: &[u8]) -> Vec<u8> {
     let mut command = Command::new("openssl");
     let command = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -218,5 +253,5 @@ fn token(c: &mut Criterion) {
     });
 }
 
-criterion_group!(all, limit, places, others, compression, token);
+criterion_group!(all, limit, places, others, passwords, mirror, compression, token);
 criterion_main!(all);

@@ -223,6 +223,11 @@ fn certificates(text: &mut Text, snapshot: &Snapshot) {
 }
 
 const LISTENER: &[Family<Listener>] = &[
+    counter(
+        "tidegate_proxy_headers_refused_total",
+        "Connections closed because of their PROXY header, or for want of one.",
+        |l| if l.proxy_protocol { count(&l.counts.proxy_headers_refused) } else { None },
+    ),
     counter("tidegate_tls_handshakes_total", "TLS handshakes that ended well.", |l| {
         l.tls.as_ref().and_then(|_| count(&l.counts.handshakes))
     }),

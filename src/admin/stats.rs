@@ -104,6 +104,8 @@ struct ListenerStats {
     accepted: u64,
     refused: u64,
     connection_limit: u32,
+    /// Connections closed because of their PROXY header, or for want of one.
+    proxy_headers_refused: u64,
     /// Null without `tls`.
     tls: Option<TlsStats>,
     #[serde(flatten)]
@@ -292,6 +294,7 @@ fn listener(listener: &Listener, history: &History) -> ListenerStats {
         accepted: counts.accepted.load(Relaxed),
         refused: counts.refused.load(Relaxed),
         connection_limit: listener.connections,
+        proxy_headers_refused: counts.proxy_headers_refused.load(Relaxed),
         tls: listener.tls.as_ref().map(|server| TlsStats {
             handshakes: counts.handshakes.load(Relaxed),
             failed: counts.handshakes_failed.load(Relaxed),

@@ -5,6 +5,7 @@ pub mod control;
 mod handshake;
 pub mod limits;
 pub mod listener;
+mod proxied;
 pub mod shutdown;
 pub mod status;
 pub mod worker;

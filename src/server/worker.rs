@@ -18,6 +18,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use super::connection;
 use super::handshake::Handshakes;
 use super::listener::{Acceptor, Listening, Site};
+use super::proxied;
 use super::status::Status;
 use crate::clock::{self, Random};
 use crate::gate::Peer;
@@ -244,17 +245,17 @@ fn admit(local: &Rc<Local>, door: &Door, stream: Stream, ip: Option<IpAddr>) {
         counts.refused.fetch_add(1, Ordering::Relaxed);
         return;
     }
-    let peer = Peer {
-        ip: ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)).to_canonical(),
-        text: ip.map_or_else(|| "unix".into(), |ip| ip.to_canonical().to_string().into()),
-        trusted: ip.is_some_and(|ip| settings.trusts(ip)),
-        listener: settings.id,
-        tls: None,
-    };
     let closing = door.closing.clone();
     let local = local.clone();
     spawn_local(async move {
         let _open = OpenConnection(settings.counts.clone());
+        let (mut stream, mut ip) = (stream, ip.map(|ip| ip.to_canonical()));
+        if let Some(from) = ip.filter(|_| settings.proxy_protocol) {
+            ip = proxied::client(&mut stream, from, &settings).await;
+            if ip.is_none() {
+                return;
+            }
+        }
         let (stream, tls) = match &settings.tls {
             None => (stream, None),
             Some(server) => {
@@ -264,7 +265,13 @@ fn admit(local: &Rc<Local>, door: &Door, stream: Stream, ip: Option<IpAddr>) {
                 (stream, Some(Box::new(facts)))
             }
         };
-        let peer = Peer { tls, ..peer };
+        let peer = Peer {
+            ip: ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            text: ip.map_or_else(|| "unix".into(), |ip| ip.to_string().into()),
+            trusted: ip.is_some_and(|ip| settings.trusts(ip)),
+            listener: settings.id,
+            tls,
+        };
         connection::serve(&local, stream, peer, settings, closing).await;
     });
 }

@@ -133,7 +133,7 @@ fn listener(
         tls: _,
         http3: _,
         trusted_proxies,
-        proxy_protocol: _,
+        proxy_protocol,
         limits,
         timeout,
         strict,
@@ -145,6 +145,7 @@ fn listener(
         id: known.map_or_else(|| NEXT.fetch_add(1, Ordering::Relaxed), |l| l.id),
         counts: known.map_or_else(Arc::default, |l| l.counts.clone()),
         name,
+        proxy_protocol: *proxy_protocol,
         tls,
         handshake: timeout.tls.get(),
         head: request::Limits {

@@ -21,6 +21,8 @@ pub struct Counts {
     pub accepted: AtomicU64,
     /// Connections closed at once because too many were open.
     pub refused: AtomicU64,
+    /// Connections closed because of their PROXY header, or for want of one.
+    pub proxy_headers_refused: AtomicU64,
     /// TLS handshakes that ended well,
     pub handshakes: AtomicU64,
     /// that did not,
@@ -38,6 +40,8 @@ pub struct Listener {
     pub counts: Arc<Counts>,
     /// As configured, or its first address.
     pub name: Arc<str>,
+    /// Trusted proxies tell by the PROXY protocol who their clients are.
+    pub proxy_protocol: bool,
     /// How it proves who it is; `None` speaks plainly.
     pub tls: Option<Arc<Server>>,
     /// How long a TLS handshake may take.

@@ -51,7 +51,8 @@ impl Facts {
     #[must_use]
     pub fn belongs(&self, host: &str) -> bool {
         let asked = self.name.as_deref();
-        asked == Some(host) || self.server.covers(asked, host, self.profile)
+        // HTTP/1.0 names no host.
+        host.is_empty() || asked == Some(host) || self.server.covers(asked, host, self.profile)
     }
 }
 

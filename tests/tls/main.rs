@@ -9,6 +9,7 @@
 mod abuse;
 mod certificates;
 mod clients;
+mod proxied;
 mod servers;
 mod serving;
 #[path = "../support/mod.rs"]

@@ -88,6 +88,11 @@ fn check_listen(listen: &Listen, findings: &mut Vec<Finding>) {
         let finding = Finding::error("bad_value", head.place, message);
         findings.push(finding.help("it goes from \"1KiB\" to \"16MiB\""));
     }
+    if listen.proxy_protocol && listen.trusted_proxies.is_empty() {
+        let message =
+            "`proxy_protocol` needs `trusted_proxies`: nobody else may say who a client is";
+        findings.push(Finding::error("missing_key", listen.place, message));
+    }
     let redirect = listen.redirect.as_ref().filter(|_| !listen.tls.is_empty());
     if let Some(redirect) = redirect {
         let message = "a listener with `tls` would redirect to itself";

@@ -1,0 +1,111 @@
+//! The PROXY protocol, versions 1 and 2 (HAProxy, `proxy-protocol.txt`): a trusted proxy in front tells who the client
+//! of a connection is, before anything else.
+//!
+//! Only trusted proxies are listened to, and they have to say it. From anybody else such a header is an attempt to
+//! be somebody else.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::atomic::Ordering::Relaxed;
+
+use proxy_header::{ParseConfig, ProxyHeader};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::net::Stream;
+use crate::snapshot::Listener;
+
+/// What a header of version 2 begins with.
+const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+/// The longest header of version 1, and the longest one of version 2 without its first 16 bytes.
+const V1: usize = 107;
+const V2: usize = 4096;
+
+/// Whose connection this is: the other end's, or whom a trusted proxy speaks for. `None` when it has to be closed,
+/// which has been counted.
+///
+/// Cancel safety: the connection is of no use afterwards.
+pub(super) async fn client(stream: &mut Stream, ip: IpAddr, listener: &Listener) -> Option<IpAddr> {
+    let Stream::Tcp(stream) = stream else { return Some(ip) };
+    let said = if listener.trusts(ip) {
+        let within = listener.times.headers.unwrap_or(listener.handshake);
+        let header = timeout(within, header(stream)).await.unwrap_or(Err(Wrong));
+        header.map(|client| client.map_or(ip, |client| client.to_canonical()))
+    } else {
+        stranger(stream).await.map(|()| ip)
+    };
+    said.inspect_err(|Wrong| {
+        listener.counts.proxy_headers_refused.fetch_add(1, Relaxed);
+        let key = "listen.trusted_proxies";
+        tracing::debug!(listen = %listener.name, %ip, key, "PROXY header missing, wrong or not trusted");
+    })
+    .ok()
+}
+
+/// The header is not one, too long, or from somebody who may not send one.
+#[derive(Debug)]
+struct Wrong;
+
+impl From<io::Error> for Wrong {
+    fn from(_: io::Error) -> Self {
+        Self
+    }
+}
+
+/// Reads a header and not a byte more. `None` is a connection of the proxy's own (`LOCAL`, `UNKNOWN`).
+async fn header(stream: &mut TcpStream) -> Result<Option<IpAddr>, Wrong> {
+    let mut header = vec![0; SIGNATURE.len()];
+    stream.read_exact(&mut header).await?;
+    if header == SIGNATURE {
+        let mut rest = [0; 4];
+        stream.read_exact(&mut rest).await?;
+        header.extend_from_slice(&rest);
+        let [_, _, high, low] = rest;
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        if length > V2 {
+            return Err(Wrong);
+        }
+        let begin = header.len();
+        header.resize(begin + length, 0);
+        stream.read_exact(header.get_mut(begin..).unwrap_or_default()).await?;
+    } else {
+        line(stream, &mut header).await?;
+    }
+    let (parsed, used) = ProxyHeader::parse(&header, ParseConfig::default()).map_err(|_| Wrong)?;
+    if used != header.len() {
+        return Err(Wrong);
+    }
+    Ok(parsed.proxied_address().map(|address| address.source.ip()))
+}
+
+/// Reads the rest of a line of version 1.
+async fn line(stream: &mut TcpStream, line: &mut Vec<u8>) -> Result<(), Wrong> {
+    if !line.starts_with(b"PROXY ") {
+        return Err(Wrong);
+    }
+    let mut ahead = [0; V1];
+    loop {
+        let room = ahead.get_mut(line.len()..).filter(|room| !room.is_empty()).ok_or(Wrong)?;
+        let seen = stream.peek(room).await?;
+        if seen == 0 {
+            return Err(Wrong);
+        }
+        let end = room.iter().take(seen).position(|byte| *byte == b'\n');
+        let part = room.get_mut(..end.map_or(seen, |end| end + 1)).unwrap_or_default();
+        stream.read_exact(part).await?;
+        line.extend_from_slice(part);
+        if end.is_some() {
+            return Ok(());
+        }
+    }
+}
+
+/// Refuses those who begin with a header although nobody trusts them.
+async fn stranger(stream: &TcpStream) -> Result<(), Wrong> {
+    let mut first = [0; SIGNATURE.len()];
+    let seen = stream.peek(&mut first).await?;
+    let first = first.get(..seen).unwrap_or_default();
+    let begins = first.starts_with(b"PROXY ") || seen >= 5 && SIGNATURE.starts_with(first);
+    if begins { Err(Wrong) } else { Ok(()) }
+}

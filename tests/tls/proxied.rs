@@ -1,0 +1,132 @@
+//! The PROXY protocol: who may say whose a connection is.
+
+use crate::support::{Authority, End, Origin, RawClient, SOON, Tidegate};
+use crate::{ask, entry};
+
+fn proxy(origin: &Origin, trusted: &str, more: &str) -> Tidegate {
+    Tidegate::start(&format!(
+        r#"
+        [admin]
+        address = "127.0.0.1:0"
+        [log]
+        access = "off"
+        [[listen]]
+        address = "127.0.0.1:0"
+        proxy_protocol = true
+        trusted_proxies = ["{trusted}"]
+        timeout = {{ headers = "500ms" }}
+        {more}
+        [upstream.app]
+        servers = ["{}"]
+        [[route]]
+        upstream = "app"
+        "#,
+        origin.server()
+    ))
+}
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+
+/// A header of version 2 for a connection from `source`, with an extension that nobody knows.
+fn v2(source: [u8; 4]) -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x10".to_vec();
+    header.extend_from_slice(&source);
+    header.extend_from_slice(&[198, 51, 100, 1, 0x30, 0x39, 0x01, 0xbb, 0xe4, 0, 1, b'x']);
+    header
+}
+
+fn refused(proxy: &Tidegate) -> u64 {
+    proxy.stats()["listeners"][0]["proxy_headers_refused"].as_u64().unwrap()
+}
+
+#[test]
+fn a_trusted_proxy_tells_whose_the_connection_is() {
+    let origin = Origin::ok("fine");
+    let proxy = proxy(&origin, "127.0.0.0/8", "");
+    let v6 = b"PROXY TCP6 2001:db8::7 2001:db8::1 40000 443\r\n".to_vec();
+    for (header, client) in [
+        (b"PROXY TCP4 192.0.2.7 198.51.100.1 40000 80\r\n".to_vec(), "192.0.2.7"),
+        (v6, "2001:db8::7"),
+        (v2([192, 0, 2, 8]), "192.0.2.8"),
+        (b"PROXY UNKNOWN\r\n".to_vec(), "127.0.0.1"),
+        (b"PROXY UNKNOWN whatever it likes\r\n".to_vec(), "127.0.0.1"),
+        // LOCAL: a check of the proxy's own.
+        (b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0".to_vec(), "127.0.0.1"),
+    ] {
+        for pieces in [1, 7, 1000] {
+            let mut connection = proxy.client();
+            connection.send_in_pieces([&header[..], GET].concat(), pieces);
+            assert_eq!(connection.response().text(), "fine", "{client}");
+            // The header is for the whole connection.
+            assert_eq!(connection.get("/again").text(), "fine");
+            let requests = origin.requests();
+            for request in &requests[requests.len() - 2..] {
+                assert_eq!(request.all("x-real-ip"), [client]);
+                assert_eq!(request.all("x-forwarded-for"), [client]);
+            }
+        }
+    }
+    assert_eq!(refused(&proxy), 0);
+}
+
+#[test]
+fn what_is_no_header_or_too_long_closes_the_connection_without_an_answer() {
+    let origin = Origin::ok("fine");
+    let proxy = proxy(&origin, "127.0.0.0/8", "");
+    let mut long = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff".to_vec();
+    long.resize(70_000, 0);
+    let bad: [&[u8]; 11] = [
+        GET,
+        b"PROXY TCP4 192.0.2.7 198.51.100.1 40000\r\n",
+        b"PROXY TCP4 192.0.2.700 198.51.100.1 40000 80\r\n",
+        b"PROXY TCP4 192.0.2.7 198.51.100.1 40000 80\n",
+        b"PROXY TCP4 2001:db8::7 2001:db8::1 40000 443\r\n",
+        b"PROXY TCP9 192.0.2.7 198.51.100.1 40000 80\r\n",
+        b"proxy TCP4 192.0.2.7 198.51.100.1 40000 80\r\n",
+        &[b"PROXY UNKNOWN ".as_slice(), &[b'x'; 200], b"\r\n"].concat(),
+        &long,
+        b"\r\n\r\n\0\r\nQUIT\n\x31\x11\0\x0c\0\0\0\0\0\0\0\0\0\0\0\0",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x04\0\0\0\0",
+    ];
+    for (at, header) in bad.iter().enumerate() {
+        let mut connection = proxy.client();
+        connection.offer([header, GET].concat());
+        let (said, _) = connection.end(SOON);
+        assert!(said.is_empty(), "{at}: {}", String::from_utf8_lossy(&said));
+    }
+    // Nothing in time is as bad.
+    let mut silent = proxy.client();
+    silent.send("PROXY TC");
+    let (said, end) = silent.end(SOON);
+    assert_eq!((said.len(), end), (0, End::Closed));
+    assert_eq!(refused(&proxy), bad.len() as u64 + 1);
+    assert!(origin.requests().is_empty());
+}
+
+#[test]
+fn a_stranger_speaks_for_himself_alone() {
+    let origin = Origin::ok("fine");
+    let proxy = proxy(&origin, "192.0.2.0/24", "");
+    assert_eq!(proxy.client().get("/").text(), "fine");
+    assert_eq!(origin.only_request().all("x-real-ip"), ["127.0.0.1"]);
+    for header in [b"PROXY TCP4 192.0.2.7 198.51.100.1 40000 80\r\n".to_vec(), v2([192, 0, 2, 8])] {
+        let mut connection = proxy.client();
+        connection.offer([&header, GET].concat());
+        assert!(connection.end(SOON).0.is_empty());
+    }
+    assert_eq!(refused(&proxy), 2);
+}
+
+#[test]
+fn it_comes_before_the_handshake() {
+    let authority = Authority::new("ca");
+    let origin = Origin::ok("fine");
+    let tls = entry(&authority.certificate("a", &["a.test"]), "");
+    let proxy = proxy(&origin, "127.0.0.0/8", &format!("tls = {tls}"));
+    let answer = ask(&proxy, &authority, "a.test", &["--haproxy-protocol"]);
+    assert_eq!(answer.text(), "fine\n200", "{}", answer.stderr);
+    assert_eq!(origin.only_request().all("x-forwarded-proto"), ["https"]);
+    let mut plain = RawClient::connect(proxy.address());
+    plain.send("PROXY TCP4 192.0.2.7 198.51.100.1 40000 80\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(plain.response().status, 400, "plain HTTP after the header");
+}
