@@ -13,6 +13,7 @@ pub mod exchange;
 pub mod explain;
 pub mod gate;
 pub mod h1;
+pub mod h2;
 pub mod health;
 pub mod net;
 pub mod policy;

@@ -97,11 +97,15 @@ impl Closing {
         self.0.set(Some((now, grace)));
     }
 
-    fn has_begun(&self) -> bool {
+    /// Whether they have begun to end.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
         self.0.get().is_some()
     }
 
-    fn idle_until(&self, place: u8) -> Option<Instant> {
+    /// Until when an idle one at this place stays open.
+    #[must_use]
+    pub fn idle_until(&self, place: u8) -> Option<Instant> {
         let (begun, grace) = self.0.get()?;
         begun.checked_add(grace / 2 + grace / 2 * u32::from(place) / 255)
     }

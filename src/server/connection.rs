@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::worker::Local;
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::exchange::{Client, Refusal};
 use crate::gate::request_id::RequestId;
 use crate::gate::{self, Exchange, Peer, answer};
@@ -41,7 +41,8 @@ pub async fn serve(
         let next = client.next(&mut head, &mut timer, &listener.head, listener.times).await;
         let go_on = match next {
             Next::Request => {
-                exchange(local, &peer, &listener, &head, &mut client, &mut timer).await;
+                let request = (&*head, client.head_at());
+                exchange(local, (&peer, &listener), request, &mut client, &mut timer).await;
                 client.settle(&mut timer, listener.body_gap).await
             }
             Next::Closed => false,
@@ -65,24 +66,16 @@ pub async fn serve(
 }
 
 /// One request. A defect in the proxy costs this request and nothing else.
-async fn exchange(
+pub(super) async fn exchange<C: Client>(
     local: &Local,
-    peer: &Peer,
-    listener: &Arc<Listener>,
-    head: &RequestHead,
-    client: &mut H1Client,
+    (peer, listener): (&Peer, &Listener),
+    (head, started): (&RequestHead, Instant),
+    client: &mut C,
     timer: &mut Timer,
 ) {
     local.status.requests.fetch_add(1, Ordering::Relaxed);
     let snapshot = local.current.get();
-    let ex = Exchange {
-        worker: &local.worker,
-        snapshot: &snapshot,
-        listener,
-        peer,
-        head,
-        started: client.head_at(),
-    };
+    let ex = Exchange { worker: &local.worker, snapshot: &snapshot, listener, peer, head, started };
     // Boxed, so that a connection that waits does not hold the memory of one that works.
     let handled = Caught(Some(Box::pin(gate::handle(ex, client, timer)))).await;
     if handled.is_none() {
@@ -95,11 +88,12 @@ async fn exchange(
     }
 }
 
-async fn refuse(
+/// Answers a request that could not be read, or that was lost to a defect.
+pub(super) async fn refuse<C: Client>(
     local: &Local,
     (peer, listener): (&Peer, &Listener),
     refusal: Refusal,
-    client: &mut H1Client,
+    client: &mut C,
     timer: &mut Timer,
 ) {
     local.status.requests.fetch_add(u64::from(refusal != Refusal::Internal), Ordering::Relaxed);

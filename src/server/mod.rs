@@ -8,6 +8,7 @@ pub mod listener;
 mod proxied;
 pub mod shutdown;
 pub mod status;
+mod streams;
 pub mod worker;
 
 use std::io;

@@ -20,6 +20,7 @@ use super::handshake::Handshakes;
 use super::listener::{Acceptor, Listening, Site};
 use super::proxied;
 use super::status::Status;
+use super::streams;
 use crate::clock::{self, Random};
 use crate::gate::Peer;
 use crate::h1::client::Closing;
@@ -272,7 +273,12 @@ fn admit(local: &Rc<Local>, door: &Door, stream: Stream, ip: Option<IpAddr>) {
             listener: settings.id,
             tls,
         };
-        connection::serve(&local, stream, peer, settings, closing).await;
+        match stream {
+            Stream::Tls(stream) if peer.tls.as_ref().is_some_and(|tls| tls.http2) => {
+                streams::serve(&local, *stream, peer, settings, closing).await;
+            }
+            stream => connection::serve(&local, stream, peer, settings, closing).await,
+        }
     });
 }
 

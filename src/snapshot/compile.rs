@@ -158,6 +158,7 @@ fn listener(
             },
         },
         body: limits.body.get(),
+        streams: limits.streams.get(),
         times: HeadTimes { headers: Some(timeout.headers.get()), idle: Some(timeout.idle.get()) },
         body_gap: Some(timeout.body_gap.get()),
         write_gap: Some(timeout.write_gap.get()),

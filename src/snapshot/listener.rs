@@ -50,6 +50,8 @@ pub struct Listener {
     pub head: Limits,
     /// The most bytes of a request body.
     pub body: u64,
+    /// Streams of an HTTP/2 connection at a time.
+    pub streams: u16,
     /// Deadlines while a head is read.
     pub times: HeadTimes,
     /// Between two parts of a request body.

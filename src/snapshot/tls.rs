@@ -16,7 +16,7 @@ use crate::tls::{Identity, pem};
 const SOON: i64 = 14 * 24 * 3600;
 
 /// What is offered to clients that negotiate (RFC 7301).
-const PROTOCOLS: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
+const PROTOCOLS: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
 
 /// Compiles the certificates of a listener; `None` without any.
 ///

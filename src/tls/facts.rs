@@ -16,6 +16,8 @@ pub struct Facts {
     profile: Profile,
     /// The name the client asked for, in lower case.
     pub name: Option<Box<str>>,
+    /// HTTP/2 was agreed on.
+    pub http2: bool,
     /// `TLSv1.2` or `TLSv1.3`.
     pub version: &'static str,
     /// Who the client is, if it has proved that.
@@ -43,7 +45,15 @@ impl Facts {
             _ => "TLSv1.3",
         };
         let client = connection.peer_certificates().and_then(|chain| chain.first());
-        Self { server, profile, name, version, client: client.and_then(|leaf| certificate(leaf)) }
+        let http2 = connection.alpn_protocol() == Some(b"h2");
+        Self {
+            server,
+            profile,
+            name,
+            http2,
+            version,
+            client: client.and_then(|leaf| certificate(leaf)),
+        }
     }
 
     /// Whether requests for this host, in lower case, belong here (RFC 9110 §7.4, §15.5.20): it is the name that the

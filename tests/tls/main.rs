@@ -9,6 +9,7 @@
 mod abuse;
 mod certificates;
 mod clients;
+mod http2;
 mod proxied;
 mod servers;
 mod serving;

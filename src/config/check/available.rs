@@ -35,7 +35,6 @@ const ROWS: &[Row] = &[
     row("listen.*.tls.acme", Fine::Nothing),
     row("listen.*.tls.*.acme", Fine::Nothing),
     row("listen.*.http3", Fine::Off),
-    row("listen.*.limits.streams", Fine::Nothing),
     row("upstream.*.servers", Fine::NotTable),
     row("upstream.*.protocol", Fine::Words(&["http1"])),
     row("route.*.cache", Fine::Off),

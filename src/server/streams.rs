@@ -1,0 +1,172 @@
+//! A client's HTTP/2 connection: one task reads and writes its frames, and each stream has one that walks its request.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::{Builder, Connection, SendResponse};
+use http::Request;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+use super::connection;
+use super::worker::Local;
+use crate::clock;
+use crate::exchange::{Client as _, Refusal};
+use crate::gate::Peer;
+use crate::h1::client::Closing;
+use crate::h2::{H2Client, head};
+use crate::net::Timer;
+use crate::snapshot::Listener;
+
+/// How much a client may send ahead on one stream, and on all of a connection together.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// How much of a response waits for the client, beside what its windows allow.
+const SEND_BUFFER: usize = 256 * 1024;
+/// Streams that may be reset before they have been looked at; more is an attack (CVE-2023-44487).
+const RESETS: usize = 32;
+/// How long a connection that was told to end may take to close its side.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Everything that the streams of a connection share.
+struct Shared {
+    local: Rc<Local>,
+    peer: Peer,
+    listener: Arc<Listener>,
+    /// Streams under way.
+    open: Cell<u32>,
+}
+
+/// Serves one connection until either side ends it.
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    local: &Rc<Local>,
+    stream: S,
+    peer: Peer,
+    listener: Arc<Listener>,
+    closing: Rc<Closing>,
+) {
+    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+    let registered = local.worker.register(waker);
+    let place = registered.place().to_le_bytes()[0].wrapping_mul(97);
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(u32::from(listener.streams))
+        .max_header_list_size(u32::try_from(listener.head.bytes).unwrap_or(u32::MAX))
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(RESETS);
+    let within = listener.times.headers.unwrap_or(listener.handshake);
+    let Ok(Ok(mut connection)) = timeout(within, builder.handshake(stream)).await else { return };
+    let shared = Rc::new(Shared { local: local.clone(), peer, listener, open: Cell::new(0) });
+    let mut timer = Timer::default();
+    let mut ending = false;
+    let mut since = clock::now();
+    loop {
+        match next(&mut connection, &shared, &mut timer, (&closing, place), ending, since).await {
+            Next::Stream(request, respond) => {
+                shared.open.set(shared.open.get() + 1);
+                let shared = shared.clone();
+                spawn_local(async move {
+                    let _open = Open(shared.clone());
+                    walk(&shared, request, respond).await;
+                });
+            }
+            Next::End if !ending => {
+                // What has begun goes on; the client is told to send nothing new (RFC 9113 §6.8).
+                ending = true;
+                connection.graceful_shutdown();
+            }
+            Next::End | Next::Closed => return,
+        }
+        since = clock::now();
+    }
+}
+
+/// What comes next on a connection.
+#[expect(clippy::large_enum_variant, reason = "taken apart where it is made, never stored")]
+enum Next {
+    Stream(Request<RecvStream>, SendResponse<Bytes>),
+    /// It is to end.
+    End,
+    /// It is over.
+    Closed,
+}
+
+async fn next<S: AsyncRead + AsyncWrite + Unpin>(
+    connection: &mut Connection<S, Bytes>,
+    shared: &Shared,
+    timer: &mut Timer,
+    (closing, place): (&Closing, u8),
+    ending: bool,
+    since: clock::Instant,
+) -> Next {
+    let mut idle_since = since;
+    poll_fn(|cx| {
+        match connection.poll_accept(cx) {
+            Poll::Ready(Some(Ok((request, respond)))) => {
+                return Poll::Ready(Next::Stream(request, respond));
+            }
+            Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Next::Closed),
+            Poll::Pending => {}
+        }
+        if shared.open.get() > 0 || connection.has_streams() {
+            idle_since = clock::now();
+        }
+        if !ending && closing.has_begun() {
+            return Poll::Ready(Next::End);
+        }
+        let allowed = if ending { Some(GOODBYE) } else { shared.listener.times.idle };
+        let idle = clock::deadline(idle_since, allowed);
+        let until = crate::net::timer::earlier(idle, closing.idle_until(place));
+        if timer.poll_at(cx, until).is_pending() {
+            return Poll::Pending;
+        }
+        if idle.is_some_and(|idle| clock::now() < idle) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Next::End)
+    })
+    .await
+}
+
+/// Counts a stream as under way until it is dropped.
+struct Open(Rc<Shared>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+    }
+}
+
+/// One request.
+async fn walk(shared: &Shared, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    let Shared { local, peer, listener, .. } = shared;
+    let mut head = local.worker.take_head();
+    let mut timer = Timer::default();
+    let started = clock::now();
+    match head::read(request, &listener.head, &mut head) {
+        Ok(body) => {
+            let mut client = H2Client::new(Some(body), respond);
+            let of = (peer, &**listener);
+            connection::exchange(local, of, (&head, started), &mut client, &mut timer).await;
+        }
+        Err(fault) => {
+            // Its fields are freed already, and its answer waits for nobody: a flood of them piles up nothing.
+            let refusal = Refusal::Malformed(fault);
+            let mut client = H2Client::new(None, respond);
+            client.hurry();
+            connection::refuse(local, (peer, &**listener), refusal, &mut client, &mut timer).await;
+            client.cut();
+        }
+    }
+    local.worker.put_head(head);
+}
