@@ -163,7 +163,8 @@ fn walk(
         said.location = Some(format!("https://{}{}", said.host, said.path));
         return Ok(());
     }
-    let asked = Asked { listener: listener.id, target: &target, head, client };
+    let tls = listener.tls.is_some();
+    let asked = Asked { listener: listener.id, target: &target, head, client, tls };
     let Found { route, captures } = match snapshot.table.find(&asked) {
         Ok(found) => found,
         Err(Miss::NoRoute | Miss::Method) => return Err(Refusal::NoRoute),
@@ -274,6 +275,7 @@ struct Asked<'a> {
     target: &'a Target<'a>,
     head: &'a RequestHead,
     client: IpAddr,
+    tls: bool,
 }
 
 impl Ask for Asked<'_> {
@@ -303,6 +305,10 @@ impl Ask for Asked<'_> {
 
     fn client(&self) -> IpAddr {
         self.client
+    }
+
+    fn tls(&self) -> bool {
+        self.tls
     }
 }
 

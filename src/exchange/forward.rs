@@ -267,11 +267,8 @@ fn identity_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
     }
     if let Some(Certificate { subject, names, fingerprint }) = identity.certificate {
         out.field(b"x-client-cert-subject", subject.as_bytes());
-        for name in &names.dns {
+        for name in names {
             out.field(b"x-client-cert-san", name.as_bytes());
-        }
-        for ip in &names.ip {
-            out.field(b"x-client-cert-san", ip.to_string().as_bytes());
         }
         out.field(b"x-client-cert-fingerprint", fingerprint.as_bytes());
     }

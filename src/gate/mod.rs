@@ -36,7 +36,7 @@ use crate::snapshot::template::Values;
 use crate::snapshot::{Listener, Route, Snapshot};
 use crate::telemetry::refusals;
 use crate::telemetry::trace::Trace;
-use crate::tls::Facts;
+use crate::tls::{Certificate, Facts};
 use crate::upstream::mirror::{Copy, Keeper, Mirror};
 use crate::upstream::relay::Delivered;
 use crate::upstream::retry;
@@ -66,6 +66,12 @@ impl Peer {
     #[must_use]
     pub fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// The certificate by which the client has proved who it is.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.tls.as_ref()?.client.as_ref()
     }
 }
 
@@ -326,6 +332,19 @@ impl Ask for Asked<'_> {
     fn client(&self) -> IpAddr {
         self.client_ip
     }
+
+    fn tls(&self) -> bool {
+        self.ex.peer.tls.is_some()
+    }
+
+    fn certificate_subject(&self) -> Option<&[u8]> {
+        self.ex.peer.certificate().map(|certificate| certificate.subject.as_bytes())
+    }
+
+    fn certificate_names(&self) -> impl Iterator<Item = &[u8]> {
+        let names = self.ex.peer.certificate().map_or(&[][..], |certificate| &certificate.names);
+        names.iter().map(|name| name.as_bytes())
+    }
 }
 
 /// A request whose route is known.
@@ -528,7 +547,7 @@ impl<'a> Matched<'a, '_> {
                 client: client.unwrap_or(&ex.peer.text),
                 trusted: ex.peer.trusted,
                 scheme: ex.peer.scheme(),
-                certificate: ex.peer.tls.as_ref().and_then(|tls| tls.client.as_ref()),
+                certificate: ex.peer.certificate(),
             },
             edits: &route.request_edits,
             upgrade: admitted.upgrade,

@@ -1,4 +1,4 @@
-//! Conditions on headers, query parameters and cookies.
+//! Conditions on headers, query parameters, cookies and what TLS told.
 
 use regex::Regex;
 
@@ -38,6 +38,12 @@ pub enum Subject {
     Query(Box<[u8]>),
     /// A cookie.
     Cookie(Box<[u8]>),
+    /// TLS: it is there or not.
+    Tls,
+    /// The subject of the client's certificate.
+    CertificateSubject,
+    /// An alternative name of the client's certificate.
+    CertificateName,
 }
 
 /// One condition.
@@ -59,6 +65,11 @@ impl Condition {
                 let pairs = parameters(ask.query().unwrap_or_default());
                 self.any(pairs.filter(|(n, _)| decoded_equals(n, name)).map(|(_, v)| (v, true)))
             }
+            Subject::Tls => self.any(ask.tls().then_some((&b""[..], false)).into_iter()),
+            Subject::CertificateSubject => {
+                self.any(ask.certificate_subject().into_iter().map(|subject| (subject, false)))
+            }
+            Subject::CertificateName => self.any(ask.certificate_names().map(|name| (name, false))),
             Subject::Cookie(name) => {
                 let pairs = ask.fields().values(Known::Cookie).flat_map(cookies);
                 self.any(pairs.filter(|(n, _)| **n == **name).map(|(_, v)| (v, false)))

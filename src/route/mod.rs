@@ -45,6 +45,18 @@ pub trait Ask {
     fn fields(&self) -> &Fields;
     /// The client's address.
     fn client(&self) -> IpAddr;
+    /// Whether it came over TLS.
+    fn tls(&self) -> bool {
+        false
+    }
+    /// The subject of the client's certificate.
+    fn certificate_subject(&self) -> Option<&[u8]> {
+        None
+    }
+    /// Its alternative names.
+    fn certificate_names(&self) -> impl Iterator<Item = &[u8]> {
+        std::iter::empty()
+    }
 }
 
 /// A route that matched.

@@ -68,7 +68,18 @@ fn conditions(written: &schema::Route) -> Box<[Condition]> {
         subject: Subject::Cookie(name.value.as_bytes().into()),
         value: value(condition),
     });
-    headers.chain(query).chain(cookies).collect()
+    let tls = written.tls.iter().map(|tls| Condition {
+        subject: Subject::Tls,
+        value: if *tls { ValueMatch::Present } else { ValueMatch::Absent },
+    });
+    let certificate = written.client_cert.iter().flat_map(|schema::ClientCert { san, subject }| {
+        let of = |subject, written: &Option<schema::Condition>| {
+            written.as_ref().map(|written| Condition { subject, value: value(written) })
+        };
+        [of(Subject::CertificateName, san), of(Subject::CertificateSubject, subject)]
+    });
+    let certificate = certificate.flatten();
+    headers.chain(query).chain(cookies).chain(tls).chain(certificate).collect()
 }
 
 fn value(written: &schema::Condition) -> ValueMatch {

@@ -29,8 +29,8 @@ pub struct Facts {
 pub struct Certificate {
     /// Its subject (RFC 4514), in printable ASCII.
     pub subject: Box<str>,
-    /// Its names.
-    pub names: Names,
+    /// Its alternative names, addresses among them.
+    pub names: Box<[Box<str>]>,
     /// SHA-256 of it, in hex digits.
     pub fingerprint: Box<str>,
 }
@@ -66,6 +66,11 @@ impl Facts {
     }
 }
 
+fn texts(Names { dns, ip }: Names) -> Box<[Box<str>]> {
+    let ip = ip.iter().map(|ip| ip.to_string().into());
+    dns.into_iter().chain(ip).collect()
+}
+
 fn certificate(der: &[u8]) -> Option<Certificate> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let subject: String = certificate.subject().to_string();
@@ -74,7 +79,7 @@ fn certificate(der: &[u8]) -> Option<Certificate> {
         Sha256::digest(der).iter().map(|byte| format!("{byte:02x}")).collect();
     Some(Certificate {
         subject: subject.chars().map(printable).collect::<String>().into(),
-        names: names(&certificate),
+        names: texts(names(&certificate)),
         fingerprint: fingerprint.into(),
     })
 }

@@ -1,6 +1,6 @@
 //! Client certificates: required, optional, and what servers learn of them.
 
-use crate::support::{Authority, Certificate, Origin};
+use crate::support::{Authority, Certificate, Origin, RawClient, Tidegate};
 use crate::{ask, entry, proxy};
 
 fn with(certificate: &Certificate) -> [&str; 4] {
@@ -62,4 +62,61 @@ fn a_name_that_asks_for_certificates_cannot_be_reached_by_another() {
     assert_ne!(ask(&proxy, &authority, "admin.a.test", &[]).exit, Some(0));
     let anna = staff.certificate("anna", &["anna"]);
     assert_eq!(ask(&proxy, &authority, "admin.a.test", &with(&anna)).text(), "fine\n200");
+}
+
+#[test]
+fn routes_are_chosen_by_what_tls_told() {
+    let (authority, staff) = (Authority::new("ca"), Authority::new("staff"));
+    let more = format!(", client_ca = '{}', client_auth = 'optional'", staff.ca().display());
+    let tls = entry(&authority.certificate("a", &["a.test"]), &more);
+    let text = format!(
+        r#"
+        [[listen]]
+        address = "127.0.0.1:0"
+        tls = {tls}
+        [[listen]]
+        name = "plain"
+        address = "127.0.0.1:0"
+        [[route]]
+        path = "/anna"
+        client_cert = {{ san = "anna.staff.test" }}
+        respond = {{ status = 200, body = "anna" }}
+        [[route]]
+        path = "/b"
+        client_cert = {{ san = {{ regex = '\.staff\.test$' }}, subject = {{ regex = "^CN=b" }} }}
+        respond = {{ status = 200, body = "b" }}
+        [[route]]
+        path = "/any"
+        client_cert = {{ subject = true }}
+        respond = {{ status = 200, body = "any" }}
+        [[route]]
+        tls = true
+        respond = {{ status = 200, body = "nobody" }}
+        [[route]]
+        tls = false
+        redirect = {{ to = "https://{{host}}{{path}}" }}
+        "#
+    );
+    let proxy = Tidegate::start(&text);
+    let [anna, bert] = ["anna", "bert"]
+        .map(|name| staff.certificate(name, &[&*format!("{name}.staff.test"), "192.0.2.1"]));
+    for (path, certificate, body) in [
+        ("anna", Some(&anna), "anna"),
+        ("anna", Some(&bert), "nobody"),
+        ("b", Some(&bert), "b"),
+        ("b", Some(&anna), "nobody"),
+        ("any", Some(&anna), "any"),
+        ("any", None, "nobody"),
+    ] {
+        for version in ["--http1.1", "--http2"] {
+            let mut more = vec![version, "--request-target"];
+            let target = format!("/{path}");
+            more.push(&target);
+            more.extend(certificate.into_iter().flat_map(with));
+            let answer = ask(&proxy, &authority, "a.test", &more);
+            assert_eq!(answer.text(), format!("{body}\n200"), "{path} {}", answer.stderr);
+        }
+    }
+    let plain = RawClient::connect(proxy.listener("plain")).get("/x");
+    assert_eq!((plain.status, plain.header("location")), (308, Some("https://a.test/x")));
 }

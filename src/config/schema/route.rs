@@ -42,6 +42,10 @@ table! {
         cookies: BTreeMap<Spanned<String>, Condition> = BTreeMap::new(),
         /// Networks of clients. Default: all.
         client: OneOrMany<Spanned<Network>> = OneOrMany::default(),
+        /// Whether the request came over TLS. Default: either way.
+        tls: Option<bool> = None,
+        /// Conditions on the client's certificate; all must hold.
+        client_cert: Option<ClientCert> = None,
         /// Only servers with these labels.
         subset: BTreeMap<Spanned<String>, String> = BTreeMap::new(),
         /// Sends a copy of some requests elsewhere; its answer is ignored.
@@ -227,6 +231,16 @@ pub enum Condition {
     /// It is there and its value matches.
     #[serde(rename = "regex")]
     Regex(Spanned<Pattern>),
+}
+
+settings! {
+    /// Conditions on the client's certificate, which the listener has verified.
+    pub struct ClientCert {
+        /// One of its alternative names.
+        san: Option<Condition> = None,
+        /// Its subject, like "CN=anna,O=Example".
+        subject: Option<Condition> = None,
+    }
 }
 
 table! {
