@@ -289,13 +289,26 @@ impl Report {
         if !out.is_empty() {
             out.extend_from_slice(b", ");
         }
-        let seconds = reset.as_millis().div_ceil(1000);
-        let mut digits = itoa::Buffer::new();
         out.extend_from_slice(&limit.label);
-        out.extend_from_slice(b";r=");
-        out.extend_from_slice(digits.format(remaining).as_bytes());
-        out.extend_from_slice(b";t=");
-        out.extend_from_slice(digits.format(seconds).as_bytes());
+        // Whole seconds that have begun; what is left of a millisecond is rounding.
+        let seconds = reset.as_secs() + u64::from(reset.subsec_millis() > 0);
+        let mut text = [0; 48];
+        let mut room = text.as_mut_slice();
+        let mut digits = itoa::Buffer::new();
+        put(&mut room, b";r=");
+        put(&mut room, digits.format(remaining).as_bytes());
+        put(&mut room, b";t=");
+        put(&mut room, digits.format(seconds).as_bytes());
+        let left = room.len();
+        out.extend_from_slice(text.get(..text.len() - left).unwrap_or_default());
+    }
+}
+
+/// Puts `bytes` at the start of `room`, which is then what is left of it.
+fn put(room: &mut &mut [u8], bytes: &[u8]) {
+    if let Some((place, rest)) = std::mem::take(room).split_at_mut_checked(bytes.len()) {
+        place.copy_from_slice(bytes);
+        *room = rest;
     }
 }
 
