@@ -8,6 +8,7 @@
 mod account;
 pub mod admit;
 pub mod answer;
+mod copy;
 mod key;
 mod police;
 pub mod request_id;
@@ -37,7 +38,7 @@ use crate::snapshot::{Listener, Route, Snapshot};
 use crate::telemetry::refusals;
 use crate::telemetry::trace::Trace;
 use crate::tls::{Certificate, Facts};
-use crate::upstream::mirror::{Copy, Keeper, Mirror};
+use crate::upstream::mirror::Keeper;
 use crate::upstream::relay::Delivered;
 use crate::upstream::retry;
 use crate::upstream::send::{self, Attempted, Job, Sent};
@@ -485,37 +486,6 @@ impl<'a> Matched<'a, '_> {
                 Ok(End { status: CLIENT_GONE })
             }
             Sent::Refused(refusal) => Err(refusal),
-        }
-    }
-
-    /// Who gets a copy of this request, if anybody does.
-    fn mirror(&self) -> Option<&'a Arc<Mirror>> {
-        let mirror = self.route.mirror.as_ref()?;
-        let chosen = || self.ex.worker.draw(|random| random.unit()) < mirror.share;
-        (self.admitted.upgrade.is_none() && chosen()).then_some(mirror)
-    }
-
-    fn copy(
-        &self,
-        mirror: &Mirror,
-        form: &RequestForm<'_>,
-        trace: Option<&Trace>,
-        body: Vec<u8>,
-    ) -> Copy {
-        let key = mirror.target.key.as_ref().and_then(|source| self.key(source));
-        let traceparent = trace.map(|trace| trace.context.field(1));
-        let length = Some(body.len() as u64);
-        let form = RequestForm { expects_continue: false, length, traceparent, ..*form };
-        let mut head = Vec::with_capacity(1024);
-        forward::write_request(&mut head, &form);
-        head.truncate(head.len() - b"\r\n".len());
-        Copy {
-            head,
-            body,
-            key: key.map(|key| key.to_vec()),
-            request_id: self.id.as_str().to_owned(),
-            head_request: self.ex.head.method() == b"HEAD",
-            repeatable: retry::repeatable(self.ex.head),
         }
     }
 

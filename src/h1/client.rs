@@ -103,9 +103,7 @@ impl Closing {
         self.0.get().is_some()
     }
 
-    /// Until when an idle one at this place stays open.
-    #[must_use]
-    pub fn idle_until(&self, place: u8) -> Option<Instant> {
+    fn idle_until(&self, place: u8) -> Option<Instant> {
         let (begun, grace) = self.0.get()?;
         begun.checked_add(grace / 2 + grace / 2 * u32::from(place) / 255)
     }

@@ -7,7 +7,7 @@ use http::request::Parts;
 use crate::wire::request::{Limits, Underscores};
 use crate::wire::{Fault, RequestHead, Version};
 
-/// Turns the head of a request into `head`; `ends` when no body follows.
+/// Turns the head of a request into `head` and returns its body.
 ///
 /// # Errors
 /// A [`Fault`], where HTTP/1.1 would have one too.

@@ -28,12 +28,13 @@ const V2: usize = 4096;
 /// Cancel safety: the connection is of no use afterwards.
 pub(super) async fn client(stream: &mut Stream, ip: IpAddr, listener: &Listener) -> Option<IpAddr> {
     let Stream::Tcp(stream) = stream else { return Some(ip) };
+    let within = listener.times.headers.unwrap_or(listener.handshake);
     let said = if listener.trusts(ip) {
-        let within = listener.times.headers.unwrap_or(listener.handshake);
         let header = timeout(within, header(stream)).await.unwrap_or(Err(Wrong));
         header.map(|client| client.map_or(ip, |client| client.to_canonical()))
     } else {
-        stranger(stream).await.map(|()| ip)
+        // Who says nothing in time is let go as everywhere else, and has sent no header.
+        timeout(within, stranger(stream)).await.ok()?.map(|()| ip)
     };
     said.inspect_err(|Wrong| {
         listener.counts.proxy_headers_refused.fetch_add(1, Relaxed);

@@ -53,8 +53,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     closing: Rc<Closing>,
 ) {
     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-    let registered = local.worker.register(waker);
-    let place = registered.place().to_le_bytes()[0].wrapping_mul(97);
+    let _registered = local.worker.register(waker);
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(u32::from(listener.streams))
@@ -70,7 +69,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let mut ending = false;
     let mut since = clock::now();
     loop {
-        match next(&mut connection, &shared, &mut timer, (&closing, place), ending, since).await {
+        match next(&mut connection, &shared, &mut timer, &closing, ending, since).await {
             Next::Stream(request, respond) => {
                 shared.open.set(shared.open.get() + 1);
                 let shared = shared.clone();
@@ -104,7 +103,7 @@ async fn next<S: AsyncRead + AsyncWrite + Unpin>(
     connection: &mut Connection<S, Bytes>,
     shared: &Shared,
     timer: &mut Timer,
-    (closing, place): (&Closing, u8),
+    closing: &Closing,
     ending: bool,
     since: clock::Instant,
 ) -> Next {
@@ -125,8 +124,7 @@ async fn next<S: AsyncRead + AsyncWrite + Unpin>(
         }
         let allowed = if ending { Some(GOODBYE) } else { shared.listener.times.idle };
         let idle = clock::deadline(idle_since, allowed);
-        let until = crate::net::timer::earlier(idle, closing.idle_until(place));
-        if timer.poll_at(cx, until).is_pending() {
+        if timer.poll_at(cx, idle).is_pending() {
             return Poll::Pending;
         }
         if idle.is_some_and(|idle| clock::now() < idle) {

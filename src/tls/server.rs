@@ -79,13 +79,8 @@ impl Server {
 }
 
 impl Index {
-    fn new(mut all: Vec<(Identity, Profile)>) -> Self {
+    fn new(all: Vec<(Identity, Profile)>) -> Self {
         let mut this = Self::default();
-        // With two kinds of key for one name, the one that is cheaper to sign with is tried first. The first stays the
-        // first, because it is the default.
-        if let Some((_, others)) = all.split_first_mut() {
-            others.sort_by_key(|(identity, _)| !is_ecdsa(&identity.key));
-        }
         for (at, (identity, _)) in all.iter().enumerate() {
             for name in &identity.names.dns {
                 let (map, name) = match name.strip_prefix("*.") {
@@ -95,6 +90,7 @@ impl Index {
                 map.entry(name.into()).or_default().push(at);
             }
         }
+        // With two kinds of key for one name, the one that is cheaper to sign with is tried first.
         let cheapest = |places: &mut Vec<usize>| {
             places.sort_by_key(|at| all.get(*at).is_none_or(|(of, _)| !is_ecdsa(&of.key)));
         };

@@ -1,7 +1,5 @@
 //! Those who speak no TLS, stop in the middle, or come in numbers.
 
-use std::time::Duration;
-
 use crate::support::{Authority, Origin, RawClient, SOON, Tidegate, curl, wait_until};
 use crate::{ask, entry, proxy};
 
@@ -68,13 +66,4 @@ fn handshakes_that_wait_for_ever_hold_nobody_up() {
     }
     drop(silent);
     wait_until(SOON, "all are gone", || open() == Some(0));
-}
-
-#[test]
-fn a_drain_lets_a_request_end_and_says_goodbye() {
-    let (authority, origin, mut proxy) = plain("");
-    assert_eq!(ask(&proxy, &authority, "a.test", &[]).text(), "fine\n200");
-    proxy.terminate();
-    assert_eq!(proxy.wait_exit(Duration::from_secs(8)).code(), Some(0));
-    assert_eq!(origin.requests().len(), 1);
 }

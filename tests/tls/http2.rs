@@ -103,6 +103,12 @@ fn what_is_too_much_is_refused_and_the_connection_goes_on() {
 
 #[test]
 fn a_client_that_leaves_ends_its_request_and_a_drain_lets_one_end() {
+    for version in ["--http2", "--http1.1"] {
+        leaves_and_stays(version);
+    }
+}
+
+fn leaves_and_stays(version: &str) {
     let gate = Gate::default();
     let until = gate.clone();
     let origin = Origin::start(move |request| match request.target.as_str() {
@@ -113,7 +119,7 @@ fn a_client_that_leaves_ends_its_request_and_a_drain_lets_one_end() {
     let port = proxy.address().port();
     let hold = || {
         Command::new("curl")
-            .args(["-sS", "--http2", "--max-time", "20", "--cacert"])
+            .args(["-sS", version, "--max-time", "20", "--cacert"])
             .arg(authority.ca())
             .args(["--resolve", &format!("a.test:{port}:127.0.0.1")])
             .arg(format!("https://a.test:{port}/held"))

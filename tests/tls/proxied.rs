@@ -114,6 +114,8 @@ fn a_stranger_speaks_for_himself_alone() {
         connection.offer([&header, GET].concat());
         assert!(connection.end(SOON).0.is_empty());
     }
+    // Nor may he keep a connection by saying nothing.
+    proxy.client().assert_closes(SOON);
     assert_eq!(refused(&proxy), 2);
 }
 

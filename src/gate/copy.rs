@@ -1,0 +1,43 @@
+//! A request as another upstream gets it too (`route.mirror`).
+
+use std::sync::Arc;
+
+use super::Matched;
+use crate::exchange::forward::{self, RequestForm};
+use crate::telemetry::trace::Trace;
+use crate::upstream::mirror::{Copy, Mirror};
+use crate::upstream::retry;
+
+impl<'a> Matched<'a, '_> {
+    /// Who gets a copy of this request, if anybody does.
+    pub(super) fn mirror(&self) -> Option<&'a Arc<Mirror>> {
+        let mirror = self.route.mirror.as_ref()?;
+        let chosen = || self.ex.worker.draw(|random| random.unit()) < mirror.share;
+        (self.admitted.upgrade.is_none() && chosen()).then_some(mirror)
+    }
+
+    /// The copy, as the server got the request.
+    pub(super) fn copy(
+        &self,
+        mirror: &Mirror,
+        form: &RequestForm<'_>,
+        trace: Option<&Trace>,
+        body: Vec<u8>,
+    ) -> Copy {
+        let key = mirror.target.key.as_ref().and_then(|source| self.key(source));
+        let traceparent = trace.map(|trace| trace.context.field(1));
+        let length = Some(body.len() as u64);
+        let form = RequestForm { expects_continue: false, length, traceparent, ..*form };
+        let mut head = Vec::with_capacity(1024);
+        forward::write_request(&mut head, &form);
+        head.truncate(head.len() - b"\r\n".len());
+        Copy {
+            head,
+            body,
+            key: key.map(|key| key.to_vec()),
+            request_id: self.id.as_str().to_owned(),
+            head_request: self.ex.head.method() == b"HEAD",
+            repeatable: retry::repeatable(self.ex.head),
+        }
+    }
+}
