@@ -228,6 +228,11 @@ const LISTENER: &[Family<Listener>] = &[
         "Connections closed because of their PROXY header, or for want of one.",
         |l| if l.proxy_protocol { count(&l.counts.proxy_headers_refused) } else { None },
     ),
+    counter(
+        "tidegate_http2_floods_total",
+        "HTTP/2 connections ended because of a flood of frames.",
+        |l| count(&l.counts.http2_floods),
+    ),
     counter("tidegate_tls_handshakes_total", "TLS handshakes that ended well.", |l| {
         l.tls.as_ref().and_then(|_| count(&l.counts.handshakes))
     }),

@@ -106,6 +106,8 @@ struct ListenerStats {
     connection_limit: u32,
     /// Connections closed because of their PROXY header, or for want of one.
     proxy_headers_refused: u64,
+    /// HTTP/2 connections ended because of a flood of frames that ask for nothing, or of cancelled requests.
+    http2_floods: u64,
     /// Null without `tls`.
     tls: Option<TlsStats>,
     #[serde(flatten)]
@@ -295,6 +297,7 @@ fn listener(listener: &Listener, history: &History) -> ListenerStats {
         refused: counts.refused.load(Relaxed),
         connection_limit: listener.connections,
         proxy_headers_refused: counts.proxy_headers_refused.load(Relaxed),
+        http2_floods: counts.http2_floods.load(Relaxed),
         tls: listener.tls.as_ref().map(|server| TlsStats {
             handshakes: counts.handshakes.load(Relaxed),
             failed: counts.handshakes_failed.load(Relaxed),

@@ -3,14 +3,18 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, ready};
+
+use tokio::io::AsyncWriteExt as _;
 
 use super::Endpoint;
 use crate::clock::{self, Instant};
 use crate::h1::Origin;
-use crate::net::{Opened, Stream, Timer};
-use crate::tls::client::Secured;
+use crate::h2::Link;
+use crate::net::{MadeWith, Opened, Stream, Timer};
+use crate::tls::client::{Offer, Secured};
 
 /// Why no connection came about. Nothing of a request was sent, so any request may go elsewhere.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +25,36 @@ pub enum ConnectError {
     /// The deadline passed first.
     #[error("connecting took too long")]
     Timeout,
+}
+
+/// How a connection is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Way<'a> {
+    /// How it is made secure.
+    pub secured: Option<&'a Secured>,
+    /// What is spoken.
+    pub offer: Offer,
+    /// What is said before anything else: whose the connection is.
+    pub header: Option<&'a [u8]>,
+    /// The id of those ends; 0 where nothing is said of any.
+    pub ends: u64,
+}
+
+impl Way<'_> {
+    /// What connections that are made like this have in common.
+    #[must_use]
+    pub fn made_with(&self) -> MadeWith {
+        MadeWith { tls: self.secured.map_or(0, |secured| secured.outgoing.id), ends: self.ends }
+    }
+}
+
+/// A fresh connection.
+#[derive(Debug)]
+pub enum Connected {
+    /// HTTP/1: for one request at a time.
+    Own(Box<Origin>),
+    /// HTTP/2: for many.
+    Shared(Rc<Link>),
 }
 
 /// Connects to the first address of a server that accepts, shakes hands if that is asked for, or fails at `deadline`.
@@ -34,37 +68,47 @@ pub enum ConnectError {
 /// [`ConnectError`].
 pub async fn connect(
     endpoint: &Endpoint,
-    secured: Option<&Secured>,
+    Way { secured, offer, header, ends }: Way<'_>,
     (limit, make_room): (u32, impl Fn()),
     timer: &mut Timer,
     deadline: Option<Instant>,
-) -> Result<Box<Origin>, ConnectError> {
+) -> Result<Connected, ConnectError> {
     let mut attempt = pin!(async {
         let opened = match Opened::new(&endpoint.open, limit) {
             Some(opened) => opened,
             None => Opened::wait(&endpoint.open, limit, make_room).await,
         };
         endpoint.connects.fetch_add(1, Ordering::Relaxed);
-        let stream = first_that_accepts(endpoint).await?;
-        Ok(match (stream, secured) {
+        let mut stream = first_that_accepts(endpoint).await?;
+        if let Some(header) = header {
+            stream.write_all(header).await?;
+        }
+        let (stream, h2) = match (stream, secured) {
             (Stream::Tcp(stream), Some(Secured { outgoing, name })) => {
-                let secure = outgoing.secure(stream, name.clone()).await?;
-                (Stream::Tls(Box::new(secure.into())), opened)
+                let secure = outgoing.secure(stream, name.clone(), offer).await?;
+                let stream = Stream::Tls(Box::new(secure.into()));
+                let h2 = stream.speaks_h2();
+                (stream, h2)
             }
-            (stream, _) => (stream, opened),
-        })
+            // Without ALPN it is known beforehand (RFC 9113 §3.3).
+            (stream, _) => (stream, offer == Offer::Http2),
+        };
+        let made_with = Way { secured, offer, header, ends }.made_with();
+        if h2 {
+            return Link::new(stream, opened, made_with).await.map(Connected::Shared);
+        }
+        let mut origin = Origin::new(stream, opened, clock::now());
+        origin.made_with = made_with;
+        Ok(Connected::Own(Box::new(origin)))
     });
-    let (stream, opened) = poll_fn(|cx| {
+    poll_fn(|cx| {
         if let Poll::Ready(result) = attempt.as_mut().poll(cx) {
             return Poll::Ready(result.map_err(ConnectError::Refused));
         }
         ready!(timer.poll_at(cx, deadline));
         Poll::Ready(Err(ConnectError::Timeout))
     })
-    .await?;
-    let mut origin = Origin::new(stream, opened, clock::now());
-    origin.secured_by = secured.map_or(0, |secured| secured.outgoing.id);
-    Ok(Box::new(origin))
+    .await
 }
 
 async fn first_that_accepts(endpoint: &Endpoint) -> io::Result<Stream> {

@@ -9,9 +9,11 @@ use std::task::Context;
 use std::time::Duration;
 
 use super::Endpoint;
+use super::links::Links;
 use super::reuse::{self, Verdict};
-use crate::clock::Instant;
+use crate::clock::{self, Instant};
 use crate::h1::Origin;
+use crate::net::MadeWith;
 
 /// The longest an idle connection is kept; less if the server says so.
 const IDLE_FOR: Duration = Duration::from_secs(30);
@@ -37,9 +39,11 @@ pub struct Taken {
     pub probation: bool,
 }
 
-/// All idle connections of one worker.
+/// All idle connections of one worker, and those that are shared.
 #[derive(Debug, Default)]
 pub struct Connections {
+    /// Those that speak HTTP/2.
+    pub links: Links,
     #[expect(clippy::vec_box, reason = "connections move between stack and task all the time")]
     stacks: Vec<Vec<Box<Origin>>>,
 }
@@ -51,6 +55,7 @@ impl Connections {
         cx: &mut Context<'_>,
         endpoint: &Endpoint,
         demand: Demand,
+        made_with: MadeWith,
         now: Instant,
     ) -> Option<Taken> {
         let stack = self.stacks.get_mut(endpoint.id as usize)?;
@@ -64,13 +69,15 @@ impl Connections {
                 }
             }
         };
-        while let Some(last) = stack.last() {
+        // Usually the last one is. The others age out.
+        while let Some(at) = stack.iter().rposition(|origin| origin.made_with == made_with) {
+            let last = stack.get(at)?;
             let idle = now.saturating_duration_since(last.idle_since());
             if demand != Demand::Any && !reuse::proven(idle, last.advertised()) {
                 // It is still good for others, and those below it are older.
                 return None;
             }
-            let mut origin = stack.pop()?;
+            let mut origin = stack.remove(at);
             if idle < allowed(&origin) && origin.is_quiet(cx) {
                 return Some(Taken { origin, probation });
             }
@@ -107,6 +114,7 @@ impl Connections {
                     && origin.is_quiet(cx)
             });
         }
+        self.links.sweep(now);
     }
 
     /// Closes one connection to each server that somebody waits for.
@@ -116,11 +124,13 @@ impl Connections {
                 stack.pop();
             }
         }
+        self.links.sweep(clock::now());
     }
 
     /// Closes everything.
     pub fn clear(&mut self) {
         self.stacks.clear();
+        self.links.clear();
     }
 }
 

@@ -9,6 +9,7 @@ pub mod connect;
 pub mod connections;
 pub mod ejection;
 pub mod latency;
+pub mod links;
 pub mod reuse;
 pub mod standing;
 

@@ -2,13 +2,14 @@
 //! edits applied, framing and connection fields written anew.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::sides::Emit;
 use crate::net::outbox::Coding;
 use crate::policy::{HeaderEdits, Pair};
 use crate::tls::Certificate;
 use crate::wire::head::{FieldRef, Fields, list_items};
-use crate::wire::{Known, RequestHead, ResponseHead, encode};
+use crate::wire::{Known, RequestHead, ResponseHead, encode, grpc};
 
 /// Fields that concern one connection only (RFC 9110 §7.6.1), and those the proxy writes itself.
 fn is_hop_by_hop(known: Known) -> bool {
@@ -132,6 +133,8 @@ pub struct RequestForm<'a> {
     pub added: &'a [Pair],
     /// The place in a trace, in the stead of the client's.
     pub traceparent: Option<[u8; 55]>,
+    /// What is left of a call's `grpc-timeout`.
+    pub left: Option<Duration>,
     /// Who sent it.
     pub identity: Identity<'a>,
     /// What the route changes.
@@ -203,7 +206,8 @@ pub fn request_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
             || is_hop_by_hop(known)
             || is_identity(known) && (!identity.trusted || known != Known::Forwarded)
             || known == Known::MaxForwards && counted
-            || known == Known::Traceparent && form.traceparent.is_some();
+            || known == Known::Traceparent && form.traceparent.is_some()
+            || known == Known::Other && form.left.is_some() && name == b"grpc-timeout";
         let left_out = own
             || nominates && is_nominated(fields, name)
             || edits.hides(name)
@@ -211,6 +215,9 @@ pub fn request_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
             || known == Known::Other && claims_certificate(name);
         !left_out
     });
+    if let Some(left) = form.left {
+        out.field(b"grpc-timeout", grpc::timeout_value(left).as_bytes());
+    }
     if counted && let Some(value) = fields.first(Known::MaxForwards) {
         out.field(b"max-forwards", one_less(value, &mut itoa::Buffer::new()));
     }
@@ -350,6 +357,7 @@ mod tests {
             hidden: &[],
             added: &[],
             traceparent: None,
+            left: None,
             identity,
             edits,
             upgrade: None,

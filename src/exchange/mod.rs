@@ -14,4 +14,4 @@ pub mod sides;
 pub use pump::{Pump, PumpError};
 pub use queue::Queue;
 pub use refusal::{Miss, Refusal};
-pub use sides::{Client, Emit, Length, Outgoing, Sink, Source};
+pub use sides::{Client, Emit, HeadError, Length, Outgoing, Sink, Source};

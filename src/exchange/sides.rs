@@ -3,10 +3,12 @@
 use std::io;
 use std::task::{Context, Poll};
 
+use thiserror::Error;
+
 use crate::clock::Instant;
 use crate::net::{BodyError, Fill};
 use crate::wire::head::{FieldRef, Fields};
-use crate::wire::{Fault, ResponseHead, encode};
+use crate::wire::{Fault, Framing, Known, ResponseFault, ResponseHead, encode};
 
 /// Where the fields of a head go, whatever form they have there.
 pub trait Emit {
@@ -83,6 +85,43 @@ pub enum Length {
     Known(u64),
     /// Until it ends.
     Unknown,
+}
+
+impl Length {
+    /// Reads it from the head of a response.
+    #[must_use]
+    pub fn of(head: &ResponseHead, framing: Framing, head_request: bool) -> Self {
+        match framing {
+            Framing::Length(n) => Length::Known(n),
+            Framing::Chunked | Framing::UntilClose => Length::Unknown,
+            Framing::None if head_request || head.status == 304 => {
+                let told = head.fields.first(Known::ContentLength);
+                Length::Bodiless(told.and_then(|v| std::str::from_utf8(v).ok()?.parse().ok()))
+            }
+            Framing::None if head.status == 204 => Length::Bodiless(None),
+            Framing::None => Length::Known(0),
+        }
+    }
+}
+
+/// Why no response head came.
+#[derive(Debug, Error)]
+pub enum HeadError {
+    /// The connection ended; `any` is whether a byte of an answer had come.
+    #[error("the connection ended before the response head did")]
+    Closed {
+        /// Whether a byte of an answer had come.
+        any: bool,
+    },
+    /// The server gave up this request alone.
+    #[error("the server gave up the request")]
+    Reset,
+    /// The server has not looked at the request, and never will.
+    #[error("the request was not processed")]
+    Unprocessed,
+    /// What came is not a response.
+    #[error("{0}")]
+    Invalid(#[from] ResponseFault),
 }
 
 /// The head of a response on its way to a client, without framing and connection fields: those

@@ -98,6 +98,7 @@ pub(super) fn attempt(trace: Option<&Trace>, of: &Attempted<'_>) {
     let Some(trace) = trace else { return };
     let outcome = match of.ended {
         Failure::Status(status) => Ok(status),
+        Failure::Grpc(_) => Ok(200),
         other => Err(other.refusal().map_or("upstream_failed", |refusal| refusal.row().code)),
     };
     let Attempted { number, upstream, server, took, .. } = *of;

@@ -2,7 +2,7 @@
 
 use crate::exchange::{Refusal, forward};
 use crate::wire::head::list_items;
-use crate::wire::{Fault, Framing, Known, RequestHead, Version, framing};
+use crate::wire::{Fault, Framing, Known, RequestHead, Version, framing, grpc};
 
 /// What the head of a request asks of the proxy itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Admitted<'a> {
     pub expects_continue: bool,
     /// The length of the body: `Some(0)` for none, `None` when only its end will tell.
     pub length: Option<u64>,
+    /// It is a call of gRPC.
+    pub grpc: bool,
     /// `OPTIONS` with `Max-Forwards: 0` is for the first proxy that sees it (RFC 9110 §7.6.2).
     pub answer_options: bool,
 }
@@ -39,8 +41,13 @@ pub fn admit(head: &RequestHead, refuse_trace: bool) -> Result<Admitted<'_>, Ref
         Framing::Length(n) => Some(n),
         Framing::Chunked | Framing::UntilClose => None,
     };
-    let mut admitted =
-        Admitted { upgrade: None, expects_continue: false, length, answer_options: false };
+    let mut admitted = Admitted {
+        upgrade: None,
+        expects_continue: false,
+        length,
+        grpc: grpc::is_call(head),
+        answer_options: false,
+    };
     if fields.has(Known::Expect) {
         admitted.expects_continue = expectation(head)?;
     }

@@ -8,6 +8,7 @@ use crate::clock;
 use crate::exchange::{Client, Emit, Length, Outgoing, Refusal};
 use crate::net::Timer;
 use crate::policy::HeaderEdits;
+use crate::wire::grpc;
 
 /// An answer that is known before it is sent.
 #[derive(Debug, Clone, Copy)]
@@ -104,6 +105,8 @@ pub struct Refused<'a> {
     pub request_id: &'a str,
     /// The request was `HEAD`.
     pub head_request: bool,
+    /// It was a call of gRPC.
+    pub grpc: bool,
     /// What the route changes.
     pub edits: Option<&'a HeaderEdits>,
     /// What the route's policies add.
@@ -117,9 +120,12 @@ pub async fn refuse<C: Client>(
     refused: &Refused<'_>,
     write_gap: Option<Duration>,
 ) -> bool {
-    let Refused { refusal, request_id, head_request, edits, added } = *refused;
+    let Refused { refusal, request_id, head_request, grpc, edits, added } = *refused;
     if refusal.closes() {
         client.close_after();
+    }
+    if grpc {
+        return refuse_call(client, timer, refused, write_gap).await;
     }
     let body = refusal.body(request_id);
     let mut fields: Vec<(&[u8], &[u8])> = vec![(b"content-type", b"application/problem+json")];
@@ -135,6 +141,32 @@ pub async fn refuse<C: Client>(
         fields: &fields,
         body: &body,
         head_request,
+        edits,
+        added,
+    };
+    send(client, timer, &answer, write_gap).await
+}
+
+/// Answers a call of gRPC with nothing but trailers, which is how clients of it are told: the status of HTTP is always 200.
+async fn refuse_call<C: Client>(
+    client: &mut C,
+    timer: &mut Timer,
+    refused: &Refused<'_>,
+    write_gap: Option<Duration>,
+) -> bool {
+    let Refused { refusal, request_id, edits, added, .. } = *refused;
+    let row = refusal.row();
+    let status = grpc::of_http(row.status).to_string();
+    let message = grpc::message(&format!("{}: {refusal} ({request_id})", row.code));
+    let answer = Answer {
+        status: 200,
+        fields: &[
+            (b"content-type", b"application/grpc"),
+            (b"grpc-status", status.as_bytes()),
+            (b"grpc-message", message.as_bytes()),
+        ],
+        body: b"",
+        head_request: false,
         edits,
         added,
     };

@@ -26,10 +26,10 @@ use self::answer::Answer;
 use self::police::{Granted, Verdict};
 use self::request_id::RequestId;
 use self::target::Target;
-use crate::clock::Instant;
+use crate::clock::{self, Instant};
 use crate::exchange::forward::{self, Identity, RequestForm};
 use crate::exchange::{self, Client, Refusal};
-use crate::net::Timer;
+use crate::net::{Ends, Timer};
 use crate::policy::HeaderEdits;
 use crate::route::{Ask, Captures, Found, Miss};
 use crate::snapshot::route::{Action, Redirect, Respond, Split};
@@ -44,7 +44,7 @@ use crate::upstream::retry;
 use crate::upstream::send::{self, Attempted, Job, Sent};
 use crate::upstream::trail::Trail;
 use crate::wire::head::Fields;
-use crate::wire::{RequestHead, Version};
+use crate::wire::{RequestHead, Version, grpc};
 use crate::worker::Worker;
 
 /// What is known about a connection before its first request.
@@ -60,6 +60,8 @@ pub struct Peer {
     pub listener: u16,
     /// What the handshake told; `None` for a connection without TLS.
     pub tls: Option<Box<Facts>>,
+    /// Whose the connection is, where servers are told; `None` also for one that was there before they were.
+    pub ends: Option<Box<Ends>>,
 }
 
 impl Peer {
@@ -139,7 +141,8 @@ async fn refuse<C: Client>(
     }
     let head_request = ex.head.method() == b"HEAD";
     let (request_id, added) = (id.as_str(), &*granted.all().collect::<Vec<_>>());
-    let refused = answer::Refused { refusal, request_id, head_request, edits, added };
+    let grpc = grpc::is_call(ex.head);
+    let refused = answer::Refused { refusal, request_id, head_request, grpc, edits, added };
     answer::refuse(client, timer, &refused, ex.listener.write_gap).await;
     End { status: refusal.row().status }
 }
@@ -439,6 +442,8 @@ impl<'a> Matched<'a, '_> {
         }
         let client_text = self.client_text();
         let form = self.form(&rewritten, client_text.as_deref(), granted);
+        let patience = self.admitted.grpc.then(|| grpc::timeout(&ex.head.fields)).flatten();
+        let deadline = clock::deadline(ex.started, patience);
         let mirror = self.mirror();
         let seen = mirror.map(|_| Keeper::default());
         let attempted = |of: &Attempted<'_>| account::attempt(trace, of);
@@ -449,7 +454,9 @@ impl<'a> Matched<'a, '_> {
             head: &|out, attempt, ask| {
                 let expects_continue = form.expects_continue || ask;
                 let traceparent = trace.map(|trace| trace.context.field(attempt));
-                let form = RequestForm { attempt, expects_continue, traceparent, ..form };
+                // What is left of the client's patience is all that the server has.
+                let left = deadline.map(|at| at.saturating_duration_since(clock::now()));
+                let form = RequestForm { attempt, expects_continue, traceparent, left, ..form };
                 forward::write_request(out, &form)
             },
             fields: &|head, out| {
@@ -461,6 +468,7 @@ impl<'a> Matched<'a, '_> {
             }),
             key: &|source| self.key(source),
             request_id: self.id.as_str(),
+            ends: ex.peer.ends.as_deref(),
             head_request: ex.head.method() == b"HEAD",
             safe: retry::safe(ex.head),
             repeatable: retry::repeatable(ex.head),
@@ -471,6 +479,8 @@ impl<'a> Matched<'a, '_> {
             body_gap: ex.listener.body_gap,
             write_gap: ex.listener.write_gap,
             started: ex.started,
+            grpc: self.admitted.grpc,
+            deadline,
         };
         let sent = send::send(&job, goal, client, timer, trail).await;
         if let Some((mirror, seen)) = mirror.zip(seen) {
@@ -512,6 +522,7 @@ impl<'a> Matched<'a, '_> {
             hidden: &granted.hidden,
             added: granted.verified.as_ref().map_or(&[], |verified| &verified.fields),
             traceparent: None,
+            left: None,
             identity: Identity {
                 peer: &ex.peer.text,
                 client: client.unwrap_or(&ex.peer.text),

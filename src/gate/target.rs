@@ -85,7 +85,7 @@ impl<'a> Target<'a> {
         let raw = head.target();
         let mut hosts = head.fields.values(Known::Host);
         let (first, second) = (hosts.next(), hosts.next());
-        if second.is_some() || first.is_none() && head.version == Version::Http11 {
+        if second.is_some() || first.is_none() && head.version != Version::Http10 {
             return Err(TargetFault::HostCount);
         }
         let mut sent_host = first.unwrap_or_default();

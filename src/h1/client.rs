@@ -32,6 +32,9 @@ const DRAIN_BYTES: u64 = 64 * 1024;
 const LINGER_TOTAL: Duration = Duration::from_secs(10);
 const LINGER_GAP: Duration = Duration::from_secs(2);
 
+/// What HTTP/2 begins with, as far as it looks like a request (RFC 9113 §3.4).
+const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
+
 /// What came next on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
@@ -39,6 +42,8 @@ pub enum Next {
     Request,
     /// Nothing: the client closed, was idle too long, or the listener is closing.
     Closed,
+    /// The first bytes of HTTP/2, by a client that knows that it is spoken here (RFC 9113 §3.3).
+    Http2,
     /// Something that is not a request.
     Fault(Fault),
     /// A part of a head, and then nothing for too long.
@@ -203,8 +208,18 @@ impl H1Client {
         .await
     }
 
+    /// The connection and what has been read of it, for another protocol.
+    #[must_use]
+    pub fn into_parts(self) -> (Vec<u8>, Stream) {
+        (self.inbox.data().to_vec(), self.stream)
+    }
+
     /// After bytes that are no request nobody knows where the next one starts.
     fn fault(&mut self, fault: Fault) -> Next {
+        let first = self.requests == 0 && !self.stream.is_tls();
+        if fault == Fault::Version && first && self.inbox.data().starts_with(HTTP2) {
+            return Next::Http2;
+        }
         self.begun = false;
         self.keep_alive = false;
         Next::Fault(fault)

@@ -4,4 +4,4 @@ pub mod client;
 pub mod origin;
 
 pub use client::{H1Client, Next};
-pub use origin::{HeadError, Origin};
+pub use origin::Origin;

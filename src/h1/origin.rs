@@ -5,29 +5,13 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use thiserror::Error;
-
 use crate::clock::Instant;
-use crate::exchange::{Length, Sink, Source};
+use crate::exchange::{HeadError, Length, Sink, Source};
 use crate::net::outbox::Coding;
-use crate::net::{BodyError, BodyReader, Fill, Inbox, Opened, Outbox, Stream};
+use crate::net::{BodyError, BodyReader, Fill, Inbox, MadeWith, Opened, Outbox, Stream};
 use crate::wire::head::{Fields, list_items};
 use crate::wire::response::{HEAD_BYTES, ResponseParser};
-use crate::wire::{Fault, Framing, Known, ResponseFault, ResponseHead, Version, framing};
-
-/// Why no response head came.
-#[derive(Debug, Error)]
-pub enum HeadError {
-    /// The connection ended; `any` is whether a byte of an answer had come.
-    #[error("the connection ended before the response head did")]
-    Closed {
-        /// Whether a byte of an answer had come.
-        any: bool,
-    },
-    /// What came is not a response.
-    #[error("{0}")]
-    Invalid(#[from] ResponseFault),
-}
+use crate::wire::{Fault, Framing, Known, ResponseHead, Version, framing};
 
 /// One connection to a server.
 #[derive(Debug)]
@@ -51,8 +35,8 @@ pub struct Origin {
     idle_since: Instant,
     /// How long the server said that it keeps an idle connection.
     advertised: Option<Duration>,
-    /// The id of the TLS settings it was made with; 0 without TLS.
-    pub secured_by: u64,
+    /// What it was made with.
+    pub made_with: MadeWith,
 }
 
 impl Origin {
@@ -75,7 +59,7 @@ impl Origin {
             uses: 0,
             idle_since: now,
             advertised: None,
-            secured_by: 0,
+            made_with: MadeWith::default(),
         }
     }
 
@@ -176,16 +160,7 @@ impl Origin {
     /// The length of the response body as it can be told to a client.
     #[must_use]
     pub fn length(&self, head_request: bool) -> Length {
-        match self.framing {
-            Framing::Length(n) => Length::Known(n),
-            Framing::Chunked | Framing::UntilClose => Length::Unknown,
-            Framing::None if head_request || self.head.status == 304 => {
-                let told = self.head.fields.first(Known::ContentLength);
-                Length::Bodiless(told.and_then(|v| std::str::from_utf8(v).ok()?.parse().ok()))
-            }
-            Framing::None if self.head.status == 204 => Length::Bodiless(None),
-            Framing::None => Length::Known(0),
-        }
+        Length::of(&self.head, self.framing, head_request)
     }
 
     /// After the answer: whether the connection may carry another request.

@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use crate::config::schema::health::{HealthKind, HealthTable};
 use crate::config::schema::words::StatusRange;
-use crate::tls::client::Secured;
+use crate::net::Announce;
+use crate::tls::client::{Offer, Secured};
 
 /// A compiled check. Two that are equal ask the same thing.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +35,10 @@ pub struct Check {
     pub method: Method,
     /// The fields of the request, `Host` and `User-Agent` among them.
     pub headers: HeaderMap,
+    /// What is spoken.
+    pub offer: Offer,
+    /// The form of a PROXY header that says that nobody else asks.
+    pub announce: Option<Announce>,
     /// How the connection is made secure; `None` speaks plainly.
     pub secured: Option<Secured>,
 }
@@ -78,6 +83,8 @@ impl Check {
             port: port.map(std::num::NonZeroU16::get),
             method: method.get().clone(),
             headers,
+            offer: Offer::Http1,
+            announce: None,
             secured: None,
         }
     }

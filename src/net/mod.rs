@@ -6,17 +6,21 @@
 pub mod address;
 pub mod body;
 pub mod buffer;
+pub mod ends;
 pub mod fetch;
 pub mod inbox;
 pub mod open;
 pub mod outbox;
+pub mod prefixed;
 pub mod stream;
 pub mod timer;
 
 pub use address::Address;
 pub use body::{BodyError, BodyReader, Fill};
+pub use ends::{Announce, Ends, MadeWith};
 pub use inbox::Inbox;
 pub use open::{Open, Opened};
 pub use outbox::Outbox;
+pub use prefixed::Prefixed;
 pub use stream::Stream;
 pub use timer::Timer;

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::streams;
 use super::worker::Local;
 use crate::clock::{self, Instant};
 use crate::exchange::{Client, Refusal};
@@ -16,7 +17,7 @@ use crate::gate::request_id::RequestId;
 use crate::gate::{self, Exchange, Peer, answer};
 use crate::h1::client::Closing;
 use crate::h1::{H1Client, Next};
-use crate::net::{Stream, Timer};
+use crate::net::{Prefixed, Stream, Timer};
 use crate::snapshot::Listener;
 use crate::telemetry::access::Line;
 use crate::telemetry::ledger::{Entry, METHODS};
@@ -25,7 +26,7 @@ use crate::wire::{RequestHead, encode};
 
 /// Serves one connection until either side ends it.
 pub async fn serve(
-    local: &Local,
+    local: &Rc<Local>,
     stream: Stream,
     peer: Peer,
     listener: Arc<Listener>,
@@ -35,7 +36,7 @@ pub async fn serve(
     let registered = local.worker.register(waker);
     let place = registered.place().to_le_bytes()[0].wrapping_mul(97);
     let mut timer = Timer::default();
-    let mut client = H1Client::new(stream, clock::now(), closing, place);
+    let mut client = H1Client::new(stream, clock::now(), closing.clone(), place);
     while client.wake(&mut timer, listener.times).await {
         let mut head = local.worker.take_head();
         let next = client.next(&mut head, &mut timer, &listener.head, listener.times).await;
@@ -46,6 +47,13 @@ pub async fn serve(
                 client.settle(&mut timer, listener.body_gap).await
             }
             Next::Closed => false,
+            Next::Http2 => {
+                local.worker.put_head(head);
+                drop(registered);
+                let stream = Prefixed::new(client.into_parts());
+                // Boxed, so that other connections do not hold the memory of these.
+                return Box::pin(streams::serve(local, stream, peer, listener, closing)).await;
+            }
             Next::Fault(fault) => {
                 let refusal = Refusal::Malformed(fault);
                 refuse(local, (&peer, &listener), refusal, &mut client, &mut timer).await;
@@ -104,6 +112,7 @@ pub(super) async fn refuse<C: Client>(
         refusal,
         request_id: id.as_str(),
         head_request: false,
+        grpc: false,
         edits: None,
         added: &[],
     };

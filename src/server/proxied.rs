@@ -5,10 +5,10 @@
 //! be somebody else.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering::Relaxed;
 
-use proxy_header::{ParseConfig, ProxyHeader};
+use proxy_header::{ParseConfig, ProxyHeader, Tlv};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -22,31 +22,44 @@ const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 const V1: usize = 107;
 const V2: usize = 4096;
 
-/// Whose connection this is: the other end's, or whom a trusted proxy speaks for. `None` when it has to be closed,
-/// which has been counted.
+/// What a header tells.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// The client.
+    pub client: SocketAddr,
+    /// The address that it connected to.
+    pub server: SocketAddr,
+    /// Extensions.
+    pub tlvs: Vec<Tlv<'static>>,
+}
+
+/// Whose connection this is, if a trusted proxy speaks for somebody. An error when it has to be closed, which has been
+/// counted.
 ///
 /// Cancel safety: the connection is of no use afterwards.
-pub(super) async fn client(stream: &mut Stream, ip: IpAddr, listener: &Listener) -> Option<IpAddr> {
-    let Stream::Tcp(stream) = stream else { return Some(ip) };
+pub(super) async fn client(
+    stream: &mut Stream,
+    ip: IpAddr,
+    listener: &Listener,
+) -> Result<Option<Told>, Wrong> {
+    let Stream::Tcp(stream) = stream else { return Ok(None) };
     let within = listener.times.headers.unwrap_or(listener.handshake);
     let said = if listener.trusts(ip) {
-        let header = timeout(within, header(stream)).await.unwrap_or(Err(Wrong));
-        header.map(|client| client.map_or(ip, |client| client.to_canonical()))
+        timeout(within, header(stream)).await.unwrap_or(Err(Wrong))
     } else {
         // Who says nothing in time is let go as everywhere else, and has sent no header.
-        timeout(within, stranger(stream)).await.ok()?.map(|()| ip)
+        timeout(within, stranger(stream)).await.map_err(|_| Wrong)?.map(|()| None)
     };
     said.inspect_err(|Wrong| {
         listener.counts.proxy_headers_refused.fetch_add(1, Relaxed);
         let key = "listen.trusted_proxies";
         tracing::debug!(listen = %listener.name, %ip, key, "PROXY header missing, wrong or not trusted");
     })
-    .ok()
 }
 
 /// The header is not one, too long, or from somebody who may not send one.
 #[derive(Debug)]
-struct Wrong;
+pub(super) struct Wrong;
 
 impl From<io::Error> for Wrong {
     fn from(_: io::Error) -> Self {
@@ -55,7 +68,7 @@ impl From<io::Error> for Wrong {
 }
 
 /// Reads a header and not a byte more. `None` is a connection of the proxy's own (`LOCAL`, `UNKNOWN`).
-async fn header(stream: &mut TcpStream) -> Result<Option<IpAddr>, Wrong> {
+async fn header(stream: &mut TcpStream) -> Result<Option<Told>, Wrong> {
     let mut header = vec![0; SIGNATURE.len()];
     stream.read_exact(&mut header).await?;
     if header == SIGNATURE {
@@ -77,7 +90,12 @@ async fn header(stream: &mut TcpStream) -> Result<Option<IpAddr>, Wrong> {
     if used != header.len() {
         return Err(Wrong);
     }
-    Ok(parsed.proxied_address().map(|address| address.source.ip()))
+    Ok(parsed.proxied_address().map(|address| Told {
+        client: address.source,
+        server: address.destination,
+        // What cannot be read is not passed on.
+        tlvs: parsed.tlvs().filter_map(|tlv| tlv.ok().map(Tlv::into_owned)).collect(),
+    }))
 }
 
 /// Reads the rest of a line of version 1.

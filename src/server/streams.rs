@@ -4,15 +4,18 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use h2::RecvStream;
 use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream};
 use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::spawn_local;
+use tokio::task::{spawn_local, yield_now};
 use tokio::time::timeout;
 
 use super::connection;
@@ -21,15 +24,17 @@ use crate::clock;
 use crate::exchange::{Client as _, Refusal};
 use crate::gate::Peer;
 use crate::h1::client::Closing;
+use crate::h2::guard::{Alarm, Guard};
 use crate::h2::{H2Client, head};
 use crate::net::Timer;
 use crate::snapshot::Listener;
+use crate::wire::Fault;
 
 /// How much a client may send ahead on one stream, and on all of a connection together.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// How much of a response waits for the client, beside what its windows allow.
-const SEND_BUFFER: usize = 256 * 1024;
+const SEND_BUFFER: usize = 64 * 1024;
 /// Streams that may be reset before they have been looked at; more is an attack (CVE-2023-44487).
 const RESETS: usize = 32;
 /// How long a connection that was told to end may take to close its side.
@@ -61,29 +66,44 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
-        .max_pending_accept_reset_streams(RESETS);
+        .max_pending_accept_reset_streams(RESETS)
+        .enable_connect_protocol();
     let within = listener.times.headers.unwrap_or(listener.handshake);
+    let (stream, alarm) = Guard::new(stream, listener.head.fields, clock::now());
     let Ok(Ok(mut connection)) = timeout(within, builder.handshake(stream)).await else { return };
     let shared = Rc::new(Shared { local: local.clone(), peer, listener, open: Cell::new(0) });
     let mut timer = Timer::default();
     let mut ending = false;
     let mut since = clock::now();
     loop {
-        match next(&mut connection, &shared, &mut timer, &closing, ending, since).await {
+        match next(&mut connection, (&shared, &alarm), &mut timer, &closing, ending, since).await {
             Next::Stream(request, respond) => {
+                let large = head::is_too_large(&request, &shared.listener.head);
+                let request = Some(request).filter(|_| !large);
                 shared.open.set(shared.open.get() + 1);
                 let shared = shared.clone();
                 spawn_local(async move {
                     let _open = Open(shared.clone());
                     walk(&shared, request, respond).await;
                 });
+                if large {
+                    // It is answered and gone before the next frame is read.
+                    yield_now().await;
+                }
+            }
+            Next::Abuse if !ending => {
+                let listener = &shared.listener;
+                listener.counts.http2_floods.fetch_add(1, Relaxed);
+                tracing::debug!(listen = %listener.name, client = %shared.peer.text, "too many frames that ask for nothing");
+                ending = true;
+                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             }
             Next::End if !ending => {
                 // What has begun goes on; the client is told to send nothing new (RFC 9113 §6.8).
                 ending = true;
                 connection.graceful_shutdown();
             }
-            Next::End | Next::Closed => return,
+            Next::Abuse | Next::End | Next::Closed => return,
         }
         since = clock::now();
     }
@@ -93,6 +113,8 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 #[expect(clippy::large_enum_variant, reason = "taken apart where it is made, never stored")]
 enum Next {
     Stream(Request<RecvStream>, SendResponse<Bytes>),
+    /// The client went too far.
+    Abuse,
     /// It is to end.
     End,
     /// It is over.
@@ -100,8 +122,8 @@ enum Next {
 }
 
 async fn next<S: AsyncRead + AsyncWrite + Unpin>(
-    connection: &mut Connection<S, Bytes>,
-    shared: &Shared,
+    connection: &mut Connection<Guard<S>, Bytes>,
+    (shared, alarm): (&Shared, &Alarm),
     timer: &mut Timer,
     closing: &Closing,
     ending: bool,
@@ -115,6 +137,9 @@ async fn next<S: AsyncRead + AsyncWrite + Unpin>(
             }
             Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Next::Closed),
             Poll::Pending => {}
+        }
+        if alarm.is_raised() && !ending {
+            return Poll::Ready(Next::Abuse);
         }
         if shared.open.get() > 0 || connection.has_streams() {
             idle_since = clock::now();
@@ -146,21 +171,31 @@ impl Drop for Open {
 }
 
 /// One request.
-async fn walk(shared: &Shared, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+async fn walk(shared: &Shared, request: Option<Request<RecvStream>>, respond: SendResponse<Bytes>) {
     let Shared { local, peer, listener, .. } = shared;
     let mut head = local.worker.take_head();
     let mut timer = Timer::default();
     let started = clock::now();
-    match head::read(request, &listener.head, &mut head) {
+    let key = || {
+        local.worker.draw(|random| {
+            let (a, b) = (random.next_u64().to_be_bytes(), random.next_u64().to_be_bytes());
+            BASE64_STANDARD.encode([a, b].concat())
+        })
+    };
+    let read = match request {
+        Some(request) => head::read(request, &listener.head, &mut head, key),
+        None => Err(Fault::TooManyFields),
+    };
+    match read {
         Ok(body) => {
-            let mut client = H2Client::new(Some(body), respond);
+            let mut client = H2Client::new(Some(body), respond, head::asks_for_tunnel(&head));
             let of = (peer, &**listener);
             connection::exchange(local, of, (&head, started), &mut client, &mut timer).await;
         }
         Err(fault) => {
             // Its fields are freed already, and its answer waits for nobody: a flood of them piles up nothing.
             let refusal = Refusal::Malformed(fault);
-            let mut client = H2Client::new(None, respond);
+            let mut client = H2Client::new(None, respond, false);
             client.hurry();
             connection::refuse(local, (peer, &**listener), refusal, &mut client, &mut timer).await;
             client.cut();

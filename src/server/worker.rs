@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,13 +18,13 @@ use tokio::task::{JoinHandle, spawn_local};
 use super::connection;
 use super::handshake::Handshakes;
 use super::listener::{Acceptor, Listening, Site};
-use super::proxied;
+use super::proxied::{self, Told};
 use super::status::Status;
 use super::streams;
 use crate::clock::{self, Random};
 use crate::gate::Peer;
 use crate::h1::client::Closing;
-use crate::net::Stream;
+use crate::net::{Ends, Stream};
 use crate::snapshot::listener::Counts;
 use crate::snapshot::{Current, Listener, Store};
 use crate::telemetry::ledger::Interval;
@@ -213,7 +213,7 @@ async fn accept(
         tokio::select! {
             biased;
             accepted = acceptor.accept() => match accepted {
-                Ok((stream, peer)) => admit(&local, &door, stream, peer.map(|p| p.ip())),
+                Ok((stream, peer)) => admit(&local, &door, stream, peer),
                 Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "accepting connections is paused");
@@ -235,7 +235,7 @@ fn is_connection_error(error: &io::Error) -> bool {
     )
 }
 
-fn admit(local: &Rc<Local>, door: &Door, stream: Stream, ip: Option<IpAddr>) {
+fn admit(local: &Rc<Local>, door: &Door, stream: Stream, from: Option<SocketAddr>) {
     let snapshot = local.current.get();
     // A listener that has just gone serves those who came before it with what it had.
     let settings = snapshot.listener(door.listener.id).unwrap_or(&door.listener).clone();
@@ -248,15 +248,21 @@ fn admit(local: &Rc<Local>, door: &Door, stream: Stream, ip: Option<IpAddr>) {
     }
     let closing = door.closing.clone();
     let local = local.clone();
+    let tells = snapshot.upstreams.iter().any(|upstream| upstream.announce.is_some());
     spawn_local(async move {
         let _open = OpenConnection(settings.counts.clone());
-        let (mut stream, mut ip) = (stream, ip.map(|ip| ip.to_canonical()));
+        let (mut stream, mut ip) = (stream, from.map(|from| from.ip().to_canonical()));
+        let mut told = None;
         if let Some(from) = ip.filter(|_| settings.proxy_protocol) {
-            ip = proxied::client(&mut stream, from, &settings).await;
-            if ip.is_none() {
+            // Boxed, so that a connection does not hold the memory of its header for good.
+            let Ok(said) = Box::pin(proxied::client(&mut stream, from, &settings)).await else {
                 return;
-            }
+            };
+            ip = said.as_ref().map_or(ip, |told| Some(told.client.ip().to_canonical()));
+            told = said;
         }
+        // Nobody is told by what is not asked for.
+        let ends = if tells { ends(told, from, &stream) } else { None };
         let (stream, tls) = match &settings.tls {
             None => (stream, None),
             Some(server) => {
@@ -272,6 +278,7 @@ fn admit(local: &Rc<Local>, door: &Door, stream: Stream, ip: Option<IpAddr>) {
             trusted: ip.is_some_and(|ip| settings.trusts(ip)),
             listener: settings.id,
             tls,
+            ends,
         };
         match stream {
             Stream::Tls(stream) if peer.tls.as_ref().is_some_and(|tls| tls.http2) => {
@@ -280,6 +287,15 @@ fn admit(local: &Rc<Local>, door: &Door, stream: Stream, ip: Option<IpAddr>) {
             stream => connection::serve(&local, stream, peer, settings, closing).await,
         }
     });
+}
+
+/// Whose a connection is.
+fn ends(told: Option<Told>, from: Option<SocketAddr>, stream: &Stream) -> Option<Box<Ends>> {
+    let ends = match told {
+        Some(Told { client, server, tlvs }) => Ends::new(client, server, tlvs.into_iter()),
+        None => Ends::new(from?, stream.local_address()?, std::iter::empty()),
+    };
+    Some(Box::new(ends))
 }
 
 /// Counts a client connection until it is dropped.

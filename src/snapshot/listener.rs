@@ -23,6 +23,8 @@ pub struct Counts {
     pub refused: AtomicU64,
     /// Connections closed because of their PROXY header, or for want of one.
     pub proxy_headers_refused: AtomicU64,
+    /// HTTP/2 connections ended because of a flood of frames.
+    pub http2_floods: AtomicU64,
     /// TLS handshakes that ended well,
     pub handshakes: AtomicU64,
     /// that did not,

@@ -202,7 +202,15 @@ fn retry(written: &upstream_schema::Retry, budget: Arc<Budget>) -> Retry {
     let upstream_schema::Retry { attempts, on, budget: _, per_try, body_buffer, backoff } = written;
     let statuses = on.iter().filter_map(|word| match word {
         RetryOn::Status(status) => Some(*status),
-        RetryOn::Connect | RetryOn::Reset | RetryOn::Timeout | RetryOn::Invalid => None,
+        RetryOn::Connect
+        | RetryOn::Reset
+        | RetryOn::Timeout
+        | RetryOn::Invalid
+        | RetryOn::Grpc(_) => None,
+    });
+    let grpc = on.iter().filter_map(|word| match word {
+        RetryOn::Grpc(status) => Some(*status),
+        _ => None,
     });
     Retry {
         attempts: *attempts,
@@ -211,6 +219,7 @@ fn retry(written: &upstream_schema::Retry, budget: Arc<Budget>) -> Retry {
         on_timeout: on.contains(&RetryOn::Timeout),
         on_invalid: on.contains(&RetryOn::Invalid),
         on_status: statuses.collect(),
+        on_grpc: grpc.collect(),
         per_try: per_try.map(|t| t.get()),
         body_buffer: usize::try_from(body_buffer.get()).unwrap_or(usize::MAX),
         budget,

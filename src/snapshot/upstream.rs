@@ -15,14 +15,14 @@ use crate::config::schema::balance::{Balance, HashTable, ShardBy, ShardRange};
 use crate::config::schema::forms::Switch;
 use crate::config::schema::health::{self, BreakerPer};
 use crate::config::schema::units::Percent;
-use crate::config::schema::upstream as schema;
+use crate::config::schema::upstream::{self as schema, Protocol, ProxyVersion};
 use crate::config::schema::words::{Secret, ServerAddress};
 use crate::config::{Config, Finding, Spanned};
 use crate::endpoint::breaker::{Settings, Trip};
 use crate::endpoint::{Endpoint, ejection, standing};
 use crate::health::Check;
-use crate::net::Address;
-use crate::tls::client::Secured;
+use crate::net::{Address, Announce};
+use crate::tls::client::{Offer, Secured};
 use crate::upstream::pool::Placed;
 use crate::upstream::sticky::Sticky;
 use crate::upstream::{Breaking, Limits, Pool, Upstream};
@@ -77,15 +77,30 @@ pub(super) fn upstream(
         idle,
     } = &written.limits;
     let cap = |limit: &Option<NonZeroU32>| limit.map_or(u32::MAX, NonZeroU32::get);
+    let announce = written.proxy_protocol.map(|version| match version {
+        ProxyVersion::V1 => Announce::V1,
+        ProxyVersion::V2 => Announce::V2,
+    });
+    let offer = match (written.protocol, &written.tls) {
+        (Protocol::H2c, _) => Offer::Http2,
+        (Protocol::Auto, Switch::On(_)) => Offer::Either,
+        // ALPN is a part of TLS.
+        (Protocol::Auto, Switch::Off) | (Protocol::Http1, _) => Offer::Http1,
+    };
     Ok(Upstream {
-        checks: checks(written, &placed_ids, &tls),
+        checks: checks(written, &placed_ids, (&tls, offer, announce)),
+        offer,
+        announce,
         tls,
         sticky: sticky(&name, &written.balance, &pool),
         timed: matches!(strategy, Strategy::PeakEwma | Strategy::LeastRequest),
         pool,
         rules: Rules {
-            // Each request takes a connection of its own.
-            cap: cap(requests).min(cap(connections)),
+            // With HTTP/1 each request takes a connection of its own.
+            cap: match offer {
+                Offer::Http1 => cap(requests).min(cap(connections)),
+                Offer::Http2 | Offer::Either => cap(requests),
+            },
             slow_start: written.slow_start.get(),
             ..Rules::default()
         },
@@ -135,7 +150,11 @@ fn tls(
     each.collect()
 }
 
-fn checks(written: &schema::Upstream, ids: &[u32], tls: &HashMap<u32, Secured>) -> Box<[Check]> {
+fn checks(
+    written: &schema::Upstream,
+    ids: &[u32],
+    (tls, offer, announce): (&HashMap<u32, Secured>, Offer, Option<Announce>),
+) -> Box<[Check]> {
     let Some(health) = &written.health else { return Box::default() };
     let check = |(server, id): (&schema::Server, &u32)| {
         let host = match &server.address.value {
@@ -143,7 +162,8 @@ fn checks(written: &schema::Upstream, ids: &[u32], tls: &HashMap<u32, Secured>) 
             ServerAddress::Name { host, port } => format!("{host}:{port}"),
             ServerAddress::Unix(_) => "localhost".to_owned(),
         };
-        Check { secured: tls.get(id).cloned(), ..Check::new(health, &host) }
+        let secured = tls.get(id).cloned();
+        Check { secured, offer, announce, ..Check::new(health, &host) }
     };
     written.servers.listed().iter().zip(ids).map(check).collect()
 }

@@ -15,8 +15,29 @@ use tokio_rustls::client::TlsStream;
 
 use super::{pem, provider};
 
-/// What is offered to servers (RFC 7301).
-const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
+/// What is offered to a server (RFC 7301).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offer {
+    /// HTTP/1.1 alone.
+    Http1,
+    /// HTTP/2 alone.
+    Http2,
+    /// Both, HTTP/2 rather than HTTP/1.1.
+    Either,
+}
+
+impl Offer {
+    const ALL: [Self; 3] = [Self::Http1, Self::Http2, Self::Either];
+
+    fn protocols(self) -> Vec<Vec<u8>> {
+        let names: &[&[u8]] = match self {
+            Offer::Http1 => &[b"http/1.1"],
+            Offer::Http2 => &[b"h2"],
+            Offer::Either => &[b"h2", b"http/1.1"],
+        };
+        names.iter().map(|name| name.to_vec()).collect()
+    }
+}
 
 /// Connections that trust the system's certificate authorities, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`.
 /// They are read when they are first needed.
@@ -65,7 +86,8 @@ pub struct Outgoing {
     pub id: u64,
     /// A hash of all that was asked for, the contents of files included.
     fingerprint: [u8; 32],
-    config: Arc<ClientConfig>,
+    /// One for each [`Offer`], with the same sessions.
+    configs: [Arc<ClientConfig>; 3],
 }
 
 impl Outgoing {
@@ -79,10 +101,14 @@ impl Outgoing {
         if let Some(known) = known.filter(|known| known.fingerprint == fingerprint) {
             return Ok(known.clone());
         }
-        let mut config = config(wanted)?;
-        config.alpn_protocols = PROTOCOLS.iter().map(|protocol| protocol.to_vec()).collect();
+        let config = config(wanted)?;
+        let configs = Offer::ALL.map(|offer| {
+            let mut config = config.clone();
+            config.alpn_protocols = offer.protocols();
+            Arc::new(config)
+        });
         let id = NEXT.fetch_add(1, Relaxed);
-        Ok(Arc::new(Self { id, fingerprint, config: Arc::new(config) }))
+        Ok(Arc::new(Self { id, fingerprint, configs }))
     }
 
     /// Makes a connection secure.
@@ -93,22 +119,15 @@ impl Outgoing {
         &self,
         stream: TcpStream,
         name: ServerName<'static>,
+        offer: Offer,
     ) -> std::io::Result<TlsStream<TcpStream>> {
-        TlsConnector::from(self.config.clone()).connect(name, stream).await
-    }
-
-    /// The same for HTTP/2 alone.
-    ///
-    /// # Errors
-    /// As for [`Outgoing::secure`].
-    pub async fn secure_h2(
-        &self,
-        stream: TcpStream,
-        name: ServerName<'static>,
-    ) -> std::io::Result<TlsStream<TcpStream>> {
-        let mut config = ClientConfig::clone(&self.config);
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+        let [http1, http2, either] = &self.configs;
+        let config = match offer {
+            Offer::Http1 => http1,
+            Offer::Http2 => http2,
+            Offer::Either => either,
+        };
+        TlsConnector::from(config.clone()).connect(name, stream).await
     }
 }
 

@@ -4,14 +4,13 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::Timeouts;
 use super::replay::Upload;
 use super::retry::Failure;
+use super::{Origin, Timeouts};
 use crate::clock::{self, Instant};
 use crate::endpoint::reuse::PROBATION;
 use crate::exchange::pump::Waiting;
-use crate::exchange::{Client, Pump, PumpError, Refusal, Sink};
-use crate::h1::{HeadError, Origin};
+use crate::exchange::{Client, HeadError, Pump, PumpError, Refusal, Sink};
 use crate::net::timer::earlier;
 use crate::net::{BodyError, Timer};
 
@@ -50,8 +49,8 @@ pub enum Ended {
 /// What an attempt needs to know.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
-    /// When the exchange began.
-    pub started: Instant,
+    /// When the exchange has to be over, and what says so.
+    pub end: (Option<Instant>, &'static str),
     /// When this attempt began.
     pub begun: Instant,
     /// Deadlines towards the server.
@@ -94,10 +93,7 @@ pub async fn attempt<C: Client>(
         since: begun,
         moved: 0,
         waiting: None,
-        overall: earlier(
-            clock::deadline(plan.started, plan.timeouts.total),
-            clock::deadline(begun, plan.per_try),
-        ),
+        overall: earlier(plan.end.0, clock::deadline(begun, plan.per_try)),
     };
     poll_fn(|cx| state.poll(cx, upload, origin, sending, timer)).await
 }
@@ -208,7 +204,10 @@ impl Attempt<'_> {
                     // A server that never saw the body cannot have processed the request.
                     Failure::Stale { unprocessed: self.hold.is_some() }
                 }
-                Poll::Ready(Err(HeadError::Closed { any: false })) => Failure::Closed,
+                Poll::Ready(Err(HeadError::Closed { any: false } | HeadError::Reset)) => {
+                    Failure::Closed
+                }
+                Poll::Ready(Err(HeadError::Unprocessed)) => Failure::Stale { unprocessed: true },
             };
             return Poll::Ready(Err(Ended::Failed(failure)));
         }
@@ -257,7 +256,9 @@ impl Attempt<'_> {
         }
         Poll::Ready(Err(match stage {
             _ if self.overall.is_some_and(|at| clock::now() >= at) => {
-                Ended::Failed(Failure::Timeout("timeout.total"))
+                let over = self.plan.end.0.is_some_and(|at| clock::now() >= at);
+                let key = if over { self.plan.end.1 } else { "retry.per_try" };
+                Ended::Failed(Failure::Timeout(key))
             }
             Stage::Body => Ended::Refused(Refusal::RequestTimeout("listen.timeout.body_gap")),
             Stage::Send => Ended::Failed(Failure::Timeout("timeout.send")),

@@ -66,7 +66,7 @@ pub async fn first<'a, C: Client>(
     }
     let waits = clock::now();
     let until = clock::deadline(waits, Some(limits.pending_timeout));
-    let end = clock::deadline(job.started, target.timeouts.total);
+    let end = job.end(target.timeouts.total).0;
     let bounds = (limits.pending, crate::net::timer::earlier(until, end));
     let served =
         queue.wait(client, timer, bounds, || match at_once(job, target, progress, clock::now()) {

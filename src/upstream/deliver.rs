@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use super::Target;
 use super::attempt::Sending;
 use super::choose::Chosen;
 use super::relay::{self, Delivered, Limits};
 use super::replay::Upload;
-use super::send::{Job, Sent};
+use super::retry::Failure;
+use super::send::{self, Job, Sent};
+use super::{Origin, Target, observe};
 use crate::clock;
 use crate::exchange::encoded::Encoding;
 use crate::exchange::{Client, Emit, Length, Outgoing};
-use crate::h1::Origin;
 use crate::net::Timer;
-use crate::wire::Known;
+use crate::wire::{Known, grpc};
 
 /// How long a tunnel may be silent.
 const TUNNEL_IDLE: Duration = Duration::from_hours(1);
@@ -25,7 +25,7 @@ pub struct Served<'a> {
     /// The server.
     pub chosen: Chosen<'a>,
     /// The connection, its response head read.
-    pub origin: Box<Origin>,
+    pub origin: Origin,
     /// What is left of the request.
     pub sending: Sending,
 }
@@ -33,11 +33,11 @@ pub struct Served<'a> {
 /// Passes the response on.
 pub async fn deliver<C: Client>(
     job: &Job<'_>,
-    mut served: Served<'_>,
+    served: Served<'_>,
     upload: &mut Upload<'_, C>,
     timer: &mut Timer,
 ) -> Sent {
-    let Served { target, chosen, origin, sending } = &mut served;
+    let Served { target, mut chosen, mut origin, mut sending } = served;
     let status = origin.head().status;
     let cookie = match &target.upstream.sticky {
         Some(sticky) if !chosen.bonded => {
@@ -59,7 +59,7 @@ pub async fn deliver<C: Client>(
             out.field(b"upgrade", protocol);
         });
         origin.upgrade();
-        let delivered = relay::tunnel(upload.client, origin, timer, Some(TUNNEL_IDLE)).await;
+        let delivered = relay::tunnel(upload.client, &mut origin, timer, Some(TUNNEL_IDLE)).await;
         return Sent::Answered(status, delivered);
     }
     let head = origin.head();
@@ -83,17 +83,33 @@ pub async fn deliver<C: Client>(
     let limits = Limits {
         gap: target.timeouts.gap,
         write_gap: job.write_gap,
-        end: clock::deadline(job.started, target.timeouts.total),
+        end: job.end(target.timeouts.total).0,
     };
-    let delivered = relay::response(upload, origin, sending, encoding, timer, limits).await;
+    let delivered =
+        relay::response(upload, &mut origin, &mut sending, encoding, timer, limits).await;
+    if job.grpc && send::ended(job, origin.head()) == Failure::Status(200) {
+        let ended = match (delivered, origin.grpc_status()) {
+            (Delivered::Whole, Some(status)) if status != grpc::OK => Some(Failure::Grpc(status)),
+            (Delivered::Whole, _) => Some(Failure::Status(200)),
+            (Delivered::Cut, _) => Some(Failure::Closed),
+            (Delivered::Gone, _) => None,
+        };
+        let permit = chosen.permit.take();
+        if let Some(ended) = ended {
+            observe::ended(&target.upstream, &chosen.member.endpoint, permit, ended);
+        }
+    }
     match delivered {
         Delivered::Whole => {
             let limits = &target.upstream.limits;
-            let again = !sending.active() && origin.reusable();
-            if again && origin.uses() < limits.requests_per_connection {
+            if let Origin::H1(origin) = origin
+                && !sending.active()
+                && origin.reusable()
+                && origin.uses() < limits.requests_per_connection
+            {
                 let idle = limits.idle.div_ceil(job.worker.workers);
                 let mut connections = job.worker.connections.borrow_mut();
-                connections.put(&chosen.member.endpoint, served.origin, idle, clock::now());
+                connections.put(&chosen.member.endpoint, origin, idle, clock::now());
             }
         }
         Delivered::Cut => upload.client.cut(),

@@ -135,6 +135,7 @@ impl Mirror {
             key: &|_| copy.key.as_deref().map(Key::new),
             attempted: None,
             request_id: &copy.request_id,
+            ends: None,
             head_request: copy.head_request,
             safe: false,
             repeatable: copy.repeatable,
@@ -145,6 +146,8 @@ impl Mirror {
             body_gap: None,
             write_gap: None,
             started: clock::now(),
+            grpc: false,
+            deadline: None,
         };
         let mut nobody = Nobody { body: &copy.body, at: 0, read: 0, begun: false };
         let (mut timer, mut trail) = (Timer::default(), Trail::default());

@@ -6,6 +6,7 @@ pub mod deliver;
 pub mod keep;
 pub mod mirror;
 pub mod observe;
+pub mod origin;
 pub mod pool;
 pub mod relay;
 pub mod replay;
@@ -24,9 +25,11 @@ use crate::balance::Rules;
 use crate::endpoint::breaker::{self, Breaker};
 use crate::endpoint::ejection;
 use crate::health::Check;
-use crate::tls::client::Secured;
+use crate::net::Announce;
+use crate::tls::client::{Offer, Secured};
 
 pub use crate::exchange::Queue;
+pub use origin::Origin;
 pub use pool::Pool;
 pub use retry::Retry;
 
@@ -55,6 +58,10 @@ pub struct Upstream {
     pub fail_open: bool,
     /// How much of the traffic may be retries; shared by the routes that set no budget of their own.
     pub budget: Arc<retry::Budget>,
+    /// What is spoken to its servers.
+    pub offer: Offer,
+    /// How they are told whose a connection is, if they are.
+    pub announce: Option<Announce>,
     /// How connections to its servers are made secure, by the server's id; empty without `tls`.
     pub tls: HashMap<u32, Secured>,
     /// What is known about it beyond this configuration.

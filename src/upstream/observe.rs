@@ -11,6 +11,7 @@ use crate::clock;
 use crate::endpoint::breaker::Permit;
 use crate::endpoint::ejection::{Settings, Size};
 use crate::endpoint::{Endpoint, standing};
+use crate::wire::grpc;
 
 /// What the end of an attempt says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +31,8 @@ impl Verdict {
         match failure {
             Failure::Status(501 | 505) => Self::Good,
             Failure::Status(500..=599) => Self::Bad,
-            Failure::Status(_) => Self::Good,
+            Failure::Grpc(status) if grpc::is_failure(status) => Self::Bad,
+            Failure::Status(_) | Failure::Grpc(_) => Self::Good,
             Failure::Stale { .. } | Failure::Unasked => Self::Neutral,
             Failure::Connect
             | Failure::ConnectTimeout

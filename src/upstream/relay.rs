@@ -5,13 +5,13 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::Origin;
 use super::attempt::Sending;
 use super::replay::Upload;
 use crate::clock::{self, Instant};
 use crate::exchange::encoded::Encoding;
 use crate::exchange::pump::Waiting;
 use crate::exchange::{Client, Pump, PumpError};
-use crate::h1::Origin;
 use crate::net::timer::earlier;
 use crate::net::{BodyError, Timer};
 

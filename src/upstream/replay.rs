@@ -67,6 +67,19 @@ impl<'a, C: Client> Upload<'a, C> {
     ) -> Self {
         Self { client, replay, at: 0, limit, seen }
     }
+
+    /// Goes on where an attempt stands that has taken so much of what is remembered.
+    #[must_use]
+    pub fn at(mut self, at: usize) -> Self {
+        self.at = at;
+        self
+    }
+
+    /// How much of what is remembered has been taken.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.at
+    }
 }
 
 impl<C: Client> Source for Upload<'_, C> {

@@ -28,6 +28,8 @@ pub struct Retry {
     pub on_invalid: bool,
     /// Statuses that count as failures.
     pub on_status: Box<[u16]>,
+    /// Statuses of gRPC calls that count as failures. To name one says that calls may be repeated.
+    pub on_grpc: Box<[u8]>,
     /// The time for one attempt, from connecting to the response head.
     pub per_try: Option<Duration>,
     /// How much of a request body is kept for a second attempt.
@@ -61,6 +63,8 @@ pub enum Failure {
     Invalid,
     /// A response with a status that counts as a failure.
     Status(u16),
+    /// A gRPC call that ended with this status, which is not 0, before its first message.
+    Grpc(u8),
 }
 
 impl Failure {
@@ -76,7 +80,7 @@ impl Failure {
             }
             Failure::Timeout(key) => Some(Refusal::UpstreamTimeout(key)),
             Failure::Invalid => Some(Refusal::UpstreamInvalid),
-            Failure::Status(_) => None,
+            Failure::Status(_) | Failure::Grpc(_) => None,
         }
     }
 }
@@ -125,6 +129,7 @@ impl Retry {
             Failure::Invalid => (self.on_invalid, repeatable),
             Failure::Timeout(_) => (self.on_timeout, repeatable),
             Failure::Status(status) => (self.on_status.contains(&status), repeatable),
+            Failure::Grpc(status) => (self.on_grpc.contains(&status), true),
         };
         if wanted && harmless && replayable && retries < self.attempts {
             Decision::Elsewhere
@@ -217,6 +222,7 @@ mod tests {
             on_reset: true,
             on_invalid: true,
             on_status: [502, 503, 504].into(),
+            on_grpc: [14].into(),
             per_try: None,
             body_buffer: 0,
             budget: Arc::new(Budget::new(20.0)),

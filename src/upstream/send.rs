@@ -18,10 +18,11 @@ use super::{KeySource, Target, observe, trial};
 use crate::balance::Key;
 use crate::clock::{self, Instant};
 use crate::exchange::{Client, Emit, Refusal};
-use crate::net::Timer;
 use crate::net::outbox::Coding;
+use crate::net::{Ends, Timer};
 use crate::policy::compress::Wanted;
-use crate::wire::ResponseHead;
+use crate::tls::client::Offer;
+use crate::wire::{ResponseHead, grpc};
 use crate::worker::Worker;
 
 /// Servers remembered as tried; more attempts than this are not configurable.
@@ -44,6 +45,8 @@ pub struct Job<'a> {
     pub attempted: Option<&'a dyn Fn(&Attempted<'_>)>,
     /// The request's id, for the log.
     pub request_id: &'a str,
+    /// Whose the client's connection is, for servers that are told.
+    pub ends: Option<&'a Ends>,
     /// The method is `HEAD`.
     pub head_request: bool,
     /// The method is safe: it asks for nothing but an answer.
@@ -64,6 +67,24 @@ pub struct Job<'a> {
     pub write_gap: Option<Duration>,
     /// When the exchange began.
     pub started: Instant,
+    /// It is a call of gRPC.
+    pub grpc: bool,
+    /// When the client stops waiting, if it said so.
+    pub deadline: Option<Instant>,
+}
+
+impl Job<'_> {
+    /// The end of the exchange with `timeout.total`, and what sets it.
+    #[must_use]
+    pub fn end(&self, total: Option<Duration>) -> (Option<Instant>, &'static str) {
+        let total = clock::deadline(self.started, total);
+        match (total, self.deadline) {
+            (total, Some(told)) if total.is_none_or(|total| told < total) => {
+                (Some(told), "grpc-timeout")
+            }
+            (total, _) => (total, "timeout.total"),
+        }
+    }
 }
 
 /// An attempt that has ended.
@@ -152,7 +173,9 @@ pub async fn send<'t, C: Client>(
 ) -> Sent {
     let mut target = target;
     let mut progress = Progress::new(1, *trail);
-    let remember = if job.repeatable { target.retry.body_buffer } else { 0 };
+    // A server of HTTP/2 may say of any request that it did not process it.
+    let again = job.repeatable || target.upstream.offer != Offer::Http1;
+    let remember = if again { target.retry.body_buffer } else { 0 };
     let mut replay = Replay::new(remember);
     loop {
         let answered = answer(job, target, &mut progress, &mut replay, client, timer).await;
@@ -230,8 +253,10 @@ async fn answer<'t, C: Client>(
         let mut upload = Upload::new(client, replay, job.body_limit.0, job.seen);
         let tried =
             trial::try_once(job, target, &chosen, (&mut upload, &mut sending), timer, progress);
-        let (failure, origin) = match tried.await {
-            Ok(origin) => (Failure::Status(origin.head().status), Some(origin)),
+        let tried = tried.await;
+        let taken = upload.taken();
+        let (failure, origin) = match tried {
+            Ok(origin) => (ended(job, origin.head()), Some(origin)),
             Err(Ended::Failed(failure)) => (failure, None),
             Err(Ended::Refused(refusal)) => return Err(Unanswered::Refused(refusal)),
             Err(Ended::Gone) => return Err(Unanswered::Gone),
@@ -245,8 +270,12 @@ async fn answer<'t, C: Client>(
                 took: clock::now().saturating_duration_since(began),
             });
         }
-        let permit = chosen.permit.take();
-        observe::ended(&target.upstream, &chosen.member.endpoint, permit, failure);
+        // How a call went is told at its end, unless that is all there is.
+        let told_later = job.grpc && failure == Failure::Status(200);
+        if !told_later {
+            let permit = chosen.permit.take();
+            observe::ended(&target.upstream, &chosen.member.endpoint, permit, failure);
+        }
         let next = next(job, target, failure, progress, (replay, &chosen));
         log_attempt(job, target, &chosen, failure, (progress, next.is_some()));
         match (next, origin) {
@@ -255,7 +284,9 @@ async fn answer<'t, C: Client>(
                 if last_resort && target.fallback.is_some() {
                     return Err(Unanswered::Failed(failure));
                 }
-                let mut upload = Upload::new(client, replay, job.body_limit.0, job.seen);
+                // What the server has already been sent is not sent once more with the rest of it.
+                let upload = Upload::new(client, replay, job.body_limit.0, job.seen);
+                let mut upload = upload.at(taken);
                 let served = Served { target, chosen, origin, sending };
                 return Ok(deliver::deliver(job, served, &mut upload, timer).await);
             }
@@ -274,6 +305,14 @@ async fn answer<'t, C: Client>(
     }
 }
 
+/// What the head of a response says.
+pub(super) fn ended(job: &Job<'_>, head: &ResponseHead) -> Failure {
+    match grpc::status(&head.fields).filter(|_| job.grpc && head.status == 200) {
+        Some(status) if status != grpc::OK => Failure::Grpc(status),
+        _ => Failure::Status(head.status),
+    }
+}
+
 impl From<Unchosen> for Unanswered {
     fn from(unchosen: Unchosen) -> Self {
         match unchosen {
@@ -289,6 +328,7 @@ impl From<Unchosen> for Unanswered {
 fn failed(target: &Target, failure: Failure) -> bool {
     match failure {
         Failure::Status(status) => target.retry.on_status.contains(&status),
+        Failure::Grpc(status) => target.retry.on_grpc.contains(&status),
         Failure::Connect
         | Failure::ConnectTimeout
         | Failure::Stale { .. }

@@ -5,20 +5,23 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::Target;
 use super::attempt::{self, Ended, Plan, Sending};
 use super::choose::Chosen;
 use super::observe::Verdict;
 use super::replay::Upload;
 use super::retry::Failure;
 use super::send::{Job, Progress};
+use super::{Origin, Target};
 use crate::clock::{self, Instant};
 use crate::endpoint::Endpoint;
-use crate::endpoint::connect::{self, ConnectError};
+use crate::endpoint::connect::{self, ConnectError, Connected, Way};
 use crate::endpoint::connections::Demand;
+use crate::endpoint::links::{Dialing, Turn};
 use crate::exchange::Client;
-use crate::h1::Origin;
-use crate::net::Timer;
+use crate::h2::H2Origin;
+use crate::net::timer::earlier;
+use crate::net::{Ends, Timer};
+use crate::tls::client::Offer;
 use crate::wire::{Known, ResponseHead};
 
 /// Sends the request to a server and waits for the head of its response.
@@ -32,7 +35,7 @@ pub async fn try_once<C: Client>(
     (upload, sending): (&mut Upload<'_, C>, &mut Sending),
     timer: &mut Timer,
     progress: &mut Progress<'_>,
-) -> Result<Box<Origin>, Ended> {
+) -> Result<Origin, Ended> {
     // The first attempt begins with the exchange, for all that a deadline can tell.
     let now = if progress.attempt == 1 { job.started } else { clock::now() };
     let endpoint = &chosen.member.endpoint;
@@ -42,13 +45,13 @@ pub async fn try_once<C: Client>(
         progress.trail.connect = clock::now().saturating_duration_since(now);
         job.worker.ledger.attempt(endpoint.id, 0, None);
     })?;
-    let reused = origin.uses() > 0;
+    let reused = origin.is_reused();
     let begun = if reused { now } else { clock::now() };
     progress.trail.connect = begun.saturating_duration_since(now);
     let coding = (job.head)(origin.begin(), progress.attempt, probation);
-    origin.body_coding(coding);
+    origin.send(coding, job.has_body);
     let plan = Plan {
-        started: job.started,
+        end: job.end(target.timeouts.total),
         begun,
         timeouts: target.timeouts,
         per_try: target.retry.per_try,
@@ -71,15 +74,21 @@ pub async fn try_once<C: Client>(
             Err(Ended::Failed(Failure::Invalid))
         }
         Ok(()) => {
-            if reused {
+            if reused && origin.is_own() {
                 endpoint.reuse.answered();
             }
             Ok(origin)
         }
         Err(ended) => {
+            if !origin.has_settled() {
+                strange(job, endpoint);
+            }
             match ended {
-                Ended::Failed(Failure::Stale { .. }) => endpoint.reuse.broken(clock::now()),
+                Ended::Failed(Failure::Stale { .. }) if origin.is_own() => {
+                    endpoint.reuse.broken(clock::now());
+                }
                 Ended::Failed(Failure::Unasked) => endpoint.reuse.silent(),
+                Ended::Failed(Failure::Timeout(_)) => origin.doubt(),
                 _ => {}
             }
             Err(ended)
@@ -131,38 +140,109 @@ fn accepts(head: &ResponseHead, asked: Option<&[u8]>) -> bool {
     asked.is_some_and(|protocol| head.fields.lists(Known::Upgrade, protocol))
 }
 
-/// A connection at rest that suits the request, or a fresh one.
+/// A connection at rest that suits the request, a stream of a shared one, or a fresh connection.
 async fn connection(
     job: &Job<'_>,
     target: &Target,
     chosen: &Chosen<'_>,
     timer: &mut Timer,
     (progress, now): (&Progress<'_>, Instant),
-) -> Result<(Box<Origin>, bool), Ended> {
+) -> Result<(Origin, bool), Ended> {
     let endpoint = &chosen.member.endpoint;
-    let secured = target.upstream.secured(endpoint.id);
-    if !progress.repaired {
+    let upstream = &target.upstream;
+    let secured = upstream.secured(endpoint.id);
+    let offer = match upstream.offer {
+        // Every server can switch protocols with HTTP/1, few with HTTP/2.
+        Offer::Either if job.upgrade.is_some() => Offer::Http1,
+        offer => offer,
+    };
+    let ends = job.ends.filter(|_| upstream.announce.is_some());
+    let header = upstream.announce.map(|form| match ends {
+        Some(ends) => ends.header(form),
+        None => Ends::nobody(form),
+    });
+    let way = Way { secured, offer, header, ends: ends.map_or(0, |ends| ends.id) };
+    let made_with = way.made_with();
+    if offer != Offer::Http2 && !progress.repaired {
         let demand =
             if job.repeatable { Demand::Any } else { Demand::Proven { body: job.has_body } };
-        let id = secured.map_or(0, |secured| secured.outgoing.id);
         let taken = poll_fn(|cx| {
             let mut connections = job.worker.connections.borrow_mut();
-            let mut taken = || connections.take(cx, endpoint, demand, now);
-            // Those that were made with other TLS settings are closed.
-            Poll::Ready(std::iter::from_fn(&mut taken).find(|t| t.origin.secured_by == id))
+            Poll::Ready(connections.take(cx, endpoint, demand, made_with, now))
         })
         .await;
         if let Some(taken) = taken {
-            return Ok((taken.origin, taken.probation));
+            return Ok((Origin::H1(taken.origin), taken.probation));
         }
     }
-    let end = clock::deadline(job.started, target.timeouts.total);
-    let deadline = crate::net::timer::earlier(clock::deadline(now, target.timeouts.connect), end);
-    let limit = target.upstream.limits.connections;
-    let room = (limit, || job.worker.reclaim());
-    match connect::connect(endpoint, secured, room, timer, deadline).await {
-        Ok(origin) => Ok((origin, false)),
-        Err(ConnectError::Refused(error)) => {
+    let (end, _) = job.end(target.timeouts.total);
+    let deadline = earlier(clock::deadline(now, target.timeouts.connect), end);
+    let connections = &job.worker.connections;
+    let mut dialing = None;
+    if offer != Offer::Http1 {
+        let most = upstream.limits.requests_per_connection;
+        let turn = poll_fn(|cx| {
+            let links = &mut connections.borrow_mut().links;
+            if let Poll::Ready(turn) = links.poll_turn(cx, endpoint.id, made_with, most) {
+                return Poll::Ready(Some(turn));
+            }
+            timer.poll_at(cx, deadline).map(|()| None)
+        });
+        match turn.await {
+            Some(Turn::Stream(stream)) => return stream_of(stream, job, timer, deadline).await,
+            Some(Turn::Dial) => dialing = Some(Dialing::new(connections, endpoint.id)),
+            None => return Err(Ended::Failed(Failure::ConnectTimeout)),
+        }
+    }
+    let room = (upstream.limits.connections, || job.worker.reclaim());
+    let connected = connect::connect(endpoint, way, room, timer, deadline).await;
+    match connected.map_err(|error| failed(job, endpoint, &error))? {
+        Connected::Own(origin) => {
+            dialing.iter().for_each(Dialing::declined);
+            Ok((Origin::H1(origin), false))
+        }
+        Connected::Shared(link) => {
+            let stream = link.open();
+            dialing.iter().for_each(|dialing| dialing.connected(&link));
+            drop(dialing);
+            stream_of(stream, job, timer, deadline).await
+        }
+    }
+}
+
+/// A stream that a request can begin on.
+async fn stream_of(
+    stream: H2Origin,
+    job: &Job<'_>,
+    timer: &mut Timer,
+    deadline: Option<Instant>,
+) -> Result<(Origin, bool), Ended> {
+    if job.upgrade.is_some() {
+        // Whether the server takes such requests is known once it has said what it can do.
+        let settled = poll_fn(|cx| match stream.poll_settled(cx) {
+            Poll::Ready(()) => Poll::Ready(true),
+            Poll::Pending => timer.poll_at(cx, deadline).map(|()| false),
+        });
+        if !settled.await {
+            return Err(Ended::Failed(Failure::ConnectTimeout));
+        }
+    }
+    Ok((Origin::H2(Box::new(stream)), false))
+}
+
+/// A server that has not said a word of HTTP/2.
+#[cold]
+fn strange(job: &Job<'_>, endpoint: &Endpoint) {
+    if let Some(left_out) = job.worker.refusals.take(clock::now()) {
+        let (upstream, server) = (&endpoint.upstream, &endpoint.name);
+        tracing::warn!(%upstream, %server, key = "upstream.protocol", left_out, "the server does not seem to speak HTTP/2");
+    }
+}
+
+/// What a connection that did not come about means.
+fn failed(job: &Job<'_>, endpoint: &Endpoint, error: &ConnectError) -> Ended {
+    Ended::Failed(match error {
+        ConnectError::Refused(error) => {
             let server = &endpoint.name;
             // A server that is down shows in many places; one that is not who it should be, nowhere else.
             if error.kind() == std::io::ErrorKind::InvalidData
@@ -172,8 +252,8 @@ async fn connection(
                 tracing::warn!(%upstream, %server, %error, key = "upstream.tls", left_out, "no TLS with the server");
             }
             tracing::debug!(%server, %error, "could not connect");
-            Err(Ended::Failed(Failure::Connect))
+            Failure::Connect
         }
-        Err(ConnectError::Timeout) => Err(Ended::Failed(Failure::ConnectTimeout)),
-    }
+        ConnectError::Timeout => Failure::ConnectTimeout,
+    })
 }

@@ -10,6 +10,7 @@ pub mod chunked;
 pub mod encode;
 pub mod fault;
 pub mod framing;
+pub mod grpc;
 pub mod head;
 pub mod known;
 pub mod request;

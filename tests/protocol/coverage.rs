@@ -14,7 +14,7 @@ const DEFERRED: &[(&str, &str)] = &[
     ("G8", "seeds of hash maps are not visible from outside"),
     ("G9", "trace context is tried with tracing"),
     ("J20", "recompression is tried with it; a slow reader of a large body is in tests/proxy"),
-    ("J22", "needs an HTTP/2 origin"),
+    ("J22", "is tried in tests/http2/upstreams.rs"),
 ];
 
 /// Rows that are a test of their own.

@@ -1,5 +1,7 @@
 //! Bodies that are too large, and origins that have heard enough.
 
+use std::time::Duration;
+
 use crate::setup::{Lines, plain, with};
 use crate::support::{Origin, SOON, Step, assert_problem, assert_problem_and_close, wait_until};
 
@@ -88,4 +90,24 @@ fn an_answer_without_100_ends_the_connection_of_a_client_that_waits_for_it() {
     assert_eq!(answer.status, 404);
     assert_eq!(answer.header("connection"), Some("close"));
     client.assert_closes(SOON);
+}
+
+#[test]
+fn what_was_sent_before_the_answer_began_is_not_sent_again() {
+    let origin = Origin::on_head(|_| {
+        vec![
+            Step::Pause(Duration::from_millis(100)),
+            Step::Send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".into()),
+            Step::ReadBody,
+            Step::Send("2\r\nok\r\n0\r\n\r\n".into()),
+        ]
+    });
+    let proxy = plain(&origin);
+    // A method that may be repeated: its body is remembered.
+    let mut client = proxy.client();
+    client.send("PUT / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+    assert_eq!(client.next_head().status, 200);
+    client.send("3\r\ndef\r\n0\r\n\r\n");
+    wait_until(SOON, "the body is there", || !origin.complete().is_empty());
+    assert_eq!(origin.complete()[0].text(), "abcdef");
 }

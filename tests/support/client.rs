@@ -49,6 +49,14 @@ impl RawClient {
         Self { socket, buffer: Vec::new(), end: None, patience: PATIENCE }
     }
 
+    /// This end's address.
+    pub fn local_address(&self) -> SocketAddr {
+        match &self.socket {
+            Socket::Tcp(stream) => stream.local_addr().unwrap(),
+            Socket::Unix(_) => panic!("a Unix socket has no port"),
+        }
+    }
+
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self

@@ -19,14 +19,14 @@ impl Nginx {
     /// Serves `files` (name, content) from its root, stores `PUT /store/*`, and keeps the body of
     /// `POST /post` as a file (see [`Self::posted`]).
     pub fn start(files: &[(&str, &[u8])]) -> Self {
-        Self::with(files, "", "")
+        Self::with(files, "", "", "")
     }
 
     /// Serves `/` as fast as `limit_req` with these parameters allows; 429 beyond that.
     pub fn limiting(rate: &str, parameters: &str) -> Self {
         let http = format!("limit_req_zone $binary_remote_addr zone=z:1m rate={rate};");
         let server = format!("limit_req zone=z {parameters}; limit_req_status 429;");
-        Self::with(&[("index.html", b"fine")], &http, &server)
+        Self::with(&[("index.html", b"fine")], &http, "", &server)
     }
 
     /// Serves over TLS.
@@ -39,10 +39,28 @@ impl Nginx {
         let Certificate { cert, key } = certificate;
         let (cert, key) = (cert.display(), key.display());
         let http = format!("ssl_certificate {cert}; ssl_certificate_key {key};");
-        Self::with(files, &http, server)
+        Self::with(files, &http, "ssl", server)
     }
 
-    fn with(files: &[(&str, &[u8])], http: &str, server: &str) -> Self {
+    /// Speaks HTTP/2 without TLS, and nothing else.
+    pub fn h2c(files: &[(&str, &[u8])], server: &str) -> Self {
+        Self::with(files, "", "http2", server)
+    }
+
+    /// Is told by a PROXY header whose each connection is.
+    pub fn proxied(server: &str) -> Self {
+        Self::with(&[], "", "proxy_protocol", server)
+    }
+
+    /// Serves HTTP/2 and HTTP/1.1 over TLS.
+    pub fn secure_h2(files: &[(&str, &[u8])], certificate: &Certificate, server: &str) -> Self {
+        let Certificate { cert, key } = certificate;
+        let (cert, key) = (cert.display(), key.display());
+        let http = format!("ssl_certificate {cert}; ssl_certificate_key {key};");
+        Self::with(files, &http, "ssl http2", server)
+    }
+
+    fn with(files: &[(&str, &[u8])], http: &str, listen: &str, server: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         for sub in ["root/store", "bodies", "logs"] {
             std::fs::create_dir_all(directory.path().join(sub)).unwrap();
@@ -55,7 +73,7 @@ impl Nginx {
             let probe = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = probe.local_addr().unwrap();
             drop(probe);
-            let mut child = spawn(directory.path(), address, http, server);
+            let mut child = spawn(directory.path(), address, (http, listen), server);
             let ready = holds_within(Duration::from_secs(10), &mut || {
                 TcpStream::connect(address).is_ok() || child.try_wait().unwrap().is_some()
             });
@@ -87,9 +105,8 @@ impl Drop for Nginx {
     }
 }
 
-fn spawn(prefix: &Path, address: SocketAddr, http: &str, server: &str) -> Child {
+fn spawn(prefix: &Path, address: SocketAddr, (http, listen): (&str, &str), server: &str) -> Child {
     let dir = prefix.display();
-    let ssl = if http.contains("ssl_certificate ") { "ssl" } else { "" };
     let config = format!(
         "daemon off; master_process off; pid {dir}/pid; error_log {dir}/logs/error.log;\n\
          events {{ worker_connections 512; }}\n\
@@ -98,7 +115,7 @@ fn spawn(prefix: &Path, address: SocketAddr, http: &str, server: &str) -> Child 
            client_body_temp_path {dir}/bodies; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f;\n\
            uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;\n\
            server {{\n\
-             listen {address} {ssl}; root {dir}/root; default_type text/plain; {server}\n\
+             listen {address} {listen}; root {dir}/root; default_type text/plain; {server}\n\
              location /store/ {{ dav_methods PUT; }}\n\
              location = /post {{ client_body_in_file_only on; proxy_pass http://{address}/sink; }}\n\
              location = /sink {{ return 200 \"stored\\n\"; }}\n\

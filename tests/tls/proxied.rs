@@ -132,3 +132,132 @@ fn it_comes_before_the_handshake() {
     plain.send("PROXY TCP4 192.0.2.7 198.51.100.1 40000 80\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(plain.response().status, 400, "plain HTTP after the header");
 }
+
+/// A proxy that tells `origin` whose connections are, and is told by whoever connects to it.
+fn telling(origin: &Origin, version: &str, more: &str) -> Tidegate {
+    Tidegate::start(&format!(
+        r#"
+        [runtime]
+        workers = 1
+        [log]
+        access = "off"
+        [[listen]]
+        name = "plain"
+        address = "127.0.0.1:0"
+        [[listen]]
+        name = "told"
+        address = "127.0.0.1:0"
+        proxy_protocol = true
+        trusted_proxies = ["127.0.0.0/8"]
+        [upstream.app]
+        servers = ["{}"]
+        proxy_protocol = "{version}"
+        {more}
+        [[route]]
+        upstream = "app"
+        "#,
+        origin.server()
+    ))
+}
+
+/// An origin that expects a header of version 1 as it would a request line: what it makes of it does not matter here.
+fn raw(origin: &Origin) -> Vec<Vec<u8>> {
+    origin.connections().into_iter().map(|seen| seen.raw).collect()
+}
+
+#[test]
+fn servers_are_told_whose_a_connection_is() {
+    for version in ["v1", "v2"] {
+        let silent = Origin::ok("never said");
+        let proxy = telling(&silent, version, "timeout = { first_byte = '200ms' }");
+        let mut direct = RawClient::connect(proxy.listener("plain"));
+        let own = direct.local_address();
+        direct.send(GET);
+        crate::support::wait_until(SOON, "the header has arrived", || {
+            raw(&silent).first().is_some_and(|bytes| bytes.windows(4).any(|four| four == b"a.te"))
+        });
+        let bytes = raw(&silent).remove(0);
+        let port = proxy.listener("plain").port();
+        if version == "v1" {
+            let line = format!("PROXY TCP4 127.0.0.1 127.0.0.1 {} {port}\r\nGET / ", own.port());
+            assert!(bytes.starts_with(line.as_bytes()), "{}", String::from_utf8_lossy(&bytes));
+        } else {
+            let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x7f\0\0\x01\x7f\0\0\x01".to_vec();
+            header.extend(own.port().to_be_bytes());
+            header.extend(port.to_be_bytes());
+            header.extend(b"GET / ");
+            assert!(bytes.starts_with(&header), "{bytes:?}");
+        }
+    }
+}
+
+#[test]
+fn what_was_told_is_told_on_with_its_extensions() {
+    let silent = Origin::ok("never said");
+    let proxy = telling(&silent, "v2", "timeout = { first_byte = '200ms' }");
+    let mut told = RawClient::connect(proxy.listener("told"));
+    told.send([&v2([192, 0, 2, 8])[..], GET].concat());
+    crate::support::wait_until(SOON, "the header has arrived", || {
+        raw(&silent).first().is_some_and(|bytes| bytes.len() > 40)
+    });
+    let bytes = raw(&silent).remove(0);
+    assert!(bytes.starts_with(&[&v2([192, 0, 2, 8])[..], b"GET / "].concat()), "{bytes:?}");
+}
+
+#[test]
+fn nginx_understands_it_and_nobody_gets_anothers_connection() {
+    let port = "return 200 \"$proxy_protocol_addr $proxy_protocol_port $connection\";";
+    let nginx = crate::support::Nginx::proxied(&format!("location / {{ {port} }}"));
+    let config = |version: &str| {
+        format!(
+            r#"
+            [runtime]
+            workers = 1
+            [admin]
+            address = "127.0.0.1:0"
+            [log]
+            access = "off"
+            [[listen]]
+            name = "told"
+            address = "127.0.0.1:0"
+            proxy_protocol = true
+            trusted_proxies = ["127.0.0.0/8"]
+            [upstream.app]
+            servers = ["{}"]
+            proxy_protocol = "{version}"
+            health = {{ path = "/", every = "100ms" }}
+            [[route]]
+            upstream = "app"
+            "#,
+            nginx.address
+        )
+    };
+    for version in ["v1", "v2"] {
+        let proxy = Tidegate::start(&config(version));
+        let passed = || proxy.stats()["upstreams"][0]["servers"][0]["checks_passed"].as_u64();
+        crate::support::wait_until(SOON, "checks say that they are nobody", || passed() > Some(0));
+        let mut clients: Vec<RawClient> = (1..=3)
+            .map(|n| {
+                let mut client = RawClient::connect(proxy.address());
+                client.send(format!("PROXY TCP4 192.0.2.{n} 198.51.100.1 4000{n} 80\r\n"));
+                client
+            })
+            .collect();
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            for (n, client) in clients.iter_mut().enumerate() {
+                let answer = client.get("/").text();
+                let (who, connection) = answer.rsplit_once(' ').unwrap();
+                assert_eq!(who, format!("192.0.2.{} 4000{}", n + 1, n + 1));
+                seen.push((n, connection.to_owned()));
+            }
+        }
+        // A client's own connection is used again.
+        for n in 0..3 {
+            let mut own: Vec<_> =
+                seen.iter().filter(|(who, _)| *who == n).map(|(_, c)| c).collect();
+            own.dedup();
+            assert_eq!(own.len(), 1, "{seen:?}");
+        }
+    }
+}

@@ -21,8 +21,6 @@ enum Fine {
     Nothing,
     /// `false` and `"off"`.
     Off,
-    /// These words.
-    Words(&'static [&'static str]),
     /// Anything but a table.
     NotTable,
 }
@@ -36,7 +34,6 @@ const ROWS: &[Row] = &[
     row("listen.*.tls.*.acme", Fine::Nothing),
     row("listen.*.http3", Fine::Off),
     row("upstream.*.servers", Fine::NotTable),
-    row("upstream.*.protocol", Fine::Words(&["http1"])),
     row("route.*.cache", Fine::Off),
     row("cache", Fine::Nothing),
 ];
@@ -86,8 +83,6 @@ fn is_fine(value: &Value, fine: &Fine) -> bool {
         (_, Value::Unreadable) => true,
         (Fine::Nothing, _) => false,
         (Fine::Off, _) => off,
-        (Fine::Words(words), Value::String(text)) => words.contains(&text.as_str()),
-        (Fine::Words(_), _) => false,
         (Fine::NotTable, value) => !matches!(value, Value::Table(_)),
     }
 }
@@ -116,14 +111,8 @@ mod tests {
 
     #[test]
     fn a_key_that_would_be_ignored_is_refused() {
-        let text = "[[route]]\ncache = 'x'\n[upstream.a]\nservers = ['b:1']\nprotocol = 'h2c'";
-        assert_eq!(
-            unavailable_in(text),
-            [
-                "`protocol = \"h2c\"` is not available in this version",
-                "`cache = \"x\"` is not available in this version",
-            ]
-        );
+        let text = "[[route]]\ncache = 'x'\n[upstream.a]\nservers = ['b:1']";
+        assert_eq!(unavailable_in(text), ["`cache = \"x\"` is not available in this version"]);
     }
 
     #[test]

@@ -61,6 +61,11 @@ fn check_upstream(upstream: &Upstream, findings: &mut Vec<Finding>) {
         let message = "protocol = \"auto\" needs `tls`, which is what agrees on a protocol";
         findings.push(Finding::error("missing_key", upstream.place, message));
     }
+    if upstream.protocol == Protocol::H2c && upstream.tls != Switch::Off {
+        let message = "protocol = \"h2c\" is HTTP/2 without `tls`";
+        let help = "with TLS write protocol = \"auto\": the server is offered HTTP/2";
+        findings.push(Finding::error("bad_value", upstream.place, message).help(help));
+    }
     if let Balance::Shard { by: ShardBy::Ranges(ranges), .. } = &upstream.balance {
         for (before, after) in ranges.iter().zip(ranges.iter().skip(1)) {
             if after.from <= before.from {

@@ -26,6 +26,8 @@ table! {
         servers: Servers,
         /// What is spoken to them.
         protocol: Protocol = Protocol::Http1,
+        /// Each connection begins with a PROXY header that tells whose it is, and serves that client alone.
+        proxy_protocol: Option<ProxyVersion> = None,
         /// TLS to the servers; `true` for TLS with defaults.
         tls: Switch<UpstreamTls> = Switch::Off,
         /// How a server is chosen.
@@ -215,6 +217,16 @@ impl Shape for Server {
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
         any_of([<ServerAddress as Shape>::schema(generator), ServerTable::schema(generator)])
+    }
+}
+
+words! {
+    /// The form of a PROXY header.
+    pub enum ProxyVersion ("a version of the PROXY protocol") {
+        /// A line of text.
+        V1 = "v1",
+        /// Binary, with the extensions that came with the client's.
+        V2 = "v2",
     }
 }
 

@@ -131,6 +131,19 @@ pub enum RetryOn {
     Invalid,
     /// The response has this status, 500 to 599.
     Status(u16),
+    /// A gRPC call ends with this status before its first message. Whoever names one allows calls to be repeated.
+    Grpc(u8),
+}
+
+impl RetryOn {
+    /// What gRPC calls its statuses that a repetition can help with.
+    const GRPC: [(&'static str, u8); 5] = [
+        ("cancelled", 1),
+        ("deadline-exceeded", 4),
+        ("resource-exhausted", 8),
+        ("internal", 13),
+        ("unavailable", 14),
+    ];
 }
 
 impl Pattern {
@@ -572,11 +585,14 @@ impl Word for RetryOn {
             "invalid" => Ok(Self::Invalid),
             _ => match text.parse() {
                 Ok(status @ 500..=599) if text.len() == 3 => Ok(Self::Status(status)),
-                _ => Err(not_one_of(
-                    text,
-                    Self::WHAT,
-                    &["connect", "reset", "timeout", "invalid", "500", "502", "503", "504"],
-                )),
+                _ => {
+                    let grpc = Self::GRPC.iter().find(|(name, _)| *name == text);
+                    let words =
+                        ["connect", "reset", "timeout", "invalid", "500", "502", "503", "504"];
+                    let words = words.into_iter().chain(Self::GRPC.map(|(name, _)| name));
+                    grpc.map(|(_, status)| Self::Grpc(*status))
+                        .ok_or_else(|| not_one_of(text, Self::WHAT, &words.collect::<Vec<_>>()))
+                }
             },
         }
     }
@@ -586,7 +602,7 @@ impl Word for RetryOn {
     }
 
     fn keywords() -> Json {
-        json!({ "pattern": "^(connect|reset|timeout|invalid|5[0-9]{2})$" })
+        json!({ "pattern": "^(connect|reset|timeout|invalid|5[0-9]{2}|cancelled|deadline-exceeded|resource-exhausted|internal|unavailable)$" })
     }
 }
 
@@ -700,6 +716,10 @@ impl fmt::Display for RetryOn {
             Self::Timeout => f.write_str("timeout"),
             Self::Invalid => f.write_str("invalid"),
             Self::Status(status) => status.fmt(f),
+            Self::Grpc(status) => {
+                let named = Self::GRPC.iter().find(|(_, of)| of == status);
+                f.write_str(named.map_or("unavailable", |(name, _)| name))
+            }
         }
     }
 }

@@ -1,11 +1,11 @@
 //! A server that answers a request as expected is well. Redirects are not followed.
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, Version, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::{Connected, ProbeError};
 use crate::health::Check;
@@ -13,7 +13,10 @@ use crate::health::Check;
 /// How much of a body is looked through.
 const BODY: usize = 64 * 1024;
 
-pub(super) async fn probe(check: &Check, stream: Connected) -> Result<(), ProbeError> {
+pub(super) async fn probe(check: &Check, stream: Connected, h2: bool) -> Result<(), ProbeError> {
+    if h2 {
+        return probe_h2(check, stream).await;
+    }
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let mut request =
         Request::builder().method(&check.method).uri(&check.path).body(Empty::<Bytes>::new())?;
@@ -33,6 +36,25 @@ pub(super) async fn probe(check: &Check, stream: Connected) -> Result<(), ProbeE
             ended.map_err(ProbeError::from).and(verdict)
         }
     }
+}
+
+async fn probe_h2(check: &Check, stream: Connected) -> Result<(), ProbeError> {
+    let (mut sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+    // It ends when the sender is dropped; what goes wrong on it shows in the answer.
+    let _ended = tokio::spawn(connection);
+    let host = check.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let scheme = if check.secured.is_some() { "https" } else { "http" };
+    let mut request = Request::builder()
+        .version(Version::HTTP_2)
+        .method(&check.method)
+        .uri(format!("{scheme}://{}{}", host.unwrap_or("localhost"), check.path))
+        .body(Empty::<Bytes>::new())?;
+    request.headers_mut().clone_from(&check.headers);
+    for name in [header::HOST, header::CONNECTION] {
+        request.headers_mut().remove(name);
+    }
+    judge(check, sender.send_request(request).await?).await
 }
 
 async fn judge(check: &Check, response: Response<Incoming>) -> Result<(), ProbeError> {

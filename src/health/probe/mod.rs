@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use ::http::StatusCode;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::Check;
 use crate::config::schema::health::HealthKind;
-use crate::net::Address;
-use crate::tls::client::Secured;
+use crate::net::{Address, Ends};
+use crate::tls::client::{Offer, Secured};
 
 /// Why a server is not well.
 #[derive(Debug, Error)]
@@ -53,9 +53,14 @@ pub enum ProbeError {
 pub async fn probe(check: &Check, addresses: &[Address]) -> Result<(), ProbeError> {
     let asked = async {
         match check.kind {
-            HealthKind::Http => http::probe(check, connect(check, addresses).await?).await,
-            HealthKind::Tcp => tcp::probe(connect(check, addresses).await?),
-            HealthKind::Grpc => grpc::probe(check, connect(check, addresses).await?).await,
+            HealthKind::Http => {
+                let (stream, h2) = connect(check, addresses, check.offer).await?;
+                http::probe(check, stream, h2).await
+            }
+            HealthKind::Tcp => tcp::probe(connect(check, addresses, check.offer).await?.0),
+            HealthKind::Grpc => {
+                grpc::probe(check, connect(check, addresses, Offer::Http2).await?.0).await
+            }
         }
     };
     match tokio::time::timeout(check.timeout, asked).await {
@@ -71,7 +76,12 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
-async fn connect(check: &Check, addresses: &[Address]) -> Result<Connected, ProbeError> {
+/// Connects, and says whether HTTP/2 is to be spoken.
+async fn connect(
+    check: &Check,
+    addresses: &[Address],
+    offer: Offer,
+) -> Result<(Connected, bool), ProbeError> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in addresses {
         let connected = match address {
@@ -83,21 +93,36 @@ async fn connect(check: &Check, addresses: &[Address]) -> Result<Connected, Prob
             Address::Unix(path) => UnixStream::connect(path).await.map(Err),
         };
         match connected {
-            Ok(Ok(stream)) => return secure(check, stream).await,
-            Ok(Err(stream)) => return Ok(Box::new(stream)),
+            Ok(Ok(mut stream)) => {
+                announce(check, &mut stream).await?;
+                return secure(check, stream, offer).await;
+            }
+            Ok(Err(mut stream)) => {
+                announce(check, &mut stream).await?;
+                return Ok((Box::new(stream), offer == Offer::Http2));
+            }
             Err(error) => last = error,
         }
     }
     Err(ProbeError::Connect(last))
 }
 
-async fn secure(check: &Check, stream: TcpStream) -> Result<Connected, ProbeError> {
-    let Some(Secured { outgoing, name }) = &check.secured else { return Ok(Box::new(stream)) };
-    let secure = match check.kind {
-        HealthKind::Grpc => outgoing.secure_h2(stream, name.clone()).await,
-        HealthKind::Http | HealthKind::Tcp => outgoing.secure(stream, name.clone()).await,
+async fn announce(check: &Check, stream: &mut (impl AsyncWrite + Unpin)) -> Result<(), ProbeError> {
+    let header = check.announce.map(Ends::nobody).unwrap_or_default();
+    stream.write_all(header).await.map_err(ProbeError::Connect)
+}
+
+async fn secure(
+    check: &Check,
+    stream: TcpStream,
+    offer: Offer,
+) -> Result<(Connected, bool), ProbeError> {
+    let Some(Secured { outgoing, name }) = &check.secured else {
+        return Ok((Box::new(stream), offer == Offer::Http2));
     };
-    secure.map(|stream| Box::new(stream) as Connected).map_err(ProbeError::Connect)
+    let secure = outgoing.secure(stream, name.clone(), offer).await.map_err(ProbeError::Connect)?;
+    let h2 = secure.get_ref().1.alpn_protocol() == Some(b"h2");
+    Ok((Box::new(secure), h2))
 }
 
 #[cfg(test)]

@@ -73,12 +73,12 @@ async fn a_defect_costs_one_request_a_500_and_a_count() {
     let listener = broken().listeners[0].clone();
     let store = Arc::new(arc_swap::ArcSwap::from_pointee(broken()));
     let status = Arc::new(Status::new(store.clone(), crate::telemetry::collector::desk().0, 1));
-    let local = Local {
+    let local = Rc::new(Local {
         worker: Rc::new(Worker::new(0, Arc::new([Notify::new()]), Random::seeded(1))),
         current: Current::new(store),
         status: status.clone(),
         handshakes: Handshakes::default(),
-    };
+    });
     for expected in 1..=2 {
         let (near, mut far) = UnixStream::pair().unwrap();
         let peer = Peer {
@@ -87,6 +87,7 @@ async fn a_defect_costs_one_request_a_500_and_a_count() {
             trusted: false,
             listener: 0,
             tls: None,
+            ends: None,
         };
         let client = async move {
             far.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();

@@ -1,0 +1,130 @@
+//! HTTP/2 connections to servers, per worker: requests share them, and whoever needs a new one while somebody else is
+//! connecting waits for that one.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use super::connections::Connections;
+use crate::clock::Instant;
+use crate::h2::{H2Origin, Link};
+use crate::net::MadeWith;
+
+/// The connections to all servers.
+#[derive(Debug, Default)]
+pub struct Links {
+    servers: Vec<Server>,
+}
+
+/// Those to one server.
+#[derive(Debug, Default)]
+struct Server {
+    links: Vec<Rc<Link>>,
+    dialing: bool,
+    waiting: Vec<Waker>,
+    /// It was offered HTTP/2 and chose HTTP/1: there is nothing to wait for.
+    declined: bool,
+}
+
+impl Server {
+    fn wake(&mut self) {
+        self.waiting.drain(..).for_each(Waker::wake);
+    }
+}
+
+/// What a request gets.
+#[derive(Debug)]
+pub enum Turn {
+    /// A stream.
+    Stream(H2Origin),
+    /// The right to connect: nobody else does.
+    Dial,
+}
+
+impl Links {
+    /// Waits for a stream to the server with the number `id`, on a connection that was made with these settings and
+    /// has carried fewer than `most` requests, or for one's turn to connect.
+    pub fn poll_turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: u32,
+        made_with: MadeWith,
+        most: u32,
+    ) -> Poll<Turn> {
+        let id = id as usize;
+        if self.servers.len() <= id {
+            self.servers.resize_with(id + 1, Server::default);
+        }
+        let Some(server) = self.servers.get_mut(id) else { return Poll::Ready(Turn::Dial) };
+        // Those that were made with something else age out.
+        server.links.retain(|link| !link.is_retired());
+        // The first one that has room: what goes out together is written together.
+        let mut usable = server.links.iter().filter(|link| link.made_with() == made_with);
+        if let Some(link) = usable.find(|link| link.has_room(most)) {
+            return Poll::Ready(Turn::Stream(link.open()));
+        }
+        if server.dialing && !server.declined {
+            if !server.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                server.waiting.push(cx.waker().clone());
+            }
+            return Poll::Pending;
+        }
+        server.dialing = true;
+        Poll::Ready(Turn::Dial)
+    }
+
+    /// Closes those that have been idle for long, and forgets those that take no more requests.
+    pub fn sweep(&mut self, now: Instant) {
+        for server in &mut self.servers {
+            server.links.retain(|link| !link.is_retired() && !link.is_stale(now));
+        }
+    }
+
+    /// Closes each one as soon as its streams have ended.
+    pub fn clear(&mut self) {
+        self.servers.iter_mut().for_each(|server| server.links.clear());
+    }
+}
+
+/// Somebody connects, until this is dropped.
+#[derive(Debug)]
+pub struct Dialing<'a> {
+    connections: &'a RefCell<Connections>,
+    id: usize,
+}
+
+impl<'a> Dialing<'a> {
+    /// After [`Turn::Dial`].
+    #[must_use]
+    pub fn new(connections: &'a RefCell<Connections>, id: u32) -> Self {
+        Self { connections, id: id as usize }
+    }
+
+    /// The connection, for all who wait.
+    pub fn connected(&self, link: &Rc<Link>) {
+        self.with(|server| {
+            server.declined = false;
+            server.links.push(link.clone());
+        });
+    }
+
+    /// The server speaks HTTP/1.
+    pub fn declined(&self) {
+        self.with(|server| server.declined = true);
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Server)) {
+        if let Some(server) = self.connections.borrow_mut().links.servers.get_mut(self.id) {
+            change(server);
+        }
+    }
+}
+
+impl Drop for Dialing<'_> {
+    fn drop(&mut self) {
+        self.with(|server| {
+            server.dialing = false;
+            server.wake();
+        });
+    }
+}

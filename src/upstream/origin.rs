@@ -1,0 +1,156 @@
+//! The server's side of an attempt: a connection of its own, or a stream of one that is shared.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use crate::exchange::{HeadError, Length, Sink, Source};
+use crate::h1;
+use crate::h2::H2Origin;
+use crate::net::outbox::Coding;
+use crate::net::{BodyError, Fill};
+use crate::wire::head::Fields;
+use crate::wire::{Fault, ResponseHead};
+
+/// Where a request goes and its response comes from.
+#[derive(Debug)]
+pub enum Origin {
+    /// A connection.
+    H1(Box<h1::Origin>),
+    /// A stream.
+    H2(Box<H2Origin>),
+}
+
+/// Does the same with either.
+macro_rules! either {
+    ($self:ident, $origin:ident => $do:expr) => {
+        match $self {
+            Origin::H1($origin) => $do,
+            Origin::H2($origin) => $do,
+        }
+    };
+}
+
+impl Origin {
+    /// Starts a request; its head is written to what is returned, in the form of HTTP/1.
+    pub fn begin(&mut self) -> &mut Vec<u8> {
+        either!(self, origin => origin.begin())
+    }
+
+    /// The head has been written; its body follows like this, if there is one.
+    pub fn send(&mut self, coding: Coding, has_body: bool) {
+        match self {
+            Origin::H1(origin) => origin.body_coding(coding),
+            Origin::H2(origin) => origin.send(!has_body),
+        }
+    }
+
+    /// Whether the connection has carried requests before.
+    #[must_use]
+    pub fn is_reused(&self) -> bool {
+        match self {
+            Origin::H1(origin) => origin.uses() > 0,
+            Origin::H2(origin) => origin.is_reused(),
+        }
+    }
+
+    /// Whether the connection is for one request at a time.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        matches!(self, Origin::H1(_))
+    }
+
+    /// The last head that [`Origin::poll_head`] stored.
+    #[must_use]
+    pub fn head(&self) -> &ResponseHead {
+        either!(self, origin => origin.head())
+    }
+
+    /// Waits for the next head, informational ones included.
+    ///
+    /// # Errors
+    /// [`HeadError`]; there is nothing more to come.
+    pub fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        head_request: bool,
+    ) -> Poll<Result<(), HeadError>> {
+        either!(self, origin => origin.poll_head(cx, head_request))
+    }
+
+    /// The length of the response body as it can be told to a client.
+    #[must_use]
+    pub fn length(&self, head_request: bool) -> Length {
+        either!(self, origin => origin.length(head_request))
+    }
+
+    /// Turns it into a tunnel after a 101.
+    pub fn upgrade(&mut self) {
+        either!(self, origin => origin.upgrade());
+    }
+
+    /// Makes sure that an upload that was cut short does not look complete.
+    pub fn cut(&mut self) {
+        either!(self, origin => origin.cut());
+    }
+
+    /// How a call of gRPC ended, after its trailers.
+    #[must_use]
+    pub fn grpc_status(&self) -> Option<u8> {
+        match self {
+            Origin::H1(_) => None,
+            Origin::H2(origin) => origin.grpc_status(),
+        }
+    }
+
+    /// Whether what is spoken is known to be understood.
+    #[must_use]
+    pub fn has_settled(&self) -> bool {
+        match self {
+            Origin::H1(_) => true,
+            Origin::H2(origin) => origin.has_settled(),
+        }
+    }
+
+    /// It took too long: what is shared may be dead.
+    pub fn doubt(&self) {
+        if let Origin::H2(origin) = self {
+            origin.doubt();
+        }
+    }
+}
+
+impl Source for Origin {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fill, BodyError>> {
+        either!(self, origin => origin.poll_fill(cx))
+    }
+
+    fn data(&self) -> &[u8] {
+        either!(self, origin => origin.data())
+    }
+
+    fn consume(&mut self, n: usize) {
+        either!(self, origin => origin.consume(n));
+    }
+
+    fn trailers(&mut self) -> Result<Option<Fields>, Fault> {
+        either!(self, origin => origin.trailers())
+    }
+}
+
+impl Sink for Origin {
+    fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        either!(self, origin => origin.poll_write(cx, data))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, origin => origin.poll_flush(cx))
+    }
+
+    fn poll_finish(
+        &mut self,
+        cx: &mut Context<'_>,
+        trailers: Option<&Fields>,
+    ) -> Poll<io::Result<()>> {
+        either!(self, origin => origin.poll_finish(cx, trailers))
+    }
+}

@@ -1,0 +1,99 @@
+//! HTTP/2 without TLS, from clients that know that it is spoken.
+
+use std::process::Command;
+
+use crate::frames::{END_HEADERS, GOAWAY, HEADERS, Verdict, Wire, frame, get};
+use crate::support::{Gate, Origin, SOON, Step, curl, ok, wait_until};
+use crate::{ask, config, proxy};
+
+#[test]
+fn curl_and_h2load_speak_it_by_prior_knowledge() {
+    let origin = Origin::ok("fine");
+    let proxy = proxy(origin.server(), "");
+    let url = format!("http://{}/", proxy.address());
+    let answer = curl(&["--http2-prior-knowledge", "-i", &url]).text();
+    assert!(answer.starts_with("HTTP/2 200") && answer.ends_with("\r\n\r\nfine"), "{answer}");
+    assert_eq!(origin.only_request().all("x-forwarded-proto"), ["http"]);
+    let output = Command::new("h2load").args(["-n", "500", "-c", "2", "-m", "50", &url]).output();
+    let said = String::from_utf8(output.unwrap().stdout).unwrap();
+    assert!(said.contains("500 succeeded, 0 failed, 0 errored, 0 timeout"), "{said}");
+    // The same port answers everybody else as before, and `Upgrade: h2c` is not obeyed.
+    let old = curl(&["--http2", "-i", &url]).text();
+    assert!(old.starts_with("HTTP/1.1 200"), "{old}");
+}
+
+#[test]
+fn a_body_and_trailers_go_both_ways() {
+    let origin = Origin::start(|request| {
+        let fields = format!("{:?}", request.trailers);
+        let chunk = format!("{} {fields}", request.text());
+        let chunk = format!("{:x}\r\n{chunk}\r\n", chunk.len());
+        vec![
+            Step::Send("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".into()),
+            Step::Send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".into()),
+            Step::Send(chunk.into_bytes()),
+            Step::Send("0\r\nX-Sum: 7\r\nHost: sly\r\n\r\n".into()),
+        ]
+    });
+    let proxy = proxy(origin.server(), "");
+    let port = proxy.address().port().to_string();
+    let seen = ask("h2_peer.py", &["talk", "127.0.0.1", &port]);
+    assert_eq!(seen["head"][":status"], "200", "{seen}");
+    assert_eq!(seen["interim"][0]["link"], "</a>");
+    let body = seen["body"].as_str().unwrap();
+    assert!(body.starts_with("one two") && body.contains("x-sum"), "{body}");
+    assert!(!body.contains("authorization"), "{body}");
+    assert_eq!(seen["trailers"], serde_json::json!({ "x-sum": "7" }));
+    let asked = origin.only_request();
+    assert_eq!(asked.target, "/a?b=c");
+    assert_eq!(asked.all("cookie"), ["a=1; b=2"]);
+    // The scheme is what was spoken, not what the client says.
+    assert_eq!(asked.all("x-forwarded-proto"), ["http"]);
+}
+
+#[test]
+fn a_connection_that_is_idle_ends() {
+    let origin = Origin::ok("fine");
+    let listen = "timeout = { idle = '300ms', headers = '300ms' }";
+    let upstream = format!("servers = ['{}']", origin.server());
+    let proxy = crate::support::Tidegate::start(&config(&upstream, listen));
+    let mut used = Wire::connect(proxy.address(), &[]);
+    used.head(1, &get(&[]));
+    assert_eq!(used.verdict(1), Verdict::Status(200));
+    assert_eq!(used.end(), Some(0));
+    // H41: who says nothing after the preface, or not even all of that.
+    assert_eq!(Wire::connect(proxy.address(), &[]).end(), Some(0));
+    let mut half = Wire::new(std::net::TcpStream::connect(proxy.address()).unwrap());
+    half.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n");
+    assert_eq!(half.end(), None);
+}
+
+#[test]
+fn a_drain_says_goodbye_and_lets_streams_end() {
+    let gate = Gate::default();
+    let until = gate.clone();
+    let origin = Origin::start(move |_| vec![Step::Until(until.clone()), Step::Send(ok("held"))]);
+    let mut proxy = proxy(origin.server(), "");
+    let mut client = Wire::connect(proxy.address(), &[]);
+    client.head(1, &get(&[]));
+    wait_until(SOON, "it is under way", || !origin.requests().is_empty());
+    proxy.terminate();
+    let goodbye = client.next(|frame| frame.kind == GOAWAY).expect("a GOAWAY");
+    assert_eq!(goodbye.number(4), 0);
+    gate.open();
+    assert_eq!(client.verdict(1), Verdict::Status(200));
+    client.next(|frame| frame.stream == 1 && frame.ends()).expect("the whole answer");
+    assert_eq!(proxy.wait_exit(SOON).code(), Some(0));
+}
+
+#[test]
+fn half_a_request_ends_with_its_connection() {
+    let origin = Origin::ok("fine");
+    let proxy = proxy(origin.server(), "");
+    let mut client = Wire::connect(proxy.address(), &[]);
+    client.send(&frame(HEADERS, END_HEADERS, 1, &get(&[("content-length", "10")])));
+    let in_flight = || proxy.stats()["routes"][0]["in_flight"].as_u64();
+    wait_until(SOON, "it is under way", || in_flight() == Some(1));
+    drop(client);
+    wait_until(SOON, "it has ended", || in_flight() == Some(0));
+}

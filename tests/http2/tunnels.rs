@@ -1,0 +1,68 @@
+//! WebSocket over HTTP/2 (RFC 8441), from clients and to servers; the peer is the Python library h2.
+
+use crate::support::{Origin, Step};
+use crate::{Peer, ask, proxy};
+
+const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+    Upgrade: websocket\r\nSec-WebSocket-Protocol: chat\r\nSec-WebSocket-Accept: x\r\n\r\n";
+
+fn arguments(proxy: &crate::support::Tidegate) -> [String; 2] {
+    [proxy.address().ip().to_string(), proxy.address().port().to_string()]
+}
+
+#[test]
+fn a_client_of_http_2_reaches_a_server_of_http_1() {
+    let origin = Origin::start(|_| vec![Step::Send(SWITCH.into()), Step::Echo, Step::Close]);
+    let proxy = proxy(origin.server(), "");
+    let [host, port] = arguments(&proxy);
+    let seen = ask("h2_peer.py", &["socket", &host, &port]);
+    assert_eq!(seen["offered"], 1, "{seen}");
+    assert_eq!(seen["head"][":status"], "200");
+    assert_eq!(seen["head"]["sec-websocket-protocol"], "chat");
+    assert!(seen["head"]["sec-websocket-accept"].is_null() && seen["head"]["upgrade"].is_null());
+    assert_eq!((&seen["echo"], &seen["ended"]), (&"ping".into(), &true.into()));
+    let asked = origin.only_request();
+    assert_eq!((asked.method.as_str(), asked.target.as_str()), ("GET", "/chat"));
+    assert_eq!(asked.header("upgrade"), Some("websocket"));
+    assert_eq!(asked.header("connection").map(str::to_ascii_lowercase).as_deref(), Some("upgrade"));
+    assert_eq!(asked.header("sec-websocket-key").map(str::len), Some(24));
+    assert_eq!(asked.header("sec-websocket-protocol"), Some("chat"));
+}
+
+#[test]
+fn a_refusal_is_an_answer() {
+    let origin = Origin::ok("no sockets here");
+    let proxy = proxy(origin.server(), "");
+    let output = {
+        let [host, port] = arguments(&proxy);
+        crate::python("h2_peer.py", &["socket", &host, &port]).output().unwrap()
+    };
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.is_empty() || said.contains("200"), "{said}");
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[test]
+fn servers_of_http_2_are_asked_in_their_way() {
+    let peer = Peer::start("h2_peer.py", "tunnels");
+    let proxy = proxy(peer.server(), "protocol = 'h2c'");
+    // From a client of HTTP/1.1.
+    let mut client = proxy.client();
+    let answer = client.exchange(
+        "GET /chat HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: chat\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    );
+    assert_eq!(answer.status, 101);
+    assert_eq!(answer.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    assert_eq!(answer.header("x-method"), Some("CONNECT"));
+    assert_eq!(answer.header("x-protocol"), Some("websocket"));
+    assert_eq!(answer.header("x-keys"), Some("0"));
+    client.send("ping");
+    assert_eq!(client.bytes(4), b"ping");
+    // And from one of HTTP/2, from end to end.
+    let [host, port] = arguments(&proxy);
+    let seen = ask("h2_peer.py", &["socket", &host, &port]);
+    assert_eq!((&seen["echo"], &seen["ended"]), (&"ping".into(), &true.into()));
+    assert_eq!(seen["head"]["x-protocol"], "websocket");
+}
