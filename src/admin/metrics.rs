@@ -13,6 +13,7 @@ use crate::balance::Member;
 use crate::clock;
 use crate::endpoint::breaker::{Breaker, State};
 use crate::endpoint::standing;
+use crate::net::held;
 use crate::policy::limit::Limit;
 use crate::policy::{compress, concurrency};
 use crate::server::status::Status;
@@ -58,6 +59,12 @@ pub fn page(status: &Status, snapshot: &Snapshot, history: &History, open: bool)
     }
     text.family("tidegate_panics_total", "counter", "Requests lost to a defect of the proxy.");
     text.sample("tidegate_panics_total", &[], status.panics.load(Relaxed) as f64);
+    let help = "What requests under way hold together.";
+    text.family("tidegate_request_memory_bytes", "gauge", help);
+    text.sample("tidegate_request_memory_bytes", &[], held::now() as f64);
+    let help = "How often there was no room for a request, or for its body to be remembered.";
+    text.family("tidegate_request_memory_refused_total", "counter", help);
+    text.sample("tidegate_request_memory_refused_total", &[], held::refused() as f64);
     text.family("tidegate_connections", "gauge", "Open client connections.");
     for listener in &snapshot.listeners {
         let open = f64::from(listener.counts.open.load(Relaxed));

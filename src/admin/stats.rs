@@ -11,6 +11,7 @@ use crate::clock;
 use crate::endpoint::breaker::{Breaker, State};
 use crate::endpoint::standing;
 use crate::exchange::Queue;
+use crate::net::held;
 use crate::policy::concurrency::Concurrency;
 use crate::policy::limit::Limit;
 use crate::server::status::{Reload, Status};
@@ -33,6 +34,7 @@ pub struct Stats {
     requests: u64,
     /// Requests that ended in a defect of the proxy.
     panics: u64,
+    request_memory: RequestMemory,
     process: Process,
     access_log: AccessLogStats,
     reloads: ReloadStats,
@@ -42,6 +44,16 @@ pub struct Stats {
     limits: Vec<LimitStats>,
     /// Null without `[redis]`.
     redis: Option<RedisStats>,
+}
+
+/// What requests under way hold together.
+#[derive(Debug, Serialize, JsonSchema)]
+struct RequestMemory {
+    /// Bytes.
+    held: usize,
+    limit: usize,
+    /// How often there was no room: for a request, or for its body to be remembered.
+    refused: u64,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -254,6 +266,11 @@ pub fn collect(status: &Status, snapshot: &Snapshot, history: &History) -> Stats
         generation: snapshot.generation,
         requests: status.requests.load(Relaxed),
         panics: status.panics.load(Relaxed),
+        request_memory: RequestMemory {
+            held: held::now(),
+            limit: snapshot.request_memory,
+            refused: held::refused(),
+        },
         process: Process::read(),
         access_log: AccessLogStats {
             dropped: history.dropped_lines,

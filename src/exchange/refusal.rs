@@ -61,6 +61,9 @@ pub enum Refusal {
     /// The host is not one of the certificate that the client was shown.
     #[error("the host does not belong to this TLS connection: connect to it by its own name")]
     Misdirected,
+    /// Requests under way hold as much memory as they may.
+    #[error("requests under way hold as much memory as they may")]
+    Overloaded,
     /// As many requests wait for a server as may.
     #[error("all servers are busy and the queue is full")]
     QueueFull,
@@ -164,6 +167,9 @@ impl Refusal {
                 (413, "body_too_large", "Request body too large", Some(key))
             }
             Refusal::NoServer(miss) => return no_server(miss),
+            Refusal::Overloaded => {
+                (503, "overloaded", "Too much is under way", Some("runtime.request_memory"))
+            }
             Refusal::QueueFull => {
                 (503, "queue_full", "Too many requests wait", Some("upstream.limits.pending"))
             }
@@ -215,6 +221,7 @@ impl Refusal {
             | Refusal::Misdirected
             | Refusal::NoRoute
             | Refusal::NoServer(_)
+            | Refusal::Overloaded
             | Refusal::QueueFull
             | Refusal::QueueTimeout
             | Refusal::BreakerOpen

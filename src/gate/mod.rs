@@ -479,6 +479,7 @@ impl<'a> Matched<'a, '_> {
             body_gap: ex.listener.body_gap,
             write_gap: ex.listener.write_gap,
             started: ex.started,
+            memory: ex.snapshot.request_memory,
             grpc: self.admitted.grpc,
             deadline,
         };

@@ -1,7 +1,9 @@
 //! One stream of a client's HTTP/2 connection.
 
+use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -12,11 +14,15 @@ use http::{HeaderMap, Response, StatusCode};
 use super::body::{Incoming, Sending};
 use super::broken;
 use super::fields::Map;
-use crate::clock::Instant;
+use crate::clock::{self, Instant};
 use crate::exchange::{Client, Emit, Length, Outgoing, Sink, Source};
-use crate::net::{BodyError, Fill};
+use crate::net::{BodyError, Fill, Timer};
 use crate::wire::head::Fields;
 use crate::wire::{Fault, ResponseHead};
+
+/// How much is read of a body that nobody wants, and for how long.
+const SETTLE_BYTES: u64 = 256 * 1024;
+const SETTLE_FOR: Duration = Duration::from_millis(500);
 
 /// A stream: a request that is being read and a response that is being written.
 #[derive(Debug)]
@@ -42,6 +48,29 @@ impl H2Client {
     /// From here on, what the client has no room for is left out: a flood of bad requests must not pile up answers.
     pub fn hurry(&mut self) {
         self.out.impatient = true;
+    }
+
+    /// After the answer: reads what is left of an unwanted body, within bounds. A client that is told to stop while it
+    /// sends may never look at the answer that came before.
+    pub async fn settle(&mut self, timer: &mut Timer) {
+        if !self.out.is_done() || self.body.is_done() {
+            return;
+        }
+        let until = clock::deadline(clock::now(), Some(SETTLE_FOR));
+        poll_fn(|cx| {
+            while self.body.received() < SETTLE_BYTES {
+                match self.body.poll_fill(cx) {
+                    Poll::Ready(Ok(Fill::Data)) => {
+                        let n = self.body.data().len();
+                        self.body.consume(n);
+                    }
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return timer.poll_at(cx, until),
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// Sends the head of the response, if it waits.

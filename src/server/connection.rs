@@ -17,7 +17,7 @@ use crate::gate::request_id::RequestId;
 use crate::gate::{self, Exchange, Peer, answer};
 use crate::h1::client::Closing;
 use crate::h1::{H1Client, Next};
-use crate::net::{Prefixed, Stream, Timer};
+use crate::net::{Held, Prefixed, Stream, Timer};
 use crate::snapshot::Listener;
 use crate::telemetry::access::Line;
 use crate::telemetry::ledger::{Entry, METHODS};
@@ -85,13 +85,22 @@ pub(super) async fn exchange<C: Client>(
     let snapshot = local.current.get();
     let ex = Exchange { worker: &local.worker, snapshot: &snapshot, listener, peer, head, started };
     // Boxed, so that a connection that waits does not hold the memory of one that works.
-    let handled = Caught(Some(Box::pin(gate::handle(ex, client, timer)))).await;
+    let walk = Box::pin(gate::handle(ex, client, timer));
+    let bytes = size_of_val(&*walk) + head.fields.capacity();
+    let handled = match Held::new(bytes, snapshot.request_memory) {
+        Some(_held) => Caught(Some(walk)).await,
+        None => {
+            drop(walk);
+            let refused = refuse(local, (peer, listener), Refusal::Overloaded, client, timer);
+            return Box::pin(refused).await;
+        }
+    };
     if handled.is_none() {
         local.status.panics.fetch_add(1, Ordering::Relaxed);
         if client.begun() {
             client.cut();
         } else {
-            refuse(local, (peer, listener), Refusal::Internal, client, timer).await;
+            Box::pin(refuse(local, (peer, listener), Refusal::Internal, client, timer)).await;
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::h2::guard::{Alarm, Guard};
 use crate::h2::{H2Client, head};
 use crate::net::Timer;
 use crate::snapshot::Listener;
-use crate::wire::Fault;
+use crate::wire::{Fault, RequestHead};
 
 /// How much a client may send ahead on one stream, and on all of a connection together.
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -80,12 +80,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             Next::Stream(request, respond) => {
                 let large = head::is_too_large(&request, &shared.listener.head);
                 let request = Some(request).filter(|_| !large);
-                shared.open.set(shared.open.get() + 1);
-                let shared = shared.clone();
-                spawn_local(async move {
-                    let _open = Open(shared.clone());
-                    walk(&shared, request, respond).await;
-                });
+                spawn_local(begin(&shared, request, respond).walk());
                 if large {
                     // It is answered and gone before the next frame is read.
                     yield_now().await;
@@ -170,36 +165,64 @@ impl Drop for Open {
     }
 }
 
-/// One request.
-async fn walk(shared: &Shared, request: Option<Request<RecvStream>>, respond: SendResponse<Bytes>) {
-    let Shared { local, peer, listener, .. } = shared;
-    let mut head = local.worker.take_head();
-    let mut timer = Timer::default();
-    let started = clock::now();
+/// A stream whose head has been read, well or not.
+struct Begun {
+    of: Open,
+    head: Box<RequestHead>,
+    fault: Option<Fault>,
+    client: H2Client,
+}
+
+/// Reads the head of a stream; there is none where it had too many fields.
+fn begin(
+    shared: &Rc<Shared>,
+    request: Option<Request<RecvStream>>,
+    respond: SendResponse<Bytes>,
+) -> Begun {
+    shared.open.set(shared.open.get() + 1);
+    let worker = &shared.local.worker;
+    let mut head = worker.take_head();
     let key = || {
-        local.worker.draw(|random| {
+        worker.draw(|random| {
             let (a, b) = (random.next_u64().to_be_bytes(), random.next_u64().to_be_bytes());
             BASE64_STANDARD.encode([a, b].concat())
         })
     };
     let read = match request {
-        Some(request) => head::read(request, &listener.head, &mut head, key),
+        Some(request) => head::read(request, &shared.listener.head, &mut head, key),
         None => Err(Fault::TooManyFields),
     };
-    match read {
-        Ok(body) => {
-            let mut client = H2Client::new(Some(body), respond, head::asks_for_tunnel(&head));
-            let of = (peer, &**listener);
-            connection::exchange(local, of, (&head, started), &mut client, &mut timer).await;
+    let (body, fault) = match read {
+        Ok(body) => (Some(body), None),
+        Err(fault) => (None, Some(fault)),
+    };
+    let tunnel = fault.is_none() && head::asks_for_tunnel(&head);
+    let client = H2Client::new(body, respond, tunnel);
+    Begun { of: Open(shared.clone()), head, fault, client }
+}
+
+impl Begun {
+    /// One request.
+    async fn walk(mut self) {
+        let started = clock::now();
+        let mut timer = Timer::default();
+        let Shared { local, peer, listener, .. } = &*self.of.0;
+        let of = (peer, &**listener);
+        let client = &mut self.client;
+        match self.fault {
+            None => {
+                connection::exchange(local, of, (&self.head, started), client, &mut timer).await;
+                client.settle(&mut timer).await;
+            }
+            Some(fault) => {
+                // Its fields are freed already, and its answer waits for nobody: a flood of them piles up nothing.
+                client.hurry();
+                let refusal = Refusal::Malformed(fault);
+                // Boxed, so that other requests do not hold the memory of this.
+                Box::pin(connection::refuse(local, of, refusal, client, &mut timer)).await;
+                client.cut();
+            }
         }
-        Err(fault) => {
-            // Its fields are freed already, and its answer waits for nobody: a flood of them piles up nothing.
-            let refusal = Refusal::Malformed(fault);
-            let mut client = H2Client::new(None, respond, false);
-            client.hurry();
-            connection::refuse(local, (peer, &**listener), refusal, &mut client, &mut timer).await;
-            client.cut();
-        }
+        local.worker.put_head(self.head);
     }
-    local.worker.put_head(head);
 }

@@ -10,7 +10,7 @@ use super::listener::Listener;
 use super::policies::Shared;
 use super::route::{Action, Redirect, Respond, Rewrite, Route};
 use super::template::{Template, capture_names};
-use super::{Snapshot, Store, access, matching, policies, target, tls, trace, upstream};
+use super::{Snapshot, Store, access, matching, memory, policies, target, tls, trace, upstream};
 use crate::config::schema::listen::{Listen, ListenRedirect, StrictPath, Underscores};
 use crate::config::schema::route as schema;
 use crate::config::schema::words::ListenAddress;
@@ -106,6 +106,10 @@ pub fn compile(
         trace,
         drain: config.runtime.drain.get(),
         drain_delay: config.runtime.drain_delay.get(),
+        request_memory: match config.runtime.request_memory {
+            Some(bytes) => usize::try_from(bytes.get()).unwrap_or(usize::MAX),
+            None => memory::usable() / 4,
+        },
     })
 }
 

@@ -7,6 +7,7 @@ mod access;
 pub mod compile;
 pub mod listener;
 pub mod matching;
+mod memory;
 mod policies;
 pub mod route;
 mod target;
@@ -60,6 +61,8 @@ pub struct Snapshot {
     pub drain: Duration,
     /// How long it goes on accepting before that.
     pub drain_delay: Duration,
+    /// The most bytes that requests under way hold together.
+    pub request_memory: usize,
 }
 
 impl Snapshot {

@@ -151,6 +151,8 @@ fn config(rules: &Rules, names: Arc<Index>, protocols: &[&[u8]]) -> Result<Serve
     };
     let mut config = builder.with_cert_resolver(names);
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    // Of what both sides have, the server's first: a client cannot choose the weakest.
+    config.ignore_client_order = true;
     config.ticketer = tickets::of(rule)?;
     // Tickets keep what is needed at the client; memory here would be shared between workers, behind a lock.
     config.session_storage = Arc::new(NoServerSessionStorage {});

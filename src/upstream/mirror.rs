@@ -146,6 +146,8 @@ impl Mirror {
             body_gap: None,
             write_gap: None,
             started: clock::now(),
+            // Copies are few, and what they hold is theirs already.
+            memory: usize::MAX,
             grpc: false,
             deadline: None,
         };

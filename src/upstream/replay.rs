@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use super::mirror::Keeper;
 use crate::exchange::{Client, Source};
-use crate::net::{BodyError, Fill};
+use crate::net::{BodyError, Fill, Held};
 use crate::wire::Fault;
 use crate::wire::head::Fields;
 
@@ -14,15 +14,18 @@ use crate::wire::head::Fields;
 pub struct Replay {
     bytes: Vec<u8>,
     limit: usize,
+    /// What all requests may hold, and what of it this is.
+    memory: usize,
+    held: Held,
     /// More was taken than is remembered.
     lost: bool,
 }
 
 impl Replay {
-    /// Remembers up to `limit` bytes; 0 remembers nothing.
+    /// Remembers up to `limit` bytes, if all requests hold no more than `memory` with them; 0 remembers nothing.
     #[must_use]
-    pub fn new(limit: usize) -> Self {
-        Self { bytes: Vec::new(), limit, lost: false }
+    pub fn new(limit: usize, memory: usize) -> Self {
+        Self { bytes: Vec::new(), limit, memory, held: Held::default(), lost: false }
     }
 
     /// Whether the body can be sent from its start once more.
@@ -35,9 +38,11 @@ impl Replay {
         if self.lost || data.is_empty() {
             return;
         }
-        if self.bytes.len() + data.len() > self.limit {
+        let fits = self.bytes.len() + data.len() <= self.limit;
+        if !fits || !self.held.grow(data.len(), self.memory) {
             self.lost = true;
             self.bytes = Vec::new();
+            self.held.clear();
         } else {
             self.bytes.extend_from_slice(data);
         }

@@ -65,6 +65,8 @@ pub struct Job<'a> {
     pub body_gap: Option<Duration>,
     /// Between two successful writes to the client.
     pub write_gap: Option<Duration>,
+    /// What all requests may hold together, in bytes.
+    pub memory: usize,
     /// When the exchange began.
     pub started: Instant,
     /// It is a call of gRPC.
@@ -176,7 +178,7 @@ pub async fn send<'t, C: Client>(
     // A server of HTTP/2 may say of any request that it did not process it.
     let again = job.repeatable || target.upstream.offer != Offer::Http1;
     let remember = if again { target.retry.body_buffer } else { 0 };
-    let mut replay = Replay::new(remember);
+    let mut replay = Replay::new(remember, job.memory);
     loop {
         let answered = answer(job, target, &mut progress, &mut replay, client, timer).await;
         *trail = progress.trail;

@@ -1,6 +1,6 @@
 //! The bomb: fields that cost a byte to send and sixty to keep.
 
-use crate::frames::{END_HEADERS, END_STREAM, HEADERS, Wire, frame, get};
+use crate::frames::{END_HEADERS, END_STREAM, HEADERS, SETTINGS, Verdict, Wire, frame, get};
 use crate::proxy;
 use crate::support::{Origin, resident_kib};
 
@@ -12,32 +12,34 @@ const STREAMS: u32 = 100;
 fn bomb(field: &[u8], fields: usize, extra: &str) -> (usize, u64) {
     let origin = Origin::ok("fine");
     let proxy = proxy(origin.server(), extra);
-    // What the first connection of a kind costs is not what this is about: code is memory too.
-    for fields in [0, 400] {
-        let mut client = Wire::connect(proxy.address(), &[]);
-        client.head(1, &[get(&[]), field.to_vec(), vec![0xbe; fields]].concat());
-        client.verdict(1);
-    }
+    // What connections cost, and code that runs for the first time, is not what this is about.
+    let mut clients: Vec<Wire> = (0..CONNECTIONS)
+        .map(|_| {
+            let mut client = Wire::connect(proxy.address(), &[]);
+            client.head(1, &get(&[]));
+            assert_eq!(client.verdict(1), Verdict::Status(200));
+            client.head(3, &[get(&[]), field.to_vec(), vec![0xbe; fields]].concat());
+            assert_eq!(client.verdict(3), Verdict::Status(431));
+            // From here on no answer is taken.
+            client.send(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]));
+            client
+        })
+        .collect();
     let before = resident_kib(proxy.pid());
     let mut sent = 0;
-    let mut clients = Vec::new();
     let mut most = before;
-    for _ in 0..CONNECTIONS {
-        let mut client = Wire::connect(proxy.address(), &[(4, 0)]);
-        for n in 0..STREAMS {
-            // The first one puts the field into the table.
-            let names = if n == 0 { field.to_vec() } else { Vec::new() };
-            let block = [get(&[]), names, vec![0xbe; fields]].concat();
+    for client in &mut clients {
+        for n in 2..STREAMS + 2 {
+            let block = [get(&[]), vec![0xbe; fields]].concat();
             let bytes = frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, &block);
             sent += bytes.len();
             client.send(&bytes);
         }
-        clients.push(client);
         most = most.max(resident_kib(proxy.pid()));
     }
     // Whatever was sent has been read once the last connection knows what became of its last stream.
     for client in &mut clients {
-        client.verdict(2 * STREAMS - 1);
+        client.verdict(2 * STREAMS + 3);
         most = most.max(resident_kib(proxy.pid()));
     }
     (sent / 1024, most - before)

@@ -47,6 +47,8 @@ impl Browser {
             &profile,
         ];
         let wanted = json!({ "capabilities": { "alwaysMatch": {
+            // Certificates are made by the tests, for the tests.
+            "acceptInsecureCerts": true,
             "goog:chromeOptions": { "args": arguments },
             "goog:loggingPrefs": { "browser": "ALL" },
         } } });

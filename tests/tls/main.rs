@@ -7,10 +7,16 @@
 )]
 
 mod abuse;
+#[path = "../observe/browser.rs"]
+#[allow(dead_code, reason = "the dashboard needs more of it")]
+mod browser;
+mod browsers;
 mod certificates;
 mod clients;
 mod http2;
 mod proxied;
+mod rows;
+mod scanner;
 mod servers;
 mod serving;
 #[path = "../support/mod.rs"]

@@ -1,5 +1,9 @@
 //! The PROXY protocol: who may say whose a connection is.
 
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::thread::{self, JoinHandle};
+
 use crate::support::{Authority, End, Origin, RawClient, SOON, Tidegate};
 use crate::{ask, entry};
 
@@ -133,8 +137,8 @@ fn it_comes_before_the_handshake() {
     assert_eq!(plain.response().status, 400, "plain HTTP after the header");
 }
 
-/// A proxy that tells `origin` whose connections are, and is told by whoever connects to it.
-fn telling(origin: &Origin, version: &str, more: &str) -> Tidegate {
+/// A proxy that tells a server whose connections are, and is told by whoever connects to it.
+fn telling(server: SocketAddr, version: &str) -> Tidegate {
     Tidegate::start(&format!(
         r#"
         [runtime]
@@ -150,33 +154,40 @@ fn telling(origin: &Origin, version: &str, more: &str) -> Tidegate {
         proxy_protocol = true
         trusted_proxies = ["127.0.0.0/8"]
         [upstream.app]
-        servers = ["{}"]
+        servers = ["{server}"]
         proxy_protocol = "{version}"
-        {more}
         [[route]]
         upstream = "app"
-        "#,
-        origin.server()
+        "#
     ))
 }
 
-/// An origin that expects a header of version 1 as it would a request line: what it makes of it does not matter here.
-fn raw(origin: &Origin) -> Vec<Vec<u8>> {
-    origin.connections().into_iter().map(|seen| seen.raw).collect()
+/// What a server is sent, to the end of the request's head.
+fn sent(listener: TcpListener) -> JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"\r\n\r\n") || !bytes.windows(5).any(|five| five == b"GET /") {
+            let mut byte = [0; 1];
+            stream.read_exact(&mut byte).unwrap();
+            bytes.extend(byte);
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+        bytes
+    })
 }
 
 #[test]
 fn servers_are_told_whose_a_connection_is() {
     for version in ["v1", "v2"] {
-        let silent = Origin::ok("never said");
-        let proxy = telling(&silent, version, "timeout = { first_byte = '200ms' }");
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = telling(listener.local_addr().unwrap(), version);
+        let sent = sent(listener);
         let mut direct = RawClient::connect(proxy.listener("plain"));
         let own = direct.local_address();
-        direct.send(GET);
-        crate::support::wait_until(SOON, "the header has arrived", || {
-            raw(&silent).first().is_some_and(|bytes| bytes.windows(4).any(|four| four == b"a.te"))
-        });
-        let bytes = raw(&silent).remove(0);
+        assert_eq!(direct.exchange(GET).status, 200);
+        let bytes = sent.join().unwrap();
         let port = proxy.listener("plain").port();
         if version == "v1" {
             let line = format!("PROXY TCP4 127.0.0.1 127.0.0.1 {} {port}\r\nGET / ", own.port());
@@ -193,14 +204,12 @@ fn servers_are_told_whose_a_connection_is() {
 
 #[test]
 fn what_was_told_is_told_on_with_its_extensions() {
-    let silent = Origin::ok("never said");
-    let proxy = telling(&silent, "v2", "timeout = { first_byte = '200ms' }");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = telling(listener.local_addr().unwrap(), "v2");
+    let sent = sent(listener);
     let mut told = RawClient::connect(proxy.listener("told"));
-    told.send([&v2([192, 0, 2, 8])[..], GET].concat());
-    crate::support::wait_until(SOON, "the header has arrived", || {
-        raw(&silent).first().is_some_and(|bytes| bytes.len() > 40)
-    });
-    let bytes = raw(&silent).remove(0);
+    assert_eq!(told.exchange([&v2([192, 0, 2, 8])[..], GET].concat()).status, 200);
+    let bytes = sent.join().unwrap();
     assert!(bytes.starts_with(&[&v2([192, 0, 2, 8])[..], b"GET / "].concat()), "{bytes:?}");
 }
 

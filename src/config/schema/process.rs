@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::defaults;
-use super::units::{Percent, Period, Timeout};
+use super::units::{Bytes, Percent, Period, Timeout};
 use super::words::{ListenAddress, Secret};
 use crate::config::read::{Reader, Shape, any_of, schema_of, settings, table, words};
 use crate::config::source::Spanned;
@@ -27,6 +27,9 @@ settings! {
         /// How long a shutdown goes on accepting while `/ready` fails already, for load balancers in
         /// front that need time to notice.
         drain_delay: Period = defaults::DRAIN_DELAY,
+        /// What requests under way may hold together: their heads and what is kept of their bodies. Beyond that, new
+        /// ones are answered with 503. Default: a quarter of the memory that the process may use.
+        request_memory: Option<Bytes> = None,
         /// A reload or discovery update that would remove more than this share of routes or
         /// servers is refused unless forced.
         shrink_guard: Percent = defaults::SHRINK_GUARD,
