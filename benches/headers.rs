@@ -65,6 +65,7 @@ fn write(c: &mut Criterion) {
             hidden: &[],
             added: &[],
             traceparent: None,
+            left: None,
             request_id: "0123456789abcdef0123456789abcdef",
             identity: Identity {
                 peer: "192.0.2.7",

@@ -36,7 +36,7 @@ impl Server {
 #[derive(Debug)]
 pub enum Turn {
     /// A stream.
-    Stream(H2Origin),
+    Stream(Box<H2Origin>),
     /// The right to connect: nobody else does.
     Dial,
 }

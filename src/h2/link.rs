@@ -181,10 +181,10 @@ impl Link {
 
     /// Takes a place for a request. It is given back when what is returned is dropped.
     #[must_use]
-    pub fn open(self: &Rc<Self>) -> H2Origin {
+    pub fn open(self: &Rc<Self>) -> Box<H2Origin> {
         self.streams.set(self.streams.get() + 1);
         self.used.set(self.used.get().saturating_add(1));
-        H2Origin::new(Place(self.clone()), self.used.get())
+        Box::new(H2Origin::new(Place(self.clone()), self.used.get()))
     }
 
     /// Sends the head of a request.

@@ -2,7 +2,6 @@
 
 mod body;
 pub mod client;
-mod count;
 mod fields;
 pub mod guard;
 pub mod head;

@@ -69,7 +69,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         .max_pending_accept_reset_streams(RESETS)
         .enable_connect_protocol();
     let within = listener.times.headers.unwrap_or(listener.handshake);
-    let (stream, alarm) = Guard::new(stream, listener.head.fields, clock::now());
+    let (stream, alarm) = Guard::new(stream, listener.head.fields);
     let Ok(Ok(mut connection)) = timeout(within, builder.handshake(stream)).await else { return };
     let shared = Rc::new(Shared { local: local.clone(), peer, listener, open: Cell::new(0) });
     let mut timer = Timer::default();

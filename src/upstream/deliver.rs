@@ -88,16 +88,7 @@ pub async fn deliver<C: Client>(
     let delivered =
         relay::response(upload, &mut origin, &mut sending, encoding, timer, limits).await;
     if job.grpc && send::ended(job, origin.head()) == Failure::Status(200) {
-        let ended = match (delivered, origin.grpc_status()) {
-            (Delivered::Whole, Some(status)) if status != grpc::OK => Some(Failure::Grpc(status)),
-            (Delivered::Whole, _) => Some(Failure::Status(200)),
-            (Delivered::Cut, _) => Some(Failure::Closed),
-            (Delivered::Gone, _) => None,
-        };
-        let permit = chosen.permit.take();
-        if let Some(ended) = ended {
-            observe::ended(&target.upstream, &chosen.member.endpoint, permit, ended);
-        }
+        note_call(target, &mut chosen, (delivered, origin.grpc_status()));
     }
     match delivered {
         Delivered::Whole => {
@@ -116,4 +107,20 @@ pub async fn deliver<C: Client>(
         Delivered::Gone => {}
     }
     Sent::Answered(status, delivered)
+}
+
+/// What the end of a call of gRPC says about its server.
+fn note_call(
+    target: &Target,
+    chosen: &mut Chosen<'_>,
+    (delivered, status): (Delivered, Option<u8>),
+) {
+    let ended = match (delivered, status) {
+        (Delivered::Whole, Some(status)) if status != grpc::OK => Failure::Grpc(status),
+        (Delivered::Whole, _) => Failure::Status(200),
+        (Delivered::Cut, _) => Failure::Closed,
+        (Delivered::Gone, _) => return,
+    };
+    let permit = chosen.permit.take();
+    observe::ended(&target.upstream, &chosen.member.endpoint, permit, ended);
 }

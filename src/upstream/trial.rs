@@ -212,7 +212,7 @@ async fn connection(
 
 /// A stream that a request can begin on.
 async fn stream_of(
-    stream: H2Origin,
+    stream: Box<H2Origin>,
     job: &Job<'_>,
     timer: &mut Timer,
     deadline: Option<Instant>,
@@ -227,7 +227,7 @@ async fn stream_of(
             return Err(Ended::Failed(Failure::ConnectTimeout));
         }
     }
-    Ok((Origin::H2(Box::new(stream)), false))
+    Ok((Origin::H2(stream), false))
 }
 
 /// A server that has not said a word of HTTP/2.

@@ -4,14 +4,17 @@
 //! configuration. Both sides of the proxy use it: [`request`] for what clients send, [`response`]
 //! for what servers send, [`framing`] for where a message ends, [`chunked`] for chunked bodies and
 //! [`encode`] for what leaves. Header tokens are found by `httparse`; everything an edge must be
-//! strict about on top of that is decided here and listed, with its RFC section, in [`fault`].
+//! strict about on top of that is decided here and listed, with its RFC section, in [`fault`]. Of HTTP/2 there is what
+//! has to be known of [`frames`] before a library decodes them.
 
 pub mod chunked;
 pub mod encode;
 pub mod fault;
+pub mod frames;
 pub mod framing;
 pub mod grpc;
 pub mod head;
+pub mod hpack;
 pub mod known;
 pub mod request;
 pub mod response;

@@ -7,6 +7,7 @@
 pub mod chunked;
 pub mod differential_request;
 pub mod differential_response;
+pub mod frames;
 pub mod grammar;
 pub mod peer;
 pub mod reading;
@@ -27,6 +28,7 @@ pub const ALL: &[(&str, Check)] = &[
     ("differential_request", differential_request::check),
     ("differential_response", differential_response::check),
     ("round_trip", round_trip::check),
+    ("frames", frames::check),
 ];
 
 /// Inputs up to this length are also cut in two at every position.
