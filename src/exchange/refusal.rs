@@ -168,7 +168,7 @@ impl Refusal {
             }
             Refusal::NoServer(miss) => return no_server(miss),
             Refusal::Overloaded => {
-                (503, "overloaded", "Too much is under way", Some("runtime.request_memory"))
+                (503, "proxy_overloaded", "Too much is under way", Some("runtime.request_memory"))
             }
             Refusal::QueueFull => {
                 (503, "queue_full", "Too many requests wait", Some("upstream.limits.pending"))

@@ -88,6 +88,7 @@ fn streams_that_the_proxy_is_made_to_reset_are_cut_off() {
 fn heads_without_end_are_cut_off() {
     let origin = Origin::ok("fine");
     let proxy = proxy(origin.server(), "");
+    is_well(&proxy);
     let before = resident_kib(proxy.pid());
     // H30: nothing in them.
     let mut client = Wire::connect(proxy.address(), &[]);
@@ -117,8 +118,8 @@ fn heads_without_end_are_cut_off() {
         );
     }
     let grown = resident_kib(proxy.pid()).saturating_sub(before);
-    assert!(grown < 8 * 1024, "{grown} KiB");
-    assert!(origin.requests().is_empty());
+    assert!(grown < 4 * 1024, "{grown} KiB");
+    assert_eq!(origin.requests().len(), 1, "the one that was well");
     is_well(&proxy);
 }
 

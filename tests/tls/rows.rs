@@ -149,7 +149,7 @@ fn t12_early_data_is_not_accepted() {
     std::fs::write(&early, "GET /early HTTP/1.1\r\nHost: a.test\r\n\r\n").unwrap();
     let name = ["-servername", "a.test", "-tls1_3"];
     let ask = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
-    s_client_saying(&proxy, &[&name[..], &["-sess_out", session]].concat(), ask);
+    s_client_saying(&proxy, &[&name[..], &["-ign_eof", "-sess_out", session]].concat(), ask);
     let more = ["-sess_in", session, "-early_data", early.to_str().unwrap()];
     let said = s_client(&proxy, &[&name[..], &more].concat());
     assert!(said.contains("Reused, TLSv1.3"), "{said}");
