@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::clock::Random;
 use crate::endpoint::connections::Connections;
+use crate::net::Timer;
 use crate::policy::forward_auth::Idle;
 use crate::policy::jwt::Verified;
 use crate::policy::shared;
@@ -18,7 +19,7 @@ use crate::telemetry::ledger::Ledger;
 use crate::telemetry::refusals::Quota;
 use crate::wire::RequestHead;
 
-/// How many unused heads a worker keeps.
+/// How many unused heads and timers a worker keeps.
 const KEEP_HEADS: usize = 64;
 /// A head that grew beyond this is freed instead of kept.
 const KEEP_HEAD_BYTES: usize = 16 * 1024;
@@ -57,6 +58,7 @@ pub struct Worker {
     pub refusals: Quota,
     #[expect(clippy::vec_box, reason = "heads are handed out and must not be moved")]
     heads: RefCell<Vec<Box<RequestHead>>>,
+    timers: RefCell<Vec<Timer>>,
     sleepers: RefCell<Sleepers>,
 }
 
@@ -86,6 +88,7 @@ impl Worker {
             access: Lines::default(),
             refusals: Quota::default(),
             heads: RefCell::default(),
+            timers: RefCell::default(),
             sleepers: RefCell::default(),
         }
     }
@@ -120,6 +123,20 @@ impl Worker {
         let mut heads = self.heads.borrow_mut();
         if heads.len() < KEEP_HEADS && head.fields.capacity() <= KEEP_HEAD_BYTES {
             heads.push(head);
+        }
+    }
+
+    /// Borrows a timer.
+    #[must_use]
+    pub fn take_timer(&self) -> Timer {
+        self.timers.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Gives a timer back.
+    pub fn put_timer(&self, timer: Timer) {
+        let mut timers = self.timers.borrow_mut();
+        if timers.len() < KEEP_HEADS {
+            timers.push(timer.handed_on());
         }
     }
 

@@ -10,6 +10,8 @@ pub mod admit;
 pub mod answer;
 mod copy;
 mod key;
+mod lookup;
+mod peer;
 mod police;
 pub mod request_id;
 pub mod rewrite;
@@ -17,66 +19,34 @@ pub mod target;
 
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use self::account::Story;
 use self::admit::Admitted;
 use self::answer::Answer;
+use self::lookup::find;
+pub use self::peer::Peer;
 use self::police::{Granted, Verdict};
 use self::request_id::RequestId;
 use self::target::Target;
 use crate::clock::{self, Instant};
 use crate::exchange::forward::{self, Identity, RequestForm};
 use crate::exchange::{self, Client, Refusal};
-use crate::net::{Ends, Timer};
+use crate::net::Timer;
 use crate::policy::HeaderEdits;
-use crate::route::{Ask, Captures, Found, Miss};
+use crate::route::{Captures, Found};
 use crate::snapshot::route::{Action, Redirect, Respond, Split};
 use crate::snapshot::template::Values;
 use crate::snapshot::{Listener, Route, Snapshot};
 use crate::telemetry::refusals;
 use crate::telemetry::trace::Trace;
-use crate::tls::{Certificate, Facts};
 use crate::upstream::mirror::Keeper;
 use crate::upstream::relay::Delivered;
 use crate::upstream::retry;
 use crate::upstream::send::{self, Attempted, Job, Sent};
 use crate::upstream::trail::Trail;
-use crate::wire::head::Fields;
 use crate::wire::{RequestHead, Version, grpc};
 use crate::worker::Worker;
-
-/// What is known about a connection before its first request.
-#[derive(Debug)]
-pub struct Peer {
-    /// The other end's address; loopback for a Unix socket.
-    pub ip: IpAddr,
-    /// The same as text; `unix` for a Unix socket.
-    pub text: Box<str>,
-    /// The other end is a trusted proxy.
-    pub trusted: bool,
-    /// The listener's place in the snapshot.
-    pub listener: u16,
-    /// What the handshake told; `None` for a connection without TLS.
-    pub tls: Option<Box<Facts>>,
-    /// Whose the connection is, where servers are told; `None` also for one that was there before they were.
-    pub ends: Option<Box<Ends>>,
-}
-
-impl Peer {
-    /// `http` or `https`.
-    #[must_use]
-    pub fn scheme(&self) -> &'static str {
-        if self.tls.is_some() { "https" } else { "http" }
-    }
-
-    /// The certificate by which the client has proved who it is.
-    #[must_use]
-    pub fn certificate(&self) -> Option<&Certificate> {
-        self.tls.as_ref()?.client.as_ref()
-    }
-}
 
 /// One request and everything the walk looks at.
 #[derive(Clone, Copy)]
@@ -203,27 +173,6 @@ async fn walk<'a, C: Client>(
     }
 }
 
-/// The route of a request. A preflight belongs to the route of the request that it asks about.
-fn find<'a>(
-    ex: &Exchange<'a>,
-    target: &Target<'_>,
-    client_ip: IpAddr,
-) -> Result<Found<'a, Arc<Route>>, Refusal> {
-    let method = ex.head.method();
-    let look = |method| ex.snapshot.table.find(&Asked { ex: *ex, target, client_ip, method });
-    let found = look(method);
-    let cors = |found: &Found<'_, Arc<Route>>| {
-        found.route.policies.as_ref().is_some_and(|policies| policies.cors.is_some())
-    };
-    if let Some((_, meant)) = police::preflight(method, &ex.head.fields)
-        && !found.as_ref().is_ok_and(cors)
-        && let Some(found) = look(meant).ok().filter(cors)
-    {
-        return Ok(found);
-    }
-    found.map_err(|(Miss::NoRoute | Miss::Method)| Refusal::NoRoute)
-}
-
 /// An address as IPv6, so that both families take the same form.
 fn octets(ip: IpAddr) -> [u8; 16] {
     match ip {
@@ -298,57 +247,6 @@ async fn to_https<C: Client>(
         added: &[],
     };
     own(ex, client, timer, &answer).await
-}
-
-/// What the routing table asks of a request.
-struct Asked<'a> {
-    ex: Exchange<'a>,
-    target: &'a Target<'a>,
-    client_ip: IpAddr,
-    method: &'a [u8],
-}
-
-impl Ask for Asked<'_> {
-    fn listener(&self) -> u16 {
-        self.ex.peer.listener
-    }
-
-    fn host(&self) -> &str {
-        self.target.host()
-    }
-
-    fn path(&self) -> &[u8] {
-        self.target.path()
-    }
-
-    fn query(&self) -> Option<&[u8]> {
-        self.target.query()
-    }
-
-    fn method(&self) -> &[u8] {
-        self.method
-    }
-
-    fn fields(&self) -> &Fields {
-        &self.ex.head.fields
-    }
-
-    fn client(&self) -> IpAddr {
-        self.client_ip
-    }
-
-    fn tls(&self) -> bool {
-        self.ex.peer.tls.is_some()
-    }
-
-    fn certificate_subject(&self) -> Option<&[u8]> {
-        self.ex.peer.certificate().map(|certificate| certificate.subject.as_bytes())
-    }
-
-    fn certificate_names(&self) -> impl Iterator<Item = &[u8]> {
-        let names = self.ex.peer.certificate().map_or(&[][..], |certificate| &certificate.names);
-        names.iter().map(|name| name.as_bytes())
-    }
 }
 
 /// A request whose route is known.

@@ -27,15 +27,12 @@ impl<'a> RequestId<'a> {
     /// 128 random bits in hex.
     #[must_use]
     pub fn new(random: &mut Random) -> Self {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
         let mut own = [0; 32];
-        let mut bits = 0;
-        for (at, digit) in own.iter_mut().enumerate() {
-            if at % 16 == 0 {
-                bits = random.next_u64();
-            }
-            *digit = HEX.get((bits & 15) as usize).copied().unwrap_or(b'0');
-            bits >>= 4;
+        for half in own.as_chunks_mut::<16>().0 {
+            let [high, low] = halves(random.next_u64()).map(digits);
+            let (first, second) = half.split_at_mut(8);
+            first.copy_from_slice(&high.to_le_bytes());
+            second.copy_from_slice(&low.to_le_bytes());
         }
         Self { kept: None, own }
     }
@@ -45,6 +42,21 @@ impl<'a> RequestId<'a> {
     pub fn as_str(&self) -> &str {
         self.kept.unwrap_or_else(|| std::str::from_utf8(&self.own).unwrap_or_default())
     }
+}
+
+fn halves(bits: u64) -> [u32; 2] {
+    [(bits >> 32) as u32, bits as u32]
+}
+
+/// Eight hexadecimal digits, a byte each, all at once: the bits are spread out, and `a` to `f` are as far behind `9` as
+/// they have to be.
+fn digits(bits: u32) -> u64 {
+    let mut spread = u64::from(bits);
+    spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff;
+    spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
+    spread = (spread | spread << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = (spread + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+    spread + 0x3030_3030_3030_3030 + letters * 0x27
 }
 
 /// Letters, digits and a few marks: nothing that means something to a shell, a log or a browser.
@@ -64,6 +76,12 @@ mod tests {
         head.set(b"GET", b"/", Version::Http11);
         head.fields.push(b"X-Request-ID", sent.as_bytes());
         RequestId::of(&head, &mut Random::seeded(1)).as_str().to_owned()
+    }
+
+    #[test]
+    fn digits_are_hexadecimal() {
+        assert_eq!(&digits(0x0123_4567).to_be_bytes(), b"01234567");
+        assert_eq!(&digits(0x89ab_cdef).to_be_bytes(), b"89abcdef");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::wire::response::HEAD_BYTES;
 /// How much of one response a server may send ahead.
 const STREAM_WINDOW: u32 = 128 * 1024;
 /// Streams at the same time, if the server allows as many.
-const STREAMS: u32 = 100;
+pub const STREAMS: u32 = 100;
 /// How much a server may send ahead on all streams together: as much as all of them, so that clients that read slowly
 /// never hold up those that share their connection.
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS;

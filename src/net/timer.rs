@@ -21,6 +21,12 @@ pub struct Timer {
 }
 
 impl Timer {
+    /// The same for another task. Making one is an entry in the runtime's wheel, and so is ending it.
+    #[must_use]
+    pub fn handed_on(self) -> Self {
+        Self { registered: false, ..self }
+    }
+
     /// Ready once `at` has passed; never for `None`.
     pub fn poll_at(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> Poll<()> {
         let Some(at) = at else { return Poll::Pending };
@@ -74,6 +80,16 @@ mod tests {
         let later = clock::deadline(clock::now(), Some(Duration::from_secs(75)));
         poll_fn(|cx| Poll::Ready(timer.poll_at(cx, later))).await.is_pending();
         assert_eq!(wait(&mut timer, 10).await, 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_wakes_the_task_that_it_was_handed_on_to() {
+        let mut timer = Timer::default();
+        let later = clock::deadline(clock::now(), Some(Duration::from_secs(75)));
+        poll_fn(|cx| Poll::Ready(timer.poll_at(cx, later))).await.is_pending();
+        let mut timer = timer.handed_on();
+        let waited = tokio::spawn(async move { wait(&mut timer, 90_000).await });
+        assert_eq!(waited.await.unwrap(), 90_000);
     }
 
     #[tokio::test(start_paused = true)]

@@ -56,12 +56,12 @@ pub async fn serve(
             }
             Next::Fault(fault) => {
                 let refusal = Refusal::Malformed(fault);
-                refuse(local, (&peer, &listener), refusal, &mut client, &mut timer).await;
+                Box::pin(refuse(local, (&peer, &listener), refusal, &mut client, &mut timer)).await;
                 false
             }
             Next::Timeout => {
                 let refusal = Refusal::RequestTimeout("listen.timeout.headers");
-                refuse(local, (&peer, &listener), refusal, &mut client, &mut timer).await;
+                Box::pin(refuse(local, (&peer, &listener), refusal, &mut client, &mut timer)).await;
                 false
             }
         };

@@ -205,8 +205,8 @@ impl Begun {
     /// One request.
     async fn walk(mut self) {
         let started = clock::now();
-        let mut timer = Timer::default();
         let Shared { local, peer, listener, .. } = &*self.of.0;
+        let mut timer = local.worker.take_timer();
         let of = (peer, &**listener);
         let client = &mut self.client;
         match self.fault {
@@ -224,5 +224,6 @@ impl Begun {
             }
         }
         local.worker.put_head(self.head);
+        local.worker.put_timer(timer);
     }
 }

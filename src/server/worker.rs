@@ -282,7 +282,8 @@ fn admit(local: &Rc<Local>, door: &Door, stream: Stream, from: Option<SocketAddr
         };
         match stream {
             Stream::Tls(stream) if peer.tls.as_ref().is_some_and(|tls| tls.http2) => {
-                streams::serve(&local, *stream, peer, settings, closing).await;
+                // Boxed, so that other connections do not hold the memory of these.
+                Box::pin(streams::serve(&local, *stream, peer, settings, closing)).await;
             }
             stream => connection::serve(&local, stream, peer, settings, closing).await,
         }

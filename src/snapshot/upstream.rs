@@ -20,6 +20,7 @@ use crate::config::schema::words::{Secret, ServerAddress};
 use crate::config::{Config, Finding, Spanned};
 use crate::endpoint::breaker::{Settings, Trip};
 use crate::endpoint::{Endpoint, ejection, standing};
+use crate::h2::link::STREAMS;
 use crate::health::Check;
 use crate::net::{Address, Announce};
 use crate::tls::client::{Offer, Secured};
@@ -96,11 +97,11 @@ pub(super) fn upstream(
         timed: matches!(strategy, Strategy::PeakEwma | Strategy::LeastRequest),
         pool,
         rules: Rules {
-            // With HTTP/1 each request takes a connection of its own.
-            cap: match offer {
-                Offer::Http1 => cap(requests).min(cap(connections)),
-                Offer::Http2 | Offer::Either => cap(requests),
-            },
+            // With HTTP/1 each request takes a connection of its own. What finds no room waits in the queue.
+            cap: cap(requests).min(match offer {
+                Offer::Http1 => cap(connections),
+                Offer::Http2 | Offer::Either => cap(connections).saturating_mul(STREAMS),
+            }),
             slow_start: written.slow_start.get(),
             ..Rules::default()
         },

@@ -261,7 +261,7 @@ settings! {
 settings! {
     /// Upper bounds of an upstream. All count per server except `pending`. Unset is no cap.
     pub struct UpstreamLimits {
-        /// Open connections.
+        /// Open connections. With HTTP/2 each worker needs one of its own, for up to 100 requests at a time.
         connections: Option<NonZeroU32> = None,
         /// Requests that wait for a connection or a slot; one queue for the upstream.
         pending: Option<u32> = None,

@@ -1,0 +1,83 @@
+//! Which route a request belongs to: what the routing table asks, and what a request answers.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::target::Target;
+use super::{Exchange, police};
+use crate::exchange::Refusal;
+use crate::route::{Ask, Found, Miss};
+use crate::snapshot::Route;
+use crate::wire::head::Fields;
+
+/// The route of a request. A preflight belongs to the route of the request that it asks about.
+pub(super) fn find<'a>(
+    ex: &Exchange<'a>,
+    target: &Target<'_>,
+    client_ip: IpAddr,
+) -> Result<Found<'a, Arc<Route>>, Refusal> {
+    let method = ex.head.method();
+    let look = |method| ex.snapshot.table.find(&Asked { ex: *ex, target, client_ip, method });
+    let found = look(method);
+    let cors = |found: &Found<'_, Arc<Route>>| {
+        found.route.policies.as_ref().is_some_and(|policies| policies.cors.is_some())
+    };
+    if let Some((_, meant)) = police::preflight(method, &ex.head.fields)
+        && !found.as_ref().is_ok_and(cors)
+        && let Some(found) = look(meant).ok().filter(cors)
+    {
+        return Ok(found);
+    }
+    found.map_err(|(Miss::NoRoute | Miss::Method)| Refusal::NoRoute)
+}
+
+/// What the routing table asks of a request.
+struct Asked<'a> {
+    ex: Exchange<'a>,
+    target: &'a Target<'a>,
+    client_ip: IpAddr,
+    method: &'a [u8],
+}
+
+impl Ask for Asked<'_> {
+    fn listener(&self) -> u16 {
+        self.ex.peer.listener
+    }
+
+    fn host(&self) -> &str {
+        self.target.host()
+    }
+
+    fn path(&self) -> &[u8] {
+        self.target.path()
+    }
+
+    fn query(&self) -> Option<&[u8]> {
+        self.target.query()
+    }
+
+    fn method(&self) -> &[u8] {
+        self.method
+    }
+
+    fn fields(&self) -> &Fields {
+        &self.ex.head.fields
+    }
+
+    fn client(&self) -> IpAddr {
+        self.client_ip
+    }
+
+    fn tls(&self) -> bool {
+        self.ex.peer.tls.is_some()
+    }
+
+    fn certificate_subject(&self) -> Option<&[u8]> {
+        self.ex.peer.certificate().map(|certificate| certificate.subject.as_bytes())
+    }
+
+    fn certificate_names(&self) -> impl Iterator<Item = &[u8]> {
+        let names = self.ex.peer.certificate().map_or(&[][..], |certificate| &certificate.names);
+        names.iter().map(|name| name.as_bytes())
+    }
+}

@@ -1,0 +1,37 @@
+//! Who is at the other end of a connection.
+
+use std::net::IpAddr;
+
+use crate::net::Ends;
+use crate::tls::{Certificate, Facts};
+
+/// What is known about a connection before its first request.
+#[derive(Debug)]
+pub struct Peer {
+    /// The other end's address; loopback for a Unix socket.
+    pub ip: IpAddr,
+    /// The same as text; `unix` for a Unix socket.
+    pub text: Box<str>,
+    /// The other end is a trusted proxy.
+    pub trusted: bool,
+    /// The listener's place in the snapshot.
+    pub listener: u16,
+    /// What the handshake told; `None` for a connection without TLS.
+    pub tls: Option<Box<Facts>>,
+    /// Whose the connection is, where servers are told; `None` also for one that was there before they were.
+    pub ends: Option<Box<Ends>>,
+}
+
+impl Peer {
+    /// `http` or `https`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// The certificate by which the client has proved who it is.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&Certificate> {
+        self.tls.as_ref()?.client.as_ref()
+    }
+}
