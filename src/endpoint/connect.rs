@@ -38,6 +38,8 @@ pub struct Way<'a> {
     pub header: Option<&'a [u8]>,
     /// The id of those ends; 0 where nothing is said of any.
     pub ends: u64,
+    /// The streams that the server is taken to allow until it says so itself.
+    pub streams: usize,
 }
 
 impl Way<'_> {
@@ -68,11 +70,12 @@ pub enum Connected {
 /// [`ConnectError`].
 pub async fn connect(
     endpoint: &Endpoint,
-    Way { secured, offer, header, ends }: Way<'_>,
+    way: Way<'_>,
     (limit, make_room): (u32, impl Fn()),
     timer: &mut Timer,
     deadline: Option<Instant>,
 ) -> Result<Connected, ConnectError> {
+    let Way { secured, offer, header, streams, .. } = way;
     let mut attempt = pin!(async {
         let opened = match Opened::new(&endpoint.open, limit) {
             Some(opened) => opened,
@@ -93,9 +96,9 @@ pub async fn connect(
             // Without ALPN it is known beforehand (RFC 9113 §3.3).
             (stream, _) => (stream, offer == Offer::Http2),
         };
-        let made_with = Way { secured, offer, header, ends }.made_with();
+        let made_with = way.made_with();
         if h2 {
-            return Link::new(stream, opened, made_with).await.map(Connected::Shared);
+            return Link::new(stream, opened, made_with, streams).await.map(Connected::Shared);
         }
         let mut origin = Origin::new(stream, opened, clock::now());
         origin.made_with = made_with;

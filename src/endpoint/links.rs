@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::connections::Connections;
 use crate::clock::Instant;
+use crate::h2::link::STREAMS;
 use crate::h2::{H2Origin, Link};
 use crate::net::MadeWith;
 
@@ -24,6 +25,8 @@ struct Server {
     waiting: Vec<Waker>,
     /// It was offered HTTP/2 and chose HTTP/1: there is nothing to wait for.
     declined: bool,
+    /// The streams that it allowed on an earlier connection.
+    allowed: Option<usize>,
 }
 
 impl Server {
@@ -37,8 +40,8 @@ impl Server {
 pub enum Turn {
     /// A stream.
     Stream(Box<H2Origin>),
-    /// The right to connect: nobody else does.
-    Dial,
+    /// The right to connect: nobody else does. So many streams are what the server is known to allow.
+    Dial(usize),
 }
 
 impl Links {
@@ -55,7 +58,13 @@ impl Links {
         if self.servers.len() <= id {
             self.servers.resize_with(id + 1, Server::default);
         }
-        let Some(server) = self.servers.get_mut(id) else { return Poll::Ready(Turn::Dial) };
+        let most_streams = STREAMS as usize;
+        let Some(server) = self.servers.get_mut(id) else {
+            return Poll::Ready(Turn::Dial(most_streams));
+        };
+        if let Some(settled) = server.links.iter().find(|link| link.has_settled()) {
+            server.allowed = Some(settled.allows());
+        }
         // Those that were made with something else age out.
         server.links.retain(|link| !link.is_retired());
         // The first one that has room: what goes out together is written together.
@@ -70,7 +79,7 @@ impl Links {
             return Poll::Pending;
         }
         server.dialing = true;
-        Poll::Ready(Turn::Dial)
+        Poll::Ready(Turn::Dial(server.allowed.unwrap_or(most_streams)))
     }
 
     /// Closes those that have been idle for long, and forgets those that take no more requests.

@@ -52,11 +52,17 @@ pub struct Link {
 }
 
 impl Link {
-    /// Starts to speak HTTP/2 on a fresh connection. What the server says to that is seen by the first request.
+    /// Starts to speak HTTP/2 on a fresh connection. What the server says to that is seen by the first request; until
+    /// then it is taken to allow so many `streams`.
     ///
     /// # Errors
     /// The connection cannot be written to.
-    pub async fn new(stream: Stream, opened: Opened, made_with: MadeWith) -> io::Result<Rc<Self>> {
+    pub async fn new(
+        stream: Stream,
+        opened: Opened,
+        made_with: MadeWith,
+        streams: usize,
+    ) -> io::Result<Rc<Self>> {
         stream.send_at_once();
         let secure = stream.is_tls();
         let mut builder = Builder::new();
@@ -64,7 +70,7 @@ impl Link {
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .initial_max_send_streams(STREAMS as usize)
+            .initial_max_send_streams(streams.max(1))
             .max_header_list_size(u32::try_from(HEAD_BYTES).unwrap_or(u32::MAX))
             .max_send_buffer_size(SEND_BUFFER);
         let (sender, mut connection) = builder.handshake(stream).await.map_err(super::broken)?;
@@ -114,12 +120,18 @@ impl Link {
     /// Whether another stream may begin.
     #[must_use]
     pub fn has_room(&self, most: u32) -> bool {
-        let allowed = self.sender.borrow().current_max_send_streams();
+        let allowed = self.allows();
         let streams = self.streams.get();
         !self.retired.get()
             && self.used.get() < most
             && streams < STREAMS
             && (streams as usize) < allowed
+    }
+
+    /// The streams that the server allows at the same time.
+    #[must_use]
+    pub fn allows(&self) -> usize {
+        self.sender.borrow().current_max_send_streams()
     }
 
     /// Whether it is of no more use to requests that have not begun.
@@ -166,7 +178,8 @@ impl Link {
     }
 
     /// Whether the server has answered a first frame.
-    pub(super) fn has_settled(&self) -> bool {
+    #[must_use]
+    pub fn has_settled(&self) -> bool {
         self.settled.get()
     }
 

@@ -161,7 +161,7 @@ async fn connection(
         Some(ends) => ends.header(form),
         None => Ends::nobody(form),
     });
-    let way = Way { secured, offer, header, ends: ends.map_or(0, |ends| ends.id) };
+    let mut way = Way { streams: 0, secured, offer, header, ends: ends.map_or(0, |ends| ends.id) };
     let made_with = way.made_with();
     if offer != Offer::Http2 && !progress.repaired {
         let demand =
@@ -190,7 +190,10 @@ async fn connection(
         });
         match turn.await {
             Some(Turn::Stream(stream)) => return stream_of(stream, job, timer, deadline).await,
-            Some(Turn::Dial) => dialing = Some(Dialing::new(connections, endpoint.id)),
+            Some(Turn::Dial(streams)) => {
+                way.streams = streams;
+                dialing = Some(Dialing::new(connections, endpoint.id));
+            }
             None => return Err(Ended::Failed(Failure::ConnectTimeout)),
         }
     }
