@@ -44,6 +44,8 @@ pub struct Link {
     /// Streams begun.
     used: Cell<u32>,
     idle_since: Cell<Instant>,
+    /// Answers that have begun.
+    heard: Cell<u64>,
     /// No more streams are to begin.
     retired: Cell<bool>,
     /// The server has said what it can do; those who wait to hear it.
@@ -82,6 +84,7 @@ impl Link {
             streams: Cell::new(0),
             used: Cell::new(0),
             idle_since: Cell::new(clock::now()),
+            heard: Cell::new(0),
             retired: Cell::new(false),
             settled: Cell::new(false),
             waiting: RefCell::default(),
@@ -152,6 +155,16 @@ impl Link {
         let idle = self.streams.get() == 0;
         idle && (now.saturating_duration_since(self.idle_since.get()) >= IDLE_FOR
             || self.opened.wanted())
+    }
+
+    /// Answers that have begun, over all streams.
+    pub(super) fn heard(&self) -> u64 {
+        self.heard.get()
+    }
+
+    /// Another one has.
+    pub(super) fn hear(&self) {
+        self.heard.set(self.heard.get() + 1);
     }
 
     /// Begins no more streams.

@@ -51,6 +51,8 @@ pub struct H2Origin {
     /// Nothing goes up until the server has agreed to a tunnel.
     closed: bool,
     grpc_status: Option<u8>,
+    /// The answers that had begun on the connection before this was sent.
+    heard: u64,
     uses: u32,
     place: Place,
 }
@@ -68,6 +70,7 @@ impl H2Origin {
             asked: None,
             closed: false,
             grpc_status: None,
+            heard: place.0.heard(),
             uses,
             place,
         }
@@ -184,6 +187,7 @@ impl H2Origin {
             return Poll::Ready(Ok(()));
         }
         let answered = ready!(Pin::new(response).poll(cx));
+        self.place.0.hear();
         self.response = None;
         let response = answered.map_err(|error| self.failure(&error))?;
         if response.headers().len() > MAX_FIELDS {
@@ -243,9 +247,12 @@ impl H2Origin {
         self.closed = false;
     }
 
-    /// It took too long. Should the connection be dead, others must not wait on it too.
+    /// It took too long. Should the connection be dead, others must not wait on it too; who has heard another answer
+    /// meanwhile knows that it is not.
     pub fn doubt(&self) {
-        self.place.0.retire();
+        if self.place.0.heard() == self.heard {
+            self.place.0.retire();
+        }
     }
 
     /// What was sent so far must not pass for a whole request.

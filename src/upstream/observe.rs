@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Upstream;
-use super::retry::Failure;
+use super::retry::{CLIENTS_DEADLINE, Failure};
 use crate::clock;
 use crate::endpoint::breaker::Permit;
 use crate::endpoint::ejection::{Settings, Size};
@@ -20,7 +20,7 @@ pub enum Verdict {
     Good,
     /// The server fails.
     Bad,
-    /// A kept-alive connection had been closed meanwhile, as it may be.
+    /// A kept-alive connection had been closed meanwhile, as it may be; or the client waited no longer.
     Neutral,
 }
 
@@ -34,6 +34,8 @@ impl Verdict {
             Failure::Grpc(status) if grpc::is_failure(status) => Self::Bad,
             Failure::Status(_) | Failure::Grpc(_) => Self::Good,
             Failure::Stale { .. } | Failure::Unasked => Self::Neutral,
+            // Or clients in a hurry could have any server ejected.
+            Failure::Timeout(CLIENTS_DEADLINE) => Self::Neutral,
             Failure::Connect
             | Failure::ConnectTimeout
             | Failure::Closed

@@ -41,6 +41,9 @@ pub struct Retry {
     pub backoff: Option<Duration>,
 }
 
+/// What [`Failure::Timeout`] carries when it was the client that waited no longer.
+pub const CLIENTS_DEADLINE: &str = "grpc-timeout";
+
 /// How an attempt failed before any response was passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {

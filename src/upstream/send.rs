@@ -12,7 +12,7 @@ use super::deliver::{self, Served};
 use super::mirror::Keeper;
 use super::relay::Delivered;
 use super::replay::{Replay, Upload};
-use super::retry::{Decision, Facts, Failure};
+use super::retry::{CLIENTS_DEADLINE, Decision, Facts, Failure};
 use super::trail::Trail;
 use super::{KeySource, Target, observe, trial};
 use crate::balance::Key;
@@ -82,7 +82,7 @@ impl Job<'_> {
         let total = clock::deadline(self.started, total);
         match (total, self.deadline) {
             (total, Some(told)) if total.is_none_or(|total| told < total) => {
-                (Some(told), "grpc-timeout")
+                (Some(told), CLIENTS_DEADLINE)
             }
             (total, _) => (total, "timeout.total"),
         }

@@ -145,3 +145,15 @@ fn errors_of_the_caller_do_not_speak_against_the_server() {
         assert_eq!(seen["code"], "INVALID_ARGUMENT");
     }
 }
+
+#[test]
+fn clients_in_a_hurry_speak_against_nobody() {
+    let silent = H2Server::start(&[], |_| Some(Vec::new()));
+    let proxy = proxy(silent.address, "protocol = 'h2c'\nbreaker = { failures = 2 }");
+    let target = proxy.address().to_string();
+    for _ in 0..4 {
+        let seen = ask("h2_peer.py", &["call", "127.0.0.1", &target[10..], "20m"]);
+        assert_eq!(seen["head"]["grpc-status"], "4", "{seen}");
+    }
+    assert_eq!(silent.asked().len(), 4, "the breaker stays closed");
+}
