@@ -73,11 +73,14 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let Ok(Ok(mut connection)) = timeout(within, builder.handshake(stream)).await else { return };
     let shared = Rc::new(Shared { local: local.clone(), peer, listener, open: Cell::new(0) });
     let mut timer = Timer::default();
-    let mut ending = false;
+    let mut phase = Phase::Fresh;
     let mut since = clock::now();
     loop {
-        match next(&mut connection, (&shared, &alarm), &mut timer, &closing, ending, since).await {
+        match next(&mut connection, (&shared, &alarm), &mut timer, &closing, phase, since).await {
             Next::Stream(request, respond) => {
+                if phase == Phase::Fresh {
+                    phase = Phase::Used;
+                }
                 let large = head::is_too_large(&request, &shared.listener.head);
                 let request = Some(request).filter(|_| !large);
                 spawn_local(begin(&shared, request, respond).walk());
@@ -86,22 +89,33 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                     yield_now().await;
                 }
             }
-            Next::Abuse if !ending => {
+            Next::Abuse if phase != Phase::Ending => {
                 let listener = &shared.listener;
                 listener.counts.http2_floods.fetch_add(1, Relaxed);
                 tracing::debug!(listen = %listener.name, client = %shared.peer.text, "too many frames that ask for nothing");
-                ending = true;
+                phase = Phase::Ending;
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             }
-            Next::End if !ending => {
+            Next::End if phase != Phase::Ending => {
                 // What has begun goes on; the client is told to send nothing new (RFC 9113 §6.8).
-                ending = true;
+                phase = Phase::Ending;
                 connection.graceful_shutdown();
             }
             Next::Abuse | Next::End | Next::Closed => return,
         }
         since = clock::now();
     }
+}
+
+/// How far a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// It has had no request yet, which is waited for as long as for the first one of HTTP/1.
+    Fresh,
+    /// It has.
+    Used,
+    /// It was told to end.
+    Ending,
 }
 
 /// What comes next on a connection.
@@ -121,7 +135,7 @@ async fn next<S: AsyncRead + AsyncWrite + Unpin>(
     (shared, alarm): (&Shared, &Alarm),
     timer: &mut Timer,
     closing: &Closing,
-    ending: bool,
+    phase: Phase,
     since: clock::Instant,
 ) -> Next {
     let mut idle_since = since;
@@ -133,16 +147,21 @@ async fn next<S: AsyncRead + AsyncWrite + Unpin>(
             Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(Next::Closed),
             Poll::Pending => {}
         }
-        if alarm.is_raised() && !ending {
+        if alarm.is_raised() && phase != Phase::Ending {
             return Poll::Ready(Next::Abuse);
         }
         if shared.open.get() > 0 || connection.has_streams() {
             idle_since = clock::now();
         }
-        if !ending && closing.has_begun() {
+        if phase != Phase::Ending && closing.has_begun() {
             return Poll::Ready(Next::End);
         }
-        let allowed = if ending { Some(GOODBYE) } else { shared.listener.times.idle };
+        let times = shared.listener.times;
+        let allowed = match phase {
+            Phase::Fresh => times.headers,
+            Phase::Used => times.idle,
+            Phase::Ending => Some(GOODBYE),
+        };
         let idle = clock::deadline(idle_since, allowed);
         if timer.poll_at(cx, idle).is_pending() {
             return Poll::Pending;

@@ -54,13 +54,16 @@ fn a_body_and_trailers_go_both_ways() {
 #[test]
 fn a_connection_that_is_idle_ends() {
     let origin = Origin::ok("fine");
-    let listen = "timeout = { idle = '300ms', headers = '300ms' }";
     let upstream = format!("servers = ['{}']", origin.server());
-    let proxy = crate::support::Tidegate::start(&config(&upstream, listen));
+    let with = |times: &str| {
+        crate::support::Tidegate::start(&config(&upstream, &format!("timeout = {{ {times} }}")))
+    };
+    let proxy = with("idle = '300ms', headers = '60s'");
     let mut used = Wire::connect(proxy.address(), &[]);
     used.head(1, &get(&[]));
     assert_eq!(used.verdict(1), Verdict::Status(200));
     assert_eq!(used.end(), Some(0));
+    let proxy = with("idle = '60s', headers = '300ms'");
     // H41: who says nothing after the preface, or not even all of that.
     assert_eq!(Wire::connect(proxy.address(), &[]).end(), Some(0));
     let mut half = Wire::new(std::net::TcpStream::connect(proxy.address()).unwrap());
