@@ -5,9 +5,17 @@ use crate::frames::{
     SETTINGS, Verdict, WINDOW_UPDATE, Wire, frame, get, request,
 };
 use crate::proxy;
-use crate::support::{Origin, SOON, Tidegate, resident_kib, wait_until};
+use crate::support::{Gate, Nginx, Origin, SOON, Step, Tidegate, ok, resident_kib, wait_until};
 
 const CALM: u32 = 11;
+
+/// A server that answers once the gate is open.
+fn held() -> (Gate, Origin) {
+    let gate = Gate::default();
+    let until = gate.clone();
+    let origin = Origin::start(move |_| vec![Step::Until(until.clone()), Step::Send(ok("held"))]);
+    (gate, origin)
+}
 
 /// The proxy still answers.
 fn is_well(proxy: &Tidegate) {
@@ -153,14 +161,7 @@ fn a_table_does_not_multiply_what_was_sent() {
 
 #[test]
 fn more_streams_than_allowed_are_refused_and_too_many_of_those_end_it() {
-    let gate = crate::support::Gate::default();
-    let until = gate.clone();
-    let origin = Origin::start(move |_| {
-        vec![
-            crate::support::Step::Until(until.clone()),
-            crate::support::Step::Send(crate::support::ok("held")),
-        ]
-    });
+    let (gate, origin) = held();
     let proxy = proxy(origin.server(), "");
     let mut client = Wire::connect(proxy.address(), &[]);
     let mut taken = 0;
@@ -191,7 +192,7 @@ fn more_streams_than_allowed_are_refused_and_too_many_of_those_end_it() {
 fn a_window_that_never_opens_holds_little_and_not_for_ever() {
     // H17: nobody reads the answers.
     let large = vec![b'l'; 4_000_000];
-    let nginx = crate::support::Nginx::start(&[("large", &large)]);
+    let nginx = Nginx::start(&[("large", &large)]);
     let upstream = format!("servers = ['{}']", nginx.address);
     let listen = "timeout = { write_gap = '500ms' }";
     let proxy = Tidegate::start(&crate::config(&upstream, listen));
@@ -240,12 +241,7 @@ fn requests_that_are_never_finished_time_out() {
 fn a_stream_that_is_cancelled_ends_at_the_server_too() {
     // H19.
     let origin = Origin::start(|_| {
-        vec![
-            crate::support::Step::Send(
-                "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegin".into(),
-            ),
-            crate::support::Step::Hold,
-        ]
+        vec![Step::Send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nbegin".into()), Step::Hold]
     });
     let proxy = proxy(origin.server(), "");
     let mut client = Wire::connect(proxy.address(), &[]);
@@ -277,14 +273,7 @@ fn bodies_in_single_bytes_from_many_connections_hold_up_nobody() {
 
 #[test]
 fn requests_under_way_hold_no_more_than_they_may() {
-    let gate = crate::support::Gate::default();
-    let until = gate.clone();
-    let origin = Origin::start(move |_| {
-        vec![
-            crate::support::Step::Until(until.clone()),
-            crate::support::Step::Send(crate::support::ok("held")),
-        ]
-    });
+    let (gate, origin) = held();
     let config = crate::config(&format!("servers = ['{}']", origin.server()), "");
     let proxy = Tidegate::start(&config.replace("drain =", "request_memory = '128KiB'\ndrain ="));
     let mut clients: Vec<Wire> = (0..4).map(|_| Wire::connect(proxy.address(), &[])).collect();
