@@ -30,6 +30,17 @@ struct Server {
 }
 
 impl Server {
+    /// Forgets those that take no more requests, but not what they said.
+    fn forget(&mut self) {
+        let Self { links, allowed, .. } = self;
+        links.retain(|link| {
+            if link.is_retired() && link.has_settled() {
+                *allowed = Some(link.allows());
+            }
+            !link.is_retired()
+        });
+    }
+
     fn wake(&mut self) {
         self.waiting.drain(..).for_each(Waker::wake);
     }
@@ -62,11 +73,8 @@ impl Links {
         let Some(server) = self.servers.get_mut(id) else {
             return Poll::Ready(Turn::Dial(most_streams));
         };
-        if let Some(settled) = server.links.iter().find(|link| link.has_settled()) {
-            server.allowed = Some(settled.allows());
-        }
+        server.forget();
         // Those that were made with something else age out.
-        server.links.retain(|link| !link.is_retired());
         // The first one that has room: what goes out together is written together.
         let mut usable = server.links.iter().filter(|link| link.made_with() == made_with);
         if let Some(link) = usable.find(|link| link.has_room(most)) {
@@ -79,13 +87,17 @@ impl Links {
             return Poll::Pending;
         }
         server.dialing = true;
+        if let Some(settled) = server.links.iter().find(|link| link.has_settled()) {
+            server.allowed = Some(settled.allows());
+        }
         Poll::Ready(Turn::Dial(server.allowed.unwrap_or(most_streams)))
     }
 
     /// Closes those that have been idle for long, and forgets those that take no more requests.
     pub fn sweep(&mut self, now: Instant) {
         for server in &mut self.servers {
-            server.links.retain(|link| !link.is_retired() && !link.is_stale(now));
+            server.forget();
+            server.links.retain(|link| !link.is_stale(now));
         }
     }
 

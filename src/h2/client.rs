@@ -180,8 +180,12 @@ impl Client for H2Client {
         }
         let whole = matches!(outgoing.length, Length::Bodiless(_) | Length::Known(0));
         let mut response = Response::new(());
-        *response.status_mut() =
-            StatusCode::from_u16(outgoing.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let status = StatusCode::from_u16(outgoing.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        *response.status_mut() = match status {
+            // It would say that the tunnel is there (RFC 8441 §5), but the server has only answered.
+            status if self.tunnel && status.is_success() => StatusCode::BAD_GATEWAY,
+            status => status,
+        };
         *response.headers_mut() = headers;
         self.head = Some((response, whole));
         self.begun = true;

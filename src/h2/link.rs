@@ -51,6 +51,8 @@ pub struct Link {
     /// The server has said what it can do; those who wait to hear it.
     settled: Cell<bool>,
     waiting: RefCell<Vec<Waker>>,
+    /// Memory for the next head.
+    draft: RefCell<Vec<u8>>,
 }
 
 impl Link {
@@ -88,6 +90,7 @@ impl Link {
             retired: Cell::new(false),
             settled: Cell::new(false),
             waiting: RefCell::default(),
+            draft: RefCell::default(),
         });
         let weak = Rc::downgrade(&link);
         let opened = link.opened.clone();
@@ -203,6 +206,17 @@ impl Link {
         }
         self.waiting.borrow_mut().push(cx.waker().clone());
         Poll::Pending
+    }
+
+    /// Memory that a head is written to, empty.
+    pub(super) fn borrow_draft(&self) -> Vec<u8> {
+        self.draft.take()
+    }
+
+    /// Gives it back.
+    pub(super) fn return_draft(&self, mut draft: Vec<u8>) {
+        draft.clear();
+        self.draft.replace(draft);
     }
 
     /// Takes a place for a request. It is given back when what is returned is dropped.

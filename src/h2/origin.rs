@@ -89,7 +89,7 @@ impl H2Origin {
 
     /// Where the head of the request is written, in the form of HTTP/1: the one that all who write heads know.
     pub fn begin(&mut self) -> &mut Vec<u8> {
-        self.draft.clear();
+        self.draft = self.place.0.borrow_draft();
         &mut self.draft
     }
 
@@ -97,19 +97,14 @@ impl H2Origin {
     pub fn send(&mut self, whole: bool) {
         let draft = std::mem::take(&mut self.draft);
         let request = self.request(&draft);
-        let link = &self.place.0;
-        let sent = match request {
-            Some((request, tunnel)) if !tunnel || link.takes_connect() => {
-                let whole = whole && !tunnel;
-                link.send(request, whole).map(|sent| (sent, whole))
-            }
-            _ => {
-                self.unsent = Some(HeadError::Reset);
-                return;
-            }
+        self.place.0.return_draft(draft);
+        let Some(request) = request else {
+            self.unsent = Some(HeadError::Reset);
+            return;
         };
-        match sent {
-            Ok(((response, stream), whole)) => {
+        let whole = whole && self.asked.is_none();
+        match self.place.0.send(request, whole) {
+            Ok((response, stream)) => {
                 self.response = Some(response);
                 self.out.begin(stream, whole);
             }
@@ -117,8 +112,9 @@ impl H2Origin {
         }
     }
 
-    /// The request in a head that HTTP/1 would be sent (RFC 9113 §8.3.1), and whether it asks for a tunnel (RFC 8441 §4).
-    fn request(&mut self, draft: &[u8]) -> Option<(Request<()>, bool)> {
+    /// The request in a head that HTTP/1 would be sent (RFC 9113 §8.3.1). It asks for a tunnel (RFC 8441 §4) only where the
+    /// server takes that; elsewhere it is what it is without `Upgrade`, which nobody has to obey (RFC 9110 §7.8).
+    fn request(&mut self, draft: &[u8]) -> Option<Request<()>> {
         let mut lines = draft.split(|b| *b == b'\n').map(|l| l.strip_suffix(b"\r").unwrap_or(l));
         let mut words = lines.next()?.split(|b| *b == b' ');
         let (method, target) = (words.next()?, words.next()?);
@@ -141,7 +137,7 @@ impl H2Origin {
         let mut request = Request::new(());
         *request.uri_mut() = uri.build().ok()?;
         *request.method_mut() = Method::from_bytes(method).ok()?;
-        if let Some(protocol) = protocol {
+        if let Some(protocol) = protocol.filter(|_| self.place.0.takes_connect()) {
             let accept = map.0.remove("sec-websocket-key").map(|key| {
                 let hash = Sha1::new().chain_update(key.as_bytes()).chain_update(WEBSOCKET);
                 BASE64_STANDARD.encode(hash.finalize())
@@ -152,7 +148,7 @@ impl H2Origin {
             self.closed = true;
         }
         *request.headers_mut() = map.0;
-        Some((request, protocol.is_some()))
+        Some(request)
     }
 
     /// Whether earlier requests were sent on the connection.

@@ -248,7 +248,7 @@ fn admit(local: &Rc<Local>, door: &Door, stream: Stream, from: Option<SocketAddr
     }
     let closing = door.closing.clone();
     let local = local.clone();
-    let tells = snapshot.upstreams.iter().any(|upstream| upstream.announce.is_some());
+    let tells = snapshot.announces;
     spawn_local(async move {
         let _open = OpenConnection(settings.counts.clone());
         let (mut stream, mut ip) = (stream, from.map(|from| from.ip().to_canonical()));

@@ -99,6 +99,7 @@ pub fn compile(
         table: RouteTable::new(matches.into_iter().zip(routes.iter().cloned()).collect()),
         routes: routes.into_boxed_slice(),
         listeners,
+        announces: upstreams.iter().any(|upstream| upstream.announce.is_some()),
         upstreams: upstreams.into_boxed_slice(),
         shown: shown(config),
         redis,

@@ -4,6 +4,7 @@ h2_peer.py tunnels                 a server that echoes whatever comes through `
                                    port that it prints; ends with its input
 h2_peer.py socket HOST PORT        asks HOST:PORT for a WebSocket, says `ping` through it, prints what came as JSON
 h2_peer.py call HOST PORT TIMEOUT  makes a call of gRPC with this timeout, prints the head of the answer as JSON
+h2_peer.py refused HOST PORT       asks for one that it does not get, prints the answer as JSON
 h2_peer.py talk HOST PORT          sends a body and trailers, prints the answer as JSON
 """
 
@@ -76,7 +77,7 @@ class Client:
             self.flush()
 
 
-def ask_for_socket(host, port):
+def ask_for_socket(host, port, refused=False):
     client = Client(host, port)
     client.until(h2.events.RemoteSettingsChanged)
     seen = {"offered": client.conn.remote_settings.enable_connect_protocol}
@@ -88,6 +89,10 @@ def ask_for_socket(host, port):
     if isinstance(answer, h2.events.StreamReset):
         raise SystemExit("reset")
     seen["head"] = dict(answer.headers)
+    if refused:
+        seen["body"] = client.until(h2.events.DataReceived).data.decode()
+        print(json.dumps(seen))
+        return
     client.conn.send_data(1, b"ping")
     client.flush()
     seen["echo"] = client.until(h2.events.DataReceived).data.decode()
@@ -134,4 +139,5 @@ def call(host, port, timeout):
 
 
 if __name__ == "__main__":
-    {"tunnels": tunnels, "socket": ask_for_socket, "talk": talk, "call": call}[sys.argv[1]](*sys.argv[2:])
+    {"tunnels": tunnels, "socket": ask_for_socket,
+     "refused": lambda host, port: ask_for_socket(host, port, True), "talk": talk, "call": call}[sys.argv[1]](*sys.argv[2:])

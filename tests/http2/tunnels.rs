@@ -1,10 +1,14 @@
 //! WebSocket over HTTP/2 (RFC 8441), from clients and to servers; the peer is the Python library h2.
 
-use crate::support::{Origin, Step};
+use crate::support::{Nginx, Origin, Step};
 use crate::{Peer, ask, proxy};
 
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Protocol: chat\r\nSec-WebSocket-Accept: x\r\n\r\n";
+
+const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\n\
+    Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: chat\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 fn arguments(proxy: &crate::support::Tidegate) -> [String; 2] {
     [proxy.address().ip().to_string(), proxy.address().port().to_string()]
@@ -33,13 +37,25 @@ fn a_client_of_http_2_reaches_a_server_of_http_1() {
 fn a_refusal_is_an_answer() {
     let origin = Origin::ok("no sockets here");
     let proxy = proxy(origin.server(), "");
-    let output = {
-        let [host, port] = arguments(&proxy);
-        crate::python("h2_peer.py", &["socket", &host, &port]).output().unwrap()
-    };
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.is_empty() || said.contains("200"), "{said}");
+    let [host, port] = arguments(&proxy);
+    let seen = ask("h2_peer.py", &["refused", &host, &port]);
+    // 200 would say that the tunnel is there.
+    assert_eq!(seen["head"][":status"], "502", "{seen}");
+    assert_eq!(seen["body"], "no sockets here");
     assert_eq!(origin.requests().len(), 1);
+}
+
+#[test]
+fn a_server_that_takes_no_tunnels_is_sent_an_ordinary_request_and_not_to_blame() {
+    let nginx = Nginx::h2c(&[("chat", b"no sockets here")], "");
+    let proxy = proxy(nginx.address, "protocol = 'h2c'\nbreaker = { failures = 2 }");
+    let [host, port] = arguments(&proxy);
+    for _ in 0..4 {
+        let answer = proxy.client().exchange(UPGRADE);
+        assert_eq!((answer.status, answer.text().as_str()), (200, "no sockets here"));
+        let seen = ask("h2_peer.py", &["refused", &host, &port]);
+        assert_eq!(seen["head"][":status"], "502", "{seen}");
+    }
 }
 
 #[test]
@@ -48,11 +64,7 @@ fn servers_of_http_2_are_asked_in_their_way() {
     let proxy = proxy(peer.server(), "protocol = 'h2c'");
     // From a client of HTTP/1.1.
     let mut client = proxy.client();
-    let answer = client.exchange(
-        "GET /chat HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: chat\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-    );
+    let answer = client.exchange(UPGRADE);
     assert_eq!(answer.status, 101);
     assert_eq!(answer.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
     assert_eq!(answer.header("x-method"), Some("CONNECT"));
