@@ -98,7 +98,7 @@ pub async fn connect(
         };
         let made_with = way.made_with();
         if h2 {
-            return Link::new(stream, opened, made_with, streams).await.map(Connected::Shared);
+            return Ok(Connected::Shared(Link::new(stream, opened, made_with, streams)));
         }
         let mut origin = Origin::new(stream, opened, clock::now());
         origin.made_with = made_with;

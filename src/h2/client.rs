@@ -2,67 +2,71 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream};
-use http::header::{CONTENT_LENGTH, HeaderValue};
-use http::{HeaderMap, Response, StatusCode};
-
-use super::body::{Incoming, Sending};
-use super::broken;
-use super::fields::Map;
+use super::handle::{Handle, Shared};
 use crate::clock::{self, Instant};
 use crate::exchange::{Client, Emit, Length, Outgoing, Sink, Source};
 use crate::net::{BodyError, Fill, Timer};
-use crate::wire::head::Fields;
-use crate::wire::{Fault, ResponseHead};
+use crate::wire::frames::Code;
+use crate::wire::head::{FieldRef, Fields};
+use crate::wire::{Fault, Framing, Known, RequestHead, ResponseHead, framing};
 
 /// How much is read of a body that nobody wants, and for how long.
 const SETTLE_BYTES: u64 = 256 * 1024;
 const SETTLE_FOR: Duration = Duration::from_millis(500);
 
+/// Whether a stream is to become a tunnel: what is made of `CONNECT` with a protocol, and of nothing else.
+fn asks_for_tunnel(head: &RequestHead) -> bool {
+    head.fields.has(Known::Upgrade)
+}
+
 /// A stream: a request that is being read and a response that is being written.
 #[derive(Debug)]
 pub struct H2Client {
-    body: Incoming,
-    respond: SendResponse<Bytes>,
-    out: Sending,
-    /// The head of the response, until its first body bytes, and whether it is all of it.
-    head: Option<(Response<()>, bool)>,
+    stream: Handle,
+    /// A head that has to wait until there is room: its status, its fields, and whether it is all of the response.
+    late: Option<Box<(u16, Fields, bool)>>,
     begun: bool,
     /// The stream is to become a tunnel (RFC 8441): what it carries is no body.
     tunnel: bool,
+    /// Nothing waits for the client to make room.
+    impatient: bool,
 }
 
 impl H2Client {
-    /// Takes over a stream whose request head has been read; `tunnel` when it asks for another protocol.
-    #[must_use]
-    pub fn new(body: Option<RecvStream>, respond: SendResponse<Bytes>, tunnel: bool) -> Self {
-        let (body, out) = (Incoming::new(body), Sending::default());
-        Self { body, respond, out, head: None, begun: false, tunnel }
+    /// Takes over a stream on which `head` has been read; there is none where it had a fault.
+    pub(super) fn new(shared: Shared, slot: u32, head: Option<&RequestHead>) -> Self {
+        let mut stream = Handle::new(shared, slot);
+        stream.expected = head.and_then(|head| match framing::of_request(head) {
+            Ok(Framing::Length(n)) => Some(n),
+            Ok(Framing::None) if head.fields.has(Known::ContentLength) => Some(0),
+            _ => None,
+        });
+        let tunnel = head.is_some_and(asks_for_tunnel);
+        Self { stream, late: None, begun: false, tunnel, impatient: false }
     }
 
     /// From here on, what the client has no room for is left out: a flood of bad requests must not pile up answers.
     pub fn hurry(&mut self) {
-        self.out.impatient = true;
+        self.impatient = true;
     }
 
     /// After the answer: reads what is left of an unwanted body, within bounds. A client that is told to stop while it
     /// sends may never look at the answer that came before.
     pub async fn settle(&mut self, timer: &mut Timer) {
-        if !self.out.is_done() || self.body.is_done() {
+        if self.stream.is_received() || !self.stream.is_sent() {
             return;
         }
+        self.stream.expected = None;
         let until = clock::deadline(clock::now(), Some(SETTLE_FOR));
         poll_fn(|cx| {
-            while self.body.received() < SETTLE_BYTES {
-                match self.body.poll_fill(cx) {
+            while self.stream.received() < SETTLE_BYTES {
+                match self.stream.poll_fill(cx) {
                     Poll::Ready(Ok(Fill::Data)) => {
-                        let n = self.body.data().len();
-                        self.body.consume(n);
+                        let n = self.stream.data().len();
+                        self.stream.consume(n);
                     }
                     Poll::Ready(_) => return Poll::Ready(()),
                     Poll::Pending => return timer.poll_at(cx, until),
@@ -73,62 +77,100 @@ impl H2Client {
         .await;
     }
 
-    /// Sends the head of the response, if it waits.
-    fn open(&mut self) -> io::Result<()> {
-        if let Some((response, whole)) = self.head.take() {
-            let stream = self.respond.send_response(response, whole).map_err(broken)?;
-            self.out.begin(stream, whole);
+    /// Sends the head of the response: now, or once there is room.
+    fn open(&mut self, status: u16, whole: bool, fields: &dyn Fn(&mut dyn Emit)) {
+        self.begun = true;
+        let has_room = self.stream.state().has_room();
+        if has_room {
+            self.stream.head(whole, &mut |block| {
+                block.encoder.status(block.out, status);
+                fields(block);
+            });
+        } else if !self.impatient {
+            let mut kept = Fields::default();
+            fields(&mut Kept(&mut kept));
+            self.late = Some(Box::new((status, kept, whole)));
         }
-        Ok(())
+    }
+
+    /// Sends the head of the response if it waits and there is room.
+    fn poll_open(&mut self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        if self.late.is_none() {
+            return Poll::Ready(Ok(()));
+        }
+        if self.stream.poll_over(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        ready!(self.stream.poll_room(cx));
+        if let Some(late) = self.late.take() {
+            let (status, fields, whole) = *late;
+            self.stream.head(whole, &mut |block| {
+                block.encoder.status(block.out, status);
+                block.received(&fields, &mut |_| true);
+            });
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Fields that wait.
+struct Kept<'a>(&'a mut Fields);
+
+impl Emit for Kept<'_> {
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        self.0.push(name, value);
     }
 }
 
 impl Source for H2Client {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fill, BodyError>> {
-        if self.tunnel { Poll::Ready(Ok(Fill::End)) } else { self.body.poll_fill(cx) }
+        if self.tunnel { Poll::Ready(Ok(Fill::End)) } else { self.stream.poll_fill(cx) }
     }
 
     fn data(&self) -> &[u8] {
-        self.body.data()
+        self.stream.data()
     }
 
     fn consume(&mut self, n: usize) {
-        self.body.consume(n);
+        self.stream.consume(n);
     }
 
     fn trailers(&mut self) -> Result<Option<Fields>, Fault> {
-        self.body.trailers()
+        Ok(self.stream.trailers())
     }
 }
 
 impl Sink for H2Client {
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        self.open()?;
-        self.out.poll_write(cx, data)
+        ready!(self.poll_open(cx))?;
+        match self.stream.poll_write(cx, data) {
+            // The rest is not said.
+            Poll::Pending if self.impatient => Poll::Ready(Ok(data.len())),
+            written => written,
+        }
     }
 
-    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // The connection's own task writes what all of its streams have.
-        Poll::Ready(self.open())
+        self.poll_open(cx)
     }
 
     fn poll_finish(
         &mut self,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
         trailers: Option<&Fields>,
     ) -> Poll<io::Result<()>> {
-        self.open()?;
-        Poll::Ready(self.out.finish(trailers))
+        ready!(self.poll_open(cx))?;
+        Poll::Ready(self.stream.finish(trailers))
     }
 }
 
 impl Client for H2Client {
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.out.is_done() {
+        if self.stream.is_sent() {
             return Poll::Pending;
         }
-        let reset = self.out.poll_reset(cx);
-        reset.unwrap_or_else(|| self.respond.poll_reset(cx).map(|_| ()))
+        self.stream.poll_over(cx).map(|_| ())
     }
 
     fn look_again(&self) -> Option<Instant> {
@@ -136,59 +178,48 @@ impl Client for H2Client {
     }
 
     fn received(&self) -> u64 {
-        self.body.received()
+        self.stream.received()
     }
 
     fn sent(&self) -> u64 {
-        self.out.sent()
+        self.stream.sent()
     }
 
     fn request_done(&self) -> bool {
-        self.tunnel || self.body.is_done()
+        self.tunnel || self.stream.is_received()
     }
 
     fn interim(&mut self, head: &ResponseHead) {
-        if self.begun {
-            return;
-        }
-        let mut map = Map(HeaderMap::new());
-        crate::exchange::forward::response_fields(
-            head,
-            &crate::policy::HeaderEdits::default(),
-            &mut map,
-        );
-        if let Ok(status) = StatusCode::from_u16(head.status) {
-            let mut response = Response::new(());
-            *response.status_mut() = status;
-            *response.headers_mut() = map.0;
-            // Nobody has to see it.
-            let _unseen = self.respond.send_informational(response);
+        // Nobody has to see it.
+        if !self.begun && self.stream.state().has_room() {
+            self.stream.head(false, &mut |block| {
+                block.encoder.status(block.out, head.status);
+                let edits = crate::policy::HeaderEdits::default();
+                crate::exchange::forward::response_fields(head, &edits, block);
+            });
         }
     }
 
     fn begin(&mut self, outgoing: &Outgoing<'_>) {
-        let mut map = Map(HeaderMap::with_capacity(16));
-        (outgoing.fields)(&mut map);
-        let Map(mut headers) = map;
-        if let Length::Known(n) | Length::Bodiless(Some(n)) = outgoing.length
-            && !self.out.impatient
-        {
-            // A call of gRPC that ends with its head has no body that could be long.
-            if n > 0 || !headers.contains_key("grpc-status") {
-                headers.insert(CONTENT_LENGTH, HeaderValue::from(n));
-            }
-        }
-        let whole = matches!(outgoing.length, Length::Bodiless(_) | Length::Known(0));
-        let mut response = Response::new(());
-        let status = StatusCode::from_u16(outgoing.status).unwrap_or(StatusCode::BAD_GATEWAY);
-        *response.status_mut() = match status {
+        let status = match outgoing.status {
             // It would say that the tunnel is there (RFC 8441 §5), but the server has only answered.
-            status if self.tunnel && status.is_success() => StatusCode::BAD_GATEWAY,
+            200..=299 if self.tunnel => 502,
             status => status,
         };
-        *response.headers_mut() = headers;
-        self.head = Some((response, whole));
-        self.begun = true;
+        let whole = matches!(outgoing.length, Length::Bodiless(_) | Length::Known(0));
+        let length = match outgoing.length {
+            Length::Known(n) | Length::Bodiless(Some(n)) if !self.impatient => Some(n),
+            _ => None,
+        };
+        self.open(status, whole, &|out| {
+            let mut seen = Seen { out, grpc: false };
+            (outgoing.fields)(&mut seen);
+            let Seen { out, grpc } = seen;
+            // A call of gRPC that ends with its head has no body that could be long.
+            if let Some(n) = length.filter(|n| *n > 0 || !grpc) {
+                out.field(b"content-length", itoa::Buffer::new().format(n).as_bytes());
+            }
+        });
     }
 
     fn begun(&self) -> bool {
@@ -206,21 +237,47 @@ impl Client for H2Client {
             return;
         }
         self.tunnel = false;
-        let mut map = Map(HeaderMap::new());
-        fields(&mut map);
         // RFC 8441 §5: 200 says it all; the key was the proxy's own.
-        for name in ["upgrade", "connection", "sec-websocket-accept"] {
-            map.0.remove(name);
-        }
-        let mut response = Response::new(());
-        *response.headers_mut() = map.0;
-        self.head = Some((response, false));
-        self.begun = true;
+        self.open(200, false, &|out| fields(&mut Tunnel(out)));
     }
 
     fn cut(&mut self) {
-        if !self.out.is_done() && !self.out.reset(Reason::INTERNAL_ERROR) {
-            self.respond.send_reset(Reason::INTERNAL_ERROR);
+        if !self.stream.is_sent() {
+            self.stream.reset(Code::INTERNAL_ERROR);
+        }
+    }
+}
+
+/// Passes fields on and notes how a call of gRPC ended.
+struct Seen<'a> {
+    out: &'a mut dyn Emit,
+    grpc: bool,
+}
+
+impl Emit for Seen<'_> {
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        self.grpc |= name.eq_ignore_ascii_case(b"grpc-status");
+        self.out.field(name, value);
+    }
+
+    fn received(&mut self, fields: &Fields, keep: &mut dyn FnMut(FieldRef<'_>) -> bool) {
+        let grpc = &mut self.grpc;
+        self.out.received(fields, &mut |field| {
+            let kept = keep(field);
+            *grpc |= kept && field.known == Known::Other && field.name == b"grpc-status";
+            kept
+        });
+    }
+}
+
+/// Passes on what belongs to a tunnel of HTTP/2.
+struct Tunnel<'a>(&'a mut dyn Emit);
+
+impl Emit for Tunnel<'_> {
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        let of_http_1 = [&b"upgrade"[..], b"connection", b"sec-websocket-accept"];
+        if !of_http_1.iter().any(|other| name.eq_ignore_ascii_case(other)) {
+            self.0.field(name, value);
         }
     }
 }

@@ -2,23 +2,23 @@
 //! each request has a stream of its own.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
-use std::io;
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use h2::client::{Builder, ResponseFuture, SendRequest};
-use h2::{Ping, SendStream};
-use http::Request;
 use tokio::task::spawn_local;
 
+use super::drive::Socket;
+use super::handle::{Handle, Shared};
 use super::origin::H2Origin;
+use super::seconds;
+use super::state::{Accept, State, Terms};
 use crate::clock::{self, Instant};
-use crate::net::{MadeWith, Opened, Stream};
-use crate::wire::response::HEAD_BYTES;
+use crate::net::{MadeWith, Opened, Stream, Timer};
+use crate::wire::request::{Limits, Underscores};
+use crate::wire::response::{HEAD_BYTES, MAX_FIELDS};
+use crate::wire::{Fault, RequestHead};
 
 /// How much of one response a server may send ahead.
 const STREAM_WINDOW: u32 = 128 * 1024;
@@ -27,15 +27,15 @@ pub const STREAMS: u32 = 100;
 /// How much a server may send ahead on all streams together: as much as all of them, so that clients that read slowly
 /// never hold up those that share their connection.
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS;
-/// How much of a request body waits for the server, beside what its windows allow.
-const SEND_BUFFER: usize = 64 * 1024;
+/// How long the last word to a server may take.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// How long a connection without streams is kept.
 const IDLE_FOR: Duration = Duration::from_secs(30);
 
 /// One connection, as its streams see it.
 #[derive(Debug)]
 pub struct Link {
-    sender: RefCell<SendRequest<Bytes>>,
+    shared: Shared,
     opened: Rc<Opened>,
     secure: bool,
     made_with: MadeWith,
@@ -44,106 +44,102 @@ pub struct Link {
     /// Streams begun.
     used: Cell<u32>,
     idle_since: Cell<Instant>,
-    /// Answers that have begun.
-    heard: Cell<u64>,
     /// No more streams are to begin.
     retired: Cell<bool>,
-    /// The server has said what it can do; those who wait to hear it.
-    settled: Cell<bool>,
-    waiting: RefCell<Vec<Waker>>,
     /// Memory for the next head.
     draft: RefCell<Vec<u8>>,
+}
+
+/// Servers begin no streams.
+struct Nobody;
+
+impl Accept for Nobody {
+    fn head(&mut self) -> Box<RequestHead> {
+        Box::default()
+    }
+
+    fn key(&mut self) -> String {
+        String::new()
+    }
+
+    fn stream(&mut self, _: u32, _: Box<RequestHead>, _: Option<Fault>) {}
 }
 
 impl Link {
     /// Starts to speak HTTP/2 on a fresh connection. What the server says to that is seen by the first request; until
     /// then it is taken to allow so many `streams`.
-    ///
-    /// # Errors
-    /// The connection cannot be written to.
-    pub async fn new(
-        stream: Stream,
-        opened: Opened,
-        made_with: MadeWith,
-        streams: usize,
-    ) -> io::Result<Rc<Self>> {
+    #[must_use]
+    pub fn new(stream: Stream, opened: Opened, made_with: MadeWith, streams: usize) -> Rc<Self> {
         stream.send_at_once();
+        let head = Limits { bytes: HEAD_BYTES, fields: MAX_FIELDS, underscores: Underscores::Keep };
+        let terms = Terms {
+            streams: 0,
+            stream_window: STREAM_WINDOW,
+            connection_window: CONNECTION_WINDOW,
+            head,
+        };
         let secure = stream.is_tls();
-        let mut builder = Builder::new();
-        builder
-            .enable_push(false)
-            .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .initial_max_send_streams(streams.max(1))
-            .max_header_list_size(u32::try_from(HEAD_BYTES).unwrap_or(u32::MAX))
-            .max_send_buffer_size(SEND_BUFFER);
-        let (sender, mut connection) = builder.handshake(stream).await.map_err(super::broken)?;
+        let allowed = u32::try_from(streams.max(1)).unwrap_or(u32::MAX);
+        let shared = Shared::new(State::client(terms, allowed, seconds).into());
         let link = Rc::new(Self {
-            sender: RefCell::new(sender),
+            shared: shared.clone(),
             opened: Rc::new(opened),
             secure,
             made_with,
             streams: Cell::new(0),
             used: Cell::new(0),
             idle_since: Cell::new(clock::now()),
-            heard: Cell::new(0),
             retired: Cell::new(false),
-            settled: Cell::new(false),
-            waiting: RefCell::default(),
             draft: RefCell::default(),
         });
-        let weak = Rc::downgrade(&link);
         let opened = link.opened.clone();
-        let mut pings = connection.ping_pong();
-        if let Some(pings) = &mut pings {
-            // Its settings are the first thing a server sends, so the answer comes after them.
-            pings.send_ping(Ping::opaque()).map_err(super::broken)?;
-        }
+        let mut socket = Socket::new(stream, &[]);
         spawn_local(async move {
             // It ends with the connection, or when nobody can begin a stream any more and the last one has ended.
-            let ended = poll_fn(|cx| {
-                let ended = Pin::new(&mut connection).poll(cx);
-                if let Some(ping) = &mut pings
-                    && ping.poll_pong(cx).is_ready()
-                {
-                    pings = None;
-                    weak.upgrade().iter().for_each(|link| link.settle(true));
+            let (mut timer, mut until) = (Timer::default(), None);
+            poll_fn(|cx| {
+                if socket.poll(cx, &shared, &mut Nobody).is_ready() {
+                    return Poll::Ready(());
                 }
-                ended
-            });
-            if let Err(error) = ended.await {
-                tracing::debug!(%error, "an HTTP/2 connection to a server ended");
-            }
-            if let Some(link) = weak.upgrade() {
-                link.retire();
-                link.settle(false);
-            }
+                if !shared.borrow().is_over() {
+                    return Poll::Pending;
+                }
+                // A server that reads nothing is not waited for to hear the last word.
+                let until = until.get_or_insert_with(|| clock::now() + GOODBYE);
+                timer.poll_at(cx, Some(*until))
+            })
+            .await;
+            let ended = shared.borrow().ended();
+            tracing::debug!(?ended, "an HTTP/2 connection to a server ended");
+            shared.borrow_mut().lose();
+            // What counts it goes before it is closed: its place may be needed.
             drop(opened);
+            socket.close(ended, &mut timer).await;
         });
-        Ok(link)
+        link
     }
 
     /// Whether another stream may begin.
     #[must_use]
     pub fn has_room(&self, most: u32) -> bool {
-        let allowed = self.allows();
         let streams = self.streams.get();
-        !self.retired.get()
-            && self.used.get() < most
-            && streams < STREAMS
-            && (streams as usize) < allowed
+        if self.retired.get() || self.used.get() >= most || streams >= STREAMS {
+            return false;
+        }
+        let state = self.shared.borrow();
+        state.is_open() && streams < state.allowed()
     }
 
     /// The streams that the server allows at the same time.
     #[must_use]
     pub fn allows(&self) -> usize {
-        self.sender.borrow().current_max_send_streams()
+        self.shared.borrow().allowed() as usize
     }
 
     /// Whether it is of no more use to requests that have not begun.
     #[must_use]
     pub fn is_retired(&self) -> bool {
-        self.retired.get()
+        self.retired.get() || !self.shared.borrow().is_open()
     }
 
     /// What it was made with.
@@ -162,12 +158,7 @@ impl Link {
 
     /// Answers that have begun, over all streams.
     pub(super) fn heard(&self) -> u64 {
-        self.heard.get()
-    }
-
-    /// Another one has.
-    pub(super) fn hear(&self) {
-        self.heard.set(self.heard.get() + 1);
+        self.shared.borrow().heard()
     }
 
     /// Begins no more streams.
@@ -184,27 +175,22 @@ impl Link {
     /// Whether the server takes `CONNECT` with a protocol (RFC 8441 §3).
     #[must_use]
     pub fn takes_connect(&self) -> bool {
-        self.sender.borrow().is_extended_connect_protocol_enabled()
+        self.shared.borrow().takes_tunnels()
     }
 
-    /// Nobody has to wait any more: the server has `answered`, or never will.
-    fn settle(&self, answered: bool) {
-        self.settled.set(self.settled.get() || answered);
-        self.waiting.borrow_mut().drain(..).for_each(Waker::wake);
-    }
-
-    /// Whether the server has answered a first frame.
+    /// Whether the server has said what it can do.
     #[must_use]
     pub fn has_settled(&self) -> bool {
-        self.settled.get()
+        self.shared.borrow().has_settled()
     }
 
-    /// Ready once [`Link::takes_connect`] is known.
-    pub(super) fn poll_settled(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.settled.get() || self.retired.get() {
+    /// Ready once [`Link::takes_connect`] is known, or never will be.
+    pub(super) fn poll_settled(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.shared.borrow_mut();
+        if state.has_settled() || !state.is_open() {
             return Poll::Ready(());
         }
-        self.waiting.borrow_mut().push(cx.waker().clone());
+        state.await_settled(cx);
         Poll::Pending
     }
 
@@ -227,19 +213,19 @@ impl Link {
         Box::new(H2Origin::new(Place(self.clone()), self.used.get()))
     }
 
-    /// Sends the head of a request.
-    pub(super) fn send(
-        &self,
-        request: Request<()>,
-        whole: bool,
-    ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
-        // A handle of its own: one handle waits for the stream before, if there was no room for that.
-        let mut sender = self.sender.borrow().clone();
-        let sent = sender.send_request(request, whole);
-        if sent.is_err() {
+    /// Begins a stream; `None` if none can begin any more.
+    pub(super) fn begin(&self) -> Option<Handle> {
+        let slot = self.shared.borrow_mut().open();
+        if slot.is_none() {
             self.retire();
         }
-        sent
+        Some(Handle::new(self.shared.clone(), slot?))
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.shared.borrow_mut().announce_end();
     }
 }
 

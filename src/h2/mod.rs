@@ -1,19 +1,22 @@
-//! HTTP/2 on both sides: the frames are h2's, and a stream looks like any other client or server.
+//! HTTP/2 on both sides: a connection is a [`state::State`] and a task that reads and writes its socket, and a stream looks
+//! like any other client or server.
 
-mod body;
 pub mod client;
-mod fields;
-pub mod guard;
-pub mod head;
+pub mod connection;
+mod drive;
+mod handle;
 pub mod link;
 pub mod origin;
-
-use std::io;
+pub mod state;
 
 pub use client::H2Client;
+pub use connection::Connection;
 pub use link::Link;
 pub use origin::H2Origin;
 
-fn broken(error: h2::Error) -> io::Error {
-    error.into_io().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into())
+use crate::clock;
+
+/// Whole seconds on the process's clock.
+fn seconds() -> u64 {
+    clock::millis(clock::now()) / 1000
 }

@@ -1,27 +1,21 @@
 //! One stream of an HTTP/2 connection to a server: a request that is being written and a response that is being read.
 
-use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use h2::Reason;
-use h2::client::ResponseFuture;
-use h2::ext::Protocol;
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, Method, Request, Response, Uri};
 use sha1::{Digest, Sha1};
 
-use super::body::{Incoming, Sending};
-use super::fields::Map;
+use super::handle::{Block, Handle};
 use super::link::Place;
-use crate::exchange::{Emit, HeadError, Length, Sink, Source};
+use super::state::{Ended, Over};
+use crate::exchange::{HeadError, Length, Sink, Source};
 use crate::net::{BodyError, Fill};
+use crate::wire::frames::Code;
 use crate::wire::head::Fields;
-use crate::wire::response::MAX_FIELDS;
-use crate::wire::{Fault, Framing, ResponseFault, ResponseHead, framing, grpc};
+use crate::wire::hpack::Pseudo;
+use crate::wire::{Fault, Framing, Known, ResponseFault, ResponseHead, framing, grpc, known};
 
 /// What a WebSocket key is hashed with (RFC 6455 §1.3).
 const WEBSOCKET: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -29,7 +23,7 @@ const WEBSOCKET: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// Another protocol that was asked for.
 #[derive(Debug)]
 struct Asked {
-    protocol: String,
+    protocol: Vec<u8>,
     /// The answer to the key of a WebSocket.
     accept: Option<String>,
 }
@@ -38,14 +32,10 @@ struct Asked {
 #[derive(Debug)]
 pub struct H2Origin {
     // Before the place: a stream must be gone before its place is free.
-    response: Option<ResponseFuture>,
-    body: Incoming,
-    out: Sending,
+    stream: Option<Handle>,
     head: ResponseHead,
     /// The head of the request as HTTP/1 writes it, until it is sent.
     draft: Vec<u8>,
-    /// Why it could not be sent.
-    unsent: Option<HeadError>,
     framing: Framing,
     asked: Option<Asked>,
     /// Nothing goes up until the server has agreed to a tunnel.
@@ -60,12 +50,9 @@ pub struct H2Origin {
 impl H2Origin {
     pub(super) fn new(place: Place, uses: u32) -> Self {
         Self {
-            response: None,
-            body: Incoming::default(),
-            out: Sending::default(),
+            stream: None,
             head: ResponseHead::default(),
             draft: Vec::new(),
-            unsent: None,
             framing: Framing::None,
             asked: None,
             closed: false,
@@ -77,7 +64,7 @@ impl H2Origin {
     }
 
     /// Ready once it is known whether the server lets requests turn into tunnels.
-    pub fn poll_settled(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub fn poll_settled(&self, cx: &Context<'_>) -> Poll<()> {
         self.place.0.poll_settled(cx)
     }
 
@@ -96,59 +83,24 @@ impl H2Origin {
     /// Sends the head that was written; `whole` when no body follows. What goes wrong shows when the response is read.
     pub fn send(&mut self, whole: bool) {
         let draft = std::mem::take(&mut self.draft);
-        let request = self.request(&draft);
-        self.place.0.return_draft(draft);
-        let Some(request) = request else {
-            self.unsent = Some(HeadError::Reset);
-            return;
-        };
-        let whole = whole && self.asked.is_none();
-        match self.place.0.send(request, whole) {
-            Ok((response, stream)) => {
-                self.response = Some(response);
-                self.out.begin(stream, whole);
-            }
-            Err(_) => self.unsent = Some(HeadError::Unprocessed),
-        }
-    }
-
-    /// The request in a head that HTTP/1 would be sent (RFC 9113 §8.3.1). It asks for a tunnel (RFC 8441 §4) only where the
-    /// server takes that; elsewhere it is what it is without `Upgrade`, which nobody has to obey (RFC 9110 §7.8).
-    fn request(&mut self, draft: &[u8]) -> Option<Request<()>> {
-        let mut lines = draft.split(|b| *b == b'\n').map(|l| l.strip_suffix(b"\r").unwrap_or(l));
-        let mut words = lines.next()?.split(|b| *b == b' ');
-        let (method, target) = (words.next()?, words.next()?);
-        let mut map = Map(HeaderMap::with_capacity(16));
-        let (mut authority, mut protocol) = (None, None);
-        for line in lines.filter(|line| !line.is_empty()) {
-            let colon = memchr::memchr(b':', line)?;
-            let (name, value) = (line.get(..colon)?, line.get(colon + 1..)?.trim_ascii());
-            match name {
-                b"host" => authority = Authority::try_from(value).ok(),
-                b"connection" | b"transfer-encoding" => {}
-                b"upgrade" => protocol = std::str::from_utf8(value).ok(),
-                _ => map.field(name, value),
-            }
-        }
-        let scheme = if self.place.0.is_secure() { Scheme::HTTPS } else { Scheme::HTTP };
-        let mut uri =
-            Uri::builder().scheme(scheme).path_and_query(PathAndQuery::try_from(target).ok()?);
-        uri = uri.authority(authority?);
-        let mut request = Request::new(());
-        *request.uri_mut() = uri.build().ok()?;
-        *request.method_mut() = Method::from_bytes(method).ok()?;
-        if let Some(protocol) = protocol.filter(|_| self.place.0.takes_connect()) {
-            let accept = map.0.remove("sec-websocket-key").map(|key| {
-                let hash = Sha1::new().chain_update(key.as_bytes()).chain_update(WEBSOCKET);
-                BASE64_STANDARD.encode(hash.finalize())
+        if let Some(request) = Request::read(&draft) {
+            self.stream = self.place.0.begin();
+            self.asked = request.asked.filter(|_| self.place.0.takes_connect()).map(|protocol| {
+                let accept = request.key.map(|key| {
+                    let hash = Sha1::new().chain_update(key).chain_update(WEBSOCKET);
+                    BASE64_STANDARD.encode(hash.finalize())
+                });
+                Asked { protocol: protocol.to_vec(), accept }
             });
-            *request.method_mut() = Method::CONNECT;
-            request.extensions_mut().insert(Protocol::from(protocol));
-            self.asked = Some(Asked { protocol: protocol.to_owned(), accept });
-            self.closed = true;
+            let tunnel = self.asked.is_some();
+            self.closed = tunnel;
+            let secure = self.place.0.is_secure();
+            if let Some(stream) = &self.stream {
+                let ends = whole && !tunnel;
+                stream.head(ends, &mut |block| request.write(block, secure, tunnel));
+            }
         }
-        *request.headers_mut() = map.0;
-        Some(request)
+        self.place.0.return_draft(draft);
     }
 
     /// Whether earlier requests were sent on the connection.
@@ -169,61 +121,36 @@ impl H2Origin {
     /// [`HeadError`].
     pub fn poll_head(
         &mut self,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
         head_request: bool,
     ) -> Poll<Result<(), HeadError>> {
-        if let Some(unsent) = self.unsent.take() {
-            return Poll::Ready(Err(unsent));
-        }
-        let Some(response) = &mut self.response else {
-            return Poll::Ready(Err(HeadError::Reset));
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(Err(HeadError::Unprocessed));
         };
-        if let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
-            read(&interim, &mut self.head);
+        if let Err(over) = ready!(stream.poll_head(cx, &mut self.head)) {
+            return Poll::Ready(Err(failure(over)));
+        }
+        if matches!(self.head.status, 100..=199) {
             return Poll::Ready(Ok(()));
         }
-        let answered = ready!(Pin::new(response).poll(cx));
-        self.place.0.hear();
-        self.response = None;
-        let response = answered.map_err(|error| self.failure(&error))?;
-        if response.headers().len() > MAX_FIELDS {
-            return Poll::Ready(Err(ResponseFault::HeadTooLarge.into()));
-        }
-        read(&response, &mut self.head);
-        let stream = response.into_body();
         if let (Some(asked), 200..=299) = (self.asked.take(), self.head.status) {
             // The walk speaks of it as HTTP/1 does.
             self.head.status = 101;
-            self.head.fields.push(b"upgrade", asked.protocol.as_bytes());
+            self.head.fields.push(b"upgrade", &asked.protocol);
             if let Some(accept) = asked.accept {
                 self.head.fields.push(b"sec-websocket-accept", accept.as_bytes());
             }
         }
         self.framing = match framing::of_response(&self.head, head_request)? {
-            Framing::UntilClose if stream.is_end_stream() => Framing::None,
+            Framing::UntilClose if stream.is_received() => Framing::None,
             framing => framing,
         };
-        self.body = Incoming::new(Some(stream));
+        stream.expected = match self.framing {
+            Framing::Length(n) => Some(n),
+            Framing::None if self.head.status != 101 => Some(0),
+            Framing::None | Framing::Chunked | Framing::UntilClose => None,
+        };
         Poll::Ready(Ok(()))
-    }
-
-    /// What an error says about the request.
-    fn failure(&self, error: &h2::Error) -> HeadError {
-        if error.is_io() || error.is_go_away() {
-            self.place.0.retire();
-        }
-        if error.is_remote()
-            && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
-        {
-            // RFC 9113 §6.8, §8.7: the server says that it has not looked at it.
-            HeadError::Unprocessed
-        } else if error.is_io() {
-            HeadError::Closed { any: false }
-        } else if error.is_remote() {
-            HeadError::Reset
-        } else {
-            HeadError::Invalid(ResponseFault::StatusLine)
-        }
     }
 
     /// The length of the response body as it can be told to a client.
@@ -253,33 +180,112 @@ impl H2Origin {
 
     /// What was sent so far must not pass for a whole request.
     pub fn cut(&mut self) {
-        self.out.reset(Reason::CANCEL);
+        self.stream.iter().for_each(|stream| stream.reset(Code::CANCEL));
     }
 }
 
-/// Copies the head of a response.
-fn read<B>(response: &Response<B>, head: &mut ResponseHead) {
-    head.set(response.status().as_u16(), b"");
-    for (name, value) in response.headers() {
-        head.fields.push(name.as_str().as_bytes(), value.as_bytes().trim_ascii());
+/// What the end of a stream says about its request.
+fn failure(over: Over) -> HeadError {
+    match over {
+        // RFC 9113 §6.8, §8.7: the server says that it has not looked at it.
+        Over::Unprocessed => HeadError::Unprocessed,
+        Over::Reset(_) | Over::Here => HeadError::Reset,
+        Over::Connection(Ended::Lost) => HeadError::Closed { any: false },
+        Over::Connection(Ended::Failed(_)) => HeadError::Invalid(ResponseFault::StatusLine),
+        Over::Invalid(fault) => HeadError::Invalid(fault),
+    }
+}
+
+/// A request in the form of HTTP/1.
+struct Request<'a> {
+    method: &'a [u8],
+    target: &'a [u8],
+    authority: Option<&'a [u8]>,
+    /// The protocol that is asked for.
+    asked: Option<&'a [u8]>,
+    key: Option<&'a [u8]>,
+    lines: &'a [u8],
+}
+
+/// The first line, and what is behind it.
+fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = memchr::memchr(b'\n', bytes)?;
+    let (line, rest) = (bytes.get(..end)?, bytes.get(end + 1..)?);
+    Some((line.strip_suffix(b"\r").unwrap_or(line), rest))
+}
+
+/// The fields in lines, and what they mean.
+fn fields(mut lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8], Known)> {
+    std::iter::from_fn(move || {
+        let (first, rest) = line(lines).filter(|(first, _)| !first.is_empty())?;
+        lines = rest;
+        let colon = memchr::memchr(b':', first)?;
+        let name = first.get(..colon)?;
+        Some((name, first.get(colon + 1..)?.trim_ascii(), known::lookup(name)))
+    })
+}
+
+impl<'a> Request<'a> {
+    fn read(draft: &'a [u8]) -> Option<Self> {
+        let (first, lines) = line(draft)?;
+        let mut words = first.split(|b| *b == b' ');
+        let (method, target) = (words.next()?, words.next()?);
+        let (mut authority, mut asked, mut key) = (None, None, None);
+        // The host is always the first one, and a protocol is rarely asked for.
+        for (_, value, known) in fields(lines) {
+            match known {
+                Known::Host => authority = Some(value),
+                Known::Upgrade => asked = Some(value),
+                Known::SecWebSocketKey => key = Some(value),
+                _ => {}
+            }
+        }
+        Some(Self { method, target, authority, asked, key, lines })
+    }
+
+    /// Writes it as HTTP/2 does (RFC 9113 §8.3.1). It asks for a tunnel (RFC 8441 §4) only where the server takes that;
+    /// elsewhere it is what it is without `Upgrade`, which nobody has to obey (RFC 9110 §7.8).
+    fn write(&self, block: &mut Block<'_>, secure: bool, tunnel: bool) {
+        let Block { encoder, out } = block;
+        let method = if tunnel { b"CONNECT" } else { self.method };
+        encoder.pseudo(out, Pseudo::Method, method);
+        if let Some(protocol) = self.asked.filter(|_| tunnel) {
+            encoder.pseudo(out, Pseudo::Protocol, protocol);
+        }
+        encoder.pseudo(out, Pseudo::Scheme, if secure { b"https" } else { b"http" });
+        // A client of HTTP/1.0 may have named none.
+        if let Some(authority) = self.authority.filter(|authority| !authority.is_empty()) {
+            encoder.pseudo(out, Pseudo::Authority, authority);
+        }
+        encoder.pseudo(out, Pseudo::Path, self.target);
+        for (name, value, known) in fields(self.lines) {
+            match known {
+                Known::Host | Known::Connection | Known::TransferEncoding | Known::Upgrade => {}
+                Known::SecWebSocketKey if tunnel => {}
+                known => encoder.field(out, name, value, known),
+            }
+        }
     }
 }
 
 impl Source for H2Origin {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fill, BodyError>> {
-        self.body.poll_fill(cx)
+        match &mut self.stream {
+            Some(stream) => stream.poll_fill(cx),
+            None => Poll::Ready(Ok(Fill::End)),
+        }
     }
 
     fn data(&self) -> &[u8] {
-        self.body.data()
+        self.stream.as_ref().map_or(&[], Handle::data)
     }
 
     fn consume(&mut self, n: usize) {
-        self.body.consume(n);
+        self.stream.iter_mut().for_each(|stream| stream.consume(n));
     }
 
     fn trailers(&mut self) -> Result<Option<Fields>, Fault> {
-        let trailers = self.body.trailers()?;
+        let trailers = self.stream.as_mut().and_then(Handle::trailers);
         self.grpc_status = trailers.as_ref().and_then(grpc::status);
         Ok(trailers)
     }
@@ -287,7 +293,10 @@ impl Source for H2Origin {
 
 impl Sink for H2Origin {
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        self.out.poll_write(cx, data)
+        match &mut self.stream {
+            Some(stream) => stream.poll_write(cx, data),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
     }
 
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -300,6 +309,18 @@ impl Sink for H2Origin {
         _: &mut Context<'_>,
         trailers: Option<&Fields>,
     ) -> Poll<io::Result<()>> {
-        Poll::Ready(if self.closed { Ok(()) } else { self.out.finish(trailers) })
+        Poll::Ready(match &mut self.stream {
+            Some(stream) if !self.closed => stream.finish(trailers),
+            _ => Ok(()),
+        })
+    }
+}
+
+impl Drop for H2Origin {
+    fn drop(&mut self) {
+        let head = std::mem::take(&mut self.head);
+        if let Some(stream) = &mut self.stream {
+            stream.spare(head);
+        }
     }
 }

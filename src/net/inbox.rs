@@ -22,6 +22,19 @@ pub struct Inbox {
 }
 
 impl Inbox {
+    /// What has been read already.
+    #[must_use]
+    pub fn holding(bytes: &[u8]) -> Self {
+        if bytes.is_empty() {
+            return Self::default();
+        }
+        let mut buffer = Buffer::exact(bytes.len() + PARK_ROOM);
+        if let Some(room) = buffer.get_mut(..bytes.len()) {
+            room.copy_from_slice(bytes);
+        }
+        Self { buffer: Some(buffer), start: 0, end: bytes.len() }
+    }
+
     /// The bytes at hand.
     #[inline]
     #[must_use]

@@ -12,7 +12,6 @@ pub mod held;
 pub mod inbox;
 pub mod open;
 pub mod outbox;
-pub mod prefixed;
 pub mod stream;
 pub mod timer;
 
@@ -23,6 +22,5 @@ pub use held::Held;
 pub use inbox::Inbox;
 pub use open::{Open, Opened};
 pub use outbox::Outbox;
-pub use prefixed::Prefixed;
 pub use stream::Stream;
 pub use timer::Timer;

@@ -17,7 +17,7 @@ use crate::gate::request_id::RequestId;
 use crate::gate::{self, Exchange, Peer, answer};
 use crate::h1::client::Closing;
 use crate::h1::{H1Client, Next};
-use crate::net::{Held, Prefixed, Stream, Timer};
+use crate::net::{Held, Stream, Timer};
 use crate::snapshot::Listener;
 use crate::telemetry::access::Line;
 use crate::telemetry::ledger::{Entry, METHODS};
@@ -50,9 +50,9 @@ pub async fn serve(
             Next::Http2 => {
                 local.worker.put_head(head);
                 drop(registered);
-                let stream = Prefixed::new(client.into_parts());
+                let parts = client.into_parts();
                 // Boxed, so that other connections do not hold the memory of these.
-                return Box::pin(streams::serve(local, stream, peer, listener, closing)).await;
+                return Box::pin(streams::serve(local, parts, peer, listener, closing)).await;
             }
             Next::Fault(fault) => {
                 let refusal = Refusal::Malformed(fault);

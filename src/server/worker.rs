@@ -281,9 +281,10 @@ fn admit(local: &Rc<Local>, door: &Door, stream: Stream, from: Option<SocketAddr
             ends,
         };
         match stream {
-            Stream::Tls(stream) if peer.tls.as_ref().is_some_and(|tls| tls.http2) => {
+            stream if peer.tls.as_ref().is_some_and(|tls| tls.http2) => {
                 // Boxed, so that other connections do not hold the memory of these.
-                Box::pin(streams::serve(&local, *stream, peer, settings, closing)).await;
+                let parts = (Vec::new(), stream);
+                Box::pin(streams::serve(&local, parts, peer, settings, closing)).await;
             }
             stream => connection::serve(&local, stream, peer, settings, closing).await,
         }

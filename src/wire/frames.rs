@@ -1,182 +1,222 @@
-//! The frames of an HTTP/2 connection as they go by (RFC 9113 §4.1): what they cost, and where a head with too many
-//! fields ends. Nothing is decoded.
+//! The frames of HTTP/2 (RFC 9113 §4 and §6), and how many of those that ask for nothing a side may send.
 
-use super::hpack::Count;
+/// What a client says first (§3.4).
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The head of a frame.
+pub const HEAD: usize = 9;
+/// The most that a frame carries unless something else is agreed on, which it never is here (§6.5.2).
+pub const MOST: usize = 16_384;
+/// The largest window, and the largest number of a stream.
+pub const LARGEST: u32 = 0x7fff_ffff;
+/// The window of every stream and connection at first.
+pub const WINDOW: u32 = 65_535;
+
+/// Types of frames.
+pub mod kind {
+    #![expect(missing_docs, reason = "named as in RFC 9113 §6")]
+    pub const DATA: u8 = 0;
+    pub const HEADERS: u8 = 1;
+    pub const PRIORITY: u8 = 2;
+    pub const RST_STREAM: u8 = 3;
+    pub const SETTINGS: u8 = 4;
+    pub const PUSH_PROMISE: u8 = 5;
+    pub const PING: u8 = 6;
+    pub const GOAWAY: u8 = 7;
+    pub const WINDOW_UPDATE: u8 = 8;
+    pub const CONTINUATION: u8 = 9;
+}
+
+/// Flags of frames.
+pub mod flag {
+    #![expect(missing_docs, reason = "named as in RFC 9113 §6")]
+    pub const ACK: u8 = 1;
+    pub const END_STREAM: u8 = 1;
+    pub const END_HEADERS: u8 = 4;
+    pub const PADDED: u8 = 8;
+    pub const PRIORITY: u8 = 32;
+}
+
+/// Settings (RFC 9113 §6.5.2, RFC 8441 §3).
+pub mod setting {
+    #![expect(missing_docs, reason = "named as in RFC 9113 §6.5.2")]
+    pub const HEADER_TABLE_SIZE: u16 = 1;
+    pub const ENABLE_PUSH: u16 = 2;
+    pub const MAX_CONCURRENT_STREAMS: u16 = 3;
+    pub const INITIAL_WINDOW_SIZE: u16 = 4;
+    pub const MAX_FRAME_SIZE: u16 = 5;
+    pub const MAX_HEADER_LIST_SIZE: u16 = 6;
+    pub const ENABLE_CONNECT_PROTOCOL: u16 = 8;
+}
+
+/// Why a stream or a connection ends (RFC 9113 §7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Code(pub u32);
+
+impl Code {
+    #![expect(missing_docs, reason = "named as in RFC 9113 §7")]
+    pub const NO_ERROR: Self = Self(0);
+    pub const PROTOCOL_ERROR: Self = Self(1);
+    pub const INTERNAL_ERROR: Self = Self(2);
+    pub const FLOW_CONTROL_ERROR: Self = Self(3);
+    pub const STREAM_CLOSED: Self = Self(5);
+    pub const FRAME_SIZE_ERROR: Self = Self(6);
+    pub const REFUSED_STREAM: Self = Self(7);
+    pub const CANCEL: Self = Self(8);
+    pub const COMPRESSION_ERROR: Self = Self(9);
+    pub const ENHANCE_YOUR_CALM: Self = Self(11);
+}
+
+/// The head of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// The bytes that follow.
+    pub length: usize,
+    /// One of [`kind`], or something that nobody knows.
+    pub kind: u8,
+    /// [`flag`]s.
+    pub flags: u8,
+    /// The stream; 0 is the connection.
+    pub stream: u32,
+}
+
+impl Head {
+    /// Reads one, if it is there.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let [a, b, c, kind, flags, s0, s1, s2, s3] = *bytes.first_chunk::<HEAD>()?;
+        Some(Self {
+            length: u32::from_be_bytes([0, a, b, c]) as usize,
+            kind,
+            flags,
+            stream: u32::from_be_bytes([s0, s1, s2, s3]) & LARGEST,
+        })
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> [u8; HEAD] {
+        let [_, a, b, c] = u32::try_from(self.length).unwrap_or_default().to_be_bytes();
+        let [s0, s1, s2, s3] = self.stream.to_be_bytes();
+        [a, b, c, self.kind, self.flags, s0, s1, s2, s3]
+    }
+
+    /// Whether it has a flag.
+    #[must_use]
+    pub fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+/// Appends a whole frame.
+pub fn put(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+    out.extend_from_slice(&Head { length: payload.len(), kind, flags, stream }.bytes());
+    out.extend_from_slice(payload);
+}
+
+/// Appends SETTINGS.
+pub fn put_settings(out: &mut Vec<u8>, settings: &[(u16, u32)]) {
+    let mut payload = Vec::with_capacity(6 * settings.len());
+    for (id, value) in settings {
+        payload.extend_from_slice(&id.to_be_bytes());
+        payload.extend_from_slice(&value.to_be_bytes());
+    }
+    put(out, kind::SETTINGS, 0, 0, &payload);
+}
+
+/// The settings in a frame.
+pub fn settings(payload: &[u8]) -> impl Iterator<Item = (u16, u32)> {
+    let (settings, _) = payload.as_chunks::<6>();
+    settings.iter().map(|[a, b, c, d, e, f]| {
+        (u16::from_be_bytes([*a, *b]), u32::from_be_bytes([*c, *d, *e, *f]))
+    })
+}
+
+/// The number that a frame begins with.
+#[must_use]
+pub fn number(payload: &[u8]) -> Option<u32> {
+    payload.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes))
+}
+
+/// What is between the padding of DATA and HEADERS. `None` when the padding is longer than the frame (§6.1).
+#[must_use]
+pub fn unpadded(head: Head, payload: &[u8]) -> Option<&[u8]> {
+    if !head.has(flag::PADDED) {
+        return Some(payload);
+    }
+    let (padding, rest) = payload.split_first()?;
+    rest.get(..rest.len().checked_sub(usize::from(*padding))?)
+}
 
 /// Frames that ask for nothing, at once and in every second after that.
 const ALLOWANCE: u32 = 1000;
 /// Cancelled streams from which on they are compared with all streams.
 const RESETS: u32 = 100;
-/// What every connection begins with.
-const PREFACE: usize = 24;
-/// The head of a frame.
-const HEAD: usize = 9;
+/// Bytes sent that earn another frame that asks for nothing: a window has to be opened for each part of a body.
+pub const EARN: usize = 1024;
 
-/// What was seen in some bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seen {
-    /// Nothing that matters.
-    Fine,
-    /// A head of many fields ends after so many of the bytes.
-    Large(usize),
-    /// More than a client may send.
-    TooMuch,
-}
-
-/// Where in the frames the reader is, and what has come so far. Pure: bytes in, verdicts out.
+/// What a side may send beside requests and bodies. PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA and frames that nobody
+/// knows cost more than they are worth, and so do streams that are cancelled (CVE-2019-9512 to -9518, CVE-2023-44487).
 #[derive(Debug)]
-pub struct Sight {
-    fields: usize,
-    /// Bytes that are of no interest: the preface, and what frames carry.
-    skip: usize,
-    head: [u8; HEAD],
-    have: usize,
-    /// Fields of the block that is being read, if they have to be counted, and the bytes of it in this frame.
-    block: Option<Count>,
-    left: usize,
-    /// The frame that is being read ends its block.
-    ends: bool,
-    allowance: u32,
+pub struct Allowance {
+    left: u32,
     streams: u32,
     resets: u32,
+    /// Bytes sent that have not earned anything yet.
+    sent: usize,
     since: u64,
 }
 
-/// Types of frames (RFC 9113 §6).
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const CONTINUATION: u8 = 9;
-/// Flags.
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-const PADDED: u8 = 8;
-const PRIORITY: u8 = 32;
-
-impl Sight {
-    /// At the beginning of a connection, in this second. Heads of more than `fields` fields are large.
+impl Allowance {
+    /// At the beginning of a connection, in this second.
     #[must_use]
-    pub fn new(fields: usize, now: u64) -> Self {
-        Self {
-            fields,
-            skip: PREFACE,
-            head: [0; HEAD],
-            have: 0,
-            block: None,
-            left: 0,
-            ends: false,
-            allowance: ALLOWANCE,
-            streams: 0,
-            resets: 0,
-            since: now,
+    pub fn new(now: u64) -> Self {
+        Self { left: ALLOWANCE, streams: 0, resets: 0, sent: 0, since: now }
+    }
+
+    /// The other side has been sent so much; it may answer that.
+    pub fn earn(&mut self, bytes: usize) {
+        self.sent += bytes;
+        if self.sent >= EARN {
+            let frames = u32::try_from(self.sent / EARN).unwrap_or(u32::MAX);
+            self.left = self.left.saturating_add(frames).min(ALLOWANCE);
+            self.sent %= EARN;
         }
     }
 
-    /// The other side has been sent something that it may answer by so many frames.
-    pub fn earn(&mut self, frames: u32) {
-        self.allowance = self.allowance.saturating_add(frames).min(ALLOWANCE);
+    /// A stream has begun.
+    pub fn begin(&mut self) {
+        self.streams = self.streams.saturating_add(1);
     }
 
-    /// The next bytes; `now` is the current second, asked for only where it matters.
-    pub fn look(&mut self, bytes: &[u8], now: fn() -> u64) -> Seen {
-        let mut at = 0;
-        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-            if self.skip > 0 {
-                let n = self.skip.min(rest.len());
-                self.skip -= n;
-                at += n;
-            } else if self.left > 0 {
-                let n = self.left.min(rest.len());
-                self.left -= n;
-                at += n;
-                if let Some(block) = &mut self.block {
-                    block.add(rest.get(..n).unwrap_or_default());
-                }
-                if self.left == 0
-                    && self.ends
-                    && self.block.take().is_some_and(|block| block.fields() > self.fields)
-                {
-                    return Seen::Large(at);
-                }
-            } else {
-                let n = (HEAD - self.have).min(rest.len());
-                let (Some(to), Some(from)) =
-                    (self.head.get_mut(self.have..self.have + n), rest.get(..n))
-                else {
-                    return Seen::TooMuch;
-                };
-                to.copy_from_slice(from);
-                self.have += n;
-                at += n;
-                if self.have == HEAD {
-                    self.have = 0;
-                    if !self.frame(now) {
-                        return Seen::TooMuch;
-                    }
-                }
-            }
+    /// A frame that asks for nothing. `false` when it is one too many. `now` is the current second, asked for only where
+    /// it matters.
+    #[must_use]
+    pub fn spend(&mut self, now: impl Fn() -> u64) -> bool {
+        if self.left == 0 {
+            self.forget(&now);
         }
-        Seen::Fine
-    }
-
-    /// The head of a frame is there. `false` when it is one too many.
-    fn frame(&mut self, now: fn() -> u64) -> bool {
-        let [high, middle, low, kind, flags, ..] = self.head;
-        let length = u32::from_be_bytes([0, high, middle, low]) as usize;
-        self.skip = length;
-        match kind {
-            DATA if length > 0 || flags & END_STREAM != 0 => true,
-            HEADERS => {
-                self.streams += 1;
-                self.begin(length, flags);
-                true
-            }
-            CONTINUATION => {
-                self.ends = flags & END_HEADERS != 0;
-                self.left = std::mem::take(&mut self.skip);
-                self.spend(now)
-            }
-            RST_STREAM => {
-                self.resets += 1;
-                self.spend(now)
-                    && (self.resets <= RESETS || self.resets <= self.streams / 2 || {
-                        self.forget(now);
-                        self.resets <= RESETS
-                    })
-            }
-            // SETTINGS, PING, PRIORITY, WINDOW_UPDATE, empty DATA, and what nobody knows.
-            _ => self.spend(now),
-        }
-    }
-
-    /// A head begins. Its fields are counted if there can be too many of them: each takes a byte at least.
-    fn begin(&mut self, length: usize, flags: u8) {
-        self.ends = flags & END_HEADERS != 0;
-        if self.ends && length <= self.fields {
-            return;
-        }
-        // What stands before the fields is skipped; padding behind them may be taken for a few more.
-        let padded = usize::from(flags & PADDED != 0);
-        let priority = if flags & PRIORITY != 0 { 5 } else { 0 };
-        self.block = Some(Count::after(padded + priority));
-        self.left = std::mem::take(&mut self.skip);
-    }
-
-    fn spend(&mut self, now: fn() -> u64) -> bool {
-        if self.allowance == 0 {
-            self.forget(now);
-        }
-        let left = self.allowance.checked_sub(1);
-        self.allowance = left.unwrap_or(0);
+        let left = self.left.checked_sub(1);
+        self.left = left.unwrap_or(0);
         left.is_some()
     }
 
+    /// A stream was cancelled, or had to be. `false` when it is one too many.
+    #[must_use]
+    pub fn reset(&mut self, now: impl Fn() -> u64) -> bool {
+        self.resets = self.resets.saturating_add(1);
+        self.spend(&now)
+            && (self.resets <= RESETS || self.resets <= self.streams / 2 || {
+                self.forget(&now);
+                self.resets <= RESETS
+            })
+    }
+
     /// With time, all of it counts less.
-    fn forget(&mut self, now: fn() -> u64) {
+    fn forget(&mut self, now: &impl Fn() -> u64) {
         let now = now();
         if now > self.since {
             self.since = now;
-            self.allowance = ALLOWANCE;
+            self.left = ALLOWANCE;
             self.resets /= 2;
             self.streams /= 2;
         }
@@ -185,75 +225,55 @@ impl Sight {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use super::*;
 
-    thread_local!(static NOW: Cell<u64> = const { Cell::new(0) });
-
-    fn now() -> u64 {
-        NOW.get()
+    #[test]
+    fn a_head_is_nine_bytes() {
+        let head = Head { length: 0x01_02_03, kind: kind::DATA, flags: 1, stream: 7 };
+        assert_eq!(head.bytes(), [1, 2, 3, 0, 1, 0, 0, 0, 7]);
+        assert_eq!(Head::read(&head.bytes()), Some(head));
+        assert_eq!(Head::read(&head.bytes()[..8]), None);
+        // The first bit of a stream's number means nothing (§4.1).
+        assert_eq!(Head::read(&[0, 0, 0, 0, 0, 0x80, 0, 0, 7]).unwrap().stream, 7);
     }
-
-    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        let mut bytes = vec![length[1], length[2], length[3], kind, flags, 0, 0, 0, 1];
-        bytes.extend_from_slice(payload);
-        bytes
-    }
-
-    fn sight() -> Sight {
-        let mut sight = Sight::new(10, now());
-        assert_eq!(sight.look(&[0; PREFACE], now), Seen::Fine);
-        sight
-    }
-
-    const ENDS: u8 = END_HEADERS | END_STREAM;
 
     #[test]
-    fn a_large_head_is_found_however_it_arrives() {
-        let large = [frame(HEADERS, 0, &[0x82; 8]), frame(CONTINUATION, END_HEADERS, &[0x82; 3])];
-        let bytes =
-            [frame(HEADERS, ENDS, &[0x82; 10]), large.concat(), frame(DATA, 0, b"x")].concat();
-        let end = bytes.len() - HEAD - 1;
-        assert_eq!(sight().look(&bytes, now), Seen::Large(end));
-        let mut slow = sight();
-        let found = bytes.iter().position(|byte| slow.look(&[*byte], now) == Seen::Large(1));
-        assert_eq!(found, Some(end - 1));
-        // Priorities that look like a long string do not hide what follows.
-        let hidden = [&[0x00, 0x7f, 0xff, 0xff, 0x7f][..], &[0x82; 11]].concat();
-        let hidden = frame(HEADERS, ENDS | PRIORITY, &hidden);
-        assert_eq!(sight().look(&hidden, now), Seen::Large(hidden.len()));
+    fn padding_is_no_longer_than_its_frame() {
+        let head = Head { length: 4, kind: kind::DATA, flags: flag::PADDED, stream: 1 };
+        assert_eq!(unpadded(head, &[1, b'a', b'b', 0]), Some(&b"ab"[..]));
+        assert_eq!(unpadded(head, &[3, 0, 0, 0]), Some(&b""[..]));
+        assert_eq!(unpadded(head, &[4, 0, 0, 0]), None);
+        assert_eq!(unpadded(head, &[]), None);
+        assert_eq!(unpadded(Head { flags: 0, ..head }, &[4, 0]), Some(&[4, 0][..]));
     }
 
     #[test]
     fn frames_that_ask_for_nothing_are_too_many_at_some_point_but_not_over_time() {
-        for kind in [2, 4, 6, 8, 99] {
-            let mut sight = sight();
-            let ping = frame(kind, 0, &[0; 8]);
-            for _ in 0..ALLOWANCE {
-                assert_eq!(sight.look(&ping, now), Seen::Fine);
-            }
-            assert_eq!(sight.look(&ping, now), Seen::TooMuch);
-            NOW.set(NOW.get() + 1);
-            assert_eq!(sight.look(&ping, now), Seen::Fine);
-        }
-        let mut sight = sight();
+        let mut allowance = Allowance::new(7);
+        assert!((0..ALLOWANCE).all(|_| allowance.spend(|| 7)));
+        assert!(!allowance.spend(|| 7));
+        assert!(allowance.spend(|| 8));
+        // Who is sent something may open windows for it.
+        let mut allowance = Allowance::new(7);
         for _ in 0..10_000 {
-            assert_eq!(sight.look(&frame(DATA, 0, b"x"), now), Seen::Fine);
+            allowance.earn(EARN / 2);
+            allowance.earn(EARN / 2);
+            assert!(allowance.spend(|| 7));
         }
     }
 
     #[test]
     fn cancelling_is_fine_as_long_as_it_is_not_all_there_is() {
-        let (head, reset) = (frame(HEADERS, ENDS, &[0x82]), frame(RST_STREAM, 0, &[0; 4]));
-        let mut rapid = sight();
-        let pair = [head.clone(), reset.clone()].concat();
-        let cut = (0..1000).position(|_| rapid.look(&pair, now) == Seen::TooMuch);
+        let mut rapid = Allowance::new(0);
+        let cut = (0..1000).position(|_| {
+            rapid.begin();
+            !rapid.reset(|| 0)
+        });
         assert_eq!(cut, Some(usize::try_from(RESETS).unwrap()));
-        let mut third = sight();
+        let mut third = Allowance::new(0);
         for _ in 0..900 {
-            assert_eq!(third.look(&[&head[..], &head, &head, &reset].concat(), now), Seen::Fine);
+            (0..3).for_each(|_| third.begin());
+            assert!(third.reset(|| 0));
         }
     }
 }

@@ -67,6 +67,13 @@ impl Fields {
         self.push_spans(name_span, value_span, known::lookup(name));
     }
 
+    /// The same with a name whose meaning is known already.
+    pub fn push_known(&mut self, name: &[u8], value: &[u8], known: Known) {
+        let name = self.store(name);
+        let value = self.store(value);
+        self.push_spans(name, value, known);
+    }
+
     /// How many fields there are.
     #[must_use]
     pub fn len(&self) -> usize {

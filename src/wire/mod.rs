@@ -1,11 +1,11 @@
-//! HTTP/1 as bytes and events, without I/O.
+//! HTTP as bytes and events, without I/O.
 //!
 //! Slices and limits go in, typed verdicts come out; nothing here reads a socket, a clock or the
 //! configuration. Both sides of the proxy use it: [`request`] for what clients send, [`response`]
 //! for what servers send, [`framing`] for where a message ends, [`chunked`] for chunked bodies and
 //! [`encode`] for what leaves. Header tokens are found by `httparse`; everything an edge must be
-//! strict about on top of that is decided here and listed, with its RFC section, in [`fault`]. Of HTTP/2 there is what
-//! has to be known of [`frames`] before a library decodes them.
+//! strict about on top of that is decided here and listed, with its RFC section, in [`fault`]. Of HTTP/2 there
+//! are [`frames`] and the compression of heads, [`hpack`].
 
 pub mod chunked;
 pub mod encode;

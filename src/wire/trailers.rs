@@ -60,7 +60,8 @@ pub fn parse(section: &[u8]) -> Option<Fields> {
 }
 
 /// Whether a field may be sent after the body.
-fn allowed(name: &[u8]) -> bool {
+#[must_use]
+pub fn allowed(name: &[u8]) -> bool {
     super::known::lookup(name) == Known::Other
         && !name.contains(&b'_')
         && !FORBIDDEN.iter().any(|f| name.eq_ignore_ascii_case(f.as_bytes()))

@@ -5,5 +5,7 @@
 //! that slower. The main package includes `checks` in its tests, so both run the same code.
 
 pub mod checks;
+#[path = "../../../src/h2/state/mod.rs"]
+pub mod state;
 #[path = "../../../src/wire/mod.rs"]
 pub mod wire;

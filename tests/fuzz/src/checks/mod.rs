@@ -7,8 +7,9 @@
 pub mod chunked;
 pub mod differential_request;
 pub mod differential_response;
-pub mod frames;
 pub mod grammar;
+pub mod hpack;
+pub mod http2;
 pub mod peer;
 pub mod reading;
 pub mod request;
@@ -28,7 +29,8 @@ pub const ALL: &[(&str, Check)] = &[
     ("differential_request", differential_request::check),
     ("differential_response", differential_response::check),
     ("round_trip", round_trip::check),
-    ("frames", frames::check),
+    ("hpack", hpack::check),
+    ("http2", http2::check),
 ];
 
 /// Inputs up to this length are also cut in two at every position.

@@ -1,0 +1,79 @@
+//! A client's connection.
+
+use std::task::{Context, Poll};
+
+use super::drive::Socket;
+use super::handle::Shared;
+use super::state::{Accept, Ended, State, Terms};
+use super::{H2Client, seconds};
+use crate::net::{Stream, Timer};
+use crate::wire::RequestHead;
+
+/// A connection and its socket.
+#[derive(Debug)]
+pub struct Connection {
+    shared: Shared,
+    socket: Socket,
+}
+
+/// A connection, for whoever takes its streams.
+#[derive(Debug, Clone)]
+pub struct Streams(Shared);
+
+impl Streams {
+    /// The stream in this slot, on which `head` was read; there is none where it had a fault.
+    #[must_use]
+    pub fn client(&self, slot: u32, head: Option<&RequestHead>) -> H2Client {
+        H2Client::new(self.0.clone(), slot, head)
+    }
+}
+
+impl Connection {
+    /// Starts to speak HTTP/2 on a connection of which `read` has been read already.
+    #[must_use]
+    pub fn new(stream: Stream, read: &[u8], terms: Terms) -> Self {
+        stream.send_at_once();
+        let shared = Shared::new(State::server(terms, seconds).into());
+        Self { shared, socket: Socket::new(stream, read) }
+    }
+
+    /// For whoever takes its streams.
+    #[must_use]
+    pub fn streams(&self) -> Streams {
+        Streams(self.shared.clone())
+    }
+
+    /// Reads and writes. Ready when it is over and everything that can be said has been.
+    pub fn poll(&mut self, cx: &mut Context<'_>, accept: &mut dyn Accept) -> Poll<()> {
+        self.socket.poll(cx, &self.shared, accept)
+    }
+
+    /// Whether streams are under way.
+    #[must_use]
+    pub fn has_streams(&self) -> bool {
+        self.shared.borrow().streams() > 0
+    }
+
+    /// Tells the client that it is going to end.
+    pub fn announce_end(&self) {
+        self.shared.borrow_mut().announce_end();
+    }
+
+    /// Takes no more streams.
+    pub fn end(&self) {
+        self.shared.borrow_mut().end_with_last();
+    }
+
+    /// Why it is over, if it is for another reason than that it was to end.
+    #[must_use]
+    pub fn ended(&self) -> Option<Ended> {
+        self.shared.borrow().ended()
+    }
+
+    /// Closes it. Streams that are still under way end.
+    pub async fn close(self, timer: &mut Timer) {
+        let ended = self.ended();
+        self.shared.borrow_mut().lose();
+        self.socket.close(ended, timer).await;
+    }
+}

@@ -1,0 +1,332 @@
+//! Heads from their fields: what HTTP/2 says in pseudo-fields, in the form that all heads have here (RFC 9113 §8.3), and
+//! what no head may have.
+
+use super::Accept;
+use crate::wire::head::Fields;
+use crate::wire::hpack::{Field, Name, Pseudo};
+use crate::wire::request::{Limits, Underscores, is_token};
+use crate::wire::response::MAX_FIELDS;
+use crate::wire::{Fault, Known, RequestHead, ResponseFault, ResponseHead, Version, trailers};
+
+/// What a field takes of a head as HTTP/1 would write it, beside its bytes.
+const AROUND: usize = 4;
+/// As for HTTP/1.
+const MAX_METHOD: usize = 32;
+const MAX_TRAILERS: usize = 64;
+
+/// Fields that concern a connection of HTTP/1 (RFC 9113 §8.2.2).
+fn is_misplaced(known: Known, value: &[u8]) -> bool {
+    match known {
+        Known::Connection
+        | Known::KeepAlive
+        | Known::ProxyConnection
+        | Known::TransferEncoding
+        | Known::Upgrade => true,
+        Known::Te => !value.eq_ignore_ascii_case(b"trailers"),
+        _ => false,
+    }
+}
+
+/// A part of the text that pseudo-fields are kept in.
+type Part = Option<(usize, usize)>;
+
+/// What the pseudo-fields of a request said.
+#[derive(Debug, Default)]
+struct Own {
+    method: Part,
+    scheme: Part,
+    authority: Part,
+    path: Part,
+    protocol: Part,
+}
+
+/// The head of a request, field by field.
+pub(super) struct Request<'a> {
+    head: &'a mut RequestHead,
+    limits: &'a Limits,
+    accept: &'a mut dyn Accept,
+    text: &'a mut Vec<u8>,
+    cookie: &'a mut Vec<u8>,
+    own: Own,
+    /// Pseudo-fields have ended.
+    begun: bool,
+    fields: usize,
+    bytes: usize,
+    measured: bool,
+    fault: Option<Fault>,
+}
+
+impl<'a> Request<'a> {
+    pub(super) fn new(
+        head: &'a mut RequestHead,
+        limits: &'a Limits,
+        (text, cookie): (&'a mut Vec<u8>, &'a mut Vec<u8>),
+        accept: &'a mut dyn Accept,
+    ) -> Self {
+        text.clear();
+        cookie.clear();
+        Self {
+            head,
+            limits,
+            accept,
+            text,
+            cookie,
+            own: Own::default(),
+            begun: false,
+            fields: 0,
+            bytes: 0,
+            measured: false,
+            fault: None,
+        }
+    }
+
+    /// The next one. After a fault nothing is kept any more: fields that are sent in a byte would take memory.
+    pub(super) fn field(&mut self, field: Field<'_>) {
+        if self.fault.is_none()
+            && let Err(fault) = self.take(field)
+        {
+            self.fault = Some(fault);
+        }
+    }
+
+    fn take(&mut self, field: Field<'_>) -> Result<(), Fault> {
+        let Field { name, value, is, sound } = field;
+        self.bytes += name.len() + value.len() + AROUND;
+        if self.bytes > self.limits.bytes {
+            return Err(Fault::HeadTooLarge);
+        }
+        let known = match is {
+            Name::Pseudo(pseudo) => return self.pseudo(pseudo, value, sound),
+            Name::Field(known) if sound && !is_misplaced(known, value) => known,
+            Name::Field(_) | Name::Bad => return Err(Fault::Field),
+        };
+        self.fields += 1;
+        if self.fields > self.limits.fields {
+            return Err(Fault::TooManyFields);
+        }
+        if !self.begun {
+            self.begin()?;
+        }
+        match known {
+            // RFC 9113 §8.2.3: what was split is put together again.
+            Known::Cookie => {
+                if !self.cookie.is_empty() {
+                    self.cookie.extend_from_slice(b"; ");
+                }
+                self.cookie.extend_from_slice(value);
+                return Ok(());
+            }
+            Known::Host if self.part(self.own.authority) == Some(value) => return Ok(()),
+            // A tunnel has one of the proxy's own.
+            Known::SecWebSocketKey if self.own.protocol.is_some() => return Ok(()),
+            Known::ContentLength => self.measured = true,
+            Known::Other if name.contains(&b'_') => match self.limits.underscores {
+                Underscores::Drop => return Ok(()),
+                Underscores::Refuse => return Err(Fault::Underscore),
+                Underscores::Keep => {}
+            },
+            _ => {}
+        }
+        self.head.fields.push_known(name, value, known);
+        Ok(())
+    }
+
+    fn pseudo(&mut self, pseudo: Pseudo, value: &[u8], sound: bool) -> Result<(), Fault> {
+        let part = match pseudo {
+            Pseudo::Method => &mut self.own.method,
+            Pseudo::Scheme => &mut self.own.scheme,
+            Pseudo::Authority => &mut self.own.authority,
+            Pseudo::Path => &mut self.own.path,
+            Pseudo::Protocol => &mut self.own.protocol,
+            Pseudo::Status => return Err(Fault::RequestLine),
+        };
+        // In front of all others, and once.
+        if self.begun || part.is_some() || !sound {
+            return Err(Fault::RequestLine);
+        }
+        *part = Some((self.text.len(), value.len()));
+        self.text.extend_from_slice(value);
+        Ok(())
+    }
+
+    fn part(&self, part: Part) -> Option<&[u8]> {
+        let (start, length) = part?;
+        self.text.get(start..start + length)
+    }
+
+    /// The pseudo-fields are there: what the request line of HTTP/1 would say, and `Host`.
+    fn begin(&mut self) -> Result<(), Fault> {
+        self.begun = true;
+        let Self { own, text, head, .. } = self;
+        let part = |part: Part| part.and_then(|(start, length)| text.get(start..start + length));
+        let method = part(own.method).filter(|m| !m.is_empty() && m.iter().all(|b| is_token(*b)));
+        let method = method.ok_or(Fault::RequestLine)?;
+        if method.len() > MAX_METHOD {
+            return Err(Fault::MethodTooLong);
+        }
+        let (scheme, path, protocol) = (part(own.scheme), part(own.path), part(own.protocol));
+        let authority = part(own.authority);
+        if authority.is_some_and(|authority| authority.contains(&b'@')) {
+            return Err(Fault::RequestLine);
+        }
+        let connect = method == b"CONNECT";
+        if connect && protocol.is_none() {
+            // RFC 9113 §8.5.
+            if scheme.is_some() || path.is_some() {
+                return Err(Fault::RequestLine);
+            }
+            head.set(method, authority.ok_or(Fault::RequestLine)?, Version::Http2);
+        } else {
+            let scheme = scheme.ok_or(Fault::RequestLine)?;
+            let is_scheme = |b: &u8| b.is_ascii_alphanumeric() || b"+-.".contains(b);
+            let path = path.ok_or(Fault::RequestLine)?;
+            if !scheme.iter().all(is_scheme)
+                || !(path.starts_with(b"/") || path == b"*")
+                || path.iter().any(|b| *b <= b' ')
+                || protocol.is_some() && (!connect || authority.is_none())
+            {
+                return Err(Fault::RequestLine);
+            }
+            // Where HTTP/2 connects with a protocol, HTTP/1.1 gets with an upgrade (RFC 8441 §4 and §5).
+            let method = if protocol.is_some() { b"GET" } else { method };
+            head.set(method, path, Version::Http2);
+        }
+        if let Some(authority) = authority {
+            head.fields.push_known(b"host", authority, Known::Host);
+        }
+        if let Some(protocol) = protocol {
+            head.fields.push_known(b"connection", b"upgrade", Known::Connection);
+            head.fields.push_known(b"upgrade", protocol, Known::Upgrade);
+            if protocol.eq_ignore_ascii_case(b"websocket") {
+                // Servers that speak HTTP/1.1 ask for one.
+                let key = self.accept.key();
+                head.fields.push(b"sec-websocket-key", key.as_bytes());
+            }
+        }
+        Ok(())
+    }
+
+    /// There are no more, and a body follows or not. What is wrong with all of it, if anything is.
+    pub(super) fn end(mut self, ends: bool) -> Option<Fault> {
+        if self.fault.is_none() && !self.begun {
+            self.fault = self.begin().err();
+        }
+        if self.fault.is_some() {
+            self.head.set(b"", b"", Version::Http2);
+            return self.fault;
+        }
+        let fields = &mut self.head.fields;
+        if !self.cookie.is_empty() {
+            fields.push_known(b"cookie", self.cookie, Known::Cookie);
+        }
+        if self.measured {
+            // RFC 9113 §8.1.1: it is as long as it was said to be.
+            let none = fields.values(Known::ContentLength).all(|v| v.iter().all(|b| *b == b'0'));
+            return (ends && !none).then_some(Fault::ContentLength);
+        }
+        if !ends && self.own.protocol.is_none() {
+            // How HTTP/1.1 says that only its end tells how long a body is. It goes no further: framing is written anew.
+            fields.push_known(b"transfer-encoding", b"chunked", Known::TransferEncoding);
+        }
+        None
+    }
+}
+
+/// What a head of a response is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// Informational: others follow.
+    Interim,
+    /// The last one.
+    Final,
+}
+
+/// The head of a response, field by field.
+pub(super) struct Response<'a> {
+    head: &'a mut ResponseHead,
+    limits: Limits,
+    status: Option<u16>,
+    fields: usize,
+    bytes: usize,
+    fault: Option<ResponseFault>,
+}
+
+impl<'a> Response<'a> {
+    pub(super) fn new(head: &'a mut ResponseHead, limits: Limits) -> Self {
+        head.set(0, b"");
+        Self { head, limits, status: None, fields: 0, bytes: 0, fault: None }
+    }
+
+    pub(super) fn field(&mut self, field: Field<'_>) {
+        if self.fault.is_none()
+            && let Err(fault) = self.take(field)
+        {
+            self.fault = Some(fault);
+            self.head.set(0, b"");
+        }
+    }
+
+    fn take(&mut self, field: Field<'_>) -> Result<(), ResponseFault> {
+        let Field { name, value, is, sound } = field;
+        self.bytes += name.len() + value.len() + AROUND;
+        match is {
+            Name::Pseudo(Pseudo::Status) if self.status.is_none() && self.fields == 0 => {
+                let number = std::str::from_utf8(value).ok().filter(|v| v.len() == 3);
+                let status = number.and_then(|v| v.parse().ok());
+                self.status = status.filter(|status| (100..=599).contains(status));
+                self.status.map(|_| ()).ok_or(ResponseFault::Status)
+            }
+            Name::Field(known) if sound && self.status.is_some() && !is_misplaced(known, value) => {
+                self.fields += 1;
+                if self.fields > MAX_FIELDS || self.bytes > self.limits.bytes {
+                    return Err(ResponseFault::HeadTooLarge);
+                }
+                self.head.fields.push_known(name, value, known);
+                Ok(())
+            }
+            _ if self.status.is_none() => Err(ResponseFault::StatusLine),
+            Name::Pseudo(_) | Name::Field(_) | Name::Bad => Err(ResponseFault::Field),
+        }
+    }
+
+    pub(super) fn end(self, ends: bool) -> Result<Heard, ResponseFault> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        let status = self.status.ok_or(ResponseFault::StatusLine)?;
+        self.head.status = status;
+        match status {
+            // RFC 9113 §8.6 has no 101, and nothing ends with an informational response.
+            101 => Err(ResponseFault::Status),
+            100..=199 if ends => Err(ResponseFault::StatusLine),
+            100..=199 => Ok(Heard::Interim),
+            _ => Ok(Heard::Final),
+        }
+    }
+}
+
+/// Fields behind a body, field by field.
+#[derive(Debug, Default)]
+pub(super) struct Trailers {
+    kept: Fields,
+    fields: usize,
+    bad: bool,
+}
+
+impl Trailers {
+    pub(super) fn field(&mut self, field: Field<'_>) {
+        self.fields += 1;
+        let fine = matches!(field.is, Name::Field(_)) && field.sound && self.fields <= MAX_TRAILERS;
+        self.bad |= !fine;
+        if !self.bad && trailers::allowed(field.name) {
+            self.kept.push(field.name, field.value);
+        }
+    }
+
+    /// Those that may be passed on, if there are any; `None` if any of them must not be there at all (RFC 9113 §8.1).
+    #[expect(clippy::option_option, reason = "malformed, none, some")]
+    pub(super) fn end(self) -> Option<Option<Fields>> {
+        let kept = (!self.kept.is_empty()).then_some(self.kept);
+        (!self.bad).then_some(kept)
+    }
+}

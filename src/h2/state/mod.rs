@@ -1,0 +1,417 @@
+//! One HTTP/2 connection (RFC 9113), without its socket: bytes that were received go in, and what is to be sent piles up.
+//! Both ends share it: the task that reads and writes the socket, and the streams.
+
+mod heads;
+mod receive;
+mod send;
+mod slot;
+mod take;
+
+use std::collections::VecDeque;
+use std::task::{Context, Waker};
+
+pub use self::send::Write;
+pub use self::slot::Over;
+use self::slot::Slot;
+pub use self::take::Taken;
+use crate::wire::frames::{self, Allowance, Code, kind, setting};
+use crate::wire::hpack::{Decoder, Encoder};
+use crate::wire::request::Limits;
+use crate::wire::{Fault, RequestHead};
+
+/// What is sent as soon as possible; whoever wants to send more waits until less of it is left.
+const HIGH: usize = 128 * 1024;
+/// From this on nothing more is read: the other side asks, and takes no answers.
+const FULL: usize = 256 * 1024;
+/// How much one stream may send before others have had their turn.
+const BURST: usize = 64 * 1024;
+/// Streams that were broken off here, and of which something may still be under way.
+const CANCELLED: usize = 64;
+
+/// Which side this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The other side asks.
+    Server,
+    /// This side asks.
+    Client,
+}
+
+/// What the other side may do.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// Streams at the same time.
+    pub streams: u32,
+    /// Bytes it may send ahead on one stream.
+    pub stream_window: u32,
+    /// And on all of them together.
+    pub connection_window: u32,
+    /// Heads.
+    pub head: Limits,
+}
+
+/// Who takes the streams that a client begins.
+pub trait Accept {
+    /// Memory for the head of a request.
+    fn head(&mut self) -> Box<RequestHead>;
+    /// A key for a WebSocket to a server that speaks HTTP/1.1.
+    fn key(&mut self) -> String;
+    /// A stream has begun; what is wrong with its head, if anything is.
+    fn stream(&mut self, slot: u32, head: Box<RequestHead>, fault: Option<Fault>);
+}
+
+/// How far the end of a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    No,
+    /// It was said that it will end; what is under way already is still taken.
+    Announced,
+    /// It was said with which stream.
+    Last,
+}
+
+/// Why a connection is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It broke, or the other side closed it.
+    Lost,
+    /// The other side broke the rules; it has been told which one.
+    Failed(Code),
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct State {
+    role: Role,
+    terms: Terms,
+    now: fn() -> u64,
+    ended: Option<Ended>,
+    leaving: Leaving,
+
+    // What comes in.
+    part: receive::Part,
+    decoder: Decoder,
+    /// A head that came in several frames.
+    block: Vec<u8>,
+    /// What the own fields of a request say, and its cookie.
+    text: Vec<u8>,
+    cookie: Vec<u8>,
+    allowance: Allowance,
+    /// What the other side may still send, and what it may send again but has not been told.
+    window: i64,
+    unsaid: u32,
+    /// The other side has said what it can do.
+    settled: bool,
+    settlers: Vec<Waker>,
+
+    // Streams.
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// Streams by their numbers, in order, and their slots.
+    ids: VecDeque<(u32, u32)>,
+    /// The last stream that the other side began.
+    last: u32,
+    /// The next one that this side begins.
+    next: u32,
+    /// The last stream that was said to be looked at.
+    promised: u32,
+    cancelled: VecDeque<u32>,
+    /// Answers that have begun.
+    heard: u64,
+
+    // What goes out.
+    encoder: Encoder,
+    out: Vec<u8>,
+    /// Bytes of it that have left, and all that had left before it.
+    out_at: usize,
+    out_base: u64,
+    /// What may still be sent on all streams, and on a new one.
+    credit: i64,
+    stream_credit: i64,
+    /// Streams that wait for their turn.
+    waiting: VecDeque<u32>,
+    /// Counts the times that everything had left.
+    round: u32,
+    /// Streams that the other side allows, and whether it takes tunnels.
+    allowed: u32,
+    tunnels: bool,
+    /// The task that writes it, and whether it has been told to.
+    task: Option<Waker>,
+    told: bool,
+    /// Streams have been given something to do since this was asked last.
+    stirred: bool,
+    /// A bad head waits for its answer; the next one is read when that is gone, so that bad heads pile up nothing.
+    paused: bool,
+}
+
+impl State {
+    /// A client's connection. `now` tells the current second.
+    #[must_use]
+    pub fn server(terms: Terms, now: fn() -> u64) -> Self {
+        let mut state = Self::new(Role::Server, terms, now);
+        let settings = [
+            (setting::MAX_CONCURRENT_STREAMS, terms.streams),
+            (setting::INITIAL_WINDOW_SIZE, terms.stream_window),
+            (setting::MAX_HEADER_LIST_SIZE, u32::try_from(terms.head.bytes).unwrap_or(u32::MAX)),
+            (setting::ENABLE_CONNECT_PROTOCOL, 1),
+        ];
+        // It is said once the client has shown that it speaks HTTP/2.
+        state.hello(&settings);
+        std::mem::swap(&mut state.out, &mut state.block);
+        state
+    }
+
+    /// A connection to a server, which is taken to allow so many `streams` until it says so itself.
+    #[must_use]
+    pub fn client(terms: Terms, streams: u32, now: fn() -> u64) -> Self {
+        let mut state = Self::new(Role::Client, terms, now);
+        state.allowed = streams;
+        state.out.extend_from_slice(frames::PREFACE);
+        let settings = [
+            (setting::ENABLE_PUSH, 0),
+            (setting::INITIAL_WINDOW_SIZE, terms.stream_window),
+            (setting::MAX_HEADER_LIST_SIZE, u32::try_from(terms.head.bytes).unwrap_or(u32::MAX)),
+        ];
+        state.hello(&settings);
+        state
+    }
+
+    fn new(role: Role, terms: Terms, now: fn() -> u64) -> Self {
+        Self {
+            role,
+            terms,
+            now,
+            ended: None,
+            leaving: Leaving::No,
+            part: receive::Part::first(role),
+            decoder: Decoder::default(),
+            block: Vec::new(),
+            text: Vec::new(),
+            cookie: Vec::new(),
+            allowance: Allowance::new(now()),
+            window: i64::from(terms.connection_window.max(frames::WINDOW)),
+            unsaid: 0,
+            settled: false,
+            settlers: Vec::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            ids: VecDeque::new(),
+            last: 0,
+            next: 1,
+            promised: frames::LARGEST,
+            cancelled: VecDeque::new(),
+            heard: 0,
+            encoder: Encoder::default(),
+            out: Vec::new(),
+            out_at: 0,
+            out_base: 0,
+            credit: i64::from(frames::WINDOW),
+            stream_credit: i64::from(frames::WINDOW),
+            waiting: VecDeque::new(),
+            round: 0,
+            allowed: u32::MAX,
+            tunnels: false,
+            task: None,
+            told: false,
+            stirred: false,
+            paused: false,
+        }
+    }
+
+    fn hello(&mut self, settings: &[(u16, u32)]) {
+        frames::put_settings(&mut self.out, settings);
+        if let Some(more) = self.terms.connection_window.checked_sub(frames::WINDOW)
+            && more > 0
+        {
+            frames::put(&mut self.out, kind::WINDOW_UPDATE, 0, 0, &more.to_be_bytes());
+        }
+    }
+
+    /// Whether it is over, and why.
+    #[must_use]
+    pub fn ended(&self) -> Option<Ended> {
+        self.ended
+    }
+
+    /// Streams under way.
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether streams were given something to do since this was asked last: what they have to say will follow at once.
+    pub fn take_stirred(&mut self) -> bool {
+        std::mem::take(&mut self.stirred)
+    }
+
+    /// Whether a head has to be answered before the next one is read, since this was asked last.
+    pub fn take_paused(&mut self) -> bool {
+        std::mem::take(&mut self.paused)
+    }
+
+    /// Whether nothing more is to come: it was said that the connection ends, and all streams have ended.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.leaving == Leaving::Last && self.ids.is_empty()
+    }
+
+    /// Whether nothing is left but to tell the other side.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.ended.is_some() || self.is_done()
+    }
+
+    /// Streams that the other side allows at the same time.
+    #[must_use]
+    pub fn allowed(&self) -> u32 {
+        self.allowed
+    }
+
+    /// Whether the other side takes `CONNECT` with a protocol (RFC 8441 §3).
+    #[must_use]
+    pub fn takes_tunnels(&self) -> bool {
+        self.tunnels
+    }
+
+    /// Whether the other side has said what it can do.
+    #[must_use]
+    pub fn has_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// Whether new streams make sense.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.ended.is_none() && self.leaving == Leaving::No && self.next <= frames::LARGEST
+    }
+
+    /// Answers that have begun, over all streams.
+    #[must_use]
+    pub fn heard(&self) -> u64 {
+        self.heard
+    }
+
+    /// Wakes this task once the other side has said what it can do, or never will.
+    pub fn await_settled(&mut self, cx: &Context<'_>) {
+        self.settlers.push(cx.waker().clone());
+    }
+
+    /// The task that reads and writes the connection.
+    pub fn set_task(&mut self, cx: &Context<'_>) {
+        if !self.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+            self.task = Some(cx.waker().clone());
+        }
+    }
+
+    /// There is something to be sent.
+    fn tell(&mut self) {
+        if !self.told {
+            self.told = true;
+            self.task.iter().for_each(Waker::wake_by_ref);
+        }
+    }
+
+    fn settle(&mut self) {
+        self.settled = true;
+        self.settlers.drain(..).for_each(Waker::wake);
+    }
+
+    /// The connection has broken, or was closed by the other side.
+    pub fn lose(&mut self) {
+        self.end(Ended::Lost);
+    }
+
+    fn end(&mut self, how: Ended) {
+        if self.ended.is_some() {
+            return;
+        }
+        self.ended = Some(how);
+        self.settlers.drain(..).for_each(Waker::wake);
+        let Self { ids, slots, .. } = self;
+        for (_, slot) in ids.iter() {
+            if let Some(slot) = slots.get_mut(*slot as usize) {
+                slot.end(Over::Connection(how));
+            }
+        }
+    }
+
+    /// The other side has broken a rule: it is told so, and nothing more is read.
+    fn fail(&mut self, code: Code) {
+        if self.ended.is_none() {
+            self.goaway(self.last, code);
+            self.end(Ended::Failed(code));
+        }
+    }
+
+    /// Tells the other side that the connection is going to end. What it has under way already is still taken.
+    pub fn announce_end(&mut self) {
+        if self.leaving != Leaving::No || self.ended.is_some() {
+            return;
+        }
+        match self.role {
+            // It has said nothing yet, and is told nothing.
+            Role::Server if self.part == receive::Part::Preface => self.lose(),
+            Role::Server => {
+                // RFC 9113 §6.8: the answer to the PING shows that the client has read the first of the two.
+                self.leaving = Leaving::Announced;
+                self.goaway(frames::LARGEST, Code::NO_ERROR);
+                frames::put(&mut self.out, kind::PING, 0, 0, &GOODBYE);
+            }
+            Role::Client => {
+                self.leaving = Leaving::Last;
+                self.goaway(self.last, Code::NO_ERROR);
+            }
+        }
+        self.tell();
+    }
+
+    /// Ends it with the last stream that was begun.
+    pub fn end_with_last(&mut self) {
+        if self.leaving != Leaving::Last && self.ended.is_none() {
+            self.leaving = Leaving::Last;
+            self.goaway(self.last, Code::NO_ERROR);
+            self.tell();
+        }
+    }
+
+    fn goaway(&mut self, last: u32, code: Code) {
+        // RFC 9113 §6.8: it never becomes more.
+        self.promised = self.promised.min(last);
+        let [a, b, c, d] = self.promised.to_be_bytes();
+        let [e, f, g, h] = code.0.to_be_bytes();
+        frames::put(&mut self.out, kind::GOAWAY, 0, 0, &[a, b, c, d, e, f, g, h]);
+    }
+
+    fn slot(&mut self, slot: u32) -> Option<&mut Slot> {
+        self.slots.get_mut(slot as usize)
+    }
+
+    /// The slot of a stream.
+    fn find(&self, id: u32) -> Option<u32> {
+        // Most frames are for one of the last streams, or there are few.
+        let at = self.ids.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        self.ids.get(at).map(|(_, slot)| *slot)
+    }
+
+    /// A slot for a new stream.
+    fn occupy(&mut self, id: u32) -> u32 {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+        });
+        // The other side may begin before it has heard that its windows are smaller than they are at first.
+        let window = i64::from(self.terms.stream_window.max(frames::WINDOW));
+        let credit = self.stream_credit;
+        if let Some(slot) = self.slot(index) {
+            slot.begin(id, window, credit);
+        }
+        self.ids.push_back((id, index));
+        index
+    }
+}
+
+/// What the PING says that follows the announcement of the end.
+const GOODBYE: [u8; 8] = *b"goodbye!";
+
+#[cfg(test)]
+mod tests;

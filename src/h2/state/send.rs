@@ -1,0 +1,275 @@
+//! What goes out. Everything that is sent at once piles up here and leaves with one write.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use super::slot::Over;
+use super::{BURST, FULL, HIGH, Leaving, Role, State};
+use crate::wire::frames::{self, Code, Head, flag, kind};
+use crate::wire::hpack::Encoder;
+
+/// The most that is kept for later while nothing is to be sent.
+const KEEP: usize = 16 * 1024;
+
+/// Writes the fields of a head.
+pub type Write<'a> = dyn FnMut(&mut Encoder, &mut Vec<u8>) + 'a;
+
+impl State {
+    /// Bytes that have not left yet.
+    #[must_use]
+    pub fn unsent(&self) -> &[u8] {
+        self.out.get(self.out_at..).unwrap_or_default()
+    }
+
+    /// So many of them have.
+    pub fn left(&mut self, n: usize) {
+        self.out_at += n;
+        self.allowance.earn(n);
+        if self.out_at >= self.out.len() {
+            self.out_base += self.out.len() as u64;
+            self.out_at = 0;
+            self.out.clear();
+            if self.ids.is_empty() && self.out.capacity() > KEEP {
+                self.out = Vec::new();
+            }
+            self.round = self.round.wrapping_add(1);
+            self.next_turn();
+        }
+    }
+
+    /// The task that writes is at it: it has to be told of what comes from now on.
+    pub fn heeded(&mut self) {
+        self.told = false;
+    }
+
+    /// Whether so much has not left that nothing more should be read.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.out.len() - self.out_at > FULL
+    }
+
+    /// Whether there is room for more.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.out.len() - self.out_at < HIGH
+    }
+
+    /// Those that wait may try again.
+    pub(super) fn next_turn(&mut self) {
+        if self.credit <= 0 {
+            return;
+        }
+        while let Some(index) = self.waiting.pop_front() {
+            if let Some(slot) = self.slots.get_mut(index as usize) {
+                slot.queued = false;
+                slot.wake_writer();
+            }
+        }
+    }
+
+    /// Begins a stream of this side's own.
+    pub fn open(&mut self) -> Option<u32> {
+        if !self.is_open() {
+            return None;
+        }
+        let id = self.next;
+        self.next += 2;
+        Some(self.occupy(id))
+    }
+
+    /// Sends a head: its fields are what `write` writes. `ends` when nothing follows.
+    pub fn put_head(&mut self, index: u32, ends: bool, write: &mut Write<'_>) {
+        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        if slot.sent || slot.over.is_some() {
+            return;
+        }
+        let start = self.out.len();
+        self.out.extend_from_slice(&[0; frames::HEAD]);
+        self.encoder.begin(&mut self.out);
+        write(&mut self.encoder, &mut self.out);
+        slot.tail = Some(self.out_base + start as u64);
+        slot.sent = ends;
+        let stream = slot.id;
+        let length = self.out.len() - start - frames::HEAD;
+        let ends = if ends { flag::END_STREAM } else { 0 };
+        if length > frames::MOST {
+            self.split(start, stream, ends);
+        } else {
+            let flags = ends | flag::END_HEADERS;
+            self.patch(start, Head { length, kind: kind::HEADERS, flags, stream });
+        }
+        self.tell();
+    }
+
+    fn patch(&mut self, start: usize, head: Head) {
+        if let Some(room) = self.out.get_mut(start..start + frames::HEAD) {
+            room.copy_from_slice(&head.bytes());
+        }
+    }
+
+    /// A head that does not fit into one frame.
+    fn split(&mut self, start: usize, stream: u32, ends: u8) {
+        let block = self.out.split_off(start + frames::HEAD);
+        self.out.truncate(start);
+        let mut kind = kind::HEADERS;
+        let mut flags = ends;
+        let mut parts = block.chunks(frames::MOST).peekable();
+        while let Some(part) = parts.next() {
+            if parts.peek().is_none() {
+                flags |= flag::END_HEADERS;
+            }
+            frames::put(&mut self.out, kind, flags, stream, part);
+            kind = kind::CONTINUATION;
+            flags = 0;
+        }
+    }
+
+    /// Sends as much of `data` as the other side takes and others leave room for.
+    ///
+    /// # Errors
+    /// Nothing more of this stream can be sent.
+    pub fn poll_data(
+        &mut self,
+        cx: &Context<'_>,
+        index: u32,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        if slot.over.is_some() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        if slot.sent || data.is_empty() {
+            return Poll::Ready(Ok(data.len()));
+        }
+        if slot.round != self.round {
+            slot.round = self.round;
+            slot.burst = 0;
+        }
+        let full = self.out.len() - self.out_at >= HIGH;
+        let greedy = slot.burst >= BURST && !self.waiting.is_empty();
+        let credit = usize::try_from(self.credit.min(slot.credit)).unwrap_or(0);
+        if full || greedy || credit == 0 {
+            slot.await_write(cx);
+            if slot.credit > 0 && !slot.queued {
+                slot.queued = true;
+                self.waiting.push_back(index);
+            }
+            return Poll::Pending;
+        }
+        let n = data.len().min(credit).min(BURST);
+        slot.burst += n;
+        slot.credit -= n as i64;
+        self.credit -= n as i64;
+        let stream = slot.id;
+        for part in data.get(..n).unwrap_or_default().chunks(frames::MOST) {
+            slot.tail = Some(self.out_base + self.out.len() as u64);
+            frames::put(&mut self.out, kind::DATA, 0, stream, part);
+            // What is received is answered by one window or two.
+            self.allowance.earn(frames::EARN * 2);
+        }
+        self.tell();
+        Poll::Ready(Ok(n))
+    }
+
+    /// Says that nothing more follows on a stream, with trailers or without.
+    ///
+    /// # Errors
+    /// Nothing more of this stream can be sent.
+    pub fn finish(&mut self, index: u32, trailers: Option<&mut Write<'_>>) -> io::Result<()> {
+        if let Some(trailers) = trailers {
+            self.put_head(index, true, trailers);
+        }
+        let Some(slot) = self.slots.get_mut(index as usize) else { return Ok(()) };
+        if slot.over.is_some() {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        if std::mem::replace(&mut slot.sent, true) {
+            return Ok(());
+        }
+        let stream = slot.id;
+        // If its last frame is still here, it says so.
+        let at = slot.tail.and_then(|tail| tail.checked_sub(self.out_base));
+        let at = at.and_then(|at| usize::try_from(at).ok()).filter(|at| *at >= self.out_at);
+        match at.and_then(|at| self.out.get_mut(at + 4)) {
+            Some(flags) => *flags |= flag::END_STREAM,
+            None => frames::put(&mut self.out, kind::DATA, flag::END_STREAM, stream, &[]),
+        }
+        self.tell();
+        Ok(())
+    }
+
+    pub(super) fn put_reset(&mut self, id: u32, code: Code) {
+        frames::put(&mut self.out, kind::RST_STREAM, 0, id, &code.0.to_be_bytes());
+        self.remember(id);
+        self.tell();
+    }
+
+    /// Breaks a stream off.
+    pub fn reset(&mut self, index: u32, code: Code) {
+        let Some(slot) = self.slot(index) else { return };
+        if slot.over.is_none() && !(slot.sent && slot.received) {
+            let id = slot.id;
+            slot.end(Over::Here);
+            self.put_reset(id, code);
+        }
+    }
+
+    /// So much of what was received on a stream has been taken: the other side may send it again.
+    pub fn taken(&mut self, index: u32, n: usize) {
+        self.give_back(n);
+        let half = self.terms.stream_window / 2;
+        let Some(slot) = self.slot(index) else { return };
+        slot.unsaid = slot.unsaid.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
+        if slot.unsaid >= half && !slot.received && slot.over.is_none() {
+            let (id, more) = (slot.id, std::mem::take(&mut slot.unsaid));
+            slot.window += i64::from(more);
+            frames::put(&mut self.out, kind::WINDOW_UPDATE, 0, id, &more.to_be_bytes());
+            self.tell();
+        }
+    }
+
+    /// The same for the connection.
+    pub(super) fn give_back(&mut self, n: usize) {
+        self.unsaid = self.unsaid.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
+        if self.unsaid >= self.terms.connection_window / 2 {
+            let more = std::mem::take(&mut self.unsaid);
+            self.window += i64::from(more);
+            frames::put(&mut self.out, kind::WINDOW_UPDATE, 0, 0, &more.to_be_bytes());
+            self.tell();
+        }
+    }
+
+    /// Nobody looks after a stream any more. If it has not ended, it is broken off.
+    pub fn close(&mut self, index: u32) {
+        let role = self.role;
+        let Some(slot) = self.slot(index) else { return };
+        // RFC 9113 §8.1: an answer that is whole stands, whatever becomes of the request.
+        let code = if slot.sent && role == Role::Server { Code::NO_ERROR } else { Code::CANCEL };
+        let (id, unread, queued) = (slot.id, slot.data.len(), slot.queued);
+        self.reset(index, code);
+        self.give_back(unread);
+        if queued {
+            self.waiting.retain(|waiting| *waiting != index);
+        }
+        if let Ok(at) = self.ids.binary_search_by_key(&id, |(id, _)| *id) {
+            self.ids.remove(at);
+        }
+        if let Some(slot) = self.slot(index) {
+            slot.clear();
+            slot.queued = false;
+        }
+        self.free.push(index);
+        if self.ids.is_empty() {
+            // A connection that is idle keeps the memory of one stream.
+            self.slots.truncate(1);
+            self.free.clear();
+            self.free.push(0);
+            if self.leaving != Leaving::No {
+                // It ends now.
+                self.tell();
+            }
+        }
+    }
+}

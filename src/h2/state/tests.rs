@@ -1,0 +1,462 @@
+//! Two connections that talk to each other, and one that is told what no connection should be told.
+
+use std::collections::HashMap;
+use std::task::Poll;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::wire::frames::{Head, flag};
+use crate::wire::hpack::Pseudo;
+use crate::wire::{Known, ResponseFault, ResponseHead};
+
+const BIG: u32 = 1 << 20;
+
+fn terms(streams: u32, stream_window: u32, connection_window: u32) -> Terms {
+    Terms { streams, stream_window, connection_window, head: Limits::default() }
+}
+
+/// Streams that have begun: their slots, their targets, and what was wrong with their heads.
+#[derive(Default)]
+struct Begun(Vec<(u32, String, Option<Fault>)>);
+
+impl Accept for Begun {
+    fn head(&mut self) -> Box<RequestHead> {
+        Box::default()
+    }
+
+    fn key(&mut self) -> String {
+        "key".into()
+    }
+
+    fn stream(&mut self, slot: u32, head: Box<RequestHead>, fault: Option<Fault>) {
+        self.0.push((slot, String::from_utf8(head.target().to_vec()).unwrap(), fault));
+    }
+}
+
+fn cx() -> Context<'static> {
+    Context::from_waker(Waker::noop())
+}
+
+/// Takes what is to be sent.
+fn take(state: &mut State) -> Vec<u8> {
+    let bytes = state.unsent().to_vec();
+    state.left(bytes.len());
+    state.heeded();
+    bytes
+}
+
+/// The frames in it, without the preface.
+fn split(bytes: &[u8]) -> Vec<(Head, Vec<u8>)> {
+    let mut rest = bytes.strip_prefix(frames::PREFACE).unwrap_or(bytes);
+    let mut all = Vec::new();
+    while let Some(head) = Head::read(rest) {
+        let end = frames::HEAD + head.length;
+        all.push((head, rest[frames::HEAD..end].to_vec()));
+        rest = &rest[end..];
+    }
+    all
+}
+
+fn said(state: &mut State) -> Vec<(Head, Vec<u8>)> {
+    split(&take(state))
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    frames::put(&mut out, kind, flags, stream, payload);
+    out
+}
+
+fn receive(state: &mut State, bytes: &[u8]) -> Begun {
+    let mut begun = Begun::default();
+    let mut rest = bytes;
+    loop {
+        let used = state.receive(rest, &mut begun);
+        rest = &rest[used..];
+        if !state.take_paused() {
+            assert!(rest.is_empty() || state.ended().is_some());
+            return begun;
+        }
+    }
+}
+
+/// A server that has been said hello to.
+fn server(terms: Terms) -> State {
+    let mut state = State::server(terms, || 0);
+    receive(&mut state, &[frames::PREFACE, &frame(kind::SETTINGS, 0, 0, &[])].concat());
+    take(&mut state);
+    state
+}
+
+/// A client whose server has said hello.
+fn client() -> State {
+    let mut state = State::client(terms(0, 1000, BIG), 100, || 0);
+    receive(&mut state, &frame(kind::SETTINGS, 0, 0, &[]));
+    take(&mut state);
+    state
+}
+
+/// `GET /` and its stream's number, which the client has sent.
+fn open(client: &mut State, whole: bool) -> u32 {
+    let slot = client.open().unwrap();
+    client.put_head(slot, whole, &mut |encoder, out| {
+        encoder.pseudo(out, Pseudo::Method, if whole { b"GET" } else { b"POST" });
+        encoder.pseudo(out, Pseudo::Scheme, b"http");
+        encoder.pseudo(out, Pseudo::Authority, b"a.test");
+        encoder.pseudo(out, Pseudo::Path, b"/");
+    });
+    slot
+}
+
+fn answer(state: &mut State, slot: u32, ends: bool) {
+    state.put_head(slot, ends, &mut |encoder, out| encoder.status(out, 200));
+}
+
+/// The heads of the frames of a stream.
+fn of_stream(frames: &[(Head, Vec<u8>)], stream: u32) -> Vec<(u8, u8, usize)> {
+    let of = frames.iter().filter(|(head, _)| head.stream == stream);
+    of.map(|(head, _)| (head.kind, head.flags, head.length)).collect()
+}
+
+#[test]
+fn nothing_is_said_before_the_client_has_shown_that_it_speaks_it() {
+    let mut state = State::server(terms(10, BIG, BIG), || 0);
+    receive_part(&mut state, &frames::PREFACE[..20]);
+    assert!(take(&mut state).is_empty());
+    receive_part(&mut state, frames::PREFACE);
+    assert_eq!(said(&mut state)[0].0.kind, kind::SETTINGS);
+    let mut other = State::server(terms(10, BIG, BIG), || 0);
+    receive(&mut other, b"PRI * HTTP/1.1\r\n\r\n");
+    assert_eq!(other.ended(), Some(Ended::Failed(Code::PROTOCOL_ERROR)));
+}
+
+fn receive_part(state: &mut State, bytes: &[u8]) {
+    state.receive(bytes, &mut Begun::default());
+}
+
+#[test]
+fn the_end_of_a_stream_rides_on_its_last_frame_while_that_is_here() {
+    let (mut client, mut server) = (client(), server(terms(10, BIG, BIG)));
+    for _ in 0..3 {
+        open(&mut client, true);
+    }
+    let begun = receive(&mut server, &take(&mut client));
+    let slots: Vec<u32> = begun.0.iter().map(|(slot, ..)| *slot).collect();
+    // The body is here, the body has left, there is no body.
+    for slot in &slots {
+        answer(&mut server, *slot, false);
+    }
+    assert!(server.poll_data(&cx(), slots[0], b"body").is_ready());
+    server.finish(slots[0], None).unwrap();
+    server.finish(slots[2], None).unwrap();
+    assert!(server.poll_data(&cx(), slots[1], b"body").is_ready());
+    let first = said(&mut server);
+    let end = flag::END_STREAM;
+    assert_eq!(of_stream(&first, 1), [(kind::HEADERS, 4, 1), (kind::DATA, end, 4)]);
+    assert_eq!(of_stream(&first, 3), [(kind::HEADERS, 4, 1), (kind::DATA, 0, 4)]);
+    assert_eq!(of_stream(&first, 5), [(kind::HEADERS, 4 | end, 1)]);
+    server.finish(slots[1], None).unwrap();
+    server.finish(slots[1], None).unwrap();
+    assert_eq!(of_stream(&said(&mut server), 3), [(kind::DATA, end, 0)]);
+}
+
+#[test]
+fn a_head_larger_than_a_frame_is_split_and_put_together() {
+    let (mut client, mut server) = (client(), server(terms(10, BIG, BIG)));
+    let slot = open(&mut client, true);
+    let begun = receive(&mut server, &take(&mut client));
+    let value = vec![b'v'; 20_000];
+    server.put_head(begun.0[0].0, true, &mut |encoder, out| {
+        encoder.status(out, 200);
+        encoder.field(out, b"X-Long", &value, Known::Other);
+    });
+    let bytes = take(&mut server);
+    let kinds: Vec<(u8, u8)> = split(&bytes).iter().map(|(h, _)| (h.kind, h.flags)).collect();
+    assert_eq!(kinds, [(kind::HEADERS, flag::END_STREAM), (kind::CONTINUATION, flag::END_HEADERS)]);
+    receive(&mut client, &bytes);
+    let mut head = ResponseHead::default();
+    assert_eq!(client.poll_head(&cx(), slot, &mut head), Poll::Ready(Ok(())));
+    assert_eq!(head.fields.named(b"x-long").next(), Some(&value[..]));
+}
+
+#[test]
+fn settings_change_the_windows_of_streams_that_are_open() {
+    let (mut client, mut server) = (client(), server(terms(10, BIG, BIG)));
+    open(&mut client, true);
+    let small = frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 10]);
+    let begun = receive(&mut server, &[take(&mut client), small].concat());
+    let slot = begun.0[0].0;
+    assert_eq!(server.poll_data(&cx(), slot, &[0; 100]).map(Result::unwrap), Poll::Ready(10));
+    assert!(server.poll_data(&cx(), slot, &[0; 100]).is_pending());
+    receive(&mut server, &frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 4]));
+    receive(&mut server, &frame(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 0, 6]));
+    assert!(server.poll_data(&cx(), slot, &[0; 100]).is_pending(), "it owes as much");
+    receive(&mut server, &frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 9]));
+    assert_eq!(server.poll_data(&cx(), slot, &[0; 100]).map(Result::unwrap), Poll::Ready(5));
+}
+
+#[test]
+fn nobody_sends_all_the_time_while_others_wait() {
+    let (mut client, mut server) = (client(), server(terms(10, BIG, BIG)));
+    receive(&mut server, &frame(kind::WINDOW_UPDATE, 0, 0, &BIG.to_be_bytes()));
+    receive(&mut server, &frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 16, 0, 0]));
+    for _ in 0..2 {
+        open(&mut client, true);
+    }
+    let begun = receive(&mut server, &take(&mut client));
+    let (a, b) = (begun.0[0].0, begun.0[1].0);
+    let fill = |server: &mut State, slot: u32| {
+        let mut sent = 0;
+        while let Poll::Ready(Ok(n)) = server.poll_data(&cx(), slot, &[0; 32 * 1024]) {
+            sent += n;
+        }
+        sent
+    };
+    assert!(fill(&mut server, a) >= HIGH, "alone, it fills all there is");
+    assert_eq!(fill(&mut server, b), 0);
+    take(&mut server);
+    // Both may try again. While the other one waits, none sends more than its part.
+    assert_eq!(fill(&mut server, b), HIGH, "nobody waits yet");
+    assert_eq!(fill(&mut server, a), 0);
+    take(&mut server);
+    server.waiting.push_back(a);
+    assert_eq!(fill(&mut server, b), BURST);
+    assert_eq!(fill(&mut server, a), BURST);
+}
+
+#[test]
+fn what_is_left_of_a_stream_that_nobody_wants_is_given_back() {
+    let window = 100_000;
+    let (mut client, mut server) = (client(), server(terms(10, window, window)));
+    // More is sent than the window has, over streams that are gone before it is read.
+    for n in 0..4_u32 {
+        open(&mut client, false);
+        let begun = receive(&mut server, &take(&mut client));
+        let (slot, stream) = (begun.0[0].0, 2 * n + 1);
+        let part = frame(kind::DATA, 0, stream, &[0; 16_000]);
+        receive(&mut server, &part);
+        if n % 2 == 0 {
+            answer(&mut server, slot, true);
+        }
+        server.close(slot);
+        receive(&mut server, &[part.clone(), part].concat());
+        assert_eq!(server.ended(), None);
+        let resets: Vec<u32> = said(&mut server)
+            .iter()
+            .filter(|(head, _)| head.kind == kind::RST_STREAM)
+            .map(|(_, payload)| frames::number(payload).unwrap())
+            .collect();
+        // An answer that is whole stands; one that is not is given up.
+        assert_eq!(resets, [if n % 2 == 0 { Code::NO_ERROR.0 } else { Code::CANCEL.0 }]);
+    }
+    // Trailers of such a stream may still come, but not of one that ended by itself.
+    let trailers = |stream| frame(kind::HEADERS, 5, stream, b"\x00\x01a\x01b");
+    receive(&mut server, &trailers(7));
+    assert_eq!(server.ended(), None);
+    open(&mut client, true);
+    let begun = receive(&mut server, &take(&mut client));
+    answer(&mut server, begun.0[0].0, true);
+    server.close(begun.0[0].0);
+    receive(&mut server, &trailers(9));
+    assert_eq!(server.ended(), Some(Ended::Failed(Code::STREAM_CLOSED)));
+}
+
+#[test]
+fn more_than_the_window_ends_the_connection_or_the_stream() {
+    let (mut client, mut state) = (client(), server(terms(10, 70_000, 100_000)));
+    let part = |stream| frame(kind::DATA, 0, stream, &[0; 15_000]);
+    open(&mut client, false);
+    receive(&mut state, &take(&mut client));
+    (0..5).for_each(|_| drop(receive(&mut state, &part(1))));
+    assert_eq!(state.ended(), None);
+    let reset = said(&mut state).pop().unwrap();
+    assert_eq!((reset.0.kind, reset.1[3]), (kind::RST_STREAM, 3));
+    (0..2).for_each(|_| drop(receive(&mut state, &part(1))));
+    assert_eq!(state.ended(), Some(Ended::Failed(Code::FLOW_CONTROL_ERROR)));
+}
+
+#[test]
+fn a_client_is_refused_streams_above_the_limit() {
+    let (mut client, mut server) = (client(), server(terms(2, BIG, BIG)));
+    let slots: Vec<u32> = (0..3).map(|_| open(&mut client, true)).collect();
+    let begun = receive(&mut server, &take(&mut client));
+    assert_eq!(begun.0.len(), 2);
+    receive(&mut client, &take(&mut server));
+    assert_eq!(client.poll_over(&cx(), slots[2]), Poll::Ready(Over::Unprocessed));
+    assert_eq!(client.poll_over(&cx(), slots[1]), Poll::Pending);
+    server.close(begun.0[0].0);
+    open(&mut client, true);
+    assert_eq!(receive(&mut server, &take(&mut client)).0.len(), 1);
+}
+
+#[test]
+fn a_server_that_ends_takes_what_is_under_way_already() {
+    let (mut client, mut server) = (client(), server(terms(10, BIG, BIG)));
+    open(&mut client, true);
+    let mut begun = receive(&mut server, &take(&mut client)).0;
+    server.announce_end();
+    let goodbye = take(&mut server);
+    // This one has crossed it.
+    open(&mut client, true);
+    begun.extend(receive(&mut server, &take(&mut client)).0);
+    assert_eq!(begun.len(), 2);
+    receive(&mut client, &goodbye);
+    assert!(!client.is_open() && client.open().is_none());
+    receive(&mut server, &take(&mut client));
+    let last = said(&mut server).pop().unwrap();
+    assert_eq!((last.0.kind, frames::number(&last.1)), (kind::GOAWAY, Some(3)));
+    // And this one comes too late: it is neither looked at nor an error.
+    receive(&mut server, &frame(kind::HEADERS, 5, 5, b"\x82\x84\x86"));
+    assert_eq!((server.ended(), server.streams()), (None, 2));
+    for (slot, ..) in begun {
+        assert!(!server.is_done());
+        answer(&mut server, slot, true);
+        server.close(slot);
+    }
+    assert!(server.is_done());
+}
+
+#[test]
+fn a_server_that_goes_away_says_what_it_has_not_looked_at() {
+    let mut client = client();
+    let slots: Vec<u32> = (0..3).map(|_| open(&mut client, true)).collect();
+    receive(&mut client, &frame(kind::GOAWAY, 0, 0, &[0, 0, 0, 3, 0, 0, 0, 0]));
+    let over: Vec<_> = slots.iter().map(|slot| client.poll_over(&cx(), *slot)).collect();
+    assert_eq!(over, [Poll::Pending, Poll::Pending, Poll::Ready(Over::Unprocessed)]);
+    client.lose();
+    let lost = Over::Connection(Ended::Lost);
+    assert_eq!(client.poll_over(&cx(), slots[0]), Poll::Ready(lost));
+}
+
+#[test]
+fn what_is_no_response_spoils_its_stream_alone() {
+    let mut client = client();
+    let rows: &[(&[u8], ResponseFault)] = &[
+        (b"\x00\x01a\x01b", ResponseFault::StatusLine),
+        (b"\x88\x88", ResponseFault::Field),
+        (b"\x08\x0299", ResponseFault::Status),
+        (b"\x08\x03099", ResponseFault::Status),
+        (b"\x08\x03101", ResponseFault::Status),
+        (b"\x88\x00\x01A\x01b", ResponseFault::Field),
+        (b"\x88\x00\x0aconnection\x05close", ResponseFault::Field),
+        (b"\x88\x82", ResponseFault::Field),
+    ];
+    for (block, fault) in rows {
+        let slot = open(&mut client, true);
+        let id = client.slots[slot as usize].id;
+        receive(&mut client, &frame(kind::HEADERS, 5, id, block));
+        assert_eq!(client.poll_over(&cx(), slot), Poll::Ready(Over::Invalid(*fault)), "{block:x?}");
+        client.close(slot);
+    }
+    let slot = open(&mut client, true);
+    let id = client.slots[slot as usize].id;
+    for _ in 0..20 {
+        receive(&mut client, &frame(kind::HEADERS, 4, id, b"\x08\x03103"));
+    }
+    assert_eq!(
+        client.poll_over(&cx(), slot),
+        Poll::Ready(Over::Invalid(ResponseFault::Status)),
+        "too many of them"
+    );
+    assert_eq!(client.ended(), None);
+}
+
+/// A body and where it is.
+#[derive(Debug, Clone)]
+struct Body {
+    bytes: Vec<u8>,
+    at: usize,
+    done: bool,
+}
+
+/// Sends what may be sent of bodies, and takes what has come.
+fn exchange(state: &mut State, bodies: &mut HashMap<u32, Body>, got: &mut HashMap<u32, Vec<u8>>) {
+    let mut slots: Vec<u32> = bodies.keys().copied().collect();
+    slots.sort_unstable();
+    for slot in slots {
+        let body = bodies.get_mut(&slot).unwrap();
+        while body.at < body.bytes.len() {
+            let Poll::Ready(sent) = state.poll_data(&cx(), slot, &body.bytes[body.at..]) else {
+                break;
+            };
+            body.at += sent.unwrap();
+        }
+        if body.at == body.bytes.len() && !body.done {
+            body.done = true;
+            state.finish(slot, None).unwrap();
+        }
+        let mut data = Vec::new();
+        while let Poll::Ready(Ok(Taken::Data)) = state.poll_body(&cx(), slot, &mut data) {
+            got.entry(slot).or_default().extend_from_slice(&data);
+            state.taken(slot, data.len());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Bodies of any length cross both ways over windows of any size, in pieces of any size, on many streams at once.
+    #[test]
+    fn two_sides_understand_each_other(
+        sizes in prop::collection::vec((0_usize..200_000, 0_usize..200_000), 1..8),
+        windows in (1_u32..100_000, 1_u32..100_000),
+        piece in 1_usize..40_000,
+    ) {
+        let mut server = State::server(terms(100, windows.0, 2 * windows.0), || 0);
+        let mut client = State::client(terms(0, windows.1, 2 * windows.1), 100, || 0);
+        let body = |n: usize, salt: usize| Body {
+            bytes: (0..n).map(|i| ((i * 31 + salt) % 251).to_le_bytes()[0]).collect(),
+            at: 0,
+            done: false,
+        };
+        let (mut up, mut down) = (HashMap::new(), HashMap::new());
+        let (mut got_up, mut got_down) = (HashMap::new(), HashMap::new());
+        let mut order = Vec::new();
+        for (n, (sent, _)) in sizes.iter().enumerate() {
+            let slot = open(&mut client, false);
+            order.push(slot);
+            up.insert(slot, body(*sent, n));
+        }
+        let mut taken = Vec::new();
+        let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
+        for round in 0..100_000 {
+            exchange(&mut client, &mut up, &mut got_down);
+            exchange(&mut server, &mut down, &mut got_up);
+            to_server.extend(take(&mut client));
+            to_client.extend(take(&mut server));
+            if to_server.is_empty() && to_client.is_empty() {
+                prop_assert!(round > 0);
+                break;
+            }
+            let mut begun = Begun::default();
+            let n = to_server.len().min(piece + frames::HEAD + frames::MOST);
+            let used = server.receive(&to_server[..n], &mut begun);
+            to_server.drain(..used);
+            let n = to_client.len().min(piece + frames::HEAD + frames::MOST);
+            let used = client.receive(&to_client[..n], &mut Begun::default());
+            to_client.drain(..used);
+            for (slot, _, fault) in begun.0 {
+                prop_assert_eq!(fault, None);
+                down.insert(slot, body(sizes[taken.len()].1, 7 * taken.len()));
+                taken.push(slot);
+                answer(&mut server, slot, false);
+            }
+            prop_assert_eq!((server.ended(), client.ended()), (None, None));
+        }
+        for (n, (sent, answered)) in sizes.iter().enumerate() {
+            let mut head = ResponseHead::default();
+            prop_assert_eq!(client.poll_head(&cx(), order[n], &mut head), Poll::Ready(Ok(())));
+            let up = got_up.remove(&taken[n]).unwrap_or_default();
+            prop_assert_eq!(up, body(*sent, n).bytes);
+            let down = got_down.remove(&order[n]).unwrap_or_default();
+            prop_assert_eq!(down, body(*answered, 7 * n).bytes);
+            prop_assert!(server.is_taken(taken[n]) && client.is_taken(order[n]));
+            server.close(taken[n]);
+            client.close(order[n]);
+        }
+        prop_assert_eq!((server.streams(), client.streams()), (0, 0));
+        prop_assert!(take(&mut server).is_empty() && take(&mut client).is_empty());
+    }
+}

@@ -1,0 +1,214 @@
+//! From bytes to fields.
+
+use super::TABLE;
+use super::huffman;
+use super::table::{self, From, Table};
+use crate::wire::known::{self, Known};
+use crate::wire::request::is_token;
+
+/// The block is not HPACK. What follows cannot be read either: the connection has to end (RFC 9113 §4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Broken;
+
+/// A field that is none of the message's own (RFC 9113 §8.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pseudo {
+    /// `:authority`
+    Authority,
+    /// `:method`
+    Method,
+    /// `:path`
+    Path,
+    /// `:protocol` (RFC 8441 §4)
+    Protocol,
+    /// `:scheme`
+    Scheme,
+    /// `:status`
+    Status,
+}
+
+/// What a name is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Name {
+    /// Of a pseudo-field.
+    Pseudo(Pseudo),
+    /// Of a field.
+    Field(Known),
+    /// No name at all: not a token, in upper case, or of a pseudo-field that nobody knows.
+    Bad,
+}
+
+impl Name {
+    fn of(name: &[u8]) -> Self {
+        match name {
+            b":authority" => Name::Pseudo(Pseudo::Authority),
+            b":method" => Name::Pseudo(Pseudo::Method),
+            b":path" => Name::Pseudo(Pseudo::Path),
+            b":protocol" => Name::Pseudo(Pseudo::Protocol),
+            b":scheme" => Name::Pseudo(Pseudo::Scheme),
+            b":status" => Name::Pseudo(Pseudo::Status),
+            b"" => Name::Bad,
+            name if name.iter().all(|b| is_token(*b) && !b.is_ascii_uppercase()) => {
+                Name::Field(known::lookup(name))
+            }
+            _ => Name::Bad,
+        }
+    }
+}
+
+/// One field as it was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Field<'a> {
+    /// Its name.
+    pub name: &'a [u8],
+    /// Its value.
+    pub value: &'a [u8],
+    /// What the name is.
+    pub is: Name,
+    /// The value may be one: no control bytes, no white space around it (RFC 9113 §8.2.1).
+    pub sound: bool,
+}
+
+/// Whether a value may be one.
+fn is_sound(value: &[u8]) -> bool {
+    let around = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    !around(value.first())
+        && !around(value.last())
+        && value.iter().all(|b| matches!(b, b'\t' | 0x20..=0x7e | 0x80..))
+}
+
+/// Reads the blocks of a connection one after the other.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    table: Table,
+    /// Where Huffman-coded strings are written out.
+    name: Vec<u8>,
+    value: Vec<u8>,
+}
+
+/// A string in the block: where it is, and whether it is Huffman-coded.
+type Text<'a> = (&'a [u8], bool);
+
+impl Decoder {
+    /// Reads a whole block and hands out its fields in order. What is in the table stays there, so a block has to be read
+    /// even if nobody wants it.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn decode(&mut self, block: &[u8], each: &mut dyn FnMut(Field<'_>)) -> Result<(), Broken> {
+        let mut rest = block;
+        let mut resizes = 0;
+        let mut begun = false;
+        while let Some(first) = rest.first().copied() {
+            match first {
+                0x80.. => {
+                    let index = number(&mut rest, 7)?;
+                    self.indexed(index, each)?;
+                }
+                0x40.. => self.literal(&mut rest, 6, true, each)?,
+                0x20.. => {
+                    // RFC 7541 §4.2: at the beginning, and no more than two of them.
+                    let most = number(&mut rest, 5)?;
+                    resizes += 1;
+                    if begun || most > TABLE || resizes > 2 {
+                        return Err(Broken);
+                    }
+                    self.table.resize(most);
+                    continue;
+                }
+                _ => self.literal(&mut rest, 4, false, each)?,
+            }
+            begun = true;
+        }
+        Ok(())
+    }
+
+    fn indexed(&self, index: usize, each: &mut dyn FnMut(Field<'_>)) -> Result<(), Broken> {
+        if let Some((name, value, is)) = table::fixed(index) {
+            each(Field { name, value, is: *is, sound: true });
+            return Ok(());
+        }
+        let entry = entry(&self.table, index)?;
+        let (name, value) = (self.table.name(entry), self.table.value(entry));
+        each(Field { name, value, is: entry.is, sound: entry.sound });
+        Ok(())
+    }
+
+    fn literal(
+        &mut self,
+        rest: &mut &[u8],
+        bits: u8,
+        keep: bool,
+        each: &mut dyn FnMut(Field<'_>),
+    ) -> Result<(), Broken> {
+        let index = number(rest, bits)?;
+        let text = if index == 0 { Some(string(rest)?) } else { None };
+        let (value, huffman) = string(rest)?;
+        let value = read(value, huffman, &mut self.value)?;
+        let sound = is_sound(value);
+        let (name, is, from) = match (text, table::fixed(index)) {
+            (Some((name, huffman)), _) => {
+                let name = read(name, huffman, &mut self.name)?;
+                (name, Name::of(name), From::Text(name))
+            }
+            (None, Some((name, _, is))) => (*name, *is, From::Text(name)),
+            (None, None) => {
+                let entry = entry(&self.table, index)?;
+                (self.table.name(entry), entry.is, From::Entry(entry))
+            }
+        };
+        each(Field { name, value, is, sound });
+        if keep {
+            self.table.add(from, value, is, sound);
+        }
+        Ok(())
+    }
+}
+
+/// The entry with this index, which is behind those that are always there.
+fn entry(table: &Table, index: usize) -> Result<table::Entry, Broken> {
+    let nth = index.checked_sub(table::STATIC.len() + 1).ok_or(Broken)?;
+    table.get(nth).ok_or(Broken)
+}
+
+/// A string as it was before it was written.
+fn read<'a>(text: &'a [u8], huffman: bool, room: &'a mut Vec<u8>) -> Result<&'a [u8], Broken> {
+    if !huffman {
+        return Ok(text);
+    }
+    room.clear();
+    huffman::decode(text, room).ok_or(Broken)?;
+    Ok(room)
+}
+
+/// A number behind a prefix of so many bits. None that matters here has more than four bytes.
+fn number(rest: &mut &[u8], bits: u8) -> Result<usize, Broken> {
+    let (first, mut tail) = rest.split_first().ok_or(Broken)?;
+    let most = (1_usize << bits) - 1;
+    let mut n = usize::from(*first) & most;
+    if n == most {
+        let mut shift = 0;
+        loop {
+            let (byte, after) = tail.split_first().ok_or(Broken)?;
+            tail = after;
+            n += usize::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                break;
+            }
+            if shift > 21 {
+                return Err(Broken);
+            }
+        }
+    }
+    *rest = tail;
+    Ok(n)
+}
+
+fn string<'a>(rest: &mut &'a [u8]) -> Result<Text<'a>, Broken> {
+    let huffman = rest.first().ok_or(Broken)? & 0x80 != 0;
+    let length = number(rest, 7)?;
+    let (text, after) = rest.split_at_checked(length).ok_or(Broken)?;
+    *rest = after;
+    Ok((text, huffman))
+}

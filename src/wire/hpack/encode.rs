@@ -1,0 +1,212 @@
+//! From fields to bytes.
+
+use super::decode::{Name, Pseudo};
+use super::table::{self, From, Table};
+use super::{OVERHEAD, TABLE, huffman, put_number};
+use crate::wire::known::Known;
+
+/// Places for what was seen; two fields of one hash have places of their own.
+const PLACES: usize = 256;
+
+/// A field that was sent: what it hashes to and, if it was added to the table, which one it was, counted from 1.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    hash: u32,
+    nth: u32,
+}
+
+/// Writes the blocks of a connection one after the other.
+///
+/// A field is added to the table when it is sent for the second time: what never comes again (ids, paths, lengths) does not
+/// push out what does. Fields that say who somebody is are never added, so that nobody can find them out by guessing
+/// (RFC 7541 §7.1).
+#[derive(Debug, Default)]
+pub struct Encoder {
+    table: Table,
+    /// How many were added, ever.
+    added: u32,
+    seen: Vec<Seen>,
+    /// The name in lower case.
+    name: Vec<u8>,
+    /// The other side wants a table of another size: it is told so at the beginning of the next block.
+    resize: Option<(usize, usize)>,
+}
+
+impl Encoder {
+    /// The other side keeps a table of so many bytes at most.
+    pub fn limit(&mut self, most: usize) {
+        let most = most.min(TABLE);
+        let smallest = self.resize.map_or(most, |(smallest, _)| smallest.min(most));
+        if self.resize.is_some() || most != self.table.most() {
+            self.resize = Some((smallest, most));
+        }
+    }
+
+    /// Before the first field of a block.
+    pub fn begin(&mut self, out: &mut Vec<u8>) {
+        let Some((smallest, most)) = self.resize.take() else { return };
+        // RFC 7541 §4.2: the smallest size that there was in between is told too.
+        if smallest < most {
+            self.table.resize(smallest);
+            put_number(out, 0x20, 5, smallest);
+        }
+        self.table.resize(most);
+        put_number(out, 0x20, 5, most);
+    }
+
+    /// `:status`
+    pub fn status(&mut self, out: &mut Vec<u8>, status: u16) {
+        let index = match status {
+            200 => 8,
+            204 => 9,
+            206 => 10,
+            304 => 11,
+            400 => 12,
+            404 => 13,
+            500 => 14,
+            _ => {
+                self.pseudo(out, Pseudo::Status, itoa::Buffer::new().format(status).as_bytes());
+                return;
+            }
+        };
+        out.push(0x80 | index);
+    }
+
+    /// A pseudo-field of a request.
+    pub fn pseudo(&mut self, out: &mut Vec<u8>, pseudo: Pseudo, value: &[u8]) {
+        let whole = match (pseudo, value) {
+            (Pseudo::Method, b"GET") => 2,
+            (Pseudo::Method, b"POST") => 3,
+            (Pseudo::Path, b"/") => 4,
+            (Pseudo::Scheme, b"http") => 6,
+            (Pseudo::Scheme, b"https") => 7,
+            _ => {
+                let name: &[u8] = match pseudo {
+                    Pseudo::Authority => b":authority",
+                    Pseudo::Method => b":method",
+                    Pseudo::Path => b":path",
+                    Pseudo::Protocol => b":protocol",
+                    Pseudo::Scheme => b":scheme",
+                    Pseudo::Status => b":status",
+                };
+                self.lower(name);
+                self.put(out, value);
+                return;
+            }
+        };
+        out.push(0x80 | whole);
+    }
+
+    /// A field. Its name is written in lower case.
+    pub fn field(&mut self, out: &mut Vec<u8>, name: &[u8], value: &[u8], known: Known) {
+        self.lower(name);
+        match known {
+            Known::Authorization | Known::ProxyAuthorization | Known::Cookie | Known::SetCookie => {
+                self.once(out, 0x10, value)
+            }
+            // No two are the same.
+            Known::XRequestId | Known::Traceparent => self.once(out, 0, value),
+            _ => self.put(out, value),
+        }
+    }
+
+    fn lower(&mut self, name: &[u8]) {
+        self.name.clear();
+        self.name.extend_from_slice(name);
+        self.name.make_ascii_lowercase();
+    }
+
+    /// The field whose name is at hand: as a reference, if it is in the table.
+    fn put(&mut self, out: &mut Vec<u8>, value: &[u8]) {
+        let size = self.name.len() + value.len() + OVERHEAD;
+        // What would push out half of the others is worth none of them.
+        if size > self.table.most() / 2 {
+            self.once(out, 0, value);
+            return;
+        }
+        if self.seen.is_empty() {
+            self.seen.resize(PLACES, Seen::default());
+        }
+        let hash = hash(&self.name, value);
+        let place = hash as usize % (PLACES / 2) * 2;
+        let Some([first, second]) = self.seen.get_mut(place..place + 2) else { return };
+        let (added, held) = (self.added, self.table.len());
+        // How many were added after it.
+        let since = |seen: &Seen| added.wrapping_sub(seen.nth) as usize;
+        let is_held = |seen: &Seen| seen.nth != 0 && since(seen) < held;
+        let found = [&mut *first, &mut *second].into_iter().find(|seen| seen.hash == hash);
+        let Some(found) = found else {
+            // Seen for the first time. Those that are in the table keep their places.
+            if !is_held(first) {
+                if !is_held(second) {
+                    *second = *first;
+                }
+                *first = Seen { hash, nth: 0 };
+            } else if !is_held(second) {
+                *second = Seen { hash, nth: 0 };
+            }
+            self.once(out, 0, value);
+            return;
+        };
+        let nth = since(found);
+        if is_held(found)
+            && let Some(entry) = self.table.get(nth)
+            && self.table.value(entry) == value
+            && self.table.name(entry) == self.name
+        {
+            put_number(out, 0x80, 7, table::STATIC.len() + 1 + nth);
+            return;
+        }
+        self.added = self.added.wrapping_add(1).max(1);
+        found.nth = self.added;
+        self.head(out, 0x40, 6);
+        text(out, value, true);
+        // What the name means is of interest only to who reads it.
+        self.table.add(From::Text(&self.name), value, Name::Bad, true);
+    }
+
+    /// The field whose name is at hand: not as an entry of the table.
+    fn once(&mut self, out: &mut Vec<u8>, form: u8, value: &[u8]) {
+        self.head(out, form, 4);
+        text(out, value, false);
+    }
+
+    /// How a literal begins: with its name.
+    fn head(&self, out: &mut Vec<u8>, form: u8, bits: u8) {
+        if let Some(index) = table::index_of(&self.name) {
+            put_number(out, form, bits, index);
+        } else {
+            out.push(form);
+            text(out, &self.name, form == 0x40);
+        }
+    }
+}
+
+/// A string; Huffman-coded if that is worth it, because it is sent once for many times.
+fn text(out: &mut Vec<u8>, text: &[u8], small: bool) {
+    let length = if small { huffman::length(text) } else { text.len() };
+    if length < text.len() {
+        put_number(out, 0x80, 7, length);
+        huffman::encode(text, out);
+    } else {
+        put_number(out, 0, 7, text.len());
+        out.extend_from_slice(text);
+    }
+}
+
+/// Fast, and no more than that: who makes fields of one hash spoils the compression of their own connection.
+fn hash(name: &[u8], value: &[u8]) -> u32 {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut hash = name.len() as u64;
+    let mut mix = |word: u64| hash = (hash ^ word).wrapping_mul(FACTOR).rotate_left(29);
+    for text in [name, value] {
+        let (words, rest) = text.as_chunks::<8>();
+        words.iter().for_each(|word| mix(u64::from_le_bytes(*word)));
+        let mut last = [0; 8];
+        if let Some(to) = last.get_mut(..rest.len()) {
+            to.copy_from_slice(rest);
+        }
+        mix(u64::from_le_bytes(last) ^ (rest.len() as u64) << 56);
+    }
+    u32::try_from(hash >> 32).unwrap_or_default()
+}

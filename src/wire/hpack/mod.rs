@@ -1,0 +1,34 @@
+//! HPACK (RFC 7541): how HTTP/2 writes the fields of a head.
+
+mod decode;
+mod encode;
+mod huffman;
+mod table;
+
+pub use decode::{Broken, Decoder, Field, Name, Pseudo};
+pub use encode::Encoder;
+
+/// What an entry takes of a table beside its bytes (RFC 7541 §4.1).
+const OVERHEAD: usize = 32;
+/// The size of a table unless something else is agreed on (RFC 9113 §6.5.2). Nothing larger is ever agreed on here.
+pub const TABLE: usize = 4096;
+
+/// Appends a number behind the bits of `first` above a prefix of `bits` bits (RFC 7541 §5.1).
+fn put_number(out: &mut Vec<u8>, first: u8, bits: u8, n: usize) {
+    let most = (1_usize << bits) - 1;
+    let byte = |n: usize| n.to_le_bytes()[0];
+    if n < most {
+        out.push(first | byte(n));
+        return;
+    }
+    out.push(first | byte(most));
+    let mut rest = n - most;
+    while rest >= 128 {
+        out.push(byte(rest) | 128);
+        rest >>= 7;
+    }
+    out.push(byte(rest));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,0 @@
-//! See `checks::frames`.
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|input: &[u8]| tidegate_fuzz::checks::frames::check(input));
