@@ -6,6 +6,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tidegate::exchange::forward::{Identity, RequestForm, response_fields, write_request};
 use tidegate::policy::HeaderEdits;
+use tidegate::wire::hpack::{Decoder, Encoder};
 use tidegate::wire::request::{Limits, RequestParser};
 use tidegate::wire::response::ResponseParser;
 use tidegate::wire::{RequestHead, ResponseHead};
@@ -103,5 +104,56 @@ fn write(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, read, write);
+/// HPACK: the head of a browser's request, as one that was sent before and as one that was not, and that of a response.
+fn hpack(c: &mut Criterion) {
+    let mut group = c.benchmark_group("hpack");
+    group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+    let mut request = RequestHead::default();
+    let bytes = BROWSER.as_bytes();
+    let parsed = RequestParser::default().parse(bytes, &Limits::default(), &mut request);
+    assert!(matches!(parsed, Ok(Some(_))));
+    let block = |encoder: &mut Encoder, out: &mut Vec<u8>| {
+        out.clear();
+        encoder.begin(out);
+        for field in request.fields.iter() {
+            encoder.field(out, field.name, field.value, field.known);
+        }
+    };
+    let (mut encoder, mut out) = (Encoder::default(), Vec::new());
+    (0..3).for_each(|_| block(&mut encoder, &mut out));
+    group.bench_function("write/again", |b| {
+        b.iter(|| {
+            block(&mut encoder, &mut out);
+            black_box(out.len())
+        });
+    });
+    let mut first = Vec::new();
+    group.bench_function("write/first", |b| {
+        b.iter(|| {
+            block(&mut Encoder::default(), &mut first);
+            black_box(first.len())
+        });
+    });
+    let mut read = |name: &str, decoder: &mut Decoder, block: &[u8]| {
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let mut bytes = 0;
+                let read =
+                    decoder.decode(black_box(block), &mut |field| bytes += field.value.len());
+                assert!(read.is_ok());
+                bytes
+            });
+        });
+    };
+    read("read/first", &mut Decoder::default(), &first);
+    let (mut encoder, mut decoder) = (Encoder::default(), Decoder::default());
+    for _ in 0..3 {
+        block(&mut encoder, &mut out);
+        assert!(decoder.decode(&out, &mut |_| {}).is_ok());
+    }
+    read("read/again", &mut decoder, &out);
+    group.finish();
+}
+
+criterion_group!(benches, read, write, hpack);
 criterion_main!(benches);

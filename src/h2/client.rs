@@ -31,8 +31,9 @@ pub struct H2Client {
     begun: bool,
     /// The stream is to become a tunnel (RFC 8441): what it carries is no body.
     tunnel: bool,
-    /// Nothing waits for the client to make room.
+    /// Nothing waits for the client to make room; the head has found none, so nothing follows it.
     impatient: bool,
+    unheard: bool,
 }
 
 impl H2Client {
@@ -45,7 +46,7 @@ impl H2Client {
             _ => None,
         });
         let tunnel = head.is_some_and(asks_for_tunnel);
-        Self { stream, late: None, begun: false, tunnel, impatient: false }
+        Self { stream, late: None, begun: false, tunnel, impatient: false, unheard: false }
     }
 
     /// From here on, what the client has no room for is left out: a flood of bad requests must not pile up answers.
@@ -86,7 +87,9 @@ impl H2Client {
                 block.encoder.status(block.out, status);
                 fields(block);
             });
-        } else if !self.impatient {
+        } else if self.impatient {
+            self.unheard = true;
+        } else {
             let mut kept = Fields::default();
             fields(&mut Kept(&mut kept));
             self.late = Some(Box::new((status, kept, whole)));
@@ -143,6 +146,9 @@ impl Source for H2Client {
 impl Sink for H2Client {
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_open(cx))?;
+        if self.unheard {
+            return Poll::Ready(Ok(data.len()));
+        }
         match self.stream.poll_write(cx, data) {
             // The rest is not said.
             Poll::Pending if self.impatient => Poll::Ready(Ok(data.len())),
@@ -161,7 +167,7 @@ impl Sink for H2Client {
         trailers: Option<&Fields>,
     ) -> Poll<io::Result<()>> {
         ready!(self.poll_open(cx))?;
-        Poll::Ready(self.stream.finish(trailers))
+        Poll::Ready(if self.unheard { Ok(()) } else { self.stream.finish(trailers) })
     }
 }
 

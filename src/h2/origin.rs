@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use sha1::{Digest, Sha1};
+use smallvec::SmallVec;
 
 use super::handle::{Block, Handle};
 use super::link::Place;
@@ -196,6 +197,9 @@ fn failure(over: Over) -> HeadError {
     }
 }
 
+/// A field, and what its name means.
+type Line<'a> = (&'a [u8], &'a [u8], Known);
+
 /// A request in the form of HTTP/1.
 struct Request<'a> {
     method: &'a [u8],
@@ -204,7 +208,8 @@ struct Request<'a> {
     /// The protocol that is asked for.
     asked: Option<&'a [u8]>,
     key: Option<&'a [u8]>,
-    lines: &'a [u8],
+    /// The other fields, but for those that concern a connection of HTTP/1.
+    fields: SmallVec<[Line<'a>; 24]>,
 }
 
 /// The first line, and what is behind it.
@@ -214,33 +219,30 @@ fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((line.strip_suffix(b"\r").unwrap_or(line), rest))
 }
 
-/// The fields in lines, and what they mean.
-fn fields(mut lines: &[u8]) -> impl Iterator<Item = (&[u8], &[u8], Known)> {
-    std::iter::from_fn(move || {
-        let (first, rest) = line(lines).filter(|(first, _)| !first.is_empty())?;
-        lines = rest;
-        let colon = memchr::memchr(b':', first)?;
-        let name = first.get(..colon)?;
-        Some((name, first.get(colon + 1..)?.trim_ascii(), known::lookup(name)))
-    })
-}
-
 impl<'a> Request<'a> {
     fn read(draft: &'a [u8]) -> Option<Self> {
-        let (first, lines) = line(draft)?;
+        let (first, mut lines) = line(draft)?;
         let mut words = first.split(|b| *b == b' ');
         let (method, target) = (words.next()?, words.next()?);
-        let (mut authority, mut asked, mut key) = (None, None, None);
-        // The host is always the first one, and a protocol is rarely asked for.
-        for (_, value, known) in fields(lines) {
-            match known {
-                Known::Host => authority = Some(value),
-                Known::Upgrade => asked = Some(value),
-                Known::SecWebSocketKey => key = Some(value),
-                _ => {}
+        let fields = SmallVec::new();
+        let mut request = Self { method, target, authority: None, asked: None, key: None, fields };
+        while let Some((field, rest)) = line(lines).filter(|(field, _)| !field.is_empty()) {
+            lines = rest;
+            let colon = memchr::memchr(b':', field)?;
+            let (name, value) = (field.get(..colon)?, field.get(colon + 1..)?.trim_ascii());
+            match known::lookup(name) {
+                Known::Host => request.authority = Some(value),
+                Known::Connection | Known::TransferEncoding => {}
+                Known::Upgrade => request.asked = Some(value),
+                known => {
+                    if known == Known::SecWebSocketKey {
+                        request.key = Some(value);
+                    }
+                    request.fields.push((name, value, known));
+                }
             }
         }
-        Some(Self { method, target, authority, asked, key, lines })
+        Some(request)
     }
 
     /// Writes it as HTTP/2 does (RFC 9113 §8.3.1). It asks for a tunnel (RFC 8441 §4) only where the server takes that;
@@ -258,11 +260,9 @@ impl<'a> Request<'a> {
             encoder.pseudo(out, Pseudo::Authority, authority);
         }
         encoder.pseudo(out, Pseudo::Path, self.target);
-        for (name, value, known) in fields(self.lines) {
-            match known {
-                Known::Host | Known::Connection | Known::TransferEncoding | Known::Upgrade => {}
-                Known::SecWebSocketKey if tunnel => {}
-                known => encoder.field(out, name, value, known),
+        for (name, value, known) in &self.fields {
+            if !(tunnel && *known == Known::SecWebSocketKey) {
+                encoder.field(out, name, value, *known);
             }
         }
     }

@@ -85,7 +85,8 @@ pub(super) async fn exchange<C: Client>(
     let snapshot = local.current.get();
     let ex = Exchange { worker: &local.worker, snapshot: &snapshot, listener, peer, head, started };
     // Boxed, so that a connection that waits does not hold the memory of one that works.
-    let walk = Box::pin(gate::handle(ex, client, timer));
+    // Made where it stays: it is large.
+    let walk = Box::into_pin(Box::write(Box::new_uninit(), gate::handle(ex, client, timer)));
     let bytes = size_of_val(&*walk) + head.fields.capacity();
     let handled = match Held::new(bytes, snapshot.request_memory) {
         Some(_held) => Caught(Some(walk)).await,

@@ -1,5 +1,5 @@
 //! HTTP/2 on both sides, gRPC, and what attackers do with frames. The peers are grpcio, the Python library h2, nginx,
-//! curl, and frames written by hand.
+//! HAProxy, curl, and frames written by hand.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -16,6 +16,7 @@ mod floods;
 mod frames;
 mod grpc;
 mod malformed;
+mod neighbours;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;

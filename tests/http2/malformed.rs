@@ -51,6 +51,7 @@ fn heads() -> Vec<(&'static str, Vec<u8>)> {
         ("H6 absolute", path("http://evil/p")),
         ("H6 asterisk", path("*")),
         ("H6 space", path("/a b")),
+        ("H6 fragment", path("/a#b")),
         ("H7 method with space", block(&[(":method", "GET /x"), SCHEME, PATH, HOST])),
         ("H7 method with CR LF", block(&[(":method", "GET\r\n"), SCHEME, PATH, HOST])),
         ("H7 scheme", block(&[METHOD, (":scheme", "ht tp"), PATH, HOST])),
@@ -81,14 +82,6 @@ fn malformed_heads_are_refused() {
         let verdict = client.verdict(1);
         assert!(is_refused(verdict), "{name}: {verdict:?}");
     }
-    assert!(origin.requests().is_empty(), "{:?}", origin.requests());
-    // H6: what nobody sends to servers is cut off, by everybody.
-    let mut client = Wire::connect(proxy.address(), &[]);
-    client.head(1, &block(&[METHOD, SCHEME, (":path", "/a#b"), HOST]));
-    if client.verdict(1) == Verdict::Status(200) {
-        assert_eq!(origin.requests().pop().map(|request| request.target).as_deref(), Some("/a"));
-    }
-    let reached = origin.requests().len();
     // H20: bytes that are no text, where text is looked for.
     for name in ["connection", "te"] {
         let mut fields = get(&[(name, "xx")]);
@@ -99,7 +92,7 @@ fn malformed_heads_are_refused() {
         let verdict = client.verdict(1);
         assert!(is_refused(verdict), "{name}: {verdict:?}");
     }
-    assert_eq!(origin.requests().len(), reached, "{:?}", origin.requests());
+    assert!(origin.requests().is_empty(), "{:?}", origin.requests());
     assert_eq!(proxy.stats()["panics"].as_u64().unwrap_or(0), 0);
     // A request that is one.
     let mut client = Wire::connect(proxy.address(), &[]);
@@ -148,14 +141,16 @@ fn trailers_are_fields_and_nothing_else() {
         client.send(&frame(DATA, 0, 1, b"abc"));
         client.send(&frame(HEADERS, END_HEADERS | flags, 1, &block(fields)));
         let verdict = client.verdict(1);
+        if is_refused(verdict) {
+            return (verdict, String::new());
+        }
         let body = client.next(|frame| frame.kind == DATA).map(|frame| frame.payload);
         (verdict, String::from_utf8(body.unwrap_or_default()).unwrap())
     };
     let (verdict, _) = send(0, &[("x-a", "1")]);
     assert!(is_refused(verdict), "not the end: {verdict:?}");
-    // h2 drops pseudo-fields there; what counts is that nobody else sees them.
-    let (_, passed) = send(END_STREAM, &[(":path", "/sly"), ("x-sum", "7")]);
-    assert!(!passed.contains("sly"), "{passed}");
+    let (verdict, _) = send(END_STREAM, &[(":path", "/sly"), ("x-sum", "7")]);
+    assert!(is_refused(verdict), "pseudo-fields: {verdict:?}");
     let all = [("content-length", "9"), ("host", "sly"), ("x-sum", "7"), ("authorization", "sly")];
     let (verdict, passed) = send(END_STREAM, &all);
     assert_eq!(verdict, Verdict::Status(200));

@@ -193,6 +193,22 @@ fn trailers_and_informational_answers_reach_a_client_of_http_1() {
 }
 
 #[test]
+fn trailers_without_a_body_are_not_lost() {
+    // They are here before anybody asks whether there is a body.
+    let server = H2Server::start(&[], |Asked { stream, .. }| {
+        let trailers = block(&[("x-sum", "7")]);
+        let end = frame(HEADERS, END_HEADERS | END_STREAM, stream, &trailers);
+        Some([head(stream, &[]), end].concat())
+    });
+    let proxy = proxy(server.address, "protocol = 'h2c'");
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: a.test\r\nTE: trailers\r\nConnection: te\r\n\r\n");
+    let answer = client.response();
+    assert_eq!((answer.status, answer.text().as_str()), (200, ""));
+    assert!(format!("{answer:?}").contains("x-sum"), "{answer:?}");
+}
+
+#[test]
 fn nginx_is_checked_and_sent_bodies_over_h2c() {
     let large = vec![b'l'; 3_000_000];
     let nginx = Nginx::h2c(&[("large", &large), ("ok", b"ok")], "");

@@ -192,8 +192,7 @@ impl State {
                 }
             }
         } else {
-            // It was broken off here, and that was still under way.
-            self.spend()?;
+            // It was refused or broken off here, and this was still under way.
             overhead += left;
         }
         self.give_back(overhead);

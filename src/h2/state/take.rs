@@ -94,11 +94,11 @@ impl State {
         Poll::Pending
     }
 
-    /// Whether the other side has said all, and all of it was taken.
+    /// Whether the other side has said all, and all of it was taken, trailers included.
     #[must_use]
     pub fn is_taken(&self, index: u32) -> bool {
         let slot = self.slots.get(index as usize);
-        slot.is_none_or(|slot| slot.received && slot.data.is_empty())
+        slot.is_none_or(|slot| slot.received && slot.data.is_empty() && slot.trailers.is_none())
     }
 
     /// Whether this side has said all.

@@ -290,6 +290,22 @@ fn a_client_is_refused_streams_above_the_limit() {
     assert_eq!(receive(&mut server, &take(&mut client)).0.len(), 1);
 }
 
+/// A client that has not heard of the limit yet sends bodies on streams that are refused.
+#[test]
+fn bodies_on_streams_that_were_refused_are_no_flood() {
+    let (mut client, mut server) = (client(), server(terms(100, BIG, BIG)));
+    for _ in 0..300 {
+        open(&mut client, false);
+    }
+    let begun = receive(&mut server, &take(&mut client));
+    assert_eq!(begun.0.len(), 100);
+    for n in 100..300 {
+        let part = frame(kind::DATA, 0, 2 * n + 1, &[0; 100]);
+        receive(&mut server, &part.repeat(20));
+    }
+    assert_eq!(server.ended(), None);
+}
+
 #[test]
 fn a_server_that_ends_takes_what_is_under_way_already() {
     let (mut client, mut server) = (client(), server(terms(10, BIG, BIG)));
