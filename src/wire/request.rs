@@ -115,8 +115,25 @@ fn refuse_early(buf: &[u8]) -> Result<(), Fault> {
 
 /// RFC 9110 §5.6.2 `tchar`.
 #[must_use]
-pub fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+pub const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
 }
 
 fn parse_complete(head: &[u8], limits: &Limits, out: &mut RequestHead) -> Result<(), Fault> {

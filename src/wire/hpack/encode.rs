@@ -1,5 +1,7 @@
 //! From fields to bytes.
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::decode::{Name, Pseudo};
 use super::table::{self, From, Table};
 use super::{OVERHEAD, TABLE, huffman, put_number};
@@ -194,19 +196,8 @@ fn text(out: &mut Vec<u8>, text: &[u8], small: bool) {
     }
 }
 
-/// Fast, and no more than that: who makes fields of one hash spoils the compression of their own connection.
+/// Not secret: who makes fields of one hash spoils the compression of their own connection.
 fn hash(name: &[u8], value: &[u8]) -> u32 {
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut hash = name.len() as u64;
-    let mut mix = |word: u64| hash = (hash ^ word).wrapping_mul(FACTOR).rotate_left(29);
-    for text in [name, value] {
-        let (words, rest) = text.as_chunks::<8>();
-        words.iter().for_each(|word| mix(u64::from_le_bytes(*word)));
-        let mut last = [0; 8];
-        if let Some(to) = last.get_mut(..rest.len()) {
-            to.copy_from_slice(rest);
-        }
-        mix(u64::from_le_bytes(last) ^ (rest.len() as u64) << 56);
-    }
+    let hash = xxh3_64(name).rotate_left(32) ^ xxh3_64(value);
     u32::try_from(hash >> 32).unwrap_or_default()
 }

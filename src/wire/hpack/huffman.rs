@@ -80,15 +80,37 @@ const fn tables() -> Tables {
 /// but the beginning of that, of less than a byte.
 pub(super) fn decode(input: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let (mut bits, mut have) = (0_u64, 0_u32);
-    let mut bytes = input.iter();
+    let mut rest = input;
+    out.reserve(2 * input.len());
     loop {
-        while have <= 56 {
-            let Some(byte) = bytes.next() else { break };
-            bits |= u64::from(*byte) << (56 - have);
-            have += 8;
+        if let Some(next) = rest.first_chunk::<8>() {
+            // What does not fit is there again next time, and the same then.
+            bits |= u64::from_be_bytes(*next) >> have;
+            let whole = (64 - have) / 8;
+            rest = rest.get(whole as usize..).unwrap_or_default();
+            have += 8 * whole;
+        } else {
+            while have <= 56 {
+                let Some((byte, after)) = rest.split_first() else { break };
+                rest = after;
+                bits |= u64::from(*byte) << (56 - have);
+                have += 8;
+            }
         }
-        if have == 0 {
+        // As long as there is enough for any usual code, nothing else has to be looked at.
+        while have >= FAST as u32 {
+            let Some((byte, length @ 1..)) = TABLES.fast.get((bits >> (64 - FAST)) as usize) else {
+                break;
+            };
+            out.push(*byte);
+            bits <<= length;
+            have -= u32::from(*length);
+        }
+        if have == 0 && rest.is_empty() {
             return Some(());
+        }
+        if have < LONGEST as u32 && !rest.is_empty() {
+            continue;
         }
         let (byte, length) = match TABLES.fast.get((bits >> (64 - FAST)) as usize) {
             Some((byte, length)) if *length > 0 => (*byte, u32::from(*length)),

@@ -197,6 +197,20 @@ fn a_table_that_the_other_side_makes_smaller_is_smaller() {
     }
 }
 
+#[test]
+fn codes_may_end_anywhere_in_a_word() {
+    for (five, six, ten) in (0..3 * 15 * 15).map(|n| (n % 15, n / 15 % 15, n / 225)) {
+        // Codes of 5, 6 and 10 bits, and longer ones.
+        let short = [vec![b'0'; five], vec![b'b'; six], vec![b'!'; ten]].concat();
+        let text = [&short[..], &[b'a'; 40], b"\xf6", &short].concat();
+        let mut coded = Vec::new();
+        huffman::encode(&text, &mut coded);
+        let mut again = Vec::new();
+        assert_eq!(huffman::decode(&coded, &mut again), Some(()));
+        assert_eq!(again, text);
+    }
+}
+
 proptest! {
     /// Whatever is written is read again, over many blocks and changes of the table's size.
     #[test]
