@@ -1,6 +1,7 @@
 //! One HTTP/2 connection (RFC 9113), without its socket: bytes that were received go in, and what is to be sent piles up.
 //! Both ends share it: the task that reads and writes the socket, and the streams.
 
+mod control;
 mod heads;
 mod receive;
 mod send;
