@@ -270,7 +270,7 @@ impl Emit for Seen<'_> {
         let grpc = &mut self.grpc;
         self.out.received(fields, &mut |field| {
             let kept = keep(field);
-            *grpc |= kept && field.known == Known::Other && field.name == b"grpc-status";
+            *grpc |= kept && field.name.eq_ignore_ascii_case(b"grpc-status");
             kept
         });
     }

@@ -12,7 +12,7 @@ use crate::net::{BodyError, Fill};
 use crate::wire::frames::Code;
 use crate::wire::head::{FieldRef, Fields};
 use crate::wire::hpack::Encoder;
-use crate::wire::{Fault, ResponseHead, known};
+use crate::wire::{Fault, Known, ResponseHead, known};
 
 /// A connection, as all share it who have to do with it.
 pub(super) type Shared = Rc<RefCell<State>>;
@@ -192,14 +192,28 @@ pub(super) struct Block<'a> {
     pub(super) out: &'a mut Vec<u8>,
 }
 
+impl Block<'_> {
+    /// A field, unless it concerns a connection of HTTP/1: those must not be sent (RFC 9113 §8.2.2).
+    pub(super) fn put(&mut self, name: &[u8], value: &[u8], known: Known) {
+        match known {
+            Known::Connection
+            | Known::KeepAlive
+            | Known::ProxyConnection
+            | Known::TransferEncoding
+            | Known::Upgrade => {}
+            _ => self.encoder.field(self.out, name, value, known),
+        }
+    }
+}
+
 impl Emit for Block<'_> {
     fn field(&mut self, name: &[u8], value: &[u8]) {
-        self.encoder.field(self.out, name, value, known::lookup(name));
+        self.put(name, value, known::lookup(name));
     }
 
     fn received(&mut self, fields: &Fields, keep: &mut dyn FnMut(FieldRef<'_>) -> bool) {
         for field in fields.iter().filter(|field| keep(*field)) {
-            self.encoder.field(self.out, field.name, field.value, field.known);
+            self.put(field.name, field.value, field.known);
         }
     }
 }

@@ -262,7 +262,7 @@ impl<'a> Request<'a> {
         encoder.pseudo(out, Pseudo::Path, self.target);
         for (name, value, known) in &self.fields {
             if !(tunnel && *known == Known::SecWebSocketKey) {
-                encoder.field(out, name, value, *known);
+                block.put(name, value, *known);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! WebSocket over HTTP/2 (RFC 8441), from clients and to servers; the peer is the Python library h2.
 
+use crate::frames::{END_HEADERS, HEADERS, Wire, block, frame};
 use crate::support::{Nginx, Origin, Step};
 use crate::{Peer, ask, proxy};
 
@@ -77,4 +78,29 @@ fn servers_of_http_2_are_asked_in_their_way() {
     let seen = ask("h2_peer.py", &["socket", &host, &port]);
     assert_eq!((&seen["echo"], &seen["ended"]), (&"ping".into(), &true.into()));
     assert_eq!(seen["head"]["x-protocol"], "websocket");
+}
+
+#[test]
+fn an_answer_has_no_fields_of_http_1() {
+    // To a client of HTTP/1.1, it says which protocol is meant.
+    let origin = Origin::ok("nobody asks");
+    let proxy = proxy(origin.server(), "");
+    let old = UPGRADE.replace("Version: 13", "Version: 12");
+    let answer = proxy.client().exchange(&*old);
+    assert_eq!((answer.status, answer.header("upgrade")), (426, Some("websocket")));
+    let fields = block(&[
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":scheme", "http"),
+        (":path", "/chat"),
+        (":authority", "a.test"),
+        ("sec-websocket-version", "12"),
+    ]);
+    let mut client = Wire::connect(proxy.address(), &[]);
+    client.send(&frame(HEADERS, END_HEADERS, 1, &fields));
+    let head = client.next(|frame| frame.kind == HEADERS).expect("an answer");
+    assert_eq!(head.status(), 426);
+    // They are literals: no table was agreed on.
+    let has = |name: &str| head.payload.windows(name.len()).any(|part| part == name.as_bytes());
+    assert!(has("sec-websocket-version") && !has("upgrade") && !has("connection"), "{head:?}");
 }

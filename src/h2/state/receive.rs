@@ -174,7 +174,7 @@ impl State {
         if self.window < 0 {
             return Err(Code::FLOW_CONTROL_ERROR);
         }
-        let mut overhead = skip + padding;
+        let overhead = skip + padding;
         let role = self.role;
         if let Some(index) = self.find(head.stream)
             && let Some(slot) = self.slot(index)
@@ -191,9 +191,6 @@ impl State {
                     self.spoil(index, ResponseFault::StatusLine)?;
                 }
             }
-        } else {
-            // It was refused or broken off here, and this was still under way.
-            overhead += left;
         }
         self.give_back(overhead);
         self.part = Part::Data { stream: head.stream, left, padding, ends };
@@ -201,14 +198,15 @@ impl State {
     }
 
     fn data(&mut self, stream: u32, bytes: &[u8]) {
-        let Some(slot) = self.find(stream).and_then(|index| self.slot(index)) else { return };
         if bytes.is_empty() {
             return;
         }
-        if slot.over.is_some() {
+        let slot = self.find(stream).and_then(|index| self.slot(index));
+        let Some(slot) = slot.filter(|slot| slot.over.is_none()) else {
+            // It was refused or broken off, before this frame or in the middle of it.
             self.give_back(bytes.len());
             return;
-        }
+        };
         slot.data.extend_from_slice(bytes);
         self.stirred |= slot.wake_reader();
     }

@@ -34,6 +34,11 @@ impl State {
             }
             self.round = self.round.wrapping_add(1);
             self.next_turn();
+        } else if self.out_at >= HIGH {
+            // It may never be empty, when it is filled as fast as it leaves.
+            self.out.drain(..self.out_at);
+            self.out_base += self.out_at as u64;
+            self.out_at = 0;
         }
     }
 

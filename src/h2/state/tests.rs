@@ -226,6 +226,34 @@ fn nobody_sends_all_the_time_while_others_wait() {
 }
 
 #[test]
+fn what_leaves_as_fast_as_it_comes_takes_no_more_memory() {
+    let (mut client, mut server) = (client(), server(terms(10, BIG, BIG)));
+    receive(&mut server, &frame(kind::WINDOW_UPDATE, 0, 0, &0x7000_0000_u32.to_be_bytes()));
+    receive(&mut server, &frame(kind::SETTINGS, 0, 0, &[0, 4, 0x70, 0, 0, 0]));
+    open(&mut client, true);
+    let slot = receive(&mut server, &take(&mut client)).0[0].0;
+    answer(&mut server, slot, false);
+    let mut sent = 0;
+    let mut got = Vec::new();
+    for _ in 0..5_000 {
+        while server.unsent().len() < 20_000 {
+            let Poll::Ready(Ok(n)) = server.poll_data(&cx(), slot, &[7; 5_000]) else { panic!() };
+            sent += n;
+        }
+        // It is never empty.
+        got.extend_from_slice(&server.unsent()[..10_000]);
+        server.left(10_000);
+    }
+    assert!(server.out.capacity() < 8 * HIGH, "{}", server.out.capacity());
+    server.finish(slot, None).unwrap();
+    got.extend(take(&mut server));
+    let frames = split(&got);
+    let data = frames.iter().filter(|(head, _)| head.kind == kind::DATA);
+    assert_eq!(data.map(|(head, _)| head.length).sum::<usize>(), sent);
+    assert!(frames.last().unwrap().0.has(flag::END_STREAM));
+}
+
+#[test]
 fn what_is_left_of_a_stream_that_nobody_wants_is_given_back() {
     let window = 100_000;
     let (mut client, mut server) = (client(), server(terms(10, window, window)));
@@ -260,6 +288,25 @@ fn what_is_left_of_a_stream_that_nobody_wants_is_given_back() {
     server.close(begun.0[0].0);
     receive(&mut server, &trailers(9));
     assert_eq!(server.ended(), Some(Ended::Failed(Code::STREAM_CLOSED)));
+}
+
+#[test]
+fn a_stream_that_ends_in_the_middle_of_a_frame_takes_nothing_of_the_window() {
+    let (mut client, mut server) = (client(), server(terms(10, BIG, 100_000)));
+    for n in 0..100_u32 {
+        open(&mut client, false);
+        let begun = receive(&mut server, &take(&mut client));
+        let part = frame(kind::DATA, 0, 2 * n + 1, &[0; 16_000]);
+        receive_part(&mut server, &part[..9_000]);
+        if n % 2 == 0 {
+            server.reset(begun.0[0].0, Code::CANCEL);
+        }
+        server.close(begun.0[0].0);
+        receive_part(&mut server, &part[9_000..]);
+        // Enough is given back for the next one.
+        assert_eq!(server.ended(), None, "{n}");
+        take(&mut server);
+    }
 }
 
 #[test]
