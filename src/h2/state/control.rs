@@ -22,8 +22,12 @@ impl State {
         if !self.has_begun(head.stream) {
             return Err(Code::PROTOCOL_ERROR);
         }
+        let Some(index) = self.find(head.stream) else {
+            // It has ended already: some clients answer a stream that was refused in kind.
+            return self.spend();
+        };
         self.spend_reset()?;
-        if let Some(slot) = self.find(head.stream).and_then(|index| self.slot(index)) {
+        if let Some(slot) = self.slot(index) {
             slot.end(match code {
                 Code::REFUSED_STREAM => Over::Unprocessed,
                 code => Over::Reset(code),

@@ -349,6 +349,8 @@ fn bodies_on_streams_that_were_refused_are_no_flood() {
     for n in 100..300 {
         let part = frame(kind::DATA, 0, 2 * n + 1, &[0; 100]);
         receive(&mut server, &part.repeat(20));
+        // Node says so too.
+        receive(&mut server, &frame(kind::RST_STREAM, 0, 2 * n + 1, &8_u32.to_be_bytes()));
     }
     assert_eq!(server.ended(), None);
 }
