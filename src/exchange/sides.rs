@@ -23,6 +23,13 @@ pub trait Emit {
     }
 }
 
+/// As they are, for later.
+impl Emit for Fields {
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        self.push(name, value);
+    }
+}
+
 /// HTTP/1: lines of bytes.
 impl Emit for Vec<u8> {
     fn field(&mut self, name: &[u8], value: &[u8]) {

@@ -91,7 +91,7 @@ impl H2Client {
             self.unheard = true;
         } else {
             let mut kept = Fields::default();
-            fields(&mut Kept(&mut kept));
+            fields(&mut kept);
             self.late = Some(Box::new((status, kept, whole)));
         }
     }
@@ -113,15 +113,6 @@ impl H2Client {
             });
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-/// Fields that wait.
-struct Kept<'a>(&'a mut Fields);
-
-impl Emit for Kept<'_> {
-    fn field(&mut self, name: &[u8], value: &[u8]) {
-        self.0.push(name, value);
     }
 }
 
@@ -281,8 +272,7 @@ struct Tunnel<'a>(&'a mut dyn Emit);
 
 impl Emit for Tunnel<'_> {
     fn field(&mut self, name: &[u8], value: &[u8]) {
-        let of_http_1 = [&b"upgrade"[..], b"connection", b"sec-websocket-accept"];
-        if !of_http_1.iter().any(|other| name.eq_ignore_ascii_case(other)) {
+        if !name.eq_ignore_ascii_case(b"sec-websocket-accept") {
             self.0.field(name, value);
         }
     }

@@ -195,13 +195,8 @@ pub(super) struct Block<'a> {
 impl Block<'_> {
     /// A field, unless it concerns a connection of HTTP/1: those must not be sent (RFC 9113 §8.2.2).
     pub(super) fn put(&mut self, name: &[u8], value: &[u8], known: Known) {
-        match known {
-            Known::Connection
-            | Known::KeepAlive
-            | Known::ProxyConnection
-            | Known::TransferEncoding
-            | Known::Upgrade => {}
-            _ => self.encoder.field(self.out, name, value, known),
+        if !known.is_of_http_1() {
+            self.encoder.field(self.out, name, value, known);
         }
     }
 }

@@ -152,7 +152,7 @@ const ALLOWANCE: u32 = 1000;
 /// Cancelled streams from which on they are compared with all streams.
 const RESETS: u32 = 100;
 /// Bytes sent that earn another frame that asks for nothing: a window has to be opened for each part of a body.
-pub const EARN: usize = 1024;
+const EARN: usize = 1024;
 
 /// What a side may send beside requests and bodies. PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA and frames that nobody
 /// knows cost more than they are worth, and so do streams that are cancelled (CVE-2019-9512 to -9518, CVE-2023-44487).
@@ -177,10 +177,14 @@ impl Allowance {
     pub fn earn(&mut self, bytes: usize) {
         self.sent += bytes;
         if self.sent >= EARN {
-            let frames = u32::try_from(self.sent / EARN).unwrap_or(u32::MAX);
-            self.left = self.left.saturating_add(frames).min(ALLOWANCE);
+            self.allow(u32::try_from(self.sent / EARN).unwrap_or(u32::MAX));
             self.sent %= EARN;
         }
+    }
+
+    /// It may answer something by so many frames.
+    pub fn allow(&mut self, frames: u32) {
+        self.left = self.left.saturating_add(frames).min(ALLOWANCE);
     }
 
     /// A stream has begun.

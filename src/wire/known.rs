@@ -63,6 +63,21 @@ known! {
     Location = "location",
 }
 
+impl Known {
+    /// Whether a field concerns a connection of HTTP/1 and must not be in a message of HTTP/2 (RFC 9113 §8.2.2).
+    #[must_use]
+    pub fn is_of_http_1(self) -> bool {
+        matches!(
+            self,
+            Known::Connection
+                | Known::KeepAlive
+                | Known::ProxyConnection
+                | Known::TransferEncoding
+                | Known::Upgrade
+        )
+    }
+}
+
 /// Which names are that long; a lookup compares with two or three candidates, not with all.
 static BY_LENGTH: [&[(Known, &str)]; 22] = {
     let mut table: [&[(Known, &str)]; 22] = [&[]; 22];

@@ -10,7 +10,7 @@ use super::scan::HeadScanner;
 /// The most fields a head may be configured to have.
 pub const MAX_FIELDS: usize = 1000;
 /// No registered method is longer than 17 bytes; past this it is noise.
-const MAX_METHOD: usize = 32;
+pub const MAX_METHOD: usize = 32;
 /// RFC 9112 §2.2 asks to ignore at least one empty line before a request line.
 const MAX_LEADING_CRLF: usize = 2;
 

@@ -8,7 +8,7 @@ use super::head::Fields;
 use super::known::Known;
 
 /// The most trailer fields in one message.
-const MAX_FIELDS: usize = 64;
+pub const MAX_FIELDS: usize = 64;
 
 /// Names that are dropped beside the known ones; all in lower case.
 const FORBIDDEN: &[&str] = &[

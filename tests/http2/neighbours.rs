@@ -96,6 +96,7 @@ fn a_request_without_a_host_goes_without_an_authority() {
         Tidegate::start(&config(&format!("servers = ['{}']\nprotocol = 'h2c'", nginx.address), ""));
     let answer = proxy.client().exchange("GET /ok HTTP/1.0\r\n\r\n");
     assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("nginx"), "{}", answer.text());
     let answer = proxy.client().exchange("GET /ok HTTP/1.1\r\nHost: a.test\r\n\r\n");
     assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
 }

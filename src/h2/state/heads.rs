@@ -4,27 +4,16 @@
 use super::Accept;
 use crate::wire::head::Fields;
 use crate::wire::hpack::{Field, Name, Pseudo};
-use crate::wire::request::{Limits, Underscores, is_token};
+use crate::wire::request::{Limits, MAX_METHOD, Underscores, is_token};
 use crate::wire::response::MAX_FIELDS;
 use crate::wire::{Fault, Known, RequestHead, ResponseFault, ResponseHead, Version, trailers};
 
 /// What a field takes of a head as HTTP/1 would write it, beside its bytes.
 const AROUND: usize = 4;
-/// As for HTTP/1.
-const MAX_METHOD: usize = 32;
-const MAX_TRAILERS: usize = 64;
 
-/// Fields that concern a connection of HTTP/1 (RFC 9113 §8.2.2).
+/// Fields that must not be there; `TE` may say one thing only (RFC 9113 §8.2.2).
 fn is_misplaced(known: Known, value: &[u8]) -> bool {
-    match known {
-        Known::Connection
-        | Known::KeepAlive
-        | Known::ProxyConnection
-        | Known::TransferEncoding
-        | Known::Upgrade => true,
-        Known::Te => !value.eq_ignore_ascii_case(b"trailers"),
-        _ => false,
-    }
+    known.is_of_http_1() || known == Known::Te && !value.eq_ignore_ascii_case(b"trailers")
 }
 
 /// A part of the text that pseudo-fields are kept in.
@@ -316,7 +305,9 @@ pub(super) struct Trailers {
 impl Trailers {
     pub(super) fn field(&mut self, field: Field<'_>) {
         self.fields += 1;
-        let fine = matches!(field.is, Name::Field(_)) && field.sound && self.fields <= MAX_TRAILERS;
+        let fine = matches!(field.is, Name::Field(_))
+            && field.sound
+            && self.fields <= trailers::MAX_FIELDS;
         self.bad |= !fine;
         if !self.bad && trailers::allowed(field.name) {
             self.kept.push(field.name, field.value);

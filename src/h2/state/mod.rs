@@ -294,7 +294,9 @@ impl State {
 
     /// Wakes this task once the other side has said what it can do, or never will.
     pub fn await_settled(&mut self, cx: &Context<'_>) {
-        self.settlers.push(cx.waker().clone());
+        if !self.settlers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.settlers.push(cx.waker().clone());
+        }
     }
 
     /// The task that reads and writes the connection.

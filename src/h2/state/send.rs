@@ -59,11 +59,17 @@ impl State {
         self.out.len() - self.out_at < HIGH
     }
 
-    /// Those that wait may try again.
-    pub(super) fn next_turn(&mut self) {
-        if self.credit <= 0 {
-            return;
+    /// A stream waits for its turn.
+    pub(super) fn queue(&mut self, index: u32) {
+        if let Some(slot) = self.slots.get_mut(index as usize)
+            && !std::mem::replace(&mut slot.queued, true)
+        {
+            self.waiting.push_back(index);
         }
+    }
+
+    /// Those that wait may try again: to send a head, which needs room, or a body, which needs a window too.
+    pub(super) fn next_turn(&mut self) {
         while let Some(index) = self.waiting.pop_front() {
             if let Some(slot) = self.slots.get_mut(index as usize) {
                 slot.queued = false;
@@ -156,10 +162,11 @@ impl State {
         let greedy = slot.burst >= BURST && !self.waiting.is_empty();
         let credit = usize::try_from(self.credit.min(slot.credit)).unwrap_or(0);
         if full || greedy || credit == 0 {
+            // Who may send nothing on its own stream is told when it may, and waits for no turn.
+            let queues = slot.credit > 0;
             slot.await_write(cx);
-            if slot.credit > 0 && !slot.queued {
-                slot.queued = true;
-                self.waiting.push_back(index);
+            if queues {
+                self.queue(index);
             }
             return Poll::Pending;
         }
@@ -172,7 +179,7 @@ impl State {
             slot.tail = Some(self.out_base + self.out.len() as u64);
             frames::put(&mut self.out, kind::DATA, 0, stream, part);
             // What is received is answered by one window or two.
-            self.allowance.earn(frames::EARN * 2);
+            self.allowance.allow(2);
         }
         self.tell();
         Poll::Ready(Ok(n))

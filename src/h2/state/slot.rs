@@ -54,8 +54,8 @@ pub(super) struct Slot {
     /// It is among those that wait for their turn.
     pub(super) queued: bool,
     waker: Option<Waker>,
-    pub(super) reads: bool,
-    pub(super) writes: bool,
+    reads: bool,
+    writes: bool,
 }
 
 impl Slot {

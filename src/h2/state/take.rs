@@ -85,12 +85,9 @@ impl State {
         if self.has_room() {
             return Poll::Ready(());
         }
-        let Some(slot) = self.slots.get_mut(index as usize) else { return Poll::Ready(()) };
+        let Some(slot) = self.slot(index) else { return Poll::Ready(()) };
         slot.await_write(cx);
-        if !slot.queued {
-            slot.queued = true;
-            self.waiting.push_back(index);
-        }
+        self.queue(index);
         Poll::Pending
     }
 

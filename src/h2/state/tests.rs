@@ -226,6 +226,37 @@ fn nobody_sends_all_the_time_while_others_wait() {
 }
 
 #[test]
+fn a_head_that_waits_for_room_needs_no_window() {
+    let (mut client, mut server) = (client(), server(terms(10, BIG, BIG)));
+    receive(&mut server, &frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 16, 0, 0]));
+    let more = u32::try_from(HIGH).unwrap() - frames::WINDOW;
+    receive(&mut server, &frame(kind::WINDOW_UPDATE, 0, 0, &more.to_be_bytes()));
+    for _ in 0..2 {
+        open(&mut client, true);
+    }
+    let begun = receive(&mut server, &take(&mut client));
+    // The first one takes all the room, and all of the connection's window.
+    while server.poll_data(&cx(), begun.0[0].0, &[0; 64 * 1024]).is_ready() {}
+    let woken = std::sync::Arc::new(Woken::default());
+    let waker = Waker::from(woken.clone());
+    let cx = Context::from_waker(&waker);
+    assert!(server.poll_room(&cx, begun.0[1].0).is_pending());
+    take(&mut server);
+    assert!(woken.0.load(std::sync::atomic::Ordering::Relaxed));
+    assert!(server.poll_room(&cx, begun.0[1].0).is_ready());
+}
+
+/// Notes that it was woken.
+#[derive(Default)]
+struct Woken(std::sync::atomic::AtomicBool);
+
+impl std::task::Wake for Woken {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+#[test]
 fn what_leaves_as_fast_as_it_comes_takes_no_more_memory() {
     let (mut client, mut server) = (client(), server(terms(10, BIG, BIG)));
     receive(&mut server, &frame(kind::WINDOW_UPDATE, 0, 0, &0x7000_0000_u32.to_be_bytes()));

@@ -2,7 +2,7 @@
 
 use super::TABLE;
 use super::huffman;
-use super::table::{self, From, Table};
+use super::table::{self, Named, Table};
 use crate::wire::known::{self, Known};
 use crate::wire::request::is_token;
 
@@ -163,12 +163,12 @@ impl Decoder {
         let (name, is, from) = match (text, table::fixed(index)) {
             (Some((name, huffman)), _) => {
                 let name = read(name, huffman, &mut self.name)?;
-                (name, Name::of(name), From::Text(name))
+                (name, Name::of(name), Named::Text(name))
             }
-            (None, Some((name, _, is))) => (*name, *is, From::Text(name)),
+            (None, Some((name, _, is))) => (*name, *is, Named::Text(name)),
             (None, None) => {
                 let entry = entry(&self.table, index)?;
-                (self.table.name(entry), entry.is, From::Entry(entry))
+                (self.table.name(entry), entry.is, Named::Entry(entry))
             }
         };
         each(Field { name, value, is, sound });

@@ -3,7 +3,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::decode::{Name, Pseudo};
-use super::table::{self, From, Table};
+use super::table::{self, Named, Table};
 use super::{OVERHEAD, TABLE, huffman, put_number};
 use crate::wire::known::Known;
 
@@ -164,7 +164,7 @@ impl Encoder {
         self.head(out, 0x40, 6);
         text(out, value, true);
         // What the name means is of interest only to who reads it.
-        self.table.add(From::Text(&self.name), value, Name::Bad, true);
+        self.table.add(Named::Text(&self.name), value, Name::Bad, true);
     }
 
     /// The field whose name is at hand: not as an entry of the table.

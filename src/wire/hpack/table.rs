@@ -172,7 +172,7 @@ impl Default for Table {
 
 /// Where a new entry's name is.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum From<'a> {
+pub(super) enum Named<'a> {
     Text(&'a [u8]),
     /// It is that of another one.
     Entry(Entry),
@@ -208,10 +208,10 @@ impl Table {
     }
 
     /// Adds an entry; one that is larger than the table empties it (RFC 7541 §4.4).
-    pub(super) fn add(&mut self, name: From<'_>, value: &[u8], is: Name, sound: bool) {
+    pub(super) fn add(&mut self, name: Named<'_>, value: &[u8], is: Name, sound: bool) {
         let length = match name {
-            From::Text(text) => text.len(),
-            From::Entry(entry) => usize::from(entry.name),
+            Named::Text(text) => text.len(),
+            Named::Entry(entry) => usize::from(entry.name),
         };
         let size = length + value.len() + OVERHEAD;
         if size > self.most {
@@ -221,8 +221,8 @@ impl Table {
         let at = self.bytes.len();
         // Before any is forgotten: that may be the one whose name it is.
         match name {
-            From::Text(text) => self.bytes.extend_from_slice(text),
-            From::Entry(entry) => {
+            Named::Text(text) => self.bytes.extend_from_slice(text),
+            Named::Entry(entry) => {
                 self.bytes.extend_from_within(entry.at..entry.at + usize::from(entry.name));
             }
         }
