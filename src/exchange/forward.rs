@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::sides::Emit;
-use crate::net::outbox::Coding;
+use crate::net::Coding;
 use crate::policy::{HeaderEdits, Pair};
 use crate::tls::Certificate;
 use crate::wire::head::{FieldRef, Fields, list_items};
@@ -163,10 +163,10 @@ pub fn write_request(out: &mut Vec<u8>, form: &RequestForm<'_>) -> Coding {
     request_fields(form, out);
     let had_length = form.head.fields.has(Known::ContentLength);
     let coding = match form.length {
-        Some(0) if !had_length => Coding::Plain,
+        Some(0) if !had_length => Coding::Exactly(0),
         Some(n) => {
             encode::content_length(out, n);
-            Coding::Plain
+            Coding::Exactly(n)
         }
         None => {
             out.extend_from_slice(b"transfer-encoding: chunked\r\n");

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use thiserror::Error;
 
 use super::sides::{Sink, Source};
-use crate::net::{BodyError, Fill};
+use crate::net::{BodyError, Fill, Mismatch};
 use crate::wire::head::Fields;
 
 /// Which side stopped a body.
@@ -18,6 +18,15 @@ pub enum PumpError {
     /// The side that receives it.
     #[error("{0}")]
     Sink(io::Error),
+    /// The body is another one than its head announced. What was sent must not pass for whole.
+    #[error("{0}")]
+    Announced(Mismatch),
+}
+
+impl PumpError {
+    fn of_sink(error: io::Error) -> Self {
+        if Mismatch::is_cause_of(&error) { Self::Announced(Mismatch) } else { Self::Sink(error) }
+    }
 }
 
 /// Which side a body waits for.
@@ -58,7 +67,7 @@ impl Pump {
                         self.moved += n as u64;
                         source.consume(n);
                     }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(PumpError::Sink(error))),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(PumpError::of_sink(error))),
                     Poll::Pending => {
                         self.waiting = Waiting::Sink;
                         return Poll::Pending;
@@ -73,7 +82,9 @@ impl Pump {
                     // Whatever was taken must not wait for what has not come.
                     self.waiting = match sink.poll_flush(cx) {
                         Poll::Ready(Ok(())) => Waiting::Source,
-                        Poll::Ready(Err(error)) => return Poll::Ready(Err(PumpError::Sink(error))),
+                        Poll::Ready(Err(error)) => {
+                            return Poll::Ready(Err(PumpError::of_sink(error)));
+                        }
                         Poll::Pending => Waiting::Sink,
                     };
                     return Poll::Pending;
@@ -85,7 +96,7 @@ impl Pump {
                 self.done = true;
                 Poll::Ready(Ok(()))
             }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(PumpError::Sink(error))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(PumpError::of_sink(error))),
             Poll::Pending => {
                 self.waiting = Waiting::Sink;
                 Poll::Pending

@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use crate::clock::{self, Instant};
 use crate::exchange::{Client, Emit, Length, Outgoing, Sink, Source};
-use crate::net::outbox::Coding;
 use crate::net::timer::earlier;
-use crate::net::{BodyError, BodyReader, Fill, Inbox, Outbox, Stream, Timer};
+use crate::net::{BodyError, BodyReader, Coding, Fill, Inbox, Outbox, Stream, Timer};
 use crate::wire::head::Fields;
 use crate::wire::request::{Limits, RequestParser};
 use crate::wire::{Fault, Framing, Known, RequestHead, ResponseHead, Version, encode, framing};
@@ -258,10 +257,10 @@ impl H1Client {
     /// After a response: makes the connection ready for the next request. `false` when it has to
     /// be closed. Waits at most `gap` for each part of a body nobody wanted.
     pub async fn settle(&mut self, timer: &mut Timer, gap: Option<Duration>) -> bool {
-        if self.cut || self.tunnel || !self.begun || !self.out.is_empty() {
-            return false;
+        if self.begun && !self.out.is_whole() {
+            self.cut = true;
         }
-        if !self.keep_alive {
+        if self.cut || self.tunnel || !self.begun || !self.keep_alive || !self.out.is_empty() {
             return false;
         }
         if self.body.is_done() {
@@ -372,15 +371,19 @@ impl H1Client {
         let version = self.version;
         let out = self.out.head();
         let coding = match length {
-            Length::Known(n) | Length::Bodiless(Some(n)) => {
+            Length::Known(n) => {
                 encode::content_length(out, n);
-                Coding::Plain
+                Coding::Exactly(n)
+            }
+            Length::Bodiless(told) => {
+                told.iter().for_each(|n| encode::content_length(out, *n));
+                Coding::Exactly(0)
             }
             Length::Unknown if version != Version::Http10 => {
                 out.extend_from_slice(b"transfer-encoding: chunked\r\n");
                 Coding::Chunked
             }
-            Length::Unknown | Length::Bodiless(None) => Coding::Plain,
+            Length::Unknown => Coding::UntilClose,
         };
         match (keep_alive, version) {
             (false, _) => out.extend_from_slice(b"connection: close\r\n"),
@@ -517,7 +520,7 @@ impl Client for H1Client {
         encode::status_line(out, 101, b"");
         fields(out);
         out.extend_from_slice(b"connection: upgrade\r\n\r\n");
-        self.out.begin(Coding::Plain);
+        self.out.begin(Coding::UntilClose);
         self.body = BodyReader::new(Framing::UntilClose);
     }
 

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::exchange::{HeadError, Length, Sink, Source};
-use crate::net::outbox::Coding;
-use crate::net::{BodyError, BodyReader, Fill, Inbox, MadeWith, Opened, Outbox, Stream};
+use crate::net::{BodyError, BodyReader, Coding, Fill, Inbox, MadeWith, Opened, Outbox, Stream};
 use crate::wire::head::{Fields, list_items};
 use crate::wire::response::{HEAD_BYTES, ResponseParser};
 use crate::wire::{Fault, Framing, Known, ResponseHead, Version, framing};
@@ -73,8 +72,8 @@ impl Origin {
         self.out.head()
     }
 
-    /// How the body follows the head that was written.
-    pub fn body_coding(&mut self, coding: Coding) {
+    /// The head has been written, and has announced a body like this.
+    pub fn send(&mut self, coding: Coding) {
         self.out.begin(coding);
     }
 
@@ -168,6 +167,7 @@ impl Origin {
     pub fn reusable(&self) -> bool {
         self.keep_alive
             && self.sent
+            && self.out.is_whole()
             && !self.tunnel
             && self.body.is_done()
             && self.framing != Framing::UntilClose
@@ -193,7 +193,7 @@ impl Origin {
         self.keep_alive = false;
         self.framing = Framing::UntilClose;
         self.body = BodyReader::new(Framing::UntilClose);
-        self.out.begin(Coding::Plain);
+        self.out.begin(Coding::UntilClose);
     }
 
     /// Makes the coming close a reset: an upload that was cut short must not look complete.
@@ -251,7 +251,46 @@ impl Sink for Origin {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::sync::Arc;
+
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
+    use crate::clock;
+    use crate::net::Open;
+
+    /// A connection that has sent a head which announces such a body, and then this as its body; whether it may carry
+    /// another request after a whole answer.
+    async fn is_reusable_after(coding: Coding, body: &[u8]) -> bool {
+        let (near, mut far) = tokio::net::UnixStream::pair().unwrap();
+        let opened = Opened::new(&Arc::new(Open::default()), 1).unwrap();
+        let mut origin = Origin::new(Stream::Unix(near), opened, clock::now());
+        far.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        origin.begin().extend_from_slice(b"HEAD");
+        origin.send(coding);
+        let sent = poll_fn(|cx| {
+            if !body.is_empty() {
+                ready!(origin.poll_write(cx, body))?;
+            }
+            origin.poll_finish(cx, None)
+        });
+        let whole = sent.await.is_ok();
+        poll_fn(|cx| origin.poll_head(cx, false)).await.unwrap();
+        assert_eq!(origin.reusable(), whole);
+        whole
+    }
+
+    #[tokio::test]
+    async fn s1_what_was_announced_and_not_sent_ends_the_connection() {
+        assert!(is_reusable_after(Coding::Exactly(0), b"").await);
+        assert!(is_reusable_after(Coding::Exactly(4), b"four").await);
+        assert!(is_reusable_after(Coding::Chunked, b"four").await);
+        assert!(!is_reusable_after(Coding::Exactly(43), b"").await);
+        assert!(!is_reusable_after(Coding::Exactly(43), b"four").await);
+        assert!(!is_reusable_after(Coding::Exactly(3), b"four").await);
+        assert!(!is_reusable_after(Coding::Exactly(0), b"four").await);
+    }
 
     #[test]
     fn the_advertised_timeout_is_read() {

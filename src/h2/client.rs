@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::handle::{Handle, Shared};
 use crate::clock::{self, Instant};
 use crate::exchange::{Client, Emit, Length, Outgoing, Sink, Source};
-use crate::net::{BodyError, Fill, Timer};
+use crate::net::{BodyError, Coding, Fill, Timer};
 use crate::wire::frames::Code;
 use crate::wire::head::{FieldRef, Fields};
 use crate::wire::{Fault, Framing, Known, RequestHead, ResponseHead, framing};
@@ -26,8 +26,9 @@ fn asks_for_tunnel(head: &RequestHead) -> bool {
 #[derive(Debug)]
 pub struct H2Client {
     stream: Handle,
-    /// A head that has to wait until there is room: its status, its fields, and whether it is all of the response.
-    late: Option<Box<(u16, Fields, bool)>>,
+    /// A head that has to wait until there is room: its status, its fields, the body it announces, and whether it is
+    /// all of the response.
+    late: Option<Box<(u16, Fields, Coding, bool)>>,
     begun: bool,
     /// The stream is to become a tunnel (RFC 8441): what it carries is no body.
     tunnel: bool,
@@ -79,11 +80,16 @@ impl H2Client {
     }
 
     /// Sends the head of the response: now, or once there is room.
-    fn open(&mut self, status: u16, whole: bool, fields: &dyn Fn(&mut dyn Emit)) {
+    fn open(
+        &mut self,
+        status: u16,
+        (coding, whole): (Coding, bool),
+        fields: &dyn Fn(&mut dyn Emit),
+    ) {
         self.begun = true;
         let has_room = self.stream.state().has_room();
         if has_room {
-            self.stream.head(whole, &mut |block| {
+            self.stream.head(coding, whole, &mut |block| {
                 block.encoder.status(block.out, status);
                 fields(block);
             });
@@ -92,7 +98,7 @@ impl H2Client {
         } else {
             let mut kept = Fields::default();
             fields(&mut kept);
-            self.late = Some(Box::new((status, kept, whole)));
+            self.late = Some(Box::new((status, kept, coding, whole)));
         }
     }
 
@@ -106,8 +112,8 @@ impl H2Client {
         }
         ready!(self.stream.poll_room(cx));
         if let Some(late) = self.late.take() {
-            let (status, fields, whole) = *late;
-            self.stream.head(whole, &mut |block| {
+            let (status, fields, coding, whole) = *late;
+            self.stream.head(coding, whole, &mut |block| {
                 block.encoder.status(block.out, status);
                 block.received(&fields, &mut |_| true);
             });
@@ -189,7 +195,7 @@ impl Client for H2Client {
     fn interim(&mut self, head: &ResponseHead) {
         // Nobody has to see it.
         if !self.begun && self.stream.state().has_room() {
-            self.stream.head(false, &mut |block| {
+            self.stream.interim(&mut |block| {
                 block.encoder.status(block.out, head.status);
                 let edits = crate::policy::HeaderEdits::default();
                 crate::exchange::forward::response_fields(head, &edits, block);
@@ -208,7 +214,12 @@ impl Client for H2Client {
             Length::Known(n) | Length::Bodiless(Some(n)) if !self.impatient => Some(n),
             _ => None,
         };
-        self.open(status, whole, &|out| {
+        let coding = match outgoing.length {
+            Length::Known(n) if !self.impatient => Coding::Exactly(n),
+            Length::Known(_) | Length::Unknown => Coding::UntilClose,
+            Length::Bodiless(_) => Coding::Exactly(0),
+        };
+        self.open(status, (coding, whole), &|out| {
             let mut seen = Seen { out, grpc: false };
             (outgoing.fields)(&mut seen);
             let Seen { out, grpc } = seen;
@@ -235,7 +246,7 @@ impl Client for H2Client {
         }
         self.tunnel = false;
         // RFC 8441 §5: 200 says it all; the key was the proxy's own.
-        self.open(200, false, &|out| fields(&mut Tunnel(out)));
+        self.open(200, (Coding::UntilClose, false), &|out| fields(&mut Tunnel(out)));
     }
 
     fn cut(&mut self) {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use super::state::{Over, State, Taken};
 use crate::exchange::Emit;
-use crate::net::{BodyError, Fill};
+use crate::net::{BodyError, Coding, Fill, Tally};
 use crate::wire::frames::Code;
 use crate::wire::head::{FieldRef, Fields};
 use crate::wire::hpack::Encoder;
@@ -32,6 +32,8 @@ pub(super) struct Handle {
     received: u64,
     pub(super) expected: Option<u64>,
     sent: u64,
+    /// What the head that was sent announced, against what followed it.
+    tally: Tally,
     /// What is left of a head that was lent.
     spare: Option<ResponseHead>,
 }
@@ -48,6 +50,7 @@ impl Handle {
             received: 0,
             expected: None,
             sent: 0,
+            tally: Tally::default(),
             spare: None,
         }
     }
@@ -132,20 +135,43 @@ impl Handle {
         self.shared.borrow_mut().poll_room(cx, self.slot)
     }
 
-    /// Sends a head.
-    pub(super) fn head(&self, ends: bool, write: &mut dyn FnMut(&mut Block<'_>)) {
+    /// Sends a head that announces such a body; `ends` when neither it nor trailers follow.
+    pub(super) fn head(
+        &mut self,
+        coding: Coding,
+        ends: bool,
+        write: &mut dyn FnMut(&mut Block<'_>),
+    ) {
+        self.tally = Tally::new(coding);
+        // A head that ends a message whose body is owed does not end it.
+        let ends = ends && self.tally.end().is_ok();
+        self.put_head(ends, write);
+    }
+
+    /// Sends a head that others follow.
+    pub(super) fn interim(&self, write: &mut dyn FnMut(&mut Block<'_>)) {
+        self.put_head(false, write);
+    }
+
+    fn put_head(&self, ends: bool, write: &mut dyn FnMut(&mut Block<'_>)) {
         self.shared.borrow_mut().put_head(self.slot, ends, &mut |encoder, out| {
             write(&mut Block { encoder, out });
         });
     }
 
     pub(super) fn poll_write(&mut self, cx: &Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.tally.check(data.len())?;
         let n = ready!(self.shared.borrow_mut().poll_data(cx, self.slot, data))?;
+        self.tally.count(n);
         self.sent += n as u64;
         Poll::Ready(Ok(n))
     }
 
+    /// Ends what is sent. Without exactly the body that was announced it does not end: the stream is broken off later.
     pub(super) fn finish(&mut self, trailers: Option<&Fields>) -> io::Result<()> {
+        if !self.tally.is_whole() {
+            self.tally.end()?;
+        }
         let mut state = self.shared.borrow_mut();
         match trailers {
             None => state.finish(self.slot, None),
@@ -210,5 +236,68 @@ impl Emit for Block<'_> {
         for field in fields.iter().filter(|field| keep(*field)) {
             self.put(field.name, field.value, field.known);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::h2::state::Terms;
+    use crate::net::Mismatch;
+    use crate::wire::frames::{self, flag, kind};
+    use crate::wire::request::Limits;
+
+    /// The kinds and flags of the frames of a stream that has announced such a body, been given this one, ended and
+    /// been dropped; and whether the end was taken.
+    fn written(coding: Coding, body: &[u8]) -> (Vec<(u8, u8)>, bool) {
+        let terms = Terms {
+            streams: 0,
+            stream_window: 1000,
+            connection_window: 1 << 20,
+            head: Limits::default(),
+        };
+        let shared: Shared = Rc::new(RefCell::new(State::client(terms, 100, || 0)));
+        let slot = shared.borrow_mut().open().unwrap();
+        let mut handle = Handle::new(shared.clone(), slot);
+        handle.head(coding, false, &mut |_| {});
+        let cx = Context::from_waker(Waker::noop());
+        let ended = match handle.poll_write(&cx, body) {
+            Poll::Ready(Ok(n)) => {
+                assert_eq!(n, body.len());
+                handle.finish(None)
+            }
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Pending => panic!("there is room"),
+        };
+        let ended = ended.inspect_err(|error| assert!(Mismatch::is_cause_of(error))).is_ok();
+        drop(handle);
+        let bytes = shared.borrow().unsent().to_vec();
+        let mut rest = bytes.strip_prefix(frames::PREFACE).unwrap();
+        let mut seen = Vec::new();
+        while let Some(head) = frames::Head::read(rest) {
+            rest = &rest[frames::HEAD + head.length..];
+            if head.stream > 0 {
+                seen.push((head.kind, head.flags & flag::END_STREAM));
+            }
+        }
+        (seen, ended)
+    }
+
+    #[test]
+    fn s1_a_stream_ends_with_exactly_what_was_announced() {
+        const HEAD: (u8, u8) = (kind::HEADERS, 0);
+        const ENDS: (u8, u8) = (kind::DATA, flag::END_STREAM);
+        const CUT: (u8, u8) = (kind::RST_STREAM, 0);
+        // What has ended is dropped before its answer has.
+        let whole = (vec![HEAD, ENDS, CUT], true);
+        for coding in [Coding::Exactly(4), Coding::Chunked, Coding::UntilClose] {
+            assert_eq!(written(coding, b"four"), whole, "{coding:?}");
+        }
+        assert_eq!(written(Coding::Exactly(43), b""), (vec![HEAD, CUT], false));
+        assert_eq!(written(Coding::Exactly(5), b"four"), (vec![HEAD, (kind::DATA, 0), CUT], false));
+        assert_eq!(written(Coding::Exactly(3), b"four"), (vec![HEAD, CUT], false));
+        assert_eq!(written(Coding::Exactly(0), b"four"), (vec![HEAD, CUT], false));
     }
 }

@@ -12,7 +12,7 @@ use super::handle::{Block, Handle};
 use super::link::Place;
 use super::state::{Ended, Over};
 use crate::exchange::{HeadError, Length, Sink, Source};
-use crate::net::{BodyError, Fill};
+use crate::net::{BodyError, Coding, Fill};
 use crate::wire::frames::Code;
 use crate::wire::head::Fields;
 use crate::wire::hpack::Pseudo;
@@ -81,8 +81,10 @@ impl H2Origin {
         &mut self.draft
     }
 
-    /// Sends the head that was written; `whole` when no body follows. What goes wrong shows when the response is read.
-    pub fn send(&mut self, whole: bool) {
+    /// Sends the head that was written, which has announced a body like this. What goes wrong shows when the response
+    /// is read.
+    pub fn send(&mut self, coding: Coding) {
+        let whole = coding == Coding::Exactly(0);
         let draft = std::mem::take(&mut self.draft);
         if let Some(request) = Request::read(&draft) {
             self.stream = self.place.0.begin();
@@ -96,9 +98,10 @@ impl H2Origin {
             let tunnel = self.asked.is_some();
             self.closed = tunnel;
             let secure = self.place.0.is_secure();
-            if let Some(stream) = &self.stream {
+            if let Some(stream) = &mut self.stream {
+                let coding = if tunnel { Coding::UntilClose } else { coding };
                 let ends = whole && !tunnel;
-                stream.head(ends, &mut |block| request.write(block, secure, tunnel));
+                stream.head(coding, ends, &mut |block| request.write(block, secure, tunnel));
             }
         }
         self.place.0.return_draft(draft);

@@ -4,6 +4,7 @@
 //! connection, on one thread, so there are no locks and no wake-ups between tasks.
 
 pub mod address;
+pub mod announced;
 pub mod body;
 pub mod buffer;
 pub mod ends;
@@ -16,6 +17,7 @@ pub mod stream;
 pub mod timer;
 
 pub use address::Address;
+pub use announced::{Coding, Mismatch, Tally};
 pub use body::{BodyError, BodyReader, Fill};
 pub use ends::{Announce, Ends, MadeWith};
 pub use held::Held;

@@ -8,18 +8,9 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
 use super::Stream;
+use super::announced::{Coding, Tally};
 use crate::wire::encode::{self, ChunkPrefix};
 use crate::wire::head::Fields;
-
-/// How body bytes are framed on the way out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Coding {
-    /// As they are: the head told the length, or the close of the connection will.
-    #[default]
-    Plain,
-    /// As chunks.
-    Chunked,
-}
 
 /// The outgoing side of one connection.
 #[derive(Debug, Default)]
@@ -27,10 +18,11 @@ pub struct Outbox {
     /// Bytes to be written before anything else, from `at` on.
     pending: Vec<u8>,
     at: usize,
-    coding: Coding,
+    chunked: bool,
     /// Data bytes of the current chunk that have not been written yet.
     chunk_left: usize,
-    finished: bool,
+    /// What the head announced, against what was written.
+    tally: Tally,
     sent: u64,
     /// Nagle's algorithm is off.
     at_once: bool,
@@ -39,9 +31,16 @@ pub struct Outbox {
 impl Outbox {
     /// Starts a message. Its head is what [`Outbox::head`] collects.
     pub fn begin(&mut self, coding: Coding) {
-        self.coding = coding;
+        self.chunked = coding == Coding::Chunked;
         self.chunk_left = 0;
-        self.finished = false;
+        self.tally = Tally::new(coding);
+    }
+
+    /// Whether the last message has ended, with exactly the body that its head announced. What is not may not be
+    /// followed by another one, and its connection must not end as if it were.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.tally.is_whole()
     }
 
     /// Where a head is written to; it is sent with the first body bytes or at the next flush.
@@ -68,32 +67,39 @@ impl Outbox {
     /// are done with; `data` must start with the bytes that were left over last time.
     ///
     /// # Errors
-    /// Whatever the system says. The connection is of no use afterwards.
+    /// Whatever the system says, or a [`super::Mismatch`] instead of more bytes than were announced. The connection
+    /// is of no use afterwards.
     pub fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut Stream,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.coding {
-            Coding::Plain => self.poll_plain(cx, stream, data),
-            Coding::Chunked => self.poll_chunk(cx, stream, data),
+        self.tally.check(data.len())?;
+        let written = if self.chunked {
+            self.poll_chunk(cx, stream, data)
+        } else {
+            self.poll_plain(cx, stream, data)
+        };
+        if let Poll::Ready(Ok(n)) = written {
+            self.tally.count(n);
         }
+        written
     }
 
     /// Ends the body and writes everything that is left.
     ///
     /// # Errors
-    /// Whatever the system says.
+    /// Whatever the system says, or a [`super::Mismatch`] when fewer bytes were written than were announced.
     pub fn poll_finish(
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut Stream,
         trailers: Option<&Fields>,
     ) -> Poll<io::Result<()>> {
-        if !self.finished {
-            self.finished = true;
-            if self.coding == Coding::Chunked {
+        if !self.tally.is_whole() {
+            self.tally.end()?;
+            if self.chunked {
                 let fields = trailers.into_iter().flat_map(Fields::iter);
                 encode::last_chunk(&mut self.pending, fields.map(|f| (f.name, f.value)));
             }
@@ -305,8 +311,33 @@ mod tests {
     #[tokio::test]
     async fn plain_bodies_arrive_as_they_are() {
         let body = vec![b'x'; 100_000];
-        let got = through(Coding::Plain, b"HEAD", std::slice::from_ref(&body)).await;
-        assert_eq!(got, [b"HEAD".to_vec(), body].concat());
+        for coding in [Coding::Exactly(100_000), Coding::UntilClose] {
+            let got = through(coding, b"HEAD", std::slice::from_ref(&body)).await;
+            assert_eq!(got, [b"HEAD", &body[..]].concat());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_not_announced_is_not_written() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let mut stream = Stream::Unix(near);
+        let mut outbox = Outbox::default();
+        let is_mismatch = |error: io::Error| super::super::Mismatch::is_cause_of(&error);
+        outbox.begin(Coding::Exactly(3));
+        let more = poll_fn(|cx| outbox.poll_write(cx, &mut stream, b"four")).await;
+        assert!(is_mismatch(more.unwrap_err()));
+        assert!(!outbox.is_whole());
+        outbox.begin(Coding::Exactly(5));
+        outbox.head().extend_from_slice(b"HEAD");
+        let n = poll_fn(|cx| outbox.poll_write(cx, &mut stream, b"four")).await.unwrap();
+        assert_eq!(n, 4);
+        let less = poll_fn(|cx| outbox.poll_finish(cx, &mut stream, None)).await;
+        assert!(is_mismatch(less.unwrap_err()));
+        assert!(!outbox.is_whole());
+        drop(stream);
+        let mut all = Vec::new();
+        far.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all, b"HEADfour");
     }
 
     #[tokio::test]

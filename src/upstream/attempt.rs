@@ -13,6 +13,7 @@ use crate::exchange::pump::Waiting;
 use crate::exchange::{Client, HeadError, Pump, PumpError, Refusal, Sink};
 use crate::net::timer::earlier;
 use crate::net::{BodyError, Timer};
+use crate::wire::Fault;
 
 /// Informational responses passed on per request; a server that sends more is broken (bare hyper
 /// loops over them without limit).
@@ -165,6 +166,10 @@ impl Attempt<'_> {
                 // What the server got so far must not look like a whole request.
                 origin.cut();
                 Err(client_fault(&error, self.plan.body_key))
+            }
+            Poll::Ready(Err(PumpError::Announced(_))) => {
+                origin.cut();
+                Err(Ended::Refused(Refusal::Malformed(Fault::ContentLength)))
             }
         }
     }

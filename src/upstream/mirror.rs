@@ -16,8 +16,7 @@ use super::trail::Trail;
 use crate::balance::Key;
 use crate::clock::{self, Instant};
 use crate::exchange::{Client, Emit, Outgoing, Sink, Source};
-use crate::net::outbox::Coding;
-use crate::net::{BodyError, Fill, Timer};
+use crate::net::{BodyError, Coding, Fill, Timer};
 use crate::wire::head::Fields;
 use crate::wire::{Fault, ResponseHead, encode};
 use crate::worker::Worker;
@@ -128,7 +127,7 @@ impl Mirror {
                     encode::field(out, b"expect", b"100-continue");
                 }
                 out.extend_from_slice(b"\r\n");
-                Coding::Plain
+                Coding::Exactly(copy.body.len() as u64)
             },
             fields: &|_, _| {},
             compress: None,

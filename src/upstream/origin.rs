@@ -6,8 +6,7 @@ use std::task::{Context, Poll};
 use crate::exchange::{HeadError, Length, Sink, Source};
 use crate::h1;
 use crate::h2::H2Origin;
-use crate::net::outbox::Coding;
-use crate::net::{BodyError, Fill};
+use crate::net::{BodyError, Coding, Fill};
 use crate::wire::head::Fields;
 use crate::wire::{Fault, ResponseHead};
 
@@ -36,12 +35,9 @@ impl Origin {
         either!(self, origin => origin.begin())
     }
 
-    /// The head has been written; its body follows like this, if there is one.
-    pub fn send(&mut self, coding: Coding, has_body: bool) {
-        match self {
-            Origin::H1(origin) => origin.body_coding(coding),
-            Origin::H2(origin) => origin.send(!has_body),
-        }
+    /// The head has been written, and has announced a body like this.
+    pub fn send(&mut self, coding: Coding) {
+        either!(self, origin => origin.send(coding));
     }
 
     /// Whether the connection has carried requests before.

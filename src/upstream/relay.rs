@@ -58,7 +58,9 @@ pub async fn response<C: Client>(
         };
         match polled {
             Poll::Ready(Ok(())) => return Poll::Ready(Delivered::Whole),
-            Poll::Ready(Err(PumpError::Source(_))) => return Poll::Ready(Delivered::Cut),
+            Poll::Ready(Err(PumpError::Source(_) | PumpError::Announced(_))) => {
+                return Poll::Ready(Delivered::Cut);
+            }
             Poll::Ready(Err(PumpError::Sink(_))) => return Poll::Ready(Delivered::Gone),
             Poll::Pending => {}
         }
@@ -97,7 +99,10 @@ fn poll_upload<C: Client>(
 ) {
     if let Poll::Ready(Err(error)) = sending.pump.poll(cx, upload, origin) {
         sending.refused = true;
-        if let PumpError::Source(BodyError::Framing(_) | BodyError::TooLarge) = error {
+        if let PumpError::Announced(_)
+        | PumpError::Source(BodyError::Framing(_) | BodyError::TooLarge) = error
+        {
+            // What the server got so far must not look like a whole request.
             origin.cut();
         }
         upload.client.close_after();

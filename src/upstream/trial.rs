@@ -49,7 +49,7 @@ pub async fn try_once<C: Client>(
     let begun = if reused { now } else { clock::now() };
     progress.trail.connect = begun.saturating_duration_since(now);
     let coding = (job.head)(origin.begin(), progress.attempt, probation);
-    origin.send(coding, job.has_body);
+    origin.send(coding);
     let plan = Plan {
         end: job.end(target.timeouts.total),
         begun,

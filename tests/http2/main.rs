@@ -11,6 +11,7 @@
 )]
 
 mod abuse;
+mod announced;
 mod clients;
 mod floods;
 mod frames;

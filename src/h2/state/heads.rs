@@ -16,6 +16,14 @@ fn is_misplaced(known: Known, value: &[u8]) -> bool {
     known.is_of_http_1() || known == Known::Te && !value.eq_ignore_ascii_case(b"trailers")
 }
 
+/// Whether another protocol can be meant: one token, as in the one `Upgrade` that is made of it. HTTP/2 itself is not
+/// another protocol (RFC 9113 §3.1).
+fn is_protocol(protocol: &[u8]) -> bool {
+    !protocol.is_empty()
+        && protocol.iter().all(|b| is_token(*b))
+        && ![&b"h2c"[..], b"h2"].iter().any(|own| protocol.eq_ignore_ascii_case(own))
+}
+
 /// A part of the text that pseudo-fields are kept in.
 type Part = Option<(usize, usize)>;
 
@@ -173,6 +181,7 @@ impl<'a> Request<'a> {
                 || !(path.starts_with(b"/") || path == b"*")
                 || path.iter().any(|b| *b <= b' ')
                 || protocol.is_some() && (!connect || authority.is_none())
+                || !protocol.is_none_or(is_protocol)
             {
                 return Err(Fault::RequestLine);
             }
@@ -207,6 +216,11 @@ impl<'a> Request<'a> {
         let fields = &mut self.head.fields;
         if !self.cookie.is_empty() {
             fields.push_known(b"cookie", self.cookie, Known::Cookie);
+        }
+        if self.measured && self.own.protocol.is_some() {
+            // RFC 9110 §9.3.6, RFC 9113 §8.5: what follows is a tunnel, and no body that could have a length. A server
+            // would wait for it, and take the next request for it.
+            return Some(Fault::ContentLength);
         }
         if self.measured {
             // RFC 9113 §8.1.1: it is as long as it was said to be.

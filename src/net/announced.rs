@@ -1,0 +1,162 @@
+//! What the head of a message said about its body, and whether exactly that was written.
+//!
+//! Whoever writes a message counts with a [`Tally`], in HTTP/1 ([`super::Outbox`]) and in HTTP/2 (`h2::handle`),
+//! towards servers and clients: a peer that waits for bytes which never come would take the next message on the
+//! connection for them. A message that is not exactly what was announced has failed, whoever is to blame; its
+//! connection or stream is broken off, and never used again.
+
+use std::io;
+
+use thiserror::Error;
+
+/// How the bytes of a body follow the head of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coding {
+    /// So many bytes, as they are. 0 for a message without a body, whatever length its head tells.
+    Exactly(u64),
+    /// As chunks, up to one of size 0.
+    Chunked,
+    /// As they are, up to the end of the connection or stream.
+    UntilClose,
+}
+
+/// The body that was written is not the one that the head announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the body is not as long as the head of its message said")]
+pub struct Mismatch;
+
+impl Mismatch {
+    /// Whether a sink failed because of this, and not because its peer did.
+    #[must_use]
+    pub fn is_cause_of(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|cause| cause.is::<Self>())
+    }
+}
+
+impl From<Mismatch> for io::Error {
+    fn from(mismatch: Mismatch) -> Self {
+        io::Error::new(io::ErrorKind::InvalidData, mismatch)
+    }
+}
+
+/// Counts the body of one message against its announcement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// Bytes that are still owed; `None` where any number may follow.
+    left: Option<u64>,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Open,
+    Whole,
+    Broken,
+}
+
+impl Default for Tally {
+    /// Between two messages: nothing is owed.
+    fn default() -> Self {
+        Self { left: Some(0), stage: Stage::Whole }
+    }
+}
+
+impl Tally {
+    /// For a message whose head has been written.
+    #[must_use]
+    pub fn new(coding: Coding) -> Self {
+        let left = match coding {
+            Coding::Exactly(n) => Some(n),
+            Coding::Chunked | Coding::UntilClose => None,
+        };
+        Self { left, stage: Stage::Open }
+    }
+
+    /// Asks before `n` bytes are written, none of which may be written on an error.
+    ///
+    /// # Errors
+    /// [`Mismatch`] when they are more than was announced, or come after the end.
+    #[inline]
+    pub fn check(&mut self, n: usize) -> Result<(), Mismatch> {
+        let fits = self.left.is_none_or(|left| n as u64 <= left);
+        if n == 0 || fits && self.stage == Stage::Open {
+            return Ok(());
+        }
+        self.stage = Stage::Broken;
+        Err(Mismatch)
+    }
+
+    /// Counts bytes that were written after [`Tally::check`] had allowed them.
+    #[inline]
+    pub fn count(&mut self, n: usize) {
+        if let Some(left) = &mut self.left {
+            *left = left.saturating_sub(n as u64);
+        }
+    }
+
+    /// Asks before the end of the message is written, which must not be on an error.
+    ///
+    /// # Errors
+    /// [`Mismatch`] when less was written than was announced, or the message has failed before.
+    #[inline]
+    pub fn end(&mut self) -> Result<(), Mismatch> {
+        if self.stage == Stage::Broken || self.left.is_some_and(|left| left > 0) {
+            self.stage = Stage::Broken;
+            return Err(Mismatch);
+        }
+        self.stage = Stage::Whole;
+        Ok(())
+    }
+
+    /// Whether the message has ended, with exactly the announced bytes. True before the first message.
+    #[inline]
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.stage == Stage::Whole
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exactly_what_was_announced_is_whole() {
+        for coding in [Coding::Exactly(5), Coding::Chunked, Coding::UntilClose] {
+            let mut tally = Tally::new(coding);
+            assert!(!tally.is_whole(), "{coding:?}");
+            for n in [2, 0, 3] {
+                tally.check(n).unwrap();
+                tally.count(n);
+            }
+            assert_eq!(tally.end(), Ok(()), "{coding:?}");
+            assert!(tally.is_whole());
+            assert_eq!(tally.end(), Ok(()), "the end may be asked for again");
+            assert_eq!(tally.check(1), Err(Mismatch), "nothing follows the end");
+            assert!(!tally.is_whole());
+        }
+    }
+
+    #[test]
+    fn more_or_less_breaks_the_message_for_good() {
+        let mut short = Tally::new(Coding::Exactly(5));
+        short.check(4).unwrap();
+        short.count(4);
+        assert_eq!(short.end(), Err(Mismatch));
+        assert_eq!(short.check(1), Err(Mismatch), "it is too late");
+        assert!(!short.is_whole());
+        let mut long = Tally::new(Coding::Exactly(5));
+        assert_eq!(long.check(6), Err(Mismatch));
+        assert_eq!(long.end(), Err(Mismatch));
+        let mut none = Tally::new(Coding::Exactly(0));
+        assert_eq!(none.check(1), Err(Mismatch));
+        assert_eq!(Tally::default().check(1), Err(Mismatch), "before any head");
+        assert!(Tally::default().is_whole());
+    }
+
+    #[test]
+    fn the_cause_of_an_error_can_be_told() {
+        assert!(Mismatch::is_cause_of(&Mismatch.into()));
+        assert!(!Mismatch::is_cause_of(&io::ErrorKind::InvalidData.into()));
+    }
+}
