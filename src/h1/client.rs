@@ -309,17 +309,23 @@ impl H1Client {
             // Nothing is unread, so the close cannot turn into a reset.
             if self.stream.is_tls() {
                 // The end of TLS: without it a body that lasts until the close looks cut.
-                poll_fn(|cx| match self.stream.poll_shutdown(cx) {
-                    Poll::Pending => timer.poll_at(cx, flush_by),
-                    Poll::Ready(_) => Poll::Ready(()),
-                })
-                .await;
+                self.shut_down(timer, flush_by).await;
             }
             return;
         }
-        if poll_fn(|cx| self.stream.poll_shutdown(cx)).await.is_ok() {
+        if self.shut_down(timer, flush_by).await {
             self.linger(timer).await;
         }
+    }
+
+    /// Says that nothing more will be sent, which with TLS has to fit into the socket. `false` when that failed, or
+    /// was not done in time.
+    async fn shut_down(&mut self, timer: &mut Timer, until: Option<Instant>) -> bool {
+        poll_fn(|cx| match self.stream.poll_shutdown(cx) {
+            Poll::Pending => timer.poll_at(cx, until).map(|()| false),
+            Poll::Ready(ended) => Poll::Ready(ended.is_ok()),
+        })
+        .await
     }
 
     /// Reads and forgets until the client has closed its side, within bounds.
@@ -529,3 +535,6 @@ impl Client for H1Client {
         self.keep_alive = false;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! A client that reads nothing, when nothing is left to be said but goodbye.
+
+use std::sync::Arc;
+
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+
+use super::*;
+
+/// Both ends of a connection after its handshake.
+async fn secure() -> (TlsStream<TcpStream>, TlsStream<TcpStream>) {
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(cert.der().clone()).unwrap();
+    let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+    let server = ServerConfig::builder().with_no_client_auth();
+    let server = server.with_single_cert(vec![cert.der().clone()], key).unwrap();
+    let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let far = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (near, _) = listener.accept().await.unwrap();
+    let connector = TlsConnector::from(Arc::new(client));
+    let acceptor = TlsAcceptor::from(Arc::new(server));
+    let name = ServerName::try_from("a.test").unwrap();
+    let (near, far) = tokio::join!(acceptor.accept(near), connector.connect(name, far));
+    (near.unwrap().into(), far.unwrap().into())
+}
+
+/// Takes all the room that there is in a socket.
+fn fill(socket: &TcpStream) {
+    let socket = SockRef::from(socket);
+    while socket.send(&[0; 4096]).is_ok() {}
+}
+
+#[tokio::test]
+async fn w1_the_last_words_of_tls_wait_for_no_one_who_does_not_read() {
+    // A request whose answer was sent, with nothing behind it and with something: both ways of closing.
+    for (request, rest) in [("", ""), ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", "unread")] {
+        let (near, mut far) = secure().await;
+        tokio::io::AsyncWriteExt::write_all(&mut far, request.as_bytes()).await.unwrap();
+        fill(near.get_ref().0);
+        let stream = Stream::Tls(Box::new(near));
+        let mut client = H1Client::new(stream, clock::now(), Rc::default(), 0);
+        client.begun = true;
+        if !request.is_empty() {
+            client.inbox = Inbox::holding(rest.as_bytes());
+        }
+        let begun = std::time::Instant::now();
+        let mut timer = Timer::default();
+        let closed = client.close(&mut timer, Some(Duration::from_millis(200)));
+        let ended = tokio::time::timeout(Duration::from_secs(10), closed).await;
+        assert!(ended.is_ok(), "it waits for ever");
+        assert!(begun.elapsed() >= Duration::from_millis(200), "there was room");
+    }
+}
