@@ -66,6 +66,32 @@ pub struct Pace {
     pub burst: u32,
 }
 
+/// The longest time that a whole burst may take to come back: governor counts it in nanoseconds, 64 bits wide.
+pub const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
+
+impl Pace {
+    /// Time until a burst that was used up is whole again.
+    #[must_use]
+    pub fn recovers_in(self) -> Duration {
+        (self.period / self.count.max(1)).saturating_mul(self.burst)
+    }
+
+    /// Time between two requests of the steady rate, and the nanoseconds in which times are kept: a thousandth of that,
+    /// or as many more as it takes for a whole burst to stay well below the half of what a value can tell.
+    fn measure(self) -> (Duration, u64) {
+        let interval = nanos(self.period / self.count.max(1)).max(1);
+        // A burst that is longer has been refused by the check.
+        let longest = nanos(LONGEST) / (u64::from(self.burst) + 2);
+        let interval = interval.min(longest.max(1));
+        let span = interval.saturating_mul(u64::from(self.burst) + 2);
+        let shares = (interval / 100).clamp(1, 1000);
+        let unit = (interval / shares).min(10_000).max(span.div_ceil(HALF / 2));
+        // A multiple of the unit, so that rounding adds nothing up.
+        let interval = (interval / unit + u64::from(interval % unit > unit / 2)) * unit;
+        (Duration::from_nanos(interval), unit)
+    }
+}
+
 /// What is known of the keys of a limit. It survives reloads that leave the pace alone.
 pub struct State {
     /// Rate and burst.
@@ -111,14 +137,11 @@ impl State {
     /// The same for another number of keys.
     #[must_use]
     pub fn with_keys(pace: Pace, keys: usize) -> Self {
-        let count = pace.count.max(1);
-        let interval = (pace.period / count).max(Duration::from_nanos(1));
         let at_once = NonZeroU32::MIN.saturating_add(pace.burst);
+        let (interval, unit) = pace.measure();
         let quota = Quota::with_period(interval).unwrap_or(Quota::per_second(NonZeroU32::MIN));
-        let unit = u64::try_from(interval.as_nanos() / 1000).unwrap_or(u64::MAX);
         let ticks = Ticks { epoch: clock::now() };
-        let store =
-            Store { table: Arc::new(Table::new(keys)), unit: unit.clamp(100, 10_000), ticks };
+        let store = Store { table: Arc::new(Table::new(keys)), unit, ticks };
         // The limiter counts from the time at which it is made.
         ticks.set(ticks.epoch);
         let limiter = RateLimiter::new(quota.allow_burst(at_once), store.clone(), ticks);
@@ -225,8 +248,8 @@ impl Clock for Ticks {
 #[derive(Debug, Clone)]
 struct Store {
     table: Arc<Table>,
-    /// Nanoseconds: a thousandth of the interval, from 100 ns to 10 µs. The shortest one goes round in 30 hours;
-    /// sweeping keeps what is older from looking like the future.
+    /// Nanoseconds, as [`Pace::measure`] chose them. The shortest one goes round in 18 minutes; sweeping keeps what is
+    /// older from looking like the future.
     unit: u64,
     ticks: Ticks,
 }
@@ -364,6 +387,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn w7_a_burst_of_months_is_a_limit() {
+        for (count, hours, burst) in [(1, 1, 1600), (1, 1, 800_000), (7, 1, 4_000_000)] {
+            let period = Duration::from_hours(hours);
+            let state = State::new(Pace { count, period, burst });
+            let client = key(&state, b"1");
+            let tries = u64::from(burst) + 2000;
+            let passed = (0..tries).filter(|_| state.check(client, None, clock::now()).is_ok());
+            assert_eq!(passed.count() as u64, u64::from(burst) + 1);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn beyond_delay_the_burst_waits_for_its_turn() {
         let state = State::new(Pace { burst: 5, ..TEN });
         let client = key(&state, b"1");
@@ -408,6 +443,42 @@ mod tests {
     }
 
     proptest! {
+        /// Every pace that the check lets in is one: no more than burst and one at once, and then one in each interval.
+        #[test]
+        fn w7_every_rate_and_burst_holds(
+            count in 1_u32..=u32::MAX, shift in 0_u32..32, period in prop::sample::select(vec![1_u64, 60, 3600]),
+            burst in 0_u32..=u32::MAX, narrow in 0_u32..32, later in 0_u64..100_000_000,
+        ) {
+            let period = Duration::from_secs(period);
+            let pace = Pace { count: (count >> shift).max(1), period, burst: burst >> narrow };
+            prop_assume!(pace.recovers_in() <= LONGEST);
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time().start_paused(true).build().unwrap();
+            runtime.block_on(async move {
+                let state = State::with_keys(pace, 100);
+                let client = key(&state, b"1");
+                // On a tick of the limit's own clock, so that nothing has to be rounded.
+                let base = state.store.ticks.epoch + Duration::from_nanos(state.store.unit * later);
+                // The last of the burst: as if all before it had passed at once.
+                let unused = 20.min(pace.burst);
+                let used = pace.burst - unused;
+                let first = state.check(client, None, base).unwrap();
+                assert_eq!(first.remaining, pace.burst);
+                let paid = nanos(state.interval) / state.store.unit * u64::from(used);
+                state.table().update(client, |_| false, |value| Ok::<_, ()>(((), (value.unwrap() + paid) & VALUE))).unwrap();
+                let at_once = (0..100).filter(|_| state.check(client, None, base).is_ok()).count();
+                assert_eq!(at_once as u32, unused, "{pace:?}");
+                for step in 1..10 {
+                    let now = base + state.interval * step;
+                    assert!(state.check(client, None, now).is_ok(), "{pace:?} at {step}");
+                    assert!(state.check(client, None, now).is_err(), "{pace:?} at {step}");
+                }
+                let exact = period.as_secs_f64() / f64::from(pace.count);
+                let off = (state.interval.as_secs_f64() - exact).abs();
+                assert!(off <= exact * 0.02 + 1e-9, "{pace:?}: {:?}", state.interval);
+            });
+        }
+
         /// The definition, with exact numbers: nginx's `ngx_http_limit_req_lookup`, without its milliseconds.
         #[test]
         fn it_decides_as_a_leaky_bucket(

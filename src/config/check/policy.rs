@@ -6,11 +6,18 @@ use crate::config::schema::forms::{OneOrMany, Policy};
 use crate::config::schema::policy::{Auth, Cache, Limit, Store, Tier};
 use crate::config::schema::route::AuthRef;
 use crate::config::schema::words::LimitKey;
+use crate::policy::limit::{self, Pace};
 
 pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     for auth in config.auth.values() {
         check_auth(auth, findings);
     }
+    let inline = config.route.iter().flat_map(|route| route.limit.iter());
+    let inline = inline.filter_map(|it| match it {
+        Policy::Inline(limit) => Some(limit),
+        Policy::Named(_) | Policy::Off => None,
+    });
+    config.limit.values().chain(inline).for_each(|limit| check_limit(limit, findings));
     for cors in config.route.iter().filter_map(|route| route.cors.as_ref()) {
         // Fetch standard: a wildcard never goes with credentials.
         if let Some(star) = cors.origins.iter().find(|origin| origin.value == "*")
@@ -23,6 +30,21 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     needs_tokens(config, findings);
     if config.redis.is_none() {
         needs_redis(config, findings);
+    }
+}
+
+/// A burst that nobody lives to see come back is a mistake, and more than the arithmetic holds.
+fn check_limit(limit: &Limit, findings: &mut Vec<Finding>) {
+    let Limit { rate, burst, .. } = limit;
+    let pace = Pace { count: rate.value.count(), period: rate.value.period(), burst: *burst };
+    if pace.recovers_in() > limit::LONGEST {
+        let message =
+            format!("at {} a burst of {burst} takes more than 100 years to come back", rate.value);
+        let most = limit::LONGEST.as_nanos() / (pace.period / pace.count.max(1)).as_nanos().max(1);
+        findings.push(
+            Finding::error("bad_value", rate.place, message)
+                .help(format!("the largest burst at this rate is {most}")),
+        );
     }
 }
 

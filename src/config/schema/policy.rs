@@ -17,7 +17,7 @@ table! {
         [#[serde(skip)] place: Place]
         /// The steady rate.
         rate: Spanned<Rate>,
-        /// How many beyond the steady one may pass at once.
+        /// How many beyond the steady one may pass at once. At the steady rate they must come back within 100 years.
         burst: u32 = 0,
         /// What is counted by; an array combines keys.
         key: OneOrMany<LimitKey> = OneOrMany(vec![LimitKey::ClientIp]),
