@@ -1,17 +1,9 @@
-//! What the machine allows: CPUs and file descriptors, read once at start.
-
-use std::num::NonZeroUsize;
+//! What the process may open, and which threads of it give way to others.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Descriptors that are not for connections: listeners, logs, the admin endpoint, files to reload.
 const RESERVED: u64 = 128;
-
-/// CPUs this process may use: affinity and cgroup quota respected.
-#[must_use]
-pub fn usable_cpus() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
-}
 
 /// Raises the soft limit on descriptors to the hard one and returns what is allowed now.
 #[must_use]

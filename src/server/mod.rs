@@ -5,6 +5,7 @@ pub mod control;
 mod handshake;
 pub mod limits;
 pub mod listener;
+pub mod machine;
 mod proxied;
 pub mod shutdown;
 pub mod status;
@@ -89,7 +90,7 @@ pub fn start(
         .runtime
         .workers
         .as_ref()
-        .map_or_else(limits::usable_cpus, |workers| usize::from(workers.value.get()));
+        .map_or_else(machine::usable_cpus, |workers| usize::from(workers.value.get()));
     let sites = listener::sites(config, &store.load());
     let bound = listener::bind(&sites, workers)?;
     let (desk, questions) = collector::desk();

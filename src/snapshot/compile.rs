@@ -10,7 +10,7 @@ use super::listener::Listener;
 use super::policies::Shared;
 use super::route::{Action, Redirect, Respond, Rewrite, Route};
 use super::template::{Template, capture_names};
-use super::{Snapshot, Store, access, matching, memory, policies, target, tls, trace, upstream};
+use super::{Snapshot, Store, access, matching, policies, target, tls, trace, upstream};
 use crate::config::schema::listen::{Listen, ListenRedirect, StrictPath, Underscores};
 use crate::config::schema::route as schema;
 use crate::config::schema::words::ListenAddress;
@@ -23,6 +23,7 @@ use crate::policy::{HeaderEdits, Pair};
 use crate::reload::diff::shown;
 use crate::reload::pace;
 use crate::route::RouteTable;
+use crate::server::machine;
 use crate::tls::Server;
 use crate::upstream::Upstream;
 use crate::wire::request;
@@ -109,7 +110,7 @@ pub fn compile(
         drain_delay: config.runtime.drain_delay.get(),
         request_memory: match config.runtime.request_memory {
             Some(bytes) => usize::try_from(bytes.get()).unwrap_or(usize::MAX),
-            None => memory::usable() / 4,
+            None => machine::usable_memory() / 4,
         },
     })
 }

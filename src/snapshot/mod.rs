@@ -7,7 +7,6 @@ mod access;
 pub mod compile;
 pub mod listener;
 pub mod matching;
-mod memory;
 mod policies;
 pub mod route;
 mod target;
