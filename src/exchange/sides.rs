@@ -52,7 +52,8 @@ pub trait Source {
     fn data(&self) -> &[u8];
     /// Drops `n` bytes of the data at hand.
     fn consume(&mut self, n: usize);
-    /// The trailer fields that may be passed on, after [`Fill::End`].
+    /// The trailer fields that may be passed on, after [`Fill::End`]. Those of a request are given as often as they
+    /// are asked for, because it may be sent more than once.
     ///
     /// # Errors
     /// [`Fault::Trailer`] when they are malformed.
@@ -156,6 +157,8 @@ pub trait Client: Source + Sink {
     fn sent(&self) -> u64;
     /// Whether the whole request has been received.
     fn request_done(&self) -> bool;
+    /// Whether the whole request has been received, and had neither a body nor trailers.
+    fn is_empty(&self) -> bool;
     /// Queues an informational (1xx) head, if the client's protocol version has them.
     fn interim(&mut self, head: &ResponseHead);
     /// Queues the head of the final response. It leaves with the first body bytes or a flush.

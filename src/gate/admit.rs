@@ -51,8 +51,8 @@ pub fn admit(head: &RequestHead, refuse_trace: bool) -> Result<Admitted<'_>, Ref
     if fields.has(Known::Expect) {
         admitted.expects_continue = expectation(head)?;
     }
-    if fields.has(Known::Upgrade) && length == Some(0) {
-        admitted.upgrade = upgrade(head)?;
+    if fields.has(Known::Upgrade) {
+        admitted.upgrade = upgrade(head, length)?;
     }
     if method == b"OPTIONS" && fields.has(Known::MaxForwards) {
         admitted.answer_options = fields.first(Known::MaxForwards).is_some_and(is_zero);
@@ -78,8 +78,9 @@ fn expectation(head: &RequestHead) -> Result<bool, Refusal> {
 }
 
 /// The protocol a request asks to switch to. `h2c` is never passed on (RFC 9113 §3.1: the
-/// mechanism is obsolete, and through a proxy it opens a way around its rules).
-fn upgrade(head: &RequestHead) -> Result<Option<&[u8]>, Refusal> {
+/// mechanism is obsolete, and through a proxy it opens a way around its rules). A body comes before the
+/// switch, as with Docker's `attach`; a handshake of WebSocket has none, and is no handshake with one.
+fn upgrade(head: &RequestHead, length: Option<u64>) -> Result<Option<&[u8]>, Refusal> {
     let fields = &head.fields;
     if head.version == Version::Http10 || !fields.lists(Known::Connection, b"upgrade") {
         return Ok(None);
@@ -90,6 +91,9 @@ fn upgrade(head: &RequestHead) -> Result<Option<&[u8]>, Refusal> {
         return Ok(None);
     }
     if protocol.eq_ignore_ascii_case(b"websocket") {
+        if length != Some(0) {
+            return Ok(None);
+        }
         handshake(head)?;
     }
     Ok(Some(protocol))
@@ -174,8 +178,19 @@ mod tests {
         assert_eq!(admit(&head("GET", Version::Http10, &ask), true).unwrap().upgrade, None);
         let h2c = [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c")];
         assert_eq!(admit(&get(&h2c), true).unwrap().upgrade, None);
-        let post = [ask[0], ask[1], ("Content-Length", "5")];
-        assert_eq!(admit(&head("POST", Version::Http11, &post), true).unwrap().upgrade, None);
+        let socket = [ask[0], ("Upgrade", "websocket"), ("Content-Length", "5")];
+        assert_eq!(admit(&get(&socket), true).unwrap().upgrade, None);
+    }
+
+    #[test]
+    fn p5_another_protocol_may_follow_a_body() {
+        let ask = [("Connection", "Upgrade"), ("Upgrade", "tcp")];
+        for framing in [("Content-Length", "2"), ("Transfer-Encoding", "chunked")] {
+            let post = head("POST", Version::Http11, &[ask[0], ask[1], framing]);
+            assert_eq!(admit(&post, true).unwrap().upgrade, Some(&b"tcp"[..]), "{framing:?}");
+        }
+        let h2c = [ask[0], ("Upgrade", "h2c"), ("Content-Length", "2")];
+        assert_eq!(admit(&head("POST", Version::Http11, &h2c), true).unwrap().upgrade, None);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::exchange::forward::{self, RequestForm};
 use crate::telemetry::trace::Trace;
 use crate::upstream::mirror::{Copy, Mirror};
 use crate::upstream::retry;
+use crate::wire::head::Fields;
 
 impl<'a> Matched<'a, '_> {
     /// Who gets a copy of this request, if anybody does.
@@ -22,11 +23,12 @@ impl<'a> Matched<'a, '_> {
         mirror: &Mirror,
         form: &RequestForm<'_>,
         trace: Option<&Trace>,
-        body: Vec<u8>,
+        (body, trailers): (Vec<u8>, Option<Fields>),
     ) -> Copy {
         let key = mirror.target.key.as_ref().and_then(|source| self.key(source));
         let traceparent = trace.map(|trace| trace.context.field(1));
-        let length = Some(body.len() as u64);
+        // Only a body in chunks can be followed by anything.
+        let length = if trailers.is_none() { Some(body.len() as u64) } else { None };
         let form = RequestForm { expects_continue: false, length, traceparent, ..*form };
         let mut head = Vec::with_capacity(1024);
         forward::write_request(&mut head, &form);
@@ -34,6 +36,7 @@ impl<'a> Matched<'a, '_> {
         Copy {
             head,
             body,
+            trailers,
             key: key.map(|key| key.to_vec()),
             request_id: self.id.as_str().to_owned(),
             head_request: self.ex.head.method() == b"HEAD",

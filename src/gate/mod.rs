@@ -43,7 +43,7 @@ use crate::telemetry::trace::Trace;
 use crate::upstream::mirror::Keeper;
 use crate::upstream::relay::Delivered;
 use crate::upstream::retry;
-use crate::upstream::send::{self, Attempted, Job, Sent};
+use crate::upstream::send::{self, Attempted, Job, Opening, Sent};
 use crate::upstream::trail::Trail;
 use crate::wire::{RequestHead, Version, grpc};
 use crate::worker::Worker;
@@ -349,12 +349,19 @@ impl<'a> Matched<'a, '_> {
         let job = Job {
             attempted: if sampled { Some(&attempted) } else { None },
             worker: ex.worker,
-            head: &|out, attempt, ask| {
+            head: &|out, Opening { attempt, ask, empty }| {
                 let expects_continue = form.expects_continue || ask;
+                let length = match form.length {
+                    _ if empty => Some(0),
+                    // Nothing has come yet, and trailers still may.
+                    Some(0) => None,
+                    length => length,
+                };
                 let traceparent = trace.map(|trace| trace.context.field(attempt));
                 // What is left of the client's patience is all that the server has.
                 let left = deadline.map(|at| at.saturating_duration_since(clock::now()));
-                let form = RequestForm { attempt, expects_continue, traceparent, left, ..form };
+                let form =
+                    RequestForm { attempt, expects_continue, traceparent, left, length, ..form };
                 forward::write_request(out, &form)
             },
             fields: &|head, out| {
@@ -370,7 +377,7 @@ impl<'a> Matched<'a, '_> {
             head_request: ex.head.method() == b"HEAD",
             safe: retry::safe(ex.head),
             repeatable: retry::repeatable(ex.head),
-            has_body: self.admitted.length != Some(0),
+            expects_continue: form.expects_continue,
             upgrade: self.admitted.upgrade,
             seen: seen.as_ref(),
             body_limit,
@@ -384,7 +391,7 @@ impl<'a> Matched<'a, '_> {
         let sent = send::send(&job, goal, client, timer, trail).await;
         if let Some((mirror, seen)) = mirror.zip(seen) {
             match seen.into_inner().whole(client) {
-                Some(body) => mirror.send(ex.worker, self.copy(mirror, &form, trace, body)),
+                Some(whole) => mirror.send(ex.worker, self.copy(mirror, &form, trace, whole)),
                 None => mirror.skip(),
             }
         }

@@ -481,6 +481,10 @@ impl Client for H1Client {
         self.body.is_done()
     }
 
+    fn is_empty(&self) -> bool {
+        self.body.is_done() && self.body.received() == 0 && matches!(self.body.trailers(), Ok(None))
+    }
+
     fn interim(&mut self, head: &ResponseHead) {
         if self.version == Version::Http10 {
             return;

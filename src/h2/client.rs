@@ -136,7 +136,7 @@ impl Source for H2Client {
     }
 
     fn trailers(&mut self) -> Result<Option<Fields>, Fault> {
-        Ok(self.stream.trailers())
+        Ok(self.stream.trailers().cloned())
     }
 }
 
@@ -190,6 +190,10 @@ impl Client for H2Client {
 
     fn request_done(&self) -> bool {
         self.tunnel || self.stream.is_received()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.tunnel || self.stream.is_empty()
     }
 
     fn interim(&mut self, head: &ResponseHead) {

@@ -100,8 +100,19 @@ impl Handle {
         }
     }
 
-    pub(super) fn trailers(&mut self) -> Option<Fields> {
+    /// What came behind the body, once that has ended.
+    pub(super) fn trailers(&self) -> Option<&Fields> {
+        self.trailers.as_ref()
+    }
+
+    /// As [`Self::trailers`], for those who ask once.
+    pub(super) fn take_trailers(&mut self) -> Option<Fields> {
         self.trailers.take()
+    }
+
+    /// Whether nothing more will come, and nothing has.
+    pub(super) fn is_empty(&self) -> bool {
+        self.received == 0 && self.trailers.is_none() && self.is_received()
     }
 
     /// Body bytes so far.

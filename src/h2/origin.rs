@@ -88,7 +88,9 @@ impl H2Origin {
         let draft = std::mem::take(&mut self.draft);
         if let Some(request) = Request::read(&draft) {
             self.stream = self.place.0.begin();
-            self.asked = request.asked.filter(|_| self.place.0.takes_connect()).map(|protocol| {
+            // A tunnel begins with its first byte: there is no place for a body in front of it.
+            let takes = whole && self.place.0.takes_connect();
+            self.asked = request.asked.filter(|_| takes).map(|protocol| {
                 let accept = request.key.map(|key| {
                     let hash = Sha1::new().chain_update(key).chain_update(WEBSOCKET);
                     BASE64_STANDARD.encode(hash.finalize())
@@ -288,7 +290,7 @@ impl Source for H2Origin {
     }
 
     fn trailers(&mut self) -> Result<Option<Fields>, Fault> {
-        let trailers = self.stream.as_mut().and_then(Handle::trailers);
+        let trailers = self.stream.as_mut().and_then(Handle::take_trailers);
         self.grpc_status = trailers.as_ref().and_then(grpc::status);
         Ok(trailers)
     }

@@ -66,6 +66,8 @@ pub struct Plan {
     pub head_request: bool,
     /// The client asked for another protocol.
     pub upgrade: bool,
+    /// The client waits for 100 before it sends the body.
+    pub expects_continue: bool,
     /// The connection has carried requests before.
     pub reused: bool,
     /// The body waits until the server has asked for it.
@@ -94,6 +96,7 @@ pub async fn attempt<C: Client>(
         since: begun,
         moved: 0,
         waiting: None,
+        switched: false,
         overall: earlier(plan.end.0, clock::deadline(begun, plan.per_try)),
     };
     poll_fn(|cx| state.poll(cx, upload, origin, sending, timer)).await
@@ -115,6 +118,8 @@ struct Attempt<'a> {
     since: Instant,
     moved: u64,
     waiting: Option<Stage>,
+    /// The server has switched protocols.
+    switched: bool,
     overall: Option<Instant>,
 }
 
@@ -181,15 +186,27 @@ impl Attempt<'_> {
         origin: &mut Origin,
         sending: &mut Sending,
     ) -> Poll<Result<(), Ended>> {
+        if self.switched {
+            return self.poll_switch(sending);
+        }
         loop {
             let failure = match origin.poll_head(cx, self.plan.head_request) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(())) => match origin.head().status {
-                    101 if self.plan.upgrade => return Poll::Ready(Ok(())),
+                    101 if self.plan.upgrade => {
+                        // The new protocol begins behind the request (RFC 9110 §7.8).
+                        self.switched = true;
+                        return self.poll_switch(sending);
+                    }
                     101 => Failure::Invalid,
                     100 if self.hold.is_some() => {
                         self.hold = None;
                         self.poll_send(cx, upload, origin, sending)?;
+                        if self.plan.expects_continue {
+                            // Both have asked for it.
+                            self.interim += 1;
+                            upload.client.interim(origin.head());
+                        }
                         continue;
                     }
                     417 if self.hold.is_some() => Failure::Unasked,
@@ -215,6 +232,17 @@ impl Attempt<'_> {
                 Poll::Ready(Err(HeadError::Unprocessed)) => Failure::Stale { unprocessed: true },
             };
             return Poll::Ready(Err(Ended::Failed(failure)));
+        }
+    }
+
+    /// Ready once the request that the server has answered with another protocol has left.
+    fn poll_switch(&self, sending: &Sending) -> Poll<Result<(), Ended>> {
+        if sending.pump.is_done() {
+            Poll::Ready(Ok(()))
+        } else if sending.refused {
+            Poll::Ready(Err(Ended::Failed(Failure::Invalid)))
+        } else {
+            Poll::Pending
         }
     }
 

@@ -71,11 +71,12 @@ impl Seen {
         }
     }
 
-    /// The body, if it was kept to its end.
-    pub fn whole<C: Client>(self, client: &C) -> Option<Vec<u8>> {
+    /// The body and what came behind it, if it was kept to its end.
+    pub fn whole<C: Client>(self, client: &mut C) -> Option<(Vec<u8>, Option<Fields>)> {
         let all =
             !self.lost && client.request_done() && client.received() == self.bytes.len() as u64;
-        all.then_some(self.bytes)
+        let trailers = if all { client.trailers().ok()? } else { None };
+        all.then_some((self.bytes, trailers))
     }
 }
 
@@ -86,6 +87,8 @@ pub struct Copy {
     pub head: Vec<u8>,
     /// Its body.
     pub body: Vec<u8>,
+    /// What comes behind the body. The head announces chunks then.
+    pub trailers: Option<Fields>,
     /// What the upstream's strategy goes by.
     pub key: Option<Vec<u8>>,
     /// The id of the request.
@@ -121,13 +124,16 @@ impl Mirror {
     async fn exchange(&self, worker: &Worker, copy: &Copy) -> bool {
         let job = Job {
             worker,
-            head: &|out, _, ask| {
+            head: &|out, opening| {
                 out.extend_from_slice(&copy.head);
-                if ask {
+                if opening.ask {
                     encode::field(out, b"expect", b"100-continue");
                 }
                 out.extend_from_slice(b"\r\n");
-                Coding::Exactly(copy.body.len() as u64)
+                match copy.trailers {
+                    Some(_) => Coding::Chunked,
+                    None => Coding::Exactly(copy.body.len() as u64),
+                }
             },
             fields: &|_, _| {},
             compress: None,
@@ -138,7 +144,7 @@ impl Mirror {
             head_request: copy.head_request,
             safe: false,
             repeatable: copy.repeatable,
-            has_body: !copy.body.is_empty(),
+            expects_continue: false,
             upgrade: None,
             seen: None,
             body_limit: (u64::MAX, "route.mirror"),
@@ -150,7 +156,7 @@ impl Mirror {
             grpc: false,
             deadline: None,
         };
-        let mut nobody = Nobody { body: &copy.body, at: 0, read: 0, begun: false };
+        let mut nobody = Nobody { of: copy, at: 0, read: 0, begun: false };
         let (mut timer, mut trail) = (Timer::default(), Trail::default());
         let sent = send::send(&job, &self.target, &mut nobody, &mut timer, &mut trail).await;
         matches!(sent, Sent::Answered(_, Delivered::Whole))
@@ -175,7 +181,7 @@ impl Drop for UnderWay {
 
 /// The client of a copy: it has a body to send and no use for an answer.
 struct Nobody<'a> {
-    body: &'a [u8],
+    of: &'a Copy,
     at: usize,
     read: usize,
     begun: bool,
@@ -188,7 +194,7 @@ impl Source for Nobody<'_> {
     }
 
     fn data(&self) -> &[u8] {
-        self.body.get(self.at..).unwrap_or_default()
+        self.of.body.get(self.at..).unwrap_or_default()
     }
 
     fn consume(&mut self, n: usize) {
@@ -196,7 +202,7 @@ impl Source for Nobody<'_> {
     }
 
     fn trailers(&mut self) -> Result<Option<Fields>, Fault> {
-        Ok(None)
+        Ok(self.of.trailers.clone())
     }
 }
 
@@ -237,6 +243,10 @@ impl Client for Nobody<'_> {
 
     fn request_done(&self) -> bool {
         self.data().is_empty()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.of.body.is_empty() && self.of.trailers.is_none()
     }
 
     fn interim(&mut self, _: &ResponseHead) {}

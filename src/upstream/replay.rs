@@ -80,6 +80,11 @@ impl<'a, C: Client> Upload<'a, C> {
         self
     }
 
+    /// Whether the whole request has been received, and had neither a body nor trailers.
+    pub fn is_empty(&self) -> bool {
+        self.client.is_empty()
+    }
+
     /// How much of what is remembered has been taken.
     #[must_use]
     pub fn taken(&self) -> usize {

@@ -31,9 +31,8 @@ pub(super) const MAX_TRIED: usize = 16;
 pub struct Job<'a> {
     /// The worker this runs on.
     pub worker: &'a Worker,
-    /// Writes the request's head for an attempt, counted from 1; the flag says that the server is
-    /// to ask for the body before it is sent.
-    pub head: &'a dyn Fn(&mut Vec<u8>, u32, bool) -> Coding,
+    /// Writes the request's head for an attempt, and says which body it announces.
+    pub head: &'a dyn Fn(&mut Vec<u8>, Opening) -> Coding,
     /// Writes the fields of a response as the client must see them.
     pub fields: &'a dyn Fn(&ResponseHead, &mut dyn Emit),
     /// What the client accepts, where responses are compressed.
@@ -52,8 +51,8 @@ pub struct Job<'a> {
     pub safe: bool,
     /// Sending it twice does no harm.
     pub repeatable: bool,
-    /// It has a body.
-    pub has_body: bool,
+    /// The client waits for 100 before it sends the body.
+    pub expects_continue: bool,
     /// The protocol the client wants to switch to.
     pub upgrade: Option<&'a [u8]>,
     /// Where the body is kept as it goes by, for a copy of the request.
@@ -72,6 +71,17 @@ pub struct Job<'a> {
     pub grpc: bool,
     /// When the client stops waiting, if it said so.
     pub deadline: Option<Instant>,
+}
+
+/// What the head of a request depends on from one attempt to the next.
+#[derive(Debug, Clone, Copy)]
+pub struct Opening {
+    /// Counted from 1.
+    pub attempt: u32,
+    /// The server is to ask for the body before it is sent.
+    pub ask: bool,
+    /// All of the request is there already, and it has neither a body nor trailers.
+    pub empty: bool,
 }
 
 impl Job<'_> {

@@ -10,7 +10,7 @@ use super::choose::Chosen;
 use super::observe::Verdict;
 use super::replay::Upload;
 use super::retry::Failure;
-use super::send::{Job, Progress};
+use super::send::{Job, Opening, Progress};
 use super::{Origin, Target};
 use crate::clock::{self, Instant};
 use crate::endpoint::Endpoint;
@@ -40,7 +40,8 @@ pub async fn try_once<C: Client>(
     let now = if progress.attempt == 1 { job.started } else { clock::now() };
     let endpoint = &chosen.member.endpoint;
     progress.trail.first_byte = None;
-    let connected = connection(job, target, chosen, timer, (progress, now)).await;
+    let body = !upload.is_empty();
+    let connected = connection(job, target, chosen, timer, (progress, now, body)).await;
     let (mut origin, probation) = connected.inspect_err(|_| {
         progress.trail.connect = clock::now().saturating_duration_since(now);
         job.worker.ledger.attempt(endpoint.id, 0, None);
@@ -48,7 +49,10 @@ pub async fn try_once<C: Client>(
     let reused = origin.is_reused();
     let begun = if reused { now } else { clock::now() };
     progress.trail.connect = begun.saturating_duration_since(now);
-    let coding = (job.head)(origin.begin(), progress.attempt, probation);
+    // The end of an HTTP/2 stream may have come in a frame of its own, or while a connection was made.
+    let empty = !body || !probation && upload.is_empty();
+    let opening = Opening { attempt: progress.attempt, ask: probation, empty };
+    let coding = (job.head)(origin.begin(), opening);
     origin.send(coding);
     let plan = Plan {
         end: job.end(target.timeouts.total),
@@ -59,6 +63,7 @@ pub async fn try_once<C: Client>(
         body_key: job.body_limit.1,
         head_request: job.head_request,
         upgrade: job.upgrade.is_some(),
+        expects_continue: job.expects_continue,
         reused,
         probation,
     };
@@ -146,7 +151,7 @@ async fn connection(
     target: &Target,
     chosen: &Chosen<'_>,
     timer: &mut Timer,
-    (progress, now): (&Progress<'_>, Instant),
+    (progress, now, body): (&Progress<'_>, Instant, bool),
 ) -> Result<(Origin, bool), Ended> {
     let endpoint = &chosen.member.endpoint;
     let upstream = &target.upstream;
@@ -164,8 +169,9 @@ async fn connection(
     let mut way = Way { streams: 0, secured, offer, header, ends: ends.map_or(0, |ends| ends.id) };
     let made_with = way.made_with();
     if offer != Offer::Http2 && !progress.repaired {
-        let demand =
-            if job.repeatable { Demand::Any } else { Demand::Proven { body: job.has_body } };
+        // A server that is to switch protocols need not ask for the body first.
+        let body = body && job.upgrade.is_none();
+        let demand = if job.repeatable { Demand::Any } else { Demand::Proven { body } };
         let taken = poll_fn(|cx| {
             let mut connections = job.worker.connections.borrow_mut();
             Poll::Ready(connections.take(cx, endpoint, demand, made_with, now))

@@ -34,7 +34,7 @@ struct Field {
 }
 
 /// An ordered list of header fields and the bytes they point into.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Fields {
     bytes: Vec<u8>,
     list: Vec<Field>,

@@ -18,6 +18,7 @@ mod frames;
 mod grpc;
 mod malformed;
 mod neighbours;
+mod relayed;
 mod server;
 #[path = "../support/mod.rs"]
 mod support;
