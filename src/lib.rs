@@ -11,6 +11,7 @@ pub mod demo;
 pub mod endpoint;
 pub mod exchange;
 pub mod explain;
+pub mod files;
 pub mod gate;
 pub mod h1;
 pub mod h2;

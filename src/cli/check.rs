@@ -41,7 +41,7 @@ enum Format {
 /// with cannot be asked.
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let path = config_file(arguments.config.as_deref());
-    let (report, config) = match config::load(&path) {
+    let (report, config) = match config::check_file(&path) {
         Ok(loaded) => {
             let report = Report { findings: loaded.findings, sources: loaded.sources };
             (report, Some(loaded.config))

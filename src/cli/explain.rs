@@ -71,7 +71,8 @@ fn read(arguments: &Arguments) -> Result<Explanation, String> {
     let file = config_file(arguments.config.as_deref());
     let plain = |report: &Report| report.text(Colour::Plain);
     let loaded = config::load(&file).map_err(|report| plain(&report))?;
-    let snapshot = compile::compile(&loaded.config, None, u32::MAX)
+    let purpose = compile::Purpose::Check { files: true };
+    let snapshot = compile::compile_for(purpose, &loaded.config, None, u32::MAX)
         .map_err(|findings| plain(&Report { findings, sources: loaded.sources.clone() }))?;
     let question = Question {
         method: arguments.method.clone(),

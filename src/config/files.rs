@@ -4,14 +4,14 @@
 //! a size, up to a number, and never twice.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Read as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::finding::Finding;
 use super::source::{Place, Sources};
 use super::substitute::{self, Outside};
 use super::tree::{self, Entry, Value};
+use crate::files;
 
 /// The largest file that is read.
 pub const FILE_LIMIT: u64 = 16 << 20;
@@ -24,31 +24,6 @@ pub const MOST_FILES: usize = 1_024;
 
 /// Tables whose keys are names; each file may add some.
 const NAMED: [&str; 4] = ["upstream", "limit", "auth", "cache"];
-
-/// Reads a regular file of at most `limit` bytes.
-///
-/// A FIFO or device could block or never end, so the kind is checked before it is opened.
-pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
-    let why = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        _ => error.to_string(),
-    };
-    let kind = fs::metadata(path).map_err(why)?;
-    if kind.is_dir() {
-        return Err("it is a directory".into());
-    }
-    if !kind.is_file() {
-        return Err("it is not a regular file".into());
-    }
-    let file = File::open(path).map_err(why)?;
-    let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(why)?;
-    if bytes.len() as u64 > limit {
-        return Err(format!("it is larger than {} KiB", limit >> 10));
-    }
-    Ok(bytes)
-}
 
 /// Gathers the files of one configuration into one tree.
 pub(crate) struct Gathering<'a> {
@@ -89,7 +64,7 @@ impl<'a> Gathering<'a> {
     /// Adds a file and what it includes. `asked` is the pattern that named it.
     pub(crate) fn add_file(&mut self, path: &Path, asked: Place) {
         let name = path.display().to_string();
-        let bytes = match read(path, FILE_LIMIT) {
+        let bytes = match files::read(path, FILE_LIMIT) {
             Ok(bytes) => bytes,
             Err(why) => {
                 let message = format!("cannot read `{name}`: {why}");

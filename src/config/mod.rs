@@ -54,6 +54,28 @@ pub fn load(path: &Path) -> Result<Loaded, Report> {
     settle(gathering)
 }
 
+/// Loads a file as [`load`] does, and adds what would keep it from running.
+///
+/// # Errors
+/// All findings, if one of them is an error.
+pub fn check_file(path: &Path) -> Result<Loaded, Report> {
+    let outside = Outside { variable: &substitute::process_variable, files: true };
+    let mut gathering = Gathering::new(outside);
+    gathering.add_file(path, Place::NOWHERE);
+    inspect(settle(gathering)?, true)
+}
+
+/// What keeps a configuration that loads from running.
+fn inspect(loaded: Loaded, files: bool) -> Result<Loaded, Report> {
+    let Loaded { config, mut findings, sources } = loaded;
+    findings.extend(crate::snapshot::compile::inspect(&config, files));
+    let report = Report::new(findings, sources);
+    match report.errors() {
+        0 => Ok(Loaded { config, findings: report.findings, sources: report.sources }),
+        _ => Err(report),
+    }
+}
+
 /// Loads a configuration from text that may come from elsewhere: `include` and `${file:…}` are
 /// errors in it, so that it cannot make this process read files.
 ///
@@ -68,7 +90,27 @@ pub fn load_str(name: &str, text: &str) -> Result<Loaded, Report> {
 /// # Errors
 /// All findings, if one of them is an error.
 pub fn load_bytes(name: &str, bytes: &[u8]) -> Result<Loaded, Report> {
-    let outside = Outside { variable: &substitute::process_variable, files: false };
+    load_from(name, bytes, &substitute::process_variable)
+}
+
+/// As [`load_bytes`], with what would keep it from running. Variables of this process are read only where the
+/// one who asks may know them.
+///
+/// # Errors
+/// All findings, if one of them is an error.
+pub fn check_bytes(name: &str, bytes: &[u8], may_read: bool) -> Result<Loaded, Report> {
+    let none = |_: &str| None;
+    let variable: &dyn Fn(&str) -> Option<String> =
+        if may_read { &substitute::process_variable } else { &none };
+    inspect(load_from(name, bytes, variable)?, false)
+}
+
+fn load_from(
+    name: &str,
+    bytes: &[u8],
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<Loaded, Report> {
+    let outside = Outside { variable, files: false };
     let mut gathering = Gathering::new(outside);
     if bytes.len() as u64 > FILE_LIMIT {
         let message = format!("it is larger than {} KiB", FILE_LIMIT >> 10);

@@ -7,10 +7,10 @@
 
 use std::path::Path;
 
-use super::files;
 use super::finding::Finding;
 use super::source::Place;
 use super::tree::{Entry, Node, Value};
+use crate::files;
 
 /// The largest file that `${file:…}` puts in.
 const FILE_LIMIT: u64 = 64 << 10;
@@ -126,10 +126,7 @@ impl Replacer<'_> {
             if !self.outside.files {
                 return Err(wrong("unset_variable", "files are not read here".into(), ""));
             }
-            return files::read(Path::new(path), FILE_LIMIT)
-                .and_then(|bytes| {
-                    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
-                })
+            return files::read_text(Path::new(path), FILE_LIMIT)
                 // The line end that editors and `echo` leave is not part of a secret.
                 .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
                 .map_err(|why| {

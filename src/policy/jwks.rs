@@ -16,6 +16,7 @@ use jsonwebtoken::jwk::{JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use tokio::runtime::Builder;
 
+use crate::files;
 use crate::net::fetch::{Error, Remote};
 
 /// The largest key set.
@@ -77,19 +78,28 @@ impl Keys {
     /// # Errors
     /// The file is no key set, or the thread cannot be started.
     pub fn start(source: Source) -> Result<Arc<Self>, String> {
+        let keys = Self::inspect(source, true)?;
+        let watcher = Watcher { keys: Arc::downgrade(&keys), last: None, complained: false };
+        let thread = thread::Builder::new().name("jwks".into());
+        thread.spawn(move || watcher.run()).map_err(|error| error.to_string())?;
+        Ok(keys)
+    }
+
+    /// The keys of a source that nobody keeps up to date; those of a file are there if it may be read.
+    ///
+    /// # Errors
+    /// The file is no key set.
+    pub fn inspect(source: Source, read: bool) -> Result<Arc<Self>, String> {
         let keys = Arc::new(Self {
             source,
             set: ArcSwapOption::empty(),
             generation: AtomicU64::new(0),
             wanted: AtomicBool::new(true),
         });
-        if let Source::File(path) = &keys.source {
-            let text = std::fs::read(path).map_err(|error| error.to_string())?;
+        if let (Source::File(path), true) = (&keys.source, read) {
+            let text = files::read(path, LARGEST as u64)?;
             keys.replace(text)?;
         }
-        let watcher = Watcher { keys: Arc::downgrade(&keys), last: None, complained: false };
-        let thread = thread::Builder::new().name("jwks".into());
-        thread.spawn(move || watcher.run()).map_err(|error| error.to_string())?;
         Ok(keys)
     }
 
@@ -173,7 +183,7 @@ impl Watcher {
                 self.last = Some(Instant::now());
                 keys.wanted.store(false, Relaxed);
                 let read = match &keys.source {
-                    Source::File(path) => std::fs::read(path).map_err(|error| error.to_string()),
+                    Source::File(path) => files::read(path, LARGEST as u64),
                     Source::Url(remote) => runtime.block_on(read_in_time(remote)),
                 };
                 self.tell(&keys, read.and_then(|text| keys.replace(text)));

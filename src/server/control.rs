@@ -30,6 +30,8 @@ use crate::upstream::keep;
 
 /// How often upstreams are looked after. An ejection ends at most this much late.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long the end of the process waits for a change that is under way.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// How many of those looks pass between two looks at the files.
 const FILES: u32 = 5;
 /// How many looks at the files pass between two sweeps of idle keys: ten seconds.
@@ -108,11 +110,16 @@ pub(super) fn line() -> (Sender<Command>, Receiver<Command>) {
 }
 
 impl Control {
-    /// Ends the thread and removes the files of Unix sockets.
+    /// Ends the thread, which removes the files of Unix sockets. One that hangs in a file system is not waited for.
     pub(super) fn close(mut self) {
         // An error means that it has ended already.
         let _ended = self.commands.send(Command::Stop);
-        if let Some(thread) = self.thread.take() {
+        let deadline = clock::now() + FAREWELL;
+        let ended = |thread: &JoinHandle<()>| thread.is_finished() || clock::now() >= deadline;
+        while self.thread.as_ref().is_some_and(|thread| !ended(thread)) {
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        if let Some(thread) = self.thread.take().filter(JoinHandle::is_finished) {
             // A defect in it has been reported by the panic itself.
             let _ended = thread.join();
         }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::Snapshot;
+use super::compile::Purpose;
 use crate::config::Finding;
 use crate::config::schema::process::{Access, AccessFile, AccessFormat, Log, LogFormat};
+use crate::files;
 use crate::telemetry::access::sink::{Destination, Sink};
 use crate::telemetry::access::{AccessLog, Format};
 
@@ -15,6 +17,7 @@ use crate::telemetry::access::{AccessLog, Format};
 pub(super) fn access(
     log: &Log,
     previous: Option<&Snapshot>,
+    purpose: Purpose,
 ) -> Result<Option<AccessLog>, Box<Finding>> {
     let Log { level: _, format, access, trace: _ } = log;
     let (destination, format, share, place) = match access {
@@ -40,12 +43,24 @@ pub(super) fn access(
             (destination, format, sample.fraction(), path.place)
         }
     };
+    let bad = |why: String| {
+        let finding =
+            Finding::error("bad_value", place, format!("the access log cannot be opened: {why}"));
+        // What containers call their output is a FIFO as often as not.
+        let standard = matches!(&destination, Destination::File(path) if path.starts_with("/dev"));
+        let help = standard.then(|| "write access = \"stdout\" for standard output".to_owned());
+        Box::new(finding.maybe_help(help))
+    };
+    if let Purpose::Check { files } = purpose {
+        if let (Destination::File(path), true) = (&destination, files) {
+            files::could_append(path).map_err(bad)?;
+        }
+        return Ok(None);
+    }
     let running = previous.and_then(|p| p.access.as_ref()).map(|access| &access.sink);
     let sink = match running.filter(|sink| sink.destination == destination) {
         Some(sink) => sink.clone(),
-        None => Arc::new(Sink::open(destination).map_err(|error| {
-            Finding::error("bad_value", place, format!("the access log cannot be opened: {error}"))
-        })?),
+        None => Arc::new(Sink::open(destination.clone()).map_err(bad)?),
     };
     Ok(Some(AccessLog { format, share, sink }))
 }

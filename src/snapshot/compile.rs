@@ -28,6 +28,20 @@ use crate::tls::Server;
 use crate::upstream::Upstream;
 use crate::wire::request;
 
+/// What a configuration is compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To run it.
+    Run,
+    /// To run it with everything from outside as it was read before: certificates, users, addresses of names.
+    Keep,
+    /// To see what is wrong with it. Nothing is opened, started or looked up by name.
+    Check {
+        /// Whether files may be read for it.
+        files: bool,
+    },
+}
+
 /// Compiles a configuration. `connections` is what a listener may have open that sets no limit.
 ///
 /// # Errors
@@ -38,23 +52,32 @@ pub fn compile(
     previous: Option<&Snapshot>,
     connections: u32,
 ) -> Result<Snapshot, Vec<Finding>> {
+    compile_for(Purpose::Run, config, previous, connections)
+}
+
+/// All that keeps a configuration from running, as far as it shows without opening, starting or looking up anything.
+#[must_use]
+pub fn inspect(config: &Config, files: bool) -> Vec<Finding> {
+    compile_for(Purpose::Check { files }, config, None, u32::MAX).err().unwrap_or_default()
+}
+
+/// Compiles a configuration for a purpose.
+///
+/// # Errors
+/// As for [`compile`].
+pub fn compile_for(
+    purpose: Purpose,
+    config: &Config,
+    previous: Option<&Snapshot>,
+    connections: u32,
+) -> Result<Snapshot, Vec<Finding>> {
     static GENERATION: AtomicU64 = AtomicU64::new(0);
     let mut findings = Vec::new();
-    let listeners: Box<[_]> = config
-        .listen
-        .iter()
-        .map(|written| {
-            let tls = tls::tls(written).unwrap_or_else(|wrong| {
-                findings.extend(wrong);
-                None
-            });
-            Arc::new(listener(written, tls, connections, previous))
-        })
-        .collect();
+    let listeners = listeners(config, previous, connections, purpose, &mut findings);
     let ids: Vec<u16> = listeners.iter().map(|l| l.id).collect();
     let mut upstreams = Vec::new();
     for (name, written) in &config.upstream {
-        match upstream::upstream(&name.value, written, config, previous) {
+        match upstream::upstream(&name.value, written, config, (previous, purpose)) {
             Ok(upstream) => upstreams.push(Arc::new(upstream)),
             Err(finding) => findings.push(*finding),
         }
@@ -67,7 +90,7 @@ pub fn compile(
         findings.push(*finding);
         None
     });
-    let mut shared = Shared::new(previous, redis.clone());
+    let mut shared = Shared::new(previous, redis.clone(), purpose);
     for written in &config.route {
         pace::step();
         match route(written, config, &upstreams, &known, &mut shared) {
@@ -84,11 +107,11 @@ pub fn compile(
             Err(finding) => findings.push(*finding),
         }
     }
-    let access = access::access(&config.log, previous).unwrap_or_else(|finding| {
+    let access = access::access(&config.log, previous, purpose).unwrap_or_else(|finding| {
         findings.push(*finding);
         None
     });
-    let trace = trace::tracing(&config.log, previous).unwrap_or_else(|finding| {
+    let trace = trace::tracing(&config.log, previous, purpose).unwrap_or_else(|finding| {
         findings.push(*finding);
         None
     });
@@ -96,7 +119,10 @@ pub fn compile(
         return Err(findings);
     }
     Ok(Snapshot {
-        generation: GENERATION.fetch_add(1, Ordering::Relaxed) + 1,
+        generation: match purpose {
+            Purpose::Run | Purpose::Keep => GENERATION.fetch_add(1, Ordering::Relaxed) + 1,
+            Purpose::Check { .. } => 0,
+        },
         table: RouteTable::new(matches.into_iter().zip(routes.iter().cloned()).collect()),
         routes: routes.into_boxed_slice(),
         listeners,
@@ -124,17 +150,46 @@ pub fn first(config: &Config, connections: u32) -> Result<Store, Vec<Finding>> {
     Ok(Arc::new(arc_swap::ArcSwap::from_pointee(snapshot)))
 }
 
+fn listeners(
+    config: &Config,
+    previous: Option<&Snapshot>,
+    connections: u32,
+    purpose: Purpose,
+    findings: &mut Vec<Finding>,
+) -> Box<[Arc<Listener>]> {
+    let compiled = config.listen.iter().map(|written| {
+        let known = previous.and_then(|p| p.listeners.iter().find(|l| *l.name == name(written)));
+        let tls = match purpose {
+            Purpose::Run => tls::tls(written).unwrap_or_else(|wrong| {
+                findings.extend(wrong);
+                None
+            }),
+            Purpose::Keep => known.and_then(|known| known.tls.clone()),
+            // `tls::inspect` looks at them.
+            Purpose::Check { .. } => None,
+        };
+        Arc::new(listener(written, tls, connections, known))
+    });
+    compiled.collect()
+}
+
+/// A listener's name, or its first address.
+fn name(written: &Listen) -> String {
+    let first = || written.address.first().map(|a| a.value.to_string()).unwrap_or_default();
+    written.name.as_ref().map_or_else(first, |name| name.value.clone())
+}
+
 fn listener(
     written: &Listen,
     tls: Option<Arc<Server>>,
     connections: u32,
-    previous: Option<&Snapshot>,
+    known: Option<&Arc<Listener>>,
 ) -> Listener {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let Listen {
         place: _,
-        name,
-        address,
+        name: _,
+        address: _,
         redirect,
         tls: _,
         http3: _,
@@ -144,13 +199,10 @@ fn listener(
         timeout,
         strict,
     } = written;
-    let first = address.first().map(|a| a.value.to_string()).unwrap_or_default();
-    let name: Arc<str> = name.as_ref().map_or(first, |n| n.value.clone()).into();
-    let known = previous.and_then(|p| p.listeners.iter().find(|l| l.name == name));
     Listener {
         id: known.map_or_else(|| NEXT.fetch_add(1, Ordering::Relaxed), |l| l.id),
         counts: known.map_or_else(Arc::default, |l| l.counts.clone()),
-        name,
+        name: name(written).into(),
         proxy_protocol: *proxy_protocol,
         tls,
         handshake: timeout.tls.get(),

@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 
 use jsonwebtoken::Algorithm;
 
+use super::compile::Purpose;
 use super::{Route, Snapshot};
 use crate::config::schema::forms::{OneOrMany, Policy};
 use crate::config::schema::policy as schema;
@@ -11,6 +12,7 @@ use crate::config::schema::process;
 use crate::config::schema::route::{self, AuthRef};
 use crate::config::schema::words::{HeaderName, LimitKey, Secret};
 use crate::config::{Config, Finding, Place};
+use crate::files;
 use crate::net::fetch::Remote;
 use crate::policy::api_key::ApiKeys;
 use crate::policy::basic::Basic;
@@ -26,7 +28,7 @@ use crate::policy::shared::{OnError, Redis};
 use crate::policy::{Auth, Policies, limit};
 
 /// Shared states, so that routes with the same named limit count together.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shared<'p> {
     /// What ran before.
     previous: Vec<&'p Limit>,
@@ -36,10 +38,15 @@ pub(super) struct Shared<'p> {
     redis: Option<Arc<Redis>>,
     /// Key sets that are kept already.
     sources: Vec<Weak<Keys>>,
+    purpose: Purpose,
 }
 
 impl<'p> Shared<'p> {
-    pub(super) fn new(previous: Option<&'p Snapshot>, redis: Option<Arc<Redis>>) -> Self {
+    pub(super) fn new(
+        previous: Option<&'p Snapshot>,
+        redis: Option<Arc<Redis>>,
+        purpose: Purpose,
+    ) -> Self {
         let routes = previous.iter().flat_map(|previous| previous.routes.iter());
         let policies = routes.filter_map(|route| route.policies.as_deref());
         let sources = policies.clone().filter_map(|policies| match &policies.auth {
@@ -48,7 +55,8 @@ impl<'p> Shared<'p> {
         });
         let sources = sources.collect();
         let previous = policies.flat_map(|policies| policies.limits.iter()).collect();
-        Self { previous, sources, redis, ..Self::default() }
+        let (made, jwts, basics) = (Vec::new(), Vec::new(), Vec::new());
+        Self { previous, made, jwts, basics, redis, sources, purpose }
     }
 
     /// The state of a limit: that of another route with the same one, that from before, or a new one.
@@ -81,7 +89,7 @@ pub(super) fn policies(
         limit_policies: limit::policies(&limits),
         limits,
         cors: written.cors.as_ref().map(cors),
-        auth: auth(written.auth.as_ref(), config, shared)?,
+        auth: auth(written.auth.as_ref(), config, shared, known)?,
         concurrency: written.concurrency.as_ref().map(|c| concurrency(c, known)),
         fault: written.fault.as_ref().map(fault),
         compress: written.compress.then(|| compress(known)),
@@ -220,6 +228,7 @@ fn auth(
     written: Option<&AuthRef>,
     config: &Config,
     shared: &mut Shared<'_>,
+    known: Option<&Route>,
 ) -> Result<Option<Auth>, Box<Finding>> {
     let Some(AuthRef::Named(name)) = written else { return Ok(None) };
     let mut all = config.auth.iter();
@@ -229,6 +238,10 @@ fn auth(
     };
     let schema::Auth { place, jwt, api_key, basic, forward } = found;
     if let Some(written) = basic {
+        let known = known.and_then(|route| route.policies.as_ref()?.auth.as_ref());
+        if let (Purpose::Keep, Some(Auth::Basic(users))) = (shared.purpose, known) {
+            return Ok(Some(Auth::Basic(users.clone())));
+        }
         return shared.basic(&name.value, written, *place).map(|basic| Some(Auth::Basic(basic)));
     }
     if let Some(written) = forward {
@@ -273,7 +286,11 @@ impl Shared<'_> {
             return Ok(made.clone());
         }
         let schema::Basic { users_file } = written;
-        let read = std::fs::read_to_string(users_file).map_err(|error| error.to_string());
+        let read = match self.purpose {
+            // Any user will do where the file is not to be looked at.
+            Purpose::Check { files: false } => Ok(format!("x:$2y$10${:x<53}", "")),
+            _ => files::read_text(users_file, files::LARGEST),
+        };
         let basic = read.and_then(|text| Basic::new(&text)).map_err(|error| {
             let message =
                 format!("the users file {} cannot be used: {error}", users_file.display());
@@ -296,7 +313,11 @@ impl Shared<'_> {
         let keys = match running.find(|keys| keys.source == source) {
             Some(keys) => keys,
             None => {
-                Keys::start(source).map_err(|e| bad(format!("the key set cannot be read: {e}")))?
+                let keys = match self.purpose {
+                    Purpose::Run | Purpose::Keep => Keys::start(source),
+                    Purpose::Check { files } => Keys::inspect(source, files),
+                };
+                keys.map_err(|e| bad(format!("the key set cannot be read: {e}")))?
             }
         };
         self.sources.push(Arc::downgrade(&keys));

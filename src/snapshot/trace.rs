@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Snapshot;
+use super::compile::Purpose;
 use crate::config::Finding;
 use crate::config::schema::process::{Log, Trace};
 use crate::net::fetch::Remote;
@@ -16,10 +17,14 @@ use crate::telemetry::trace::exporter::Exporter;
 pub(super) fn tracing(
     log: &Log,
     previous: Option<&Snapshot>,
+    purpose: Purpose,
 ) -> Result<Option<Tracing>, Box<Finding>> {
     let Some(Trace { otlp, sample }) = &log.trace else { return Ok(None) };
     let bad = |message: String| Box::new(Finding::error("bad_value", otlp.place, message));
     let receiver = Remote::parse(&otlp.value).map_err(bad)?;
+    if let Purpose::Check { .. } = purpose {
+        return Ok(None);
+    }
     let running = previous.and_then(|p| p.trace.as_ref()).map(|tracing| &tracing.exporter);
     let exporter = match running.filter(|running| running.url == otlp.value) {
         Some(running) => running.clone(),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 
+use super::compile::Purpose;
 use super::{Snapshot, target};
 use crate::balance::hash::{Bound, Table};
 use crate::balance::{Member, Rules, Strategy, shard};
@@ -36,36 +37,12 @@ pub(super) fn upstream(
     name: &str,
     written: &schema::Upstream,
     config: &Config,
-    previous: Option<&Snapshot>,
+    (previous, purpose): (Option<&Snapshot>, Purpose),
 ) -> Result<Upstream, Box<Finding>> {
     let name: Arc<str> = name.into();
     let old = previous.and_then(|p| p.upstreams.iter().find(|u| u.name == name));
-    let mut placed = Vec::new();
-    for server in written.servers.listed() {
-        let addresses = resolve(&server.address)?;
-        let id = server.id();
-        let known = old.and_then(|u| {
-            let mut known = u.pool.members().iter().map(|m| &m.endpoint);
-            known.find(|e| *e.name == *id && e.addresses == addresses)
-        });
-        let endpoint = known.cloned().unwrap_or_else(|| {
-            let endpoint = Endpoint::new(name.clone(), id.into(), addresses);
-            if written.health.is_some() {
-                endpoint.standing.take_out(standing::UNCHECKED);
-            } else if old.is_some() {
-                // It joins servers that are at work already.
-                endpoint.standing.take_out(standing::UNCHECKED);
-                endpoint.standing.bring_back(standing::UNCHECKED, crate::clock::now());
-            }
-            Arc::new(endpoint)
-        });
-        placed.push(Placed {
-            member: Member { endpoint, weight: u32::from(server.weight.get()) },
-            priority: server.priority,
-            zone: server.zone.as_deref().map(Into::into),
-        });
-    }
-    let tls = tls(written, &placed, old)?;
+    let placed = placed(&name, written, old, purpose)?;
+    let tls = tls(written, &placed, old, purpose)?;
     let strategy = strategy(&written.balance, &placed)?;
     let placed_ids: Vec<u32> = placed.iter().map(|placed| placed.member.endpoint.id).collect();
     let pool = Arc::new(Pool::new(placed, &strategy, config.runtime.zone.as_deref()));
@@ -121,16 +98,72 @@ pub(super) fn upstream(
     })
 }
 
+/// The servers, each with all that is known of it.
+fn placed(
+    name: &Arc<str>,
+    written: &schema::Upstream,
+    old: Option<&Arc<Upstream>>,
+    purpose: Purpose,
+) -> Result<Vec<Placed>, Box<Finding>> {
+    let mut placed = Vec::new();
+    for server in written.servers.listed() {
+        let id = server.id();
+        let same = old.and_then(|u| {
+            let mut known = u.pool.members().iter().map(|m| &m.endpoint);
+            known.find(|e| *e.name == *id)
+        });
+        let addresses = match (purpose, same) {
+            (Purpose::Keep, Some(known)) => known.addresses.clone(),
+            (Purpose::Run | Purpose::Keep, _) => resolve(&server.address)?,
+            (Purpose::Check { .. }, _) => Box::default(),
+        };
+        let known = same.filter(|known| known.addresses == addresses);
+        let endpoint = known.cloned().unwrap_or_else(|| {
+            let endpoint = Endpoint::new(name.clone(), id.into(), addresses);
+            // What an operator has said of a server holds wherever its name leads to now.
+            for order in [standing::DRAINING, standing::DISABLED] {
+                if same.is_some_and(|known| known.standing.bits().any(order)) {
+                    endpoint.standing.take_out(order);
+                }
+            }
+            if written.health.is_some() {
+                endpoint.standing.take_out(standing::UNCHECKED);
+            } else if old.is_some() {
+                // It joins servers that are at work already.
+                endpoint.standing.take_out(standing::UNCHECKED);
+                endpoint.standing.bring_back(standing::UNCHECKED, crate::clock::now());
+            }
+            Arc::new(endpoint)
+        });
+        placed.push(Placed {
+            member: Member { endpoint, weight: u32::from(server.weight.get()) },
+            priority: server.priority,
+            zone: server.zone.as_deref().map(Into::into),
+        });
+    }
+    Ok(placed)
+}
+
 /// How connections to each server are made secure, taking over the sessions of settings that stay.
 fn tls(
     written: &schema::Upstream,
     placed: &[Placed],
     old: Option<&Arc<Upstream>>,
+    purpose: Purpose,
 ) -> Result<HashMap<u32, Secured>, Box<Finding>> {
     let Switch::On(settings) = &written.tls else { return Ok(HashMap::new()) };
     let bad = |place, message: String| Box::new(Finding::error("bad_certificate", place, message));
     let known = old.and_then(|old| old.tls.values().next()).map(|known| &known.outgoing);
-    let outgoing = super::tls::outgoing(settings, known).map_err(|e| bad(written.place, e))?;
+    let outgoing = match (purpose, known) {
+        (Purpose::Keep, Some(known)) => Ok(known.clone()),
+        (Purpose::Run | Purpose::Keep, _) => super::tls::outgoing(settings, known),
+        // `tls::inspect` looks at the files.
+        (Purpose::Check { .. }, _) => super::tls::outgoing(
+            &schema::UpstreamTls { verify: false, ..schema::UpstreamTls::default() },
+            None,
+        ),
+    };
+    let outgoing = outgoing.map_err(|e| bad(written.place, e))?;
     let named = |name: &str, place| {
         let parsed = ServerName::try_from(name.to_owned());
         parsed.map_err(|_| bad(place, format!("`{name}` is no name that can be verified")))

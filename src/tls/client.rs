@@ -14,6 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::{pem, provider};
+use crate::files;
 
 /// What is offered to a server (RFC 7301).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,7 +172,7 @@ fn fingerprint(Wanted { verify, ca, identity }: Wanted<'_>) -> [u8; 32] {
     let (cert, key) = identity.unzip();
     for path in [ca, cert, key] {
         // A file that cannot be read is an error elsewhere.
-        let text = path.map(|path| std::fs::read(path).unwrap_or_default());
+        let text = path.map(|path| files::read(path, files::LARGEST).unwrap_or_default());
         hash.update([u8::from(text.is_some())]);
         hash.update(Sha256::digest(text.unwrap_or_default()));
     }

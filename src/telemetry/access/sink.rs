@@ -3,15 +3,16 @@
 //! It takes blocks of lines from a bounded queue. A file that was renamed by log rotation is opened anew at
 //! SIGUSR1, as nginx does. A write that fails loses its lines, counted, and is reported once in a while.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::files;
 use crate::server::limits;
 
 /// Blocks that may wait: with 32 KiB each, 4 MiB per log.
@@ -59,12 +60,16 @@ impl Sink {
     /// Opens the destination and starts the thread.
     ///
     /// # Errors
-    /// When the file cannot be opened or the thread not be started.
-    pub fn open(destination: Destination) -> io::Result<Self> {
+    /// When the file cannot be opened or the thread not be started, in words.
+    pub fn open(destination: Destination) -> Result<Self, String> {
         let out: Out = match &destination {
             Destination::Stdout => Out::Stdout(io::stdout()),
-            Destination::File(path) => Out::File(path.clone(), open(path)?),
+            Destination::File(path) => Out::File(path.clone(), files::append(path)?),
         };
+        Self::over(out, destination).map_err(|error| error.to_string())
+    }
+
+    fn over(out: Out, destination: Destination) -> io::Result<Self> {
         let (queue, received) = sync_channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
         let writer = Writer { out, lost: lost.clone(), complained: None };
@@ -96,10 +101,6 @@ impl Sink {
             let _late = wait.recv_timeout(patience);
         }
     }
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
 }
 
 enum Out {
@@ -146,7 +147,7 @@ impl Writer {
 
     fn reopen(&mut self) {
         if let Out::File(path, file) = &mut self.out {
-            match open(path) {
+            match files::append(path) {
                 Ok(new) => {
                     *file = new;
                     tracing::info!(path = %path.display(), "access log reopened");
@@ -209,9 +210,10 @@ mod tests {
         let path = dir.path().join("pipe");
         let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
         assert!(made.success());
-        // Somebody has it open and never reads.
-        let _reader = OpenOptions::new().read(true).write(true).open(&path).unwrap();
-        let sink = Sink::open(Destination::File(path)).unwrap();
+        // Somebody has it open and never reads. A configuration cannot name a FIFO; a disk can be as slow.
+        let pipe = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let out = Out::File(path.clone(), pipe);
+        let sink = Sink::over(out, Destination::File(path)).unwrap();
         let big = || Block { bytes: vec![b'x'; 1 << 20], lines: 1 };
         let taken = (0..10_000).take_while(|_| sink.offer(big())).count();
         assert!(taken <= QUEUE + 1, "{taken}");

@@ -1,0 +1,13 @@
+//! The control plane under hostile and careless input: files, the admin endpoint, orders (cases of 2026-11-26).
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test binary has no public face, and outside of test functions clippy cannot tell it is one"
+)]
+
+mod files;
+mod folder;
+#[path = "../support/mod.rs"]
+mod support;
