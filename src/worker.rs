@@ -16,7 +16,7 @@ use crate::policy::jwt::Verified;
 use crate::policy::shared;
 use crate::telemetry::access::Lines;
 use crate::telemetry::ledger::Ledger;
-use crate::telemetry::refusals::Quota;
+use crate::telemetry::refusals::Quotas;
 use crate::wire::RequestHead;
 
 /// How many unused heads and timers a worker keeps.
@@ -54,8 +54,8 @@ pub struct Worker {
     pub ledger: Ledger,
     /// Lines of the access log.
     pub access: Lines,
-    /// How many log lines about refusals it may still write.
-    pub refusals: Quota,
+    /// How many log lines it may still write about what others can cause any number of times.
+    pub quotas: Quotas,
     #[expect(clippy::vec_box, reason = "heads are handed out and must not be moved")]
     heads: RefCell<Vec<Box<RequestHead>>>,
     timers: RefCell<Vec<Timer>>,
@@ -86,7 +86,7 @@ impl Worker {
             mirrored: Cell::new(0),
             ledger: Ledger::default(),
             access: Lines::default(),
-            refusals: Quota::default(),
+            quotas: Quotas::default(),
             heads: RefCell::default(),
             timers: RefCell::default(),
             sleepers: RefCell::default(),

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::guard::Guard;
-use super::{dashboard, explain, metrics, openapi, orders, servers, stats};
+use super::{dashboard, explain, metrics, openapi, orders, refusals, servers, stats};
 use crate::server::control::Command;
 use crate::server::status::Status;
 
@@ -61,6 +61,9 @@ impl Calls {
             ["ready"] => read(method, || self.ready()),
             ["stats"] if reads(method) => self.stats().await,
             ["metrics"] if reads(method) => self.metrics(request.headers()).await,
+            ["refusals"] if reads(method) => {
+                told(self.status.desk.ask(refusals::collect).await.as_ref())
+            }
             ["reload"] if *method == Method::POST => {
                 orders::reload(&self.commands, request.uri().query()).await
             }
@@ -85,7 +88,7 @@ impl Calls {
                 servers::order(&self.status, upstream, server, order).await
             }
             ["upstreams", _, "servers", _, _] => wrong_method("POST"),
-            ["explain" | "stats" | "metrics" | "upstreams"] | ["upstreams", _] => {
+            ["explain" | "stats" | "metrics" | "refusals" | "upstreams"] | ["upstreams", _] => {
                 wrong_method("GET, HEAD")
             }
             _ => problem(StatusCode::NOT_FOUND, "no_such_call"),

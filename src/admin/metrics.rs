@@ -2,6 +2,7 @@
 //! Labels are names from the configuration, methods of a fixed set and statuses, so no client can make
 //! new series without end.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,21 +14,24 @@ use crate::balance::Member;
 use crate::clock;
 use crate::endpoint::breaker::{Breaker, State};
 use crate::endpoint::standing;
+use crate::exchange::outcome::{CUTS, OUTCOMES};
 use crate::net::held;
 use crate::policy::limit::Limit;
 use crate::policy::{compress, concurrency};
 use crate::server::status::Status;
 use crate::snapshot::{Listener, Route, Snapshot};
-use crate::telemetry::history::{BUCKETS, History};
+use crate::telemetry::history::{BUCKETS, Durations, History};
 use crate::telemetry::ledger::NO_ROUTE;
 use crate::telemetry::process::{Process, unix};
 use crate::upstream::Upstream;
+use crate::upstream::retry::REASONS;
 
 /// The whole page.
 #[must_use]
 pub fn page(status: &Status, snapshot: &Snapshot, history: &History, open: bool) -> String {
     let mut text = Text { open, ..Text::default() };
     requests(&mut text, snapshot, history);
+    exchanges(&mut text, snapshot, history);
     process(&mut text, status);
     text.family("tidegate_build_info", "gauge", "The version that runs.");
     text.sample("tidegate_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
@@ -79,6 +83,8 @@ pub fn page(status: &Status, snapshot: &Snapshot, history: &History, open: bool)
         text.family(family.name, family.kind, family.help);
         servers(&mut text, snapshot, family);
     }
+    attempts(&mut text, snapshot, history);
+    retries(&mut text, snapshot);
     each(&mut text, LIMIT, "limit", || snapshot.limits().map(|limit| (&*limit.name, limit)));
     each(&mut text, ROUTE, "endpoint", || snapshot.routes.iter().map(|r| (&*r.name, &**r)));
     if let Some(redis) = &snapshot.redis {
@@ -142,19 +148,101 @@ fn requests(text: &mut Text, snapshot: &Snapshot, history: &History) {
     for (endpoint, id) in &routes {
         for (method, report) in history.methods(*id) {
             let [endpoint, method] = [("endpoint", *endpoint), ("method", method)];
-            for (upto, count) in BUCKETS.iter().zip(report.buckets) {
-                let le = (*upto as f64 / 1e6).to_string();
-                let le = if le.contains('.') { le } else { le + ".0" };
-                text.sample(
-                    &format!("{name}_bucket"),
-                    &[endpoint, method, ("le", &le)],
-                    count as f64,
-                );
+            let all = (report.count, report.micros);
+            text.histogram(name, &[endpoint, method], &report.buckets, all);
+        }
+    }
+}
+
+/// How exchanges ended, by route; and what was refused, by code. Routes that are gone take their series with them.
+fn exchanges(text: &mut Text, snapshot: &Snapshot, history: &History) {
+    let routes = snapshot.routes.iter().map(|route| (&*route.name, route.counts.id));
+    let routes: Vec<_> = routes.chain([("-", NO_ROUTE)]).collect();
+    let name = "tidegate_exchanges_total";
+    text.family(name, "counter", "Exchanges by how they ended.");
+    let summaries: Vec<_> = routes.iter().map(|(name, id)| (*name, history.route(*id))).collect();
+    for (route, summary) in &summaries {
+        for (outcome, count) in OUTCOMES.iter().zip(summary.outcomes) {
+            text.sample(name, &[("route", route), ("outcome", outcome)], count as f64);
+        }
+    }
+    let name = "tidegate_route_bytes_total";
+    text.family(name, "counter", "Bytes of bodies: in, of requests; out, of responses.");
+    for (route, summary) in &summaries {
+        for (direction, bytes) in [("in", summary.received), ("out", summary.sent)] {
+            text.sample(name, &[("route", route), ("direction", direction)], bytes as f64);
+        }
+    }
+    let names: HashMap<u32, &str> = routes.iter().map(|(name, id)| (*id, *name)).collect();
+    let name = "tidegate_refusals_total";
+    let mut refusals = history.refusals().peekable();
+    if refusals.peek().is_some() {
+        text.family(name, "counter", "Requests that the proxy answered itself, by the code.");
+    }
+    for (route, code, count) in refusals {
+        if let Some(route) = names.get(&route) {
+            text.sample(name, &[("route", route), ("code", code)], count as f64);
+        }
+    }
+    let name = "tidegate_auth_refusals_total";
+    let mut denied = history.denied().peekable();
+    if denied.peek().is_some() {
+        text.family(name, "counter", "Clients that were not let in, by the reason.");
+    }
+    for (auth, reason, count) in denied {
+        text.sample(name, &[("auth", auth), ("reason", reason)], count as f64);
+    }
+}
+
+/// What servers answered, how long that took, and what they did not finish.
+fn attempts(text: &mut Text, snapshot: &Snapshot, history: &History) {
+    let members = || {
+        let all = snapshot.upstreams.iter();
+        all.flat_map(|upstream| upstream.pool.members().iter().map(move |m| (&*upstream.name, m)))
+    };
+    let name = "tidegate_server_request_duration_seconds";
+    text.family(name, "histogram", "From the beginning of an attempt to the head of its response.");
+    for (upstream, member) in members() {
+        let Some(durations) = history.durations(member.endpoint.id) else { continue };
+        let labels = [("upstream", upstream), ("server", &*member.endpoint.name)];
+        let Durations { buckets, count, micros } = durations;
+        text.histogram(name, &labels, &buckets, (count, micros));
+    }
+    let summaries = || {
+        members().map(|(upstream, member)| {
+            let endpoint = &member.endpoint;
+            let summary = history.servers(std::iter::once(endpoint.id));
+            ([("upstream", upstream), ("server", &*endpoint.name)], summary)
+        })
+    };
+    let name = "tidegate_server_responses_total";
+    text.family(name, "counter", "Responses of servers by the first digit of their status.");
+    for ([upstream, server], summary) in summaries() {
+        for (class, count) in ["1xx", "2xx", "3xx", "4xx", "5xx"].iter().zip(summary.classes) {
+            if count > 0 {
+                text.sample(name, &[upstream, server, ("class", class)], count as f64);
             }
-            let count = report.count as f64;
-            text.sample(&format!("{name}_bucket"), &[endpoint, method, ("le", "+Inf")], count);
-            text.sample(&format!("{name}_sum"), &[endpoint, method], report.micros as f64 / 1e6);
-            text.sample(&format!("{name}_count"), &[endpoint, method], count);
+        }
+    }
+    let name = "tidegate_server_cuts_total";
+    text.family(name, "counter", "Responses that servers began and did not end, by the reason.");
+    for ([upstream, server], summary) in summaries() {
+        for (reason, count) in CUTS.iter().zip(summary.cuts) {
+            if count > 0 {
+                text.sample(name, &[upstream, server, ("reason", reason)], count as f64);
+            }
+        }
+    }
+}
+
+/// Requests that were sent once more, by why.
+fn retries(text: &mut Text, snapshot: &Snapshot) {
+    let name = "tidegate_retries_total";
+    text.family(name, "counter", "Requests that were sent once more, by why.");
+    for upstream in &snapshot.upstreams {
+        for (reason, count) in REASONS.iter().zip(&upstream.state.retried) {
+            let labels = [("upstream", &*upstream.name), ("reason", *reason)];
+            text.sample(name, &labels, count.load(Relaxed) as f64);
         }
     }
 }
@@ -425,6 +513,24 @@ impl Text {
         let name = bare.unwrap_or(name);
         // Writing to a string cannot fail.
         let _ok = writeln!(self.out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn histogram(
+        &mut self,
+        name: &str,
+        [a, b]: &[(&str, &str); 2],
+        buckets: &[u64],
+        (count, micros): (u64, u64),
+    ) {
+        let (bucket, count) = (format!("{name}_bucket"), count as f64);
+        for (upto, count) in BUCKETS.iter().zip(buckets) {
+            let le = (*upto as f64 / 1e6).to_string();
+            let le = if le.contains('.') { le } else { le + ".0" };
+            self.sample(&bucket, &[*a, *b, ("le", &le)], *count as f64);
+        }
+        self.sample(&bucket, &[*a, *b, ("le", "+Inf")], count);
+        self.sample(&format!("{name}_sum"), &[*a, *b], micros as f64 / 1e6);
+        self.sample(&format!("{name}_count"), &[*a, *b], count);
     }
 
     fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {

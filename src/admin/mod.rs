@@ -10,6 +10,7 @@ pub mod guard;
 pub mod metrics;
 pub mod openapi;
 mod orders;
+pub mod refusals;
 mod servers;
 pub mod stats;
 

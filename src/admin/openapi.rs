@@ -6,6 +6,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value as Json, json};
 
 use super::calls::{Answer, document as answer};
+use super::refusals::Refusals;
 use super::servers::{Changed, Wish};
 use super::stats::{Stats, UpstreamStats};
 use crate::explain::Explanation;
@@ -55,6 +56,12 @@ const CALLS: &[Call] = &[
         "/metrics",
         "The same for Prometheus, or as OpenMetrics to who accepts that.",
         &[(200, Body::Text("text/plain"))],
+    ),
+    call(
+        "get",
+        "/refusals",
+        "The last exchanges that did not end well, by code, the newest first.",
+        &[(200, Body::Json("Refusals"))],
     ),
     call("get", "/openapi.json", "This document.", &[(200, Body::Json("Anything"))]),
     call(
@@ -215,6 +222,7 @@ fn schemas() -> Json {
     settings.definitions_path = "/components/schemas".into();
     let mut generator = settings.into_generator();
     add::<Stats>(&mut generator);
+    add::<Refusals>(&mut generator);
     add::<UpstreamStats>(&mut generator);
     add::<Outcome>(&mut generator);
     add::<Explanation>(&mut generator);

@@ -97,10 +97,28 @@ struct AccessLogStats {
     lost: u64,
 }
 
+/// Exchanges by how they ended, in the words of the access log.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Outcomes {
+    /// The client was sent everything that there was to send.
+    whole: u64,
+    /// The client left before it had everything.
+    client_gone: u64,
+    /// The server ended its response in the middle of it.
+    server_cut: u64,
+    /// A deadline ended a response that had begun.
+    timeout: u64,
+    /// The proxy answered itself.
+    refused: u64,
+    /// The proxy ended a response in the middle of it.
+    proxy_cut: u64,
+}
+
 /// What passed through a place.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Traffic {
     responses: Responses,
+    outcomes: Outcomes,
     /// Bytes of request bodies.
     received_bytes: u64,
     /// Bytes of response bodies.
@@ -336,10 +354,12 @@ fn certificate(identity: &Identity) -> CertificateStats {
 }
 
 fn traffic(summary: Summary) -> Traffic {
-    let Summary { classes, received, sent, windows } = summary;
+    let Summary { classes, outcomes, cuts: _, received, sent, windows } = summary;
+    let [whole, client_gone, server_cut, timeout, refused, proxy_cut] = outcomes;
     let [informational, success, redirect, client_error, server_error] = classes;
     Traffic {
         responses: Responses { informational, success, redirect, client_error, server_error },
+        outcomes: Outcomes { whole, client_gone, server_cut, timeout, refused, proxy_cut },
         received_bytes: received,
         sent_bytes: sent,
         windows,

@@ -80,6 +80,14 @@ impl Endpoint {
         }
     }
 
+    /// Its addresses as text, for the log.
+    #[must_use]
+    pub fn where_it_is(&self) -> String {
+        let mut all = self.addresses.iter();
+        let first = all.next().map_or_else(String::new, ToString::to_string);
+        all.fold(first, |text, address| format!("{text}, {address}"))
+    }
+
     /// Requests under way, over all workers.
     #[inline]
     #[must_use]

@@ -6,11 +6,13 @@
 
 pub mod encoded;
 pub mod forward;
+pub mod outcome;
 pub mod pump;
 pub mod queue;
 pub mod refusal;
 pub mod sides;
 
+pub use outcome::{Cut, Halt, Outcome};
 pub use pump::{Pump, PumpError};
 pub use queue::Queue;
 pub use refusal::{Miss, Refusal};

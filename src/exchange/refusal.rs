@@ -4,6 +4,7 @@
 use serde::Serialize;
 use thiserror::Error;
 
+use super::outcome::{CLIENTS_DEADLINE, config_key};
 use crate::gate::target::TargetFault;
 use crate::wire::Fault;
 
@@ -20,7 +21,7 @@ pub enum Refusal {
     #[error("{0}")]
     BadRequest(&'static str),
     /// The head or the body did not arrive in time.
-    #[error("the request was not completed within {0}")]
+    #[error("the request was not completed in time")]
     RequestTimeout(&'static str),
     /// `TRACE`, `CONNECT`.
     #[error("the method is not allowed here")]
@@ -77,7 +78,7 @@ pub enum Refusal {
     #[error("could not connect to a server")]
     Connect,
     /// The server took too long; carries the timeout's key.
-    #[error("the server did not answer within {0}")]
+    #[error("the server did not answer {}", within(.0))]
     UpstreamTimeout(&'static str),
     /// The server closed the connection before it answered.
     #[error("the server closed the connection without an answer")]
@@ -88,6 +89,11 @@ pub enum Refusal {
     /// A defect in the proxy itself; only this request is lost.
     #[error("internal error")]
     Internal,
+}
+
+/// Which deadline has passed, as far as a client is told: its own, or one.
+fn within(key: &str) -> &str {
+    if key == CLIENTS_DEADLINE { "within grpc-timeout" } else { "in time" }
 }
 
 /// Why no server was chosen.
@@ -186,7 +192,7 @@ impl Refusal {
                 (502, "upstream_connect", "Could not reach the server", Some("upstream.servers"))
             }
             Refusal::UpstreamTimeout(key) => {
-                (504, "upstream_timeout", "The server took too long", Some(key))
+                (504, "upstream_timeout", "The server took too long", config_key(key))
             }
             Refusal::UpstreamClosed => {
                 (502, "upstream_closed", "The server closed the connection", Some("upstream.retry"))
@@ -284,7 +290,11 @@ fn malformed(fault: Fault) -> Row {
             "Request header fields too large",
             Some("listen.limits.header_bytes"),
         ),
+        400 if fault == Fault::Tls => ("bad_request", "Bad request", Some("listen.tls")),
         501 => ("not_implemented", "Not implemented", None),
+        _ if fault == Fault::Underscore => {
+            ("bad_request", "Bad request", Some("listen.strict.underscores"))
+        }
         505 => ("version_not_supported", "HTTP version not supported", None),
         _ => ("bad_request", "Bad request", None),
     };

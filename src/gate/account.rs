@@ -6,10 +6,12 @@ use super::police::Granted;
 use super::request_id::RequestId;
 use super::{End, Exchange};
 use crate::clock;
-use crate::exchange::{Client, Refusal};
+use crate::exchange::outcome::{Note, Row};
+use crate::exchange::{Client, Halt, Outcome};
 use crate::snapshot::Route;
 use crate::telemetry::access;
 use crate::telemetry::ledger::{Entry, METHODS, method_index};
+use crate::telemetry::refusals::Ending;
 use crate::telemetry::trace::{Attempt, Root, Trace, Value};
 use crate::upstream::retry::Failure;
 use crate::upstream::send::Attempted;
@@ -25,23 +27,49 @@ pub(super) struct Story<'a> {
     pub(super) client: Option<IpAddr>,
     /// What upstreams had to do with it.
     pub(super) trail: Trail<'a>,
-    /// Why the proxy answered itself.
-    pub(super) refusal: Option<Refusal>,
+    /// What the last failure was.
+    pub(super) cause: Note,
     /// What the route's policies added.
     pub(super) granted: Granted<'a>,
     /// The trace it belongs to, when requests are traced.
     pub(super) trace: Option<Trace>,
 }
 
+/// An exchange under way. It is written down when this is dropped, however that comes about: each one exactly once.
+pub(super) struct Account<'a, 's, C: Client> {
+    pub(super) ex: Exchange<'a>,
+    pub(super) id: &'s RequestId<'s>,
+    pub(super) story: Story<'a>,
+    pub(super) client: &'s mut C,
+    /// How it ended; `None` while it goes on.
+    pub(super) end: Option<End>,
+}
+
+impl<C: Client> Drop for Account<'_, '_, C> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Whoever catches that writes it down.
+            return;
+        }
+        let story = std::mem::take(&mut self.story);
+        // Nothing but the end of the process ends an exchange from outside.
+        let end = self.end.unwrap_or_else(|| {
+            let outcome = Outcome::ProxyCut(Halt::Drain);
+            End::of(outcome, story.trail.status.unwrap_or(outcome.status()))
+        });
+        settle(&self.ex, self.id, story, end, self.client);
+    }
+}
+
 /// Writes it down.
-pub(super) fn settle<C: Client>(
+fn settle<C: Client>(
     ex: &Exchange<'_>,
     id: &RequestId<'_>,
     story: Story<'_>,
     end: End,
     client: &C,
 ) {
-    let Story { route, client: real_client, trail, refusal, trace, granted: _ } = story;
+    let Story { route, client: real_client, trail, cause, trace, granted: _ } = story;
     let took = clock::now().saturating_duration_since(ex.started);
     let (received, sent) = (client.received(), client.sent());
     let member = trail.member;
@@ -51,18 +79,34 @@ pub(super) fn settle<C: Client>(
         listener: u32::from(ex.listener.id),
         server: member.map(|m| m.endpoint.id),
         status: end.status,
+        outcome: end.outcome,
         took,
         received,
         sent,
     });
-    let code = refusal.map(|refusal| refusal.row().code);
     let real_client = real_client.map(|ip| ip.to_string());
     let client_text = real_client.as_deref().unwrap_or(&ex.peer.text);
+    let cause = if end.outcome == Outcome::Whole { None } else { cause.take() };
+    if end.outcome != Outcome::Whole {
+        let ending = Ending {
+            outcome: end.outcome,
+            status: end.status,
+            request_id: id.as_str(),
+            client: client_text,
+            listener: &ex.listener.name,
+            head: ex.head,
+            route: route.map(|r| &*r.name),
+            upstream: trail.upstream.map(|u| &*u.name),
+            server: member.map(|m| &*m.endpoint),
+            cause: cause.as_ref(),
+        };
+        ending.tell(ex.worker);
+    }
     let trace_id = trace.as_ref().map(|trace| trace.context.trace_text());
     if let (Some(tracing), Some(trace)) = (&ex.snapshot.trace, trace)
         && trace.context.sampled
     {
-        trace.end(tracing, took, root(ex, route, end, code, client_text));
+        trace.end(tracing, took, root(ex, route, end, client_text));
     }
     let Some(log) = &ex.snapshot.access else { return };
     if route.is_some_and(|route| !route.access_log) {
@@ -76,13 +120,14 @@ pub(super) fn settle<C: Client>(
             trace_id: trace_id.as_ref().map(|id| &id[..]),
             client: client_text,
             listener: &ex.listener.name,
-            head: Some(ex.head),
+            head: ex.head,
             route: route.map(|r| &*r.name),
             upstream: trail.upstream.map(|u| &*u.name),
             server: member.map(|m| &*m.endpoint.name),
             attempts: trail.attempts,
             status: end.status,
-            code,
+            outcome: end.outcome,
+            key: cause.and_then(|cause| cause.key),
             received,
             sent,
             queue: trail.queue,
@@ -107,13 +152,7 @@ pub(super) fn attempt(trace: Option<&Trace>, of: &Attempted<'_>) {
 
 /// What the request's own span says. Its name is from the configuration and a fixed set of methods, so that
 /// clients cannot make new ones.
-fn root(
-    ex: &Exchange<'_>,
-    route: Option<&Route>,
-    end: End,
-    code: Option<&'static str>,
-    client: &str,
-) -> Root {
+fn root(ex: &Exchange<'_>, route: Option<&Route>, end: End, client: &str) -> Root {
     let text = |bytes: &[u8]| Value::Text(String::from_utf8_lossy(bytes).into_owned());
     let head = ex.head;
     let method = METHODS.get(method_index(head.method())).copied().unwrap_or("other");
@@ -137,9 +176,16 @@ fn root(
     if let Some(route) = route {
         attributes.push(("tidegate.route", Value::Text(route.name.to_string())));
     }
+    let Row { outcome, code, .. } = end.outcome.row();
+    attributes.push(("tidegate.outcome", Value::Text(outcome.to_owned())));
     if let Some(code) = code {
         attributes.push(("error.type", Value::Text(code.to_owned())));
     }
     let name = route.map_or_else(|| method.to_owned(), |route| format!("{method} {}", route.name));
-    Root { name, attributes, failed: end.status >= 500 }
+    // A client that leaves is no error of the service (OpenTelemetry, "Semantic conventions for HTTP spans").
+    let cut = match end.outcome {
+        Outcome::ServerCut(_) | Outcome::Timeout(_) | Outcome::ProxyCut(_) => true,
+        Outcome::Whole | Outcome::ClientGone | Outcome::Refused(_) => false,
+    };
+    Root { name, attributes, failed: cut || end.status >= 500 }
 }

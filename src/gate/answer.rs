@@ -5,7 +5,7 @@ use std::task::{Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use crate::clock;
-use crate::exchange::{Client, Emit, Length, Outgoing, Refusal};
+use crate::exchange::{Client, Emit, Length, Outcome, Outgoing, Refusal};
 use crate::net::Timer;
 use crate::policy::HeaderEdits;
 use crate::wire::grpc;
@@ -27,13 +27,13 @@ pub struct Answer<'a> {
     pub added: &'a [(&'a [u8], &'a [u8])],
 }
 
-/// Sends an answer. `false` when the client did not take it in time.
+/// Sends an answer: [`Outcome::Whole`], [`Outcome::ClientGone`] or [`Outcome::Timeout`].
 pub async fn send<C: Client>(
     client: &mut C,
     timer: &mut Timer,
     answer: &Answer<'_>,
     write_gap: Option<Duration>,
-) -> bool {
+) -> Outcome {
     let date = httpdate::fmt_http_date(SystemTime::now());
     let emit = |out: &mut dyn Emit| {
         let hides = |name: &[u8]| answer.edits.is_some_and(|edits| edits.hides(name));
@@ -71,7 +71,7 @@ async fn write<C: Client>(
     timer: &mut Timer,
     mut body: &[u8],
     write_gap: Option<Duration>,
-) -> bool {
+) -> Outcome {
     let mut since = clock::now();
     poll_fn(|cx| {
         while !body.is_empty() {
@@ -80,18 +80,19 @@ async fn write<C: Client>(
                     body = body.get(n..).unwrap_or_default();
                     since = clock::now();
                 }
-                Poll::Ready(Err(_)) => return Poll::Ready(false),
+                Poll::Ready(Err(_)) => return Poll::Ready(Outcome::ClientGone),
                 Poll::Pending => break,
             }
         }
         if body.is_empty()
             && let Poll::Ready(finished) = client.poll_finish(cx, None)
         {
-            return Poll::Ready(finished.is_ok());
+            let whole = finished.is_ok();
+            return Poll::Ready(if whole { Outcome::Whole } else { Outcome::ClientGone });
         }
         ready!(timer.poll_at(cx, clock::deadline(since, write_gap)));
         client.cut();
-        Poll::Ready(false)
+        Poll::Ready(Outcome::Timeout("listen.timeout.write_gap"))
     })
     .await
 }
@@ -119,7 +120,7 @@ pub async fn refuse<C: Client>(
     timer: &mut Timer,
     refused: &Refused<'_>,
     write_gap: Option<Duration>,
-) -> bool {
+) -> Outcome {
     let Refused { refusal, request_id, head_request, grpc, edits, added } = *refused;
     if refusal.closes() {
         client.close_after();
@@ -153,7 +154,7 @@ async fn refuse_call<C: Client>(
     timer: &mut Timer,
     refused: &Refused<'_>,
     write_gap: Option<Duration>,
-) -> bool {
+) -> Outcome {
     let Refused { refusal, request_id, edits, added, .. } = *refused;
     let row = refusal.row();
     let status = grpc::of_http(row.status).to_string();

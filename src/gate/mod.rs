@@ -21,7 +21,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use self::account::Story;
+use self::account::{Account, Story};
 use self::admit::Admitted;
 use self::answer::Answer;
 use self::lookup::find;
@@ -31,17 +31,16 @@ use self::request_id::RequestId;
 use self::target::Target;
 use crate::clock::{self, Instant};
 use crate::exchange::forward::{self, Identity, RequestForm};
-use crate::exchange::{self, Client, Refusal};
+use crate::exchange::outcome::Note;
+use crate::exchange::{self, Client, Halt, Outcome, Refusal};
 use crate::net::Timer;
 use crate::policy::HeaderEdits;
 use crate::route::{Captures, Found};
 use crate::snapshot::route::{Action, Redirect, Respond, Split};
 use crate::snapshot::template::Values;
 use crate::snapshot::{Listener, Route, Snapshot};
-use crate::telemetry::refusals;
 use crate::telemetry::trace::Trace;
 use crate::upstream::mirror::Keeper;
-use crate::upstream::relay::Delivered;
 use crate::upstream::retry;
 use crate::upstream::send::{self, Attempted, Job, Opening, Sent};
 use crate::upstream::trail::Trail;
@@ -68,12 +67,24 @@ pub struct Exchange<'a> {
 /// How an exchange ended, for accounting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct End {
-    /// The status the client was sent; 499 when it left before that.
+    /// The status the client was sent; 499, as in nginx's logs, when it left before it had everything.
     pub status: u16,
+    /// What became of it.
+    pub outcome: Outcome,
 }
 
-/// The status that stands for a client that left, as in nginx's logs.
-const CLIENT_GONE: u16 = 499;
+impl End {
+    /// The end of an exchange whose response has this status.
+    fn of(outcome: Outcome, status: u16) -> Self {
+        let gone = outcome == Outcome::ClientGone;
+        Self { status: if gone { outcome.status() } else { status }, outcome }
+    }
+
+    /// The client left while it waited.
+    fn gone() -> Self {
+        Self::of(Outcome::ClientGone, 0)
+    }
+}
 
 /// Handles one request. The response has been sent, or the client cut off, when this is done.
 ///
@@ -82,17 +93,17 @@ pub async fn handle<C: Client>(ex: Exchange<'_>, client: &mut C, timer: &mut Tim
     let id = ex.worker.draw(|random| RequestId::of(ex.head, random));
     let trace = ex.snapshot.trace.as_ref();
     let trace = trace.map(|t| ex.worker.draw(|random| Trace::begin(t, ex.head, random)));
-    let mut story = Story { trace, ..Story::default() };
-    let end = match walk(ex, &id, client, timer, &mut story).await {
+    let story = Story { trace, ..Story::default() };
+    let mut account = Account { ex, id: &id, story, client, end: None };
+    let Account { story, client, .. } = &mut account;
+    let end = match walk(ex, &id, &mut **client, timer, story).await {
         Ok(end) => end,
         Err(refusal) => {
-            story.refusal = Some(refusal);
-            refusals::log(ex.worker, refusal, id.as_str(), story.route.map(|r| &*r.name));
             let edits = story.route.map(|r| &r.response_edits);
-            refuse(ex, refusal, &id, (edits, &story.granted), client, timer).await
+            refuse(ex, refusal, &id, (edits, &story.granted), &mut **client, timer).await
         }
     };
-    account::settle(&ex, &id, story, end, client);
+    account.end = Some(end);
     end
 }
 
@@ -107,14 +118,14 @@ async fn refuse<C: Client>(
 ) -> End {
     if client.begun() {
         client.cut();
-        return End { status: refusal.row().status };
+        return End::of(Outcome::ProxyCut(Halt::Refusal(refusal)), refusal.row().status);
     }
     let head_request = ex.head.method() == b"HEAD";
     let (request_id, added) = (id.as_str(), &*granted.all().collect::<Vec<_>>());
     let grpc = grpc::is_call(ex.head);
     let refused = answer::Refused { refusal, request_id, head_request, grpc, edits, added };
     answer::refuse(client, timer, &refused, ex.listener.write_gap).await;
-    End { status: refusal.row().status }
+    End::of(Outcome::Refused(refusal), refusal.row().status)
 }
 
 async fn walk<'a, C: Client>(
@@ -153,19 +164,19 @@ async fn walk<'a, C: Client>(
         match police::ask(&matched, policies, granted, client, timer).await? {
             Verdict::Pass => {}
             Verdict::Answer(status) => {
-                let taken = police::respond(&matched, status, granted, client, timer).await;
-                return Ok(End { status: if taken { status } else { CLIENT_GONE } });
+                let outcome = police::respond(&matched, status, granted, client, timer).await;
+                return Ok(End::of(outcome, status));
             }
             Verdict::Gone => {
                 client.cut();
-                return Ok(End { status: CLIENT_GONE });
+                return Ok(End::gone());
             }
         }
     }
-    let Story { trail, trace, granted, .. } = story;
+    let Story { trail, trace, granted, cause, .. } = story;
     match &route.action {
         Action::Forward(split) => {
-            let story = (trail, trace.as_ref(), &*granted);
+            let story = (trail, trace.as_ref(), &*granted, &*cause);
             matched.forward(split, limit, client, timer, story).await
         }
         Action::Respond(respond) => Ok(matched.respond(respond, granted, client, timer).await),
@@ -220,8 +231,8 @@ async fn own<C: Client>(
     timer: &mut Timer,
     answer: &Answer<'_>,
 ) -> End {
-    let taken = answer::send(client, timer, answer, ex.listener.write_gap).await;
-    End { status: if taken { answer.status } else { CLIENT_GONE } }
+    let outcome = answer::send(client, timer, answer, ex.listener.write_gap).await;
+    End::of(outcome, answer.status)
 }
 
 /// `redirect = "https"` of a listener: the same host and path, for good and with the same method.
@@ -248,6 +259,9 @@ async fn to_https<C: Client>(
     };
     own(ex, client, timer, &answer).await
 }
+
+/// What is written down while a request is forwarded, and what policies added to it.
+type Progress<'s, 'a> = (&'s mut Trail<'a>, Option<&'s Trace>, &'s Granted<'a>, &'s Note);
 
 /// A request whose route is known.
 struct Matched<'a, 'i> {
@@ -327,7 +341,7 @@ impl<'a> Matched<'a, '_> {
         body_limit: (u64, &'static str),
         client: &mut C,
         timer: &mut Timer,
-        (trail, trace, granted): (&mut Trail<'a>, Option<&Trace>, &Granted<'_>),
+        (trail, trace, granted, cause): Progress<'_, 'a>,
     ) -> Result<End, Refusal> {
         let Self { ex, route, .. } = self;
         let Some(goal) = ex.worker.draw(|random| split.choose(random)) else {
@@ -372,6 +386,7 @@ impl<'a> Matched<'a, '_> {
                 policies.compress.as_ref().map(|compress| compress.wanted(&ex.head.fields))
             }),
             key: &|source| self.key(source),
+            cause,
             request_id: self.id.as_str(),
             ends: ex.peer.ends.as_deref(),
             head_request: ex.head.method() == b"HEAD",
@@ -396,11 +411,11 @@ impl<'a> Matched<'a, '_> {
             }
         }
         match sent {
-            Sent::Answered(status, Delivered::Whole | Delivered::Cut) => Ok(End { status }),
-            Sent::Answered(_, Delivered::Gone) | Sent::Gone => {
+            Sent::Answered(_, Outcome::ClientGone) | Sent::Gone => {
                 client.cut();
-                Ok(End { status: CLIENT_GONE })
+                Ok(End::gone())
             }
+            Sent::Answered(status, outcome) => Ok(End::of(outcome, status)),
             Sent::Refused(refusal) => Err(refusal),
         }
     }

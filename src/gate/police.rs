@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use super::{Matched, answer};
 use crate::clock;
-use crate::exchange::{Client, Refusal};
+use crate::exchange::{Client, Outcome, Refusal};
 use crate::net::Timer;
 use crate::policy::api_key::ApiKeys;
 use crate::policy::basic::{Basic, Busy, Credentials, REMEMBERED};
@@ -406,7 +406,7 @@ pub(super) async fn respond<C: Client>(
     granted: &Granted<'_>,
     client: &mut C,
     timer: &mut Timer,
-) -> bool {
+) -> Outcome {
     let added: Vec<(&[u8], &[u8])> = granted.all().collect();
     let answer = answer::Answer {
         status,

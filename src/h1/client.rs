@@ -13,7 +13,9 @@ use crate::net::timer::earlier;
 use crate::net::{BodyError, BodyReader, Coding, Fill, Inbox, Outbox, Stream, Timer};
 use crate::wire::head::Fields;
 use crate::wire::request::{Limits, RequestParser};
-use crate::wire::{Fault, Framing, Known, RequestHead, ResponseHead, Version, encode, framing};
+use crate::wire::{
+    Fault, Framing, Known, RequestHead, ResponseHead, Version, encode, framing, remains,
+};
 
 /// Pipelined requests beyond this many bytes stay in the socket until their turn comes.
 const PIPELINE_BYTES: usize = 64 * 1024;
@@ -43,9 +45,9 @@ pub enum Next {
     Closed,
     /// The first bytes of HTTP/2, by a client that knows that it is spoken here (RFC 9113 §3.3).
     Http2,
-    /// Something that is not a request.
+    /// Something that is not a request. What can be made out of it has been stored.
     Fault(Fault),
-    /// A part of a head, and then nothing for too long.
+    /// A part of a head, and then nothing for too long. What can be made out of it has been stored.
     Timeout,
 }
 
@@ -187,7 +189,10 @@ impl H1Client {
                         return Poll::Ready(self.accept(head));
                     }
                     Ok(None) => {}
-                    Err(fault) => return Poll::Ready(self.fault(fault)),
+                    Err(fault) => {
+                        remains::make_out(self.inbox.data(), head);
+                        return Poll::Ready(self.fault(fault));
+                    }
                 }
                 let room = limits.bytes.saturating_add(PIPELINE_BYTES);
                 match self.inbox.poll_fill(cx, &mut self.stream, room) {
@@ -202,6 +207,7 @@ impl H1Client {
             let from = *from.get_or_insert_with(clock::now);
             ready!(timer.poll_at(cx, clock::deadline(from, times.headers)));
             self.keep_alive = false;
+            remains::make_out(self.inbox.data(), head);
             Poll::Ready(Next::Timeout)
         })
         .await
@@ -219,6 +225,7 @@ impl H1Client {
         if fault == Fault::Version && first && self.inbox.data().starts_with(HTTP2) {
             return Next::Http2;
         }
+        let fault = if first && remains::is_tls(self.inbox.data()) { Fault::Tls } else { fault };
         self.begun = false;
         self.keep_alive = false;
         Next::Fault(fault)

@@ -197,7 +197,7 @@ fn failure(over: Over) -> HeadError {
         Over::Unprocessed => HeadError::Unprocessed,
         Over::Reset(_) | Over::Here => HeadError::Reset,
         Over::Connection(Ended::Lost) => HeadError::Closed { any: false },
-        Over::Connection(Ended::Failed(_)) => HeadError::Invalid(ResponseFault::StatusLine),
+        Over::Connection(Ended::Failed(_)) => HeadError::Invalid(ResponseFault::Protocol),
         Over::Invalid(fault) => HeadError::Invalid(fault),
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::streams;
 use super::worker::Local;
 use crate::clock::{self, Instant};
-use crate::exchange::{Client, Refusal};
+use crate::exchange::{Client, Halt, Outcome, Refusal};
 use crate::gate::request_id::RequestId;
 use crate::gate::{self, Exchange, Peer, answer};
 use crate::h1::client::Closing;
@@ -20,9 +20,9 @@ use crate::h1::{H1Client, Next};
 use crate::net::{Held, Stream, Timer};
 use crate::snapshot::Listener;
 use crate::telemetry::access::Line;
-use crate::telemetry::ledger::{Entry, METHODS};
-use crate::telemetry::refusals;
-use crate::wire::{RequestHead, encode};
+use crate::telemetry::ledger::{Entry, method_index};
+use crate::telemetry::refusals::Ending;
+use crate::wire::{RequestHead, encode, grpc};
 
 /// Serves one connection until either side ends it.
 pub async fn serve(
@@ -56,12 +56,14 @@ pub async fn serve(
             }
             Next::Fault(fault) => {
                 let refusal = Refusal::Malformed(fault);
-                Box::pin(refuse(local, (&peer, &listener), refusal, &mut client, &mut timer)).await;
+                let of = (&peer, &*listener, &*head);
+                Box::pin(refuse(local, of, refusal, &mut client, &mut timer)).await;
                 false
             }
             Next::Timeout => {
                 let refusal = Refusal::RequestTimeout("listen.timeout.headers");
-                Box::pin(refuse(local, (&peer, &listener), refusal, &mut client, &mut timer)).await;
+                let of = (&peer, &*listener, &*head);
+                Box::pin(refuse(local, of, refusal, &mut client, &mut timer)).await;
                 false
             }
         };
@@ -92,7 +94,7 @@ pub(super) async fn exchange<C: Client>(
         Some(_held) => Caught(Some(walk)).await,
         None => {
             drop(walk);
-            let refused = refuse(local, (peer, listener), Refusal::Overloaded, client, timer);
+            let refused = refuse(local, (peer, listener, head), Refusal::Overloaded, client, timer);
             return Box::pin(refused).await;
         }
     };
@@ -100,8 +102,12 @@ pub(super) async fn exchange<C: Client>(
         local.status.panics.fetch_add(1, Ordering::Relaxed);
         if client.begun() {
             client.cut();
+            let id = local.worker.draw(RequestId::new);
+            let outcome = Outcome::ProxyCut(Halt::Defect);
+            account(local, (peer, listener, head), outcome, id.as_str(), client);
         } else {
-            Box::pin(refuse(local, (peer, listener), Refusal::Internal, client, timer)).await;
+            let of = (peer, listener, head);
+            Box::pin(refuse(local, of, Refusal::Internal, client, timer)).await;
         }
     }
 }
@@ -109,25 +115,25 @@ pub(super) async fn exchange<C: Client>(
 /// Answers a request that could not be read, or that was lost to a defect.
 pub(super) async fn refuse<C: Client>(
     local: &Local,
-    (peer, listener): (&Peer, &Listener),
+    (peer, listener, head): (&Peer, &Listener, &RequestHead),
     refusal: Refusal,
     client: &mut C,
     timer: &mut Timer,
 ) {
     local.status.requests.fetch_add(u64::from(refusal != Refusal::Internal), Ordering::Relaxed);
     let id = local.worker.draw(RequestId::new);
-    refusals::log(&local.worker, refusal, id.as_str(), None);
     client.close_after();
     let refused = answer::Refused {
         refusal,
         request_id: id.as_str(),
-        head_request: false,
-        grpc: false,
+        head_request: head.method() == b"HEAD",
+        grpc: grpc::is_call(head),
         edits: None,
         added: &[],
     };
     answer::refuse(client, timer, &refused, listener.write_gap).await;
-    account(local, (peer, listener), refusal, id.as_str(), client.sent());
+    let outcome = Outcome::Refused(refusal);
+    account(local, (peer, listener, head), outcome, id.as_str(), client);
 }
 
 /// The answer to somebody who speaks HTTP where TLS is expected.
@@ -144,22 +150,36 @@ pub(super) fn plain_answer() -> Vec<u8> {
 }
 
 /// Writes down a request whose head could not be read, or that was lost to a defect.
-fn account(
+fn account<C: Client>(
     local: &Local,
-    (peer, listener): (&Peer, &Listener),
-    refusal: Refusal,
+    (peer, listener, head): (&Peer, &Listener, &RequestHead),
+    outcome: Outcome,
     request_id: &str,
-    sent: u64,
+    client: &C,
 ) {
-    let row = refusal.row();
+    let (status, received, sent) = (outcome.status(), client.received(), client.sent());
+    let ending = Ending {
+        outcome,
+        status,
+        request_id,
+        client: &peer.text,
+        listener: &listener.name,
+        head,
+        route: None,
+        upstream: None,
+        server: None,
+        cause: None,
+    };
+    ending.tell(&local.worker);
     local.worker.ledger.request(&Entry {
         route: None,
-        method: METHODS.len() - 1,
+        method: method_index(head.method()),
         listener: u32::from(listener.id),
         server: None,
-        status: row.status,
+        status,
+        outcome,
         took: Duration::ZERO,
-        received: 0,
+        received,
         sent,
     });
     if let Some(log) = &local.current.get().access {
@@ -167,10 +187,21 @@ fn account(
             request_id,
             client: &peer.text,
             listener: &listener.name,
-            status: row.status,
-            code: Some(row.code),
+            head,
+            trace_id: None,
+            route: None,
+            upstream: None,
+            server: None,
+            attempts: 0,
+            status,
+            outcome,
+            key: None,
+            received,
             sent,
-            ..Line::default()
+            queue: Duration::ZERO,
+            connect: Duration::ZERO,
+            first_byte: None,
+            total: Duration::ZERO,
         };
         local.worker.access.write(&local.worker, log, &line);
     }

@@ -211,6 +211,7 @@ impl Begun {
                 client.hurry();
                 let refusal = Refusal::Malformed(fault);
                 // Boxed, so that other requests do not hold the memory of this.
+                let of = (peer, &**listener, &*self.head);
                 Box::pin(connection::refuse(local, of, refusal, client, &mut timer)).await;
                 client.cut();
             }

@@ -75,13 +75,18 @@ pub fn spawn(context: Context, sockets: Vec<Listening>) -> io::Result<thread::Jo
     thread::Builder::new().name(name).spawn(move || {
         let mut builder = Builder::new_current_thread();
         match builder.enable_io().enable_time().build_local(LocalOptions::default()) {
-            Ok(runtime) => runtime.block_on(run(context, sockets)),
+            Ok(runtime) => {
+                let local = runtime.block_on(run(context, sockets));
+                // Whatever is still under way ends here, and is written down.
+                drop(runtime);
+                local.worker.access.hand_on(&local.worker);
+            }
             Err(error) => tracing::error!(%error, "a worker could not start"),
         }
     })
 }
 
-async fn run(context: Context, sockets: Vec<Listening>) {
+async fn run(context: Context, sockets: Vec<Listening>) -> Rc<Local> {
     let Context { index, peers, store, status, mut orders, mut stopped } = context;
     let local = Rc::new(Local {
         worker: Rc::new(Worker::new(index, peers, Random::from_entropy())),
@@ -118,7 +123,7 @@ async fn run(context: Context, sockets: Vec<Listening>) {
     sweeper.abort();
     reclaimer.abort();
     scribe.abort();
-    local.worker.access.hand_on(&local.worker);
+    local
 }
 
 fn hand_over(local: &Local, reply: &Sender<Box<Interval>>) {
@@ -325,6 +330,7 @@ async fn sweep(local: Rc<Local>) {
             // Not this task's waker: an idle connection must wake nobody.
             let mut quiet = TaskContext::from_waker(Waker::noop());
             local.worker.connections.borrow_mut().sweep(&mut quiet, clock::now());
+            local.worker.quotas.report(clock::now());
             Poll::Ready(())
         })
         .await;

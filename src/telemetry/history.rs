@@ -1,11 +1,14 @@
 //! What the workers' intervals add up to: since the start, and over the last second, ten and sixty.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::ledger::{ById, ByMethod, DIGITS, Interval, METHODS, Tally};
+use super::refusals::Remembered;
+use crate::exchange::outcome::{CUTS, OUTCOMES};
 
 /// The longest window, in seconds.
 const LONGEST: u64 = 60;
@@ -61,6 +64,10 @@ pub struct Windows {
 pub struct Summary {
     /// Responses by hundreds: 1xx to 5xx.
     pub classes: [u64; 5],
+    /// Exchanges by how they ended, in the order of [`OUTCOMES`].
+    pub outcomes: [u64; OUTCOMES.len()],
+    /// Responses of servers that were cut, in the order of [`CUTS`].
+    pub cuts: [u64; CUTS.len()],
     /// Bytes of request bodies.
     pub received: u64,
     /// Bytes of response bodies.
@@ -82,12 +89,28 @@ pub struct MethodReport {
     pub micros: u64,
 }
 
+/// How long the attempts at a server took that were answered.
+#[derive(Debug, Clone, Default)]
+pub struct Durations {
+    /// How many took at most as long as the bucket of the same place in [`BUCKETS`].
+    pub buckets: [u64; BUCKETS.len()],
+    /// All of them.
+    pub count: u64,
+    /// How long they took together.
+    pub micros: u64,
+}
+
+/// How many exchanges of one code are remembered.
+const REMEMBERED: usize = 20;
+
 /// Everything since the start at one place.
 #[derive(Debug, Clone)]
 struct Total {
     latency: Histogram<u64>,
     micros: u64,
     statuses: BTreeMap<u16, u64>,
+    outcomes: [u64; OUTCOMES.len()],
+    cuts: [u64; CUTS.len()],
     received: u64,
     sent: u64,
 }
@@ -99,6 +122,8 @@ impl Default for Total {
             latency: Histogram::new(DIGITS).unwrap_or_else(|_| unreachable!("constant digits")),
             micros: 0,
             statuses: BTreeMap::new(),
+            outcomes: [0; OUTCOMES.len()],
+            cuts: [0; CUTS.len()],
             received: 0,
             sent: 0,
         }
@@ -116,6 +141,8 @@ impl Total {
         for (status, count) in &tally.statuses {
             *self.statuses.entry(*status).or_default() += u64::from(*count);
         }
+        add(&mut self.outcomes, tally.outcomes.map(u64::from));
+        add(&mut self.cuts, tally.cuts.map(u64::from));
         self.received += tally.received;
         self.sent += tally.sent;
     }
@@ -126,9 +153,15 @@ impl Total {
         for (status, count) in &other.statuses {
             *self.statuses.entry(*status).or_default() += count;
         }
+        add(&mut self.outcomes, other.outcomes);
+        add(&mut self.cuts, other.cuts);
         self.received += other.received;
         self.sent += other.sent;
     }
+}
+
+fn add<const N: usize>(sums: &mut [u64; N], more: [u64; N]) {
+    sums.iter_mut().zip(more).for_each(|(sum, n)| *sum += n);
 }
 
 /// A part of a second: what one worker had.
@@ -188,6 +221,10 @@ pub struct History {
     methods: ById<[Option<Box<Total>>; METHODS.len()]>,
     listeners: ById<Place>,
     servers: ById<Place>,
+    refusals: BTreeMap<(u32, &'static str), u64>,
+    auth: BTreeMap<(Arc<str>, &'static str), u64>,
+    /// The oldest first.
+    latest: BTreeMap<&'static str, VecDeque<Remembered>>,
     /// Lines of the access log that were dropped.
     pub dropped_lines: u64,
 }
@@ -203,6 +240,19 @@ impl History {
         }
         for (id, tally) in &interval.servers {
             self.servers.entry(*id).or_default().add(self.second, tally);
+        }
+        for (place, count) in &interval.refusals {
+            *self.refusals.entry(*place).or_default() += u64::from(*count);
+        }
+        for (place, count) in &interval.auth {
+            *self.auth.entry(place.clone()).or_default() += u64::from(*count);
+        }
+        for ending in &interval.latest {
+            let latest = self.latest.entry(ending.code).or_default();
+            if latest.len() >= REMEMBERED {
+                latest.pop_front();
+            }
+            latest.push_back(ending.clone());
         }
         self.dropped_lines += interval.dropped_lines;
     }
@@ -228,6 +278,7 @@ impl History {
         };
         self.routes.retain(|id, place| keep(place, (exists.route)(*id)));
         self.methods.retain(|id, _| (exists.route)(*id));
+        self.refusals.retain(|(id, _), _| (exists.route)(*id));
         self.listeners.retain(|id, place| keep(place, (exists.listener)(*id)));
         self.servers.retain(|id, place| keep(place, (exists.server)(*id)));
     }
@@ -247,6 +298,35 @@ impl History {
     /// What is known about some servers together.
     pub fn servers(&self, ids: impl Iterator<Item = u32>) -> Summary {
         self.summary(ids.filter_map(|id| self.servers.get(&id)))
+    }
+
+    /// How many requests of which route were refused, by code.
+    pub fn refusals(&self) -> impl Iterator<Item = (u32, &'static str, u64)> {
+        self.refusals.iter().map(|((route, code), count)| (*route, *code, *count))
+    }
+
+    /// How many clients were not let in, by the name of what they should be known by, and by reason.
+    pub fn denied(&self) -> impl Iterator<Item = (&str, &'static str, u64)> {
+        self.auth.iter().map(|((auth, reason), count)| (&**auth, *reason, *count))
+    }
+
+    /// The last exchanges that did not end well, by code, the newest first.
+    pub fn latest(&self) -> impl Iterator<Item = (&'static str, Vec<Remembered>)> {
+        self.latest.iter().map(|(code, latest)| {
+            let mut latest: Vec<_> = latest.iter().cloned().collect();
+            // Workers hand over one after the other.
+            latest.sort_by(|a, b| b.time.total_cmp(&a.time));
+            (*code, latest)
+        })
+    }
+
+    /// How long the answered attempts at a server took; `None` without any.
+    #[must_use]
+    pub fn durations(&self, server: u32) -> Option<Durations> {
+        let total = &self.servers.get(&server)?.total;
+        let count = total.latency.len();
+        let buckets = BUCKETS.map(|upto| total.latency.count_between(0, upto));
+        (count > 0).then_some(Durations { buckets, count, micros: total.micros })
     }
 
     /// What is known about the methods of a route.
@@ -278,7 +358,8 @@ impl History {
         let [one, ten, sixty] = self.windows(&mut pieces);
         let all = Window { rate: 0.0, errors: 0.0, latency_ms: percentiles(&total.latency) };
         let windows = Windows { one, ten, sixty, total: all };
-        Summary { classes, received: total.received, sent: total.sent, windows }
+        let Total { outcomes, cuts, received, sent, .. } = total;
+        Summary { classes, outcomes, cuts, received, sent, windows }
     }
 
     /// One walk from the latest piece back serves all three windows.
@@ -328,6 +409,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::exchange::Outcome;
     use crate::telemetry::ledger::{Entry, Ledger};
 
     const ALL: Exists<'static> =
@@ -344,6 +426,7 @@ mod tests {
                 listener: 0,
                 server: None,
                 status,
+                outcome: Outcome::Whole,
                 took,
                 received: 1,
                 sent: 2,

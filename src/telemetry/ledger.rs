@@ -6,9 +6,14 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+
+use super::refusals::Remembered;
+use crate::exchange::Outcome;
+use crate::exchange::outcome::{CUTS, OUTCOMES};
 
 /// The longest time that is told apart from longer ones, in microseconds: an hour.
 const LONGEST: u64 = 3_600_000_000;
@@ -62,6 +67,10 @@ pub struct Tally {
     pub micros: u64,
     /// How many responses had which status; 0 stands for attempts without a response.
     pub statuses: Vec<(u16, u32)>,
+    /// How many exchanges ended in which way, by [`Outcome::index`].
+    pub outcomes: [u32; OUTCOMES.len()],
+    /// How many responses the server did not end as it should, by [`Outcome::cut_index`].
+    pub cuts: [u32; CUTS.len()],
     /// Bytes of request bodies.
     pub received: u64,
     /// Bytes of response bodies.
@@ -75,6 +84,8 @@ impl Default for Tally {
             latency: Histogram::new(DIGITS).unwrap_or_else(|_| unreachable!("constant digits")),
             micros: 0,
             statuses: Vec::new(),
+            outcomes: [0; OUTCOMES.len()],
+            cuts: [0; CUTS.len()],
             received: 0,
             sent: 0,
         }
@@ -96,8 +107,11 @@ impl Tally {
         }
     }
 
-    /// Notes bytes of bodies.
-    pub fn bytes(&mut self, received: u64, sent: u64) {
+    /// Notes the end of an exchange, with the bytes of its bodies.
+    pub fn ended(&mut self, outcome: Outcome, (received, sent): (u64, u64)) {
+        if let Some(count) = self.outcomes.get_mut(outcome.index()) {
+            *count += 1;
+        }
         self.received += received;
         self.sent += sent;
     }
@@ -115,9 +129,18 @@ pub struct Interval {
     pub listeners: ById<Box<Tally>>,
     /// By the endpoint's id: attempts, their time until the head of the response.
     pub servers: ById<Box<Tally>>,
+    /// Requests that were refused, by route and code.
+    pub refusals: HashMap<(u32, &'static str), u32>,
+    /// Clients that were not let in, by the name of what they should be known by, and by reason.
+    pub auth: HashMap<(Arc<str>, &'static str), u32>,
+    /// Some of the exchanges that did not end well.
+    pub latest: Vec<Remembered>,
     /// Lines of the access log that were dropped.
     pub dropped_lines: u64,
 }
+
+/// How many exchanges of one code an interval remembers.
+const REMEMBERED: usize = 4;
 
 /// One request that has ended.
 #[derive(Debug, Clone, Copy)]
@@ -132,6 +155,8 @@ pub struct Entry {
     pub server: Option<u32>,
     /// What the client was answered.
     pub status: u16,
+    /// How it ended.
+    pub outcome: Outcome,
     /// From the request's head to the end of the response.
     pub took: Duration,
     /// Bytes of the request's body.
@@ -152,19 +177,42 @@ impl Ledger {
 
     /// Notes a request.
     pub fn request(&self, entry: &Entry) {
-        let Entry { route, method, listener, server, status, took, received, sent } = *entry;
+        let Entry { route, method, listener, server, status, outcome, took, received, sent } =
+            *entry;
+        let bytes = (received, sent);
         let mut interval = self.0.borrow_mut();
         let tally = interval.listeners.entry(listener).or_default();
         tally.note(status, Some(took));
-        tally.bytes(received, sent);
+        tally.ended(outcome, bytes);
         let methods = interval.routes.entry(route.unwrap_or(NO_ROUTE)).or_default();
         if let Some(place) = methods.get_mut(method) {
             let tally = place.get_or_insert_default();
             tally.note(status, Some(took));
-            tally.bytes(received, sent);
+            tally.ended(outcome, bytes);
         }
         if let Some(server) = server {
-            interval.servers.entry(server).or_default().bytes(received, sent);
+            let tally = interval.servers.entry(server).or_default();
+            tally.ended(outcome, bytes);
+            if let Some(count) = outcome.cut_index().and_then(|at| tally.cuts.get_mut(at)) {
+                *count += 1;
+            }
+        }
+        if let Outcome::Refused(refusal) = outcome {
+            let place = (route.unwrap_or(NO_ROUTE), refusal.row().code);
+            *interval.refusals.entry(place).or_default() += 1;
+        }
+    }
+
+    /// Notes a client that was not let in.
+    pub fn denied(&self, auth: &Arc<str>, reason: &'static str) {
+        *self.0.borrow_mut().auth.entry((auth.clone(), reason)).or_default() += 1;
+    }
+
+    /// Remembers an exchange that did not end well, unless there are enough of its code.
+    pub fn remember(&self, code: &'static str, make: impl FnOnce() -> Remembered) {
+        let mut interval = self.0.borrow_mut();
+        if interval.latest.iter().filter(|known| known.code == code).count() < REMEMBERED {
+            interval.latest.push(make());
         }
     }
 
@@ -183,6 +231,7 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::{Cut, Refusal};
 
     fn entry(status: u16, took: Duration) -> Entry {
         let server = Some(7);
@@ -192,6 +241,7 @@ mod tests {
             listener: 1,
             server,
             status,
+            outcome: Outcome::Whole,
             took,
             received: 5,
             sent: 10,
@@ -217,12 +267,27 @@ mod tests {
         let interval = ledger.hand_over();
         let get = interval.routes[&3][0].as_ref().unwrap();
         assert_eq!(get.statuses, [(200, 1), (404, 1)]);
+        assert_eq!(get.outcomes, [2, 0, 0, 0, 0, 0]);
         assert_eq!((get.received, get.sent, get.micros), (10, 20, 8_000));
         assert_eq!(interval.listeners[&1].latency.len(), 2);
         let server = &interval.servers[&7];
         assert_eq!(server.statuses, [(0, 1), (200, 1)]);
         assert_eq!((server.latency.len(), server.sent), (1, 20));
         assert!(ledger.hand_over().routes.is_empty());
+    }
+
+    #[test]
+    fn what_a_server_cut_and_what_was_refused_is_told_apart() {
+        let ledger = Ledger::default();
+        let took = Duration::ZERO;
+        ledger.request(&Entry { outcome: Outcome::ServerCut(Cut::Reset), ..entry(200, took) });
+        let refused = Outcome::Refused(Refusal::Connect);
+        ledger.request(&Entry { outcome: refused, ..entry(502, took) });
+        let interval = ledger.hand_over();
+        assert_eq!(interval.servers[&7].cuts, [0, 1, 0, 0]);
+        assert_eq!(interval.servers[&7].outcomes, [0, 0, 1, 0, 1, 0]);
+        assert_eq!(interval.refusals[&(3, "upstream_connect")], 1);
+        assert_eq!(interval.refusals.len(), 1);
     }
 
     #[test]

@@ -9,11 +9,12 @@ use super::retry::Failure;
 use super::{Origin, Timeouts};
 use crate::clock::{self, Instant};
 use crate::endpoint::reuse::PROBATION;
+use crate::exchange::outcome::Note;
 use crate::exchange::pump::Waiting;
 use crate::exchange::{Client, HeadError, Pump, PumpError, Refusal, Sink};
 use crate::net::timer::earlier;
 use crate::net::{BodyError, Timer};
-use crate::wire::Fault;
+use crate::wire::{Fault, ResponseFault};
 
 /// Informational responses passed on per request; a server that sends more is broken (bare hyper
 /// loops over them without limit).
@@ -49,7 +50,7 @@ pub enum Ended {
 
 /// What an attempt needs to know.
 #[derive(Debug, Clone, Copy)]
-pub struct Plan {
+pub struct Plan<'a> {
     /// When the exchange has to be over, and what says so.
     pub end: (Option<Instant>, &'static str),
     /// When this attempt began.
@@ -62,6 +63,8 @@ pub struct Plan {
     pub body_gap: Option<Duration>,
     /// The key that limits the body, for the log.
     pub body_key: &'static str,
+    /// Where the cause of a failure is noted.
+    pub cause: &'a Note,
     /// The request is `HEAD`.
     pub head_request: bool,
     /// The client asked for another protocol.
@@ -86,7 +89,7 @@ pub async fn attempt<C: Client>(
     origin: &mut Origin,
     sending: &mut Sending,
     timer: &mut Timer,
-    plan: &Plan,
+    plan: &Plan<'_>,
 ) -> Result<(), Ended> {
     let begun = plan.begun;
     let mut state = Attempt {
@@ -111,7 +114,7 @@ enum Stage {
 }
 
 struct Attempt<'a> {
-    plan: &'a Plan,
+    plan: &'a Plan<'a>,
     interim: u32,
     hold: Option<Instant>,
     /// When something last moved.
@@ -198,7 +201,7 @@ impl Attempt<'_> {
                         self.switched = true;
                         return self.poll_switch(sending);
                     }
-                    101 => Failure::Invalid,
+                    101 => self.invalid(&ResponseFault::Switch),
                     100 if self.hold.is_some() => {
                         self.hold = None;
                         self.poll_send(cx, upload, origin, sending)?;
@@ -210,7 +213,9 @@ impl Attempt<'_> {
                         continue;
                     }
                     417 if self.hold.is_some() => Failure::Unasked,
-                    100..=199 if self.interim >= MAX_INTERIM => Failure::Invalid,
+                    100..=199 if self.interim >= MAX_INTERIM => {
+                        self.invalid(&ResponseFault::Interim)
+                    }
                     100..=199 => {
                         self.interim += 1;
                         // An interim answer shows that the server is alive and has the head.
@@ -220,8 +225,10 @@ impl Attempt<'_> {
                     }
                     _ => return Poll::Ready(Ok(())),
                 },
-                Poll::Ready(Err(HeadError::Invalid(_))) => Failure::Invalid,
-                Poll::Ready(Err(HeadError::Closed { any: true })) => Failure::Invalid,
+                Poll::Ready(Err(HeadError::Invalid(fault))) => self.invalid(&fault),
+                Poll::Ready(Err(HeadError::Closed { any: true })) => {
+                    self.invalid(&ResponseFault::Unfinished)
+                }
                 Poll::Ready(Err(HeadError::Closed { any: false })) if self.plan.reused => {
                     // A server that never saw the body cannot have processed the request.
                     Failure::Stale { unprocessed: self.hold.is_some() }
@@ -244,6 +251,12 @@ impl Attempt<'_> {
         } else {
             Poll::Pending
         }
+    }
+
+    /// What came is no response, for this reason.
+    fn invalid(&self, fault: &ResponseFault) -> Failure {
+        self.plan.cause.set(fault, fault.key());
+        Failure::Invalid
     }
 
     fn poll_deadlines(
@@ -290,12 +303,12 @@ impl Attempt<'_> {
         Poll::Ready(Err(match stage {
             _ if self.overall.is_some_and(|at| clock::now() >= at) => {
                 let over = self.plan.end.0.is_some_and(|at| clock::now() >= at);
-                let key = if over { self.plan.end.1 } else { "retry.per_try" };
+                let key = if over { self.plan.end.1 } else { "upstream.retry.per_try" };
                 Ended::Failed(Failure::Timeout(key))
             }
             Stage::Body => Ended::Refused(Refusal::RequestTimeout("listen.timeout.body_gap")),
-            Stage::Send => Ended::Failed(Failure::Timeout("timeout.send")),
-            Stage::Head => Ended::Failed(Failure::Timeout("timeout.first_byte")),
+            Stage::Send => Ended::Failed(Failure::Timeout("upstream.timeout.send")),
+            Stage::Head => Ended::Failed(Failure::Timeout("upstream.timeout.first_byte")),
         }))
     }
 }

@@ -52,7 +52,7 @@ pub enum Unchosen {
 pub async fn first<'a, C: Client>(
     job: &Job<'_>,
     target: &'a Target,
-    progress: &mut Progress<'_>,
+    progress: &mut Progress<'_, '_>,
     client: &mut C,
     timer: &mut Timer,
 ) -> Result<Chosen<'a>, Unchosen> {
@@ -90,7 +90,7 @@ pub async fn first<'a, C: Client>(
 pub fn at_once<'a>(
     job: &Job<'_>,
     target: &'a Target,
-    progress: &Progress<'_>,
+    progress: &Progress<'_, '_>,
     now: Instant,
 ) -> Result<Chosen<'a>, Unchosen> {
     let upstream = &*target.upstream;
@@ -122,7 +122,7 @@ struct Search<'a, 's> {
 }
 
 impl<'a> Search<'a, '_> {
-    fn find(&mut self, progress: &Progress<'_>) -> Result<Chosen<'a>, Unchosen> {
+    fn find(&mut self, progress: &Progress<'_, '_>) -> Result<Chosen<'a>, Unchosen> {
         if let Some(chosen) = self.bonded(progress) {
             return Ok(chosen);
         }
@@ -159,7 +159,7 @@ impl<'a> Search<'a, '_> {
     }
 
     /// The server that the client's cookie leads to, if it can take the request.
-    fn bonded(&mut self, progress: &Progress<'_>) -> Option<Chosen<'a>> {
+    fn bonded(&mut self, progress: &Progress<'_, '_>) -> Option<Chosen<'a>> {
         let sticky = self.target.upstream.sticky.as_ref()?;
         let bond = sticky.read(self.key?.whole()?, clock::unix_seconds())?;
         let mut members = self.target.pool.members().iter();
@@ -175,7 +175,7 @@ impl<'a> Search<'a, '_> {
 
     /// No server can be chosen by the rules: perhaps they may be bent.
     #[cold]
-    fn unusual(&mut self, progress: &Progress<'_>) -> Result<Chosen<'a>, Unchosen> {
+    fn unusual(&mut self, progress: &Progress<'_, '_>) -> Result<Chosen<'a>, Unchosen> {
         let Target { upstream, pool, fallback, .. } = self.target;
         let mut miss = pool.miss(&self.ask(progress.tried()));
         let unhealthy = matches!(miss, Miss::Unhealthy | Miss::Ejected);

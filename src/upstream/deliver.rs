@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use super::attempt::Sending;
 use super::choose::Chosen;
-use super::relay::{self, Delivered, Limits};
+use super::relay::{self, Limits};
 use super::replay::Upload;
 use super::retry::Failure;
 use super::send::{self, Job, Sent};
 use super::{Origin, Target, observe};
 use crate::clock;
 use crate::exchange::encoded::Encoding;
-use crate::exchange::{Client, Emit, Length, Outgoing};
+use crate::exchange::{Client, Cut, Emit, Length, Outcome, Outgoing};
 use crate::net::Timer;
 use crate::wire::{Known, grpc};
 
@@ -59,8 +59,8 @@ pub async fn deliver<C: Client>(
             out.field(b"upgrade", protocol);
         });
         origin.upgrade();
-        let delivered = relay::tunnel(upload.client, &mut origin, timer, Some(TUNNEL_IDLE)).await;
-        return Sent::Answered(status, delivered);
+        let outcome = relay::tunnel(upload.client, &mut origin, timer, Some(TUNNEL_IDLE)).await;
+        return Sent::Answered(status, outcome);
     }
     let head = origin.head();
     let length = origin.length(job.head_request);
@@ -83,15 +83,14 @@ pub async fn deliver<C: Client>(
     let limits = Limits {
         gap: target.timeouts.gap,
         write_gap: job.write_gap,
-        end: job.end(target.timeouts.total).0,
+        end: job.end(target.timeouts.total),
     };
-    let delivered =
-        relay::response(upload, &mut origin, &mut sending, encoding, timer, limits).await;
+    let outcome = relay::response(upload, &mut origin, &mut sending, encoding, timer, limits).await;
     if job.grpc && send::ended(job, origin.head()) == Failure::Status(200) {
-        note_call(target, &mut chosen, (delivered, origin.grpc_status()));
+        note_call(target, &mut chosen, (outcome, origin.grpc_status()));
     }
-    match delivered {
-        Delivered::Whole => {
+    match outcome {
+        Outcome::Whole => {
             let limits = &target.upstream.limits;
             if let Origin::H1(origin) = origin
                 && !sending.active()
@@ -103,23 +102,27 @@ pub async fn deliver<C: Client>(
                 connections.put(&chosen.member.endpoint, origin, idle, clock::now());
             }
         }
-        Delivered::Cut => upload.client.cut(),
-        Delivered::Gone => {}
+        Outcome::ClientGone => {}
+        Outcome::ServerCut(_)
+        | Outcome::Timeout(_)
+        | Outcome::Refused(_)
+        | Outcome::ProxyCut(_) => upload.client.cut(),
     }
-    Sent::Answered(status, delivered)
+    Sent::Answered(status, outcome)
 }
 
 /// What the end of a call of gRPC says about its server.
-fn note_call(
-    target: &Target,
-    chosen: &mut Chosen<'_>,
-    (delivered, status): (Delivered, Option<u8>),
-) {
-    let ended = match (delivered, status) {
-        (Delivered::Whole, Some(status)) if status != grpc::OK => Failure::Grpc(status),
-        (Delivered::Whole, _) => Failure::Status(200),
-        (Delivered::Cut, _) => Failure::Closed,
-        (Delivered::Gone, _) => return,
+fn note_call(target: &Target, chosen: &mut Chosen<'_>, (outcome, status): (Outcome, Option<u8>)) {
+    let ended = match (outcome, status) {
+        (Outcome::Whole, Some(status)) if status != grpc::OK => Failure::Grpc(status),
+        (Outcome::Whole, _) => Failure::Status(200),
+        (Outcome::ServerCut(Cut::Closed | Cut::Reset), _) => Failure::Closed,
+        (Outcome::ServerCut(Cut::Invalid), _) => Failure::Invalid,
+        (Outcome::Timeout(key), _) if outcome.cut_index().is_some() => Failure::Timeout(key),
+        (
+            Outcome::Timeout(_) | Outcome::ClientGone | Outcome::Refused(_) | Outcome::ProxyCut(_),
+            _,
+        ) => return,
     };
     let permit = chosen.permit.take();
     observe::ended(&target.upstream, &chosen.member.endpoint, permit, ended);

@@ -10,12 +10,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::Target;
-use super::relay::Delivered;
 use super::send::{self, Job, Sent};
 use super::trail::Trail;
 use crate::balance::Key;
 use crate::clock::{self, Instant};
-use crate::exchange::{Client, Emit, Outgoing, Sink, Source};
+use crate::exchange::outcome::Note;
+use crate::exchange::{Client, Emit, Outcome, Outgoing, Sink, Source};
 use crate::net::{BodyError, Coding, Fill, Timer};
 use crate::wire::head::Fields;
 use crate::wire::{Fault, ResponseHead, encode};
@@ -139,6 +139,7 @@ impl Mirror {
             compress: None,
             key: &|_| copy.key.as_deref().map(Key::new),
             attempted: None,
+            cause: &Note::default(),
             request_id: &copy.request_id,
             ends: None,
             head_request: copy.head_request,
@@ -159,7 +160,7 @@ impl Mirror {
         let mut nobody = Nobody { of: copy, at: 0, read: 0, begun: false };
         let (mut timer, mut trail) = (Timer::default(), Trail::default());
         let sent = send::send(&job, &self.target, &mut nobody, &mut timer, &mut trail).await;
-        matches!(sent, Sent::Answered(_, Delivered::Whole))
+        matches!(sent, Sent::Answered(_, Outcome::Whole))
     }
 }
 

@@ -117,6 +117,8 @@ pub struct State {
     pub failed_open: AtomicU64,
     /// Attempts beyond the first.
     pub retries: AtomicU64,
+    /// Requests that were sent once more, by the reason, in the order of [`retry::REASONS`].
+    pub retried: [AtomicU64; retry::REASONS.len()],
     /// Retries that the budget did not allow.
     pub over_budget: AtomicU64,
     /// Requests handed to the fallback.

@@ -10,21 +10,11 @@ use super::attempt::Sending;
 use super::replay::Upload;
 use crate::clock::{self, Instant};
 use crate::exchange::encoded::Encoding;
+use crate::exchange::outcome::TUNNEL_IDLE;
 use crate::exchange::pump::Waiting;
-use crate::exchange::{Client, Pump, PumpError};
+use crate::exchange::{Client, Cut, Outcome, Pump, PumpError};
 use crate::net::timer::earlier;
 use crate::net::{BodyError, Timer};
-
-/// How a response that had begun ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delivered {
-    /// Completely.
-    Whole,
-    /// The server stopped in the middle, or took too long; the client must notice.
-    Cut,
-    /// The client went away.
-    Gone,
-}
 
 /// The deadlines while a response is passed on.
 #[derive(Debug, Clone, Copy)]
@@ -33,12 +23,13 @@ pub struct Limits {
     pub gap: Option<Duration>,
     /// Between two successful writes to the client.
     pub write_gap: Option<Duration>,
-    /// The end of the whole exchange.
-    pub end: Option<Instant>,
+    /// The end of the whole exchange, and the key that sets it.
+    pub end: (Option<Instant>, &'static str),
 }
 
 /// Passes on the response whose head is already queued at the client, compressed if it is to be, and
-/// goes on sending the request for as long as the server takes it.
+/// goes on sending the request for as long as the server takes it. How that ended is never
+/// [`Outcome::Refused`].
 ///
 /// Cancel safety: dropping the future leaves both connections in an unknown state; they must be closed.
 pub async fn response<C: Client>(
@@ -48,7 +39,7 @@ pub async fn response<C: Client>(
     mut encoding: Option<Encoding<'_>>,
     timer: &mut Timer,
     limits: Limits,
-) -> Delivered {
+) -> Outcome {
     let mut download = Pump::default();
     let mut progress = Progress::default();
     poll_fn(|cx| {
@@ -57,25 +48,29 @@ pub async fn response<C: Client>(
             None => download.poll(cx, origin, upload.client),
         };
         match polled {
-            Poll::Ready(Ok(())) => return Poll::Ready(Delivered::Whole),
-            Poll::Ready(Err(PumpError::Source(_) | PumpError::Announced(_))) => {
-                return Poll::Ready(Delivered::Cut);
+            Poll::Ready(Ok(())) => return Poll::Ready(Outcome::Whole),
+            Poll::Ready(Err(PumpError::Source(error))) => {
+                return Poll::Ready(Outcome::ServerCut(cut(&error)));
             }
-            Poll::Ready(Err(PumpError::Sink(_))) => return Poll::Ready(Delivered::Gone),
+            Poll::Ready(Err(PumpError::Announced(_))) => {
+                return Poll::Ready(Outcome::ServerCut(Cut::Invalid));
+            }
+            Poll::Ready(Err(PumpError::Sink(_))) => return Poll::Ready(Outcome::ClientGone),
             Poll::Pending => {}
         }
         if sending.active() {
             poll_upload(cx, upload, origin, sending);
         }
         if download.waiting() == Waiting::Source && upload.client.poll_gone(cx).is_ready() {
-            return Poll::Ready(Delivered::Gone);
+            return Poll::Ready(Outcome::ClientGone);
         }
         let since = progress.since(download.moved() + sending.pump.moved(), download.waiting());
-        let (allowed, ended) = match download.waiting() {
-            Waiting::Source => (limits.gap, Delivered::Cut),
-            Waiting::Sink => (limits.write_gap, Delivered::Gone),
+        let (allowed, key) = match download.waiting() {
+            Waiting::Source => (limits.gap, "upstream.timeout.gap"),
+            Waiting::Sink => (limits.write_gap, "listen.timeout.write_gap"),
         };
-        let at = earlier(clock::deadline(since, allowed), limits.end);
+        let (end, end_key) = limits.end;
+        let at = earlier(clock::deadline(since, allowed), end);
         if timer.poll_at(cx, earlier(at, upload.client.look_again())).is_pending() {
             return Poll::Pending;
         }
@@ -83,10 +78,19 @@ pub async fn response<C: Client>(
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let overall = limits.end.is_some_and(|end| clock::now() >= end);
-        Poll::Ready(if overall { Delivered::Cut } else { ended })
+        let overall = end.is_some_and(|end| clock::now() >= end);
+        Poll::Ready(Outcome::Timeout(if overall { end_key } else { key }))
     })
     .await
+}
+
+/// How a server ended a body that could not be read to its end.
+fn cut(error: &BodyError) -> Cut {
+    match error {
+        BodyError::Truncated => Cut::Closed,
+        BodyError::Io(_) => Cut::Reset,
+        BodyError::Framing(_) | BodyError::TooLarge => Cut::Invalid,
+    }
 }
 
 /// The rest of an upload whose answer is already on its way. Its failures only end it: the answer
@@ -117,7 +121,7 @@ pub async fn tunnel<C: Client>(
     origin: &mut Origin,
     timer: &mut Timer,
     idle: Option<Duration>,
-) -> Delivered {
+) -> Outcome {
     let mut up = Pump::default();
     let mut down = Pump::default();
     let mut progress = Progress::default();
@@ -131,18 +135,26 @@ pub async fn tunnel<C: Client>(
             } else {
                 pump.poll(cx, origin, client)
             };
-            if let Poll::Ready(Err(_)) = polled {
-                return Poll::Ready(Delivered::Cut);
+            if let Poll::Ready(Err(error)) = polled {
+                // What is sent by one side fails when the other one is gone.
+                return Poll::Ready(match (error, from_client) {
+                    (PumpError::Source(error), false) => Outcome::ServerCut(cut(&error)),
+                    (PumpError::Sink(_), true) => Outcome::ServerCut(Cut::Reset),
+                    (PumpError::Announced(_), _) => Outcome::ServerCut(Cut::Invalid),
+                    (PumpError::Source(_), true) | (PumpError::Sink(_), false) => {
+                        Outcome::ClientGone
+                    }
+                });
             }
         }
         if up.is_done() && down.is_done() {
-            return Poll::Ready(Delivered::Whole);
+            return Poll::Ready(Outcome::Whole);
         }
         let since = progress.since(up.moved() + down.moved(), Waiting::Source);
         if timer.poll_at(cx, clock::deadline(since, idle)).is_pending() {
             return Poll::Pending;
         }
-        Poll::Ready(Delivered::Cut)
+        Poll::Ready(Outcome::Timeout(TUNNEL_IDLE))
     })
     .await
 }

@@ -42,7 +42,7 @@ pub struct Retry {
 }
 
 /// What [`Failure::Timeout`] carries when it was the client that waited no longer.
-pub const CLIENTS_DEADLINE: &str = "grpc-timeout";
+pub use crate::exchange::outcome::CLIENTS_DEADLINE;
 
 /// How an attempt failed before any response was passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +84,27 @@ impl Failure {
             Failure::Timeout(key) => Some(Refusal::UpstreamTimeout(key)),
             Failure::Invalid => Some(Refusal::UpstreamInvalid),
             Failure::Status(_) | Failure::Grpc(_) => None,
+        }
+    }
+}
+
+/// Why requests are sent once more, by [`Failure::reason_index`].
+pub const REASONS: [&str; 8] =
+    ["connect", "timeout", "reset", "invalid", "status", "grpc", "stale", "unasked"];
+
+impl Failure {
+    /// The place of the reason in [`REASONS`].
+    #[must_use]
+    pub fn reason_index(self) -> usize {
+        match self {
+            Failure::Connect | Failure::ConnectTimeout => 0,
+            Failure::Timeout(_) => 1,
+            Failure::Closed => 2,
+            Failure::Invalid => 3,
+            Failure::Status(_) => 4,
+            Failure::Grpc(_) => 5,
+            Failure::Stale { .. } => 6,
+            Failure::Unasked => 7,
         }
     }
 }

@@ -10,14 +10,14 @@ use super::attempt::{Ended, Sending};
 use super::choose::{self, Chosen, Unchosen};
 use super::deliver::{self, Served};
 use super::mirror::Keeper;
-use super::relay::Delivered;
 use super::replay::{Replay, Upload};
 use super::retry::{CLIENTS_DEADLINE, Decision, Facts, Failure};
 use super::trail::Trail;
 use super::{KeySource, Target, observe, trial};
 use crate::balance::Key;
 use crate::clock::{self, Instant};
-use crate::exchange::{Client, Emit, Refusal};
+use crate::exchange::outcome::Note;
+use crate::exchange::{Client, Emit, Outcome, Refusal};
 use crate::net::{Coding, Ends, Timer};
 use crate::policy::compress::Wanted;
 use crate::tls::client::Offer;
@@ -41,6 +41,8 @@ pub struct Job<'a> {
     pub key: &'a dyn Fn(&KeySource) -> Option<Key<'a>>,
     /// Is told of every attempt that has ended, when somebody wants to know.
     pub attempted: Option<&'a dyn Fn(&Attempted<'_>)>,
+    /// Where the cause of a failure is noted, for the log.
+    pub cause: &'a Note,
     /// The request's id, for the log.
     pub request_id: &'a str,
     /// Whose the client's connection is, for servers that are told.
@@ -93,7 +95,7 @@ impl Job<'_> {
             (total, Some(told)) if total.is_none_or(|total| told < total) => {
                 (Some(told), CLIENTS_DEADLINE)
             }
-            (total, _) => (total, "timeout.total"),
+            (total, _) => (total, "upstream.timeout.total"),
         }
     }
 }
@@ -117,7 +119,7 @@ pub struct Attempted<'a> {
 #[derive(Debug)]
 pub enum Sent {
     /// A response with this status was passed on.
-    Answered(u16, Delivered),
+    Answered(u16, Outcome),
     /// The proxy has to answer.
     Refused(Refusal),
     /// The client has gone.
@@ -126,7 +128,7 @@ pub enum Sent {
 
 /// Where the loop over attempts stands.
 #[derive(Debug)]
-pub struct Progress<'t> {
+pub struct Progress<'p, 't> {
     tried: [u32; MAX_TRIED],
     tried_count: usize,
     retries: u32,
@@ -134,14 +136,22 @@ pub struct Progress<'t> {
     pub attempt: u32,
     /// A stale connection was made up for already.
     pub repaired: bool,
-    /// What is to be told about it.
-    pub trail: Trail<'t>,
+    /// What is to be told about it, whenever the request ends.
+    pub trail: &'p mut Trail<'t>,
 }
 
-impl<'t> Progress<'t> {
-    fn new(attempt: u32, trail: Trail<'t>) -> Self {
+impl<'p, 't> Progress<'p, 't> {
+    fn new(trail: &'p mut Trail<'t>) -> Self {
         let tried = [0; MAX_TRIED];
-        Self { tried, tried_count: 0, retries: 0, attempt, repaired: false, trail }
+        Self { tried, tried_count: 0, retries: 0, attempt: 1, repaired: false, trail }
+    }
+
+    /// Goes on with another upstream.
+    fn start_over(&mut self) {
+        self.tried_count = 0;
+        self.retries = 0;
+        self.repaired = false;
+        self.attempt += 1;
     }
 
     /// The servers that failed this request.
@@ -183,14 +193,13 @@ pub async fn send<'t, C: Client>(
     trail: &mut Trail<'t>,
 ) -> Sent {
     let mut target = target;
-    let mut progress = Progress::new(1, *trail);
+    let mut progress = Progress::new(trail);
     // A server of HTTP/2 may say of any request that it did not process it.
     let again = job.repeatable || target.upstream.offer != Offer::Http1;
     let remember = if again { target.retry.body_buffer } else { 0 };
     let mut replay = Replay::new(remember, job.memory);
     loop {
         let answered = answer(job, target, &mut progress, &mut replay, client, timer).await;
-        *trail = progress.trail;
         return match answered {
             Ok(answered) => answered,
             Err(unanswered) => match fallback(job, target, &unanswered, &replay) {
@@ -203,7 +212,7 @@ pub async fn send<'t, C: Client>(
                         "the fallback is asked"
                     );
                     target = next;
-                    progress = Progress::new(progress.attempt + 1, progress.trail);
+                    progress.start_over();
                     continue;
                 }
                 None => unanswered.sent(),
@@ -245,7 +254,7 @@ impl Unanswered {
 async fn answer<'t, C: Client>(
     job: &Job<'_>,
     target: &'t Target,
-    progress: &mut Progress<'t>,
+    progress: &mut Progress<'_, 't>,
     replay: &mut Replay,
     client: &mut C,
     timer: &mut Timer,
@@ -298,11 +307,15 @@ async fn answer<'t, C: Client>(
                 // What the server has already been sent is not sent once more with the rest of it.
                 let upload = Upload::new(client, replay, job.body_limit.0, job.seen);
                 let mut upload = upload.at(taken);
+                progress.trail.status = Some(origin.head().status);
                 let served = Served { target, chosen, origin, sending };
                 return Ok(deliver::deliver(job, served, &mut upload, timer).await);
             }
             (None, None) => return Err(Unanswered::Failed(failure)),
             (Some(next), _) => {
+                if let Some(count) = target.upstream.state.retried.get(failure.reason_index()) {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
                 match next.server {
                     Some(server) => chosen = server,
                     None => progress.repaired = true,
@@ -355,7 +368,7 @@ fn log_attempt(
     target: &Target,
     chosen: &Chosen<'_>,
     failure: Failure,
-    (progress, again): (&Progress<'_>, bool),
+    (progress, again): (&Progress<'_, '_>, bool),
 ) {
     tracing::debug!(
         request_id = job.request_id,
@@ -380,7 +393,7 @@ fn next<'a>(
     job: &Job<'_>,
     target: &'a Target,
     failure: Failure,
-    progress: &mut Progress<'_>,
+    progress: &mut Progress<'_, '_>,
     (replay, chosen): (&Replay, &Chosen<'_>),
 ) -> Option<Next<'a>> {
     let retry = &target.retry;

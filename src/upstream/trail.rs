@@ -12,6 +12,8 @@ pub struct Trail<'a> {
     pub upstream: Option<&'a Upstream>,
     /// The server asked last.
     pub member: Option<&'a Member>,
+    /// The status of the response that was passed on, once it has begun.
+    pub status: Option<u16>,
     /// How many attempts there were, over all upstreams.
     pub attempts: u32,
     /// How long the request waited for a server to be free.

@@ -5,6 +5,8 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use super::attempt::{self, Ended, Plan, Sending};
 use super::choose::Chosen;
 use super::observe::Verdict;
@@ -34,12 +36,13 @@ pub async fn try_once<C: Client>(
     chosen: &Chosen<'_>,
     (upload, sending): (&mut Upload<'_, C>, &mut Sending),
     timer: &mut Timer,
-    progress: &mut Progress<'_>,
+    progress: &mut Progress<'_, '_>,
 ) -> Result<Origin, Ended> {
     // The first attempt begins with the exchange, for all that a deadline can tell.
     let now = if progress.attempt == 1 { job.started } else { clock::now() };
     let endpoint = &chosen.member.endpoint;
     progress.trail.first_byte = None;
+    job.cause.clear();
     let body = !upload.is_empty();
     let connected = connection(job, target, chosen, timer, (progress, now, body)).await;
     let (mut origin, probation) = connected.inspect_err(|_| {
@@ -61,6 +64,7 @@ pub async fn try_once<C: Client>(
         per_try: target.retry.per_try,
         body_gap: job.body_gap,
         body_key: job.body_limit.1,
+        cause: job.cause,
         head_request: job.head_request,
         upgrade: job.upgrade.is_some(),
         expects_continue: job.expects_continue,
@@ -76,6 +80,7 @@ pub async fn try_once<C: Client>(
     progress.trail.first_byte = ended.is_ok().then_some(took);
     match ended {
         Ok(()) if origin.head().status == 101 && !accepts(origin.head(), job.upgrade) => {
+            job.cause.set("101 to a protocol that was not asked for", None);
             Err(Ended::Failed(Failure::Invalid))
         }
         Ok(()) => {
@@ -151,7 +156,7 @@ async fn connection(
     target: &Target,
     chosen: &Chosen<'_>,
     timer: &mut Timer,
-    (progress, now, body): (&Progress<'_>, Instant, bool),
+    (progress, now, body): (&Progress<'_, '_>, Instant, bool),
 ) -> Result<(Origin, bool), Ended> {
     let endpoint = &chosen.member.endpoint;
     let upstream = &target.upstream;
@@ -242,27 +247,61 @@ async fn stream_of(
 /// A server that has not said a word of HTTP/2.
 #[cold]
 fn strange(job: &Job<'_>, endpoint: &Endpoint) {
-    if let Some(left_out) = job.worker.refusals.take(clock::now()) {
-        let (upstream, server) = (&endpoint.upstream, &endpoint.name);
-        tracing::warn!(%upstream, %server, key = "upstream.protocol", left_out, "the server does not seem to speak HTTP/2");
+    let told = "the server does not seem to speak HTTP/2";
+    job.cause.set(told, Some("upstream.protocol"));
+    if let Some(left_out) = job.worker.quotas.take("no_http2", clock::now()) {
+        let (upstream, server) = (&*endpoint.upstream, &*endpoint.name);
+        let address = endpoint.where_it_is();
+        tracing::warn!(upstream, server, address, key = "upstream.protocol", left_out, "{told}");
     }
 }
 
-/// What a connection that did not come about means.
+/// What a connection that did not come about means. A server that is down, and a proxy that has run out of something,
+/// look alike to clients: the log tells them apart.
+#[cold]
 fn failed(job: &Job<'_>, endpoint: &Endpoint, error: &ConnectError) -> Ended {
-    Ended::Failed(match error {
-        ConnectError::Refused(error) => {
-            let server = &endpoint.name;
-            // A server that is down shows in many places; one that is not who it should be, nowhere else.
-            if error.kind() == std::io::ErrorKind::InvalidData
-                && let Some(left_out) = job.worker.refusals.take(clock::now())
-            {
-                let upstream = &endpoint.upstream;
-                tracing::warn!(%upstream, %server, %error, key = "upstream.tls", left_out, "no TLS with the server");
-            }
-            tracing::debug!(%server, %error, "could not connect");
-            Failure::Connect
+    let (failure, key) = match error {
+        ConnectError::Refused(error) => (Failure::Connect, connect_key(error)),
+        ConnectError::Timeout => (Failure::ConnectTimeout, "upstream.timeout.connect"),
+    };
+    let cause = match error {
+        ConnectError::Refused(error) if key == "upstream.limits.idle" => {
+            format!("{error}: no local port is free (net.ipv4.ip_local_port_range)")
         }
-        ConnectError::Timeout => Failure::ConnectTimeout,
-    })
+        ConnectError::Refused(error) if key == "listen.limits.connections" => {
+            format!("{error}: the process has no descriptor left (ulimit -n)")
+        }
+        error => error.to_string(),
+    };
+    job.cause.set(&cause, Some(key));
+    if let Some(left_out) = job.worker.quotas.take(key, clock::now()) {
+        let errno = match error {
+            ConnectError::Refused(error) => error.raw_os_error(),
+            ConnectError::Timeout => None,
+        };
+        let (upstream, server) = (&*endpoint.upstream, &*endpoint.name);
+        let address = endpoint.where_it_is();
+        tracing::warn!(
+            upstream,
+            server,
+            address,
+            cause,
+            errno,
+            key,
+            left_out,
+            "no connection to a server"
+        );
+    }
+    Ended::Failed(failure)
+}
+
+/// What would have let a server be connected to.
+fn connect_key(error: &std::io::Error) -> &'static str {
+    match (error.raw_os_error().map(Errno::from_raw_os_error), error.kind()) {
+        // Fewer connections would come and go if more were kept.
+        (Some(Errno::ADDRNOTAVAIL | Errno::ADDRINUSE), _) => "upstream.limits.idle",
+        (Some(Errno::MFILE | Errno::NFILE), _) => "listen.limits.connections",
+        (_, std::io::ErrorKind::InvalidData) => "upstream.tls",
+        _ => "upstream.servers",
+    }
 }

@@ -18,6 +18,9 @@ pub enum Fault {
     /// RFC 9112 §3: the request line has another form than `method SP target SP version`.
     #[error("malformed request line")]
     RequestLine,
+    /// RFC 8446 §5.1: a record of TLS, on a port where it is not spoken.
+    #[error("this looks like TLS, which is not spoken on this port")]
+    Tls,
     /// RFC 9112 §3, RFC 9110 §9.1: no method of this length exists.
     #[error("unknown method")]
     MethodTooLong,
@@ -80,6 +83,7 @@ impl Fault {
             Fault::BareLf
             | Fault::EmptyLines
             | Fault::RequestLine
+            | Fault::Tls
             | Fault::Field
             | Fault::Underscore
             | Fault::ContentLength
@@ -109,10 +113,24 @@ pub enum ResponseFault {
     /// RFC 9112 §5.
     #[error("malformed header field")]
     Field,
-    /// The head exceeds [`crate::wire::response::HEAD_BYTES`] or
-    /// [`crate::wire::response::MAX_FIELDS`].
+    /// The head exceeds `upstream.limits.response_header_bytes`.
     #[error("response head is too large")]
     HeadTooLarge,
+    /// The head has more fields than `upstream.limits.response_headers`.
+    #[error("too many header fields in the response")]
+    TooManyFields,
+    /// The connection ended inside the head.
+    #[error("the connection ended inside the response head")]
+    Unfinished,
+    /// RFC 9110 §7.8: 101 to a request that asked for no other protocol.
+    #[error("101 to a request that asked for no other protocol")]
+    Switch,
+    /// More informational responses than anybody has a use for.
+    #[error("too many informational responses")]
+    Interim,
+    /// RFC 9113 §5.4.1: the HTTP/2 connection ended because of an error in what the server sent.
+    #[error("the HTTP/2 connection ended in a protocol error")]
+    Protocol,
     /// RFC 9112 §6.3 (5).
     #[error("invalid or repeated content-length")]
     ContentLength,
@@ -122,6 +140,28 @@ pub enum ResponseFault {
     /// RFC 9112 §7.1.
     #[error("malformed chunked body")]
     Chunk,
+}
+
+impl ResponseFault {
+    /// The configuration key that would change it, if one would.
+    #[must_use]
+    pub fn key(self) -> Option<&'static str> {
+        match self {
+            ResponseFault::HeadTooLarge => Some("upstream.limits.response_header_bytes"),
+            ResponseFault::TooManyFields => Some("upstream.limits.response_headers"),
+            ResponseFault::BareLf
+            | ResponseFault::StatusLine
+            | ResponseFault::Status
+            | ResponseFault::Field
+            | ResponseFault::Unfinished
+            | ResponseFault::Switch
+            | ResponseFault::Interim
+            | ResponseFault::Protocol
+            | ResponseFault::ContentLength
+            | ResponseFault::TransferEncoding
+            | ResponseFault::Chunk => None,
+        }
+    }
 }
 
 #[cfg(test)]

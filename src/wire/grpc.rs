@@ -22,7 +22,12 @@ pub fn is_call(head: &RequestHead) -> bool {
 }
 
 fn is_grpc(fields: &Fields) -> bool {
-    let kind = fields.named(b"content-type").next().unwrap_or_default();
+    fields.named(b"content-type").next().is_some_and(is_type)
+}
+
+/// Whether a type of content is that of gRPC, and not of gRPC-Web.
+#[must_use]
+pub fn is_type(kind: &[u8]) -> bool {
     let rest = kind.strip_prefix(b"application/grpc");
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }

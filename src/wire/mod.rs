@@ -16,6 +16,7 @@ pub mod grpc;
 pub mod head;
 pub mod hpack;
 pub mod known;
+pub mod remains;
 pub mod request;
 pub mod response;
 pub mod scan;

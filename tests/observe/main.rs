@@ -11,6 +11,7 @@ mod browser;
 mod dashboard;
 mod metrics;
 mod openapi;
+mod outcomes;
 mod stats;
 #[path = "../support/mod.rs"]
 mod support;

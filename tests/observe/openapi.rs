@@ -72,6 +72,7 @@ fn every_call_answers_as_described() {
         ("GET", "/ready", "/ready", "", 200),
         ("GET", "/stats", "/stats", "", 200),
         ("GET", "/metrics", "/metrics", "", 200),
+        ("GET", "/refusals", "/refusals", "", 200),
         ("GET", "/openapi.json", "/openapi.json", "", 200),
         ("GET", "/config", "/config", "", 200),
         (

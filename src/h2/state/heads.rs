@@ -6,7 +6,9 @@ use crate::wire::head::Fields;
 use crate::wire::hpack::{Field, Name, Pseudo};
 use crate::wire::request::{Limits, MAX_METHOD, Underscores, is_token};
 use crate::wire::response::MAX_FIELDS;
-use crate::wire::{Fault, Known, RequestHead, ResponseFault, ResponseHead, Version, trailers};
+use crate::wire::{
+    Fault, Known, RequestHead, ResponseFault, ResponseHead, Version, grpc, remains, trailers,
+};
 
 /// What a field takes of a head as HTTP/1 would write it, beside its bytes.
 const AROUND: usize = 4;
@@ -51,6 +53,8 @@ pub(super) struct Request<'a> {
     bytes: usize,
     measured: bool,
     fault: Option<Fault>,
+    /// Behind a fault, it was found to be a message of gRPC.
+    grpc: bool,
 }
 
 impl<'a> Request<'a> {
@@ -74,14 +78,16 @@ impl<'a> Request<'a> {
             bytes: 0,
             measured: false,
             fault: None,
+            grpc: false,
         }
     }
 
     /// The next one. After a fault nothing is kept any more: fields that are sent in a byte would take memory.
     pub(super) fn field(&mut self, field: Field<'_>) {
-        if self.fault.is_none()
-            && let Err(fault) = self.take(field)
-        {
+        if self.fault.is_some() {
+            // How it is to be told, even so.
+            self.grpc |= field.name == b"content-type" && grpc::is_type(field.value);
+        } else if let Err(fault) = self.take(field) {
             self.fault = Some(fault);
         }
     }
@@ -204,13 +210,32 @@ impl<'a> Request<'a> {
         Ok(())
     }
 
+    /// Keeps no more of a head with a fault than tells who sent it, and how to answer.
+    fn leave_remains(&mut self) {
+        let grpc = self.grpc || self.head.fields.named(b"content-type").any(grpc::is_type);
+        let Self { own, text, head, .. } = self;
+        let part = |part: Part| {
+            let text = part.and_then(|(start, length)| text.get(start..start + length));
+            text.map(remains::short).unwrap_or_default()
+        };
+        let method = part(own.method);
+        let sound = method.len() <= MAX_METHOD && method.iter().all(|b| is_token(*b));
+        head.set(if sound { method } else { b"" }, part(own.path), Version::Http2);
+        if own.authority.is_some() {
+            head.fields.push_known(b"host", part(own.authority), Known::Host);
+        }
+        if grpc {
+            head.fields.push(b"content-type", b"application/grpc");
+        }
+    }
+
     /// There are no more, and a body follows or not. What is wrong with all of it, if anything is.
     pub(super) fn end(mut self, ends: bool) -> Option<Fault> {
         if self.fault.is_none() && !self.begun {
             self.fault = self.begin().err();
         }
         if self.fault.is_some() {
-            self.head.set(b"", b"", Version::Http2);
+            self.leave_remains();
             return self.fault;
         }
         let fields = &mut self.head.fields;

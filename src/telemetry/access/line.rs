@@ -11,10 +11,12 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
 use super::Format;
+use crate::exchange::Outcome;
+use crate::exchange::outcome::Row;
 use crate::wire::{Known, RequestHead, Version};
 
 /// What is known about a request that has ended.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Line<'a> {
     /// Its id.
     pub request_id: &'a str,
@@ -24,8 +26,8 @@ pub struct Line<'a> {
     pub client: &'a str,
     /// Where it came in.
     pub listener: &'a str,
-    /// Its head; `None` when it could not be read.
-    pub head: Option<&'a RequestHead>,
+    /// Its head, or what could be made out of it.
+    pub head: &'a RequestHead,
     /// The route that matched.
     pub route: Option<&'a str>,
     /// The upstream asked last.
@@ -36,8 +38,10 @@ pub struct Line<'a> {
     pub attempts: u32,
     /// What the client was answered.
     pub status: u16,
-    /// Why the proxy answered itself.
-    pub code: Option<&'static str>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The configuration key that would have changed that, where it is another one than the outcome's.
+    pub key: Option<&'static str>,
     /// Bytes of the request's body.
     pub received: u64,
     /// Bytes of the response's body.
@@ -106,25 +110,29 @@ impl Line<'_> {
     }
 
     fn request_line(&self) -> (&[u8], &[u8], &'static str) {
-        match self.head {
-            Some(head) => {
-                let version = match head.version {
-                    Version::Http10 => "HTTP/1.0",
-                    Version::Http11 => "HTTP/1.1",
-                    Version::Http2 => "HTTP/2.0",
-                };
-                (head.method(), head.target(), version)
-            }
-            None => (b"-", b"-", "-"),
+        let head = self.head;
+        if head.method().is_empty() {
+            return (b"-", b"-", "-");
         }
+        let version = match head.version {
+            Version::Http10 => "HTTP/1.0",
+            Version::Http11 => "HTTP/1.1",
+            Version::Http2 => "HTTP/2.0",
+        };
+        (head.method(), head.target(), version)
+    }
+
+    fn ended(&self) -> Row {
+        let row = self.outcome.row();
+        Row { key: self.key.or(row.key), ..row }
     }
 
     fn field(&self, known: Known) -> Option<&[u8]> {
-        self.head.and_then(|head| head.fields.first(known))
+        self.head.fields.first(known)
     }
 
     fn named(&self, name: &[u8]) -> Option<&[u8]> {
-        self.head.and_then(|head| head.fields.named(name).next())
+        self.head.fields.named(name).next()
     }
 
     /// `TIME CLIENT "METHOD TARGET VERSION" STATUS SENT TOTALms key=value …`; what does not apply is left out.
@@ -163,8 +171,13 @@ impl Line<'_> {
         if self.received > 0 {
             put(out, format_args!(" received={}", self.received));
         }
-        if let Some(code) = self.code {
+        let Row { outcome, code, key } = self.ended();
+        put(out, format_args!(" outcome={outcome}"));
+        if let Some(code) = code {
             put(out, format_args!(" code={code}"));
+        }
+        if let Some(key) = key {
+            put(out, format_args!(" key={key}"));
         }
         put(out, format_args!(" id={}", self.request_id));
     }
@@ -173,7 +186,8 @@ impl Line<'_> {
     fn json(&self, out: &mut Vec<u8>, at: Moment<'_>) {
         let (method, target, version) = self.request_line();
         put(out, format_args!("{{\"time\":\"{}.{:03}Z\"", at.iso, at.millis));
-        let words: [(&str, Option<&[u8]>); 14] = [
+        let Row { outcome, code, key } = self.ended();
+        let words: [(&str, Option<&[u8]>); 16] = [
             ("request_id", Some(self.request_id.as_bytes())),
             ("client", Some(self.client.as_bytes())),
             ("listener", Some(self.listener.as_bytes())),
@@ -184,7 +198,9 @@ impl Line<'_> {
             ("route", self.route.map(str::as_bytes)),
             ("upstream", self.upstream.map(str::as_bytes)),
             ("server", self.server.map(str::as_bytes)),
-            ("code", self.code.map(str::as_bytes)),
+            ("outcome", Some(outcome.as_bytes())),
+            ("code", code.map(str::as_bytes)),
+            ("key", key.map(str::as_bytes)),
             ("referer", self.named(b"referer")),
             ("user_agent", self.named(b"user-agent")),
             ("trace_id", self.trace_id),
@@ -296,6 +312,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::exchange::Refusal;
+    use crate::wire::Fault;
 
     fn head(target: &[u8], fields: &[(&[u8], &[u8])]) -> RequestHead {
         let mut head = RequestHead::default();
@@ -312,13 +330,14 @@ mod tests {
             trace_id: None,
             client: "10.0.0.9",
             listener: "public",
-            head: Some(head),
+            head,
             route: Some("shop"),
             upstream: Some("app"),
             server: Some("127.0.0.1:3000"),
             attempts: 2,
             status: 200,
-            code: None,
+            outcome: Outcome::Whole,
+            key: None,
             received: 0,
             sent: 512,
             queue: Duration::ZERO,
@@ -341,7 +360,7 @@ mod tests {
         assert_eq!(
             written(&line(&head), Format::Text),
             "2026-11-21T04:20:18.042Z 10.0.0.9 \"GET /a?b=1 HTTP/1.1\" 200 512 1.822ms route=shop upstream=app \
-             server=127.0.0.1:3000 attempts=2 connect=0.240ms first_byte=1.500ms id=0af7\n"
+             server=127.0.0.1:3000 attempts=2 connect=0.240ms first_byte=1.500ms outcome=whole id=0af7\n"
         );
         assert_eq!(
             written(&line(&head), Format::Combined),
@@ -354,26 +373,27 @@ mod tests {
         assert_eq!(json["referer"], serde_json::Value::Null);
         assert_eq!(json["first_byte_ms"], 1.5);
         assert_eq!(json["attempts"], 2);
+        assert_eq!(json["outcome"], "whole");
+        assert_eq!((&json["code"], &json["key"]), (&json["referer"], &json["referer"]));
     }
 
     #[test]
     fn a_request_that_could_not_be_read() {
         let empty = RequestHead::default();
         let refused = Line {
-            head: None,
             route: None,
             upstream: None,
             server: None,
             attempts: 0,
             status: 400,
-            code: Some("bad_request"),
+            outcome: Outcome::Refused(Refusal::Malformed(Fault::Field)),
             first_byte: None,
             connect: Duration::ZERO,
             ..line(&empty)
         };
         assert_eq!(
             written(&refused, Format::Text),
-            "2026-11-21T04:20:18.042Z 10.0.0.9 \"- - -\" 400 512 1.822ms code=bad_request id=0af7\n"
+            "2026-11-21T04:20:18.042Z 10.0.0.9 \"- - -\" 400 512 1.822ms outcome=refused code=bad_request id=0af7\n"
         );
         assert!(written(&refused, Format::Json).contains("\"code\":\"bad_request\""));
     }

@@ -1,0 +1,282 @@
+//! The ways in which an exchange ends. There is one list of them; the access log, the log, the counters, traces and
+//! `/refusals` all say what it says.
+//!
+//! [`Outcome::row`] is the table: a word, a stable code and the configuration key that would change it. HAProxy's
+//! termination states and Envoy's response flags tell the same in letters.
+
+use std::cell::RefCell;
+use std::fmt::Display;
+
+use super::refusal::Refusal;
+
+/// What stands for a key where the client's own deadline, `grpc-timeout`, ended an exchange.
+pub const CLIENTS_DEADLINE: &str = "grpc-timeout";
+/// What stands for a key where a tunnel was silent for too long.
+pub const TUNNEL_IDLE: &str = "tunnel";
+
+/// How an exchange ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The client was sent everything that there was to send.
+    Whole,
+    /// The client closed its connection, or reset its stream, before it had everything.
+    ClientGone,
+    /// The server ended its response in the middle of it.
+    ServerCut(Cut),
+    /// A deadline ended a response that had begun; carries the key that sets it.
+    Timeout(&'static str),
+    /// The proxy answered itself.
+    Refused(Refusal),
+    /// The proxy ended a response in the middle of it.
+    ProxyCut(Halt),
+}
+
+/// How a server ended a response in the middle of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// The connection was closed in an orderly way, or the stream ended, before the announced end of the body.
+    Closed,
+    /// The connection or the stream was reset.
+    Reset,
+    /// The framing of the body was invalid.
+    Invalid,
+}
+
+/// Why the proxy ended a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Halt {
+    /// The process ended, and a drain lasts no longer.
+    Drain,
+    /// A defect of the proxy.
+    Defect,
+    /// What would have been the answer, had the response not begun.
+    Refusal(Refusal),
+}
+
+/// What is said of an outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// One of [`OUTCOMES`].
+    pub outcome: &'static str,
+    /// A stable code for programs; `None` for [`Outcome::Whole`] alone.
+    pub code: Option<&'static str>,
+    /// The configuration key that would change it, if one would.
+    pub key: Option<&'static str>,
+}
+
+/// The words of all outcomes, by [`Outcome::index`].
+pub const OUTCOMES: [&str; 6] =
+    ["whole", "client_gone", "server_cut", "timeout", "refused", "proxy_cut"];
+
+/// The reasons of `tidegate_server_cuts_total`, by [`Outcome::cut_index`].
+pub const CUTS: [&str; 4] = ["closed", "reset", "invalid", "timeout"];
+
+impl Outcome {
+    /// The place of its word in [`OUTCOMES`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        match self {
+            Outcome::Whole => 0,
+            Outcome::ClientGone => 1,
+            Outcome::ServerCut(_) => 2,
+            Outcome::Timeout(_) => 3,
+            Outcome::Refused(_) => 4,
+            Outcome::ProxyCut(_) => 5,
+        }
+    }
+
+    /// The place in [`CUTS`] of a response that its server did not end as it should; `None` for all others.
+    #[must_use]
+    pub fn cut_index(self) -> Option<usize> {
+        match self {
+            Outcome::ServerCut(Cut::Closed) => Some(0),
+            Outcome::ServerCut(Cut::Reset) => Some(1),
+            Outcome::ServerCut(Cut::Invalid) => Some(2),
+            Outcome::Timeout("upstream.timeout.gap" | "upstream.timeout.total") => Some(3),
+            Outcome::Whole
+            | Outcome::ClientGone
+            | Outcome::Timeout(_)
+            | Outcome::Refused(_)
+            | Outcome::ProxyCut(_) => None,
+        }
+    }
+
+    /// What is said of it.
+    #[must_use]
+    pub fn row(self) -> Row {
+        let (code, key) = match self {
+            Outcome::Whole => (None, None),
+            Outcome::ClientGone => (Some("client_closed"), None),
+            Outcome::ServerCut(cut) => (Some(cut.code()), Some("upstream.eject")),
+            Outcome::Timeout(key) => (Some(deadline(key)), config_key(key)),
+            Outcome::Refused(refusal) | Outcome::ProxyCut(Halt::Refusal(refusal)) => {
+                let row = refusal.row();
+                (Some(row.code), row.key)
+            }
+            Outcome::ProxyCut(Halt::Drain) => (Some("proxy_stopped"), Some("runtime.drain")),
+            Outcome::ProxyCut(Halt::Defect) => (Some("internal_error"), None),
+        };
+        Row { outcome: OUTCOMES.get(self.index()).copied().unwrap_or_default(), code, key }
+    }
+
+    /// A sentence for people.
+    #[must_use]
+    pub fn reason(self) -> String {
+        match self {
+            Outcome::Whole => "the client has everything".to_owned(),
+            Outcome::ClientGone => "the client closed its connection".to_owned(),
+            Outcome::ServerCut(Cut::Closed) => {
+                "the server closed the connection inside its response".to_owned()
+            }
+            Outcome::ServerCut(Cut::Reset) => "the server reset its response".to_owned(),
+            Outcome::ServerCut(Cut::Invalid) => {
+                "the framing of the server's response is invalid".to_owned()
+            }
+            Outcome::Timeout("listen.timeout.write_gap") => {
+                "the client took nothing for too long".to_owned()
+            }
+            Outcome::Timeout("upstream.timeout.total") => {
+                "the exchange took longer than it may".to_owned()
+            }
+            Outcome::Timeout(CLIENTS_DEADLINE) => "the client's deadline has passed".to_owned(),
+            Outcome::Timeout(TUNNEL_IDLE) => "nothing came through the tunnel".to_owned(),
+            Outcome::Timeout(_) => "the server sent nothing for too long".to_owned(),
+            Outcome::Refused(refusal) | Outcome::ProxyCut(Halt::Refusal(refusal)) => {
+                refusal.to_string()
+            }
+            Outcome::ProxyCut(Halt::Drain) => "the process ended".to_owned(),
+            Outcome::ProxyCut(Halt::Defect) => "a defect of the proxy".to_owned(),
+        }
+    }
+
+    /// The status of HTTP that would tell it, to be turned into one of gRPC.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Outcome::Whole => 200,
+            Outcome::ClientGone => 499,
+            Outcome::ServerCut(_) => 502,
+            Outcome::Timeout(_) => 504,
+            Outcome::Refused(refusal) | Outcome::ProxyCut(Halt::Refusal(refusal)) => {
+                refusal.row().status
+            }
+            Outcome::ProxyCut(Halt::Drain) => 503,
+            Outcome::ProxyCut(Halt::Defect) => 500,
+        }
+    }
+}
+
+impl Cut {
+    fn code(self) -> &'static str {
+        match self {
+            Cut::Closed => "response_truncated",
+            Cut::Reset => "response_reset",
+            Cut::Invalid => "response_invalid",
+        }
+    }
+}
+
+/// The code of a deadline that ended a response.
+fn deadline(key: &'static str) -> &'static str {
+    match key {
+        "upstream.timeout.gap" => "gap_timeout",
+        "listen.timeout.write_gap" => "write_timeout",
+        "upstream.timeout.total" => "total_timeout",
+        CLIENTS_DEADLINE => "client_deadline",
+        TUNNEL_IDLE => "tunnel_timeout",
+        _ => "response_timeout",
+    }
+}
+
+/// What is a key of the configuration, and not a stand-in for one.
+#[must_use]
+pub fn config_key(key: &'static str) -> Option<&'static str> {
+    Some(key).filter(|key| !matches!(*key, CLIENTS_DEADLINE | TUNNEL_IDLE))
+}
+
+/// What the last failure of an exchange was, in words that no client is told: the system's, or those of TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// The words.
+    pub text: Box<str>,
+    /// The configuration key that would change it, where it is another one than the outcome's.
+    pub key: Option<&'static str>,
+}
+
+/// Where the cause of an exchange's last failure is noted. Nothing is allocated unless something fails.
+#[derive(Debug, Default)]
+pub struct Note(RefCell<Option<Cause>>);
+
+impl Note {
+    /// Notes it, in the place of an earlier one.
+    #[cold]
+    pub fn set(&self, text: impl Display, key: Option<&'static str>) {
+        *self.0.borrow_mut() = Some(Cause { text: text.to_string().into(), key });
+    }
+
+    /// Forgets it: what follows is another attempt.
+    pub fn clear(&self) {
+        self.0.take();
+    }
+
+    /// What was noted last.
+    #[must_use]
+    pub fn take(&self) -> Option<Cause> {
+        self.0.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_outcome_has_its_word_and_all_but_one_a_code() {
+        let all = [
+            (Outcome::Whole, "whole", None, None),
+            (Outcome::ClientGone, "client_gone", Some("client_closed"), None),
+            (
+                Outcome::ServerCut(Cut::Closed),
+                "server_cut",
+                Some("response_truncated"),
+                Some("upstream.eject"),
+            ),
+            (
+                Outcome::Timeout("upstream.timeout.gap"),
+                "timeout",
+                Some("gap_timeout"),
+                Some("upstream.timeout.gap"),
+            ),
+            (Outcome::Timeout(CLIENTS_DEADLINE), "timeout", Some("client_deadline"), None),
+            (Outcome::Refused(Refusal::NoRoute), "refused", Some("no_route"), Some("route")),
+            (
+                Outcome::ProxyCut(Halt::Drain),
+                "proxy_cut",
+                Some("proxy_stopped"),
+                Some("runtime.drain"),
+            ),
+        ];
+        for (outcome, word, code, key) in all {
+            assert_eq!(outcome.row(), Row { outcome: word, code, key });
+        }
+    }
+
+    #[test]
+    fn only_what_servers_did_counts_as_their_cuts() {
+        let reason = |outcome: Outcome| outcome.cut_index().and_then(|at| CUTS.get(at)).copied();
+        assert_eq!(reason(Outcome::ServerCut(Cut::Reset)), Some("reset"));
+        assert_eq!(reason(Outcome::Timeout("upstream.timeout.gap")), Some("timeout"));
+        assert_eq!(reason(Outcome::Timeout("listen.timeout.write_gap")), None);
+        assert_eq!(reason(Outcome::ClientGone), None);
+    }
+
+    #[test]
+    fn the_last_cause_is_the_one_that_counts() {
+        let note = Note::default();
+        note.set("first", None);
+        note.set("second", Some("upstream.tls"));
+        let cause = note.take().unwrap();
+        assert_eq!((&*cause.text, cause.key), ("second", Some("upstream.tls")));
+        assert_eq!(note.take(), None);
+    }
+}
