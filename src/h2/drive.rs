@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use super::state::{Accept, Ended, State};
 use crate::clock;
 use crate::net::inbox::Inbox;
-use crate::net::{Stream, Timer};
+use crate::net::{Stream, Timer, Transport};
 use crate::wire::frames;
 
 /// Reads before others have their turn.
@@ -20,8 +20,8 @@ const LINGER_READS: usize = 64;
 
 /// A socket.
 #[derive(Debug)]
-pub(super) struct Socket {
-    stream: Stream,
+pub(super) struct Socket<S = Stream> {
+    stream: S,
     inbox: Inbox,
     /// What was encrypted has not all left yet.
     flushing: bool,
@@ -29,9 +29,9 @@ pub(super) struct Socket {
     waits: bool,
 }
 
-impl Socket {
+impl<S: Transport> Socket<S> {
     /// `read` has been read from it already.
-    pub(super) fn new(stream: Stream, read: &[u8]) -> Self {
+    pub(super) fn new(stream: S, read: &[u8]) -> Self {
         let inbox = Inbox::holding(read);
         Self { stream, inbox, flushing: false, waits: false }
     }
@@ -50,7 +50,7 @@ impl Socket {
         if state.take_stirred() && !self.waits && state.ended().is_none() {
             // What streams say now leaves together with what is here already.
             self.waits = true;
-            if !state.unsent().is_empty() {
+            if self.flushing || !state.unsent().is_empty() {
                 cx.waker().wake_by_ref();
             }
             return Poll::Pending;

@@ -7,6 +7,8 @@ mod drive;
 mod handle;
 pub mod link;
 pub mod origin;
+#[cfg(test)]
+mod simulation;
 pub mod state;
 
 pub use client::H2Client;

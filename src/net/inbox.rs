@@ -3,7 +3,7 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use super::Stream;
+use super::Transport;
 use super::buffer::Buffer;
 
 /// Fewer bytes than this are moved into a buffer of their own size when the connection has to
@@ -101,7 +101,7 @@ impl Inbox {
     pub fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
-        stream: &mut Stream,
+        stream: &mut impl Transport,
         limit: usize,
     ) -> Poll<io::Result<usize>> {
         if self.len() >= limit {
@@ -182,6 +182,7 @@ mod tests {
     use tokio::io::AsyncWriteExt;
     use tokio::net::UnixStream;
 
+    use super::super::Stream;
     use super::*;
 
     fn pair() -> (UnixStream, Stream) {

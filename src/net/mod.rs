@@ -24,5 +24,5 @@ pub use held::Held;
 pub use inbox::Inbox;
 pub use open::{Open, Opened};
 pub use outbox::Outbox;
-pub use stream::Stream;
+pub use stream::{Stream, Transport};
 pub use timer::Timer;

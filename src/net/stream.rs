@@ -12,6 +12,37 @@ use tokio_rustls::TlsStream;
 
 use super::Address;
 
+/// What moves the bytes of a connection needs of a socket. There are real ones, and one that a simulation makes up.
+pub trait Transport {
+    /// Reads what is there. `Ok(0)` is the end of the stream.
+    ///
+    /// # Errors
+    /// Whatever the system says, except for "would block", which is `Pending`.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
+
+    /// Writes as much of the slices as fits.
+    ///
+    /// # Errors
+    /// As for [`Transport::poll_read`].
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>>;
+
+    /// Sends what a write has only encrypted so far.
+    ///
+    /// # Errors
+    /// As for [`Transport::poll_read`].
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Tells the other side that nothing more will be sent.
+    ///
+    /// # Errors
+    /// As for [`Transport::poll_read`].
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
 /// A connected, non-blocking socket.
 #[derive(Debug)]
 pub enum Stream {
@@ -161,6 +192,32 @@ impl Stream {
             // A socket that is already gone cannot be misread any more.
             let _gone = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
+    }
+}
+
+impl Transport for Stream {
+    #[inline]
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        Stream::poll_read(self, cx, buf)
+    }
+
+    #[inline]
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Stream::poll_write(self, cx, slices)
+    }
+
+    #[inline]
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Stream::poll_flush(self, cx)
+    }
+
+    #[inline]
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Stream::poll_shutdown(self, cx)
     }
 }
 

@@ -262,6 +262,14 @@ impl State {
         self.ended.is_some() || self.is_done()
     }
 
+    /// What may be sent on all streams together; what may still be received, what the other side has not been told that it
+    /// may send again, and what both were at first.
+    #[cfg(test)]
+    pub(super) fn windows(&self) -> (i64, i64, i64, i64) {
+        let all = i64::from(self.terms.connection_window.max(frames::WINDOW));
+        (self.credit, self.window, i64::from(self.unsaid), all)
+    }
+
     /// Streams that the other side allows at the same time.
     #[must_use]
     pub fn allowed(&self) -> u32 {

@@ -216,6 +216,10 @@ impl State {
         let Some(index) = self.find(stream) else { return Ok(()) };
         let role = self.role;
         let Some(slot) = self.slot(index) else { return Ok(()) };
+        if slot.over.is_some() {
+            // What came after it was broken off was dropped: the rest is not the whole.
+            return Ok(());
+        }
         if role == Role::Client && !slot.answered {
             return self.spoil(index, ResponseFault::StatusLine);
         }
