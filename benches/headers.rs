@@ -4,7 +4,8 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use tidegate::exchange::forward::{Identity, RequestForm, response_fields, write_request};
+use tidegate::exchange::forward::{RequestForm, response_fields, write_request};
+use tidegate::exchange::identity::{Identity, OtherEnd};
 use tidegate::policy::HeaderEdits;
 use tidegate::wire::hpack::{Decoder, Encoder};
 use tidegate::wire::request::{Limits, RequestParser};
@@ -57,6 +58,14 @@ fn write(c: &mut Criterion) {
         let parsed =
             RequestParser::default().parse(bytes.as_bytes(), &Limits::default(), &mut head);
         assert!(matches!(parsed, Ok(Some(_))));
+        let peer = OtherEnd {
+            ip: Some([192, 0, 2, 7].into()),
+            text: Some("192.0.2.7"),
+            trusted: false,
+            scheme: "http",
+            certificate: None,
+        };
+        let identity = Identity::new(peer, &head.fields, |_| false, |_| true);
         let form = RequestForm {
             head: &head,
             path: b"/api/orders/42",
@@ -68,13 +77,7 @@ fn write(c: &mut Criterion) {
             traceparent: None,
             left: None,
             request_id: "0123456789abcdef0123456789abcdef",
-            identity: Identity {
-                peer: "192.0.2.7",
-                client: "192.0.2.7",
-                trusted: false,
-                scheme: "http",
-                certificate: None,
-            },
+            identity: &identity,
             edits,
             upgrade: None,
             expects_continue: false,

@@ -37,8 +37,8 @@ impl Ask for Request {
     fn fields(&self) -> &Fields {
         &self.fields
     }
-    fn client(&self) -> IpAddr {
-        Ipv4Addr::LOCALHOST.into()
+    fn client(&self) -> Option<IpAddr> {
+        Some(Ipv4Addr::LOCALHOST.into())
     }
 }
 

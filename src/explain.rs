@@ -2,6 +2,7 @@
 //!
 //! It asks the same code that requests go through, so it cannot be of another opinion.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -11,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::endpoint::standing;
 use crate::exchange::Refusal;
-use crate::gate::target::Target;
-use crate::gate::{admit, rewrite};
+use crate::exchange::identity::Identity;
+use crate::gate::target::{self, Target};
+use crate::gate::{Peer, admit, door, rewrite};
 use crate::route::{Ask, Found, Miss};
 use crate::snapshot::route::{Action, Split};
 use crate::snapshot::template::Values;
@@ -105,9 +107,21 @@ pub struct Candidate {
 /// A message for who asks, when the question makes no sense.
 pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, String> {
     let listener = listener(snapshot, question.listener.as_deref())?;
-    let head = head(question)?;
+    let mut head = head(question)?;
+    let trusted = listener.trusts(question.client);
+    door::remove_claims(&mut head, trusted);
+    let text = question.client.to_canonical().to_string();
+    let peer = Peer {
+        ip: Some(question.client.to_canonical()),
+        text: text.into(),
+        trusted,
+        listener: listener.id,
+        tls: None,
+        ends: None,
+    };
+    let identity = door::identity(&peer, listener, &head);
     let mut said = Explanation { listener: listener.name.to_string(), ..Explanation::default() };
-    if let Err(refusal) = walk(snapshot, listener, &head, question.client, &mut said) {
+    if let Err(refusal) = walk(snapshot, listener, &head, &identity, &mut said) {
         let row = refusal.row();
         said.refused = Some(Refused {
             status: row.status,
@@ -150,20 +164,23 @@ fn walk(
     snapshot: &Snapshot,
     listener: &Listener,
     head: &RequestHead,
-    client: IpAddr,
+    identity: &Identity<'_>,
     said: &mut Explanation,
 ) -> Result<(), Refusal> {
     admit::admit(head, listener.refuse_trace)?;
     let target = Target::of(head, listener.path).map_err(Refusal::Target)?;
     said.host = target.host().to_owned();
     said.path = text(target.path());
-    if listener.redirect_https {
+    let public = identity.host.and_then(target::canonical);
+    let public = public.unwrap_or(Cow::Borrowed(target.host()));
+    if listener.redirect_https && !identity.is_secure() {
         said.action = Some("redirect".to_owned());
         said.status = Some(308);
-        said.location = Some(format!("https://{}{}", said.host, said.path));
+        said.location = Some(format!("https://{public}{}", said.path));
         return Ok(());
     }
     let tls = listener.tls.is_some();
+    let client = identity.client;
     let asked = Asked { listener: listener.id, target: &target, head, client, tls };
     let Found { route, captures } = match snapshot.table.find(&asked) {
         Ok(found) => found,
@@ -180,6 +197,7 @@ fn walk(
         }
         Action::Redirect(redirect) => {
             let mut location = Vec::new();
+            let values = Values { host: public.as_bytes(), ..values };
             redirect.to.write(&mut location, &values, capture);
             said.action = Some("redirect".to_owned());
             said.status = Some(redirect.status);
@@ -274,7 +292,7 @@ struct Asked<'a> {
     listener: u16,
     target: &'a Target<'a>,
     head: &'a RequestHead,
-    client: IpAddr,
+    client: Option<IpAddr>,
     tls: bool,
 }
 
@@ -303,7 +321,7 @@ impl Ask for Asked<'_> {
         &self.head.fields
     }
 
-    fn client(&self) -> IpAddr {
+    fn client(&self) -> Option<IpAddr> {
         self.client
     }
 

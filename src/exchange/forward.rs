@@ -1,9 +1,9 @@
 //! Heads as the other side must see them: hop-by-hop fields removed, the client's identity told,
 //! edits applied, framing and connection fields written anew.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
+use super::identity::Identity;
 use super::sides::Emit;
 use crate::net::Coding;
 use crate::policy::{HeaderEdits, Pair};
@@ -18,7 +18,6 @@ fn is_hop_by_hop(known: Known) -> bool {
         Known::Connection
             | Known::KeepAlive
             | Known::ProxyConnection
-            | Known::ProxyAuthorization
             | Known::ProxyAuthenticate
             | Known::Te
             | Known::TransferEncoding
@@ -26,26 +25,6 @@ fn is_hop_by_hop(known: Known) -> bool {
             | Known::Upgrade
             | Known::Http2Settings
     )
-}
-
-/// Fields that tell who the client is. From a client that is not trusted they are dropped.
-fn is_identity(known: Known) -> bool {
-    matches!(
-        known,
-        Known::Forwarded
-            | Known::XForwardedFor
-            | Known::XForwardedProto
-            | Known::XForwardedHost
-            | Known::XForwardedPort
-            | Known::XRealIp
-    )
-}
-
-/// Fields by which proxies tell servers about client certificates. Nobody else may.
-fn claims_certificate(name: &[u8]) -> bool {
-    const PREFIX: &[u8] = b"x-client-cert";
-    name.len() >= PREFIX.len()
-        && name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
 }
 
 /// `Max-Forwards` as the next server must see it (RFC 9110 §7.6.2). What is no number is passed on.
@@ -70,17 +49,20 @@ const PROTECTED: [Known; 7] = [
 ];
 
 /// Options of `Connection` that are no field names to be removed.
-fn is_option(item: &[u8]) -> bool {
+pub(crate) fn is_option(item: &[u8]) -> bool {
     [&b"close"[..], b"keep-alive", b"upgrade", b"te"].iter().any(|o| item.eq_ignore_ascii_case(o))
 }
 
 /// Whether `Connection` nominates a field that is protected.
 #[must_use]
 pub fn nominates_protected(fields: &Fields) -> bool {
-    fields.values(Known::Connection).flat_map(list_items).any(|item| {
-        let known = crate::wire::known::lookup(item);
-        PROTECTED.contains(&known) || item.eq_ignore_ascii_case(b"content-type")
-    })
+    fields.values(Known::Connection).flat_map(list_items).any(is_protected)
+}
+
+/// Whether a field is one that `Connection` must not nominate.
+pub(crate) fn is_protected(name: &[u8]) -> bool {
+    let known = crate::wire::known::lookup(name);
+    PROTECTED.contains(&known) || name.eq_ignore_ascii_case(b"content-type")
 }
 
 /// Whether `Connection` nominates any field for removal. Usually it does not, and no field has to be
@@ -95,21 +77,6 @@ fn is_nominated(fields: &Fields, name: &[u8]) -> bool {
         .values(Known::Connection)
         .flat_map(list_items)
         .any(|item| !is_option(item) && item.eq_ignore_ascii_case(name))
-}
-
-/// Who sent a request, as servers are told.
-#[derive(Debug, Clone, Copy)]
-pub struct Identity<'a> {
-    /// The address of the connection's other end, as text.
-    pub peer: &'a str,
-    /// The client the request comes from, behind trusted proxies; as text.
-    pub client: &'a str,
-    /// The other end is a trusted proxy: what it says about its client is kept and continued.
-    pub trusted: bool,
-    /// `http` or `https`.
-    pub scheme: &'static str,
-    /// The certificate by which the client has proved who it is.
-    pub certificate: Option<&'a Certificate>,
 }
 
 /// A request on its way to a server.
@@ -136,7 +103,7 @@ pub struct RequestForm<'a> {
     /// What is left of a call's `grpc-timeout`.
     pub left: Option<Duration>,
     /// Who sent it.
-    pub identity: Identity<'a>,
+    pub identity: &'a Identity<'a>,
     /// What the route changes.
     pub edits: &'a HeaderEdits,
     /// The protocol asked for, if any.
@@ -194,7 +161,7 @@ fn wants_trailers(head: &RequestHead) -> bool {
 
 /// Writes every field of the request except for framing and connection fields.
 pub fn request_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
-    let RequestForm { head, edits, identity, .. } = form;
+    let RequestForm { head, edits, .. } = form;
     let fields = &head.fields;
     let nominates = nominates(fields);
     let counted = head.method() == b"OPTIONS" && fields.has(Known::MaxForwards);
@@ -204,21 +171,23 @@ pub fn request_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
     out.received(fields, &mut |FieldRef { name, known, .. }| {
         let own = matches!(known, Known::Host | Known::XRequestId | Known::Expect)
             || is_hop_by_hop(known)
-            || is_identity(known) && (!identity.trusted || known != Known::Forwarded)
+            || is_written_anew(known)
             || known == Known::MaxForwards && counted
             || known == Known::Traceparent && form.traceparent.is_some()
             || known == Known::Other && form.left.is_some() && name == b"grpc-timeout";
         let left_out = own
             || nominates && is_nominated(fields, name)
             || edits.hides(name)
-            || form.hidden.iter().any(|hidden| hidden.eq_ignore_ascii_case(name))
-            || known == Known::Other && claims_certificate(name);
+            || form.hidden.iter().any(|hidden| hidden.eq_ignore_ascii_case(name));
         !left_out
     });
-    if let Some(left) = form.left {
+    if let Some(left) = form.left.filter(|_| !edits.hides(b"grpc-timeout")) {
         out.field(b"grpc-timeout", grpc::timeout_value(left).as_bytes());
     }
-    if counted && let Some(value) = fields.first(Known::MaxForwards) {
+    if counted
+        && !edits.replaces(Known::MaxForwards)
+        && let Some(value) = fields.first(Known::MaxForwards)
+    {
         out.field(b"max-forwards", one_less(value, &mut itoa::Buffer::new()));
     }
     if form.expects_continue {
@@ -228,57 +197,91 @@ pub fn request_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
     if !edits.replaces(Known::XRequestId) {
         out.field(b"x-request-id", form.request_id.as_bytes());
     }
-    if let Some(traceparent) = &form.traceparent {
+    if let Some(traceparent) = &form.traceparent
+        && !edits.replaces(Known::Traceparent)
+    {
         out.field(b"traceparent", traceparent);
     }
-    if form.attempt > 1 {
+    if form.attempt > 1 && !edits.hides(b"x-tidegate-attempt") {
         out.field(b"x-tidegate-attempt", itoa::Buffer::new().format(form.attempt).as_bytes());
     }
     form.added.iter().for_each(|(name, value)| out.field(name, value));
     edits.written().for_each(|(name, value)| out.field(name, value));
 }
 
-/// `X-Forwarded-*` and `X-Real-IP`: set from what is known here; continued when the other end is
-/// trusted.
+/// Fields that [`identity_fields`] writes; what a trusted proxy said is in there.
+fn is_written_anew(known: Known) -> bool {
+    matches!(
+        known,
+        Known::XForwardedFor
+            | Known::XForwardedProto
+            | Known::XForwardedHost
+            | Known::XForwardedPort
+            | Known::XRealIp
+    )
+}
+
+/// `X-Forwarded-*`, `X-Real-IP` and `X-Client-Cert-*`: what is known of who sent the request.
 fn identity_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
     let RequestForm { head, edits, identity, .. } = form;
-    let fields = &head.fields;
-    let kept = |known| fields.first(known).filter(|_| identity.trusted);
     if !edits.replaces(Known::XForwardedFor) {
-        if identity.trusted && fields.has(Known::XForwardedFor) {
-            let mut chain = Vec::new();
-            for value in fields.values(Known::XForwardedFor) {
-                chain.extend_from_slice(value);
-                chain.extend_from_slice(b", ");
-            }
-            chain.extend_from_slice(identity.peer.as_bytes());
-            out.field(b"x-forwarded-for", &chain);
-        } else {
-            out.field(b"x-forwarded-for", identity.peer.as_bytes());
-        }
+        forwarded_for(&head.fields, identity, out);
     }
     if !edits.replaces(Known::XForwardedProto) {
-        let scheme = identity.scheme.as_bytes();
-        out.field(b"x-forwarded-proto", kept(Known::XForwardedProto).unwrap_or(scheme));
+        out.field(b"x-forwarded-proto", identity.scheme.as_bytes());
     }
-    if !edits.replaces(Known::XForwardedHost) && !form.original_host.is_empty() {
-        out.field(b"x-forwarded-host", kept(Known::XForwardedHost).unwrap_or(form.original_host));
+    let host = identity.host.unwrap_or(form.original_host);
+    if !edits.replaces(Known::XForwardedHost) && !host.is_empty() {
+        out.field(b"x-forwarded-host", host);
     }
-    if let Some(port) = kept(Known::XForwardedPort)
+    if let Some(port) = identity.port
         && !edits.replaces(Known::XForwardedPort)
     {
         out.field(b"x-forwarded-port", port);
     }
-    if !edits.replaces(Known::XRealIp) {
-        out.field(b"x-real-ip", identity.client.as_bytes());
+    if let Some(client) = identity.client_text()
+        && !edits.replaces(Known::XRealIp)
+    {
+        out.field(b"x-real-ip", client.as_bytes());
     }
-    if let Some(Certificate { subject, names, fingerprint }) = identity.certificate {
-        out.field(b"x-client-cert-subject", subject.as_bytes());
-        for name in names {
-            out.field(b"x-client-cert-san", name.as_bytes());
+    if let Some(certificate) = identity.peer.certificate {
+        certificate_fields(certificate, |name, value| {
+            if !edits.hides(name) {
+                out.field(name, value);
+            }
+        });
+    }
+}
+
+/// The chain of addresses with the other end's at its end: continued when that is trusted. Nobody is nothing in it.
+fn forwarded_for(fields: &Fields, identity: &Identity<'_>, out: &mut impl Emit) {
+    let peer = identity.peer.text.map(str::as_bytes);
+    if !identity.peer.trusted || !fields.has(Known::XForwardedFor) {
+        if let Some(peer) = peer {
+            out.field(b"x-forwarded-for", peer);
         }
-        out.field(b"x-client-cert-fingerprint", fingerprint.as_bytes());
+        return;
     }
+    let mut chain = Vec::new();
+    for item in fields.values(Known::XForwardedFor).flat_map(list_items).chain(peer) {
+        if !chain.is_empty() {
+            chain.extend_from_slice(b", ");
+        }
+        chain.extend_from_slice(item);
+    }
+    if !chain.is_empty() {
+        out.field(b"x-forwarded-for", &chain);
+    }
+}
+
+/// What servers are told of a client's certificate.
+pub fn certificate_fields(certificate: &Certificate, mut out: impl FnMut(&[u8], &[u8])) {
+    let Certificate { subject, names, fingerprint } = certificate;
+    out(b"x-client-cert-subject", subject.as_bytes());
+    for name in names {
+        out(b"x-client-cert-san", name.as_bytes());
+    }
+    out(b"x-client-cert-fingerprint", fingerprint.as_bytes());
 }
 
 /// Writes every field of a response as a client must see it, except for framing and connection
@@ -294,40 +297,10 @@ pub fn response_fields(head: &ResponseHead, edits: &HeaderEdits, out: &mut dyn E
     edits.written().for_each(|(name, value)| out.field(name, value));
 }
 
-/// The client behind trusted proxies: the rightmost address in `X-Forwarded-For` that is not
-/// itself trusted (MDN "Selecting an IP address"; nginx `real_ip_recursive on`).
-#[must_use]
-pub fn real_client(peer: IpAddr, fields: &Fields, trusted: impl Fn(IpAddr) -> bool) -> IpAddr {
-    if !fields.has(Known::XForwardedFor) || !trusted(peer) {
-        return peer;
-    }
-    let lines: Vec<&[u8]> = fields.values(Known::XForwardedFor).collect();
-    let mut client = peer;
-    for item in lines.iter().rev().flat_map(|line| line.rsplit(|b| *b == b',')) {
-        let Some(address) = parse_address(item.trim_ascii()) else { break };
-        client = address;
-        if !trusted(address) {
-            break;
-        }
-    }
-    client
-}
-
-/// An address with or without port or brackets.
-fn parse_address(item: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(item).ok()?;
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Some(address);
-    }
-    if let Ok(socket) = text.parse::<std::net::SocketAddr>() {
-        return Some(socket.ip());
-    }
-    text.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::identity::OtherEnd;
     use crate::wire::Version;
 
     fn head(fields: &[(&str, &str)]) -> RequestHead {
@@ -340,13 +313,14 @@ mod tests {
     }
 
     fn written(head: &RequestHead, trusted: bool, edits: &HeaderEdits) -> String {
-        let identity = Identity {
-            peer: "192.0.2.1",
-            client: "192.0.2.9",
+        let peer = OtherEnd {
+            ip: Some([192, 0, 2, 1].into()),
+            text: Some("192.0.2.1"),
             trusted,
             scheme: "http",
             certificate: None,
         };
+        let identity = Identity::new(peer, &head.fields, |_| false, |_| true);
         let form = RequestForm {
             head,
             path: b"/p",
@@ -358,7 +332,7 @@ mod tests {
             added: &[],
             traceparent: None,
             left: None,
-            identity,
+            identity: &identity,
             edits,
             upgrade: None,
             expects_continue: false,
@@ -386,8 +360,8 @@ mod tests {
         ]);
         assert_eq!(
             written(&head, false, &HeaderEdits::default()),
-            "GET /p?q HTTP/1.1\r\nhost: a.test\r\nX-Kept: 2\r\nx-forwarded-for: 192.0.2.1\r\n\
-             x-forwarded-proto: http\r\nx-forwarded-host: a.test\r\nx-real-ip: 192.0.2.9\r\n\
+            "GET /p?q HTTP/1.1\r\nhost: a.test\r\nProxy-Authorization: x\r\nX-Kept: 2\r\nx-forwarded-for: 192.0.2.1\r\n\
+             x-forwarded-proto: http\r\nx-forwarded-host: a.test\r\nx-real-ip: 192.0.2.1\r\n\
              x-request-id: id\r\n\r\n"
         );
     }
@@ -398,7 +372,6 @@ mod tests {
             ("X-Forwarded-For", "1.1.1.1"),
             ("X-Forwarded-Proto", "https"),
             ("X-Forwarded-Host", "b.test"),
-            ("Forwarded", "for=1.1.1.1"),
             ("X-Real-IP", "1.1.1.1"),
         ]);
         let stranger = written(&head, false, &HeaderEdits::default());
@@ -408,8 +381,7 @@ mod tests {
             "x-forwarded-for: 1.1.1.1, 192.0.2.1\r\n",
             "x-forwarded-proto: https\r\n",
             "x-forwarded-host: b.test\r\n",
-            "Forwarded: for=1.1.1.1\r\n",
-            "x-real-ip: 192.0.2.9\r\n",
+            "x-real-ip: 1.1.1.1\r\n",
         ] {
             assert!(trusted.contains(line), "{trusted}");
         }
@@ -426,7 +398,10 @@ mod tests {
             "{out}"
         );
         assert!(!out.contains("x-forwarded-for"), "{out}");
-        assert!(out.contains("x-real-ip: 0.0.0.0\r\n") && !out.contains("192.0.2.9"), "{out}");
+        assert!(
+            out.contains("x-real-ip: 0.0.0.0\r\n") && !out.contains("x-real-ip: 192.0.2.1"),
+            "{out}"
+        );
     }
 
     #[test]
@@ -434,19 +409,5 @@ mod tests {
         assert!(nominates_protected(&head(&[("Connection", "close, Host")]).fields));
         assert!(nominates_protected(&head(&[("Connection", "content-length")]).fields));
         assert!(!nominates_protected(&head(&[("Connection", "X-Forwarded-For, te")]).fields));
-    }
-
-    #[test]
-    fn the_real_client_is_the_rightmost_that_is_not_trusted() {
-        let trusted = |ip: IpAddr| matches!(ip, IpAddr::V4(v4) if v4.octets()[0] == 10);
-        let client = |peer: &str, chain: &str| {
-            let head = head(&[("X-Forwarded-For", chain)]);
-            real_client(peer.parse().unwrap(), &head.fields, trusted).to_string()
-        };
-        assert_eq!(client("10.0.0.1", "6.6.6.6, 1.2.3.4, 10.0.0.2"), "1.2.3.4");
-        assert_eq!(client("9.9.9.9", "1.2.3.4"), "9.9.9.9");
-        assert_eq!(client("10.0.0.1", "10.0.0.3"), "10.0.0.3");
-        assert_eq!(client("10.0.0.1", "evil, 1.2.3.4:80"), "1.2.3.4");
-        assert_eq!(client("10.0.0.1", "unknown"), "10.0.0.1");
     }
 }

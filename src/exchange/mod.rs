@@ -6,6 +6,7 @@
 
 pub mod encoded;
 pub mod forward;
+pub mod identity;
 pub mod outcome;
 pub mod pump;
 pub mod queue;

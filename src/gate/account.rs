@@ -1,11 +1,10 @@
 //! What is written down about a request when it has ended: counters, times, a line of the access log.
 
-use std::net::IpAddr;
-
 use super::police::Granted;
 use super::request_id::RequestId;
 use super::{End, Exchange};
 use crate::clock;
+use crate::exchange::identity::Identity;
 use crate::exchange::outcome::{Note, Row};
 use crate::exchange::{Client, Halt, Outcome};
 use crate::snapshot::Route;
@@ -23,8 +22,6 @@ use crate::wire::Known;
 pub(super) struct Story<'a> {
     /// The route that matched.
     pub(super) route: Option<&'a Route>,
-    /// The real client, when it is not the other end of the connection.
-    pub(super) client: Option<IpAddr>,
     /// What upstreams had to do with it.
     pub(super) trail: Trail<'a>,
     /// What the last failure was.
@@ -39,6 +36,7 @@ pub(super) struct Story<'a> {
 pub(super) struct Account<'a, 's, C: Client> {
     pub(super) ex: Exchange<'a>,
     pub(super) id: &'s RequestId<'s>,
+    pub(super) identity: &'s Identity<'s>,
     pub(super) story: Story<'a>,
     pub(super) client: &'s mut C,
     /// How it ended; `None` while it goes on.
@@ -57,19 +55,19 @@ impl<C: Client> Drop for Account<'_, '_, C> {
             let outcome = Outcome::ProxyCut(Halt::Drain);
             End::of(outcome, story.trail.status.unwrap_or(outcome.status()))
         });
-        settle(&self.ex, self.id, story, end, self.client);
+        settle(&self.ex, (self.id, self.identity), story, end, self.client);
     }
 }
 
 /// Writes it down.
 fn settle<C: Client>(
     ex: &Exchange<'_>,
-    id: &RequestId<'_>,
+    (id, identity): (&RequestId<'_>, &Identity<'_>),
     story: Story<'_>,
     end: End,
     client: &C,
 ) {
-    let Story { route, client: real_client, trail, cause, trace, granted: _ } = story;
+    let Story { route, trail, cause, trace, granted: _ } = story;
     let took = clock::now().saturating_duration_since(ex.started);
     let (received, sent) = (client.received(), client.sent());
     let member = trail.member;
@@ -84,15 +82,13 @@ fn settle<C: Client>(
         received,
         sent,
     });
-    let real_client = real_client.map(|ip| ip.to_string());
-    let client_text = real_client.as_deref().unwrap_or(&ex.peer.text);
     let cause = if end.outcome == Outcome::Whole { None } else { cause.take() };
     if end.outcome != Outcome::Whole {
         let ending = Ending {
             outcome: end.outcome,
             status: end.status,
             request_id: id.as_str(),
-            client: client_text,
+            client: identity.shown(),
             listener: &ex.listener.name,
             head: ex.head,
             route: route.map(|r| &*r.name),
@@ -106,7 +102,7 @@ fn settle<C: Client>(
     if let (Some(tracing), Some(trace)) = (&ex.snapshot.trace, trace)
         && trace.context.sampled
     {
-        trace.end(tracing, took, root(ex, route, end, client_text));
+        trace.end(tracing, took, root(ex, identity, route, end));
     }
     let Some(log) = &ex.snapshot.access else { return };
     if route.is_some_and(|route| !route.access_log) {
@@ -118,7 +114,7 @@ fn settle<C: Client>(
         &access::Line {
             request_id: id.as_str(),
             trace_id: trace_id.as_ref().map(|id| &id[..]),
-            client: client_text,
+            client: identity.shown(),
             listener: &ex.listener.name,
             head: ex.head,
             route: route.map(|r| &*r.name),
@@ -152,22 +148,22 @@ pub(super) fn attempt(trace: Option<&Trace>, of: &Attempted<'_>) {
 
 /// What the request's own span says. Its name is from the configuration and a fixed set of methods, so that
 /// clients cannot make new ones.
-fn root(ex: &Exchange<'_>, route: Option<&Route>, end: End, client: &str) -> Root {
+fn root(ex: &Exchange<'_>, identity: &Identity<'_>, route: Option<&Route>, end: End) -> Root {
     let text = |bytes: &[u8]| Value::Text(String::from_utf8_lossy(bytes).into_owned());
     let head = ex.head;
     let method = METHODS.get(method_index(head.method())).copied().unwrap_or("other");
     let mut target = head.target().splitn(2, |byte| *byte == b'?');
     let mut attributes = vec![
         ("http.request.method", Value::Text(method.to_owned())),
-        ("url.scheme", Value::Text(ex.peer.scheme().to_owned())),
+        ("url.scheme", Value::Text(identity.scheme.to_owned())),
         ("url.path", text(target.next().unwrap_or_default())),
-        ("client.address", Value::Text(client.to_owned())),
+        ("client.address", Value::Text(identity.shown().to_owned())),
         ("http.response.status_code", Value::Number(u64::from(end.status))),
     ];
     if let Some(query) = target.next() {
         attributes.push(("url.query", text(query)));
     }
-    if let Some(host) = head.fields.first(Known::Host) {
+    if let Some(host) = identity.host.or_else(|| head.fields.first(Known::Host)) {
         attributes.push(("server.address", text(host)));
     }
     if let Some(agent) = head.fields.named(b"user-agent").next() {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Matched;
+use super::police::Granted;
 use crate::exchange::forward::{self, RequestForm};
 use crate::telemetry::trace::Trace;
 use crate::upstream::mirror::{Copy, Mirror};
@@ -21,11 +22,11 @@ impl<'a> Matched<'a, '_> {
     pub(super) fn copy(
         &self,
         mirror: &Mirror,
-        form: &RequestForm<'_>,
+        (form, granted): (&RequestForm<'_>, &Granted<'_>),
         trace: Option<&Trace>,
         (body, trailers): (Vec<u8>, Option<Fields>),
     ) -> Copy {
-        let key = mirror.target.key.as_ref().and_then(|source| self.key(source));
+        let key = mirror.target.key.as_ref().and_then(|source| self.key(source, granted));
         let traceparent = trace.map(|trace| trace.context.field(1));
         // Only a body in chunks can be followed by anything.
         let length = if trailers.is_none() { Some(body.len() as u64) } else { None };

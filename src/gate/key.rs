@@ -1,14 +1,34 @@
 //! The part of a request that a balancing strategy goes by.
 
 use super::Matched;
+use super::police::Granted;
 use crate::balance::Key;
+use crate::policy::jwt::Verified;
 use crate::route::condition::{cookies, parameters};
 use crate::upstream::KeySource;
 use crate::wire::Known;
 
 impl Matched<'_, '_> {
+    /// The first field of a name as the server will see it: what an authentication says stands in the place of what
+    /// the client says.
+    pub(super) fn header<'w>(
+        &'w self,
+        name: &[u8],
+        verified: Option<&'w Verified>,
+    ) -> Option<&'w [u8]> {
+        let mut said = verified.iter().flat_map(|verified| &verified.fields);
+        let said =
+            said.find(|(said, _)| said.eq_ignore_ascii_case(name)).map(|(_, value)| &**value);
+        let replaced = self.route.policies.as_ref().is_some_and(|policies| policies.replaces(name));
+        if replaced { said } else { self.ex.head.fields.named(name).next() }
+    }
+
     /// The part of the request that `source` names; `None` when the request has no such part.
-    pub(super) fn key(&self, source: &KeySource) -> Option<Key<'_>> {
+    pub(super) fn key<'g>(
+        &'g self,
+        source: &KeySource,
+        granted: &'g Granted<'_>,
+    ) -> Option<Key<'g>> {
         let fields = &self.ex.head.fields;
         match source {
             KeySource::Uri => {
@@ -16,8 +36,8 @@ impl Matched<'_, '_> {
                 Some(Key::joined(self.target.path(), query))
             }
             KeySource::Path => Some(Key::new(self.target.path())),
-            KeySource::ClientIp => Some(Key::new(&self.client_bytes)),
-            KeySource::Header(name) => fields.named(name).next().map(Key::new),
+            KeySource::ClientIp => self.client_bytes.as_ref().map(|bytes| Key::new(bytes)),
+            KeySource::Header(name) => self.header(name, granted.verified.as_deref()).map(Key::new),
             KeySource::Cookie(name) => {
                 let mut all = fields.values(Known::Cookie).flat_map(cookies);
                 all.find(|(n, _)| **n == **name).map(|(_, value)| Key::new(value))

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::target::Target;
 use super::{Exchange, police};
 use crate::exchange::Refusal;
+use crate::exchange::identity::Identity;
 use crate::route::{Ask, Found, Miss};
 use crate::snapshot::Route;
 use crate::wire::head::Fields;
@@ -14,10 +15,10 @@ use crate::wire::head::Fields;
 pub(super) fn find<'a>(
     ex: &Exchange<'a>,
     target: &Target<'_>,
-    client_ip: IpAddr,
+    identity: &Identity<'_>,
 ) -> Result<Found<'a, Arc<Route>>, Refusal> {
     let method = ex.head.method();
-    let look = |method| ex.snapshot.table.find(&Asked { ex: *ex, target, client_ip, method });
+    let look = |method| ex.snapshot.table.find(&Asked { ex: *ex, target, identity, method });
     let found = look(method);
     let cors = |found: &Found<'_, Arc<Route>>| {
         found.route.policies.as_ref().is_some_and(|policies| policies.cors.is_some())
@@ -35,7 +36,7 @@ pub(super) fn find<'a>(
 struct Asked<'a> {
     ex: Exchange<'a>,
     target: &'a Target<'a>,
-    client_ip: IpAddr,
+    identity: &'a Identity<'a>,
     method: &'a [u8],
 }
 
@@ -64,8 +65,8 @@ impl Ask for Asked<'_> {
         &self.ex.head.fields
     }
 
-    fn client(&self) -> IpAddr {
-        self.client_ip
+    fn client(&self) -> Option<IpAddr> {
+        self.identity.client
     }
 
     fn tls(&self) -> bool {
@@ -73,11 +74,12 @@ impl Ask for Asked<'_> {
     }
 
     fn certificate_subject(&self) -> Option<&[u8]> {
-        self.ex.peer.certificate().map(|certificate| certificate.subject.as_bytes())
+        self.identity.peer.certificate.map(|certificate| certificate.subject.as_bytes())
     }
 
     fn certificate_names(&self) -> impl Iterator<Item = &[u8]> {
-        let names = self.ex.peer.certificate().map_or(&[][..], |certificate| &certificate.names);
+        let names =
+            self.identity.peer.certificate.map_or(&[][..], |certificate| &certificate.names);
         names.iter().map(|name| name.as_bytes())
     }
 }

@@ -1,7 +1,7 @@
 //! The walk of a request, from its head to the end of its response. The page to read first.
 //!
 //! It does not know who parsed the request: the client is a [`Client`], whatever it speaks. In
-//! order: is the request acceptable ([`admit`]), what does it ask for ([`target`]), which route is
+//! order: who sends it ([`door`]), is the request acceptable ([`admit`]), what does it ask for ([`target`]), which route is
 //! that ([`crate::route`]), and then the route's one action. Everything the proxy says itself goes
 //! through [`answer`].
 
@@ -9,6 +9,7 @@ mod account;
 pub mod admit;
 pub mod answer;
 mod copy;
+pub mod door;
 mod key;
 mod lookup;
 mod peer;
@@ -17,6 +18,7 @@ pub mod request_id;
 pub mod rewrite;
 pub mod target;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -28,9 +30,10 @@ use self::lookup::find;
 pub use self::peer::Peer;
 use self::police::{Granted, Verdict};
 use self::request_id::RequestId;
-use self::target::Target;
+use self::target::{Target, TargetFault};
 use crate::clock::{self, Instant};
-use crate::exchange::forward::{self, Identity, RequestForm};
+use crate::exchange::forward::{self, RequestForm};
+use crate::exchange::identity::Identity;
 use crate::exchange::outcome::Note;
 use crate::exchange::{self, Client, Halt, Outcome, Refusal};
 use crate::net::Timer;
@@ -58,7 +61,7 @@ pub struct Exchange<'a> {
     pub listener: &'a Listener,
     /// Whom it came from.
     pub peer: &'a Peer,
-    /// Its head.
+    /// Its head, after the door.
     pub head: &'a RequestHead,
     /// When the head was complete.
     pub started: Instant,
@@ -92,11 +95,13 @@ impl End {
 pub async fn handle<C: Client>(ex: Exchange<'_>, client: &mut C, timer: &mut Timer) -> End {
     let id = ex.worker.draw(|random| RequestId::of(ex.head, random));
     let trace = ex.snapshot.trace.as_ref();
-    let trace = trace.map(|t| ex.worker.draw(|random| Trace::begin(t, ex.head, random)));
+    let trusted = ex.peer.trusted;
+    let trace = trace.map(|t| ex.worker.draw(|random| Trace::begin(t, ex.head, trusted, random)));
+    let identity = door::identity(ex.peer, ex.listener, ex.head);
     let story = Story { trace, ..Story::default() };
-    let mut account = Account { ex, id: &id, story, client, end: None };
+    let mut account = Account { ex, id: &id, identity: &identity, story, client, end: None };
     let Account { story, client, .. } = &mut account;
-    let end = match walk(ex, &id, &mut **client, timer, story).await {
+    let end = match walk(ex, (&id, &identity), &mut **client, timer, story).await {
         Ok(end) => end,
         Err(refusal) => {
             let edits = story.route.map(|r| &r.response_edits);
@@ -130,7 +135,7 @@ async fn refuse<C: Client>(
 
 async fn walk<'a, C: Client>(
     ex: Exchange<'a>,
-    id: &RequestId<'_>,
+    (id, identity): (&RequestId<'_>, &Identity<'_>),
     client: &mut C,
     timer: &mut Timer,
     story: &mut Story<'a>,
@@ -143,12 +148,11 @@ async fn walk<'a, C: Client>(
     if admitted.answer_options {
         return Ok(own(ex, client, timer, &OPTIONS_ANSWER).await);
     }
-    if ex.listener.redirect_https {
-        return Ok(to_https(ex, &target, client, timer).await);
+    let public_host = public_host(identity, &target);
+    if ex.listener.redirect_https && !identity.is_secure() {
+        return to_https(ex, (&target, &public_host), client, timer).await;
     }
-    let client_ip = forward::real_client(ex.peer.ip, &ex.head.fields, |ip| ex.listener.trusts(ip));
-    story.client = (client_ip != ex.peer.ip).then_some(client_ip);
-    let Found { route, captures } = find(&ex, &target, client_ip)?;
+    let Found { route, captures } = find(&ex, &target, identity)?;
     story.route = Some(route);
     route.counts.requests.fetch_add(1, Ordering::Relaxed);
     let _under_way = UnderWay::new(route);
@@ -156,9 +160,11 @@ async fn walk<'a, C: Client>(
     if admitted.length.is_some_and(|n| n > limit.0) {
         return Err(Refusal::BodyTooLarge(limit.1));
     }
-    let client_bytes = octets(client_ip);
+    let client_bytes = identity.client.map(octets);
+    let target = &target;
+    let public_host = &public_host;
     let matched =
-        Matched { ex, id, admitted, target: &target, client_ip, client_bytes, route, captures };
+        Matched { ex, id, identity, admitted, target, public_host, client_bytes, route, captures };
     if let Some(policies) = &route.policies {
         let granted = &mut story.granted;
         match police::ask(&matched, policies, granted, client, timer).await? {
@@ -180,8 +186,13 @@ async fn walk<'a, C: Client>(
             matched.forward(split, limit, client, timer, story).await
         }
         Action::Respond(respond) => Ok(matched.respond(respond, granted, client, timer).await),
-        Action::Redirect(redirect) => Ok(matched.redirect(redirect, granted, client, timer).await),
+        Action::Redirect(redirect) => matched.redirect(redirect, granted, client, timer).await,
     }
+}
+
+/// The host that the client asked for, before trusted proxies wrote another one.
+fn public_host<'h>(identity: &Identity<'h>, target: &'h Target<'_>) -> Cow<'h, str> {
+    identity.host.and_then(target::canonical).unwrap_or(Cow::Borrowed(target.host()))
 }
 
 /// An address as IPv6, so that both families take the same form.
@@ -238,12 +249,15 @@ async fn own<C: Client>(
 /// `redirect = "https"` of a listener: the same host and path, for good and with the same method.
 async fn to_https<C: Client>(
     ex: Exchange<'_>,
-    target: &Target<'_>,
+    (target, host): (&Target<'_>, &str),
     client: &mut C,
     timer: &mut Timer,
-) -> End {
+) -> Result<End, Refusal> {
+    if host.is_empty() {
+        return Err(Refusal::Target(TargetFault::HostCount));
+    }
     let mut location = b"https://".to_vec();
-    location.extend_from_slice(target.host().as_bytes());
+    location.extend_from_slice(host.as_bytes());
     location.extend_from_slice(target.path());
     if let Some(query) = target.query() {
         location.push(b'?');
@@ -257,7 +271,7 @@ async fn to_https<C: Client>(
         edits: None,
         added: &[],
     };
-    own(ex, client, timer, &answer).await
+    Ok(own(ex, client, timer, &answer).await)
 }
 
 /// What is written down while a request is forwarded, and what policies added to it.
@@ -267,11 +281,13 @@ type Progress<'s, 'a> = (&'s mut Trail<'a>, Option<&'s Trace>, &'s Granted<'a>, 
 struct Matched<'a, 'i> {
     ex: Exchange<'a>,
     id: &'i RequestId<'i>,
+    identity: &'i Identity<'i>,
     admitted: Admitted<'a>,
     target: &'i Target<'i>,
-    client_ip: IpAddr,
+    /// The host as the client wrote it, in canonical form.
+    public_host: &'i str,
     /// The client's address as bytes, to hash by.
-    client_bytes: [u8; 16],
+    client_bytes: Option<[u8; 16]>,
     route: &'a Route,
     captures: Captures,
 }
@@ -316,9 +332,13 @@ impl<'a> Matched<'a, '_> {
         granted: &Granted<'_>,
         client: &mut C,
         timer: &mut Timer,
-    ) -> End {
+    ) -> Result<End, Refusal> {
         let mut location = Vec::new();
-        redirect.to.write(&mut location, &self.values(), |n| self.capture(n));
+        let values = Values { host: self.public_host.as_bytes(), ..self.values() };
+        if values.host.is_empty() && redirect.to.has_host() {
+            return Err(Refusal::Target(TargetFault::HostCount));
+        }
+        redirect.to.write(&mut location, &values, |n| self.capture(n));
         if let (false, Some(query)) = (redirect.to.has_query(), self.target.query()) {
             location.push(b'?');
             location.extend_from_slice(query);
@@ -332,7 +352,7 @@ impl<'a> Matched<'a, '_> {
             edits: Some(&self.route.response_edits),
             added: &added,
         };
-        own(self.ex, client, timer, &answer).await
+        Ok(own(self.ex, client, timer, &answer).await)
     }
 
     async fn forward<C: Client>(
@@ -352,8 +372,7 @@ impl<'a> Matched<'a, '_> {
             let capture = |n| self.capture(n);
             rewrite::path(&mut rewritten, &route.rewrite, &self.values(), capture);
         }
-        let client_text = self.client_text();
-        let form = self.form(&rewritten, client_text.as_deref(), granted);
+        let form = self.form(&rewritten, granted);
         let patience = self.admitted.grpc.then(|| grpc::timeout(&ex.head.fields)).flatten();
         let deadline = clock::deadline(ex.started, patience);
         let mirror = self.mirror();
@@ -385,7 +404,7 @@ impl<'a> Matched<'a, '_> {
             compress: route.policies.as_ref().and_then(|policies| {
                 policies.compress.as_ref().map(|compress| compress.wanted(&ex.head.fields))
             }),
-            key: &|source| self.key(source),
+            key: &|source| self.key(source, granted),
             cause,
             request_id: self.id.as_str(),
             ends: ex.peer.ends.as_deref(),
@@ -406,7 +425,9 @@ impl<'a> Matched<'a, '_> {
         let sent = send::send(&job, goal, client, timer, trail).await;
         if let Some((mirror, seen)) = mirror.zip(seen) {
             match seen.into_inner().whole(client) {
-                Some(whole) => mirror.send(ex.worker, self.copy(mirror, &form, trace, whole)),
+                Some(whole) => {
+                    mirror.send(ex.worker, self.copy(mirror, (&form, granted), trace, whole))
+                }
                 None => mirror.skip(),
             }
         }
@@ -420,17 +441,7 @@ impl<'a> Matched<'a, '_> {
         }
     }
 
-    /// The real client as text, when it is not the other end of the connection.
-    fn client_text(&self) -> Option<String> {
-        (self.client_ip != self.ex.peer.ip).then(|| self.client_ip.to_string())
-    }
-
-    fn form<'f>(
-        &'f self,
-        rewritten: &'f [u8],
-        client: Option<&'f str>,
-        granted: &'f Granted<'_>,
-    ) -> RequestForm<'f> {
+    fn form<'f>(&'f self, rewritten: &'f [u8], granted: &'f Granted<'_>) -> RequestForm<'f> {
         let Self { ex, route, admitted, target, .. } = self;
         let original_host = target.sent_host();
         RequestForm {
@@ -444,13 +455,7 @@ impl<'a> Matched<'a, '_> {
             added: granted.verified.as_ref().map_or(&[], |verified| &verified.fields),
             traceparent: None,
             left: None,
-            identity: Identity {
-                peer: &ex.peer.text,
-                client: client.unwrap_or(&ex.peer.text),
-                trusted: ex.peer.trusted,
-                scheme: ex.peer.scheme(),
-                certificate: ex.peer.certificate(),
-            },
+            identity: self.identity,
             edits: &route.request_edits,
             upgrade: admitted.upgrade,
             expects_continue: admitted.expects_continue && ex.head.version != Version::Http10,

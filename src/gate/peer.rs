@@ -8,9 +8,9 @@ use crate::tls::{Certificate, Facts};
 /// What is known about a connection before its first request.
 #[derive(Debug)]
 pub struct Peer {
-    /// The other end's address; loopback for a Unix socket.
-    pub ip: IpAddr,
-    /// The same as text; `unix` for a Unix socket.
+    /// The other end's address in canonical form; `None` for a Unix socket.
+    pub ip: Option<IpAddr>,
+    /// The same as text, for logs; `unix` for a Unix socket.
     pub text: Box<str>,
     /// The other end is a trusted proxy.
     pub trusted: bool,

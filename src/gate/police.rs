@@ -186,14 +186,14 @@ async fn judged<C: Client>(
     matched: &Matched<'_, '_>,
     client: &mut C,
 ) -> Option<Said> {
-    let head = matched.ex.head;
-    let client_text = matched.client_text();
+    let (head, target) = (matched.ex.head, matched.target);
     let question = Question {
         method: head.method(),
-        target: head.target(),
-        host: matched.target.sent_host(),
-        scheme: matched.ex.peer.scheme(),
-        client: client_text.as_deref().unwrap_or(&matched.ex.peer.text),
+        path: target.path(),
+        query: target.query(),
+        host: target.sent_host(),
+        identity: matched.identity,
+        request_id: matched.id.as_str(),
         fields: &head.fields,
     };
     tokio::select! {
@@ -330,8 +330,10 @@ async fn check(
 
 /// The parts of a key, for as long as somebody far away thinks about them.
 fn values(who: Who<'_, '_, '_>, parts: &[Part]) -> Option<Vec<Box<[u8]>>> {
-    let client = network(who.0.client_ip);
-    parts.iter().map(|p| part(who, &client, p).map(Into::into)).collect()
+    let client = who.0.identity.client.map(network);
+    let all = || parts.iter().map(|p| part(who, client.as_ref(), p));
+    let counted = parts.len() > 1 || all().all(|part| part.is_some());
+    counted.then(|| all().map(|part| part.unwrap_or_default().into()).collect())
 }
 
 /// A request and what its token says.
@@ -346,31 +348,33 @@ fn give_back(who: Who<'_, '_, '_>, limits: &[Limit]) {
     }
 }
 
-/// The hash of what a policy counts by; `None` when the request lacks a part of it, which as in nginx means that it
-/// is not counted.
+/// The hash of what a policy counts by; `None` when the request lacks the only part of it, which as in nginx means that
+/// it is not counted. A part that is missing beside others is an empty one: leaving it out gets nobody around a limit.
 fn hash(
     who: Who<'_, '_, '_>,
     parts: &[Part],
     hash: impl FnOnce(&mut dyn Iterator<Item = &[u8]>) -> Hashed,
 ) -> Option<Hashed> {
-    let client = network(who.0.client_ip);
-    if parts.iter().any(|p| part(who, &client, p).is_none()) {
+    let client = who.0.identity.client.map(network);
+    let all = || parts.iter().map(|p| part(who, client.as_ref(), p));
+    if parts.len() == 1 && all().any(|part| part.is_none()) {
         return None;
     }
-    Some(hash(&mut parts.iter().filter_map(|p| part(who, &client, p))))
+    Some(hash(&mut all().map(Option::unwrap_or_default)))
 }
 
 /// One part of a key.
 fn part<'w>(
     (matched, verified): Who<'w, '_, '_>,
-    client: &'w [u8; 8],
+    client: Option<&'w [u8; 8]>,
     part: &Part,
 ) -> Option<&'w [u8]> {
     let fields = &matched.ex.head.fields;
     match part {
-        Part::ClientIp => Some(client),
+        // Those of whom nobody knows an address are one client.
+        Part::ClientIp => Some(client.map_or(&[], |client| &client[..])),
         Part::Route => Some(matched.route.name.as_bytes()),
-        Part::Header(name) => fields.named(name).next(),
+        Part::Header(name) => matched.header(name, verified),
         Part::Cookie(name) => {
             let mut all = fields.values(Known::Cookie).flat_map(cookies);
             all.find(|(n, _)| **n == **name).map(|(_, value)| value)

@@ -234,6 +234,18 @@ fn canonical_host(value: &[u8]) -> Result<Cow<'_, str>, TargetFault> {
     }
 }
 
+/// Whether this is a host with an optional port.
+#[must_use]
+pub fn is_host(value: &[u8]) -> bool {
+    canonical_host(value).is_ok()
+}
+
+/// The host of an authority in the form that is matched; `None` where it is none.
+#[must_use]
+pub fn canonical(authority: &[u8]) -> Option<Cow<'_, str>> {
+    canonical_host(authority).ok()
+}
+
 /// RFC 3986 §3.2.3: digits, possibly none.
 fn check_port(port: &str) -> Result<(), TargetFault> {
     let digits = port.bytes().all(|b| b.is_ascii_digit());

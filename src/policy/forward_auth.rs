@@ -1,7 +1,8 @@
 //! `auth.NAME.forward`: another server is asked who the client is, as nginx's `auth_request` and Traefik's
 //! `forwardAuth` do.
 //!
-//! It gets the request's head with `X-Forwarded-Method`, `-Proto`, `-Host`, `-Uri` and `-For`, never its body. 2xx lets the
+//! It gets the request's head and the same identity that servers are told, with `X-Forwarded-Method` and `-Uri`, never its
+//! body. 2xx lets the
 //! request pass, 401, 403 and redirects go to the client, and everything else closes the door.
 
 use std::cell::RefCell;
@@ -17,6 +18,8 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 
 use super::Pair;
+use crate::exchange::forward;
+use crate::exchange::identity::Identity;
 use crate::net::fetch::{Error, Remote};
 use crate::wire::Known;
 use crate::wire::head::Fields;
@@ -47,15 +50,17 @@ pub struct ForwardAuth {
 pub struct Question<'a> {
     /// Its method.
     pub method: &'a [u8],
-    /// Its path and query as received.
-    pub target: &'a [u8],
-    /// Its host.
+    /// Its path in normal form, as it was matched and is sent.
+    pub path: &'a [u8],
+    /// Its query.
+    pub query: Option<&'a [u8]>,
+    /// Its host, where no trusted proxy tells another one.
     pub host: &'a [u8],
-    /// `http` or `https`.
-    pub scheme: &'a str,
     /// Who sent it.
-    pub client: &'a str,
-    /// Its fields.
+    pub identity: &'a Identity<'a>,
+    /// Its id.
+    pub request_id: &'a str,
+    /// Its fields, after the door.
     pub fields: &'a Fields,
 }
 
@@ -124,7 +129,7 @@ impl ForwardAuth {
     }
 
     fn request(&self, question: Question<'_>) -> Result<Request<Empty<Bytes>>, Error> {
-        let Question { method, target, host, scheme, client, fields } = question;
+        let Question { method, path, query, host, identity, request_id, fields } = question;
         let mut request = Request::new(Empty::new());
         *request.method_mut() = Method::GET;
         *request.uri_mut() = self.remote.target();
@@ -136,18 +141,38 @@ impl ForwardAuth {
                 headers.append(name, value);
             }
         }
-        let own: [(&'static str, &[u8]); 6] = [
-            ("host", self.remote.authority().as_bytes()),
-            ("x-forwarded-method", method),
-            ("x-forwarded-proto", scheme.as_bytes()),
-            ("x-forwarded-host", host),
-            ("x-forwarded-uri", target),
-            ("x-forwarded-for", client.as_bytes()),
+        let target = [path, query.map_or(&b""[..], |_| b"?"), query.unwrap_or_default()].concat();
+        let client = identity.client_text().map(str::as_bytes);
+        let own: [(&'static str, Option<&[u8]>); 9] = [
+            ("host", Some(self.remote.authority().as_bytes())),
+            ("x-forwarded-method", Some(method)),
+            ("x-forwarded-proto", Some(identity.scheme.as_bytes())),
+            ("x-forwarded-host", Some(identity.host.unwrap_or(host))),
+            ("x-forwarded-port", identity.port),
+            ("x-forwarded-uri", Some(&target)),
+            ("x-forwarded-for", client),
+            ("x-real-ip", client),
+            ("x-request-id", Some(request_id.as_bytes())),
         ];
         for (name, value) in own {
-            headers.insert(name, HeaderValue::from_bytes(value)?);
+            match value {
+                Some(value) => headers.insert(name, HeaderValue::from_bytes(value)?),
+                None => headers.remove(name),
+            };
         }
-        Ok(request)
+        let mut wrong = Ok(());
+        if let Some(certificate) = identity.peer.certificate {
+            forward::certificate_fields(certificate, |name, value| {
+                match (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+                    (Ok(name), Ok(value)) => {
+                        headers.append(name, value);
+                    }
+                    (Err(error), _) => wrong = Err(Error::from(error)),
+                    (_, Err(error)) => wrong = Err(Error::from(error)),
+                }
+            });
+        }
+        wrong.map(|()| request)
     }
 
     async fn read(
@@ -191,12 +216,8 @@ fn passes(known: Known) -> bool {
             | Known::Upgrade
             | Known::Expect
             | Known::ProxyConnection
-            | Known::ProxyAuthorization
             | Known::ProxyAuthenticate
             | Known::Http2Settings
-            | Known::Forwarded
-            | Known::XRealIp
-            | Known::XForwardedPort
     )
 }
 

@@ -36,6 +36,26 @@ pub enum Auth {
     Forward(Arc<forward_auth::ForwardAuth>),
 }
 
+impl Auth {
+    /// Whether a field of this name says what the authentication knows, never what a client says.
+    #[must_use]
+    pub fn replaces(&self, name: &[u8]) -> bool {
+        match self {
+            Auth::Jwt(jwt) => jwt.forward.iter().any(|(_, own)| own.eq_ignore_ascii_case(name)),
+            Auth::Forward(judge) => judge.copy.iter().any(|own| own.eq_ignore_ascii_case(name)),
+            Auth::ApiKeys(_) | Auth::Basic(_) => false,
+        }
+    }
+}
+
+impl Policies {
+    /// Whether a field of this name says what the route's authentication knows.
+    #[must_use]
+    pub fn replaces(&self, name: &[u8]) -> bool {
+        self.auth.as_ref().is_some_and(|auth| auth.replaces(name))
+    }
+}
+
 /// The policies of a route that has any.
 #[derive(Debug, Default)]
 pub struct Policies {

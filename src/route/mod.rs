@@ -43,8 +43,8 @@ pub trait Ask {
     fn method(&self) -> &[u8];
     /// The header fields.
     fn fields(&self) -> &Fields;
-    /// The client's address.
-    fn client(&self) -> IpAddr;
+    /// The client's address; `None` where nobody knows one.
+    fn client(&self) -> Option<IpAddr>;
     /// Whether it came over TLS.
     fn tls(&self) -> bool {
         false

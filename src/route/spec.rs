@@ -64,7 +64,7 @@ impl RouteSpec {
     }
 
     fn admits_client(&self, ask: &impl Ask) -> bool {
-        let client = ask.client().to_canonical();
+        let Some(client) = ask.client().map(|client| client.to_canonical()) else { return false };
         self.clients.iter().any(|network| network.contains(&client))
     }
 

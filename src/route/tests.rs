@@ -57,8 +57,8 @@ impl Ask for Request {
     fn fields(&self) -> &Fields {
         &self.fields
     }
-    fn client(&self) -> IpAddr {
-        self.client
+    fn client(&self) -> Option<IpAddr> {
+        Some(self.client)
     }
 }
 

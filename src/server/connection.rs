@@ -42,7 +42,7 @@ pub async fn serve(
         let next = client.next(&mut head, &mut timer, &listener.head, listener.times).await;
         let go_on = match next {
             Next::Request => {
-                let request = (&*head, client.head_at());
+                let request = (&mut *head, client.head_at());
                 exchange(local, (&peer, &listener), request, &mut client, &mut timer).await;
                 client.settle(&mut timer, listener.body_gap).await
             }
@@ -79,11 +79,13 @@ pub async fn serve(
 pub(super) async fn exchange<C: Client>(
     local: &Local,
     (peer, listener): (&Peer, &Listener),
-    (head, started): (&RequestHead, Instant),
+    (head, started): (&mut RequestHead, Instant),
     client: &mut C,
     timer: &mut Timer,
 ) {
     local.status.requests.fetch_add(1, Ordering::Relaxed);
+    gate::door::remove_claims(head, peer.trusted);
+    let head = &*head;
     let snapshot = local.current.get();
     let ex = Exchange { worker: &local.worker, snapshot: &snapshot, listener, peer, head, started };
     // Boxed, so that a connection that waits does not hold the memory of one that works.

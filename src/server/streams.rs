@@ -203,7 +203,8 @@ impl Begun {
         let client = &mut self.client;
         match self.fault {
             None => {
-                connection::exchange(local, of, (&self.head, started), client, &mut timer).await;
+                connection::exchange(local, of, (&mut self.head, started), client, &mut timer)
+                    .await;
                 client.settle(&mut timer).await;
             }
             Some(fault) => {

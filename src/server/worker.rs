@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -278,9 +278,9 @@ fn admit(local: &Rc<Local>, door: &Door, stream: Stream, from: Option<SocketAddr
             }
         };
         let peer = Peer {
-            ip: ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            ip,
             text: ip.map_or_else(|| "unix".into(), |ip| ip.to_string().into()),
-            trusted: ip.is_some_and(|ip| settings.trusts(ip)),
+            trusted: ip.map_or(settings.trusts_unix, |ip| settings.trusts(ip)),
             listener: settings.id,
             tls,
             ends,

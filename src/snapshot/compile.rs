@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
+use ipnet::IpNet;
+
 use super::listener::Listener;
 use super::policies::Shared;
 use super::route::{Action, Redirect, Respond, Rewrite, Route};
@@ -13,7 +15,7 @@ use super::template::{Template, capture_names};
 use super::{Snapshot, Store, access, matching, policies, target, tls, trace, upstream};
 use crate::config::schema::listen::{Listen, ListenRedirect, StrictPath, Underscores};
 use crate::config::schema::route as schema;
-use crate::config::schema::words::ListenAddress;
+use crate::config::schema::words::{ListenAddress, TrustedProxy};
 use crate::config::{Config, Finding, Spanned};
 use crate::gate::target::PathMode;
 use crate::h1::client::HeadTimes;
@@ -220,7 +222,8 @@ fn listener(
         times: HeadTimes { headers: Some(timeout.headers.get()), idle: Some(timeout.idle.get()) },
         body_gap: Some(timeout.body_gap.get()),
         write_gap: Some(timeout.write_gap.get()),
-        trusted: trusted_proxies.iter().map(|n| n.value.0).collect(),
+        trusted: trusted_proxies.iter().filter_map(|proxy| network(proxy.value)).collect(),
+        trusts_unix: trusted_proxies.iter().any(|proxy| proxy.value == TrustedProxy::Unix),
         redirect_https: redirect.as_ref().is_some_and(|r| r.value == ListenRedirect::Https),
         refuse_trace: strict.max_forwards,
         path: match strict.path {
@@ -228,6 +231,13 @@ fn listener(
             StrictPath::Refuse => PathMode::Refuse,
         },
         connections: limits.connections.map_or(connections, std::num::NonZeroU32::get),
+    }
+}
+
+fn network(proxy: TrustedProxy) -> Option<IpNet> {
+    match proxy {
+        TrustedProxy::Network(network) => Some(network.0),
+        TrustedProxy::Unix => None,
     }
 }
 

@@ -62,6 +62,8 @@ pub struct Listener {
     pub write_gap: Option<Duration>,
     /// Whose word about their clients counts.
     pub trusted: Box<[IpNet]>,
+    /// The word of those behind its Unix sockets counts too.
+    pub trusts_unix: bool,
     /// Everything is redirected to https.
     pub redirect_https: bool,
     /// `TRACE` and `CONNECT` are refused.

@@ -11,7 +11,7 @@ use crate::config::schema::policy as schema;
 use crate::config::schema::process;
 use crate::config::schema::route::{self, AuthRef};
 use crate::config::schema::words::{HeaderName, LimitKey, Secret};
-use crate::config::{Config, Finding, Place};
+use crate::config::{Config, Finding, Place, Spanned};
 use crate::files;
 use crate::net::fetch::Remote;
 use crate::policy::api_key::ApiKeys;
@@ -219,7 +219,7 @@ fn cors(written: &schema::Cors) -> Cors {
         credentials: *credentials,
         // Those that need no preflight.
         methods: list(if methods.is_empty() { vec!["GET", "HEAD", "POST"] } else { methods }),
-        headers: list(headers.iter().map(|name| name.get().as_str()).collect()),
+        headers: list(headers.iter().map(|name| name.value.get().as_str()).collect()),
         max_age: max_age.map(|age| age.get().as_secs().to_string().into_bytes().into()),
     }
 }
@@ -260,14 +260,14 @@ fn forward_auth(written: &schema::ForwardAuth) -> Result<ForwardAuth, Box<Findin
     let schema::ForwardAuth { url, copy, timeout } = written;
     let bad = |message: String| Box::new(Finding::error("bad_value", url.place, message));
     let remote = Remote::parse(&url.value).map_err(bad)?;
-    let copy = copy.iter().map(|name| name.get().as_str().as_bytes().into());
+    let copy = copy.iter().map(|name| name.value.get().as_str().as_bytes().into());
     Ok(ForwardAuth::new(remote, copy.collect(), timeout.get()))
 }
 
 fn api_keys(written: &schema::ApiKey, place: Place) -> Result<ApiKeys, Box<Finding>> {
     let schema::ApiKey { header, keys } = written;
     let pairs = keys.iter().map(|(name, key)| (name.value.as_str(), Secret::expose(key)));
-    ApiKeys::new(header.get().as_str(), pairs).map_err(|whose| {
+    ApiKeys::new(header.value.get().as_str(), pairs).map_err(|whose| {
         let named = keys.keys().find(|name| name.value == whose).map(|name| name.place);
         let message = format!("the key of `{whose}` is empty, or not `sha256:` and 64 hex digits");
         Box::new(Finding::error("bad_value", named.unwrap_or(place), message))
@@ -323,7 +323,7 @@ impl Shared<'_> {
         self.sources.push(Arc::downgrade(&keys));
         let audience: Vec<&str> =
             audience.iter().flat_map(|all| all.iter().map(String::as_str)).collect();
-        let header = |name: &HeaderName| name.get().as_str().as_bytes().into();
+        let header = |name: &Spanned<HeaderName>| name.value.get().as_str().as_bytes().into();
         let forward =
             forward.iter().map(|(claim, name)| (claim.value.as_str().into(), header(name)));
         let algorithms = algorithms.iter().map(algorithm).collect();

@@ -24,6 +24,8 @@ pub struct Template {
     parts: Box<[Part]>,
     /// The query is in it, or must not be added.
     has_query: bool,
+    /// The host is in it.
+    has_host: bool,
 }
 
 /// Why a template cannot be used.
@@ -80,13 +82,20 @@ impl Template {
             Part::Place(place) => *place == Place::Query,
             Part::Text(text) => text.contains(&b'?'),
         });
-        Ok(Self { parts: parts.into_boxed_slice(), has_query })
+        let has_host = parts.contains(&Part::Place(Place::Host));
+        Ok(Self { parts: parts.into_boxed_slice(), has_query, has_host })
     }
 
     /// Whether the template says itself what becomes of the query. If not, it is kept.
     #[must_use]
     pub fn has_query(&self) -> bool {
         self.has_query
+    }
+
+    /// Whether the host is filled in, so that there has to be one.
+    #[must_use]
+    pub fn has_host(&self) -> bool {
+        self.has_host
     }
 
     /// Appends the filled-in text.

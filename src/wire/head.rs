@@ -74,6 +74,20 @@ impl Fields {
         self.push_spans(name, value, known);
     }
 
+    /// Drops the fields that `keep` does not keep; their bytes stay until the head is used again.
+    pub fn retain(&mut self, mut keep: impl FnMut(FieldRef<'_>) -> bool) {
+        let Self { bytes, list, seen } = self;
+        let before = list.len();
+        let at = |span: Span| {
+            let start = span.start as usize;
+            bytes.get(start..start + span.len as usize).unwrap_or_default()
+        };
+        list.retain(|f| keep(FieldRef { name: at(f.name), value: at(f.value), known: f.known }));
+        if list.len() != before {
+            *seen = list.iter().fold(0, |seen, f| seen | 1 << f.known as u8);
+        }
+    }
+
     /// How many fields there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -140,7 +154,7 @@ impl Fields {
 
     /// The values of a known field, in order.
     #[inline]
-    pub fn values(&self, known: Known) -> impl Iterator<Item = &[u8]> {
+    pub fn values(&self, known: Known) -> impl DoubleEndedIterator<Item = &[u8]> {
         let present = self.has(known);
         self.list.iter().filter(move |f| present && f.known == known).map(|f| self.at(f.value))
     }
@@ -310,6 +324,19 @@ mod tests {
         let mut out = Vec::new();
         head.fields.write_lines(&mut out, &mut |field| field.name != b"Drop");
         assert_eq!(out, b"A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nE: 5\r\n");
+    }
+
+    #[test]
+    fn what_is_not_retained_is_not_there() {
+        let mut fields = Fields::default();
+        for (name, value) in [("Host", "a"), ("X-A", "1"), ("Via", "v"), ("X-A", "2")] {
+            fields.push(name.as_bytes(), value.as_bytes());
+        }
+        fields.retain(|field| field.known != Known::Via && field.value != b"1");
+        let left: Vec<_> = fields.iter().map(|f| (f.name, f.value)).collect();
+        assert_eq!(left, [(&b"Host"[..], &b"a"[..]), (b"X-A", b"2")]);
+        assert!(!fields.has(Known::Via) && fields.has(Known::Host));
+        assert_eq!(fields.first(Known::Via), None);
     }
 
     #[test]

@@ -297,3 +297,86 @@ proptest! {
         }
     }
 }
+
+/// A configuration with one upstream and one route, and these keys.
+fn written(upstream: &str, route: &str, more: &str) -> String {
+    format!(
+        "[[listen]]\naddress = '127.0.0.1:0'\n[upstream.app]\nservers = ['127.0.0.1:1']\n{upstream}\n\
+         [[route]]\nupstream = 'app'\n{route}\n{more}\n"
+    )
+}
+
+#[test]
+fn i5_no_header_of_ours_names_framing_or_a_connection() {
+    const NAMES: [&str; 10] = [
+        "content-length",
+        "Transfer-Encoding",
+        "connection",
+        "te",
+        "upgrade",
+        "keep-alive",
+        "proxy-connection",
+        "trailer",
+        "http2-settings",
+        "expect",
+    ];
+    let jwt = |name: &str| {
+        let auth = format!("[auth.a]\njwt = {{ jwks = '/k', forward = {{ sub = '{name}' }} }}");
+        written("", "auth = 'a'", &auth)
+    };
+    let copy = |name: &str| {
+        let auth = format!("[auth.a]\nforward = {{ url = 'http://a/', copy = ['{name}'] }}");
+        written("", "auth = 'a'", &auth)
+    };
+    let others: [fn(&str) -> String; 7] = [
+        |name| written("", &format!("request_headers = {{ set = {{ {name} = '1' }} }}"), ""),
+        |name| written("", &format!("request_headers = {{ add = {{ {name} = '1' }} }}"), ""),
+        |name| written("", &format!("request_headers = {{ remove = ['{name}'] }}"), ""),
+        |name| written("", &format!("response_headers = {{ set = {{ {name} = '1' }} }}"), ""),
+        |name| written("", &format!("cors = {{ origins = ['*'], headers = ['{name}'] }}"), ""),
+        |name| written(&format!("health = {{ path = '/', headers = {{ {name} = '1' }} }}"), "", ""),
+        |name| {
+            let key = format!("[auth.a]\napi_key = {{ header = '{name}', keys = {{ a = 'k' }} }}");
+            written("", "auth = 'a'", &key)
+        },
+    ];
+    for name in NAMES {
+        for text in others.iter().map(|of| of(name)).chain([jwt(name), copy(name)]) {
+            assert_eq!(codes(&text), ["framing_header"], "{text}");
+        }
+    }
+    // What the proxy itself tells servers is nobody else's to tell; other fields of the families are.
+    for name in ["host", "x-forwarded-for", "x-real-ip", "x-client-cert-subject", "x-request-id"] {
+        assert_eq!(codes(&jwt(name)), ["framing_header"], "{name}");
+        assert_eq!(codes(&copy(name)), ["framing_header"], "{name}");
+    }
+    for name in ["x-user", "x-forwarded-user"] {
+        assert_eq!(codes(&copy(name)), [""; 0], "{name}");
+        assert!(others.iter().all(|of| codes(&of(name)).is_empty()), "{name}");
+    }
+}
+
+#[test]
+fn i17_limits_by_address_need_addresses() {
+    let on = |listen: &str, route: &str| {
+        format!(
+            "[[listen]]\nname = 'sock'\naddress = 'unix:/tmp/x.sock'\n{listen}\n\
+             [[listen]]\nname = 'tcp'\naddress = '127.0.0.1:0'\n\
+             [[route]]\nrespond = {{ status = 200 }}\n{route}\n"
+        )
+    };
+    for by_address in [
+        "limit = { rate = '1/s' }",
+        "limit = { rate = '1/s', key = ['header:x', 'client_ip'] }",
+        "limit = 'shared'\n[limit.shared]\nrate = '1/s'",
+        "concurrency = { max = 1, key = 'client_ip' }",
+        "client = ['10.0.0.0/8']",
+    ] {
+        assert_eq!(codes(&on("", by_address)), ["no_address"], "{by_address}");
+        assert_eq!(codes(&on("trusted_proxies = ['unix:']", by_address)), [""; 0], "{by_address}");
+        assert_eq!(codes(&on("", &format!("listen = 'tcp'\n{by_address}"))), [""; 0]);
+        assert_eq!(codes(&on("", &format!("listen = 'sock'\n{by_address}"))), ["no_address"]);
+    }
+    assert_eq!(codes(&on("", "limit = { rate = '1/s', key = 'header:x' }")), [""; 0]);
+    assert_eq!(codes(&on("", "concurrency = { max = 1 }")), [""; 0]);
+}

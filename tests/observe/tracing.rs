@@ -69,6 +69,10 @@ fn free_address() -> SocketAddr {
 }
 
 fn tracing(receiver: SocketAddr, sample: &str, origin: &Origin) -> Tidegate {
+    tracing_for(r#"["127.0.0.0/8"]"#, receiver, sample, origin)
+}
+
+fn tracing_for(trusted: &str, receiver: SocketAddr, sample: &str, origin: &Origin) -> Tidegate {
     Tidegate::start(&format!(
         r#"
         [admin]
@@ -78,6 +82,7 @@ fn tracing(receiver: SocketAddr, sample: &str, origin: &Origin) -> Tidegate {
         trace = {{ otlp = "http://{receiver}", sample = "{sample}" }}
         [[listen]]
         address = "127.0.0.1:0"
+        trusted_proxies = {trusted}
         [upstream.app]
         servers = ["{}", {{ address = "{}", priority = 1 }}]
         [[route]]
@@ -151,6 +156,25 @@ fn a_trace_is_started_where_there_is_none_or_a_broken_one() {
             && log.contains("tidegate.route: Str(all)")
     });
     assert!(collector.log().contains("service.name: Str(tidegate)"));
+}
+
+#[test]
+fn i12_a_stranger_does_not_decide_what_is_sampled() {
+    let collector = Collector::start();
+    let origin = Origin::start(|_| vec![Step::Send(ok("fine"))]);
+    let none = tracing_for("[]", collector.address, "0%", &origin);
+    get(&none, "/forced", &format!("00-{TRACE}-b7ad6b7169203331-01"));
+    let all = tracing_for("[]", collector.address, "100%", &origin);
+    get(&all, "/kept-out", &format!("00-{TRACE}-b7ad6b7169203331-00"));
+    // The trace itself goes on.
+    let root = collector.span("url.path: Str(/kept-out)");
+    assert_eq!((of(&root, "Trace ID"), of(&root, "Parent ID")), (TRACE, "b7ad6b7169203331"));
+    let told: Vec<String> =
+        origin.requests().iter().map(|r| r.header("traceparent").unwrap().to_owned()).collect();
+    assert_eq!(told.len(), 2);
+    assert!(told[0].starts_with(&format!("00-{TRACE}-")) && told[0].ends_with("-00"), "{told:?}");
+    assert!(told[1].ends_with("-01"), "{told:?}");
+    assert!(!collector.log().contains("/forced"));
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn clients_are_told_apart_by_address_and_ipv6_by_network() {
 }
 
 #[test]
-fn keys_combine_and_what_has_none_is_not_counted() {
+fn keys_combine_and_a_part_that_is_missing_is_empty() {
     let origin = Origin::ok("fine");
     let route = "limit = { rate = '1/min', key = ['header:x-tenant', 'cookie:session'] }";
     let proxy = proxy(&origin, route, "");
@@ -63,7 +63,8 @@ fn keys_combine_and_what_has_none_is_not_counted() {
     };
     assert_eq!([ask("a", "1"), ask("a", "1")], [200, 429]);
     assert_eq!([ask("a", "2"), ask("b", "1"), ask("ab", ""), ask("a", "b")], [200; 4]);
-    assert_eq!(statuses(&mut client, 3, "X-Tenant: a\r\n"), [200; 3]);
+    // Without a session and with an empty one: `ab` and `a` are tenants of their own.
+    assert_eq!(statuses(&mut client, 2, "X-Tenant: a\r\n"), [200, 429]);
 }
 
 #[test]
@@ -269,4 +270,25 @@ fn nobody_waits_longer_than_allowed() {
     assert_eq!(proxy.stats()["routes"][0]["concurrency_queue"]["timeouts"], 1);
     gate.open();
     assert_eq!(first.response().status, 200);
+}
+
+#[test]
+fn i7_an_absent_part_of_a_key_is_an_empty_one() {
+    let origin = Origin::ok("fine");
+    for (keys, counted) in [
+        ("['client_ip', 'header:x']", true),
+        ("['header:x', 'cookie:y']", true),
+        ("['header:x', 'client_ip']", true),
+        // Alone, it is not counted, as in nginx.
+        ("'header:x'", false),
+    ] {
+        let proxy = proxy(&origin, &format!("limit = {{ rate = '1/h', key = {keys} }}"), "");
+        let ask = |fields: &str| {
+            let request = format!("GET / HTTP/1.1\r\nHost: a.test\r\n{fields}\r\n");
+            proxy.client().exchange(request).status
+        };
+        let again = if counted { 429 } else { 200 };
+        assert_eq!([ask(""), ask("")], [200, again], "{keys}");
+        assert_eq!([ask("X: 1\r\n"), ask("X: 1\r\n")], [200, 429], "{keys}");
+    }
 }

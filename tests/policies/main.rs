@@ -8,6 +8,7 @@
 
 mod compression;
 mod cors;
+mod door;
 mod faults;
 mod forward;
 mod keys;

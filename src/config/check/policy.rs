@@ -1,11 +1,15 @@
 //! Shared policies: authentication, Redis, cross-origin rules.
 
+use super::route::check_framing;
 use crate::config::finding::Finding;
 use crate::config::schema::Config;
 use crate::config::schema::forms::{OneOrMany, Policy};
+use crate::config::schema::listen::Listen;
 use crate::config::schema::policy::{Auth, Cache, Limit, Store, Tier};
 use crate::config::schema::route::AuthRef;
-use crate::config::schema::words::LimitKey;
+use crate::config::schema::words::{HeaderName, LimitKey, ListenAddress, TrustedProxy};
+use crate::config::source::{Place, Spanned};
+use crate::gate::target::is_host;
 use crate::policy::limit::{self, Pace};
 
 pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
@@ -19,6 +23,7 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     });
     config.limit.values().chain(inline).for_each(|limit| check_limit(limit, findings));
     for cors in config.route.iter().filter_map(|route| route.cors.as_ref()) {
+        cors.headers.iter().for_each(|name| check_framing(name, findings));
         // Fetch standard: a wildcard never goes with credentials.
         if let Some(star) = cors.origins.iter().find(|origin| origin.value == "*")
             && cors.credentials
@@ -27,7 +32,17 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
             findings.push(Finding::error("bad_value", star.place, message));
         }
     }
+    for health in config.upstream.values().filter_map(|upstream| upstream.health.as_ref()) {
+        for (name, value) in &health.headers {
+            check_framing(name, findings);
+            if name.value.get() == http::header::HOST && !is_host(value.get().as_bytes()) {
+                let message = format!("`{value}` is no host with an optional port");
+                findings.push(Finding::error("bad_value", name.place, message));
+            }
+        }
+    }
     needs_tokens(config, findings);
+    needs_addresses(config, findings);
     if config.redis.is_none() {
         needs_redis(config, findings);
     }
@@ -48,7 +63,41 @@ fn check_limit(limit: &Limit, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Fields by which servers are told who a client is. What an authentication says beside them would be a second field
+/// of the name, and a server could believe either.
+const IDENTITY: [&str; 9] = [
+    "host",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-real-ip",
+    "x-request-id",
+    "x-tidegate-attempt",
+    "traceparent",
+];
+
+/// A field that an authentication hands to servers.
+fn check_handed_on(name: &Spanned<HeaderName>, findings: &mut Vec<Finding>) {
+    check_framing(name, findings);
+    let text = name.value.get().as_str();
+    if IDENTITY.contains(&text) || text.starts_with("x-client-cert") {
+        let message = format!("`{text}` is written by the proxy itself");
+        let finding = Finding::error("framing_header", name.place, message);
+        findings.push(finding.help("choose a name of your own, such as x-user"));
+    }
+}
+
 fn check_auth(auth: &Auth, findings: &mut Vec<Finding>) {
+    if let Some(jwt) = &auth.jwt {
+        jwt.forward.values().for_each(|name| check_handed_on(name, findings));
+    }
+    if let Some(forward) = &auth.forward {
+        forward.copy.iter().for_each(|name| check_handed_on(name, findings));
+    }
+    if let Some(api_key) = &auth.api_key {
+        check_framing(&api_key.header, findings);
+    }
     let ways =
         [auth.jwt.is_some(), auth.api_key.is_some(), auth.basic.is_some(), auth.forward.is_some()];
     if ways.iter().filter(|way| **way).count() != 1 {
@@ -86,6 +135,46 @@ fn needs_tokens(config: &Config, findings: &mut Vec<Finding>) {
         if (limits || places) && !verified {
             let message = "a key `jwt:CLAIM` needs a route whose `auth` verifies tokens";
             findings.push(Finding::error("bad_value", route.place, message));
+        }
+    }
+}
+
+/// Clients of a Unix socket have no address, unless who connects to it is trusted to tell one: counting by it would
+/// count all of them as one.
+fn needs_addresses(config: &Config, findings: &mut Vec<Finding>) {
+    let unix = |listen: &&Listen| {
+        let mut addresses = listen.address.iter();
+        let socket = addresses.any(|address| matches!(address.value, ListenAddress::Unix(_)));
+        socket && !listen.trusted_proxies.iter().any(|proxy| proxy.value == TrustedProxy::Unix)
+    };
+    let without: Vec<&Listen> = config.listen.iter().filter(unix).collect();
+    let by_address = |key: &OneOrMany<LimitKey>| key.contains(&LimitKey::ClientIp);
+    for route in &config.route {
+        let reaches = |listen: &&&Listen| {
+            let named = |name: &Spanned<String>| listen.name.as_ref() == Some(name);
+            route.listen.is_empty() || route.listen.iter().any(named)
+        };
+        let Some(listen) = without.iter().find(reaches) else { continue };
+        let limits = route.limit.iter().filter_map(|it| match it {
+            Policy::Inline(limit) => Some(limit),
+            Policy::Named(name) => {
+                let mut all = config.limit.iter();
+                all.find(|(known, _)| known.value == name.value).map(|(_, limit)| limit)
+            }
+            Policy::Off => None,
+        });
+        let mut places: Vec<Place> =
+            limits.filter(|limit| by_address(&limit.key)).map(|limit| limit.place).collect();
+        let concurrency = route.concurrency.as_ref().filter(|it| by_address(&it.key));
+        places.extend(concurrency.map(|_| route.place));
+        places.extend((!route.client.is_empty()).then_some(route.place));
+        for place in places {
+            let message = "clients of a Unix socket have no address to be known by";
+            let finding = Finding::error("no_address", place, message);
+            let finding = finding.related(listen.place, "a listener on a Unix socket");
+            findings.push(finding.help(
+                "choose another key, say `listen`, or trust who connects: trusted_proxies = [\"unix:\"]",
+            ));
         }
     }
 }

@@ -10,13 +10,16 @@ use crate::config::schema::route::{Action, HeaderRules, Redirect, Respond, Rewri
 use crate::config::schema::words::HeaderName;
 use crate::config::source::{Place, Spanned};
 use crate::config::suggest::did_you_mean;
+use crate::gate::target::is_host;
 use crate::reload::pace;
 
 /// Fields that frame a message or belong to one connection (RFC 9110 §7.6.1, RFC 9112 §6). They are
 /// the proxy's to write; a rule about them could split or smuggle messages.
-const FRAMING: [&str; 8] = [
+const FRAMING: [&str; 10] = [
     "connection",
     "content-length",
+    "expect",
+    "http2-settings",
     "keep-alive",
     "proxy-connection",
     "te",
@@ -115,7 +118,8 @@ fn check_respond(respond: &Respond, findings: &mut Vec<Finding>) {
     respond.headers.keys().for_each(|name| check_framing(name, findings));
 }
 
-fn check_framing(name: &Spanned<HeaderName>, findings: &mut Vec<Finding>) {
+/// Reports a field that frames a message or belongs to one connection.
+pub(super) fn check_framing(name: &Spanned<HeaderName>, findings: &mut Vec<Finding>) {
     let text = name.value.get().as_str();
     if FRAMING.contains(&text) {
         let message = format!("`{text}` is written by the proxy and cannot be changed");
@@ -169,6 +173,11 @@ fn check_rewrite(rewrite: &Rewrite, route: &Route, findings: &mut Vec<Finding>) 
         && host.value.get().is_empty()
     {
         findings.push(Finding::error("bad_value", host.place, "a host cannot be empty"));
+    } else if let Some(host) = &rewrite.host
+        && !is_host(host.value.get().as_bytes())
+    {
+        let message = format!("`{}` is no host with an optional port", host.value);
+        findings.push(Finding::error("bad_value", host.place, message));
     }
 }
 

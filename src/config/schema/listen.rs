@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::defaults;
 use super::forms::OneOrMany;
 use super::units::{Bytes, Timeout};
-use super::words::{ListenAddress, Network};
+use super::words::{ListenAddress, TrustedProxy};
 use crate::config::read::{settings, table, words};
 use crate::config::source::{Place, Spanned};
 
@@ -24,8 +24,9 @@ table! {
         tls: OneOrMany<Tls> = OneOrMany::default(),
         /// Also serves HTTP/3 on the same ports.
         http3: bool = false,
-        /// Networks whose X-Forwarded-* fields and PROXY headers count. Default: nobody's.
-        trusted_proxies: Vec<Spanned<Network>> = Vec::new(),
+        /// Networks whose X-Forwarded-* fields and PROXY headers count; "unix:" for whoever connects to a Unix socket of the
+        /// listener. Default: nobody's.
+        trusted_proxies: Vec<Spanned<TrustedProxy>> = Vec::new(),
         /// Accepts PROXY v1 and v2, from trusted proxies only.
         proxy_protocol: bool = false,
         /// Upper bounds.

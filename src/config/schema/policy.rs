@@ -79,7 +79,7 @@ table! {
         /// Algorithms that are accepted.
         algorithms: Vec<Algorithm> = vec![Algorithm::Rs256, Algorithm::Es256],
         /// Claims that are forwarded, and the headers they go to.
-        forward: BTreeMap<Spanned<String>, HeaderName> = BTreeMap::new(),
+        forward: BTreeMap<Spanned<String>, Spanned<HeaderName>> = BTreeMap::new(),
         /// Claims that a token must have with this value, or with a list that contains it; who is known but lacks
         /// one is answered 403.
         allow: BTreeMap<Spanned<String>, String> = BTreeMap::new(),
@@ -121,7 +121,7 @@ table! {
     /// Keys in a header.
     pub struct ApiKey {
         /// The header.
-        header: HeaderName,
+        header: Spanned<HeaderName>,
         /// Names of clients and their keys.
         keys: BTreeMap<Spanned<String>, Secret>,
     }
@@ -141,7 +141,7 @@ table! {
         /// Its URL; 2xx lets the request pass.
         url: Spanned<String>,
         /// Headers of its answer that are forwarded.
-        copy: Vec<HeaderName> = Vec::new(),
+        copy: Vec<Spanned<HeaderName>> = Vec::new(),
         /// How long it may take.
         timeout: Timeout = defaults::FORWARD_AUTH_TIMEOUT,
     }
@@ -202,7 +202,7 @@ table! {
         /// Methods they may use.
         methods: Vec<Method> = Vec::new(),
         /// Request headers they may send.
-        headers: Vec<HeaderName> = Vec::new(),
+        headers: Vec<Spanned<HeaderName>> = Vec::new(),
         /// Whether they may send cookies.
         credentials: bool = false,
         /// How long a browser may remember this.

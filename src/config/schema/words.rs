@@ -55,6 +55,15 @@ pub enum HostPattern {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network(pub IpNet);
 
+/// A proxy whose word about its clients counts: a network, or `"unix:"` for whoever connects to a Unix socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TrustedProxy {
+    /// Those with an address in it.
+    Network(Network),
+    /// Those at the other end of the listener's Unix sockets.
+    Unix,
+}
+
 /// A regular expression of bounded cost.
 #[derive(Debug, Clone)]
 pub struct Pattern(regex::Regex);
@@ -357,7 +366,7 @@ impl Word for Network {
     fn parse(text: &str) -> Result<Self, Wrong> {
         let wrong = || Wrong::new(format!("\"{text}\" is not a network"));
         if let Ok(ip) = text.parse::<IpAddr>() {
-            return Ok(Self(IpNet::from(ip)));
+            return Ok(Self(IpNet::from(ip.to_canonical())));
         }
         let network: IpNet = text.parse().map_err(|_| wrong())?;
         // Bits below the mask mean that either the address or the mask is a mistake.
@@ -365,11 +374,36 @@ impl Word for Network {
             return Err(Wrong::new(format!("\"{text}\" has bits set beyond its mask"))
                 .help(format!("write \"{}\"", network.trunc())));
         }
-        Ok(Self(network))
+        Ok(Self(canonical(network)))
     }
 
     fn keywords() -> Json {
         json!({ "pattern": "^[0-9a-fA-F:.]+(/[0-9]{1,3})?$" })
+    }
+}
+
+/// IPv4 networks are such however they are written: `::ffff:10.0.0.0/104` is 10.0.0.0/8.
+fn canonical(network: IpNet) -> IpNet {
+    let mapped = |v6: ipnet::Ipv6Net| {
+        let v4 = v6.addr().to_ipv4_mapped()?;
+        ipnet::Ipv4Net::new(v4, v6.prefix_len().checked_sub(96)?).ok()
+    };
+    match network {
+        IpNet::V6(v6) => mapped(v6).map_or(network, IpNet::V4),
+        IpNet::V4(_) => network,
+    }
+}
+
+impl Word for TrustedProxy {
+    const WHAT: &'static str = "a network or \"unix:\"";
+    const EXAMPLE: &'static str = "10.0.0.0/8";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        if text == "unix:" { Ok(Self::Unix) } else { Network::parse(text).map(Self::Network) }
+    }
+
+    fn keywords() -> Json {
+        json!({ "pattern": "^(unix:|[0-9a-fA-F:.]+(/[0-9]{1,3})?)$" })
     }
 }
 
@@ -640,6 +674,15 @@ impl fmt::Display for Network {
     }
 }
 
+impl fmt::Display for TrustedProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(network) => network.fmt(f),
+            Self::Unix => f.write_str("unix:"),
+        }
+    }
+}
+
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -739,6 +782,7 @@ serialize_as_text!(
     ServerAddress,
     HostPattern,
     Network,
+    TrustedProxy,
     Pattern,
     HeaderName,
     HeaderText,
@@ -822,6 +866,12 @@ mod tests {
     fn a_network_has_no_bits_beyond_its_mask() {
         assert_eq!(Network::parse("10.0.0.1/8").unwrap_err().help.unwrap(), "write \"10.0.0.0/8\"");
         assert_eq!(Network::parse("::1").unwrap().to_string(), "::1/128");
+        // I6: an IPv4 network is one however it is written.
+        assert_eq!(Network::parse("::ffff:10.0.0.0/104").unwrap().to_string(), "10.0.0.0/8");
+        assert_eq!(Network::parse("::ffff:10.1.2.3").unwrap().to_string(), "10.1.2.3/32");
+        assert_eq!(Network::parse("::/0").unwrap().to_string(), "::/0");
+        assert_eq!(TrustedProxy::parse("unix:").unwrap(), TrustedProxy::Unix);
+        assert!(TrustedProxy::parse("unix").is_err());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Distributed tracing: which requests are traced, and what a trace says of them.
 //!
-//! A request that carries a valid `traceparent` (W3C Trace Context, level 1) continues that trace and its
-//! sampling decision; any other one starts a trace. Each attempt at a server is a span of its own, and
+//! A request that carries a valid `traceparent` (W3C Trace Context, level 1) continues that trace, and where a trusted
+//! proxy sent it, its sampling decision too: strangers do not decide what is exported. Any other request starts a trace. Each attempt at a server is a span of its own, and
 //! what the server is sent as parent.
 
 pub mod context;
@@ -77,7 +77,12 @@ pub struct Trace {
 
 impl Trace {
     /// Continues the client's trace or starts one.
-    pub fn begin(tracing: &Tracing, head: &RequestHead, random: &mut Random) -> Self {
+    pub fn begin(
+        tracing: &Tracing,
+        head: &RequestHead,
+        trusted: bool,
+        random: &mut Random,
+    ) -> Self {
         // Several of them are none (§3.2.1).
         let mut fields = head.fields.values(Known::Traceparent);
         let continued = match (fields.next(), fields.next()) {
@@ -85,7 +90,11 @@ impl Trace {
             _ => None,
         };
         let context = match continued {
-            Some(context) => context.child(random),
+            Some(context) if trusted => context.child(random),
+            Some(context) => {
+                let sampled = random.unit() < tracing.share;
+                Context { sampled, ..context }.child(random)
+            }
             None => Context::start(tracing.share, random),
         };
         Self { context, spans: RefCell::default() }

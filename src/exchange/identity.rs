@@ -1,0 +1,234 @@
+//! Who sent a request, decided once, before anything asks: routes, keys, authentication servers, redirects, fields for
+//! servers, mirrors, logs and traces all ask this and never the fields of the request.
+//!
+//! What a trusted proxy says about its client is believed if it makes sense; everybody else's word has been removed
+//! from the head before (`gate::door`). No address is no address: a client behind a Unix socket has none unless a
+//! trusted field names it.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::tls::Certificate;
+use crate::wire::Known;
+use crate::wire::head::{Fields, list_items};
+
+/// The other end of the connection that a request came by.
+#[derive(Debug, Clone, Copy)]
+pub struct OtherEnd<'a> {
+    /// Its address in canonical form; `None` for a Unix socket.
+    pub ip: Option<IpAddr>,
+    /// The same as text.
+    pub text: Option<&'a str>,
+    /// It is a trusted proxy.
+    pub trusted: bool,
+    /// `http` or `https`, as the connection is.
+    pub scheme: &'static str,
+    /// The certificate by which it has proved who it is.
+    pub certificate: Option<&'a Certificate>,
+}
+
+/// Who sent a request, and what it asked for before proxies rewrote it.
+#[derive(Debug, Clone)]
+pub struct Identity<'a> {
+    /// The other end of the connection.
+    pub peer: OtherEnd<'a>,
+    /// The client behind trusted proxies, in canonical form; `None` where nobody knows an address.
+    pub client: Option<IpAddr>,
+    text: Option<Cow<'a, str>>,
+    /// `http` or `https`, as the client sees it.
+    pub scheme: &'static str,
+    /// The host that the client asked for, as a trusted proxy tells; `None` is that of the request.
+    pub host: Option<&'a [u8]>,
+    /// The port that the client asked for, as a trusted proxy tells.
+    pub port: Option<&'a [u8]>,
+}
+
+impl<'a> Identity<'a> {
+    /// The identity of a request with these fields. `trusts` says which addresses are trusted proxies, `is_host` what
+    /// is a host with an optional port.
+    #[must_use]
+    pub fn new(
+        peer: OtherEnd<'a>,
+        fields: &'a Fields,
+        trusts: impl Fn(IpAddr) -> bool,
+        is_host: impl Fn(&[u8]) -> bool,
+    ) -> Self {
+        let text = peer.text.map(Cow::Borrowed);
+        let direct =
+            Self { peer, client: peer.ip, text, scheme: peer.scheme, host: None, port: None };
+        if !peer.trusted {
+            return direct;
+        }
+        let chain = Chain::read(fields, trusts);
+        let told = |known| chain.told(fields, known);
+        let client = chain.client.or(peer.ip);
+        Self {
+            client,
+            text: if client == peer.ip {
+                direct.text
+            } else {
+                client.map(|ip| Cow::Owned(ip.to_string()))
+            },
+            scheme: told(Known::XForwardedProto).and_then(scheme).unwrap_or(peer.scheme),
+            host: told(Known::XForwardedHost).filter(|host| is_host(host)),
+            port: told(Known::XForwardedPort).filter(|port| is_port(port)),
+            ..direct
+        }
+    }
+
+    /// The client's address as text; `None` where nobody knows one.
+    #[must_use]
+    pub fn client_text(&self) -> Option<&str> {
+        self.text.as_deref()
+    }
+
+    /// The client for people who read logs.
+    #[must_use]
+    pub fn shown(&self) -> &str {
+        self.client_text().unwrap_or("unix")
+    }
+
+    /// Whether the client itself speaks TLS, to the proxy or to a trusted one before it.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.scheme == "https"
+    }
+}
+
+/// What `X-Forwarded-For` says, read from the right.
+struct Chain {
+    /// The rightmost address that is not itself trusted (MDN "Selecting an IP address"; nginx
+    /// `real_ip_recursive on`); `None` when no address is in it.
+    client: Option<IpAddr>,
+    /// The client's place from the right, from 0 on, and how many elements there are.
+    at: usize,
+    all: usize,
+}
+
+impl Chain {
+    fn read(fields: &Fields, trusts: impl Fn(IpAddr) -> bool) -> Self {
+        let mut chain = Self { client: None, at: 0, all: 0 };
+        if !fields.has(Known::XForwardedFor) {
+            return chain;
+        }
+        let mut open = true;
+        // What was added last stands last.
+        let lines = fields.values(Known::XForwardedFor).rev();
+        let items = lines.flat_map(|line| line.rsplit(|b| *b == b',')).map(<[u8]>::trim_ascii);
+        for item in items.filter(|item| !item.is_empty()) {
+            if open && let Some(address) = address(item) {
+                (chain.client, chain.at) = (Some(address), chain.all);
+                open = trusts(address);
+            } else {
+                open = false;
+            }
+            chain.all += 1;
+        }
+        chain
+    }
+
+    /// What a field says of the client: its only element, or the one at the client's place where each proxy has
+    /// added one, or else what the nearest proxy says.
+    fn told<'f>(&self, fields: &'f Fields, known: Known) -> Option<&'f [u8]> {
+        let items = || fields.values(known).flat_map(list_items);
+        let count = if fields.has(known) { items().count() } else { return None };
+        let from_the_right = if count == self.all { self.at } else { 0 };
+        items().nth(count.checked_sub(from_the_right + 1)?)
+    }
+}
+
+/// `http` or `https` for the schemes that proxies name.
+fn scheme(told: &[u8]) -> Option<&'static str> {
+    let is = |name: &[u8]| told.eq_ignore_ascii_case(name);
+    if is(b"https") || is(b"wss") {
+        return Some("https");
+    }
+    (is(b"http") || is(b"ws")).then_some("http")
+}
+
+fn is_port(told: &[u8]) -> bool {
+    std::str::from_utf8(told).is_ok_and(|text| text.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
+/// An address with or without port or brackets, in canonical form: an IPv4 address is one however it is written.
+fn address(item: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(item).ok()?;
+    let bare = || text.parse::<IpAddr>().ok();
+    let with_port = || text.parse::<SocketAddr>().ok().map(|socket| socket.ip());
+    let in_brackets = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    bare().or_else(with_port).or_else(in_brackets).map(|ip: IpAddr| ip.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(all: &[(&str, &str)]) -> Fields {
+        let mut fields = Fields::default();
+        all.iter().for_each(|(name, value)| fields.push(name.as_bytes(), value.as_bytes()));
+        fields
+    }
+
+    /// Client, scheme, host and port for these fields from `peer`; 10.0.0.0/8 is trusted.
+    fn told(peer: &str, all: &[(&str, &str)]) -> [String; 4] {
+        let trusts = |ip: IpAddr| matches!(ip, IpAddr::V4(v4) if v4.octets()[0] == 10);
+        let ip: Option<IpAddr> = peer.parse().ok();
+        let end = OtherEnd {
+            ip,
+            text: ip.map(|_| peer),
+            trusted: ip.is_none_or(trusts),
+            scheme: "http",
+            certificate: None,
+        };
+        let fields = fields(all);
+        let identity = Identity::new(end, &fields, trusts, |host| !host.contains(&b' '));
+        let text = |of: Option<&[u8]>| String::from_utf8(of.unwrap_or(b"-").to_vec()).unwrap();
+        let client = identity.client_text().unwrap_or("-").to_owned();
+        assert_eq!(identity.client.map(|ip| ip.to_string()).unwrap_or("-".into()), client);
+        [client, identity.scheme.to_owned(), text(identity.host), text(identity.port)]
+    }
+
+    #[test]
+    fn i6_the_real_client_is_the_rightmost_that_is_not_trusted() {
+        let client = |peer: &str, chain: &str| told(peer, &[("X-Forwarded-For", chain)])[0].clone();
+        assert_eq!(client("10.0.0.1", "6.6.6.6, 1.2.3.4, 10.0.0.2"), "1.2.3.4");
+        assert_eq!(client("9.9.9.9", "1.2.3.4"), "9.9.9.9");
+        assert_eq!(client("10.0.0.1", "10.0.0.3"), "10.0.0.3");
+        assert_eq!(client("10.0.0.1", "evil, 1.2.3.4:80"), "1.2.3.4");
+        assert_eq!(client("10.0.0.1", "1.2.3.4, unknown"), "10.0.0.1");
+        assert_eq!(client("10.0.0.1", "1.2.3.4, unknown, 10.0.0.2"), "10.0.0.2");
+        assert_eq!(client("10.0.0.1", "1.2.3.4, , 10.0.0.2,"), "1.2.3.4");
+        assert_eq!(client("10.0.0.1", ""), "10.0.0.1");
+        assert_eq!(client("10.0.0.1", "::ffff:198.51.100.1"), "198.51.100.1");
+        assert_eq!(client("10.0.0.1", "7.7.7.7, [::ffff:10.0.0.9]:80"), "7.7.7.7");
+        assert_eq!(client("10.0.0.1", "[2001:db8::1]"), "2001:db8::1");
+        // A Unix socket of a trusted proxy.
+        assert_eq!(client("unix", "1.2.3.4"), "1.2.3.4");
+        assert_eq!(client("unix", ""), "-");
+        let lines = [("X-Forwarded-For", "6.6.6.6, 1.2.3.4"), ("X-Forwarded-For", "10.0.0.2")];
+        assert_eq!(told("10.0.0.1", &lines)[0], "1.2.3.4");
+    }
+
+    #[test]
+    fn i16_scheme_host_and_port_are_those_of_the_client() {
+        let all = [
+            ("X-Forwarded-Proto", "HTTPS"),
+            ("X-Forwarded-Host", "a.test"),
+            ("X-Forwarded-Port", "8443"),
+        ];
+        assert_eq!(told("10.0.0.1", &all), ["10.0.0.1", "https", "a.test", "8443"]);
+        assert_eq!(told("9.9.9.9", &all), ["9.9.9.9", "http", "-", "-"]);
+        let nonsense = [
+            ("X-Forwarded-Proto", "gopher"),
+            ("X-Forwarded-Host", "a test"),
+            ("X-Forwarded-Port", "0"),
+        ];
+        assert_eq!(told("10.0.0.1", &nonsense), ["10.0.0.1", "http", "-", "-"]);
+        let each = [("X-Forwarded-For", "1.2.3.4, 10.0.0.2"), ("X-Forwarded-Proto", "https, http")];
+        assert_eq!(told("10.0.0.1", &each)[..2], ["1.2.3.4", "https"]);
+        let forged = [("X-Forwarded-For", "1.2.3.4"), ("X-Forwarded-Proto", "http, https")];
+        assert_eq!(told("10.0.0.1", &forged)[..2], ["1.2.3.4", "https"]);
+        let rest = [("X-Forwarded-For", "6.6.6.6, 1.2.3.4"), ("X-Forwarded-Proto", "http, https")];
+        assert_eq!(told("10.0.0.1", &rest)[..2], ["1.2.3.4", "https"]);
+    }
+}

@@ -1,0 +1,158 @@
+//! The door: what a client says about itself is removed here, before anything can look at the head.
+//!
+//! Routes, conditions, keys, policies, authentication servers, mirrors, logs and traces come after it, so none of
+//! them has to know which fields may be forged. What is left of the families below came from a trusted proxy.
+
+use smallvec::SmallVec;
+
+use super::Peer;
+use super::target::is_host;
+use crate::exchange::forward::{is_option, is_protected};
+use crate::exchange::identity::{Identity, OtherEnd};
+use crate::snapshot::Listener;
+use crate::wire::head::{Fields, list_items};
+use crate::wire::{Known, RequestHead};
+
+/// Families of fields by which proxies tell servers about clients, and tools about requests. `-` stands for `_`
+/// too: servers that hand fields on as variables do not tell the two apart.
+const CLAIMS: [&[u8]; 6] = [
+    b"x-forwarded",
+    b"x-original-",
+    // CVE-2018-14773: what `X-Original-URL` is elsewhere.
+    b"x-rewrite-url",
+    b"x-real-ip",
+    b"x-b3-",
+    b"b3",
+];
+
+/// Fields that only the proxy itself writes: a trusted proxy may have passed on what its client made up. `Proxy`
+/// becomes a variable that some programs take for their own proxy's address (httpoxy, CVE-2016-5385).
+const OWN: [&[u8]; 3] = [b"x-client-cert", b"x-tidegate-", b"proxy"];
+
+/// Removes what only the proxy may say, what `Connection` nominates and, unless the other end is trusted, all that it
+/// says about its client.
+pub fn remove_claims(head: &mut RequestHead, trusted: bool) {
+    let fields = &mut head.fields;
+    let nominated = nominated(fields);
+    fields.retain(|field| {
+        let claim = match field.known {
+            Known::Forwarded
+            | Known::XForwardedFor
+            | Known::XForwardedProto
+            | Known::XForwardedHost
+            | Known::XForwardedPort
+            | Known::XRealIp => !trusted,
+            Known::Other => is_claim(field.name, trusted),
+            _ => false,
+        };
+        !claim && !nominated.iter().any(|name| name.eq_ignore_ascii_case(field.name))
+    });
+}
+
+/// Whether a field that is none of the known ones belongs to a family that is removed.
+fn is_claim(name: &[u8], trusted: bool) -> bool {
+    // Most names begin otherwise.
+    if !matches!(name.first(), Some(b'x' | b'X' | b'p' | b'P' | b'b' | b'B')) {
+        return false;
+    }
+    let of = |family: &&[u8]| {
+        let start = name.get(..family.len()).unwrap_or_default();
+        let whole = !matches!(**family, [b'p', ..] | [b'b', ..]) || name.len() == family.len();
+        let same = |a: u8, b: u8| b == if a == b'_' { b'-' } else { a.to_ascii_lowercase() };
+        whole && start.len() == family.len() && start.iter().zip(*family).all(|(a, b)| same(*a, *b))
+    };
+    OWN.iter().any(of) || !trusted && CLAIMS.iter().any(of)
+}
+
+/// The fields that concern the client's connection only, because it says so (RFC 9110 §7.6.1). Usually there are none.
+fn nominated(fields: &Fields) -> SmallVec<[Box<[u8]>; 0]> {
+    if !fields.has(Known::Connection) {
+        return SmallVec::new();
+    }
+    let items = fields.values(Known::Connection).flat_map(list_items);
+    // What is protected is refused later.
+    items.filter(|item| !is_option(item) && !is_protected(item)).map(Into::into).collect()
+}
+
+/// Who sent a request whose head has come through the door.
+#[must_use]
+pub fn identity<'a>(peer: &'a Peer, listener: &Listener, head: &'a RequestHead) -> Identity<'a> {
+    let end = OtherEnd {
+        ip: peer.ip,
+        text: peer.ip.map(|_| &*peer.text),
+        trusted: peer.trusted,
+        scheme: peer.scheme(),
+        certificate: peer.certificate(),
+    };
+    Identity::new(end, &head.fields, |ip| listener.trusts(ip), is_host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn left(fields: &[(&str, &str)], trusted: bool) -> Vec<String> {
+        let mut head = RequestHead::default();
+        fields.iter().for_each(|(name, value)| head.fields.push(name.as_bytes(), value.as_bytes()));
+        remove_claims(&mut head, trusted);
+        let name = |name: &[u8]| String::from_utf8(name.to_vec()).unwrap();
+        head.fields.iter().map(|field| name(field.name)).collect()
+    }
+
+    #[test]
+    fn i3_whole_families_are_removed_from_strangers() {
+        let claims = [
+            "Forwarded",
+            "X-Forwarded-For",
+            "X-Forwarded-Proto",
+            "X-Forwarded-Host",
+            "X-Forwarded-Port",
+            "x-forwarded-prefix",
+            "X-FORWARDED-SCHEME",
+            "X-Forwarded-Server",
+            "X-Forwarded",
+            "X_Forwarded_For",
+            "X-Real-IP",
+            "X_Real-IP",
+            "X-Original-URL",
+            "X-Original-Forwarded-For",
+            "X-Rewrite-URL",
+            "X-B3-Sampled",
+            "b3",
+        ];
+        let all = claims.map(|name| (name, "x"));
+        assert_eq!(left(&all, false), [""; 0]);
+        assert_eq!(left(&all, true), claims);
+    }
+
+    #[test]
+    fn i1_what_only_the_proxy_says_nobody_else_does() {
+        let own = ["X-Client-Cert", "X-Client-Cert-Subject", "x_client_cert_san", "Proxy"];
+        let own = own.map(|name| (name, "x"));
+        assert_eq!(left(&own, false), [""; 0]);
+        assert_eq!(left(&own, true), [""; 0]);
+        assert_eq!(left(&[("X-Tidegate-Attempt", "9")], true), [""; 0]);
+    }
+
+    #[test]
+    fn everything_else_passes() {
+        let rest = [
+            "Host",
+            "X-Forward",
+            "X-Request-Id",
+            "Proxy-Authorization",
+            "Proxy-Status",
+            "B3-Other",
+            "X-Original",
+            "X",
+            "x-real",
+        ];
+        assert_eq!(left(&rest.map(|name| (name, "x")), false), rest);
+    }
+
+    #[test]
+    fn what_connection_nominates_is_gone_for_everybody() {
+        let all = [("Connection", "close, X-User, Host"), ("Host", "a"), ("X-User", "root")];
+        assert_eq!(left(&all, false), ["Connection", "Host"]);
+    }
+}

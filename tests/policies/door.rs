@@ -1,0 +1,255 @@
+//! What clients say about themselves: nothing of it gets past the door, and everybody is told the same.
+
+use crate::support::{Origin, RawClient, Request, Response, SOON, Step, Tidegate, ok, wait_until};
+
+/// A proxy whose listener has these keys, in front of `origin`.
+fn door(origin: &Origin, listen: &str, route: &str, more: &str) -> Tidegate {
+    let toml = format!(
+        r#"
+        [admin]
+        address = "127.0.0.1:0"
+        [log]
+        access = {{ path = "{{dir}}/access.log", format = "json" }}
+        [[listen]]
+        address = "127.0.0.1:0"
+        {listen}
+        [upstream.app]
+        servers = ["{}"]
+        {more}
+        [[route]]
+        name = "app"
+        upstream = "app"
+        {route}
+        "#,
+        origin.server()
+    );
+    Tidegate::start(&toml)
+}
+
+const TRUSTED: &str = "trusted_proxies = [\"127.0.0.0/8\"]";
+
+fn ask(proxy: &Tidegate, path: &str, fields: &str) -> Response {
+    proxy.client().exchange(get(path, fields))
+}
+
+fn get(path: &str, fields: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n{fields}\r\n")
+}
+
+fn forward(judge: &Origin) -> String {
+    format!("[auth.staff]\nforward = {{ url = \"http://{}/verify\" }}\n", judge.server())
+}
+
+#[test]
+fn i1_forged_certificates_reach_neither_server_nor_auth_server() {
+    let (judge, origin) = (Origin::ok("yes"), Origin::ok("fine"));
+    let fields =
+        "X-Client-Cert-Subject: CN=admin\r\nX-Client-Cert-Fingerprint: 00\r\nX-User: a\r\n";
+    for listen in ["", TRUSTED] {
+        let proxy = door(&origin, listen, "auth = 'staff'", &forward(&judge));
+        assert_eq!(ask(&proxy, "/", fields).status, 200);
+    }
+    let seen: Vec<Request> = judge.requests().into_iter().chain(origin.requests()).collect();
+    assert_eq!(seen.len(), 4);
+    for request in &seen {
+        assert_eq!(request.header("x-user"), Some("a"), "fields arrive at all");
+        assert_eq!(request.header("x-client-cert-subject"), None);
+        assert_eq!(request.header("x-client-cert-fingerprint"), None);
+    }
+}
+
+#[test]
+fn i2_conditions_and_keys_do_not_see_claims() {
+    let origin = Origin::ok("fine");
+    let secure = r#"headers = { x-forwarded-proto = "https" }"#;
+    let proxy = door(&origin, "", secure, "");
+    assert_eq!(ask(&proxy, "/", "X-Forwarded-Proto: https\r\n").status, 404);
+    let trusting = door(&origin, TRUSTED, secure, "");
+    assert_eq!(ask(&trusting, "/", "X-Forwarded-Proto: https\r\n").status, 200);
+    for name in ["x-real-ip", "x-forwarded-user", "x-client-cert-subject", "forwarded"] {
+        let limit =
+            format!("limit = {{ rate = \"1/h\", key = [\"client_ip\", \"header:{name}\"] }}");
+        let proxy = door(&origin, "", &limit, "");
+        let asked = [1, 2].map(|n| ask(&proxy, "/", &format!("{name}: {n}\r\n")).status);
+        assert_eq!(asked, [200, 429], "{name}");
+    }
+}
+
+#[test]
+fn i3_whole_families_stay_outside() {
+    let origin = Origin::ok("fine");
+    let fields = "X-Forwarded-Prefix: /evil\r\nX-Forwarded-Scheme: https\r\nProxy: evil\r\n\
+                  X-Original-URL: /admin\r\nX-Rewrite-URL: /admin\r\nX-B3-Sampled: 1\r\nb3: 1\r\n\
+                  X-Tidegate-Attempt: 9\r\nX-Kept: yes\r\n";
+    let names = [
+        "x-forwarded-prefix",
+        "x-forwarded-scheme",
+        "x-original-url",
+        "x-rewrite-url",
+        "x-b3-sampled",
+        "b3",
+    ];
+    assert_eq!(ask(&door(&origin, "", "", ""), "/", fields).status, 200);
+    assert_eq!(ask(&door(&origin, TRUSTED, "", ""), "/", fields).status, 200);
+    let [stranger, trusted] = &origin.requests()[..] else { panic!("two requests") };
+    for request in [stranger, trusted] {
+        assert_eq!(request.header("x-kept"), Some("yes"));
+        assert_eq!((request.header("proxy"), request.header("x-tidegate-attempt")), (None, None));
+    }
+    for name in names {
+        assert_eq!(stranger.header(name), None, "{name}");
+        assert!(trusted.header(name).is_some(), "{name}");
+    }
+}
+
+#[test]
+fn i4_the_auth_server_is_asked_about_what_is_sent() {
+    let (judge, origin) = (Origin::ok("yes"), Origin::ok("fine"));
+    let proxy = door(&origin, "", "auth = 'staff'", &forward(&judge));
+    assert_eq!(ask(&proxy, "/public/../admin/%78?q=/../", "").status, 200);
+    assert_eq!(judge.only_request().header("x-forwarded-uri"), Some("/admin/x?q=/../"));
+    assert_eq!(origin.only_request().target, "/admin/x?q=/../");
+}
+
+#[test]
+fn i6_an_ipv4_client_is_one_however_it_is_written() {
+    let origin = Origin::ok("fine");
+    let trusted = "trusted_proxies = [\"::ffff:127.0.0.0/104\"]";
+    let proxy = door(&origin, trusted, "limit = { rate = \"1/h\" }", "");
+    let from = |ip: &str| ask(&proxy, "/", &format!("X-Forwarded-For: {ip}\r\n")).status;
+    assert_eq!(from("::ffff:198.51.100.1"), 200);
+    assert_eq!(from("::ffff:198.51.100.2"), 200, "another client");
+    assert_eq!(from("198.51.100.1"), 429, "the first one");
+    assert_eq!(origin.requests()[0].header("x-real-ip"), Some("198.51.100.1"));
+}
+
+#[test]
+fn i16_everybody_is_told_the_same_behind_a_trusted_terminator() {
+    let (judge, origin) = (Origin::ok("yes"), Origin::ok("fine"));
+    let proxy = door(&origin, TRUSTED, "auth = 'staff'", &forward(&judge));
+    let fields = "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\n\
+                  X-Forwarded-Host: shop.test:8443\r\nX-Forwarded-Port: 8443\r\n";
+    assert_eq!(ask(&proxy, "/", fields).status, 200);
+    let (asked, sent) = (judge.only_request(), origin.only_request());
+    for (name, value) in [
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "shop.test:8443"),
+        ("x-forwarded-port", "8443"),
+        ("x-real-ip", "192.0.2.7"),
+    ] {
+        assert_eq!(asked.all(name), [value], "{name} of the auth server");
+        assert_eq!(sent.all(name), [value], "{name} of the server");
+    }
+    assert_eq!(asked.header("x-request-id"), sent.header("x-request-id"));
+    assert_eq!((asked.all("host").len(), sent.all("host")), (1, vec!["a.test"]));
+    wait_until(SOON, "the line is written", || {
+        let log = std::fs::read_to_string(proxy.path("access.log")).unwrap_or_default();
+        log.contains("\"client\":\"192.0.2.7\"")
+    });
+}
+
+#[test]
+fn i16_redirects_lead_to_the_host_that_the_client_knows() {
+    let origin = Origin::ok("fine");
+    let route = "[[route]]\npath = '/old'\nredirect = { to = 'https://{host}/new' }";
+    let proxy = door(&origin, TRUSTED, "", route);
+    let location = |fields: &str| {
+        ask(&proxy, "/old", fields).header("location").map(str::to_owned).unwrap_or_default()
+    };
+    assert_eq!(location("X-Forwarded-Host: Shop.test:8443\r\n"), "https://shop.test/new");
+    assert_eq!(location("X-Forwarded-Host: evil/../\r\n"), "https://a.test/new");
+    let stranger = door(&origin, "", "", route);
+    let answer = ask(&stranger, "/old", "X-Forwarded-Host: evil.test\r\n");
+    assert_eq!(answer.header("location"), Some("https://a.test/new"));
+}
+
+/// A proxy on a Unix socket.
+fn on_a_socket(origin: &Origin, listen: &str, route: &str) -> Tidegate {
+    let toml = format!(
+        r#"
+        [log]
+        access = "off"
+        [[listen]]
+        address = "unix:{{dir}}/in.sock"
+        {listen}
+        [upstream.app]
+        servers = ["{}"]
+        [[route]]
+        upstream = "app"
+        {route}
+        "#,
+        origin.server()
+    );
+    Tidegate::start(&toml)
+}
+
+#[test]
+fn i17_no_address_is_no_address() {
+    let origin = Origin::ok("fine");
+    let proxy = on_a_socket(&origin, "", "");
+    let mut client = RawClient::connect_unix(&proxy.path("in.sock"));
+    let claims = get("/", "X-Forwarded-For: 6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\n");
+    assert_eq!(client.exchange(claims.clone()).status, 200);
+    let seen = origin.requests().remove(0);
+    assert_eq!((seen.header("x-forwarded-for"), seen.header("x-real-ip")), (None, None));
+    let limit = "limit = { rate = \"1/h\" }";
+    let trusted = on_a_socket(&origin, "trusted_proxies = [\"unix:\"]", limit);
+    let mut client = RawClient::connect_unix(&trusted.path("in.sock"));
+    assert_eq!(client.exchange(claims.clone()).status, 200);
+    assert_eq!(client.exchange(claims).status, 429);
+    assert_eq!(client.exchange(get("/", "X-Forwarded-For: 6.6.6.7\r\n")).status, 200);
+    let told = origin.requests().remove(1);
+    assert_eq!(told.all("x-forwarded-for"), ["6.6.6.6"]);
+    assert_eq!(told.all("x-real-ip"), ["6.6.6.6"]);
+}
+
+#[test]
+fn p7_a_listener_that_redirects_serves_who_came_by_https() {
+    let origin = Origin::ok("fine");
+    let proxy = door(&origin, &format!("{TRUSTED}\nredirect = \"https\""), "", "");
+    assert_eq!(ask(&proxy, "/", "X-Forwarded-Proto: https\r\n").text(), "fine");
+    let plain = ask(&proxy, "/x?y", "X-Forwarded-Proto: http\r\n");
+    assert_eq!((plain.status, plain.header("location")), (308, Some("https://a.test/x?y")));
+    assert_eq!(ask(&proxy, "/", "").status, 308);
+    let stranger = door(&origin, "redirect = \"https\"", "", "");
+    assert_eq!(ask(&stranger, "/", "X-Forwarded-Proto: https\r\n").status, 308);
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[test]
+fn p8_a_redirect_needs_a_host() {
+    let origin = Origin::ok("fine");
+    let route = "[[route]]\npath = '/old'\nredirect = { to = 'https://{host}/new' }";
+    let old = "GET /old HTTP/1.0\r\n\r\n".to_owned();
+    assert_eq!(door(&origin, "", "", route).client().exchange(old.clone()).status, 400);
+    let listener = door(&origin, "redirect = \"https\"", "", "");
+    assert_eq!(listener.client().exchange(old).status, 400);
+}
+
+#[test]
+fn p11_an_empty_chain_has_no_element() {
+    let origin = Origin::ok("fine");
+    let proxy = door(&origin, TRUSTED, "", "");
+    for (sent, told) in [
+        ("", "127.0.0.1"),
+        ("X-Forwarded-For:\r\n", "127.0.0.1"),
+        ("X-Forwarded-For: ,\r\nX-Forwarded-For:  \r\n", "127.0.0.1"),
+        (
+            "X-Forwarded-For: 1.2.3.4,,\r\nX-Forwarded-For: 5.6.7.8\r\n",
+            "1.2.3.4, 5.6.7.8, 127.0.0.1",
+        ),
+    ] {
+        assert_eq!(ask(&proxy, "/", sent).status, 200);
+        assert_eq!(origin.requests().last().unwrap().all("x-forwarded-for"), [told], "{sent:?}");
+    }
+}
+
+#[test]
+fn p19_credentials_for_a_proxy_behind_are_passed_on() {
+    let (judge, origin) = (Origin::ok("yes"), Origin::start(|_| vec![Step::Send(ok("fine"))]));
+    let proxy = door(&origin, "", "auth = 'staff'", &forward(&judge));
+    assert_eq!(ask(&proxy, "/", "Proxy-Authorization: Basic eA==\r\n").status, 200);
+    for request in [judge.only_request(), origin.only_request()] {
+        assert_eq!(request.all("proxy-authorization"), ["Basic eA=="]);
+    }
+}
