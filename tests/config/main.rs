@@ -9,6 +9,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
@@ -274,14 +275,123 @@ fn schema_and_version_are_printed() {
     assert_eq!(check(&["nonsense"]).status.code(), Some(2));
 }
 
+/// Every file that is shipped or tried, good and bad.
+fn examples() -> &'static [String] {
+    static FILES: LazyLock<Vec<String>> = LazyLock::new(|| {
+        let folders =
+            ["config", "config/scenarios", "tests/config/cases/good", "tests/config/cases/bad"];
+        let files: Vec<_> = folders.into_iter().flat_map(files).collect();
+        assert!(files.len() > 25, "{files:?}");
+        let text = |file| String::from_utf8_lossy(&fs::read(file).unwrap()).into_owned();
+        files.iter().map(text).collect()
+    });
+    &FILES
+}
+
+/// Text that means something in a configuration, or nothing at all.
+const WORDS: &[&str] = &[
+    "[[listen]]\n",
+    "[upstream.app]\n",
+    "[[route]]\n",
+    "[route.retry]\n",
+    "{",
+    "}",
+    "[",
+    "]",
+    "\"",
+    "'",
+    "\n",
+    ",",
+    "=",
+    ".",
+    "#",
+    "0",
+    "-1",
+    "1e400",
+    "9223372036854775808",
+    "true",
+    "nan",
+    "1979-05-27",
+    "\"\"",
+    "${",
+    "${HOME}",
+    "{id}",
+    "*",
+    "/",
+    "ms",
+    "%",
+    "é",
+    "\u{0}",
+    "\u{feff}",
+    "\r",
+    "=true\n",
+    "",
+    "\\u",
+    "://",
+    "::",
+];
+
+/// One change, at a character or at a line.
+fn mutate(text: String, kind: u8, at: prop::sample::Index, other: prop::sample::Index) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    let (before, after) = chars.split_at(at.index(chars.len() + 1));
+    let word = WORDS[other.index(WORDS.len())];
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let (one, two) = (at.index(lines.len().max(1)), other.index(lines.len().max(1)));
+    match kind {
+        0 => before.iter().collect(),
+        1 => before.iter().chain(after.get(1..).unwrap_or_default()).collect(),
+        2 => before.iter().copied().chain(word.chars()).chain(after.iter().copied()).collect(),
+        3 => {
+            let value = lines.get(one).and_then(|line| line.split_once('=')).map(|(key, _)| key);
+            let changed = value.map(|key| format!("{key}= {word}\n"));
+            let line = changed.as_deref().unwrap_or(word);
+            lines.iter().enumerate().map(|(n, l)| if n == one { line } else { l }).collect()
+        }
+        4 => lines.iter().enumerate().filter(|(n, _)| *n != one).map(|(_, line)| *line).collect(),
+        5 => {
+            let mut lines = lines;
+            if !lines.is_empty() {
+                lines.swap(one, two);
+            }
+            lines.concat()
+        }
+        _ => {
+            let mut lines = lines;
+            let line = lines.get(two).copied().unwrap_or_default();
+            lines.insert(one, line);
+            lines.concat()
+        }
+    }
+}
+
+#[test]
+fn what_is_not_text_is_refused() {
+    let report = config::load_bytes("fuzz", b"[log]\nlevel = \"\xff\"\n").unwrap_err();
+    assert!(report.text(Colour::Plain).contains("UTF-8"), "{}", report.text(Colour::Plain));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        if let Err(report) = config::load_bytes("fuzz", &bytes) {
-            let _ = report.text(Colour::Plain);
-            let _ = report.json();
+    fn mutated_files_never_panic(
+        file in any::<prop::sample::Index>(),
+        mutations in proptest::collection::vec(
+            (0..7_u8, any::<prop::sample::Index>(), any::<prop::sample::Index>()),
+            0..5,
+        ),
+    ) {
+        let files = examples();
+        let mut text = files[file.index(files.len())].clone();
+        for (kind, at, other) in mutations {
+            text = mutate(text, kind, at, other);
+        }
+        // Nothing that was changed by a character or a line is a question of luck: it loads, or it is said why not.
+        if let Err(report) = config::load_bytes("fuzz", text.as_bytes()) {
+            prop_assert!(!report.findings.is_empty());
+            prop_assert!(report.text(Colour::Plain).contains("fuzz"));
+            prop_assert!(!report.json().is_null());
         }
     }
 
