@@ -120,9 +120,11 @@ impl Handle {
         self.received
     }
 
-    /// Whether nothing more will come.
+    /// Whether nothing more will come, and what came is as long as it was said to be.
     pub(super) fn is_received(&self) -> bool {
-        self.at == self.data.len() && (self.ended || self.shared.borrow().is_taken(self.slot))
+        let as_said = || self.expected.is_none_or(|expected| expected == self.received);
+        let ended = || self.ended || self.shared.borrow().is_taken(self.slot) && as_said();
+        self.at == self.data.len() && ended()
     }
 
     pub(super) fn poll_head(
