@@ -6,7 +6,7 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use super::state::{Over, State, Taken};
+use super::state::{State, StreamEnd, Taken};
 use crate::exchange::Emit;
 use crate::net::{BodyError, Coding, Fill, Tally};
 use crate::wire::frames::Code;
@@ -28,7 +28,8 @@ pub(super) struct Handle {
     /// The body has ended.
     ended: bool,
     trailers: Option<Fields>,
-    /// The bytes of the body so far, and how many it was said to have.
+    /// The bytes of the body so far, and how many a response was said to have. What a request says of itself is compared
+    /// where it is received.
     received: u64,
     pub(super) expected: Option<u64>,
     sent: u64,
@@ -84,8 +85,14 @@ impl Handle {
                 self.trailers = trailers;
                 Poll::Ready(Ok(Fill::End))
             }
+            Err(StreamEnd::Malformed(fault)) => Poll::Ready(Err(BodyError::Framing(fault))),
             Err(_) => Poll::Ready(Err(BodyError::Io(io::ErrorKind::ConnectionReset.into()))),
         }
+    }
+
+    /// What can be told to be wrong with a response of which only the head was taken.
+    pub(super) fn broken_ahead(&self) -> Option<StreamEnd> {
+        self.shared.borrow().broken_ahead(self.slot, self.expected)
     }
 
     pub(super) fn data(&self) -> &[u8] {
@@ -131,7 +138,7 @@ impl Handle {
         &mut self,
         cx: &Context<'_>,
         head: &mut ResponseHead,
-    ) -> Poll<Result<(), Over>> {
+    ) -> Poll<Result<(), StreamEnd>> {
         self.shared.borrow_mut().poll_head(cx, self.slot, head)
     }
 
@@ -140,7 +147,7 @@ impl Handle {
         self.spare = Some(head);
     }
 
-    pub(super) fn poll_over(&self, cx: &Context<'_>) -> Poll<Over> {
+    pub(super) fn poll_over(&self, cx: &Context<'_>) -> Poll<StreamEnd> {
         self.shared.borrow_mut().poll_over(cx, self.slot)
     }
 
@@ -268,6 +275,8 @@ mod tests {
         let terms = Terms {
             streams: 0,
             stream_window: 1000,
+            stream_window_most: 1000,
+            growth: 0,
             connection_window: 1 << 20,
             head: Limits::default(),
         };

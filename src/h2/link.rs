@@ -13,7 +13,7 @@ use super::drive::Socket;
 use super::handle::{Handle, Shared};
 use super::origin::H2Origin;
 use super::seconds;
-use super::state::{Accept, State, Terms};
+use super::state::{Accept, SLACK, State, Terms};
 use crate::clock::{self, Instant};
 use crate::net::{MadeWith, Opened, Stream, Timer};
 use crate::wire::request::{Limits, Underscores};
@@ -26,7 +26,9 @@ const STREAM_WINDOW: u32 = 128 * 1024;
 pub const STREAMS: u32 = 100;
 /// How much a server may send ahead on all streams together: as much as all of them, so that clients that read slowly
 /// never hold up those that share their connection.
-const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS;
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS + SLACK;
+/// Memory for a head that is kept for the next one.
+const DRAFT: usize = 16 * 1024;
 /// How long the last word to a server may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// How long a connection without streams is kept.
@@ -75,6 +77,8 @@ impl Link {
         let terms = Terms {
             streams: 0,
             stream_window: STREAM_WINDOW,
+            stream_window_most: STREAM_WINDOW,
+            growth: 0,
             connection_window: CONNECTION_WINDOW,
             head,
         };
@@ -201,8 +205,10 @@ impl Link {
 
     /// Gives it back.
     pub(super) fn return_draft(&self, mut draft: Vec<u8>) {
-        draft.clear();
-        self.draft.replace(draft);
+        if draft.capacity() <= DRAFT {
+            draft.clear();
+            self.draft.replace(draft);
+        }
     }
 
     /// Takes a place for a request. It is given back when what is returned is dropped.

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::handle::{Block, Handle};
 use super::link::Place;
-use super::state::{Ended, Over};
+use super::state::{Ended, StreamEnd};
 use crate::exchange::{HeadError, Length, Sink, Source};
 use crate::net::{BodyError, Coding, Fill};
 use crate::wire::frames::Code;
@@ -38,6 +38,8 @@ pub struct H2Origin {
     /// The head of the request as HTTP/1 writes it, until it is sent.
     draft: Vec<u8>,
     framing: Framing,
+    /// A response that has no body, whatever the server sends: to HEAD, or 204 or 304.
+    bodiless: bool,
     asked: Option<Asked>,
     /// Nothing goes up until the server has agreed to a tunnel.
     closed: bool,
@@ -55,6 +57,7 @@ impl H2Origin {
             head: ResponseHead::default(),
             draft: Vec::new(),
             framing: Framing::None,
+            bodiless: false,
             asked: None,
             closed: false,
             grpc_status: None,
@@ -151,18 +154,35 @@ impl H2Origin {
             Framing::UntilClose if stream.is_received() => Framing::None,
             framing => framing,
         };
+        self.bodiless = head_request || matches!(self.head.status, 204 | 304);
         stream.expected = match self.framing {
             Framing::Length(n) => Some(n),
-            Framing::None if self.head.status != 101 => Some(0),
+            Framing::None if self.head.status != 101 && !self.bodiless => Some(0),
             Framing::None | Framing::Chunked | Framing::UntilClose => None,
         };
-        Poll::Ready(Ok(()))
+        // What is known to be wrong before anything was sent to the client is an answer of the proxy's own.
+        match stream.broken_ahead() {
+            Some(StreamEnd::Connection(Ended::Lost)) => {
+                Poll::Ready(Err(HeadError::Closed { any: true }))
+            }
+            Some(end) => Poll::Ready(Err(failure(end))),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
     /// The length of the response body as it can be told to a client.
     #[must_use]
     pub fn length(&self, head_request: bool) -> Length {
-        Length::of(&self.head, self.framing, head_request)
+        match Length::of(&self.head, self.framing, head_request) {
+            // Trailers may follow, or are here: no body may have a length then (RFC 9112 §7.1).
+            Length::Known(0) if !self.has_ended() => Length::Unknown,
+            length => length,
+        }
+    }
+
+    /// Whether nothing follows what has been read.
+    fn has_ended(&self) -> bool {
+        self.stream.as_ref().is_none_or(Handle::is_received)
     }
 
     /// How a call of gRPC ended, after its trailers.
@@ -191,14 +211,18 @@ impl H2Origin {
 }
 
 /// What the end of a stream says about its request.
-fn failure(over: Over) -> HeadError {
-    match over {
+fn failure(end: StreamEnd) -> HeadError {
+    match end {
         // RFC 9113 §6.8, §8.7: the server says that it has not looked at it.
-        Over::Unprocessed => HeadError::Unprocessed,
-        Over::Reset(_) | Over::Here => HeadError::Reset,
-        Over::Connection(Ended::Lost) => HeadError::Closed { any: false },
-        Over::Connection(Ended::Failed(_)) => HeadError::Invalid(ResponseFault::Protocol),
-        Over::Invalid(fault) => HeadError::Invalid(fault),
+        StreamEnd::Unprocessed => HeadError::Unprocessed,
+        StreamEnd::Complete
+        | StreamEnd::Stopped
+        | StreamEnd::Reset(_)
+        | StreamEnd::Cancelled
+        | StreamEnd::Malformed(_) => HeadError::Reset,
+        StreamEnd::Connection(Ended::Lost) => HeadError::Closed { any: false },
+        StreamEnd::Connection(Ended::Failed(_)) => HeadError::Invalid(ResponseFault::Protocol),
+        StreamEnd::Invalid(fault) => HeadError::Invalid(fault),
     }
 }
 
@@ -276,7 +300,14 @@ impl<'a> Request<'a> {
 impl Source for H2Origin {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fill, BodyError>> {
         match &mut self.stream {
-            Some(stream) => stream.poll_fill(cx),
+            Some(stream) => match ready!(stream.poll_fill(cx)) {
+                // RFC 9110 §6.4.1: it is dropped, as it is when a server of HTTP/1 sends it.
+                Ok(Fill::Data) if self.bodiless => {
+                    stream.consume(stream.data().len());
+                    Poll::Ready(Ok(Fill::End))
+                }
+                filled => Poll::Ready(filled),
+            },
             None => Poll::Ready(Ok(Fill::End)),
         }
     }

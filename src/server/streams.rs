@@ -19,16 +19,19 @@ use crate::exchange::{Client as _, Refusal};
 use crate::gate::Peer;
 use crate::h1::client::Closing;
 use crate::h2::connection::Streams;
-use crate::h2::state::{Accept, Ended, Terms};
+use crate::h2::state::{Accept, Ended, SLACK, Terms};
 use crate::h2::{Connection, H2Client};
 use crate::net::{Stream, Timer};
 use crate::snapshot::Listener;
-use crate::wire::frames::Code;
+use crate::wire::frames::{self, Code};
 use crate::wire::{Fault, RequestHead};
 
-/// How much a client may send ahead on one stream, and on all of a connection together.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// How much a client may send ahead on one stream that has begun, and while it is taken: the first is what RFC 9113
+/// §6.5.2 begins with, so that no client has to be told.
+const STREAM_WINDOW: u32 = frames::WINDOW;
+const STREAM_WINDOW_MOST: u32 = 256 * 1024;
+/// What the streams of a connection may grow by together.
+const GROWTH: u32 = 1024 * 1024;
 /// How long a connection that was told to end may take to close its side.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -51,13 +54,7 @@ pub(super) async fn serve(
 ) {
     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
     let _registered = local.worker.register(waker);
-    let terms = Terms {
-        streams: u32::from(listener.streams),
-        stream_window: STREAM_WINDOW,
-        connection_window: CONNECTION_WINDOW,
-        head: listener.head,
-    };
-    let mut connection = Connection::new(stream, &read, terms);
+    let mut connection = Connection::new(stream, &read, terms(&listener));
     drop(read);
     let shared = Rc::new(Shared { local: local.clone(), peer, listener, open: Cell::new(0) });
     let mut life = Life {
@@ -73,6 +70,21 @@ pub(super) async fn serve(
         tracing::debug!(listen = %listener.name, client = %shared.peer.text, "too many frames that ask for nothing");
     }
     connection.close(&mut life.timer).await;
+}
+
+/// What a client may do: its streams never take each other's windows away, so that one whose server does not read holds
+/// up no other. With a hundred streams that is 7.5 MiB.
+fn terms(listener: &Listener) -> Terms {
+    let streams = u32::from(listener.streams);
+    let all = streams.saturating_mul(STREAM_WINDOW).saturating_add(GROWTH + SLACK);
+    Terms {
+        streams,
+        stream_window: STREAM_WINDOW,
+        stream_window_most: STREAM_WINDOW_MOST,
+        growth: GROWTH,
+        connection_window: all.min(frames::LARGEST),
+        head: listener.head,
+    }
 }
 
 /// How far a connection has come.
@@ -203,6 +215,7 @@ impl Begun {
         let client = &mut self.client;
         match self.fault {
             None => {
+                client.leave_room_for_trailers(&mut self.head);
                 connection::exchange(local, of, (&mut self.head, started), client, &mut timer)
                     .await;
                 client.settle(&mut timer).await;

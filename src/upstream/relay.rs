@@ -103,9 +103,7 @@ fn poll_upload<C: Client>(
 ) {
     if let Poll::Ready(Err(error)) = sending.pump.poll(cx, upload, origin) {
         sending.refused = true;
-        if let PumpError::Announced(_)
-        | PumpError::Source(BodyError::Framing(_) | BodyError::TooLarge) = error
-        {
+        if let PumpError::Announced(_) | PumpError::Source(_) = error {
             // What the server got so far must not look like a whole request.
             origin.cut();
         }

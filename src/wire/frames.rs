@@ -1,4 +1,4 @@
-//! The frames of HTTP/2 (RFC 9113 §4 and §6), and how many of those that ask for nothing a side may send.
+//! The frames of HTTP/2 (RFC 9113 §4 and §6).
 
 /// What a client says first (§3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -147,86 +147,6 @@ pub fn unpadded(head: Head, payload: &[u8]) -> Option<&[u8]> {
     rest.get(..rest.len().checked_sub(usize::from(*padding))?)
 }
 
-/// Frames that ask for nothing, at once and in every second after that.
-const ALLOWANCE: u32 = 1000;
-/// Cancelled streams from which on they are compared with all streams.
-const RESETS: u32 = 100;
-/// Bytes sent that earn another frame that asks for nothing: a window has to be opened for each part of a body.
-const EARN: usize = 1024;
-
-/// What a side may send beside requests and bodies. PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA and frames that nobody
-/// knows cost more than they are worth, and so do streams that are cancelled (CVE-2019-9512 to -9518, CVE-2023-44487).
-#[derive(Debug)]
-pub struct Allowance {
-    left: u32,
-    streams: u32,
-    resets: u32,
-    /// Bytes sent that have not earned anything yet.
-    sent: usize,
-    since: u64,
-}
-
-impl Allowance {
-    /// At the beginning of a connection, in this second.
-    #[must_use]
-    pub fn new(now: u64) -> Self {
-        Self { left: ALLOWANCE, streams: 0, resets: 0, sent: 0, since: now }
-    }
-
-    /// The other side has been sent so much; it may answer that.
-    pub fn earn(&mut self, bytes: usize) {
-        self.sent += bytes;
-        if self.sent >= EARN {
-            self.allow(u32::try_from(self.sent / EARN).unwrap_or(u32::MAX));
-            self.sent %= EARN;
-        }
-    }
-
-    /// It may answer something by so many frames.
-    pub fn allow(&mut self, frames: u32) {
-        self.left = self.left.saturating_add(frames).min(ALLOWANCE);
-    }
-
-    /// A stream has begun.
-    pub fn begin(&mut self) {
-        self.streams = self.streams.saturating_add(1);
-    }
-
-    /// A frame that asks for nothing. `false` when it is one too many. `now` is the current second, asked for only where
-    /// it matters.
-    #[must_use]
-    pub fn spend(&mut self, now: impl Fn() -> u64) -> bool {
-        if self.left == 0 {
-            self.forget(&now);
-        }
-        let left = self.left.checked_sub(1);
-        self.left = left.unwrap_or(0);
-        left.is_some()
-    }
-
-    /// A stream was cancelled, or had to be. `false` when it is one too many.
-    #[must_use]
-    pub fn reset(&mut self, now: impl Fn() -> u64) -> bool {
-        self.resets = self.resets.saturating_add(1);
-        self.spend(&now)
-            && (self.resets <= RESETS || self.resets <= self.streams / 2 || {
-                self.forget(&now);
-                self.resets <= RESETS
-            })
-    }
-
-    /// With time, all of it counts less.
-    fn forget(&mut self, now: &impl Fn() -> u64) {
-        let now = now();
-        if now > self.since {
-            self.since = now;
-            self.left = ALLOWANCE;
-            self.resets /= 2;
-            self.streams /= 2;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,35 +169,5 @@ mod tests {
         assert_eq!(unpadded(head, &[4, 0, 0, 0]), None);
         assert_eq!(unpadded(head, &[]), None);
         assert_eq!(unpadded(Head { flags: 0, ..head }, &[4, 0]), Some(&[4, 0][..]));
-    }
-
-    #[test]
-    fn frames_that_ask_for_nothing_are_too_many_at_some_point_but_not_over_time() {
-        let mut allowance = Allowance::new(7);
-        assert!((0..ALLOWANCE).all(|_| allowance.spend(|| 7)));
-        assert!(!allowance.spend(|| 7));
-        assert!(allowance.spend(|| 8));
-        // Who is sent something may open windows for it.
-        let mut allowance = Allowance::new(7);
-        for _ in 0..10_000 {
-            allowance.earn(EARN / 2);
-            allowance.earn(EARN / 2);
-            assert!(allowance.spend(|| 7));
-        }
-    }
-
-    #[test]
-    fn cancelling_is_fine_as_long_as_it_is_not_all_there_is() {
-        let mut rapid = Allowance::new(0);
-        let cut = (0..1000).position(|_| {
-            rapid.begin();
-            !rapid.reset(|| 0)
-        });
-        assert_eq!(cut, Some(usize::try_from(RESETS).unwrap()));
-        let mut third = Allowance::new(0);
-        for _ in 0..900 {
-            (0..3).for_each(|_| third.begin());
-            assert!(third.reset(|| 0));
-        }
     }
 }

@@ -41,6 +41,12 @@ pub fn of_request(head: &RequestHead) -> Result<Framing, Fault> {
     }
 }
 
+/// The length that a head announces, if it announces one and only one.
+#[must_use]
+pub fn length(head: &RequestHead) -> Option<u64> {
+    if head.fields.has(Known::ContentLength) { content_length(&head.fields) } else { None }
+}
+
 /// Decides the framing of a response to a request with method `HEAD` (`head_request`) or another.
 ///
 /// # Errors

@@ -315,6 +315,16 @@ mod tests {
     }
 
     #[test]
+    fn a_removed_field_is_gone_from_everywhere() {
+        let mut fields = Fields::default();
+        fields.push(b"content-length", b"0");
+        fields.push(b"x-a", b"1");
+        fields.retain(|field| field.known != Known::ContentLength);
+        assert!(!fields.has(Known::ContentLength));
+        assert_eq!(fields.iter().map(|f| f.name).collect::<Vec<_>>(), [b"x-a"]);
+    }
+
+    #[test]
     fn kept_lines_are_written_in_one_form() {
         let bytes = b"GET / HTTP/1.1\r\nA: 1\r\nB: 2\r\nDrop: x\r\nC:3\r\nD: 4 \r\nE: 5\r\n\r\n";
         let mut head = RequestHead::default();

@@ -1,6 +1,6 @@
 //! HTTP/2 byte by byte: frames that are written as they should be or as they must not be, and read without a library.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -21,6 +21,9 @@ pub const END_STREAM: u8 = 1;
 pub const ACK: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 pub const PADDED: u8 = 8;
+
+/// How long the other side may be silent where it has something to say.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One frame.
 #[derive(Debug, Clone)]
@@ -132,8 +135,8 @@ pub struct Wire {
 
 impl Wire {
     pub fn new(stream: TcpStream) -> Self {
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        stream.set_write_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, unread: Vec::new() }
     }
@@ -169,8 +172,15 @@ impl Wire {
         let mut buffer = [0; 16384];
         while self.unread.len() < n {
             match self.stream.read(&mut buffer) {
-                Ok(0) | Err(_) => return false,
+                Ok(0) => return false,
                 Ok(read) => self.unread.extend(&buffer[..read]),
+                // Silence is not an end.
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) =>
+                {
+                    panic!("nothing was said for {PATIENCE:?}, and the connection was not closed")
+                }
+                Err(_) => return false,
             }
         }
         true
@@ -224,6 +234,31 @@ impl Wire {
         }
     }
 
+    /// As [`Self::verdict`], and how the stream ended behind it.
+    pub fn verdict_and_end(&mut self, stream: u32) -> (Verdict, Ending) {
+        let mut verdict = None;
+        let mut body = 0;
+        while let Some(frame) = self.frame() {
+            if frame.kind == GOAWAY && frame.number(4) != 0 {
+                return (verdict.unwrap_or(Verdict::GoAway(frame.number(4))), Ending::Lost);
+            }
+            match frame.kind {
+                _ if frame.stream != stream => continue,
+                HEADERS => verdict = verdict.or_else(|| Some(Verdict::Status(frame.status()))),
+                DATA => body += frame.payload.len(),
+                RST_STREAM => {
+                    let code = frame.number(0);
+                    return (verdict.unwrap_or(Verdict::Reset(code)), Ending::Reset(code, body));
+                }
+                _ => continue,
+            }
+            if frame.ends() {
+                return (verdict.expect("a head comes first"), Ending::Whole(body));
+            }
+        }
+        (verdict.unwrap_or(Verdict::Closed), Ending::Lost)
+    }
+
     /// Reads until the connection has ended; the code of its GOAWAY, if there was one.
     pub fn end(&mut self) -> Option<u32> {
         let mut code = None;
@@ -236,7 +271,16 @@ impl Wire {
     }
 }
 
-/// How a stream ended.
+/// How a stream ended behind the head of its response, and the bytes of the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    Whole(usize),
+    Reset(u32, usize),
+    /// With its connection.
+    Lost,
+}
+
+/// What the other side said first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Status(u16),

@@ -20,6 +20,7 @@ mod malformed;
 mod neighbours;
 mod relayed;
 mod server;
+mod states;
 #[path = "../support/mod.rs"]
 mod support;
 mod tunnels;

@@ -156,13 +156,18 @@ fn what_is_no_response_is_the_servers_fault() {
 
 #[test]
 fn a_body_that_is_not_as_long_as_it_was_said_to_be_is_cut() {
-    let server = H2Server::start(&[], |Asked { stream, .. }| {
-        let head = head(stream, &[("content-length", "10")]);
-        Some([head, frame(0, END_STREAM, stream, b"short")].concat())
+    // The second request sets off the end of the first one's answer.
+    let server = H2Server::start(&[], |Asked { nth, stream, .. }| {
+        Some(match nth {
+            0 => [head(stream, &[("content-length", "10")]), frame(0, 0, stream, b"sho")].concat(),
+            _ => [frame(0, END_STREAM, stream - 2, b"rt"), fine(stream, "next")].concat(),
+        })
     });
     let proxy = proxy(server.address, "protocol = 'h2c'");
     let mut client = proxy.client();
     client.send(GET);
+    client.wait_for("sho");
+    assert_eq!(proxy.client().exchange(GET).text(), "next");
     assert!(client.try_response("GET").is_err());
 }
 

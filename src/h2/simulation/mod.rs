@@ -57,7 +57,10 @@ fn terms(random: &mut Random, streams: u32) -> Terms {
     let stream_window = 1 + random.below(if small { 5_000 } else { 200_000 }) as u32;
     let more = random.below(200_000) as u32;
     let connection_window = stream_window.max(65_535) + more;
-    Terms { streams, stream_window, connection_window, head: Limits::default() }
+    let head = Limits::default();
+    let stream_window_most = stream_window + random.below(200_000) as u32;
+    let growth = random.below(300_000) as u32;
+    Terms { streams, stream_window, stream_window_most, growth, connection_window, head }
 }
 
 /// One of the four ends, and its name.

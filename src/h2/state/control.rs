@@ -1,18 +1,28 @@
 //! Frames that are no part of a message: what the other side wants, and how much it takes.
 
 use super::receive::Verdict;
-use super::slot::Over;
-use super::{GOODBYE, Leaving, Role, State};
+use super::{GOODBYE, Leaving, Role, State, StreamEnd};
 use crate::wire::frames::{self, Code, Head, flag, kind, setting};
 
+/// Settings in one frame. There are seven; whoever sends hundreds wants to make work (CVE-2020-11080).
+const SETTINGS: usize = 32;
+
+/// Those of a frame that change something for all streams.
+#[derive(Debug, Default)]
+struct Settings {
+    streams: Option<u32>,
+    window: Option<u32>,
+}
+
 impl State {
-    pub(super) fn priority(&mut self, head: Head) -> Verdict {
+    pub(super) fn priority(&mut self, head: Head, payload: &[u8]) -> Verdict {
         if head.stream == 0 {
             return Err(Code::PROTOCOL_ERROR);
         }
         if head.length != 5 {
             return Err(Code::FRAME_SIZE_ERROR);
         }
+        depends(head.stream, payload)?;
         self.spend()
     }
 
@@ -26,14 +36,15 @@ impl State {
             // It has ended already: some clients answer a stream that was refused in kind.
             return self.spend();
         };
-        self.spend_reset()?;
-        if let Some(slot) = self.slot(index) {
-            slot.end(match code {
-                Code::REFUSED_STREAM => Over::Unprocessed,
-                code => Over::Reset(code),
-            });
-            self.stirred = true;
-        }
+        self.charge()?;
+        self.end_stream(
+            index,
+            match code {
+                Code::REFUSED_STREAM => StreamEnd::Unprocessed,
+                code => StreamEnd::Reset(code),
+            },
+        );
+        self.stirred = true;
         Ok(())
     }
 
@@ -48,28 +59,34 @@ impl State {
         if !head.length.is_multiple_of(6) {
             return Err(Code::FRAME_SIZE_ERROR);
         }
-        let mut streams = None;
+        if head.length > 6 * SETTINGS {
+            return Err(Code::ENHANCE_YOUR_CALM);
+        }
+        // What is said twice in one frame counts once: applying a setting can cost something for each stream.
+        let mut said = Settings::default();
         for (id, value) in frames::settings(payload) {
             match id {
                 setting::HEADER_TABLE_SIZE => self.encoder.limit(value as usize),
                 setting::ENABLE_PUSH if value > u32::from(self.role == Role::Server) => {
                     return Err(Code::PROTOCOL_ERROR);
                 }
-                setting::MAX_CONCURRENT_STREAMS => streams = Some(value),
-                setting::INITIAL_WINDOW_SIZE => self.resize_windows(value)?,
+                setting::MAX_CONCURRENT_STREAMS => said.streams = Some(value),
+                setting::INITIAL_WINDOW_SIZE if value > frames::LARGEST => {
+                    return Err(Code::FLOW_CONTROL_ERROR);
+                }
+                setting::INITIAL_WINDOW_SIZE => said.window = Some(value),
                 setting::MAX_FRAME_SIZE if !(16_384..=16_777_215).contains(&value) => {
                     return Err(Code::PROTOCOL_ERROR);
                 }
-                setting::ENABLE_CONNECT_PROTOCOL => {
-                    if value > 1 {
-                        return Err(Code::PROTOCOL_ERROR);
-                    }
-                    self.tunnels = value == 1;
-                }
+                setting::ENABLE_CONNECT_PROTOCOL if value > 1 => return Err(Code::PROTOCOL_ERROR),
+                setting::ENABLE_CONNECT_PROTOCOL => self.tunnels = value == 1,
                 _ => {}
             }
         }
-        if let Some(streams) = streams {
+        if let Some(window) = said.window {
+            self.resize_windows(window)?;
+        }
+        if let Some(streams) = said.streams {
             self.allowed = streams;
         } else if !self.settled {
             // Without a word about it, there is no limit.
@@ -82,17 +99,16 @@ impl State {
 
     /// RFC 9113 §6.9.2: windows of streams that are open change by the difference.
     fn resize_windows(&mut self, value: u32) -> Verdict {
-        if value > frames::LARGEST {
-            return Err(Code::FLOW_CONTROL_ERROR);
-        }
         let more = i64::from(value) - self.stream_credit;
         self.stream_credit = i64::from(value);
         for slot in self.slots.iter_mut().filter(|slot| slot.id != 0) {
+            let had = slot.credit;
             slot.credit += more;
             if slot.credit > i64::from(frames::LARGEST) {
                 return Err(Code::FLOW_CONTROL_ERROR);
             }
-            if slot.credit > 0 {
+            // Who had a window waits for something else.
+            if had <= 0 && slot.credit > 0 {
                 slot.wake_writer();
             }
         }
@@ -129,10 +145,9 @@ impl State {
             return Ok(());
         }
         self.leaving = Leaving::Last;
-        let Self { ids, slots, .. } = self;
-        for (_, slot) in ids.iter().filter(|(id, _)| *id > last) {
-            if let Some(slot) = slots.get_mut(*slot as usize) {
-                slot.end(Over::Unprocessed);
+        for at in 0..self.ids.len() {
+            if let Some((_, index)) = self.ids.get(at).copied().filter(|(id, _)| *id > last) {
+                self.end_stream(index, StreamEnd::Unprocessed);
             }
         }
         self.stirred = true;
@@ -161,6 +176,10 @@ impl State {
         }
         let Some(index) = self.find(head.stream) else { return Ok(()) };
         let Some(slot) = self.slot(index) else { return Ok(()) };
+        if !slot.state.sends() {
+            return Ok(());
+        }
+        let had = slot.credit;
         slot.credit += more;
         if more == 0 {
             return self.refuse(index, Code::PROTOCOL_ERROR);
@@ -168,9 +187,15 @@ impl State {
         if slot.credit > most {
             return self.refuse(index, Code::FLOW_CONTROL_ERROR);
         }
-        if slot.credit > 0 {
+        if had <= 0 && slot.credit > 0 {
             slot.wake_writer();
         }
         Ok(())
     }
+}
+
+/// RFC 7540 §5.3.1: priorities mean nothing any more (RFC 9113 §5.3.2), but no stream ever depended on itself.
+pub(super) fn depends(stream: u32, priority: &[u8]) -> Verdict {
+    let itself = frames::number(priority).is_some_and(|on| on & frames::LARGEST == stream);
+    if itself { Err(Code::PROTOCOL_ERROR) } else { Ok(()) }
 }

@@ -2,20 +2,24 @@
 //! Both ends share it: the task that reads and writes the socket, and the streams.
 
 mod control;
+mod flood;
 mod heads;
 mod receive;
 mod send;
 mod slot;
+mod stream;
 mod take;
 
 use std::collections::VecDeque;
 use std::task::{Context, Waker};
 
+use self::flood::FloodBudget;
 pub use self::send::Write;
-pub use self::slot::Over;
 use self::slot::Slot;
+use self::stream::ClosedStreams;
+pub use self::stream::{StreamEnd, StreamState};
 pub use self::take::Taken;
-use crate::wire::frames::{self, Allowance, Code, kind, setting};
+use crate::wire::frames::{self, Code, kind, setting};
 use crate::wire::hpack::{Decoder, Encoder};
 use crate::wire::request::Limits;
 use crate::wire::{Fault, RequestHead};
@@ -26,8 +30,11 @@ const HIGH: usize = 128 * 1024;
 const FULL: usize = 256 * 1024;
 /// How much one stream may send before others have had their turn.
 const BURST: usize = 64 * 1024;
-/// Streams that were broken off here, and of which something may still be under way.
-const CANCELLED: usize = 64;
+
+/// The most that a buffer keeps while no stream is under way.
+const AT_REST: usize = 4 * 1024;
+/// Bytes that may have been taken of what was received on a connection before the other side is told.
+pub const SLACK: u32 = 128 * 1024;
 
 /// Which side this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,9 +50,14 @@ pub enum Role {
 pub struct Terms {
     /// Streams at the same time.
     pub streams: u32,
-    /// Bytes it may send ahead on one stream.
+    /// Bytes it may send ahead on one stream that has begun.
     pub stream_window: u32,
-    /// And on all of them together.
+    /// What that grows to while they are taken.
+    pub stream_window_most: u32,
+    /// What all streams together may grow by.
+    pub growth: u32,
+    /// Bytes it may send ahead on all of them together. Where this is as large as all of those and [`SLACK`], no stream
+    /// that stands still holds up another one.
     pub connection_window: u32,
     /// Heads.
     pub head: Limits,
@@ -97,10 +109,12 @@ pub struct State {
     /// What the own fields of a request say, and its cookie.
     text: Vec<u8>,
     cookie: Vec<u8>,
-    allowance: Allowance,
+    budget: FloodBudget,
     /// What the other side may still send, and what it may send again but has not been told.
     window: i64,
     unsaid: u32,
+    /// What windows of streams may still grow by.
+    growth: u32,
     /// The other side has said what it can do.
     settled: bool,
     settlers: Vec<Waker>,
@@ -116,7 +130,7 @@ pub struct State {
     next: u32,
     /// The last stream that was said to be looked at.
     promised: u32,
-    cancelled: VecDeque<u32>,
+    closed: ClosedStreams,
     /// Answers that have begun.
     heard: u64,
 
@@ -189,9 +203,10 @@ impl State {
             block: Vec::new(),
             text: Vec::new(),
             cookie: Vec::new(),
-            allowance: Allowance::new(now()),
+            budget: FloodBudget::new(now()),
             window: i64::from(terms.connection_window.max(frames::WINDOW)),
             unsaid: 0,
+            growth: terms.growth,
             settled: false,
             settlers: Vec::new(),
             slots: Vec::new(),
@@ -200,7 +215,7 @@ impl State {
             last: 0,
             next: 1,
             promised: frames::LARGEST,
-            cancelled: VecDeque::new(),
+            closed: ClosedStreams::default(),
             heard: 0,
             encoder: Encoder::default(),
             out: Vec::new(),
@@ -226,6 +241,29 @@ impl State {
         {
             frames::put(&mut self.out, kind::WINDOW_UPDATE, 0, 0, &more.to_be_bytes());
         }
+    }
+
+    /// Gives memory back that large heads and bodies needed, while no stream is under way.
+    fn rest(&mut self) {
+        if !matches!(self.part, receive::Part::Block { .. }) {
+            give_up(&mut self.block);
+        }
+        give_up(&mut self.text);
+        give_up(&mut self.cookie);
+        if self.out.is_empty() {
+            give_up(&mut self.out);
+        }
+        self.decoder.rest();
+        self.encoder.rest();
+        self.closed.rest();
+        // One slot is kept, for the next stream.
+        self.slots.truncate(1);
+        self.free.clear();
+        self.free.push(0);
+        self.slots.shrink_to(8);
+        self.free.shrink_to(8);
+        self.ids.shrink_to(8);
+        self.waiting.shrink_to(8);
     }
 
     /// Whether it is over, and why.
@@ -338,11 +376,33 @@ impl State {
         }
         self.ended = Some(how);
         self.settlers.drain(..).for_each(Waker::wake);
-        let Self { ids, slots, .. } = self;
-        for (_, slot) in ids.iter() {
-            if let Some(slot) = slots.get_mut(*slot as usize) {
-                slot.end(Over::Connection(how));
+        for at in 0..self.ids.len() {
+            if let Some((_, index)) = self.ids.get(at).copied() {
+                self.end_stream(index, StreamEnd::Connection(how));
             }
+        }
+    }
+
+    /// Ends a stream before both messages have.
+    fn end_stream(&mut self, index: u32, end: StreamEnd) {
+        let role = self.role;
+        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        let end = match (role, end) {
+            // A response that has come to its end is whole, whatever becomes of the rest.
+            (
+                Role::Client,
+                StreamEnd::Reset(_) | StreamEnd::Unprocessed | StreamEnd::Connection(_),
+            ) if slot.state == StreamState::HalfClosedRemote => StreamEnd::Stopped,
+            // Who has answered has looked at it.
+            (Role::Client, StreamEnd::Unprocessed) if slot.answered => {
+                StreamEnd::Reset(Code::REFUSED_STREAM)
+            }
+            (_, end) => end,
+        };
+        if slot.end(end) && role == Role::Server {
+            // Nobody reads what is left of a request that is broken off.
+            let unread = std::mem::take(&mut slot.data).len();
+            self.give_back(unread);
         }
     }
 
@@ -413,11 +473,20 @@ impl State {
         // The other side may begin before it has heard that its windows are smaller than they are at first.
         let window = i64::from(self.terms.stream_window.max(frames::WINDOW));
         let credit = self.stream_credit;
+        let size = self.terms.stream_window;
         if let Some(slot) = self.slot(index) {
             slot.begin(id, window, credit);
+            slot.window_size = size;
         }
         self.ids.push_back((id, index));
         index
+    }
+}
+
+/// Lets go of what was larger than heads usually are.
+fn give_up(memory: &mut Vec<u8>) {
+    if memory.capacity() > AT_REST {
+        *memory = Vec::new();
     }
 }
 

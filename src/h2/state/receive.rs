@@ -1,13 +1,16 @@
 //! Frames that come in.
 
 use super::heads::{self, Heard};
-use super::slot::Over;
-use super::{Accept, CANCELLED, Leaving, Role, State};
+use super::stream::Misplaced;
+use super::{Accept, Leaving, Role, State, StreamEnd, StreamState, control};
 use crate::wire::frames::{self, Code, Head, flag, kind};
-use crate::wire::{Fault, RequestHead, ResponseFault};
+use crate::wire::{Fault, RequestHead, ResponseFault, framing};
 
 /// Frames that one head may be spread over beside the first.
 const CONTINUATIONS: u32 = 64;
+/// Frames of DATA that carry less than this on a stream that was broken off are charged: they cost more to read than to
+/// send.
+const SMALL: usize = 64;
 /// Informational responses that wait to be taken.
 const INTERIM: usize = 16;
 
@@ -33,6 +36,17 @@ impl Part {
             Role::Client => Part::First,
         }
     }
+}
+
+/// Where a part of a message belongs.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// To the stream in this slot.
+    Stream(u32),
+    /// To one that this side has broken off, or reads no more of.
+    Nowhere,
+    /// To one that the other side itself has ended or broken off; it may still have a slot.
+    Closed(Option<u32>),
 }
 
 /// A rule was broken: the connection has to end.
@@ -120,7 +134,7 @@ impl State {
         }
         match head.kind {
             kind::HEADERS => self.headers(head, payload, accept),
-            kind::PRIORITY => self.priority(head),
+            kind::PRIORITY => self.priority(head, payload),
             kind::RST_STREAM => self.rst_stream(head, payload),
             kind::SETTINGS => self.settings(head, payload),
             kind::PING => self.ping(head, payload),
@@ -134,13 +148,13 @@ impl State {
 
     /// A frame that asks for nothing.
     pub(super) fn spend(&mut self) -> Verdict {
-        if self.allowance.spend(self.now) { Ok(()) } else { Err(Code::ENHANCE_YOUR_CALM) }
+        if self.budget.spend(self.now) { Ok(()) } else { Err(Code::ENHANCE_YOUR_CALM) }
     }
 
-    /// A stream that came to nothing.
-    pub(super) fn spend_reset(&mut self) -> Verdict {
+    /// A stream that came to nothing by the other side's doing.
+    pub(super) fn charge(&mut self) -> Verdict {
         // What a server refuses says nothing against it.
-        let fine = self.role == Role::Client || self.allowance.reset(self.now);
+        let fine = self.role == Role::Client || self.budget.fail(self.now);
         if fine { Ok(()) } else { Err(Code::ENHANCE_YOUR_CALM) }
     }
 
@@ -153,6 +167,45 @@ impl State {
         }
     }
 
+    /// Where a part of a message belongs.
+    fn locate(&self, id: u32) -> Result<Place, Code> {
+        if !self.has_begun(id) {
+            return Err(Code::PROTOCOL_ERROR);
+        }
+        let index = self.find(id);
+        let slot = index.and_then(|index| self.slots.get(index as usize));
+        let misplaced = match slot {
+            Some(slot) => slot.state.receives().err(),
+            None => Some(self.closed.misplaced(id)),
+        };
+        match (misplaced, index) {
+            (Some(Misplaced::Connection(code)), _) => Err(code),
+            (Some(Misplaced::Stream), index) => Ok(Place::Closed(index)),
+            (Some(Misplaced::Late), _) | (None, None) => Ok(Place::Nowhere),
+            // What is known to be no request is not read on.
+            (None, Some(_)) if slot.is_some_and(|slot| slot.fault.is_some()) => Ok(Place::Nowhere),
+            (None, Some(index)) => Ok(Place::Stream(index)),
+        }
+    }
+
+    /// A part of a message on a stream that the other side itself has ended or broken off (RFC 9113 §5.1, §6.1).
+    fn misplaced(&mut self, id: u32, index: Option<u32>) -> Verdict {
+        self.charge()?;
+        match (index, self.role) {
+            (Some(index), Role::Client) => return self.spoil(index, ResponseFault::StatusLine),
+            (Some(index), Role::Server) if self.has_half_closed(index) => {
+                self.reset(index, Code::STREAM_CLOSED);
+            }
+            (Some(_) | None, _) => self.put_reset(id, Code::STREAM_CLOSED),
+        }
+        Ok(())
+    }
+
+    fn has_half_closed(&self, index: u32) -> bool {
+        let slot = self.slots.get(index as usize);
+        slot.is_some_and(|slot| slot.state == StreamState::HalfClosedRemote)
+    }
+
     /// DATA: its bytes are taken as they come.
     fn begin_data(&mut self, head: Head, bytes: &[u8]) -> Result<Option<usize>, Code> {
         let padded = head.has(flag::PADDED);
@@ -163,11 +216,13 @@ impl State {
             None => return Ok(None),
         };
         let left = head.length.checked_sub(skip + padding).ok_or(Code::PROTOCOL_ERROR)?;
-        if !self.has_begun(head.stream) {
-            return Err(Code::PROTOCOL_ERROR);
-        }
+        let place = self.locate(head.stream)?;
         let ends = head.has(flag::END_STREAM);
-        if left == 0 && !ends {
+        let crumb = match place {
+            Place::Stream(_) => left == 0 && !ends,
+            Place::Nowhere | Place::Closed(_) => left < SMALL,
+        };
+        if crumb {
             self.spend()?;
         }
         self.window -= head.length as i64;
@@ -175,26 +230,37 @@ impl State {
             return Err(Code::FLOW_CONTROL_ERROR);
         }
         let overhead = skip + padding;
-        let role = self.role;
-        if let Some(index) = self.find(head.stream)
-            && let Some(slot) = self.slot(index)
-        {
-            if slot.received {
-                return Err(Code::STREAM_CLOSED);
-            }
-            slot.window -= head.length as i64;
-            if slot.window < 0 {
-                self.refuse(index, Code::FLOW_CONTROL_ERROR)?;
-            } else {
-                slot.unsaid += u32::try_from(overhead).unwrap_or_default();
-                if role == Role::Client && !slot.answered {
-                    self.spoil(index, ResponseFault::StatusLine)?;
-                }
-            }
+        match place {
+            Place::Stream(index) => self.expect_data(index, (head.length, left, overhead))?,
+            Place::Closed(index) => self.misplaced(head.stream, index)?,
+            Place::Nowhere => {}
         }
         self.give_back(overhead);
         self.part = Part::Data { stream: head.stream, left, padding, ends };
         Ok(Some(frames::HEAD + skip))
+    }
+
+    /// A frame of DATA has begun, with so many bytes, of which so many are of the message and so many are not.
+    fn expect_data(
+        &mut self,
+        index: u32,
+        (length, data, overhead): (usize, usize, usize),
+    ) -> Verdict {
+        let role = self.role;
+        let Some(slot) = self.slot(index) else { return Ok(()) };
+        slot.window -= length as i64;
+        if slot.window < 0 {
+            return self.refuse(index, Code::FLOW_CONTROL_ERROR);
+        }
+        slot.unsaid += u32::try_from(overhead).unwrap_or_default();
+        slot.arrived = slot.arrived.saturating_add(data as u64);
+        if role == Role::Client && !slot.answered {
+            return self.spoil(index, ResponseFault::StatusLine);
+        }
+        if slot.announced.is_some_and(|announced| slot.arrived > announced) {
+            return self.fail_request(index, Fault::ContentLength);
+        }
+        Ok(())
     }
 
     fn data(&mut self, stream: u32, bytes: &[u8]) {
@@ -202,7 +268,7 @@ impl State {
             return;
         }
         let slot = self.find(stream).and_then(|index| self.slot(index));
-        let Some(slot) = slot.filter(|slot| slot.over.is_none()) else {
+        let Some(slot) = slot.filter(|slot| slot.reads()) else {
             // It was refused or broken off, before this frame or in the middle of it.
             self.give_back(bytes.len());
             return;
@@ -215,16 +281,21 @@ impl State {
     fn finished(&mut self, stream: u32) -> Verdict {
         let Some(index) = self.find(stream) else { return Ok(()) };
         let role = self.role;
-        let Some(slot) = self.slot(index) else { return Ok(()) };
-        if slot.over.is_some() {
-            // What came after it was broken off was dropped: the rest is not the whole.
+        let slot = self.slots.get_mut(index as usize);
+        let Some(slot) = slot.filter(|slot| slot.state.receives().is_ok()) else {
+            // It was broken off here: whatever its end says, it has come to none.
             return Ok(());
-        }
+        };
         if role == Role::Client && !slot.answered {
             return self.spoil(index, ResponseFault::StatusLine);
         }
-        slot.received = true;
+        let short = slot.announced.is_some_and(|announced| slot.arrived < announced);
+        slot.state.receive_end();
+        let fails = short && slot.fault.is_none();
         self.stirred |= slot.wake_reader();
+        if fails {
+            return self.fail_request(index, Fault::ContentLength);
+        }
         Ok(())
     }
 
@@ -234,6 +305,7 @@ impl State {
         }
         let mut block = frames::unpadded(head, payload).ok_or(Code::PROTOCOL_ERROR)?;
         if head.has(flag::PRIORITY) {
+            control::depends(head.stream, block)?;
             block = block.get(5..).ok_or(Code::FRAME_SIZE_ERROR)?;
         }
         let ends = head.has(flag::END_STREAM);
@@ -271,44 +343,67 @@ impl State {
 
     /// A whole head. Whatever becomes of it, it is decoded: what it put into the table stays there.
     fn head(&mut self, id: u32, ends: bool, block: &[u8], accept: &mut dyn Accept) -> Verdict {
-        match (self.find(id), self.role) {
-            (Some(index), Role::Client) => self.response(index, ends, block),
-            (Some(index), Role::Server) => self.trailers(index, ends, block),
-            (None, Role::Server) if id > self.last => self.request(id, ends, block, accept),
-            (None, _) => {
-                if !self.has_begun(id) {
-                    return Err(Code::PROTOCOL_ERROR);
-                }
-                self.decoder.decode(block, &mut |_| {}).map_err(|_| Code::COMPRESSION_ERROR)?;
-                // Of one that was broken off, something may still be under way.
-                let known = self.role == Role::Client || self.cancelled.contains(&id);
-                if known { self.spend() } else { Err(Code::STREAM_CLOSED) }
+        if self.role == Role::Server && id > self.last {
+            return self.request(id, ends, block, accept);
+        }
+        let place = self.locate(id)?;
+        if let Place::Stream(index) = place {
+            return match self.role {
+                Role::Client => self.response((id, index), ends, block),
+                Role::Server => self.trailers((id, index), ends, block),
+            };
+        }
+        self.decoder.decode(block, &mut |_| {}).map_err(|_| Code::COMPRESSION_ERROR)?;
+        self.spend()?;
+        match place {
+            Place::Closed(index) => self.misplaced(id, index),
+            Place::Stream(_) => Ok(()),
+            Place::Nowhere => {
+                self.finished_by_head(id, ends);
+                Ok(())
             }
         }
     }
 
+    /// The end of a request that is malformed already: its stream is half closed, and can be answered all the same.
+    fn finished_by_head(&mut self, id: u32, ends: bool) {
+        if let Some(slot) = self.find(id).and_then(|index| self.slot(index)).filter(|_| ends) {
+            slot.state.receive_end();
+        }
+    }
+
     fn request(&mut self, id: u32, ends: bool, block: &[u8], accept: &mut dyn Accept) -> Verdict {
-        self.allowance.begin();
+        self.budget.begin();
         let most = self.terms.streams as usize;
         let open = self.ids.len();
         // Those that were cancelled but still have to be told so count twice as long.
-        let over = || self.slots.iter().filter(|slot| slot.id != 0 && slot.over.is_some()).count();
+        let over = || self.slots.iter().filter(|slot| slot.state.broken().is_some()).count();
         let refused = open >= most && (open >= 2 * most || open - over() >= most);
         if refused || self.leaving == Leaving::Last {
             self.decoder.decode(block, &mut |_| {}).map_err(|_| Code::COMPRESSION_ERROR)?;
             self.last = id;
             // RFC 9113 §6.8: after the end was said, nobody waits for an answer to it.
-            if self.leaving != Leaving::Last {
-                self.put_reset(id, Code::REFUSED_STREAM);
+            if self.leaving == Leaving::Last {
+                return self.spend();
             }
-            return self.spend();
+            self.put_reset(id, Code::REFUSED_STREAM);
+            return Ok(());
         }
         self.last = id;
         let mut head = accept.head();
         let fault = self.read_request(block, ends, &mut head, accept)?;
+        if fault.is_some() {
+            self.charge()?;
+        }
         let index = self.occupy(id);
         if let Some(slot) = self.slot(index) {
-            slot.received = ends;
+            slot.state.open();
+            if ends {
+                slot.state.receive_end();
+            }
+            // What is too large is a request all the same.
+            slot.fault = fault.filter(|fault| fault.status() == 400);
+            slot.announced = framing::length(&head);
         }
         self.stirred = true;
         if fault.is_some() {
@@ -335,45 +430,38 @@ impl State {
         Ok(reading.end(ends))
     }
 
-    fn trailers(&mut self, index: u32, ends: bool, block: &[u8]) -> Verdict {
+    fn trailers(&mut self, (id, index): (u32, u32), ends: bool, block: &[u8]) -> Verdict {
         let mut trailers = heads::Trailers::default();
         self.decoder
             .decode(block, &mut |field| trailers.field(field))
             .map_err(|_| Code::COMPRESSION_ERROR)?;
         let role = self.role;
-        let Some(slot) = self.slot(index) else { return Ok(()) };
-        if slot.received {
-            return Err(Code::STREAM_CLOSED);
-        }
-        if slot.over.is_some() {
-            return Ok(());
-        }
         // RFC 9113 §8.1: nothing but the end comes after a body.
         let Some(fields) = trailers.end().filter(|_| ends) else {
             return match role {
-                Role::Server => self.refuse(index, Code::PROTOCOL_ERROR),
+                Role::Server => {
+                    self.finished_by_head(id, ends);
+                    self.fail_request(index, Fault::Trailer)
+                }
                 Role::Client => self.spoil(index, ResponseFault::Field),
             };
         };
-        slot.trailers = fields;
-        slot.received = true;
-        self.stirred |= slot.wake_reader();
-        Ok(())
+        if let Some(slot) = self.slot(index) {
+            slot.trailers = fields;
+        }
+        self.finished(id)
     }
 
-    fn response(&mut self, index: u32, ends: bool, block: &[u8]) -> Verdict {
+    fn response(&mut self, (id, index): (u32, u32), ends: bool, block: &[u8]) -> Verdict {
         let Some(slot) = self.slots.get_mut(index as usize) else { return Ok(()) };
         if slot.answered {
-            return self.trailers(index, ends, block);
+            return self.trailers((id, index), ends, block);
         }
         let mut reading = heads::Response::new(&mut slot.head, self.terms.head);
         self.decoder
             .decode(block, &mut |field| reading.field(field))
             .map_err(|_| Code::COMPRESSION_ERROR)?;
         let heard = reading.end(ends);
-        if slot.over.is_some() {
-            return Ok(());
-        }
         match heard {
             Ok(Heard::Interim) if slot.interim.len() >= INTERIM => {
                 return self.spoil(index, ResponseFault::Status);
@@ -381,7 +469,9 @@ impl State {
             Ok(Heard::Interim) => slot.interim.push_back(std::mem::take(&mut slot.head)),
             Ok(Heard::Final) => {
                 slot.answered = true;
-                slot.received = ends;
+                if ends {
+                    slot.state.receive_end();
+                }
                 self.heard += 1;
             }
             Err(fault) => {
@@ -395,27 +485,29 @@ impl State {
 
     /// A client's stream breaks a rule of its own.
     pub(super) fn refuse(&mut self, index: u32, code: Code) -> Verdict {
-        self.spend_reset()?;
+        self.charge()?;
         self.reset(index, code);
+        Ok(())
+    }
+
+    /// What a client said is no request (RFC 9113 §8.1.1): its reader is told, and may still answer.
+    fn fail_request(&mut self, index: u32, fault: Fault) -> Verdict {
+        self.charge()?;
+        let Some(slot) = self.slot(index) else { return Ok(()) };
+        slot.fault = Some(fault);
+        slot.trailers = None;
+        let unread = std::mem::take(&mut slot.data).len();
+        self.stirred |= slot.wake_reader();
+        self.give_back(unread);
         Ok(())
     }
 
     /// What a server said is no response.
     fn spoil(&mut self, index: u32, fault: ResponseFault) -> Verdict {
-        if let Some(slot) = self.slot(index) {
-            slot.end(Over::Invalid(fault));
-            let id = slot.id;
-            self.put_reset(id, Code::PROTOCOL_ERROR);
-        }
+        let Some(id) = self.slot(index).map(|slot| slot.id) else { return Ok(()) };
+        self.end_stream(index, StreamEnd::Invalid(fault));
+        self.put_reset(id, Code::PROTOCOL_ERROR);
         self.stirred = true;
         Ok(())
-    }
-
-    /// Remembers a stream that was broken off here.
-    pub(super) fn remember(&mut self, id: u32) {
-        if self.cancelled.len() == CANCELLED {
-            self.cancelled.pop_front();
-        }
-        self.cancelled.push_back(id);
     }
 }

@@ -3,11 +3,12 @@
 use std::io;
 use std::task::{Context, Poll};
 
-use super::slot::Over;
-use super::{BURST, FULL, HIGH, Leaving, Role, State};
+use super::{BURST, FULL, HIGH, Leaving, Role, SLACK, State, StreamEnd, StreamState};
 use crate::wire::frames::{self, Code, Head, flag, kind};
 use crate::wire::hpack::Encoder;
 
+/// Less than this in a frame because the other side's window ends there earns nothing.
+const CRUMB: usize = 256;
 /// The most that is kept for later while nothing is to be sent.
 const KEEP: usize = 16 * 1024;
 
@@ -24,7 +25,7 @@ impl State {
     /// So many of them have.
     pub fn left(&mut self, n: usize) {
         self.out_at += n;
-        self.allowance.earn(n);
+        self.budget.earn(n);
         if self.out_at >= self.out.len() {
             self.out_base += self.out.len() as u64;
             self.out_at = 0;
@@ -90,16 +91,25 @@ impl State {
 
     /// Sends a head: its fields are what `write` writes. `ends` when nothing follows.
     pub fn put_head(&mut self, index: u32, ends: bool, write: &mut Write<'_>) {
+        let role = self.role;
         let Some(slot) = self.slots.get_mut(index as usize) else { return };
-        if slot.sent || slot.over.is_some() {
+        if role == Role::Client {
+            slot.state.open();
+        }
+        if !slot.state.sends() {
             return;
         }
+        // RFC 9113 §8.1.1: the answer to what is malformed is followed by the reset that ends it.
+        let resets = ends && slot.fault.is_some();
+        let ends = ends && !resets;
         let start = self.out.len();
         self.out.extend_from_slice(&[0; frames::HEAD]);
         self.encoder.begin(&mut self.out);
         write(&mut self.encoder, &mut self.out);
         slot.tail = Some(self.out_base + start as u64);
-        slot.sent = ends;
+        if ends {
+            slot.state.send_end();
+        }
         let stream = slot.id;
         let length = self.out.len() - start - frames::HEAD;
         let ends = if ends { flag::END_STREAM } else { 0 };
@@ -108,6 +118,9 @@ impl State {
         } else {
             let flags = ends | flag::END_HEADERS;
             self.patch(start, Head { length, kind: kind::HEADERS, flags, stream });
+        }
+        if resets {
+            self.reset(index, Code::PROTOCOL_ERROR);
         }
         self.tell();
     }
@@ -148,11 +161,11 @@ impl State {
         let Some(slot) = self.slots.get_mut(index as usize) else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
-        if slot.over.is_some() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-        }
-        if slot.sent || data.is_empty() {
+        if data.is_empty() || slot.state.is_sent() {
             return Poll::Ready(Ok(data.len()));
+        }
+        if !slot.state.sends() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         if slot.round != self.round {
             slot.round = self.round;
@@ -171,6 +184,9 @@ impl State {
             return Poll::Pending;
         }
         let n = data.len().min(credit).min(BURST);
+        // What is received is answered by one window or two. A window that lets next to nothing through earns no other:
+        // so a body could be had byte by byte (CVE-2019-9511).
+        let answers = if n < data.len() && n < CRUMB { 0 } else { 2 };
         slot.burst += n;
         slot.credit -= n as i64;
         self.credit -= n as i64;
@@ -178,8 +194,7 @@ impl State {
         for part in data.get(..n).unwrap_or_default().chunks(frames::MOST) {
             slot.tail = Some(self.out_base + self.out.len() as u64);
             frames::put(&mut self.out, kind::DATA, 0, stream, part);
-            // What is received is answered by one window or two.
-            self.allowance.allow(2);
+            self.budget.allow(answers);
         }
         self.tell();
         Poll::Ready(Ok(n))
@@ -194,12 +209,18 @@ impl State {
             self.put_head(index, true, trailers);
         }
         let Some(slot) = self.slots.get_mut(index as usize) else { return Ok(()) };
-        if slot.over.is_some() {
-            return Err(io::ErrorKind::ConnectionReset.into());
-        }
-        if std::mem::replace(&mut slot.sent, true) {
+        if slot.state.is_sent() {
             return Ok(());
         }
+        if !slot.state.sends() {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        if slot.fault.is_some() {
+            // As in `put_head`.
+            self.reset(index, Code::PROTOCOL_ERROR);
+            return Ok(());
+        }
+        slot.state.send_end();
         let stream = slot.id;
         // If its last frame is still here, it says so.
         let at = slot.tail.and_then(|tail| tail.checked_sub(self.out_base));
@@ -212,30 +233,45 @@ impl State {
         Ok(())
     }
 
+    /// Tells the other side that a stream was broken off. Whoever makes this necessary too often is told to calm down.
     pub(super) fn put_reset(&mut self, id: u32, code: Code) {
+        if self.ended.is_some() {
+            return;
+        }
         frames::put(&mut self.out, kind::RST_STREAM, 0, id, &code.0.to_be_bytes());
-        self.remember(id);
+        self.closed.note_reset(id);
         self.tell();
+        if self.role == Role::Server && !self.budget.spend(self.now) {
+            self.fail(Code::ENHANCE_YOUR_CALM);
+        }
     }
 
-    /// Breaks a stream off.
+    /// Breaks a stream off. One whose request is malformed is told so, whatever the reason is otherwise.
     pub fn reset(&mut self, index: u32, code: Code) {
         let Some(slot) = self.slot(index) else { return };
-        if slot.over.is_none() && !(slot.sent && slot.received) {
-            let id = slot.id;
-            slot.end(Over::Here);
-            self.put_reset(id, code);
+        let code = if slot.fault.is_some() { Code::PROTOCOL_ERROR } else { code };
+        let (id, begun) = (slot.id, slot.state != StreamState::Idle);
+        if !matches!(slot.state, StreamState::Closed(_)) {
+            self.end_stream(index, StreamEnd::Cancelled);
+            // RFC 9113 §5.1: there is nothing to break off where nothing was said.
+            if begun {
+                self.put_reset(id, code);
+            }
         }
     }
 
     /// So much of what was received on a stream has been taken: the other side may send it again.
     pub fn taken(&mut self, index: u32, n: usize) {
         self.give_back(n);
-        let half = self.terms.stream_window / 2;
-        let Some(slot) = self.slot(index) else { return };
+        let (most, growth) = (self.terms.stream_window_most, self.growth);
+        let Some(slot) = self.slots.get_mut(index as usize) else { return };
         slot.unsaid = slot.unsaid.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
-        if slot.unsaid >= half && !slot.received && slot.over.is_none() {
-            let (id, more) = (slot.id, std::mem::take(&mut slot.unsaid));
+        if slot.unsaid >= slot.window_size / 2 && slot.reads() {
+            // Whoever's bytes are taken may send further ahead: that is what fills a long way.
+            let grown = slot.window_size.min(most.saturating_sub(slot.window_size)).min(growth);
+            slot.window_size += grown;
+            self.growth -= grown;
+            let (id, more) = (slot.id, std::mem::take(&mut slot.unsaid) + grown);
             slot.window += i64::from(more);
             frames::put(&mut self.out, kind::WINDOW_UPDATE, 0, id, &more.to_be_bytes());
             self.tell();
@@ -245,7 +281,7 @@ impl State {
     /// The same for the connection.
     pub(super) fn give_back(&mut self, n: usize) {
         self.unsaid = self.unsaid.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
-        if self.unsaid >= self.terms.connection_window / 2 {
+        if self.unsaid >= SLACK.min(self.terms.connection_window / 2) {
             let more = std::mem::take(&mut self.unsaid);
             self.window += i64::from(more);
             frames::put(&mut self.out, kind::WINDOW_UPDATE, 0, 0, &more.to_be_bytes());
@@ -258,9 +294,15 @@ impl State {
         let role = self.role;
         let Some(slot) = self.slot(index) else { return };
         // RFC 9113 §8.1: an answer that is whole stands, whatever becomes of the request.
-        let code = if slot.sent && role == Role::Server { Code::NO_ERROR } else { Code::CANCEL };
-        let (id, unread, queued) = (slot.id, slot.data.len(), slot.queued);
+        let sent = slot.state.is_sent();
+        let code = if sent && role == Role::Server { Code::NO_ERROR } else { Code::CANCEL };
+        let (id, queued) = (slot.id, slot.queued);
         self.reset(index, code);
+        let Some(slot) = self.slot(index) else { return };
+        let (state, unread) = (slot.state, slot.data.len());
+        let grown = slot.window_size.saturating_sub(self.terms.stream_window);
+        self.growth += grown;
+        self.closed.note(id, state);
         self.give_back(unread);
         if queued {
             self.waiting.retain(|waiting| *waiting != index);
@@ -274,10 +316,7 @@ impl State {
         }
         self.free.push(index);
         if self.ids.is_empty() {
-            // A connection that is idle keeps the memory of one stream.
-            self.slots.truncate(1);
-            self.free.clear();
-            self.free.push(0);
+            self.rest();
             if self.leaving != Leaving::No {
                 // It ends now.
                 self.tell();

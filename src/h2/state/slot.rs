@@ -3,49 +3,36 @@
 use std::collections::VecDeque;
 use std::task::{Context, Waker};
 
-use super::Ended;
-use crate::wire::frames::Code;
-use crate::wire::{Fields, ResponseFault, ResponseHead};
+use super::stream::{StreamEnd, StreamState};
+use crate::wire::{Fault, Fields, ResponseHead};
 
 /// How much memory a stream keeps for the next one.
 pub(super) const KEEP: usize = 16 * 1024;
-
-/// Why nothing more comes of a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Over {
-    /// The other side broke it off.
-    Reset(Code),
-    /// The other side has not looked at it, and never will (RFC 9113 §8.7).
-    Unprocessed,
-    /// This side broke it off.
-    Here,
-    /// What came is not a response.
-    Invalid(ResponseFault),
-    /// With its connection.
-    Connection(Ended),
-}
 
 /// A stream, or the memory for one.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     pub(super) id: u32,
-    pub(super) over: Option<Over>,
+    pub(super) state: StreamState,
+    /// What is wrong with the request on it: nothing more of it is read, and what is answered ends with a reset.
+    pub(super) fault: Option<Fault>,
+    /// The bytes that the request was said to have, and those that have come.
+    pub(super) announced: Option<u64>,
+    pub(super) arrived: u64,
     /// What was received and not taken yet.
     pub(super) data: Vec<u8>,
     pub(super) trailers: Option<Fields>,
     /// What the other side may still send, and what it may send again but has not been told.
     pub(super) window: i64,
     pub(super) unsaid: u32,
-    /// The other side has said all.
-    pub(super) received: bool,
+    /// All that it may send ahead, now.
+    pub(super) window_size: u32,
     /// The head of a response, once it is there, and those that came before it.
     pub(super) head: ResponseHead,
     pub(super) answered: bool,
     pub(super) interim: VecDeque<ResponseHead>,
     /// What may still be sent.
     pub(super) credit: i64,
-    /// This side has said all.
-    pub(super) sent: bool,
     /// Where its last frame begins, counted from the first byte of the connection.
     pub(super) tail: Option<u64>,
     /// What it has sent since the connection had nothing left to send.
@@ -54,8 +41,8 @@ pub(super) struct Slot {
     /// It is among those that wait for their turn.
     pub(super) queued: bool,
     waker: Option<Waker>,
-    reads: bool,
-    writes: bool,
+    awaits_read: bool,
+    awaits_write: bool,
 }
 
 impl Slot {
@@ -70,6 +57,7 @@ impl Slot {
     /// Lets go of what it does not need while it is nobody's.
     pub(super) fn clear(&mut self) {
         self.id = 0;
+        self.state = StreamState::Idle;
         self.waker = None;
         self.trailers = None;
         self.interim.clear();
@@ -84,13 +72,13 @@ impl Slot {
 
     /// Wakes this task when there is something to read.
     pub(super) fn await_read(&mut self, cx: &Context<'_>) {
-        self.reads = true;
+        self.awaits_read = true;
         self.set(cx);
     }
 
     /// Wakes this task when something may be sent.
     pub(super) fn await_write(&mut self, cx: &Context<'_>) {
-        self.writes = true;
+        self.awaits_write = true;
         self.set(cx);
     }
 
@@ -103,7 +91,7 @@ impl Slot {
 
     /// There is something to read. Whether anybody waited for that.
     pub(super) fn wake_reader(&mut self) -> bool {
-        let waits = std::mem::take(&mut self.reads);
+        let waits = std::mem::take(&mut self.awaits_read);
         if waits {
             self.waker.iter().for_each(Waker::wake_by_ref);
         }
@@ -112,16 +100,22 @@ impl Slot {
 
     /// Something may be sent.
     pub(super) fn wake_writer(&mut self) {
-        if std::mem::take(&mut self.writes) {
+        if std::mem::take(&mut self.awaits_write) {
             self.waker.iter().for_each(Waker::wake_by_ref);
         }
     }
 
-    /// Nothing more comes of it. What has come stays.
-    pub(super) fn end(&mut self, over: Over) {
-        if self.over.is_none() {
-            self.over = Some(over);
+    /// Whether parts of a message are wanted.
+    pub(super) fn reads(&self) -> bool {
+        self.fault.is_none() && self.state.receives().is_ok()
+    }
+
+    /// It ends before both messages have. `false` when it had ended already.
+    pub(super) fn end(&mut self, end: StreamEnd) -> bool {
+        let closes = self.state.close(end);
+        if closes {
             self.waker.iter().for_each(Waker::wake_by_ref);
         }
+        closes
     }
 }

@@ -3,8 +3,9 @@
 use std::task::{Context, Poll};
 
 use super::State;
-use super::slot::{KEEP, Over};
-use crate::wire::{Fields, ResponseHead};
+use super::slot::KEEP;
+use super::{AT_REST, Role, StreamEnd};
+use crate::wire::{Fields, ResponseFault, ResponseHead};
 
 /// What there is of a body.
 #[derive(Debug)]
@@ -16,43 +17,64 @@ pub enum Taken {
 }
 
 impl State {
-    /// Waits for a part of a body, which takes the place of what is in `data`.
+    /// Waits for a part of a body, which takes the place of what is in `data`. Of a request that is malformed or broken
+    /// off nothing more is handed out; of a response, everything that came before.
     ///
     /// # Errors
-    /// [`Over`]: nothing more comes.
+    /// [`StreamEnd`]: nothing more comes.
     pub fn poll_body(
         &mut self,
         cx: &Context<'_>,
         index: u32,
         data: &mut Vec<u8>,
-    ) -> Poll<Result<Taken, Over>> {
-        let Some(slot) = self.slot(index) else { return Poll::Ready(Err(Over::Here)) };
+    ) -> Poll<Result<Taken, StreamEnd>> {
+        let role = self.role;
+        let Some(slot) = self.slot(index) else { return Poll::Ready(Err(StreamEnd::Cancelled)) };
+        if let Some(fault) = slot.fault {
+            return Poll::Ready(Err(StreamEnd::Malformed(fault)));
+        }
+        let broken = slot.state.broken().filter(|end| *end != StreamEnd::Stopped);
+        if let Some(end) = broken.filter(|_| role == Role::Server || slot.data.is_empty()) {
+            return Poll::Ready(Err(end));
+        }
         if !slot.data.is_empty() {
             data.clear();
             std::mem::swap(data, &mut slot.data);
             return Poll::Ready(Ok(Taken::Data));
         }
-        if slot.received {
+        if slot.state.is_received() {
             return Poll::Ready(Ok(Taken::End(slot.trailers.take())));
-        }
-        if let Some(over) = slot.over {
-            return Poll::Ready(Err(over));
         }
         slot.await_read(cx);
         Poll::Pending
     }
 
+    /// What is wrong with a response of which only the head has been taken, as far as anything can be told by what has
+    /// come: it contradicts the length that it `announced`, or was broken off.
+    #[must_use]
+    pub fn broken_ahead(&self, index: u32, announced: Option<u64>) -> Option<StreamEnd> {
+        let slot = self.slots.get(index as usize)?;
+        let length = slot.data.len() as u64;
+        let contradicts = announced.is_some_and(|announced| {
+            length > announced || length < announced && slot.state.is_received()
+        });
+        if contradicts {
+            return Some(StreamEnd::Invalid(ResponseFault::ContentLength));
+        }
+        slot.state.broken().filter(|end| *end != StreamEnd::Stopped)
+    }
+
     /// Waits for the head of a response, informational ones included, which takes the place of `head`.
     ///
     /// # Errors
-    /// [`Over`]: none comes.
+    /// [`StreamEnd`]: none comes.
     pub fn poll_head(
         &mut self,
         cx: &Context<'_>,
         index: u32,
         head: &mut ResponseHead,
-    ) -> Poll<Result<(), Over>> {
-        let Some(slot) = self.slot(index) else { return Poll::Ready(Err(Over::Here)) };
+    ) -> Poll<Result<(), StreamEnd>> {
+        let Some(slot) = self.slot(index) else { return Poll::Ready(Err(StreamEnd::Cancelled)) };
         if let Some(interim) = slot.interim.pop_front() {
             *head = interim;
             return Poll::Ready(Ok(()));
@@ -61,18 +83,18 @@ impl State {
             std::mem::swap(head, &mut slot.head);
             return Poll::Ready(Ok(()));
         }
-        if let Some(over) = slot.over {
-            return Poll::Ready(Err(over));
+        if let Some(end) = slot.state.broken() {
+            return Poll::Ready(Err(end));
         }
         slot.await_read(cx);
         Poll::Pending
     }
 
     /// Ready once nothing more comes of a stream.
-    pub fn poll_over(&mut self, cx: &Context<'_>, index: u32) -> Poll<Over> {
-        let Some(slot) = self.slot(index) else { return Poll::Ready(Over::Here) };
-        match slot.over {
-            Some(over) => Poll::Ready(over),
+    pub fn poll_over(&mut self, cx: &Context<'_>, index: u32) -> Poll<StreamEnd> {
+        let Some(slot) = self.slot(index) else { return Poll::Ready(StreamEnd::Cancelled) };
+        match slot.state.broken() {
+            Some(end) => Poll::Ready(end),
             None => {
                 slot.set(cx);
                 Poll::Pending
@@ -95,25 +117,29 @@ impl State {
     #[must_use]
     pub fn is_taken(&self, index: u32) -> bool {
         let slot = self.slots.get(index as usize);
-        slot.is_none_or(|slot| slot.received && slot.data.is_empty() && slot.trailers.is_none())
+        slot.is_none_or(|slot| {
+            let whole = slot.fault.is_none() && slot.state.is_received();
+            whole && slot.data.is_empty() && slot.trailers.is_none()
+        })
     }
 
     /// Whether this side has said all.
     #[must_use]
     pub fn is_sent(&self, index: u32) -> bool {
-        self.slots.get(index as usize).is_none_or(|slot| slot.sent)
+        self.slots.get(index as usize).is_none_or(|slot| slot.state.is_sent())
     }
 
     /// Gives memory back, for the next stream.
     pub fn reuse(&mut self, index: u32, data: Vec<u8>, head: Option<ResponseHead>) {
+        let keep = if self.ids.is_empty() { AT_REST } else { KEEP };
         if let Some(slot) = self.slot(index) {
-            if slot.data.capacity() == 0 && data.capacity() <= KEEP {
+            if slot.data.capacity() == 0 && data.capacity() <= keep {
                 slot.data = data;
                 slot.data.clear();
             }
             if let Some(head) = head
                 && slot.head.fields.capacity() == 0
-                && head.fields.capacity() <= KEEP
+                && head.fields.capacity() <= keep
             {
                 slot.head = head;
             }

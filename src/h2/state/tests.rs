@@ -13,7 +13,15 @@ use crate::wire::{Known, ResponseFault, ResponseHead};
 const BIG: u32 = 1 << 20;
 
 fn terms(streams: u32, stream_window: u32, connection_window: u32) -> Terms {
-    Terms { streams, stream_window, connection_window, head: Limits::default() }
+    let head = Limits::default();
+    Terms {
+        streams,
+        stream_window,
+        stream_window_most: stream_window,
+        growth: 0,
+        connection_window,
+        head,
+    }
 }
 
 /// Streams that have begun: their slots, their targets, and what was wrong with their heads.
@@ -344,13 +352,19 @@ fn a_stream_that_ends_in_the_middle_of_a_frame_takes_nothing_of_the_window() {
 fn more_than_the_window_ends_the_connection_or_the_stream() {
     let (mut client, mut state) = (client(), server(terms(10, 70_000, 100_000)));
     let part = |stream| frame(kind::DATA, 0, stream, &[0; 15_000]);
-    open(&mut client, false);
+    for _ in 0..3 {
+        open(&mut client, false);
+    }
     receive(&mut state, &take(&mut client));
     (0..5).for_each(|_| drop(receive(&mut state, &part(1))));
     assert_eq!(state.ended(), None);
-    let reset = said(&mut state).pop().unwrap();
-    assert_eq!((reset.0.kind, reset.1[3]), (kind::RST_STREAM, 3));
-    (0..2).for_each(|_| drop(receive(&mut state, &part(1))));
+    // What nobody reads any more is given back, and is no reason to hold up others.
+    let said: Vec<_> = said(&mut state).iter().map(|(h, p)| (h.kind, h.stream, p[3])).collect();
+    assert_eq!(said[..2], [(kind::WINDOW_UPDATE, 0, 96), (kind::RST_STREAM, 1, 3)]);
+    (0..4).for_each(|_| drop(receive(&mut state, &part(3))));
+    receive(&mut state, &part(5));
+    assert_eq!(state.ended(), None);
+    receive(&mut state, &part(5));
     assert_eq!(state.ended(), Some(Ended::Failed(Code::FLOW_CONTROL_ERROR)));
 }
 
@@ -361,7 +375,7 @@ fn a_client_is_refused_streams_above_the_limit() {
     let begun = receive(&mut server, &take(&mut client));
     assert_eq!(begun.0.len(), 2);
     receive(&mut client, &take(&mut server));
-    assert_eq!(client.poll_over(&cx(), slots[2]), Poll::Ready(Over::Unprocessed));
+    assert_eq!(client.poll_over(&cx(), slots[2]), Poll::Ready(StreamEnd::Unprocessed));
     assert_eq!(client.poll_over(&cx(), slots[1]), Poll::Pending);
     server.close(begun.0[0].0);
     open(&mut client, true);
@@ -419,9 +433,9 @@ fn a_server_that_goes_away_says_what_it_has_not_looked_at() {
     let slots: Vec<u32> = (0..3).map(|_| open(&mut client, true)).collect();
     receive(&mut client, &frame(kind::GOAWAY, 0, 0, &[0, 0, 0, 3, 0, 0, 0, 0]));
     let over: Vec<_> = slots.iter().map(|slot| client.poll_over(&cx(), *slot)).collect();
-    assert_eq!(over, [Poll::Pending, Poll::Pending, Poll::Ready(Over::Unprocessed)]);
+    assert_eq!(over, [Poll::Pending, Poll::Pending, Poll::Ready(StreamEnd::Unprocessed)]);
     client.lose();
-    let lost = Over::Connection(Ended::Lost);
+    let lost = StreamEnd::Connection(Ended::Lost);
     assert_eq!(client.poll_over(&cx(), slots[0]), Poll::Ready(lost));
 }
 
@@ -442,7 +456,11 @@ fn what_is_no_response_spoils_its_stream_alone() {
         let slot = open(&mut client, true);
         let id = client.slots[slot as usize].id;
         receive(&mut client, &frame(kind::HEADERS, 5, id, block));
-        assert_eq!(client.poll_over(&cx(), slot), Poll::Ready(Over::Invalid(*fault)), "{block:x?}");
+        assert_eq!(
+            client.poll_over(&cx(), slot),
+            Poll::Ready(StreamEnd::Invalid(*fault)),
+            "{block:x?}"
+        );
         client.close(slot);
     }
     let slot = open(&mut client, true);
@@ -452,10 +470,165 @@ fn what_is_no_response_spoils_its_stream_alone() {
     }
     assert_eq!(
         client.poll_over(&cx(), slot),
-        Poll::Ready(Over::Invalid(ResponseFault::Status)),
+        Poll::Ready(StreamEnd::Invalid(ResponseFault::Status)),
         "too many of them"
     );
     assert_eq!(client.ended(), None);
+}
+
+#[test]
+fn w4_a_setting_that_is_said_twice_is_applied_once() {
+    let (mut client, mut server) = (client(), server(terms(10, BIG, BIG)));
+    open(&mut client, true);
+    let slot = receive(&mut server, &take(&mut client)).0[0].0;
+    let setting = |window: u32| [&[0, 4][..], &window.to_be_bytes()].concat();
+    // Applied one after the other, the window would have been too large in between.
+    receive(&mut server, &frame(kind::WINDOW_UPDATE, 0, 1, &1000_u32.to_be_bytes()));
+    let twice = [setting(frames::LARGEST), setting(0)].concat();
+    receive(&mut server, &frame(kind::SETTINGS, 0, 0, &twice));
+    assert_eq!(server.ended(), None);
+    assert_eq!(server.poll_data(&cx(), slot, &[0; 5000]).map(Result::unwrap), Poll::Ready(1000));
+    receive(&mut server, &frame(kind::SETTINGS, 0, 0, &setting(1).repeat(33)));
+    assert_eq!(server.ended(), Some(Ended::Failed(Code::ENHANCE_YOUR_CALM)));
+}
+
+#[test]
+fn w5_streams_that_stand_still_leave_the_others_their_windows() {
+    // As `server::streams` has it, for four streams.
+    let window = frames::WINDOW;
+    let growth = 300_000;
+    let all = 4 * window + growth + SLACK;
+    let terms = Terms { stream_window_most: 4 * window, growth, ..terms(4, window, all) };
+    let (mut client, mut server) = (client(), server(terms));
+    for _ in 0..4 {
+        open(&mut client, false);
+    }
+    let begun = receive(&mut server, &take(&mut client)).0;
+    let mut sent = 0;
+    let mut taken = 0;
+    // The first one is taken for a while, until its window has grown as far as it may, and then stands still.
+    let mut windows = [window, window, window, window];
+    while windows[0] > 0 {
+        let n = windows[0].min(16_384);
+        receive(&mut server, &frame(kind::DATA, 0, 1, &vec![0; n as usize]));
+        windows[0] -= n;
+        sent += n;
+        let mut data = Vec::new();
+        if taken < 1_000_000 && server.poll_body(&cx(), begun[0].0, &mut data).is_ready() {
+            taken += data.len();
+            server.taken(begun[0].0, data.len());
+        }
+        for (head, payload) in said(&mut server) {
+            if head.kind == kind::WINDOW_UPDATE && head.stream == 1 {
+                windows[0] += frames::number(&payload).unwrap();
+            }
+        }
+        assert_eq!(server.ended(), None);
+    }
+    assert!(sent - u32::try_from(taken).unwrap() > 3 * window, "its window has grown");
+    // All others may still send as much as they were promised, and nothing of it is taken.
+    for stream in [3, 5, 7] {
+        for _ in 0..4 {
+            receive(&mut server, &frame(kind::DATA, 0, stream, &[0; 16_383]));
+        }
+        assert_eq!(server.ended(), None, "{stream}");
+    }
+    assert!(of_stream(&said(&mut server), 3).is_empty());
+    // What is held is no more than was said.
+    let held: usize = server.slots.iter().map(|slot| slot.data.len()).sum();
+    assert!(held <= all as usize, "{held}");
+    // A window that had grown is there for others once its stream is gone.
+    assert_eq!(server.growth, growth - 3 * window);
+    begun.iter().for_each(|(slot, ..)| server.close(*slot));
+    assert_eq!(server.growth, growth);
+}
+
+/// What a connection holds beside its streams, in bytes.
+fn held(state: &State) -> usize {
+    let slots: usize = state.slots.iter().map(|slot| slot.data.capacity()).sum();
+    let lists = state.slots.capacity() * size_of::<Slot>() + state.ids.capacity() * 8;
+    let scratch = state.block.capacity() + state.text.capacity() + state.cookie.capacity();
+    slots + lists + scratch + state.out.capacity() + state.decoder.held() + state.encoder.held()
+}
+
+#[test]
+fn w6_an_idle_connection_keeps_nothing_of_a_large_head() {
+    let (mut client, mut server) = (client(), server(terms(100, BIG, BIG)));
+    let mut begun = Vec::new();
+    for _ in 0..100 {
+        let slot = client.open().unwrap();
+        client.put_head(slot, true, &mut |encoder, out| {
+            encoder.pseudo(out, Pseudo::Method, b"GET");
+            encoder.pseudo(out, Pseudo::Scheme, b"http");
+            encoder.pseudo(out, Pseudo::Path, b"/");
+            encoder.pseudo(out, Pseudo::Authority, b"a.test");
+            encoder.field(out, b"cookie", &[b'c'; 29_000], Known::Cookie);
+        });
+        begun.extend(receive(&mut server, &take(&mut client)).0);
+        assert_eq!(begun.last().unwrap().2, None);
+    }
+    for (slot, ..) in &begun {
+        answer(&mut server, *slot, true);
+    }
+    take(&mut server);
+    begun.iter().for_each(|(slot, ..)| server.close(*slot));
+    (0..100).for_each(|slot| client.close(slot));
+    take(&mut client);
+    for (name, state) in [("server", &server), ("client", &client)] {
+        assert!(held(state) < 24 * 1024, "{name}: {} bytes", held(state));
+    }
+}
+
+#[test]
+fn a_response_that_was_whole_stays_whole_whatever_comes_after_it() {
+    type After<'a> = &'a dyn Fn(&mut State, u32);
+    let mut client = client();
+    let rows: [After<'_>; 3] = [
+        // RFC 9113 §8.1: the rest of the request is not wanted.
+        &|client, id| drop(receive(client, &frame(kind::RST_STREAM, 0, id, &[0; 4]))),
+        &|client, id| drop(receive(client, &frame(kind::RST_STREAM, 0, id, &[0, 0, 0, 8]))),
+        &|client, _| client.lose(),
+    ];
+    for after in rows {
+        let slot = open(&mut client, false);
+        let id = client.slots[slot as usize].id;
+        let whole = [frame(kind::HEADERS, 4, id, b"\x88"), frame(kind::DATA, 1, id, b"whole")];
+        receive(&mut client, &whole.concat());
+        after(&mut client, id);
+        let mut data = Vec::new();
+        let taken = client.poll_body(&cx(), slot, &mut data);
+        assert!(matches!(taken, Poll::Ready(Ok(Taken::Data))), "{taken:?}");
+        assert_eq!(data, b"whole");
+        let end = client.poll_body(&cx(), slot, &mut data);
+        assert!(matches!(end, Poll::Ready(Ok(Taken::End(None)))), "{end:?}");
+        assert!(client.finish(slot, None).is_err(), "nobody wants the rest");
+        client.close(slot);
+    }
+}
+
+/// A second later than before.
+fn later() -> u64 {
+    static NOW: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    NOW.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
+/// Windows are opened by a byte at a time, so that each byte is a frame (CVE-2019-9511).
+#[test]
+fn w13_a_body_that_is_had_byte_by_byte_is_a_flood() {
+    let (mut client, mut server) = (client(), server(terms(10, BIG, BIG)));
+    receive(&mut server, &frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]));
+    open(&mut client, true);
+    let slot = receive(&mut server, &take(&mut client)).0[0].0;
+    answer(&mut server, slot, false);
+    let mut sent = 0;
+    while server.ended().is_none() && sent < 10_000 {
+        receive(&mut server, &frame(kind::WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]));
+        sent += usize::from(server.poll_data(&cx(), slot, &[0; 100]).is_ready());
+        take(&mut server);
+    }
+    assert_eq!(server.ended(), Some(Ended::Failed(Code::ENHANCE_YOUR_CALM)));
+    // What is sent earns a frame for each KiB, this little too.
+    assert!((990..1020).contains(&sent), "{sent}");
 }
 
 /// A body and where it is.
@@ -500,8 +673,8 @@ proptest! {
         windows in (1_u32..100_000, 1_u32..100_000),
         piece in 1_usize..40_000,
     ) {
-        let mut server = State::server(terms(100, windows.0, 2 * windows.0), || 0);
-        let mut client = State::client(terms(0, windows.1, 2 * windows.1), 100, || 0);
+        let mut server = State::server(terms(100, windows.0, 2 * windows.0), later);
+        let mut client = State::client(terms(0, windows.1, 2 * windows.1), 100, later);
         let body = |n: usize, salt: usize| Body {
             bytes: (0..n).map(|i| ((i * 31 + salt) % 251).to_le_bytes()[0]).collect(),
             at: 0,

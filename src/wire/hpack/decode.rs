@@ -137,6 +137,22 @@ impl Decoder {
         Ok(())
     }
 
+    /// Memory held, in bytes.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.table.held() + self.name.capacity() + self.value.capacity()
+    }
+
+    /// Gives memory back that large fields needed.
+    pub fn rest(&mut self) {
+        self.table.rest();
+        for room in [&mut self.name, &mut self.value] {
+            if room.capacity() > TABLE {
+                *room = Vec::new();
+            }
+        }
+    }
+
     fn indexed(&self, index: usize, each: &mut dyn FnMut(Field<'_>)) -> Result<(), Broken> {
         if let Some((name, value, is)) = table::fixed(index) {
             each(Field { name, value, is: *is, sound: true });

@@ -44,6 +44,20 @@ impl Encoder {
         }
     }
 
+    /// Memory held, in bytes.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.table.held() + self.name.capacity() + self.seen.capacity() * size_of::<Seen>()
+    }
+
+    /// Gives memory back that large fields needed.
+    pub fn rest(&mut self) {
+        self.table.rest();
+        if self.name.capacity() > TABLE {
+            self.name = Vec::new();
+        }
+    }
+
     /// Before the first field of a block.
     pub fn begin(&mut self, out: &mut Vec<u8>) {
         let Some((smallest, most)) = self.resize.take() else { return };

@@ -245,10 +245,26 @@ impl Table {
 
     /// Drops what was forgotten once it is as much as the rest.
     fn tidy(&mut self) {
+        self.drop_forgotten(TABLE);
+    }
+
+    fn drop_forgotten(&mut self, from: usize) {
         let start = self.entries.back().map_or(self.bytes.len(), |oldest| oldest.at);
-        if start > TABLE {
+        if start > from {
             self.bytes.drain(..start);
             self.entries.iter_mut().for_each(|entry| entry.at -= start);
+        }
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.bytes.capacity() + self.entries.capacity() * size_of::<Entry>()
+    }
+
+    /// Gives back what entries needed that are gone: a table of 4 KiB never needs three times as much for long.
+    pub(super) fn rest(&mut self) {
+        if self.bytes.capacity() > 3 * TABLE {
+            self.drop_forgotten(0);
+            self.bytes.shrink_to_fit();
         }
     }
 }

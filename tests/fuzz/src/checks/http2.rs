@@ -31,7 +31,16 @@ fn terms(plan: &Plan) -> Terms {
     let head = plan.limits;
     let bytes = head.bytes.min(1 << 20);
     let head = crate::wire::request::Limits { bytes, ..head };
-    Terms { streams: 5, stream_window: STREAM_WINDOW, connection_window: 100_000, head }
+    let stream_window_most = 2 * STREAM_WINDOW;
+    let growth = STREAM_WINDOW;
+    Terms {
+        streams: 5,
+        stream_window: STREAM_WINDOW,
+        stream_window_most,
+        growth,
+        connection_window: 100_000,
+        head,
+    }
 }
 
 /// Streams that have begun.

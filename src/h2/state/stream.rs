@@ -1,0 +1,299 @@
+//! The life of one stream (RFC 9113 §5.1): where it stands, and which frames may come and go there.
+//!
+//! What a frame does in each state. "Stream error" answers with RST_STREAM, "connection error" with GOAWAY; both are
+//! charged to the budget of floods. Pushed streams do not exist here, so neither do the reserved states.
+//!
+//! ```text
+//! received        Idle               Open           HalfClosedLocal  HalfClosedRemote  Closed
+//! HEADERS         begins a stream *  message        message          stream error      as below
+//! DATA            connection error   message        message          stream error      as below
+//! .. END_STREAM   HalfClosedRemote * HalfClosedRem. Closed(Complete) -                 -
+//! RST_STREAM      connection error   Closed(Reset)  Closed(Reset)    Closed(Reset) **  charged
+//! WINDOW_UPDATE   connection error   more credit    charged          more credit       charged
+//! PRIORITY        charged            charged        charged          charged           charged
+//!
+//! sent            Idle               Open           HalfClosedLocal  HalfClosedRemote  Closed
+//! HEADERS         Open ***           message        nothing          message           nothing
+//! DATA            nothing            message        nothing          message           error
+//! .. END_STREAM   HalfClosedLocal    HalfClosedLoc. nothing          Closed(Complete)  error
+//! RST_STREAM      nothing            Closed(Cancel) Closed(Cancel)   Closed(Cancel)    nothing
+//! ```
+//!
+//! `*` at a server, for a number above all earlier ones; anything else on an idle stream is a connection error.
+//! `**` a response that has ended is whole, whatever the server says after it: `Closed(Stopped)`.
+//! `***` at a client. A server has nothing to say on an idle stream.
+//!
+//! A message on a closed stream, by who closed it: this side (it may have been under way) is discarded, and charged
+//! where it carries next to nothing; a reset of the other side's own, a stream error STREAM_CLOSED; the end of both
+//! messages, a connection error STREAM_CLOSED.
+
+use std::collections::VecDeque;
+
+use super::Ended;
+use crate::wire::frames::Code;
+use crate::wire::{Fault, ResponseFault};
+
+/// Streams that were closed by a reset and are remembered, at 8 bytes each.
+const REMEMBERED: usize = 512;
+
+/// A state of RFC 9113 §5.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StreamState {
+    /// Nothing was sent on it.
+    #[default]
+    Idle,
+    /// Both sides may send.
+    Open,
+    /// This side has said all.
+    HalfClosedLocal,
+    /// The other side has said all.
+    HalfClosedRemote,
+    /// Neither side may send.
+    Closed(StreamEnd),
+}
+
+/// Why a stream is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamEnd {
+    /// Both sides have said all.
+    Complete,
+    /// A server had said all and wants no more of the request: its response is whole.
+    Stopped,
+    /// The other side broke it off.
+    Reset(Code),
+    /// The other side has not looked at it, and never will (RFC 9113 §8.7).
+    Unprocessed,
+    /// This side broke it off.
+    Cancelled,
+    /// What came is not a request (RFC 9113 §8.1.1). Until the answer to it has been sent, this is what its reader sees
+    /// of a stream that is not closed yet.
+    Malformed(Fault),
+    /// What came is not a response.
+    Invalid(ResponseFault),
+    /// With its connection.
+    Connection(Ended),
+}
+
+/// What a part of a message is that no state allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Misplaced {
+    /// It was under way when this side broke the stream off.
+    Late,
+    /// A stream error of type STREAM_CLOSED.
+    Stream,
+    /// A connection error.
+    Connection(Code),
+}
+
+impl StreamState {
+    /// Whether a part of a message may come.
+    pub(super) fn receives(self) -> Result<(), Misplaced> {
+        match self {
+            StreamState::Open | StreamState::HalfClosedLocal => Ok(()),
+            StreamState::Idle => Err(Misplaced::Connection(Code::PROTOCOL_ERROR)),
+            StreamState::HalfClosedRemote => Err(Misplaced::Stream),
+            StreamState::Closed(end) => Err(end.misplaced()),
+        }
+    }
+
+    /// Whether a part of a message may be sent.
+    pub(super) fn sends(self) -> bool {
+        matches!(self, StreamState::Open | StreamState::HalfClosedRemote)
+    }
+
+    /// Whether the other side's message has come to its end.
+    pub(super) fn is_received(self) -> bool {
+        matches!(
+            self,
+            StreamState::HalfClosedRemote
+                | StreamState::Closed(StreamEnd::Complete | StreamEnd::Stopped)
+        )
+    }
+
+    /// Whether this side's message has been sent to its end.
+    pub(super) fn is_sent(self) -> bool {
+        matches!(self, StreamState::HalfClosedLocal | StreamState::Closed(StreamEnd::Complete))
+    }
+
+    /// Why nothing more comes of it, unless both messages are whole.
+    pub(super) fn broken(self) -> Option<StreamEnd> {
+        match self {
+            StreamState::Closed(StreamEnd::Complete) => None,
+            StreamState::Closed(end) => Some(end),
+            StreamState::Idle
+            | StreamState::Open
+            | StreamState::HalfClosedLocal
+            | StreamState::HalfClosedRemote => None,
+        }
+    }
+
+    /// A head was sent or received on an idle stream.
+    pub(super) fn open(&mut self) {
+        if *self == StreamState::Idle {
+            *self = StreamState::Open;
+        }
+    }
+
+    /// END_STREAM was received where a message may come.
+    pub(super) fn receive_end(&mut self) {
+        *self = match *self {
+            StreamState::Open => StreamState::HalfClosedRemote,
+            StreamState::HalfClosedLocal => StreamState::Closed(StreamEnd::Complete),
+            other => other,
+        };
+    }
+
+    /// END_STREAM was sent.
+    pub(super) fn send_end(&mut self) {
+        *self = match *self {
+            StreamState::Open => StreamState::HalfClosedLocal,
+            StreamState::HalfClosedRemote => StreamState::Closed(StreamEnd::Complete),
+            other => other,
+        };
+    }
+
+    /// Either side breaks it off. `false` when it was closed already: the first end counts.
+    pub(super) fn close(&mut self, end: StreamEnd) -> bool {
+        let closes = !matches!(self, StreamState::Closed(_));
+        if closes {
+            *self = StreamState::Closed(end);
+        }
+        closes
+    }
+}
+
+impl StreamEnd {
+    fn misplaced(self) -> Misplaced {
+        match self {
+            StreamEnd::Complete => Misplaced::Connection(Code::STREAM_CLOSED),
+            StreamEnd::Stopped | StreamEnd::Reset(_) | StreamEnd::Unprocessed => Misplaced::Stream,
+            StreamEnd::Cancelled
+            | StreamEnd::Malformed(_)
+            | StreamEnd::Invalid(_)
+            | StreamEnd::Connection(_) => Misplaced::Late,
+        }
+    }
+}
+
+/// Streams that are gone and did not end by themselves, the last ones.
+#[derive(Debug, Default)]
+pub(super) struct ClosedStreams(VecDeque<(u32, bool)>);
+
+impl ClosedStreams {
+    /// A stream is forgotten that is, or was, in this state.
+    pub(super) fn note(&mut self, id: u32, state: StreamState) {
+        match state.receives() {
+            Err(Misplaced::Late) => self.remember(id, true),
+            Err(Misplaced::Stream) => self.remember(id, false),
+            Ok(()) | Err(Misplaced::Connection(_)) => {}
+        }
+    }
+
+    /// This side has broken a stream off.
+    pub(super) fn note_reset(&mut self, id: u32) {
+        self.remember(id, true);
+    }
+
+    fn remember(&mut self, id: u32, here: bool) {
+        if self.0.iter().rev().take(4).any(|known| *known == (id, here)) {
+            return;
+        }
+        if self.0.len() == REMEMBERED {
+            self.0.pop_front();
+        }
+        self.0.push_back((id, here));
+    }
+
+    /// What a part of a message is on a stream that is gone.
+    pub(super) fn misplaced(&self, id: u32) -> Misplaced {
+        match self.0.iter().rev().find(|(known, _)| *known == id) {
+            Some((_, true)) => Misplaced::Late,
+            Some((_, false)) => Misplaced::Stream,
+            None => Misplaced::Connection(Code::STREAM_CLOSED),
+        }
+    }
+
+    /// Keeps the memory of few, while nothing is under way.
+    pub(super) fn rest(&mut self) {
+        if self.0.capacity() > REMEMBERED / 4 {
+            self.0.drain(..self.0.len().saturating_sub(REMEMBERED / 8));
+            self.0.shrink_to_fit();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::StreamEnd as End;
+    use super::StreamState::{self, Closed, HalfClosedLocal, HalfClosedRemote, Idle, Open};
+    use super::*;
+
+    const CLOSED: Misplaced = Misplaced::Connection(Code::STREAM_CLOSED);
+    const IDLE: Misplaced = Misplaced::Connection(Code::PROTOCOL_ERROR);
+
+    /// The table above, row by row: a state, whether a message may come and go, and what END_STREAM makes of it.
+    #[test]
+    fn every_state_allows_what_the_table_says() {
+        let whole = Closed(End::Complete);
+        let reset = Closed(End::Reset(Code::CANCEL));
+        let cancelled = Closed(End::Cancelled);
+        type Row = (StreamState, Result<(), Misplaced>, bool, StreamState, StreamState);
+        let rows: [Row; 9] = [
+            (Idle, Err(IDLE), false, Idle, Idle),
+            (Open, Ok(()), true, HalfClosedRemote, HalfClosedLocal),
+            (HalfClosedLocal, Ok(()), false, whole, HalfClosedLocal),
+            (HalfClosedRemote, Err(Misplaced::Stream), true, HalfClosedRemote, whole),
+            (whole, Err(CLOSED), false, whole, whole),
+            (reset, Err(Misplaced::Stream), false, reset, reset),
+            (
+                Closed(End::Stopped),
+                Err(Misplaced::Stream),
+                false,
+                Closed(End::Stopped),
+                Closed(End::Stopped),
+            ),
+            (cancelled, Err(Misplaced::Late), false, cancelled, cancelled),
+            (
+                Closed(End::Unprocessed),
+                Err(Misplaced::Stream),
+                false,
+                Closed(End::Unprocessed),
+                Closed(End::Unprocessed),
+            ),
+        ];
+        for (state, receives, sends, received, sent) in rows {
+            assert_eq!(state.receives(), receives, "{state:?}");
+            assert_eq!(state.sends(), sends, "{state:?}");
+            let (mut in_ended, mut out_ended) = (state, state);
+            in_ended.receive_end();
+            out_ended.send_end();
+            assert_eq!((in_ended, out_ended), (received, sent), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_end_counts() {
+        let mut state = Open;
+        assert!(state.close(End::Cancelled));
+        assert!(!state.close(End::Reset(Code::CANCEL)));
+        state.receive_end();
+        assert_eq!(state, Closed(End::Cancelled));
+        assert!(!state.is_received() && !state.is_sent());
+    }
+
+    #[test]
+    fn closed_streams_are_remembered_by_who_closed_them_and_only_so_many() {
+        let mut closed = ClosedStreams::default();
+        closed.note(1, Closed(End::Complete));
+        closed.note(3, Closed(End::Cancelled));
+        closed.note(5, Closed(End::Reset(Code::CANCEL)));
+        assert_eq!(closed.misplaced(1), CLOSED);
+        assert_eq!(closed.misplaced(3), Misplaced::Late);
+        assert_eq!(closed.misplaced(5), Misplaced::Stream);
+        (0..10_000).for_each(|n| closed.note_reset(2 * n + 7));
+        assert_eq!(closed.0.len(), REMEMBERED);
+        assert_eq!(closed.misplaced(5), CLOSED);
+        closed.rest();
+        assert!(closed.0.capacity() < REMEMBERED / 4, "{}", closed.0.capacity());
+    }
+}
