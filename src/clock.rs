@@ -3,8 +3,9 @@
 //! Every deadline, window and decay reads [`now`], so a test can run with tokio's paused time.
 //! Every random choice draws from [`Random`], so a test can fix the seed.
 
+use std::cell::RefCell;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 pub use tokio::time::Instant;
 
@@ -17,8 +18,23 @@ pub fn now() -> Instant {
 /// Seconds since 1970, for what outlives the process: cookies, tokens.
 #[must_use]
 pub fn unix_seconds() -> u64 {
-    let since = std::time::SystemTime::UNIX_EPOCH.elapsed();
+    let since = SystemTime::UNIX_EPOCH.elapsed();
     since.map_or(0, |since| since.as_secs())
+}
+
+/// Hands over the current date as HTTP writes it (RFC 9110 §5.6.7). It is written once per second and thread.
+pub fn with_http_date<R>(then: impl FnOnce(&[u8]) -> R) -> R {
+    thread_local! {
+        static WRITTEN: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
+    }
+    WRITTEN.with_borrow_mut(|(second, text)| {
+        let now = unix_seconds();
+        if *second != now {
+            *second = now;
+            *text = httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(now));
+        }
+        then(text.as_bytes())
+    })
 }
 
 /// A deadline `after` from `from`; `None` when the duration is "off" or cannot be represented.

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::task::{Poll, ready};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::clock;
 use crate::exchange::{Client, Emit, Length, Outcome, Outgoing, Refusal};
@@ -34,7 +34,6 @@ pub async fn send<C: Client>(
     answer: &Answer<'_>,
     write_gap: Option<Duration>,
 ) -> Outcome {
-    let date = httpdate::fmt_http_date(SystemTime::now());
     let emit = |out: &mut dyn Emit| {
         let hides = |name: &[u8]| answer.edits.is_some_and(|edits| edits.hides(name));
         for (name, value) in answer.fields {
@@ -43,7 +42,7 @@ pub async fn send<C: Client>(
             }
         }
         if !hides(b"date") {
-            out.field(b"date", date.as_bytes());
+            clock::with_http_date(|date| out.field(b"date", date));
         }
         answer.added.iter().for_each(|(name, value)| out.field(name, value));
         if let Some(edits) = answer.edits {

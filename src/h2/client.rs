@@ -203,8 +203,7 @@ impl Client for H2Client {
         if !self.begun && self.stream.state().has_room() {
             self.stream.interim(&mut |block| {
                 block.encoder.status(block.out, head.status);
-                let edits = crate::policy::HeaderEdits::default();
-                crate::exchange::forward::response_fields(head, &edits, block);
+                crate::exchange::forward::interim_fields(head, block);
             });
         }
     }
