@@ -1,7 +1,7 @@
 //! Old clients, answers without bodies, and interim answers.
 
 use crate::setup::plain;
-use crate::support::{Origin, SOON, Step, ok};
+use crate::support::{Origin, RawClient, SOON, Step, Tidegate, ok};
 
 const CHUNKED: &str =
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
@@ -129,4 +129,48 @@ fn early_hints_pass_to_http_1_1_but_not_to_http_1_0() {
     assert_eq!(answer.interim[0].header("link"), Some("</a.css>; rel=preload"));
     let old = proxy.client().exchange("GET / HTTP/1.0\r\nHost: a.test\r\n\r\n");
     assert_eq!((old.text().as_str(), old.interim.len()), ("page", 0));
+}
+
+#[test]
+fn p8_a_client_that_names_no_host_is_sent_nowhere() {
+    let origin = Origin::ok("hello");
+    let toml = r#"
+        [[listen]]
+        name = "redirecting"
+        address = "127.0.0.1:0"
+        redirect = "https"
+        [[listen]]
+        name = "main"
+        address = "127.0.0.1:0"
+        [upstream.app]
+        servers = ["{origin}"]
+        [[route]]
+        path = "/host/*"
+        redirect = { to = "https://{brace}host{ecarb}{brace}path{ecarb}", status = 308 }
+        [[route]]
+        path = "/fixed/*"
+        redirect = { to = "https://b.test/x", status = 308 }
+        [[route]]
+        path = "/here/*"
+        redirect = { to = "/x{brace}path{ecarb}", status = 308 }
+        [[route]]
+        upstream = "app"
+    "#;
+    let proxy =
+        Tidegate::with(toml, &[("origin", &origin.server()), ("brace", &"{"), ("ecarb", &"}")]);
+    let ask = |listener: &str, path: &str, host: &str| {
+        let mut client = RawClient::connect(proxy.listener(listener));
+        let answer = client.exchange(format!("GET {path} HTTP/1.0\r\n{host}\r\n"));
+        (answer.status, answer.header("location").map(str::to_owned))
+    };
+    let host = "Host: a.test\r\n";
+    let to = |location: &str| (308, Some(location.to_owned()));
+    assert_eq!(ask("redirecting", "/x", ""), (400, None));
+    assert_eq!(ask("redirecting", "/x", host), to("https://a.test/x"));
+    assert_eq!(ask("main", "/host/x", ""), (400, None));
+    assert_eq!(ask("main", "/host/x", host), to("https://a.test/host/x"));
+    assert_eq!(ask("main", "http://c.test/host/x", ""), to("https://c.test/host/x"));
+    assert_eq!(ask("main", "/fixed/x", ""), to("https://b.test/x"));
+    assert_eq!(ask("main", "/here/x", ""), to("/x/here/x"));
+    assert_eq!(ask("main", "/x", ""), (200, None));
 }
