@@ -14,7 +14,7 @@ use crate::net::{BodyError, BodyReader, Coding, Fill, Inbox, Outbox, Stream, Tim
 use crate::wire::head::Fields;
 use crate::wire::request::{Limits, RequestParser};
 use crate::wire::{
-    Fault, Framing, Known, RequestHead, ResponseHead, Version, encode, framing, remains,
+    Fault, Framing, Known, RequestHead, ResponseHead, Sender, Version, encode, framing, remains,
 };
 
 /// Pipelined requests beyond this many bytes stay in the socket until their turn comes.
@@ -248,7 +248,7 @@ impl H1Client {
         };
         match framing::of_request(head) {
             Ok(framing) => {
-                self.body = BodyReader::new(framing);
+                self.body = BodyReader::new(framing, Sender::Client);
                 Next::Request
             }
             Err(fault) => self.fault(fault),
@@ -379,7 +379,9 @@ impl H1Client {
             // HTTP/1.0 has no other way to tell where such a body ends.
             self.keep_alive = false;
         }
-        let keep_alive = self.keep_alive && !self.ended && !self.closing.has_begun();
+        // Requests that came before the client ended its side are answered (RFC 9112 §9.3.2).
+        let over = self.ended && self.inbox.is_empty();
+        let keep_alive = self.keep_alive && !over && !self.closing.has_begun();
         self.keep_alive = keep_alive;
         let version = self.version;
         let out = self.out.head();
@@ -460,10 +462,7 @@ impl Client for H1Client {
         }
         while !self.ended && self.inbox.len() < PIPELINE_BYTES {
             match ready!(self.inbox.poll_fill(cx, &mut self.stream, PIPELINE_BYTES)) {
-                Ok(0) => {
-                    self.ended = true;
-                    self.keep_alive = false;
-                }
+                Ok(0) => self.ended = true,
                 Ok(_) => {}
                 Err(_) => return Poll::Ready(()),
             }
@@ -538,7 +537,7 @@ impl Client for H1Client {
         fields(out);
         out.extend_from_slice(b"connection: upgrade\r\n\r\n");
         self.out.begin(Coding::UntilClose);
-        self.body = BodyReader::new(Framing::UntilClose);
+        self.body = BodyReader::new(Framing::UntilClose, Sender::Client);
     }
 
     fn cut(&mut self) {

@@ -10,7 +10,7 @@ use crate::exchange::{HeadError, Length, Sink, Source};
 use crate::net::{BodyError, BodyReader, Coding, Fill, Inbox, MadeWith, Opened, Outbox, Stream};
 use crate::wire::head::{Fields, list_items};
 use crate::wire::response::{HEAD_BYTES, ResponseParser};
-use crate::wire::{Fault, Framing, Known, ResponseHead, Version, framing};
+use crate::wire::{Fault, Framing, Known, ResponseHead, Sender, Version, framing};
 
 /// One connection to a server.
 #[derive(Debug)]
@@ -122,7 +122,7 @@ impl Origin {
                 if let Some(used) = self.parser.parse(self.inbox.data(), &mut self.head)? {
                     self.inbox.consume(used);
                     self.framing = framing::of_response(&self.head, head_request)?;
-                    self.body = BodyReader::new(self.framing);
+                    self.body = BodyReader::new(self.framing, Sender::Server);
                     self.note_persistence();
                     return Poll::Ready(Ok(()));
                 }
@@ -192,7 +192,7 @@ impl Origin {
         self.tunnel = true;
         self.keep_alive = false;
         self.framing = Framing::UntilClose;
-        self.body = BodyReader::new(Framing::UntilClose);
+        self.body = BodyReader::new(Framing::UntilClose, Sender::Server);
         self.out.begin(Coding::UntilClose);
     }
 

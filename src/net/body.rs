@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::{Inbox, Stream};
 use crate::wire::head::Fields;
-use crate::wire::{Decoder, Fault, Framing, trailers};
+use crate::wire::{Decoder, Fault, Framing, Sender, trailers};
 
 /// What a body reader has to offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,18 +57,18 @@ pub struct BodyReader {
 
 impl Default for BodyReader {
     fn default() -> Self {
-        Self::new(Framing::None)
+        Self::new(Framing::None, Sender::Client)
     }
 }
 
 impl BodyReader {
     /// A reader for a body whose first bytes may already be in the inbox.
     #[must_use]
-    pub fn new(framing: Framing) -> Self {
+    pub fn new(framing: Framing, sender: Sender) -> Self {
         let (kind, complete) = match framing {
             Framing::None => (Kind::Length(0), true),
             Framing::Length(n) => (Kind::Length(n), n == 0),
-            Framing::Chunked => (Kind::Chunked(Box::default()), false),
+            Framing::Chunked => (Kind::Chunked(Box::new(Decoder::new(sender))), false),
             Framing::UntilClose => (Kind::UntilClose, false),
         };
         Self { kind, ready: 0, gap: 0, complete, received: 0 }
@@ -213,7 +213,7 @@ mod tests {
         });
         let mut stream = Stream::Unix(near);
         let mut inbox = Inbox::default();
-        let mut reader = BodyReader::new(framing);
+        let mut reader = BodyReader::new(framing, Sender::Client);
         let mut body = Vec::new();
         while poll_fn(|cx| reader.poll_fill(cx, &mut inbox, &mut stream)).await? == Fill::Data {
             let n = reader.data(&inbox).len().min(3);

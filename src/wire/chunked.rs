@@ -2,8 +2,10 @@
 //!
 //! A decoder that forgives disagrees with some other decoder about where the body ends, and that is
 //! request smuggling. So: CRLF only, 1 to 16 hex digits, no space around them, extensions dropped
-//! and bounded, data exactly as long as announced. Decoding in place leaves the data of many small
-//! chunks as one contiguous slice, which goes out with one write.
+//! and bounded, data exactly as long as announced. One thing is forgiven, and to the proxy's own servers
+//! alone: blanks behind a size, which old ones pad it with (squid #1914, akka-http #1812). No decoder
+//! reads those as another size, and the client gets chunks that are written anew. Decoding in place leaves
+//! the data of many small chunks as one contiguous slice, which goes out with one write.
 
 use super::fault::Fault;
 
@@ -19,6 +21,8 @@ const MAX_SIZE_DIGITS: u8 = 16;
 enum State {
     /// Reading the digits of a size, of which this many have been seen.
     Size(u8),
+    /// Behind the digits of a size, among blanks.
+    Blank,
     /// Inside an extension, outside quotes.
     Extension,
     /// Inside a quoted extension value; `true` right after a backslash.
@@ -50,11 +54,22 @@ pub struct Decoder {
     left: u64,
     extension_bytes: u32,
     trailers: Vec<u8>,
+    sender: Sender,
+}
+
+/// Who sends a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sender {
+    /// Anybody: nothing is forgiven.
+    #[default]
+    Client,
+    /// One of the proxy's servers: blanks behind a chunk's size are.
+    Server,
 }
 
 impl Default for Decoder {
     fn default() -> Self {
-        Self { state: State::Size(0), left: 0, extension_bytes: 0, trailers: Vec::new() }
+        Self::new(Sender::default())
     }
 }
 
@@ -70,6 +85,12 @@ pub struct Progress {
 }
 
 impl Decoder {
+    /// At the start of a body.
+    #[must_use]
+    pub fn new(sender: Sender) -> Self {
+        Self { state: State::Size(0), left: 0, extension_bytes: 0, trailers: Vec::new(), sender }
+    }
+
     /// Decodes `buf[raw..]` and moves the data found to `buf[out..]`, where `out <= raw`.
     ///
     /// # Errors
@@ -117,6 +138,12 @@ impl Decoder {
     fn step(&mut self, byte: u8) -> Result<State, Fault> {
         match self.state {
             State::Size(digits) => self.size_byte(byte, digits),
+            State::Blank => match byte {
+                b'\r' => Ok(State::SizeLf),
+                b';' => self.extension_byte(State::Extension),
+                b' ' | b'\t' => self.extension_byte(State::Blank),
+                _ => Err(Fault::ChunkSize),
+            },
             State::Extension => match byte {
                 b'\r' => Ok(State::SizeLf),
                 b'"' => self.extension_byte(State::Quoted(false)),
@@ -155,6 +182,9 @@ impl Decoder {
             b'A'..=b'F' => byte - b'A' + 10,
             b'\r' if digits > 0 => return Ok(State::SizeLf),
             b';' if digits > 0 => return self.extension_byte(State::Extension),
+            b' ' | b'\t' if digits > 0 && self.sender == Sender::Server => {
+                return self.extension_byte(State::Blank);
+            }
             _ => return Err(Fault::ChunkSize),
         };
         if digits == 0 {
@@ -200,7 +230,11 @@ mod tests {
 
     /// Feeds `input` in pieces of `step` bytes; the data, the rest, and the trailer section.
     fn decode(input: &[u8], step: usize) -> Result<Option<Decoded>, Fault> {
-        let mut decoder = Decoder::default();
+        decode_of(Sender::Client, input, step)
+    }
+
+    fn decode_of(sender: Sender, input: &[u8], step: usize) -> Result<Option<Decoded>, Fault> {
+        let mut decoder = Decoder::new(sender);
         let mut data = Vec::new();
         let mut used = 0;
         for piece in input.chunks(step.max(1)) {
@@ -258,6 +292,35 @@ mod tests {
             for step in [1, 3, 1000] {
                 assert!(decode(bad, step).is_err(), "{:?}", String::from_utf8_lossy(bad));
             }
+        }
+    }
+
+    #[test]
+    fn s7_blanks_behind_a_size_are_forgiven_to_servers() {
+        for step in [1, 2, 1000] {
+            for fine in [
+                &b"5  \r\nhello\r\n0\r\n\r\n"[..],
+                b"5\t\r\nhello\r\n0 \t \r\n\r\n",
+                b"5 ;x=y\r\nhello\r\n0\r\n\r\n",
+            ] {
+                let got = decode_of(Sender::Server, fine, step).unwrap().unwrap();
+                assert_eq!((&got.0[..], got.1), (&b"hello"[..], fine.len()));
+                assert_eq!(decode(fine, step), Err(Fault::ChunkSize));
+            }
+            for bad in [
+                &b" 5\r\nhello\r\n"[..],
+                b"5 5\r\nhello\r\n",
+                b"5 \nhello\r\n",
+                b"5 x\r\nhello\r\n",
+                b" \r\nhello\r\n",
+                b"5\x0b\r\nhello\r\n",
+                b"5\r\nhello \r\n",
+            ] {
+                assert!(decode_of(Sender::Server, bad, step).is_err(), "{bad:?}");
+            }
+            let many = format!("5{}\r\nhello\r\n0\r\n\r\n", " ".repeat(5000));
+            let many = decode_of(Sender::Server, many.as_bytes(), step);
+            assert_eq!(many, Err(Fault::ChunkExtension));
         }
     }
 

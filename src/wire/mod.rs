@@ -22,7 +22,7 @@ pub mod response;
 pub mod scan;
 pub mod trailers;
 
-pub use chunked::Decoder;
+pub use chunked::{Decoder, Sender};
 pub use fault::{Fault, ResponseFault};
 pub use framing::Framing;
 pub use head::{Fields, RequestHead, ResponseHead, Version};

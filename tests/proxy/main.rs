@@ -16,6 +16,7 @@ mod harness;
 mod interim;
 mod peers;
 mod picking;
+mod pipelines;
 mod rewriting;
 mod setup;
 mod shutdown;
