@@ -123,7 +123,7 @@ pub async fn tunnel<C: Client>(
     let mut up = Pump::default();
     let mut down = Pump::default();
     let mut progress = Progress::default();
-    poll_fn(|cx| {
+    let outcome = poll_fn(|cx| {
         for (pump, from_client) in [(&mut up, true), (&mut down, false)] {
             if pump.is_done() {
                 continue;
@@ -153,8 +153,14 @@ pub async fn tunnel<C: Client>(
             return Poll::Pending;
         }
         Poll::Ready(Outcome::Timeout(TUNNEL_IDLE))
-    })
-    .await
+    });
+    let outcome = outcome.await;
+    if outcome != Outcome::Whole {
+        // Where one side broke off, the other must not see an orderly end.
+        client.cut();
+        origin.cut();
+    }
+    outcome
 }
 
 /// When a body last made progress.

@@ -19,7 +19,7 @@ use crate::endpoint::Endpoint;
 use crate::endpoint::connect::{self, ConnectError, Connected, Way};
 use crate::endpoint::connections::Demand;
 use crate::endpoint::links::{Dialing, Turn};
-use crate::exchange::Client;
+use crate::exchange::{Client, Source};
 use crate::h2::H2Origin;
 use crate::net::timer::earlier;
 use crate::net::{Ends, Timer};
@@ -71,7 +71,10 @@ pub async fn try_once<C: Client>(
         reused,
         probation,
     };
-    let ended = attempt::attempt(upload, &mut origin, sending, timer, &plan).await;
+    let mut ended = attempt::attempt(upload, &mut origin, sending, timer, &plan).await;
+    if ended.is_ok() && is_broken(&mut origin).await {
+        ended = Err(Ended::Failed(Failure::Invalid));
+    }
     let took = clock::now().saturating_duration_since(begun);
     if target.upstream.timed {
         time(endpoint, &ended, &origin, begun + took, took);
@@ -104,6 +107,14 @@ pub async fn try_once<C: Client>(
             Err(ended)
         }
     }
+}
+
+/// Whether the start of a response's body, as far as it came with the head, is none. The client has been sent nothing
+/// yet, so that it gets an answer; and another server may do better.
+async fn is_broken(origin: &mut Origin) -> bool {
+    // What follows 101 is no body.
+    origin.head().status != 101
+        && poll_fn(|cx| Poll::Ready(matches!(origin.poll_fill(cx), Poll::Ready(Err(_))))).await
 }
 
 /// Counts the attempt, connecting included, unless the client ended it.

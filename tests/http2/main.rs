@@ -12,6 +12,7 @@
 
 mod abuse;
 mod announced;
+mod answers;
 mod clients;
 mod floods;
 mod frames;

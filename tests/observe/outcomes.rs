@@ -95,8 +95,10 @@ fn v1_a_response_that_its_server_cuts_is_never_a_200_without_a_mark() {
         "/closed" => vec![Step::Send(short()), Step::Close],
         "/reset" => vec![Step::Send(short()), Step::Reset],
         "/chunk" => {
-            let bad = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n";
-            vec![Step::Send(bad.into()), Step::Close]
+            // What is wrong before anything has been passed on is an answer of the proxy's own.
+            let good = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
+            let pause = Step::Pause(std::time::Duration::from_millis(300));
+            vec![Step::Send(good.into()), pause, Step::Send("zz\r\n".into()), Step::Close]
         }
         _ => vec![Step::Send(ok("fine"))],
     });

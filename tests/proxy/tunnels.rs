@@ -103,3 +103,24 @@ fn a_megabyte_passes_through_the_tunnel_unchanged() {
         assert!(client.bytes(piece.len()) == piece, "bytes came back changed");
     }
 }
+
+#[test]
+fn s1_a_tunnel_that_is_broken_off_ends_orderly_for_nobody() {
+    // By the server.
+    let breaks =
+        Origin::start(|_| vec![Step::Send([SWITCH.as_bytes(), FRAME].concat()), Step::Reset]);
+    let proxy = plain(&breaks);
+    let mut client = upgraded(&proxy);
+    let (bytes, end) = client.end(SOON);
+    assert!(FRAME.starts_with(&bytes), "{bytes:?}");
+    assert_eq!(end, End::Reset);
+    // By the client.
+    let origin = echoing();
+    let proxy = plain(&origin);
+    let mut client = upgraded(&proxy);
+    client.send(FRAME);
+    assert_eq!(client.bytes(FRAME.len()), FRAME);
+    client.reset();
+    wait_until(SOON, "the origin's side ends", || origin.connections()[0].end.is_some());
+    assert_eq!(origin.connections()[0].end, Some(End::Reset));
+}
