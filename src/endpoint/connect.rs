@@ -15,6 +15,7 @@ use crate::h1::Origin;
 use crate::h2::Link;
 use crate::net::{MadeWith, Opened, Stream, Timer};
 use crate::tls::client::{Offer, Secured};
+use crate::wire::response::HeadLimits;
 
 /// Why no connection came about. Nothing of a request was sent, so any request may go elsewhere.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,8 @@ pub struct Way<'a> {
     pub header: Option<&'a [u8]>,
     /// The id of those ends; 0 where nothing is said of any.
     pub ends: u64,
+    /// What the heads of responses may be.
+    pub head: HeadLimits,
     /// The streams that the server is taken to allow until it says so itself.
     pub streams: usize,
 }
@@ -75,7 +78,7 @@ pub async fn connect(
     timer: &mut Timer,
     deadline: Option<Instant>,
 ) -> Result<Connected, ConnectError> {
-    let Way { secured, offer, header, streams, .. } = way;
+    let Way { secured, offer, header, streams, head, .. } = way;
     let mut attempt = pin!(async {
         let opened = match Opened::new(&endpoint.open, limit) {
             Some(opened) => opened,
@@ -98,7 +101,7 @@ pub async fn connect(
         };
         let made_with = way.made_with();
         if h2 {
-            return Ok(Connected::Shared(Link::new(stream, opened, made_with, streams)));
+            return Ok(Connected::Shared(Link::new(stream, opened, made_with, (streams, head))));
         }
         let mut origin = Origin::new(stream, opened, clock::now());
         origin.made_with = made_with;

@@ -67,7 +67,7 @@ fn settle<C: Client>(
     end: End,
     client: &C,
 ) {
-    let Story { route, trail, cause, trace, granted: _ } = story;
+    let Story { route, trail, cause, trace, granted } = story;
     let took = clock::now().saturating_duration_since(ex.started);
     let (received, sent) = (client.received(), client.sent());
     let member = trail.member;
@@ -82,7 +82,11 @@ fn settle<C: Client>(
         received,
         sent,
     });
-    let cause = if end.outcome == Outcome::Whole { None } else { cause.take() };
+    let cause = if end.outcome == Outcome::Whole {
+        None
+    } else {
+        cause.take().or_else(|| granted.cause.take())
+    };
     if end.outcome != Outcome::Whole {
         let ending = Ending {
             outcome: end.outcome,

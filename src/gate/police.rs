@@ -4,6 +4,7 @@
 //! only clients that may use the route use theirs up; then concurrency, which holds a place until the
 //! response has been passed on; then faults, which stand for a server that fails.
 
+use std::fmt::Display;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -13,6 +14,7 @@ use smallvec::SmallVec;
 
 use super::{Matched, answer};
 use crate::clock;
+use crate::exchange::outcome::Note;
 use crate::exchange::{Client, Outcome, Refusal};
 use crate::net::Timer;
 use crate::policy::api_key::ApiKeys;
@@ -41,6 +43,8 @@ pub(super) struct Granted<'a> {
     pub(super) hidden: Vec<&'a [u8]>,
     /// What the client's token says.
     pub(super) verified: Option<Rc<Verified>>,
+    /// Why the client was not let in, for the log.
+    pub(super) cause: Note,
     /// The request's place among those under way.
     place: Option<Place<'a>>,
 }
@@ -80,7 +84,6 @@ pub(super) async fn ask<'a, C: Client>(
     client: &mut C,
     timer: &mut Timer,
 ) -> Result<Verdict, Refusal> {
-    let fields = &matched.ex.head.fields;
     if let Some(cors) = &policies.cors
         && cross_origin(cors, matched, granted)
     {
@@ -88,9 +91,9 @@ pub(super) async fn ask<'a, C: Client>(
     }
     if let Some(auth) = &policies.auth {
         match auth {
-            Auth::ApiKeys(keys) => api_key(keys, fields, granted)?,
-            Auth::Basic(basic) => password(basic, matched, granted).await?,
-            Auth::Jwt(jwt) => token(jwt, matched, granted)?,
+            Auth::ApiKeys(keys) => api_key(keys, (matched, policies), granted)?,
+            Auth::Basic(basic) => password(basic, (matched, policies), granted).await?,
+            Auth::Jwt(jwt) => token(jwt, (matched, policies), granted)?,
             Auth::Forward(judge) => match judged(judge, matched, client).await {
                 None => return Ok(Verdict::Gone),
                 Some(Said::Pass(fields)) => {
@@ -98,6 +101,8 @@ pub(super) async fn ask<'a, C: Client>(
                     granted.verified = Some(Rc::new(Verified { fields, ..Verified::default() }));
                 }
                 Some(Said::Deny(status, fields)) => {
+                    let why = format!("{} answered {status}", judge.place());
+                    deny((matched, policies), granted, "denied", (why, "auth.forward"));
                     granted
                         .made
                         .extend(fields.into_iter().map(|(name, value)| (name, value.into())));
@@ -107,7 +112,10 @@ pub(super) async fn ask<'a, C: Client>(
                         status => Ok(Verdict::Answer(status)),
                     };
                 }
-                Some(Said::Nothing) => return Err(Refusal::AuthUnavailable),
+                Some(Said::Nothing(reason, why)) => {
+                    deny((matched, policies), granted, reason, (why, "auth.forward"));
+                    return Err(Refusal::AuthUnavailable);
+                }
             },
         }
     }
@@ -139,13 +147,35 @@ pub(super) async fn ask<'a, C: Client>(
     Ok(Verdict::Pass)
 }
 
-fn api_key(keys: &ApiKeys, fields: &Fields, granted: &mut Granted<'_>) -> Result<(), Refusal> {
-    let mut given = fields.named(&keys.header);
-    let whose = match (given.next(), given.next()) {
-        (Some(key), None) => keys.whose(key),
-        _ => None,
+/// A request and the policies that it is subject to.
+type Asked<'w, 'a, 'i> = (&'w Matched<'a, 'i>, &'w Policies);
+
+/// Counts a client that is not let in, and notes why.
+#[cold]
+fn deny(
+    (matched, policies): Asked<'_, '_, '_>,
+    granted: &Granted<'_>,
+    reason: &'static str,
+    (why, key): (impl Display, &'static str),
+) {
+    matched.ex.worker.ledger.denied(&policies.auth_name, reason);
+    let name = &policies.auth_name;
+    granted.cause.set(format_args!("{why} (auth.{name})"), Some(key));
+}
+
+fn api_key(
+    keys: &ApiKeys,
+    asked: Asked<'_, '_, '_>,
+    granted: &mut Granted<'_>,
+) -> Result<(), Refusal> {
+    let mut given = asked.0.ex.head.fields.named(&keys.header);
+    let (whose, reason, why) = match (given.next(), given.next()) {
+        (Some(key), None) => (keys.whose(key), "unknown", "the key is not one of those known"),
+        (None, _) => (None, "missing", "there is no key"),
+        (Some(_), Some(_)) => (None, "several", "there is more than one key"),
     };
     if whose.is_none() {
+        deny(asked, granted, reason, (why, "auth.api_key"));
         granted.made.push((b"www-authenticate", b"ApiKey realm=\"tidegate\""[..].into()));
         return Err(Refusal::Unauthenticated);
     }
@@ -155,11 +185,11 @@ fn api_key(keys: &ApiKeys, fields: &Fields, granted: &mut Granted<'_>) -> Result
 /// Verifies name and password, unless this worker has done so lately.
 async fn password(
     basic: &Basic,
-    matched: &Matched<'_, '_>,
+    asked: Asked<'_, '_, '_>,
     granted: &mut Granted<'_>,
 ) -> Result<(), Refusal> {
-    let worker = matched.ex.worker;
-    let mut given = matched.ex.head.fields.values(Known::Authorization);
+    let worker = asked.0.ex.worker;
+    let mut given = asked.0.ex.head.fields.values(Known::Authorization);
     let credentials = match (given.next(), given.next()) {
         (Some(field), None) => Credentials::of(field),
         _ => None,
@@ -170,10 +200,20 @@ async fn password(
         if worker.passwords.borrow().get(&fingerprint).is_some_and(|until| *until > now) {
             return Ok(());
         }
-        if basic.verify(credentials).await.map_err(|Busy| Refusal::AuthUnavailable)? {
-            worker.remember_password(fingerprint, now + REMEMBERED);
-            return Ok(());
+        match basic.verify(credentials).await {
+            Ok(true) => {
+                worker.remember_password(fingerprint, now + REMEMBERED);
+                return Ok(());
+            }
+            Ok(false) => deny(asked, granted, "wrong", ("name or password is wrong", "auth.basic")),
+            Err(Busy) => {
+                let why = "too many passwords are being verified";
+                deny(asked, granted, "busy", (why, "auth.basic"));
+                return Err(Refusal::AuthUnavailable);
+            }
         }
+    } else {
+        deny(asked, granted, "missing", ("there is no name and password", "auth.basic"));
     }
     let challenge = b"Basic realm=\"tidegate\", charset=\"UTF-8\"";
     granted.made.push((b"www-authenticate", challenge[..].into()));
@@ -205,25 +245,31 @@ async fn judged<C: Client>(
 
 fn token<'a>(
     jwt: &'a Jwt,
-    matched: &Matched<'a, '_>,
+    asked: Asked<'_, 'a, '_>,
     granted: &mut Granted<'a>,
 ) -> Result<(), Refusal> {
     // Whoever is let in, what a client says of itself must not reach the server as ours.
     granted.hidden.extend(jwt.forward.iter().map(|(_, header)| &**header));
-    match verified(jwt, matched) {
-        Ok(verified) if !verified.allowed => Err(Refusal::NotAllowed),
+    match verified(jwt, asked.0) {
+        Ok(verified) if !verified.allowed => {
+            let why = "the token lacks what `allow` asks for";
+            deny(asked, granted, "not_allowed", (why, "auth.jwt.allow"));
+            Err(Refusal::NotAllowed)
+        }
         Ok(verified) => {
             granted.verified = Some(verified);
             Ok(())
         }
-        Err(Denied::NoKeys) => Err(Refusal::AuthUnavailable),
         Err(denied) => {
+            deny(asked, granted, denied.reason(), (denied, denied.key()));
+            if denied == Denied::NoKeys {
+                return Err(Refusal::AuthUnavailable);
+            }
             // RFC 6750 §3: the error only where there was a token.
-            let challenge: &[u8] = match denied {
-                Denied::Missing => b"Bearer realm=\"tidegate\"",
-                Denied::Invalid | Denied::NoKeys => {
-                    b"Bearer realm=\"tidegate\", error=\"invalid_token\""
-                }
+            let challenge: &[u8] = if denied == Denied::Missing {
+                b"Bearer realm=\"tidegate\""
+            } else {
+                b"Bearer realm=\"tidegate\", error=\"invalid_token\""
             };
             granted.made.push((b"www-authenticate", challenge.into()));
             Err(Refusal::Unauthenticated)
@@ -238,7 +284,7 @@ fn verified(jwt: &Jwt, matched: &Matched<'_, '_>) -> Result<Rc<Verified>, Denied
     let token = match (given.next(), given.next()) {
         (Some(field), None) => bearer(field).ok_or(Denied::Missing)?,
         (None, _) => return Err(Denied::Missing),
-        (Some(_), Some(_)) => return Err(Denied::Invalid),
+        (Some(_), Some(_)) => return Err(Denied::Several),
     };
     let fingerprint = jwt.fingerprint(token);
     let known = worker.tokens.borrow().get(&fingerprint).cloned();

@@ -9,7 +9,7 @@ use crate::clock::Instant;
 use crate::exchange::{HeadError, Length, Sink, Source};
 use crate::net::{BodyError, BodyReader, Coding, Fill, Inbox, MadeWith, Opened, Outbox, Stream};
 use crate::wire::head::{Fields, list_items};
-use crate::wire::response::{HEAD_BYTES, ResponseParser};
+use crate::wire::response::{HeadLimits, ResponseParser};
 use crate::wire::{Fault, Framing, Known, ResponseHead, Sender, Version, framing};
 
 /// One connection to a server.
@@ -20,6 +20,8 @@ pub struct Origin {
     inbox: Inbox,
     out: Outbox,
     parser: ResponseParser,
+    /// What the head of a response may be.
+    pub limits: HeadLimits,
     body: BodyReader,
     framing: Framing,
     head: ResponseHead,
@@ -48,6 +50,7 @@ impl Origin {
             inbox: Inbox::default(),
             out: Outbox::default(),
             parser: ResponseParser::default(),
+            limits: HeadLimits::default(),
             body: BodyReader::default(),
             framing: Framing::None,
             head: ResponseHead::default(),
@@ -119,7 +122,8 @@ impl Origin {
         loop {
             if !self.inbox.is_empty() {
                 self.answered = true;
-                if let Some(used) = self.parser.parse(self.inbox.data(), &mut self.head)? {
+                let (data, limits) = (self.inbox.data(), self.limits);
+                if let Some(used) = self.parser.parse_within(data, limits, &mut self.head)? {
                     self.inbox.consume(used);
                     self.framing = framing::of_response(&self.head, head_request)?;
                     self.body = BodyReader::new(self.framing, Sender::Server);
@@ -127,7 +131,7 @@ impl Origin {
                     return Poll::Ready(Ok(()));
                 }
             }
-            match ready!(self.inbox.poll_fill(cx, &mut self.stream, HEAD_BYTES + 1)) {
+            match ready!(self.inbox.poll_fill(cx, &mut self.stream, self.limits.bytes + 1)) {
                 Ok(0) | Err(_) => {
                     return Poll::Ready(Err(HeadError::Closed { any: self.answered }));
                 }

@@ -17,7 +17,7 @@ use super::state::{Accept, SLACK, State, Terms};
 use crate::clock::{self, Instant};
 use crate::net::{MadeWith, Opened, Stream, Timer};
 use crate::wire::request::{Limits, Underscores};
-use crate::wire::response::{HEAD_BYTES, MAX_FIELDS};
+use crate::wire::response::HeadLimits;
 use crate::wire::{Fault, RequestHead};
 
 /// How much of one response a server may send ahead.
@@ -71,9 +71,15 @@ impl Link {
     /// Starts to speak HTTP/2 on a fresh connection. What the server says to that is seen by the first request; until
     /// then it is taken to allow so many `streams`.
     #[must_use]
-    pub fn new(stream: Stream, opened: Opened, made_with: MadeWith, streams: usize) -> Rc<Self> {
+    pub fn new(
+        stream: Stream,
+        opened: Opened,
+        made_with: MadeWith,
+        (streams, head): (usize, HeadLimits),
+    ) -> Rc<Self> {
         stream.send_at_once();
-        let head = Limits { bytes: HEAD_BYTES, fields: MAX_FIELDS, underscores: Underscores::Keep };
+        let HeadLimits { bytes, fields } = head;
+        let head = Limits { bytes, fields, underscores: Underscores::Keep };
         let terms = Terms {
             streams: 0,
             stream_window: STREAM_WINDOW,

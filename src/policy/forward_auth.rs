@@ -6,7 +6,6 @@
 //! request pass, 401, 403 and redirects go to the client, and everything else closes the door.
 
 use std::cell::RefCell;
-use std::io;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -71,8 +70,8 @@ pub enum Said {
     Pass(Vec<Pair>),
     /// The client is to be told this.
     Deny(u16, Vec<(&'static [u8], Vec<u8>)>),
-    /// Nothing of use.
-    Nothing,
+    /// Nothing of use, for this reason: a word for counters, and a sentence for operators.
+    Nothing(&'static str, String),
 }
 
 /// Idle connections of a worker.
@@ -104,16 +103,29 @@ impl ForwardAuth {
         Self { id: NEXT.fetch_add(1, Relaxed), remote, copy, timeout }
     }
 
+    /// Where it asks, without what may be secret in that.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let uri = self.remote.uri();
+        let host = uri.host().unwrap_or_default();
+        let port = uri.port().map_or_else(String::new, |port| format!(":{port}"));
+        format!("{}://{host}{port}{}", uri.scheme_str().unwrap_or_default(), uri.path())
+    }
+
     /// Asks. An error, or no answer in time, is [`Said::Nothing`].
     pub async fn ask(&self, idle: &Idle, question: Question<'_>) -> Said {
         let asked = tokio::time::timeout(self.timeout, self.exchange(idle, question)).await;
-        let error = match asked {
-            Ok(Ok(said)) => return said,
-            Ok(Err(error)) => error,
-            Err(_) => io::Error::from(io::ErrorKind::TimedOut).into(),
-        };
-        tracing::debug!(url = %self.remote.uri(), %error, "the authentication server cannot be asked");
-        Said::Nothing
+        match asked {
+            Ok(Ok(said)) => said,
+            Ok(Err(error)) => {
+                let why = format!("{} cannot be asked: {}", self.place(), chain(&*error));
+                Said::Nothing("unreachable", why)
+            }
+            Err(_) => {
+                let why = format!("{} did not answer within {:?}", self.place(), self.timeout);
+                Said::Nothing("timeout", why)
+            }
+        }
     }
 
     async fn exchange(&self, idle: &Idle, question: Question<'_>) -> Result<Said, Error> {
@@ -189,7 +201,7 @@ impl ForwardAuth {
         Ok(match status {
             200..=299 => Said::Pass(self.copied(&parts.headers)),
             301..=303 | 307 | 308 | 401 | 403 => Said::Deny(status, told(&parts.headers)),
-            _ => Said::Nothing,
+            status => Said::Nothing("status", format!("{} answered {status}", self.place())),
         })
     }
 
@@ -200,6 +212,18 @@ impl ForwardAuth {
         });
         named.flatten().map(|(n, v)| (n.as_bytes().into(), v.as_bytes().into())).collect()
     }
+}
+
+/// An error and what caused it.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 /// Whether a client's field goes to the authentication server: nothing about the connection or the body.

@@ -6,9 +6,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde_json::{Map, Value as Json};
 use sha2::{Digest, Sha256};
+use thiserror::Error;
 
 use super::Pair;
 use super::jwks::Keys;
@@ -19,8 +21,8 @@ const LEEWAY: u64 = 60;
 /// How long a token that was verified counts as such, in seconds: one that is revoked by changing the keys lives
 /// no longer than that.
 const CACHED: u64 = 300;
-/// The longest token that is looked at.
-const LONGEST: usize = 16 * 1024;
+/// The longest token that is looked at, unless another limit is configured.
+const MAX_TOKEN: usize = 16 * 1024;
 
 /// A claim and the header it goes to, in lower case.
 pub type Forward = (Box<str>, Box<[u8]>);
@@ -36,6 +38,8 @@ pub struct Jwt {
     pub forward: Box<[Forward]>,
     /// Claims and the values that they must have.
     pub allow: Box<[(Box<str>, Box<str>)]>,
+    /// The longest token that is looked at, in bytes.
+    pub max_token: usize,
 }
 
 /// What a token says that is of use.
@@ -53,15 +57,101 @@ pub struct Verified {
     pub generation: u64,
 }
 
-/// Why a token is not accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why a token is not accepted. Operators are told; a client learns only whether it sent one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Denied {
     /// There is none.
+    #[error("there is no token")]
     Missing,
-    /// It is no valid token.
-    Invalid,
+    /// There are several.
+    #[error("there is more than one token")]
+    Several,
+    /// It is longer than anybody needs.
+    #[error("the token is longer than allowed")]
+    TooLong,
+    /// It is none.
+    #[error("the token is malformed")]
+    Malformed,
+    /// Its algorithm is not accepted.
+    #[error("the token's algorithm is not accepted")]
+    Algorithm,
+    /// No key of the set is of its kind and has its id.
+    #[error("no key of the set fits the token")]
+    UnknownKey,
+    /// Its signature is wrong.
+    #[error("the token's signature is wrong")]
+    Signature,
+    /// It has expired.
+    #[error("the token has expired")]
+    Expired,
+    /// It is not valid yet.
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    /// It is of another issuer.
+    #[error("the token is of another issuer")]
+    Issuer,
+    /// It is for another audience.
+    #[error("the token is for another audience")]
+    Audience,
+    /// It lacks a claim that it must have.
+    #[error("the token lacks a claim that it must have")]
+    Claim,
     /// There are no keys yet to verify it with.
+    #[error("there are no keys yet to verify tokens with")]
     NoKeys,
+}
+
+impl Denied {
+    /// A word for counters.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Denied::Missing => "missing",
+            Denied::Several => "several",
+            Denied::TooLong => "too_long",
+            Denied::Malformed => "malformed",
+            Denied::Algorithm => "algorithm",
+            Denied::UnknownKey => "unknown_key",
+            Denied::Signature => "signature",
+            Denied::Expired => "expired",
+            Denied::NotYetValid => "not_yet_valid",
+            Denied::Issuer => "issuer",
+            Denied::Audience => "audience",
+            Denied::Claim => "claim",
+            Denied::NoKeys => "no_keys",
+        }
+    }
+
+    /// The configuration key that would change it.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Denied::TooLong => "auth.jwt.max_token",
+            Denied::Algorithm => "auth.jwt.algorithms",
+            Denied::UnknownKey | Denied::Signature | Denied::NoKeys => "auth.jwt.jwks",
+            Denied::Issuer => "auth.jwt.issuer",
+            Denied::Audience => "auth.jwt.audience",
+            Denied::Missing
+            | Denied::Several
+            | Denied::Malformed
+            | Denied::Expired
+            | Denied::NotYetValid
+            | Denied::Claim => "auth.jwt",
+        }
+    }
+
+    fn of(error: &ErrorKind) -> Self {
+        match error {
+            ErrorKind::InvalidSignature => Denied::Signature,
+            ErrorKind::ExpiredSignature => Denied::Expired,
+            ErrorKind::ImmatureSignature => Denied::NotYetValid,
+            ErrorKind::InvalidIssuer => Denied::Issuer,
+            ErrorKind::InvalidAudience => Denied::Audience,
+            ErrorKind::MissingRequiredClaim(_) => Denied::Claim,
+            ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => Denied::Algorithm,
+            _ => Denied::Malformed,
+        }
+    }
 }
 
 impl Jwt {
@@ -89,7 +179,8 @@ impl Jwt {
         }
         validation.set_required_spec_claims(&required);
         let id = NEXT.fetch_add(1, Relaxed);
-        Self { id, keys, algorithms, validation, forward, allow: Box::default() }
+        let allow = Box::default();
+        Self { id, keys, algorithms, validation, forward, allow, max_token: MAX_TOKEN }
     }
 
     /// What verifies its tokens.
@@ -116,12 +207,12 @@ impl Jwt {
     /// [`Denied`].
     pub fn verify(&self, token: &[u8]) -> Result<Verified, Denied> {
         let Some(keys) = self.keys.get() else { return Err(Denied::NoKeys) };
-        if token.len() > LONGEST {
-            return Err(Denied::Invalid);
+        if token.len() > self.max_token {
+            return Err(Denied::TooLong);
         }
-        let header = decode_header(token).map_err(|_| Denied::Invalid)?;
+        let header = decode_header(token).map_err(|_| Denied::Malformed)?;
         if !self.algorithms.contains(&header.alg) {
-            return Err(Denied::Invalid);
+            return Err(Denied::Algorithm);
         }
         let mut validation = self.validation.clone();
         validation.algorithms = vec![header.alg];
@@ -137,10 +228,19 @@ impl Jwt {
             // The issuer may have new ones.
             self.keys.want();
         }
+        let mut denied = Denied::UnknownKey;
         let claims = fitting.find_map(|key| {
-            decode::<Map<String, Json>>(token, &key.decoding, &validation).ok().map(|t| t.claims)
+            let decoded = decode::<Map<String, Json>>(token, &key.decoding, &validation);
+            // What a key says that has signed it counts more than what others say.
+            let signed = !matches!(denied, Denied::UnknownKey | Denied::Signature);
+            match decoded {
+                Ok(token) => return Some(token.claims),
+                Err(_) if signed => {}
+                Err(error) => denied = Denied::of(error.kind()),
+            }
+            None
         });
-        let claims = claims.ok_or(Denied::Invalid)?;
+        let claims = claims.ok_or(denied)?;
         let now = clock::unix_seconds();
         let expires = claims.get("exp").and_then(Json::as_f64).unwrap_or_default() as u64;
         let named = self.forward.iter().filter_map(|(claim, header)| {

@@ -63,6 +63,8 @@ pub struct Policies {
     pub cors: Option<cors::Cors>,
     /// Who may use it.
     pub auth: Option<Auth>,
+    /// The name of `auth`; empty without.
+    pub auth_name: Arc<str>,
     /// How often.
     pub limits: Box<[limit::Limit]>,
     /// What `RateLimit-Policy` says of them.

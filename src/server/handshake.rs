@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,8 +19,10 @@ use tokio::time::timeout;
 use tokio_rustls::{LazyConfigAcceptor, TlsStream};
 
 use super::connection::plain_answer;
+use crate::clock;
 use crate::net::Stream;
 use crate::snapshot::Listener;
+use crate::telemetry::refusals::Quotas;
 use crate::tls::{Facts, Server};
 
 /// Handshakes of a worker that have begun and not ended.
@@ -58,8 +61,9 @@ impl Handshakes {
     pub async fn secure(
         &self,
         stream: Stream,
-        listener: &Listener,
+        (listener, client): (&Listener, Option<IpAddr>),
         server: &Arc<Server>,
+        quotas: &Quotas,
     ) -> Option<(Stream, Facts)> {
         let counts = &listener.counts;
         let Stream::Tcp(stream) = stream else { return None };
@@ -80,8 +84,7 @@ impl Handshakes {
             Err(_) => Failed { error: io::ErrorKind::TimedOut.into(), plain: None },
         };
         counts.handshakes_failed.fetch_add(1, Relaxed);
-        let key = "listen.tls";
-        tracing::debug!(listen = %listener.name, error = %failed.error, key, "no TLS handshake");
+        tell(listener, client, &failed.error, quotas);
         if let Some(stream) = failed.plain {
             // Whether it is read or not.
             let _told = timeout(GOODBYE, answer_plainly(stream)).await;
@@ -115,6 +118,29 @@ impl Handshakes {
         };
         let facts = Facts::of(server.clone(), profile, stream.get_ref().1);
         Ok((Stream::Tls(Box::new(TlsStream::Server(stream))), facts))
+    }
+}
+
+/// Tells why there was no handshake. Scanners cause most of those that fail, and they are nobody's fault; who is refused
+/// for a certificate wants to know why, and asks the operator.
+#[cold]
+fn tell(listener: &Listener, client: Option<IpAddr>, error: &io::Error, quotas: &Quotas) {
+    let client = client.map(|ip| ip.to_string());
+    let listener = &*listener.name;
+    let cause = error.to_string();
+    let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    let refused = matches!(
+        tls,
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented)
+    );
+    if !refused {
+        let key = "listen.tls";
+        tracing::debug!(listener, client, cause, key, "no TLS handshake");
+        return;
+    }
+    if let Some(left_out) = quotas.take("client_certificate", clock::now()) {
+        let key = "listen.tls.client_ca";
+        tracing::warn!(listener, client, cause, key, left_out, "client certificate refused");
     }
 }
 

@@ -272,7 +272,10 @@ fn admit(local: &Rc<Local>, door: &Door, stream: Stream, from: Option<SocketAddr
             None => (stream, None),
             Some(server) => {
                 // Boxed, so that a connection does not hold the memory of its handshake for good.
-                let secure = Box::pin(local.handshakes.secure(stream, &settings, server)).await;
+                let of = (&*settings, ip);
+                let quotas = &local.worker.quotas;
+                let secure = local.handshakes.secure(stream, of, server, quotas);
+                let secure = Box::pin(secure).await;
                 let Some((stream, facts)) = secure else { return };
                 (stream, Some(Box::new(facts)))
             }

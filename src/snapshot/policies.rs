@@ -90,12 +90,24 @@ pub(super) fn policies(
         limits,
         cors: written.cors.as_ref().map(cors),
         auth: auth(written.auth.as_ref(), config, shared, known)?,
+        auth_name: match &written.auth {
+            Some(AuthRef::Named(name)) => name.value.as_str().into(),
+            _ => "".into(),
+        },
         concurrency: written.concurrency.as_ref().map(|c| concurrency(c, known)),
         fault: written.fault.as_ref().map(fault),
         compress: written.compress.then(|| compress(known)),
     };
-    let Policies { cors, auth, limits, limit_policies: _, concurrency, fault, compress } =
-        &policies;
+    let Policies {
+        cors,
+        auth,
+        auth_name: _,
+        limits,
+        limit_policies: _,
+        concurrency,
+        fault,
+        compress,
+    } = &policies;
     let any = cors.is_some()
         || auth.is_some()
         || !limits.is_empty()
@@ -306,7 +318,7 @@ impl Shared<'_> {
         if let Some((_, made)) = self.jwts.iter().find(|(known, _)| **known == *name) {
             return Ok(made.clone());
         }
-        let schema::Jwt { jwks, issuer, audience, algorithms, forward, allow } = written;
+        let schema::Jwt { jwks, issuer, audience, algorithms, forward, allow, max_token } = written;
         let bad = |message: String| Box::new(Finding::error("bad_value", jwks.place, message));
         let source = source(&jwks.value).map_err(bad)?;
         let mut running = self.sources.iter().filter_map(Weak::upgrade);
@@ -331,6 +343,7 @@ impl Shared<'_> {
         let allowed =
             allow.iter().map(|(claim, v)| (claim.value.as_str().into(), v.as_str().into()));
         jwt.allow = allowed.collect();
+        jwt.max_token = usize::try_from(max_token.get()).unwrap_or(usize::MAX);
         let jwt = Arc::new(jwt);
         self.jwts.push((name.into(), jwt.clone()));
         Ok(jwt)

@@ -28,6 +28,7 @@ use crate::tls::client::{Offer, Secured};
 use crate::upstream::pool::Placed;
 use crate::upstream::sticky::Sticky;
 use crate::upstream::{Breaking, Limits, Pool, Upstream};
+use crate::wire::response::HeadLimits;
 
 /// Compiles an upstream.
 ///
@@ -53,6 +54,8 @@ pub(super) fn upstream(
         requests,
         requests_per_connection,
         idle,
+        response_header_bytes,
+        response_headers,
     } = &written.limits;
     let cap = |limit: &Option<NonZeroU32>| limit.map_or(u32::MAX, NonZeroU32::get);
     let announce = written.proxy_protocol.map(|version| match version {
@@ -86,6 +89,10 @@ pub(super) fn upstream(
             idle: usize::try_from(*idle).unwrap_or(usize::MAX),
             requests_per_connection: cap(requests_per_connection),
             connections: cap(connections),
+            response_head: HeadLimits {
+                bytes: usize::try_from(response_header_bytes.value.get()).unwrap_or(usize::MAX),
+                fields: usize::from(response_headers.value.get()),
+            },
             pending: pending.unwrap_or(u32::MAX),
             pending_timeout: pending_timeout.get(),
         },

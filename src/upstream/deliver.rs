@@ -1,5 +1,7 @@
 //! Passes a response on, and puts its connection to rest if it may be used again.
 
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::attempt::Sending;
@@ -13,7 +15,7 @@ use crate::clock;
 use crate::exchange::encoded::Encoding;
 use crate::exchange::{Client, Cut, Emit, Length, Outcome, Outgoing};
 use crate::net::Timer;
-use crate::wire::{Known, grpc};
+use crate::wire::{Fields, Known, grpc};
 
 /// How long a tunnel may be silent.
 const TUNNEL_IDLE: Duration = Duration::from_hours(1);
@@ -106,9 +108,29 @@ pub async fn deliver<C: Client>(
         Outcome::ServerCut(_)
         | Outcome::Timeout(_)
         | Outcome::Refused(_)
-        | Outcome::ProxyCut(_) => upload.client.cut(),
+        | Outcome::ProxyCut(_) => {
+            let open = job.grpc && length == Length::Unknown;
+            if !(open && tell_call(upload.client, outcome, job.request_id).await) {
+                upload.client.cut();
+            }
+        }
     }
     Sent::Answered(status, outcome)
+}
+
+/// Ends a call of gRPC with a status, which clients of it look for behind the messages; `false` when that cannot be sent at
+/// once. A message that was cut in the middle stays cut: its length says so.
+async fn tell_call<C: Client>(client: &mut C, outcome: Outcome, request_id: &str) -> bool {
+    let code = outcome.row().code.unwrap_or_default();
+    let mut trailers = Fields::default();
+    let status = grpc::of_http(outcome.status()).to_string();
+    trailers.push(b"grpc-status", status.as_bytes());
+    let message = grpc::message(&format!("{code}: {} ({request_id})", outcome.reason()));
+    trailers.push(b"grpc-message", message.as_bytes());
+    poll_fn(|cx| {
+        Poll::Ready(matches!(client.poll_finish(cx, Some(&trailers)), Poll::Ready(Ok(()))))
+    })
+    .await
 }
 
 /// What the end of a call of gRPC says about its server.

@@ -27,6 +27,7 @@ use crate::endpoint::ejection;
 use crate::health::Check;
 use crate::net::Announce;
 use crate::tls::client::{Offer, Secured};
+use crate::wire::response::HeadLimits;
 
 pub use crate::exchange::Queue;
 pub use origin::Origin;
@@ -94,6 +95,8 @@ pub struct Limits {
     pub requests_per_connection: u32,
     /// Open connections per server.
     pub connections: u32,
+    /// What the head of a response may be.
+    pub response_head: HeadLimits,
     /// Requests that may wait for a server.
     pub pending: u32,
     /// How long they may.

@@ -8,6 +8,7 @@ use crate::h1;
 use crate::h2::H2Origin;
 use crate::net::{BodyError, Coding, Fill};
 use crate::wire::head::Fields;
+use crate::wire::response::HeadLimits;
 use crate::wire::{Fault, ResponseHead};
 
 /// Where a request goes and its response comes from.
@@ -30,6 +31,13 @@ macro_rules! either {
 }
 
 impl Origin {
+    /// Bounds the heads of responses. A shared connection has the bounds that it was made with.
+    pub fn bound(&mut self, limits: HeadLimits) {
+        if let Origin::H1(origin) = self {
+            origin.limits = limits;
+        }
+    }
+
     /// Starts a request; its head is written to what is returned, in the form of HTTP/1.
     pub fn begin(&mut self) -> &mut Vec<u8> {
         either!(self, origin => origin.begin())

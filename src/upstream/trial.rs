@@ -49,6 +49,7 @@ pub async fn try_once<C: Client>(
         progress.trail.connect = clock::now().saturating_duration_since(now);
         job.worker.ledger.attempt(endpoint.id, 0, None);
     })?;
+    origin.bound(target.upstream.limits.response_head);
     let reused = origin.is_reused();
     let begun = if reused { now } else { clock::now() };
     progress.trail.connect = begun.saturating_duration_since(now);
@@ -182,7 +183,9 @@ async fn connection(
         Some(ends) => ends.header(form),
         None => Ends::nobody(form),
     });
-    let mut way = Way { streams: 0, secured, offer, header, ends: ends.map_or(0, |ends| ends.id) };
+    let ends = ends.map_or(0, |ends| ends.id);
+    let head = upstream.limits.response_head;
+    let mut way = Way { streams: 0, secured, offer, header, ends, head };
     let made_with = way.made_with();
     if offer != Offer::Http2 && !progress.repaired {
         // A server that is to switch protocols need not ask for the body first.

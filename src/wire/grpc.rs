@@ -88,7 +88,7 @@ pub fn of_http(status: u16) -> u8 {
         403 => 7,
         404 | 405 | 501 => 12,
         408 | 504 => DEADLINE_EXCEEDED,
-        413 | 429 => 8,
+        413 | 429 | 431 => 8,
         421 | 502 | 503 => UNAVAILABLE,
         400..=599 => INTERNAL,
         _ => 2,

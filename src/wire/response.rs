@@ -9,11 +9,28 @@ use super::head::{self, ResponseHead, Version, span_of};
 use super::known;
 use super::scan::HeadScanner;
 
-/// The largest response head, in bytes. Twice what a client may send: servers set long cookies
+/// The largest response head in bytes, unless another limit is configured. Twice what a client may send: servers set long cookies
 /// and policies.
 pub const HEAD_BYTES: usize = 64 * 1024;
-/// The most fields in a response head.
+/// The most fields in a response head, unless more are configured.
 pub const MAX_FIELDS: usize = 256;
+/// The most fields that a response head may be configured to have.
+pub const MOST_FIELDS: usize = 1000;
+
+/// What an upstream allows in the head of a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// The whole head in bytes, status line included.
+    pub bytes: usize,
+    /// The number of fields, at most [`MOST_FIELDS`].
+    pub fields: usize,
+}
+
+impl Default for HeadLimits {
+    fn default() -> Self {
+        Self { bytes: HEAD_BYTES, fields: MAX_FIELDS }
+    }
+}
 
 /// Reads response heads from a server connection. Keeps its place between reads.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,21 +49,34 @@ impl ResponseParser {
         buf: &[u8],
         out: &mut ResponseHead,
     ) -> Result<Option<usize>, ResponseFault> {
+        self.parse_within(buf, HeadLimits::default(), out)
+    }
+
+    /// The same with limits of an upstream's own.
+    ///
+    /// # Errors
+    /// As for [`ResponseParser::parse`].
+    pub fn parse_within(
+        &mut self,
+        buf: &[u8],
+        limits: HeadLimits,
+        out: &mut ResponseHead,
+    ) -> Result<Option<usize>, ResponseFault> {
         let known = buf.len().min(STATUS_PREFIX.len());
         if buf.get(..known) != STATUS_PREFIX.get(..known) {
             return Err(ResponseFault::StatusLine);
         }
         // What lies beyond the limit is not looked at: the same bytes get the same fault whether
         // they arrive at once or one by one.
-        let head = buf.get(..HEAD_BYTES).unwrap_or(buf);
+        let head = buf.get(..limits.bytes).unwrap_or(buf);
         let Some(len) = self.scanner.advance(head).map_err(|_| ResponseFault::BareLf)? else {
-            return if head.len() < HEAD_BYTES {
+            return if head.len() < limits.bytes {
                 Ok(None)
             } else {
                 Err(ResponseFault::HeadTooLarge)
             };
         };
-        parse_complete(head.get(..len).unwrap_or_default(), out)?;
+        parse_complete(head.get(..len).unwrap_or_default(), limits.fields, out)?;
         self.scanner = HeadScanner::default();
         Ok(Some(len))
     }
@@ -56,14 +86,15 @@ impl ResponseParser {
 /// its first byte instead of after a timeout.
 const STATUS_PREFIX: &[u8] = b"HTTP/1.";
 
-fn parse_complete(head: &[u8], out: &mut ResponseHead) -> Result<(), ResponseFault> {
-    let mut store = [const { MaybeUninit::uninit() }; MAX_FIELDS];
+fn parse_complete(head: &[u8], fields: usize, out: &mut ResponseHead) -> Result<(), ResponseFault> {
+    let mut store = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+    let allowed = store.get_mut(..fields.min(MOST_FIELDS)).unwrap_or_default();
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
-    match config.parse_response_with_uninit_headers(&mut parsed, head, &mut store) {
+    match config.parse_response_with_uninit_headers(&mut parsed, head, allowed) {
         Ok(httparse::Status::Complete(n)) if n == head.len() => {}
         Ok(_) => return Err(ResponseFault::StatusLine),
-        Err(httparse::Error::TooManyHeaders) => return Err(ResponseFault::HeadTooLarge),
+        Err(httparse::Error::TooManyHeaders) => return Err(ResponseFault::TooManyFields),
         Err(httparse::Error::HeaderName | httparse::Error::HeaderValue) => {
             return Err(ResponseFault::Field);
         }
@@ -164,7 +195,16 @@ mod tests {
     #[test]
     fn oversized_heads_are_refused() {
         let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(5000));
-        assert_eq!(parse(many.as_bytes()).err(), Some(ResponseFault::HeadTooLarge));
+        assert_eq!(parse(many.as_bytes()).err(), Some(ResponseFault::TooManyFields));
+        let limits = HeadLimits { bytes: 100, fields: 2 };
+        let within = |text: &str| {
+            let mut head = ResponseHead::default();
+            ResponseParser::default().parse_within(text.as_bytes(), limits, &mut head).err()
+        };
+        assert_eq!(within("HTTP/1.1 200 OK\r\nA: b\r\nA: b\r\n\r\n"), None);
+        let three = "HTTP/1.1 200 OK\r\nA: b\r\nA: b\r\nA: b\r\n\r\n";
+        assert_eq!(within(three), Some(ResponseFault::TooManyFields));
+        assert_eq!(within(&"HTTP/1.1 200 ".repeat(8)), Some(ResponseFault::HeadTooLarge));
         let long = format!("HTTP/1.1 200 OK\r\nA: {}", "a".repeat(200_000));
         assert_eq!(parse(long.as_bytes()).err(), Some(ResponseFault::HeadTooLarge));
     }

@@ -6,6 +6,8 @@
 #![allow(missing_docs, reason = "tests document themselves by their names")]
 #![allow(clippy::unwrap_used, reason = "a failing step fails the test")]
 
+mod keys;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

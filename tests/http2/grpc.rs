@@ -157,3 +157,54 @@ fn clients_in_a_hurry_speak_against_nobody() {
     }
     assert_eq!(silent.asked().len(), 4, "the breaker stays closed");
 }
+
+/// The head of an answer and the beginning of a message that never ends.
+fn begun(stream: u32) -> Vec<u8> {
+    let head = head(stream, &[("content-type", "application/grpc")]);
+    [head, frame(0, 0, stream, b"\0\0\0\0\x05x")].concat()
+}
+
+#[test]
+fn v2_a_call_that_is_cut_or_times_out_ends_with_a_grpc_status() {
+    let silent = H2Server::start(&[], |asked| Some(begun(asked.stream)));
+    let proxy_of_silent = proxy(silent.address, "protocol = 'h2c'\ntimeout = { gap = '300ms' }");
+    let one = |proxy: &Tidegate| {
+        ask("grpc_peer.py", &["one", &proxy.address().to_string(), "/shop.Api/Unary", "5"])
+    };
+    let seen = one(&proxy_of_silent);
+    assert_eq!(seen["code"], "DEADLINE_EXCEEDED", "{seen}");
+    assert!(seen["details"].as_str().unwrap().starts_with("gap_timeout: "), "{seen}");
+    let parts = ["outcome=timeout", "code=gap_timeout", "key=upstream.timeout.gap"];
+    wait_until(SOON, "the access log says why", || {
+        let log = proxy_of_silent.stdout();
+        log.lines().any(|line| parts.iter().all(|part| line.contains(part)))
+    });
+
+    // RST_STREAM with INTERNAL_ERROR.
+    let resets = H2Server::start(&[], |asked| {
+        Some([begun(asked.stream), frame(3, 0, asked.stream, &[0, 0, 0, 2])].concat())
+    });
+    let proxy_of_resets = proxy(resets.address, "protocol = 'h2c'\neject = false");
+    let seen = one(&proxy_of_resets);
+    assert_eq!(seen["code"], "UNAVAILABLE", "{seen}");
+    assert!(seen["details"].as_str().unwrap().starts_with("response_reset: "), "{seen}");
+    wait_until(SOON, "the access log says why", || {
+        proxy_of_resets.stdout().contains("outcome=server_cut code=response_reset")
+    });
+}
+
+#[test]
+fn p17_metadata_that_is_too_large_is_answered_with_a_grpc_status() {
+    let upstream = format!("servers = ['{}']\nprotocol = 'h2c'", refused_address());
+    let proxy = Tidegate::start(&config(&upstream, "limits = { header_bytes = '1KiB' }"));
+    let path = format!("/shop.Api/{}", "x".repeat(2000));
+    let seen = ask("grpc_peer.py", &["one", &proxy.address().to_string(), &path, "5"]);
+    assert_eq!(seen["code"], "RESOURCE_EXHAUSTED", "{seen}");
+    assert!(seen["details"].as_str().unwrap().starts_with("headers_too_large: "), "{seen}");
+    wait_until(SOON, "the log names who asked", || {
+        proxy.log().lines().any(|line| {
+            let parts = ["headers_too_large", "method=\"POST\"", "client=\"127.0.0.1\""];
+            parts.iter().all(|part| line.contains(part))
+        })
+    });
+}

@@ -354,3 +354,105 @@ fn what_a_drain_ends_is_told() {
     assert_eq!(ended(&line), [Some("proxy_cut"), Some("proxy_stopped"), Some("runtime.drain")]);
     assert_eq!((&line["status"], &line["server"]), (&200.into(), &"one".into()));
 }
+
+#[test]
+fn v3_what_is_wrong_with_a_response_is_told_and_the_limits_are_keys() {
+    let origin = Origin::start(|request| {
+        let fields = match request.target.as_str() {
+            "/long" => format!("A: {}\r\n", "a".repeat(70_000)),
+            "/many" => "A: b\r\n".repeat(300),
+            "/status" => return vec![Step::Send(b"HTTP/1.1 999 X\r\n\r\n".into()), Step::Close],
+            "/lf" => return vec![Step::Send(b"HTTP/1.1 200 OK\nA: b\n\n".into()), Step::Close],
+            "/cut" => return vec![Step::Send(b"HTTP/1.1 200 OK\r\nA: b".into()), Step::Close],
+            _ => return vec![Step::Send(b"HTTP/1.1 101 X\r\n\r\n".into()), Step::Close],
+        };
+        let head = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 0\r\n\r\n");
+        vec![Step::Send(head.into())]
+    });
+    let proxy = start(&app(&origin, "eject = false\nretry = { attempts = 0 }"));
+    let keys = ["upstream.limits.response_header_bytes", "upstream.limits.response_headers"];
+    for (path, cause, key) in [
+        ("/long", "response head is too large", Some(keys[0])),
+        ("/many", "too many header fields in the response", Some(keys[1])),
+        ("/status", "status code out of range", None),
+        ("/lf", "a line ends in LF without CR", None),
+        ("/cut", "the connection ended inside the response head", None),
+        ("/switch", "101 to a request that asked for no other protocol", None),
+    ] {
+        assert_eq!(proxy.client().get(path).status, 502, "{path}");
+        let path_part = format!("path=\"{path}\"");
+        logged(&proxy, &["WARN", "upstream_invalid", &path_part, cause, "server=\"one\""]);
+        let ended_so = [Some("refused"), Some("upstream_invalid"), key];
+        assert_eq!(ended(&access(&proxy, path)), ended_so, "{path}");
+    }
+    let limits = "limits = { response_header_bytes = '128KiB', response_headers = 400 }";
+    let wider = start(&app(&origin, limits));
+    for path in ["/long", "/many"] {
+        assert_eq!(wider.client().get(path).status, 200, "{path}");
+    }
+}
+
+#[test]
+fn v9_what_an_authentication_server_said_is_told() {
+    let judge = Origin::start(|request| {
+        let status = &request.header("x-forwarded-uri").unwrap()[1..4];
+        let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
+        vec![Step::Send(answer.into())]
+    });
+    let origin = Origin::ok("fine");
+    let nobody = refused_address();
+    let toml = app(&origin, "").replace("name = \"all\"", "name = \"all\"\nauth = \"judge\"")
+        + &format!(
+            r#"
+            [[route]]
+            name = "lost"
+            path = "/lost"
+            auth = "nobody"
+            upstream = "app"
+            [auth.judge]
+            forward = {{ url = "http://{}/verify?token=secret" }}
+            [auth.nobody]
+            forward = {{ url = "http://{nobody}/" }}
+            "#,
+            judge.server()
+        );
+    let proxy = start(&toml);
+    for status in ["404", "429", "500"] {
+        let answer = proxy.client().get(&format!("/{status}"));
+        assert_eq!(answer.status, 503);
+        assert!(!answer.text().contains("verify"), "{}", answer.text());
+        let said = format!("http://{}/verify answered {status}", judge.server());
+        let line = logged(&proxy, &["auth_unavailable", &said, "key=\"auth.forward\""]);
+        assert!(!line.contains("secret"), "{line}");
+    }
+    counted(&proxy, "tidegate_auth_refusals_total{auth=\"judge\",reason=\"status\"} 3");
+    assert_eq!(proxy.client().get("/lost").status, 503);
+    logged(&proxy, &["auth_unavailable", &format!("http://{nobody}/ cannot be asked"), "111"]);
+    counted(&proxy, "tidegate_auth_refusals_total{auth=\"nobody\",reason=\"unreachable\"} 1");
+}
+
+#[test]
+fn retries_are_counted_by_reason() {
+    let origin = Origin::ok("fine");
+    let toml = format!(
+        r#"
+        [[listen]]
+        address = "127.0.0.1:0"
+        [upstream.app]
+        servers = ["{}", {{ address = "{}", priority = 1 }}]
+        [[route]]
+        name = "app"
+        upstream = "app"
+        "#,
+        refused_address(),
+        origin.server()
+    );
+    let proxy = start(&toml);
+    assert_eq!(proxy.client().get("/again").status, 200);
+    assert_eq!(ended(&access(&proxy, "/again")), [Some("whole"), None, None]);
+    counted(&proxy, "tidegate_retries_total{upstream=\"app\",reason=\"connect\"} 1");
+    let server = format!("upstream=\"app\",server=\"{}\"", origin.server());
+    counted(&proxy, &format!("tidegate_server_responses_total{{{server},class=\"2xx\"}} 1"));
+    counted(&proxy, &format!("tidegate_server_request_duration_seconds_count{{{server}}} 1"));
+    counted(&proxy, "tidegate_route_bytes_total{route=\"app\",direction=\"out\"} 4");
+}

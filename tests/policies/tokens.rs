@@ -412,3 +412,54 @@ fn who_is_known_may_still_not_be_allowed_and_is_limited_by_claim() {
     assert_eq!(with(&proxy, &token("anna", json!("admin"))).status, 429);
     assert_eq!(with(&proxy, &token("bert", json!("admin"))).status, 200);
 }
+
+#[test]
+fn v4_why_a_token_is_refused_is_told_to_operators_alone() {
+    let key = Key::new("ES256", "one");
+    let origin = Origin::ok("fine");
+    let set = key.directory.path().join("set.json");
+    std::fs::write(&set, json!({ "keys": [key.jwk()] }).to_string()).unwrap();
+    let auth = format!(
+        "[auth.staff]\njwt = {{ jwks = 'file:{}', issuer = 'us', audience = 'shop', max_token = '2KiB' }}",
+        set.display()
+    );
+    let proxy = proxy(&origin, "auth = 'staff'", &auth);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let claims = json!({ "iss": "us", "aud": "shop", "exp": now + 600 });
+    let with = |name: &str, value: Value| {
+        let mut claims = claims.clone();
+        claims[name] = value;
+        key.token(&claims)
+    };
+    let other = Key::new("ES256", "one");
+    let get = |token: &str| {
+        let request =
+            format!("GET / HTTP/1.1\r\nHost: a.test\r\nAuthorization: Bearer {token}\r\n\r\n");
+        proxy.client().exchange(request)
+    };
+    assert_eq!(get(&key.token(&claims)).status, 200);
+    for (token, reason, why, key) in [
+        (with("exp", (now - 600).into()), "expired", "the token has expired", "auth.jwt"),
+        (with("nbf", (now + 600).into()), "not_yet_valid", "not valid yet", "auth.jwt"),
+        (with("aud", "other".into()), "audience", "another audience", "auth.jwt.audience"),
+        (with("iss", "them".into()), "issuer", "another issuer", "auth.jwt.issuer"),
+        (other.token(&claims), "signature", "signature is wrong", "auth.jwt.jwks"),
+        ("x".repeat(2049), "too_long", "longer than allowed", "auth.jwt.max_token"),
+        ("a.b.c".to_owned(), "malformed", "malformed", "auth.jwt"),
+    ] {
+        let answer = get(&token);
+        assert_problem(&answer, 401, "auth_required");
+        assert!(!answer.text().contains(why), "{}", answer.text());
+        let key = format!("key=\"{key}\"");
+        wait_until(SOON, why, || {
+            let log = proxy.log();
+            log.lines().any(|line| [why, "auth.staff", &key].iter().all(|part| line.contains(part)))
+        });
+        let counter =
+            format!("tidegate_auth_refusals_total{{auth=\"staff\",reason=\"{reason}\"}} 1");
+        wait_until(SOON, &counter, || {
+            let page = RawClient::connect(proxy.admin()).ask("/metrics").text();
+            page.lines().any(|line| line == counter)
+        });
+    }
+}

@@ -1,6 +1,8 @@
 //! Client certificates: required, optional, and what servers learn of them.
 
-use crate::support::{Authority, Certificate, Origin, RawClient, Tidegate};
+use time::Duration;
+
+use crate::support::{Authority, Certificate, Origin, RawClient, SOON, Tidegate, wait_until};
 use crate::{ask, entry, proxy};
 
 fn with(certificate: &Certificate) -> [&str; 4] {
@@ -119,4 +121,27 @@ fn routes_are_chosen_by_what_tls_told() {
     }
     let plain = RawClient::connect(proxy.listener("plain")).get("/x");
     assert_eq!((plain.status, plain.header("location")), (308, Some("https://a.test/x")));
+}
+
+#[test]
+fn v8_why_a_client_certificate_is_refused_is_told() {
+    let (authority, staff, stranger) =
+        (Authority::new("ca"), Authority::new("staff"), Authority::new("stranger"));
+    let origin = Origin::ok("fine");
+    let more = format!(", client_ca = '{}'", staff.ca().display());
+    let proxy = proxy(&origin, &entry(&authority.certificate("a", &["a.test"]), &more), "");
+    let forged = stranger.certificate("anna", &["anna.staff.test"]);
+    let expired = staff.lasting("old", &["old.staff.test"], Duration::days(-1));
+    assert_ne!(ask(&proxy, &authority, "a.test", &with(&forged)).exit, Some(0));
+    assert_ne!(ask(&proxy, &authority, "a.test", &[]).exit, Some(0));
+    let told = |why: &str| {
+        proxy.log().lines().any(|line| {
+            let parts = ["WARN", "client certificate refused", "client=\"127.0.0.1\"", why];
+            parts.iter().all(|part| line.contains(part))
+        })
+    };
+    wait_until(SOON, "a stranger", || told("UnknownIssuer"));
+    wait_until(SOON, "nobody", || told("peer sent no certificates"));
+    assert_ne!(ask(&proxy, &authority, "a.test", &with(&expired)).exit, Some(0));
+    wait_until(SOON, "one that has expired", || told("xpired"));
 }

@@ -7,8 +7,10 @@ use crate::config::schema::Config;
 use crate::config::schema::balance::{Balance, ShardBy};
 use crate::config::schema::forms::Switch;
 use crate::config::schema::health::Breaker;
+use crate::config::schema::units::Bytes;
 use crate::config::schema::upstream::{Protocol, Server, Servers, Upstream};
 use crate::config::source::{Place, Spanned};
+use crate::wire::response::MOST_FIELDS;
 
 pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     for (name, upstream) in &config.upstream {
@@ -45,6 +47,17 @@ fn check_servers(servers: &[Server], findings: &mut Vec<Finding>) {
 }
 
 fn check_upstream(upstream: &Upstream, findings: &mut Vec<Finding>) {
+    let head = upstream.limits.response_header_bytes;
+    if !(Bytes::kib(1)..=Bytes::mib(16)).contains(&head.value) {
+        let message = format!("{head} is not a sensible size of a response head");
+        let finding = Finding::error("bad_value", head.place, message);
+        findings.push(finding.help("it goes from \"1KiB\" to \"16MiB\""));
+    }
+    let fields = upstream.limits.response_headers;
+    if usize::from(fields.value.get()) > MOST_FIELDS {
+        let message = format!("a response head has at most {MOST_FIELDS} fields");
+        findings.push(Finding::error("bad_value", fields.place, message));
+    }
     if let Some(health) = &upstream.health {
         absolute("path", &health.path, findings);
     }

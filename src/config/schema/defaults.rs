@@ -21,6 +21,12 @@ pub const REDIS_TIMEOUT: Timeout = Timeout::milliseconds(50);
 
 /// `listen.limits.header_bytes`.
 pub const HEADER_BYTES: Bytes = Bytes::kib(32);
+/// `upstream.limits.response_header_bytes`.
+pub const RESPONSE_HEADER_BYTES: Bytes = Bytes::kib(64);
+/// `upstream.limits.response_headers`.
+pub const RESPONSE_HEADERS: NonZeroU16 = at_least_one_16(256);
+/// `auth.NAME.jwt.max_token`.
+pub const MAX_TOKEN: Bytes = Bytes::kib(16);
 /// `listen.limits.headers`.
 pub const HEADERS: NonZeroU16 = at_least_one_16(100);
 /// `listen.limits.body`.

@@ -83,6 +83,8 @@ table! {
         /// Claims that a token must have with this value, or with a list that contains it; who is known but lacks
         /// one is answered 403.
         allow: BTreeMap<Spanned<String>, String> = BTreeMap::new(),
+        /// The longest token that is looked at.
+        max_token: Bytes = defaults::MAX_TOKEN,
     }
 }
 

@@ -273,6 +273,10 @@ settings! {
         requests_per_connection: Option<NonZeroU32> = None,
         /// Idle connections that are kept.
         idle: u32 = defaults::IDLE_CONNECTIONS,
+        /// The head of a response, status line included, from "1KiB" to "16MiB".
+        response_header_bytes: Spanned<Bytes> = defaults::RESPONSE_HEADER_BYTES.into(),
+        /// Fields in the head of a response, at most 1000.
+        response_headers: Spanned<NonZeroU16> = defaults::RESPONSE_HEADERS.into(),
     }
 }
 

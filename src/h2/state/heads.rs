@@ -5,13 +5,15 @@ use super::Accept;
 use crate::wire::head::Fields;
 use crate::wire::hpack::{Field, Name, Pseudo};
 use crate::wire::request::{Limits, MAX_METHOD, Underscores, is_token};
-use crate::wire::response::MAX_FIELDS;
 use crate::wire::{
     Fault, Known, RequestHead, ResponseFault, ResponseHead, Version, grpc, remains, trailers,
 };
 
 /// What a field takes of a head as HTTP/1 would write it, beside its bytes.
 const AROUND: usize = 4;
+
+/// What is kept of each part of a head with a fault, in bytes.
+const REMAINS: usize = 256;
 
 /// Fields that must not be there; `TE` may say one thing only (RFC 9113 §8.2.2).
 fn is_misplaced(known: Known, value: &[u8]) -> bool {
@@ -85,10 +87,10 @@ impl<'a> Request<'a> {
     /// The next one. After a fault nothing is kept any more: fields that are sent in a byte would take memory.
     pub(super) fn field(&mut self, field: Field<'_>) {
         if self.fault.is_some() {
-            // How it is to be told, even so.
-            self.grpc |= field.name == b"content-type" && grpc::is_type(field.value);
+            self.keep(field);
         } else if let Err(fault) = self.take(field) {
             self.fault = Some(fault);
+            self.keep(field);
         }
     }
 
@@ -132,6 +134,24 @@ impl<'a> Request<'a> {
         }
         self.head.fields.push_known(name, value, known);
         Ok(())
+    }
+
+    /// Behind a fault: who sent it, and how it is to be told, even so.
+    fn keep(&mut self, Field { name, value, is, .. }: Field<'_>) {
+        let part = match is {
+            Name::Pseudo(Pseudo::Method) => &mut self.own.method,
+            Name::Pseudo(Pseudo::Authority) => &mut self.own.authority,
+            Name::Pseudo(Pseudo::Path) => &mut self.own.path,
+            Name::Pseudo(_) | Name::Field(_) | Name::Bad => {
+                self.grpc |= name == b"content-type" && grpc::is_type(value);
+                return;
+            }
+        };
+        if part.is_none() {
+            let value = remains::short(value);
+            *part = Some((self.text.len(), value.len()));
+            self.text.extend_from_slice(value);
+        }
     }
 
     fn pseudo(&mut self, pseudo: Pseudo, value: &[u8], sound: bool) -> Result<(), Fault> {
@@ -216,10 +236,12 @@ impl<'a> Request<'a> {
         let Self { own, text, head, .. } = self;
         let part = |part: Part| {
             let text = part.and_then(|(start, length)| text.get(start..start + length));
-            text.map(remains::short).unwrap_or_default()
+            text.map(|text| text.get(..REMAINS).unwrap_or(text)).unwrap_or_default()
         };
         let method = part(own.method);
         let sound = method.len() <= MAX_METHOD && method.iter().all(|b| is_token(*b));
+        // What it has taken is given back: a flood of them must not pile up.
+        **head = RequestHead::default();
         head.set(if sound { method } else { b"" }, part(own.path), Version::Http2);
         if own.authority.is_some() {
             head.fields.push_known(b"host", part(own.authority), Known::Host);
@@ -306,8 +328,11 @@ impl<'a> Response<'a> {
             }
             Name::Field(known) if sound && self.status.is_some() && !is_misplaced(known, value) => {
                 self.fields += 1;
-                if self.fields > MAX_FIELDS || self.bytes > self.limits.bytes {
+                if self.bytes > self.limits.bytes {
                     return Err(ResponseFault::HeadTooLarge);
+                }
+                if self.fields > self.limits.fields {
+                    return Err(ResponseFault::TooManyFields);
                 }
                 self.head.fields.push_known(name, value, known);
                 Ok(())

@@ -408,8 +408,6 @@ impl State {
         self.stirred = true;
         if fault.is_some() {
             self.paused = true;
-            // What it has taken is not needed for the answer.
-            *head = RequestHead::default();
         }
         accept.stream(index, head, fault);
         Ok(())
