@@ -31,6 +31,9 @@ pub struct Origin {
     sent: bool,
     keep_alive: bool,
     tunnel: bool,
+    /// The server has reset the connection, and a write was told so. The system says it once: reads end from then on as
+    /// if the server had.
+    reset: bool,
     uses: u32,
     /// When the last answer was complete.
     idle_since: Instant,
@@ -58,6 +61,7 @@ impl Origin {
             sent: false,
             keep_alive: true,
             tunnel: false,
+            reset: false,
             uses: 0,
             idle_since: now,
             advertised: None,
@@ -206,6 +210,13 @@ impl Origin {
     }
 }
 
+impl Origin {
+    /// Why a write failed. After an orderly end it would be a broken pipe.
+    fn note(&mut self, error: &io::Error) {
+        self.reset |= error.kind() == io::ErrorKind::ConnectionReset;
+    }
+}
+
 /// The seconds of `timeout=` in a `Keep-Alive` field.
 fn advertised_timeout(value: &[u8]) -> Option<Duration> {
     list_items(value).find_map(|item| {
@@ -217,7 +228,11 @@ fn advertised_timeout(value: &[u8]) -> Option<Duration> {
 
 impl Source for Origin {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fill, BodyError>> {
-        self.body.poll_fill(cx, &mut self.inbox, &mut self.stream)
+        let filled = ready!(self.body.poll_fill(cx, &mut self.inbox, &mut self.stream));
+        if self.reset && self.framing == Framing::UntilClose && matches!(filled, Ok(Fill::End)) {
+            return Poll::Ready(Err(BodyError::Truncated));
+        }
+        Poll::Ready(filled)
     }
 
     fn data(&self) -> &[u8] {
@@ -235,11 +250,13 @@ impl Source for Origin {
 
 impl Sink for Origin {
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        self.out.poll_write(cx, &mut self.stream, data)
+        let written = ready!(self.out.poll_write(cx, &mut self.stream, data));
+        Poll::Ready(written.inspect_err(|error| self.note(error)))
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.out.poll_flush(cx, &mut self.stream)
+        let flushed = ready!(self.out.poll_flush(cx, &mut self.stream));
+        Poll::Ready(flushed.inspect_err(|error| self.note(error)))
     }
 
     fn poll_finish(
@@ -247,7 +264,8 @@ impl Sink for Origin {
         cx: &mut Context<'_>,
         trailers: Option<&Fields>,
     ) -> Poll<io::Result<()>> {
-        ready!(self.out.poll_finish(cx, &mut self.stream, trailers))?;
+        let finished = ready!(self.out.poll_finish(cx, &mut self.stream, trailers));
+        finished.inspect_err(|error| self.note(error))?;
         self.sent = true;
         if self.tunnel { self.stream.poll_shutdown(cx) } else { Poll::Ready(Ok(())) }
     }
@@ -294,6 +312,35 @@ mod tests {
         assert!(!is_reusable_after(Coding::Exactly(43), b"four").await);
         assert!(!is_reusable_after(Coding::Exactly(3), b"four").await);
         assert!(!is_reusable_after(Coding::Exactly(0), b"four").await);
+    }
+
+    #[tokio::test]
+    async fn a_reset_that_a_write_is_told_of_ends_no_response() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let near = tokio::net::TcpStream::connect(address).await.unwrap();
+        let (mut far, _) = listener.accept().await.unwrap();
+        let opened = Opened::new(&Arc::new(Open::default()), 1).unwrap();
+        let mut origin = Origin::new(Stream::Tcp(near), opened, clock::now());
+        origin.begin().extend_from_slice(b"POST / HTTP/1.1\r\n\r\n");
+        origin.send(Coding::Chunked);
+        far.write_all(b"HTTP/1.1 200 OK\r\n\r\nhalf").await.unwrap();
+        poll_fn(|cx| origin.poll_head(cx, false)).await.unwrap();
+        assert_eq!(poll_fn(|cx| origin.poll_fill(cx)).await.unwrap(), Fill::Data);
+        origin.consume(4);
+        socket2::SockRef::from(&far).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(far);
+        let error = loop {
+            let written = poll_fn(|cx| {
+                ready!(origin.poll_write(cx, b"more"))?;
+                origin.poll_flush(cx)
+            });
+            if let Err(error) = written.await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        assert!(poll_fn(|cx| origin.poll_fill(cx)).await.is_err());
     }
 
     #[test]
