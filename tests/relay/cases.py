@@ -36,7 +36,7 @@ class Case:
     name: str
     route: str
     method: str
-    form: str  # none, length, chunked (of HTTP/2: length not told)
+    form: str  # none, length, chunked (of HTTP/2: length not told), tunnel (a WebSocket whose server echoes)
     body: bytes
     trailers: list
     fault: str
@@ -68,6 +68,7 @@ class Seen:
     interim: list = field(default_factory=list)
     end: str = ""  # how it ended otherwise
     answer: object = None
+    shared: bool = False  # it shared a connection that a server broke off
     sent: bool = False  # all of the answer has been given to the kernel
 
     def get(self, name):
@@ -134,18 +135,25 @@ def cases_of(seed):
             form = {"bad-chunk": "chunked", "short": "length", "long": "length"}.get(fault, form)
             form = "length" if form == "none" else form
             body = body[:60000] if protocol == 2 else body
+        if rng.random() < 0.1:
+            fault, form, method, route = "", "tunnel", "GET", rng.choice(("h1", "h2", "again1"))
+            server, again = ROUTES[route]
+            body = body_of(rng, rng.choice(SIZES), name)
         trailers = trailers_of(rng) if form == "chunked" and not fault else []
-        expect = protocol == 1 and bool(body) and not fault and rng.random() < 0.15
-        faulty = not fault and rng.random() < 0.3
+        expect = protocol == 1 and bool(body) and not fault and form != "tunnel" and rng.random() < 0.15
+        faulty = not fault and form != "tunnel" and rng.random() < 0.3
         tries = 3 if again or server == 2 else 1
         answers = [answer_of(rng, name, method, server, faulty and (k == 0 or rng.random() < 0.5)) for k in range(tries)]
         if route in COMPRESSED:
             for answer in answers:
                 answer.body = answer.body.hex().encode()[: len(answer.body) * 2]
+        for answer in answers:
+            # h2 takes no trailers on a stream that it has ended itself.
+            answer.early = answer.early and not trailers
         if fault in ("leave", "reset") and protocol == 2:
             for answer in answers:
                 answer.interim = []  # h2 takes none on a stream that it has reset itself.
         cases.append(Case(name, route, method, form, body, trailers, fault, rng.random(), rng.choice((1, 3, 50, 1000, 9000, 200000)), expect, answers))
-        if fault and protocol == 1:
+        if (fault or form == "tunnel") and protocol == 1:
             break  # Nothing can follow it on a connection of HTTP/1.
     return protocol, rng.random() < 0.5, cases

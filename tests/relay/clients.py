@@ -35,6 +35,11 @@ def fields_of(case):
 def request1(case):
     """The bytes of a request, and whether it is cut behind them."""
     fields = [("host", "a.test")] + fields_of(case)
+    if case.form == "tunnel":
+        fields += [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13"),
+                   ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")]
+        head = f"GET /{case.route}/{case.name} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in fields)
+        return head.encode() + b"\r\n"
     if case.form == "chunked":
         fields.append(("transfer-encoding", "chunked"))
     if case.expect:
@@ -95,6 +100,39 @@ async def response1(reader, rest, method):
     return seen, conn.trailing_data[0]
 
 
+async def tunnel1(reader, writer, rest, case):
+    """Asks for a tunnel, says the body through it and listens to the echo."""
+    seen = Seen()
+    try:
+        await send(writer, request1(case), case.piece)
+        while b"\r\n\r\n" not in rest:
+            data = await asyncio.wait_for(reader.read(65536), PATIENCE)
+            if not data:
+                seen.end = "closed"
+                return seen
+            rest += data
+        head, rest = rest.split(b"\r\n\r\n", 1)
+        lines = head.decode("latin-1").split("\r\n")
+        seen.start = int(lines[0].split(" ")[1])
+        seen.fields = [(k.lower(), v) for k, v in (line.split(": ", 1) for line in lines[1:])]
+        seen.body += rest
+
+        async def say():
+            await send(writer, case.body, case.piece)
+            writer.write_eof()
+
+        saying = asyncio.ensure_future(say())
+        while data := await asyncio.wait_for(reader.read(65536), PATIENCE):
+            seen.body += data
+        await saying
+        seen.whole = True
+    except asyncio.TimeoutError:
+        seen.end = "silence"
+    except OSError:
+        seen.end = "reset"
+    return seen
+
+
 async def client1(address, pipelined, cases, wrong):
     reader, writer = await asyncio.open_connection(*address)
     writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -110,13 +148,14 @@ async def client1(address, pipelined, cases, wrong):
     def answered(seen):
         return seen.whole and (seen.get("connection") or "") != "close"
 
-    groups = [cases] if pipelined else [[case] for case in cases]
+    groups = [list(cases)] if pipelined else [[case] for case in cases]
     alive = True
     for group in groups:
         if not alive:
             break
-        writing = asyncio.ensure_future(write(group))
         last = group[-1]
+        tunnel = group.pop() if last.form == "tunnel" else None
+        writing = asyncio.ensure_future(write(group))
         if last.fault in ("cut-head", "cut-body", "reset-body", "leave"):
             for case in group[:-1]:
                 case.got, rest = await response1(reader, rest, case.method)
@@ -137,6 +176,8 @@ async def client1(address, pipelined, cases, wrong):
                 break
         if not alive:
             writing.cancel()
+        elif tunnel:
+            tunnel.got, rest = await tunnel1(reader, writer, rest, tunnel), b""
     blamed = False
     for case in cases:
         # After a server's fault, and after an upload that came to nothing, the connection may end too, and what was
@@ -230,6 +271,9 @@ async def request2(conn, writer, case, connection, room):
         head = [(":method", "CONNECT"), (":protocol", "foo")] + head[1:]
         head += [("x-case", case.name), ("content-length", "43")]
         body = b""
+    elif case.form == "tunnel":
+        head = [(":method", "CONNECT"), (":protocol", "websocket")] + head[1:]
+        head += [("x-case", case.name), ("sec-websocket-version", "13")]
     else:
         head += fields_of(case)
     if not body and case.form == "none" or case.form == "length" and not case.body:
@@ -244,6 +288,9 @@ async def request2(conn, writer, case, connection, room):
         writer.write(conn.data_to_send())
         if fault == "connect-length":
             return
+        while case.form == "tunnel" and case.got.start is None and not case.got.end:
+            async with room:
+                await asyncio.wait_for(room.wait(), 20)
         if fault in ("reset", "window-0", "close", "open-trailers", "pseudo-trailers"):
             body, rest = body[:cut], body[cut:]
         at, small = 0, 40

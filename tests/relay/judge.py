@@ -5,7 +5,7 @@ import zlib
 from cases import IDEMPOTENT, ROUTES
 
 # A reset behind these may take with it the head that has been written already.
-BROKEN_BODIES = {"cut-body", "reset-body", "bad-chunk", "short", "long", "open-trailers", "close-body", "needless-data"}
+BROKEN_BODIES = {"cut-body", "reset-body", "bad-chunk", "short", "long", "open-trailers", "close-body", "shared", "needless-data"}
 
 
 def decoded(seen):
@@ -22,6 +22,9 @@ def decoded(seen):
 
 def judge(case, protocol):
     """All that is wrong with an exchange."""
+    if case.form == "tunnel":
+        yield from judge_tunnel(case, protocol)
+        return
     server, again = ROUTES[case.route]
     for what, seens in (("server", case.attempts), ("copy", case.copies)):
         for seen in seens:
@@ -36,6 +39,23 @@ def judge(case, protocol):
         yield f"{len(case.copies)} copies"
     if case.got is not None:
         yield from judge_response(case, protocol)
+
+
+def judge_tunnel(case, protocol):
+    if len(case.attempts) > 1:
+        yield f"{len(case.attempts)} tunnels"
+    for seen in case.attempts:
+        if not case.body.startswith(bytes(seen.body)) or seen.whole and not case.aborted and bytes(seen.body) != case.body:
+            yield f"server: another stream: {bytes(seen.body[:300])!r}"
+    got = case.got
+    if got is None or case.aborted or any(seen.shared for seen in case.attempts):
+        return
+    if got.get("x-answer") != case.name or got.start != (101 if protocol == 1 else 200):
+        yield f"client: no tunnel: {got.start} {got.end} {got.fields}"
+    elif not case.body.startswith(bytes(got.body)):
+        yield f"client: another stream: {bytes(got.body[:300])!r}"
+    elif not got.whole or bytes(got.body) != case.body:
+        yield f"client: {len(got.body)} of {len(case.body)} bytes of a tunnel ({got.end})"
 
 
 def judge_request(case, seen, what, server):
@@ -71,7 +91,7 @@ def judge_response(case, protocol):
         # It is the proxy's own, or none at all.
         if got.start is not None and got.whole and got.start < 400:
             yield f"client: {got.start} of nobody"
-        faults = [seen.answer.fault for seen in case.attempts]
+        faults = [seen.answer.fault or "shared" * seen.shared for seen in case.attempts]
         if sound and not any(faults):
             yield f"client: {got.start} {got.end} although nothing went wrong: {bytes(got.body[:300])!r}"
         elif sound and got.start is None and not (protocol == 1 and got.end == "reset" and set(faults) & BROKEN_BODIES):
@@ -102,5 +122,5 @@ def judge_response(case, protocol):
             yield "client: what is compressed ends early, and looks whole"
     elif got.whole:
         yield "client: what is compressed was cut, and looks whole"
-    elif sound and not any(answer.fault for answer in answers):
+    elif sound and not any(seen.answer.fault or seen.shared for seen in matching):
         yield f"client: a whole response was cut ({got.end}, {len(body)} of {[len(b) for b in bodies]} bytes)"

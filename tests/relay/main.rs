@@ -153,7 +153,7 @@ fn what_goes_in_comes_out() {
             assert!(seen(&format!("{pair}: {kind}")) > 0, "no {kind} from {pair}: {counts}");
         }
     }
-    for kind in ["repeated", "copies", "compressed", "trailers"] {
+    for kind in ["repeated", "copies", "compressed", "trailers", "tunnels"] {
         assert!(seen(kind) > 0, "no {kind}: {counts}");
     }
     assert!(seen("exchanges") >= seeds.end, "{counts}");

@@ -74,6 +74,7 @@ def count(counts, case, protocol):
     if case.got and case.got.get("x-answer"):
         counts[f"{pair}: responses {'whole' if case.got.whole else 'cut'}"] += 1
     counts["repeated"] += len(case.attempts) > 1
+    counts["tunnels"] += case.form == "tunnel" and bool(case.got and case.got.whole)
     counts["copies"] += len(case.copies)
     counts["compressed"] += bool(case.got and case.got.get("content-encoding"))
     counts["trailers"] += bool(case.got and case.got.trailers) + any(seen.trailers for seen in case.attempts)

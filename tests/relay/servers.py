@@ -9,6 +9,7 @@ import h2.connection
 import h2.errors
 import h2.events
 import h2.exceptions
+import h2.settings
 import h11
 
 from cases import Answer, Seen
@@ -43,6 +44,7 @@ async def send(writer, data, piece):
 class Servers:
     def __init__(self, cases):
         self.cases = cases  # by name
+        self.sharing = {}  # what has come on a connection of HTTP/2
         self.wrong = []  # what no exchange can be blamed for
 
     def attempt(self, fields, start, copy):
@@ -94,7 +96,7 @@ class Servers:
                         self.wrong.append(f"two lengths at a server: {fields}")
                     method = event.method.decode()
                     seen, answer = self.attempt(fields, (method, event.target.decode()), copy)
-                    if answer.early:
+                    if answer.early and "upgrade" not in names:
                         answering = asyncio.ensure_future(self.answer1(writer, answer, seen, method))
                 elif isinstance(event, h11.Data):
                     if seen:
@@ -116,8 +118,29 @@ class Servers:
             if seen:
                 seen.end = "reset"
             return None
+        if seen and "upgrade" in (key for key, _ in seen.fields):
+            await self.tunnel1(reader, writer, seen, conn.trailing_data[0])
+            return None
         goes_on = await (answering or self.answer1(writer, answer, seen, method))
         return conn.trailing_data[0] if goes_on else None
+
+    async def tunnel1(self, reader, writer, seen, data):
+        """Sends back what comes, to its end."""
+        seen.whole = False
+        writer.write(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\nx-answer: %s\r\n\r\n"
+                     % seen.get("x-case").encode())
+        while True:
+            seen.body += data
+            writer.write(data)
+            await writer.drain()
+            data = await reader.read(65536)
+            if not data:
+                break
+        seen.whole = True
+        try:
+            writer.write_eof()
+        except OSError:
+            pass  # The other side was faster.
 
     async def answer1(self, writer, answer, seen, method):
         """Whether the connection goes on."""
@@ -174,9 +197,10 @@ class Servers:
     async def http2(self, reader, writer):
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         conn = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="latin-1"))
+        conn.local_settings = h2.settings.Settings(client=False, initial_values={h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL: 1})
         conn.initiate_connection()
         writer.write(conn.data_to_send())
-        streams, work = {}, []
+        streams, work, tunnels = {}, [], {}
         room = asyncio.Condition()
         try:
             while data := await reader.read(65536):
@@ -187,19 +211,28 @@ class Servers:
                         own = dict(fields)
                         seen, answer = self.attempt(fields, (own.get(":method"), own.get(":path")), False)
                         streams[sid] = (seen, answer)
-                        if answer.early or seen is None:
+                        if seen:
+                            self.sharing.setdefault(conn, []).append(seen)
+                        if ":protocol" in own and seen:
+                            tunnels[sid] = asyncio.Queue()
+                            work.append(asyncio.ensure_future(self.tunnel2(conn, writer, sid, seen, tunnels[sid], room)))
+                        elif answer.early or seen is None:
                             work.append(asyncio.ensure_future(self.answer2(conn, writer, sid, answer, seen, room)))
                     elif isinstance(event, h2.events.DataReceived):
                         if streams[sid][0]:
                             streams[sid][0].body += event.data
                         conn.acknowledge_received_data(event.flow_controlled_length, sid)
+                        if sid in tunnels:
+                            tunnels[sid].put_nowait(event.data)
                     elif isinstance(event, h2.events.TrailersReceived):
                         streams[sid][0].trailers = list(event.headers)
                     elif isinstance(event, h2.events.StreamEnded):
                         seen, answer = streams[sid]
                         if seen:
                             seen.whole = True
-                            if not answer.early:
+                            if sid in tunnels:
+                                tunnels[sid].put_nowait(None)
+                            elif not answer.early:
                                 work.append(asyncio.ensure_future(self.answer2(conn, writer, sid, answer, seen, room)))
                     elif isinstance(event, h2.events.StreamReset):
                         if sid in streams and streams[sid][0]:
@@ -209,13 +242,25 @@ class Servers:
                 writer.write(conn.data_to_send())
                 await writer.drain()
         except h2.exceptions.ProtocolError as error:
-            self.wrong.append(f"malformed at a server of HTTP/2: {error!r}: {[s[0] and s[0].fields for s in streams.values()][-2:]}")
+            last = streams.get(getattr(error, "stream_id", max(streams, default=0)), (None, None))[0]
+            self.wrong.append(f"malformed at a server of HTTP/2: {error!r}: {last and (last.start, last.fields, last.end, last.whole)}; {data[-300:]!r}")
         except ConnectionError:
             pass
         finally:
             for task in work:
                 task.cancel()
             writer.close()
+
+    async def tunnel2(self, conn, writer, sid, seen, queue, room):
+        try:
+            conn.send_headers(sid, [(":status", "200"), ("x-answer", seen.get("x-case"))])
+            writer.write(conn.data_to_send())
+            while (data := await queue.get()) is not None:
+                await self.data2(conn, writer, sid, data, 100000, room)
+            conn.end_stream(sid)
+            writer.write(conn.data_to_send())
+        except (h2.exceptions.ProtocolError, ConnectionError, KeyError):
+            return  # The stream is gone.
 
     async def answer2(self, conn, writer, sid, answer, seen, room):
         name = seen.get("x-case") if seen else "none"
@@ -248,6 +293,8 @@ class Servers:
             if fault == "reset-body":
                 conn.reset_stream(sid, h2.errors.ErrorCodes.INTERNAL_ERROR)
             elif fault == "close-body":
+                for other in self.sharing[conn]:
+                    other.shared = True
                 writer.write(conn.data_to_send())
                 reset(writer)
             elif fault == "open-trailers":
