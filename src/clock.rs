@@ -37,6 +37,13 @@ pub fn with_http_date<R>(then: impl FnOnce(&[u8]) -> R) -> R {
     })
 }
 
+/// Milliseconds since 1970, for what is compared with dates that servers tell.
+#[must_use]
+pub fn unix_millis() -> u64 {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed();
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
 /// A deadline `after` from `from`; `None` when the duration is "off" or cannot be represented.
 #[inline]
 pub fn deadline(from: Instant, after: Option<Duration>) -> Option<Instant> {

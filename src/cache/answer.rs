@@ -1,0 +1,317 @@
+//! A stored response as an answer to one request: whole, not modified, or a range of it.
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use tokio::sync::futures::OwnedNotified;
+
+use super::body::{BodyReader, Part};
+use super::object::Object;
+use super::policy::parse_date;
+use crate::exchange::Source;
+use crate::net::{BodyError, Fill};
+use crate::wire::Fault;
+use crate::wire::head::{Fields, list_items};
+
+/// What a client gets of a stored response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// All of it.
+    Whole,
+    /// A 304: the client has it.
+    NotModified,
+    /// Bytes from the first to the second, both included, of so many.
+    Range(u64, u64, u64),
+    /// A 416: the range lies beyond its end.
+    Unsatisfiable(u64),
+}
+
+/// Decides by the request's conditions and range (RFC 9110 §13.2.2) what a client gets.
+#[must_use]
+pub fn share(object: &Object, request: &Fields) -> Share {
+    if !matches!(object.head.status, 200 | 203) {
+        return Share::Whole;
+    }
+    if is_not_modified(object, request) {
+        return Share::NotModified;
+    }
+    // A part of a body that is not all here could turn out to be a part of nothing.
+    let total = object.length.filter(|_| object.head.status == 200 && object.body.is_whole());
+    match (single_range(request), total) {
+        (Some(range), Some(total)) if range_applies(object, request) => range.of(total),
+        _ => Share::Whole,
+    }
+}
+
+fn is_not_modified(object: &Object, request: &Fields) -> bool {
+    let mut none_match = request.named(b"if-none-match").peekable();
+    if none_match.peek().is_some() {
+        let Some(etag) = object.etag() else { return false };
+        return none_match
+            .flat_map(list_items)
+            .any(|known| known == b"*" || weak_form(known) == weak_form(etag));
+    }
+    let mut since = request.named(b"if-modified-since");
+    let since = match (since.next(), since.next()) {
+        (Some(since), None) => parse_date(since),
+        _ => None,
+    };
+    let modified = object.last_modified().and_then(parse_date);
+    matches!((since, modified), (Some(since), Some(modified)) if modified <= since)
+}
+
+/// An entity tag for weak comparison (RFC 9110 §8.8.3.2).
+fn weak_form(etag: &[u8]) -> &[u8] {
+    etag.strip_prefix(b"W/").unwrap_or(etag)
+}
+
+/// Whether `If-Range` lets a range be sent (RFC 9110 §13.1.5).
+fn range_applies(object: &Object, request: &Fields) -> bool {
+    let Some(condition) = request.named(b"if-range").next() else { return true };
+    if condition.starts_with(b"\"") {
+        return object.etag() == Some(condition);
+    }
+    !condition.starts_with(b"W/") && object.last_modified() == Some(condition)
+}
+
+/// One range of bytes as it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ByteRange {
+    /// From here to there, or to the end.
+    From(u64, Option<u64>),
+    /// So many at the end.
+    Last(u64),
+}
+
+impl ByteRange {
+    fn of(self, total: u64) -> Share {
+        let (first, last) = match self {
+            Self::From(first, last) => (first, last.unwrap_or(u64::MAX)),
+            Self::Last(0) => return Share::Unsatisfiable(total),
+            Self::Last(n) => (total.saturating_sub(n), u64::MAX),
+        };
+        if first >= total {
+            return Share::Unsatisfiable(total);
+        }
+        Share::Range(first, last.min(total.saturating_sub(1)), total)
+    }
+}
+
+/// Whether the request asks for parts in a unit other than bytes.
+#[must_use]
+pub fn has_unknown_range(request: &Fields) -> bool {
+    let mut lines = request.named(b"range");
+    lines.any(|line| !line.get(..6).is_some_and(|unit| unit.eq_ignore_ascii_case(b"bytes=")))
+}
+
+/// The range asked for; `None` for several of them or a malformed one, which may both be ignored
+/// (RFC 9110 §14.2).
+fn single_range(request: &Fields) -> Option<ByteRange> {
+    let mut lines = request.named(b"range");
+    let (line, None) = (lines.next()?, lines.next()) else { return None };
+    let unit = line.get(..6)?;
+    let spec = line.get(6..)?.trim_ascii();
+    if !unit.eq_ignore_ascii_case(b"bytes=") {
+        return None;
+    }
+    let dash = spec.iter().position(|byte| *byte == b'-')?;
+    let (first, last) = (spec.get(..dash)?, spec.get(dash + 1..)?);
+    match (first.is_empty(), last.is_empty()) {
+        (true, true) => None,
+        (true, false) => Some(ByteRange::Last(number(last)?)),
+        (false, true) => Some(ByteRange::From(number(first)?, None)),
+        (false, false) => {
+            let (first, last) = (number(first)?, number(last)?);
+            (first <= last).then_some(ByteRange::From(first, Some(last)))
+        }
+    }
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()
+}
+
+/// A stored body, or one on its way, as the source of a response.
+#[derive(Debug)]
+pub struct StoredBody {
+    reader: BodyReader,
+    data: Bytes,
+    skip: u64,
+    left: u64,
+    waiting: Option<Pin<Box<OwnedNotified>>>,
+}
+
+impl StoredBody {
+    /// All of a body.
+    #[must_use]
+    pub fn whole(reader: BodyReader) -> Self {
+        Self { reader, data: Bytes::new(), skip: 0, left: u64::MAX, waiting: None }
+    }
+
+    /// No body at all.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { left: 0, ..Self::whole(super::body::Body::whole(Bytes::new()).read()) }
+    }
+
+    /// Bytes from the first to the last, both included.
+    #[must_use]
+    pub fn range(reader: BodyReader, first: u64, last: u64) -> Self {
+        let left = last.saturating_sub(first).saturating_add(1);
+        Self { reader, data: Bytes::new(), skip: first, left, waiting: None }
+    }
+}
+
+impl Source for StoredBody {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fill, BodyError>> {
+        loop {
+            if self.left == 0 {
+                return Poll::Ready(Ok(Fill::End));
+            }
+            if !self.data.is_empty() {
+                return Poll::Ready(Ok(Fill::Data));
+            }
+            match self.reader.take() {
+                Part::Data(mut data) => {
+                    let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(data.len());
+                    data.advance(skipped);
+                    self.skip -= skipped as u64;
+                    data.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+                    self.data = data;
+                    self.waiting = None;
+                }
+                Part::End => return Poll::Ready(Ok(Fill::End)),
+                Part::Cut => return Poll::Ready(Err(BodyError::Truncated)),
+                Part::Later => {
+                    let polled = match &mut self.waiting {
+                        Some(waiting) => waiting.as_mut().poll(cx),
+                        None => {
+                            // Registered first, then looked at once more: nothing is missed.
+                            let mut waiting = Box::pin(self.reader.grown().notified_owned());
+                            let polled = waiting.as_mut().poll(cx);
+                            self.waiting = Some(waiting);
+                            if polled.is_pending() && self.reader.has_more() {
+                                continue;
+                            }
+                            polled
+                        }
+                    };
+                    if polled.is_pending() {
+                        return Poll::Pending;
+                    }
+                    self.waiting = None;
+                }
+            }
+        }
+    }
+
+    fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    fn consume(&mut self, n: usize) {
+        let n = n.min(self.data.len());
+        self.data.advance(n);
+        self.left -= (n as u64).min(self.left);
+    }
+
+    fn trailers(&mut self) -> Result<Option<Fields>, Fault> {
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::cache::body::{self, Body};
+    use crate::cache::key::Key;
+    use crate::cache::object::Reservation;
+    use crate::cache::policy::Timing;
+    use crate::wire::ResponseHead;
+
+    fn object(lines: &[(&str, &str)]) -> Object {
+        let key = Arc::new(Key::new("c", b"http", b"a", b"/", None, &[]));
+        let mut head = ResponseHead::default();
+        head.set(200, b"");
+        for (name, value) in lines {
+            head.fields.push(name.as_bytes(), value.as_bytes());
+        }
+        let body = (Body::whole(Bytes::from_static(b"0123456789")), Some(10));
+        Object::new((key, 0), head, Timing::default(), body, (0, Reservation::default()))
+    }
+
+    fn shared(object: &Object, lines: &[(&str, &str)]) -> Share {
+        let mut fields = Fields::default();
+        for (name, value) in lines {
+            fields.push(name.as_bytes(), value.as_bytes());
+        }
+        share(object, &fields)
+    }
+
+    #[test]
+    fn ranges_are_cut_out_of_what_is_whole() {
+        let stored = object(&[("etag", "\"a\"")]);
+        let of = |range: &str| shared(&stored, &[("range", range)]);
+        assert_eq!(of("bytes=2-4"), Share::Range(2, 4, 10));
+        assert_eq!(of("bytes=2-"), Share::Range(2, 9, 10));
+        assert_eq!(of("bytes=-3"), Share::Range(7, 9, 10));
+        assert_eq!(of("bytes=-30"), Share::Range(0, 9, 10));
+        assert_eq!(of("bytes=0-99"), Share::Range(0, 9, 10));
+        assert_eq!(of("bytes=10-"), Share::Unsatisfiable(10));
+        assert_eq!(of("bytes=-0"), Share::Unsatisfiable(10));
+        for ignored in
+            ["bytes=1-2,4-5", "bytes=4-2", "bytes=-", "bytes=a-b", "pages=1-2", "bytes=+1-2"]
+        {
+            assert_eq!(of(ignored), Share::Whole, "{ignored}");
+        }
+        assert_eq!(shared(&stored, &[("range", "bytes=0-1"), ("if-range", "\"b\"")]), Share::Whole);
+        assert_eq!(
+            shared(&stored, &[("range", "bytes=0-1"), ("if-range", "\"a\"")]),
+            Share::Range(0, 1, 10)
+        );
+    }
+
+    #[test]
+    fn conditions_compare_weakly_and_tags_come_before_dates() {
+        let date = "Thu, 18 Aug 2050 02:01:18 GMT";
+        let stored = object(&[("etag", "W/\"a\""), ("last-modified", date)]);
+        let of = |lines: &[(&str, &str)]| shared(&stored, lines) == Share::NotModified;
+        assert!(of(&[("if-none-match", "\"x\", \"a\"")]) && of(&[("if-none-match", "*")]));
+        assert!(!of(&[("if-none-match", "\"x\""), ("if-modified-since", date)]));
+        assert!(of(&[("if-modified-since", date)]));
+        assert!(!of(&[("if-modified-since", "Thu, 18 Aug 2050 02:01:17 GMT")]));
+        assert!(!of(&[("if-modified-since", "yesterday")]));
+    }
+
+    #[tokio::test]
+    async fn a_body_on_its_way_is_read_as_it_comes_and_a_cut_is_noticed() {
+        let (mut writer, body) = body::body();
+        let mut source = StoredBody::whole(body.read());
+        let read = tokio::spawn(async move {
+            let mut out = Vec::new();
+            loop {
+                match std::future::poll_fn(|cx| source.poll_fill(cx)).await {
+                    Ok(Fill::Data) => {
+                        out.extend_from_slice(source.data());
+                        let n = source.data().len();
+                        source.consume(n);
+                    }
+                    Ok(Fill::End) => return (out, true),
+                    Err(_) => return (out, false),
+                }
+            }
+        });
+        for part in [&b"ab"[..], b"c"] {
+            tokio::task::yield_now().await;
+            writer.push(Bytes::copy_from_slice(part));
+        }
+        tokio::task::yield_now().await;
+        drop(writer);
+        assert_eq!(read.await.unwrap(), (b"abc".to_vec(), false));
+    }
+}

@@ -1,0 +1,322 @@
+//! A body that one task receives and any number of others read meanwhile, on any thread.
+//!
+//! It is a chain of chunks: whoever reads holds the link it has come to, so chunks that nobody can
+//! want any more free themselves. A body that is being stored keeps its first link and with it the
+//! whole chain; one that is only passed on lets go of it, and its writer then waits for the slowest
+//! reader. Nothing is locked: a link is set once.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::wire::head::Fields;
+
+/// One part of a body and where the next one will be.
+#[derive(Debug)]
+struct Link {
+    data: Bytes,
+    /// Counts the part as held until it is freed.
+    _held: Option<HeldBytes>,
+    next: OnceLock<Next>,
+}
+
+/// What follows a part.
+#[derive(Debug, Clone)]
+enum Next {
+    Part(Arc<Link>),
+    /// The body is whole.
+    End,
+    /// The body was cut.
+    Cut,
+}
+
+impl Drop for Link {
+    /// Frees a long chain link by link, because each freeing the next would need a stack as long
+    /// as the body.
+    fn drop(&mut self) {
+        let mut next = self.next.take();
+        while let Some(Next::Part(link)) = next {
+            next = Arc::into_inner(link).and_then(|mut link| link.next.take());
+        }
+    }
+}
+
+/// Bytes of parts that are not freed yet.
+#[derive(Debug)]
+struct HeldBytes {
+    bytes: usize,
+    shared: Arc<Shared>,
+}
+
+impl Drop for HeldBytes {
+    fn drop(&mut self) {
+        self.shared.held.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.shared.freed.notify_one();
+    }
+}
+
+/// What writer and readers of one body share.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Tells readers of a new part, the end or the cut.
+    grown: Arc<Notify>,
+    /// Tells the writer of freed parts and of readers that left.
+    freed: Arc<Notify>,
+    /// Bytes of parts that are not freed.
+    held: AtomicUsize,
+    /// Readers that have neither ended nor left.
+    readers: AtomicUsize,
+    /// Bytes written so far.
+    written: AtomicU64,
+    /// The writer has ended the body, whole or cut.
+    ended: AtomicBool,
+}
+
+/// The writing side of a body; dropping it before its end cuts the body.
+#[derive(Debug)]
+pub struct BodyWriter {
+    shared: Arc<Shared>,
+    last: Arc<Link>,
+}
+
+/// A body from its first byte on: what is stored of it, or is on its way into the store.
+#[derive(Debug, Clone)]
+pub struct Body {
+    shared: Arc<Shared>,
+    first: Arc<Link>,
+    trailers: Arc<OnceLock<Fields>>,
+}
+
+/// Makes a body and its writer.
+#[must_use]
+pub fn body() -> (BodyWriter, Body) {
+    let shared = Arc::new(Shared::default());
+    let first = Arc::new(Link { data: Bytes::new(), _held: None, next: OnceLock::new() });
+    let writer = BodyWriter { shared: shared.clone(), last: first.clone() };
+    (writer, Body { shared, first, trailers: Arc::default() })
+}
+
+impl BodyWriter {
+    /// Appends a part; an empty one is nothing.
+    pub fn push(&mut self, data: Bytes) {
+        if data.is_empty() {
+            return;
+        }
+        let bytes = data.len();
+        self.shared.held.fetch_add(bytes, Ordering::AcqRel);
+        self.shared.written.fetch_add(bytes as u64, Ordering::Release);
+        let held = HeldBytes { bytes, shared: self.shared.clone() };
+        let link = Arc::new(Link { data, _held: Some(held), next: OnceLock::new() });
+        let _set_once = self.last.next.set(Next::Part(link.clone()));
+        self.last = link;
+        self.shared.grown.notify_waiters();
+    }
+
+    /// Ends the body as whole.
+    pub fn finish(self) {
+        self.end(Next::End);
+    }
+
+    fn end(&self, how: Next) {
+        if !self.shared.ended.swap(true, Ordering::AcqRel) {
+            let _set_once = self.last.next.set(how);
+            self.shared.grown.notify_waiters();
+        }
+    }
+
+    /// Bytes that readers or the store still hold.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.shared.held.load(Ordering::Acquire)
+    }
+
+    /// Whether somebody reads.
+    #[must_use]
+    pub fn has_readers(&self) -> bool {
+        self.shared.readers.load(Ordering::Acquire) > 0
+    }
+
+    /// What tells of a freed part or a reader that left.
+    #[must_use]
+    pub fn freed(&self) -> Arc<Notify> {
+        self.shared.freed.clone()
+    }
+}
+
+impl Drop for BodyWriter {
+    fn drop(&mut self) {
+        self.end(Next::Cut);
+    }
+}
+
+impl Body {
+    /// A body that is whole already.
+    #[must_use]
+    pub fn whole(data: Bytes) -> Self {
+        let (mut writer, body) = body();
+        writer.push(data);
+        writer.finish();
+        body
+    }
+
+    /// Reads it from its first byte.
+    #[must_use]
+    pub fn read(&self) -> BodyReader {
+        self.shared.readers.fetch_add(1, Ordering::AcqRel);
+        BodyReader { shared: self.shared.clone(), at: self.first.clone() }
+    }
+
+    /// Bytes received so far.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.shared.written.load(Ordering::Acquire)
+    }
+
+    /// Whether it was received to its end.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let mut at = &self.first;
+        loop {
+            match at.next.get() {
+                Some(Next::Part(next)) => at = next,
+                Some(Next::End) => return true,
+                Some(Next::Cut) | None => return false,
+            }
+        }
+    }
+
+    /// Keeps trailer fields; only before the body ends.
+    pub fn set_trailers(&self, trailers: Fields) {
+        let _set_once = self.trailers.set(trailers);
+    }
+
+    /// Its trailer fields, once it has ended.
+    #[must_use]
+    pub fn trailers(&self) -> Option<&Fields> {
+        self.trailers.get()
+    }
+}
+
+/// What a reader finds.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The next part.
+    Data(Bytes),
+    /// The end of a whole body.
+    End,
+    /// The end of a body that was cut.
+    Cut,
+    /// Nothing yet.
+    Later,
+}
+
+/// One reader's place in a body.
+#[derive(Debug)]
+pub struct BodyReader {
+    shared: Arc<Shared>,
+    at: Arc<Link>,
+}
+
+impl BodyReader {
+    /// Takes the next part, if it is there.
+    pub fn take(&mut self) -> Part {
+        match self.at.next.get() {
+            None => Part::Later,
+            Some(Next::End) => Part::End,
+            Some(Next::Cut) => Part::Cut,
+            Some(Next::Part(next)) => {
+                let next = next.clone();
+                self.at = next;
+                Part::Data(self.at.data.clone())
+            }
+        }
+    }
+
+    /// Whether there is something to take.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.at.next.get().is_some()
+    }
+
+    /// What tells of more; to be asked for before [`BodyReader::take`] finds nothing.
+    #[must_use]
+    pub fn grown(&self) -> Arc<Notify> {
+        self.shared.grown.clone()
+    }
+}
+
+impl Drop for BodyReader {
+    fn drop(&mut self) {
+        self.shared.readers.fetch_sub(1, Ordering::AcqRel);
+        self.shared.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(reader: &mut BodyReader) -> (String, Part) {
+        let mut out = Vec::new();
+        loop {
+            match reader.take() {
+                Part::Data(data) => out.extend_from_slice(&data),
+                end => return (String::from_utf8(out).unwrap(), end),
+            }
+        }
+    }
+
+    #[test]
+    fn readers_get_everything_whenever_they_come() {
+        let (mut writer, body) = body();
+        let mut early = body.read();
+        assert_eq!(early.take(), Part::Later);
+        writer.push(Bytes::from_static(b"ab"));
+        let mut middle = body.read();
+        writer.push(Bytes::from_static(b"cd"));
+        assert_eq!(text(&mut early), ("abcd".to_owned(), Part::Later));
+        assert!(!body.is_whole());
+        writer.finish();
+        assert_eq!(text(&mut early), (String::new(), Part::End));
+        assert_eq!(text(&mut middle), ("abcd".to_owned(), Part::End));
+        assert_eq!(text(&mut body.read()), ("abcd".to_owned(), Part::End));
+        assert!(body.is_whole() && body.written() == 4);
+    }
+
+    #[test]
+    fn a_writer_that_is_dropped_cuts_the_body() {
+        let (mut writer, body) = body();
+        writer.push(Bytes::from_static(b"ab"));
+        drop(writer);
+        assert_eq!(text(&mut body.read()), ("ab".to_owned(), Part::Cut));
+        assert!(!body.is_whole());
+    }
+
+    #[test]
+    fn parts_are_freed_once_nobody_can_want_them() {
+        let (mut writer, body) = body();
+        let mut reader = body.read();
+        writer.push(Bytes::from_static(b"abc"));
+        writer.push(Bytes::from_static(b"de"));
+        assert_eq!(writer.held(), 5);
+        drop(body);
+        assert_eq!(writer.held(), 5, "the reader has not come to them");
+        assert_eq!(reader.take(), Part::Data(Bytes::from_static(b"abc")));
+        assert_eq!(reader.take(), Part::Data(Bytes::from_static(b"de")));
+        assert_eq!(writer.held(), 2, "the last part is where reader and writer stand");
+        drop(reader);
+        assert!(!writer.has_readers());
+    }
+
+    #[test]
+    fn a_long_body_is_freed_without_a_deep_stack() {
+        let (mut writer, body) = body();
+        for _ in 0..300_000 {
+            writer.push(Bytes::from_static(b"x"));
+        }
+        writer.finish();
+        drop(body);
+    }
+}

@@ -1,0 +1,382 @@
+//! What becomes of a response that was fetched for a cache: stored while it streams, passed on to
+//! the one who asked, used to confirm what is stored, or thrown away for something stale.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+use tokio::sync::futures::OwnedNotified;
+use tokio::sync::oneshot;
+
+use super::body::{self, Body, BodyReader, BodyWriter};
+use super::flight::{Flight, Landing};
+use super::key::{self, Key};
+use super::object::{self, Object, Reservation};
+use super::policy::{self, Asked, Millis, Received, Settings, Timing, Unstorable};
+use super::store::Store;
+use crate::clock;
+use crate::exchange::{Emit, Length, Outgoing, Refusal};
+use crate::upstream::detached::Receiver;
+use crate::wire::head::Fields;
+use crate::wire::{ResponseHead, known};
+
+/// How much of a body is put together before readers are told, unless the server pauses.
+const PART: usize = 32 * 1024;
+/// How far a body that is not stored may be ahead of its slowest reader, in bytes.
+const AHEAD: usize = 256 * 1024;
+
+/// What a fetch came to, for the one who caused it.
+#[derive(Debug)]
+pub enum Answer {
+    /// A response that is stored, or on its way into the store.
+    Stored(Arc<Object>),
+    /// What was stored, confirmed by a server.
+    Confirmed(Arc<Object>),
+    /// A response that is not stored, and why.
+    Own(OwnResponse, Unstorable),
+    /// What was stored, because servers fail; with the status that one answered with.
+    Stale(Arc<Object>, Option<u16>),
+    /// No server answered.
+    Refused(Refusal),
+}
+
+/// A response for one client alone.
+#[derive(Debug)]
+pub struct OwnResponse {
+    /// Its head.
+    pub head: ResponseHead,
+    /// The length of its body.
+    pub length: Length,
+    /// Its body.
+    pub reader: BodyReader,
+}
+
+/// For whom and under which rules a response is fetched.
+#[derive(Debug)]
+pub struct Order {
+    /// Where it is stored.
+    pub store: Arc<Store>,
+    /// Who waits for it.
+    pub flight: Arc<Flight>,
+    /// The place among the fetches under way, beside the key.
+    pub place: u64,
+    /// What it answers.
+    pub key: Arc<Key>,
+    /// The fields of the request, by which a variant is selected.
+    pub request: Fields,
+    /// What else of the request counts.
+    pub asked: Asked,
+    /// The cache's rules.
+    pub settings: Arc<Settings>,
+    /// The stored response that the server is asked about.
+    pub stale: Option<Arc<Object>>,
+    /// It may be used when servers fail.
+    pub on_error: bool,
+    /// When the request was sent.
+    pub asked_at: Millis,
+}
+
+/// Takes one response.
+#[derive(Debug)]
+pub struct Filling {
+    order: Order,
+    answer: Option<oneshot::Sender<Answer>>,
+    state: State,
+    part: BytesMut,
+    /// What tells of readers that got on, while the body waits for them.
+    waiting: Option<Pin<Box<OwnedNotified>>>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Its head has not come.
+    Waiting,
+    /// It is stored as it comes.
+    Storing(Arc<Object>, BodyWriter),
+    /// It goes to those who read it, and is forgotten.
+    Passing(BodyWriter),
+    /// Nobody wants its body.
+    Discarding,
+    /// It has ended.
+    Ended,
+}
+
+impl Filling {
+    /// Takes the response of a fetch that is about to begin.
+    #[must_use]
+    pub fn new(order: Order, answer: oneshot::Sender<Answer>) -> Self {
+        Self {
+            order,
+            answer: Some(answer),
+            state: State::Waiting,
+            part: BytesMut::new(),
+            waiting: None,
+        }
+    }
+
+    /// Ends the fetch: no server answered, if nothing came of it so far.
+    pub fn end(mut self, refusal: Option<Refusal>) {
+        let refusal = refusal.unwrap_or(Refusal::Internal);
+        if self.answer.is_some() {
+            match self.order.stale.take().filter(|_| self.order.on_error) {
+                Some(stale) => self.use_stale(stale, None),
+                None => self.tell(Answer::Refused(refusal), Landing::Refused(refusal)),
+            }
+        }
+        self.leave(false);
+    }
+
+    fn tell(&mut self, answer: Answer, landing: Landing) {
+        self.order.flight.land(landing);
+        if let Some(sender) = self.answer.take() {
+            // Whoever asked may have left; the response is stored all the same.
+            let _left = sender.send(answer);
+        }
+    }
+
+    /// Makes room for the next fetch; a word that the response is for nobody else stays a while.
+    fn leave(&self, word: bool) {
+        let Order { store, key, place, flight, .. } = &self.order;
+        if word {
+            store.leave_word(key, *place, flight);
+        } else {
+            store.land(key, *place, flight);
+        }
+    }
+
+    fn use_stale(&mut self, stale: Arc<Object>, status: Option<u16>) {
+        let landing = Landing::Stale(stale.clone(), status);
+        self.tell(Answer::Stale(stale, status), landing);
+        self.state = State::Discarding;
+    }
+
+    /// A 304: what is stored is confirmed, with the newer fields.
+    fn confirm(&mut self, stale: &Arc<Object>, update: &ResponseHead) {
+        let Order { store, asked, settings, asked_at, .. } = &self.order;
+        let mut head = ResponseHead::default();
+        head.set(stale.head.status, stale.head.reason());
+        let updated = stale.updated_fields(&update.fields);
+        updated.iter().for_each(|field| head.fields.push(field.name, field.value));
+        let at = clock::unix_millis();
+        let received =
+            Received { status: head.status, fields: &head.fields, asked_at: *asked_at, at };
+        let object = match policy::judge(received, asked, settings) {
+            Ok(timing) => {
+                let place = (stale.key.clone(), stale.variant);
+                let body = (stale.body.clone(), stale.length);
+                self.object(place, head, timing, body).ok()
+            }
+            Err(_) => {
+                // It may be used this once; what it says now forbids to keep it.
+                store.remove(stale);
+                None
+            }
+        };
+        let kept = object.filter(|object| self.order.store.insert(object.clone()));
+        let used = kept.unwrap_or_else(|| stale.clone());
+        self.tell(Answer::Confirmed(used.clone()), Landing::Shared(used));
+        self.leave(false);
+        self.state = State::Discarding;
+    }
+
+    /// An object with its memory reserved.
+    ///
+    /// # Errors
+    /// The object, where there is no memory for it.
+    fn object(
+        &self,
+        place: (Arc<Key>, u64),
+        head: ResponseHead,
+        timing: Timing,
+        (body, length): (Body, Option<u64>),
+    ) -> Result<Arc<Object>, Box<Object>> {
+        let store = &self.order.store;
+        let reservation = Reservation::new(store.used_counter());
+        let object =
+            Object::new(place, head, timing, (body, length), (self.order.asked_at, reservation));
+        let size = object.size();
+        if !store.reserve(size) {
+            store.count_no_room();
+            return Err(Box::new(object));
+        }
+        object.reservation.add(size);
+        Ok(Arc::new(object))
+    }
+
+    /// A response that is for one client alone.
+    fn pass(&mut self, head: ResponseHead, length: Length, why: Unstorable) {
+        let (writer, body) = body::body();
+        let own = OwnResponse { head, length, reader: body.read() };
+        self.tell(Answer::Own(own, why), Landing::NotShared);
+        let word = matches!(why, Unstorable::RequestNoStore | Unstorable::Authenticated);
+        self.leave(!word);
+        self.state = State::Passing(writer);
+    }
+
+    fn push_part(&mut self) {
+        let part = self.part.split().freeze();
+        match &mut self.state {
+            State::Passing(writer) => writer.push(part),
+            State::Storing(object, writer) => {
+                let bytes = part.len() as u64;
+                let fits = object.size().saturating_add(bytes) <= self.order.store.largest();
+                let kept = fits && self.order.store.reserve(bytes);
+                if kept {
+                    object.reservation.add(bytes);
+                }
+                writer.push(part);
+                if !kept {
+                    self.stop_storing();
+                }
+            }
+            State::Waiting | State::Discarding | State::Ended => {}
+        }
+    }
+
+    /// Those who read it get the rest; the store and newcomers do not.
+    fn stop_storing(&mut self) {
+        self.leave(false);
+        self.order.flight.forget();
+        let state = std::mem::replace(&mut self.state, State::Ended);
+        if let State::Storing(_, writer) = state {
+            self.state = State::Passing(writer);
+        }
+    }
+}
+
+impl Receiver for Filling {
+    fn begin(&mut self, response: &Outgoing<'_>) {
+        let mut head = ResponseHead::default();
+        head.set(response.status, response.reason);
+        (response.fields)(&mut Stored(&mut head.fields));
+        if head.fields.named(b"date").next().is_none() {
+            let date = httpdate::fmt_http_date(std::time::SystemTime::now());
+            head.fields.push(b"date", date.as_bytes());
+        }
+        if let Some(stale) = self.order.stale.clone() {
+            if head.status == 304 {
+                return self.confirm(&stale, &head);
+            }
+            if self.order.on_error && matches!(head.status, 500 | 502 | 503 | 504) {
+                return self.use_stale(stale, Some(head.status));
+            }
+        }
+        let (asked_at, at) = (self.order.asked_at, clock::unix_millis());
+        let received = Received { status: head.status, fields: &head.fields, asked_at, at };
+        let timing = match policy::judge(received, &self.order.asked, &self.order.settings) {
+            Ok(timing) => timing,
+            Err(why) => return self.pass(head, response.length, why),
+        };
+        let length = match response.length {
+            Length::Known(n) => Some(n),
+            Length::Bodiless(_) => Some(0),
+            Length::Unknown => None,
+        };
+        if length.is_some_and(|length| length > self.order.store.largest()) {
+            return self.pass(head, response.length, Unstorable::TooLarge);
+        }
+        let names = key::vary_names(&head.fields);
+        let variant = if names.is_empty() { 0 } else { key::variant(&names, &self.order.request) };
+        let (writer, body) = body::body();
+        let place = (self.order.key.clone(), variant);
+        match self.object(place, head, timing, (body, length)) {
+            Ok(object) => {
+                // What is stale at once can answer nobody else.
+                let shared = timing.fresh_for(at) > 0 && !timing.validate_always;
+                let landing =
+                    if shared { Landing::Shared(object.clone()) } else { Landing::NotShared };
+                self.tell(Answer::Stored(object.clone()), landing);
+                if !shared {
+                    self.leave(false);
+                }
+                self.state = State::Storing(object, writer);
+            }
+            Err(object) => self.pass(object.head, response.length, Unstorable::NoRoom),
+        }
+    }
+
+    fn poll_take(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        match &self.state {
+            State::Discarding | State::Ended => return Poll::Ready(Ok(data.len())),
+            State::Waiting => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+            State::Storing(..) => {}
+            State::Passing(writer) => {
+                while writer.held() + self.part.len() >= AHEAD {
+                    let waiting = self
+                        .waiting
+                        .get_or_insert_with(|| Box::pin(writer.freed().notified_owned()));
+                    if waiting.as_mut().poll(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    self.waiting = None;
+                }
+            }
+        }
+        let room = PART - self.part.len().min(PART - 1);
+        let taken = data.get(..room).unwrap_or(data);
+        self.part.extend_from_slice(taken);
+        if self.part.len() >= PART {
+            self.push_part();
+        }
+        Poll::Ready(Ok(taken.len()))
+    }
+
+    fn flush(&mut self) {
+        self.push_part();
+    }
+
+    fn finish(&mut self, trailers: Option<&Fields>) {
+        self.push_part();
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Storing(object, writer) => {
+                if let Some(trailers) = trailers {
+                    let mut kept = Fields::default();
+                    trailers.iter().for_each(|field| kept.push(field.name, field.value));
+                    object.body.set_trailers(kept);
+                }
+                // A body of another length than announced is not whole, whoever says so.
+                if object.length.is_none_or(|length| length == object.body.written()) {
+                    writer.finish();
+                    self.order.store.insert(object);
+                }
+                self.leave(false);
+            }
+            State::Passing(writer) => writer.finish(),
+            State::Waiting | State::Discarding | State::Ended => {}
+        }
+    }
+
+    fn cut(&mut self) {
+        // Dropping the writer cuts the body.
+        if let State::Storing(..) = std::mem::replace(&mut self.state, State::Ended) {
+            self.leave(false);
+        }
+    }
+
+    fn poll_unwanted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let State::Passing(writer) = &self.state else { return Poll::Pending };
+        if !writer.has_readers() {
+            return Poll::Ready(());
+        }
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(writer.freed().notified_owned()));
+        if waiting.as_mut().poll(cx).is_ready() {
+            self.waiting = None;
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+}
+
+/// Keeps the fields that may be stored.
+struct Stored<'a>(&'a mut Fields);
+
+impl Emit for Stored<'_> {
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        let known = known::lookup(name);
+        if object::is_stored(known, name) {
+            self.0.push_known(name, value, known);
+        }
+    }
+}

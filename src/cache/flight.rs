@@ -1,0 +1,109 @@
+//! One fetch on behalf of everybody who wants the same response meanwhile.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::Notify;
+
+use super::key::Key;
+use super::object::Object;
+use super::policy::Millis;
+use crate::exchange::Refusal;
+
+/// What a fetch came to, for those who only waited for it.
+#[derive(Debug, Clone)]
+pub enum Landing {
+    /// A response that may be shared, perhaps still on its way.
+    Shared(Arc<Object>),
+    /// A response for the one who asked alone: others ask for themselves, and for a while at once.
+    NotShared,
+    /// What was stored before, because servers fail; with the status that one answered with.
+    Stale(Arc<Object>, Option<u16>),
+    /// No server answered.
+    Refused(Refusal),
+}
+
+/// A fetch under way.
+#[derive(Debug)]
+pub struct Flight {
+    key: Arc<Key>,
+    landing: ArcSwapOption<Landing>,
+    landed: Arc<Notify>,
+    began: Millis,
+}
+
+/// How long a response that is for nobody else keeps others from waiting, in milliseconds.
+const WORD_COUNTS: Millis = 10_000;
+
+impl Flight {
+    /// A fetch that is about to begin.
+    #[must_use]
+    pub fn new(key: Arc<Key>, now: Millis) -> Self {
+        Self { key, landing: ArcSwapOption::empty(), landed: Arc::default(), began: now }
+    }
+
+    /// When it began.
+    #[must_use]
+    pub fn began(&self) -> Millis {
+        self.began
+    }
+
+    /// Whether it has left word that counts no longer.
+    #[must_use]
+    pub fn is_over(&self, now: Millis) -> bool {
+        matches!(self.landing.load().as_deref(), Some(Landing::NotShared))
+            && now > self.began + WORD_COUNTS
+    }
+
+    /// What it fetches.
+    #[must_use]
+    pub fn key(&self) -> &Arc<Key> {
+        &self.key
+    }
+
+    /// Tells everybody what it came to. Only the first word counts; only the fetch's own task gives it.
+    pub fn land(&self, landing: Landing) {
+        if self.landing.load().is_none() {
+            self.landing.store(Some(Arc::new(landing)));
+        }
+        self.landed.notify_waiters();
+    }
+
+    /// Lets go of the response, so that what nobody can want any more is freed; whoever comes now
+    /// asks for itself.
+    pub fn forget(&self) {
+        self.landing.store(Some(Arc::new(Landing::NotShared)));
+    }
+
+    /// Waits for the head of the response, or for the certainty that there is none to share.
+    pub async fn landed(&self) -> Landing {
+        loop {
+            let mut landed = std::pin::pin!(self.landed.notified());
+            landed.as_mut().enable();
+            if let Some(landing) = self.landing.load().as_deref() {
+                return landing.clone();
+            }
+            landed.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn everybody_hears_the_first_word_and_only_that() {
+        let key = Arc::new(Key::new("c", b"http", b"a", b"/", None, &[]));
+        let flight = Arc::new(Flight::new(key, 0));
+        let waiting = tokio::spawn({
+            let flight = flight.clone();
+            async move { flight.landed().await }
+        });
+        tokio::task::yield_now().await;
+        flight.land(Landing::NotShared);
+        flight.land(Landing::Refused(Refusal::Internal));
+        assert!(matches!(waiting.await, Ok(Landing::NotShared)));
+        assert!(matches!(flight.landed().await, Landing::NotShared));
+    }
+}

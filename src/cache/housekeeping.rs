@@ -1,0 +1,304 @@
+//! The thread that decides what leaves a full cache and carries out purges.
+//!
+//! What has run out goes first, the longest ago first; then what the order of eviction names. The
+//! thread holds weak handles only, so nothing that left by another way is kept alive by it.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::order::{Evictable, EvictionOrder};
+use super::policy::Millis;
+use super::purge::Purge;
+use super::store::{Handle, Store};
+use crate::clock;
+
+/// Commands that may wait; a response that finds no place among them is not stored.
+const QUEUE: usize = 4096;
+/// How often what is dead is looked for.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// What housekeeping is told.
+#[derive(Debug)]
+pub enum Command {
+    /// A response was added.
+    Stored(Arc<Store>, Handle),
+    /// There is little room left, or the bounds have changed.
+    MakeRoom(Arc<Store>),
+    /// Remove what matches, and say how many that were.
+    Purge(Arc<Store>, Purge, oneshot::Sender<usize>),
+}
+
+/// Starts the thread. It ends when the last store that can call it is gone.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn start() -> io::Result<SyncSender<Command>> {
+    let (sender, receiver) = mpsc::sync_channel(QUEUE);
+    let run = move || Housekeeping::default().run(&receiver);
+    std::thread::Builder::new().name("cache".into()).spawn(run)?;
+    Ok(sender)
+}
+
+/// A response in the order of eviction.
+#[derive(Debug)]
+struct Candidate {
+    handle: Handle,
+    name: u64,
+}
+
+impl Evictable for Candidate {
+    fn name(&self) -> u64 {
+        self.name
+    }
+
+    fn size(&self) -> u64 {
+        self.handle.upgrade().map_or(0, |object| object.size())
+    }
+
+    fn uses(&self) -> u8 {
+        self.handle.upgrade().map_or(0, |object| object.uses())
+    }
+
+    fn spend_use(&self) -> bool {
+        self.handle.upgrade().is_some_and(|object| object.spend_use())
+    }
+}
+
+/// A response and the moment from which it is of no use.
+#[derive(Debug)]
+struct Expiry {
+    at: Millis,
+    handle: Handle,
+}
+
+impl PartialEq for Expiry {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+    }
+}
+
+impl Eq for Expiry {}
+
+impl PartialOrd for Expiry {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Expiry {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.at.cmp(&other.at)
+    }
+}
+
+/// What the thread knows of one store.
+#[derive(Debug)]
+struct Ward {
+    store: Weak<Store>,
+    order: EvictionOrder<Candidate>,
+    expiries: BinaryHeap<Reverse<Expiry>>,
+}
+
+#[derive(Debug, Default)]
+struct Housekeeping {
+    wards: Vec<Ward>,
+}
+
+impl Housekeeping {
+    fn run(mut self, commands: &Receiver<Command>) {
+        loop {
+            match commands.recv_timeout(ROUND) {
+                Ok(command) => self.obey(command),
+                Err(RecvTimeoutError::Timeout) => self.look_round(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Stored(store, handle) => {
+                let Some(object) = handle.upgrade() else { return };
+                let ward = self.ward(&store);
+                let name = (object.key.hash() as u64) ^ object.variant;
+                let at = object.timing.useful_until();
+                ward.order.admit(Candidate { handle: handle.clone(), name });
+                ward.expiries.push(Reverse(Expiry { at, handle }));
+                ward.make_room(&store);
+            }
+            Command::MakeRoom(store) => self.ward(&store).make_room(&store),
+            Command::Purge(store, purge, reply) => {
+                store.record_purge(&purge, clock::unix_millis());
+                let count = store.apply_purge(&purge);
+                let ward = self.ward(&store);
+                ward.compact();
+                // Whoever asked may have left.
+                let _left = reply.send(count);
+            }
+        }
+    }
+
+    fn ward(&mut self, store: &Arc<Store>) -> &mut Ward {
+        let known = self.wards.iter().position(|ward| ward.store.as_ptr() == Arc::as_ptr(store));
+        let at = known.unwrap_or_else(|| {
+            let store = Arc::downgrade(store);
+            let (order, expiries) = (EvictionOrder::default(), BinaryHeap::new());
+            self.wards.push(Ward { store, order, expiries });
+            self.wards.len() - 1
+        });
+        &mut self.wards[at]
+    }
+
+    fn look_round(&mut self) {
+        self.wards.retain(|ward| ward.store.strong_count() > 0);
+        for ward in &mut self.wards {
+            let Some(store) = ward.store.upgrade() else { continue };
+            store.forget_landed(clock::unix_millis());
+            ward.make_room(&store);
+            if ward.order.len() > 2 * store.entries() + 1024 {
+                ward.compact();
+            }
+        }
+    }
+}
+
+impl Ward {
+    /// Removes responses until the store is within its bounds.
+    fn make_room(&mut self, store: &Arc<Store>) {
+        let (mut bytes, mut entries) = store.excess();
+        let now = clock::unix_millis();
+        while bytes > 0 || entries > 0 {
+            let expired = self.take_expired(now);
+            let victim = expired.or_else(|| self.order.evict().map(|candidate| candidate.handle));
+            let Some(victim) = victim else { return };
+            let Some(object) = victim.upgrade() else { continue };
+            if store.remove(&object) {
+                store.counts.evicted.fetch_add(1, Ordering::Relaxed);
+                bytes = bytes.saturating_sub(object.size());
+                entries = entries.saturating_sub(1);
+            }
+        }
+    }
+
+    /// The response that has been of no use for longest.
+    fn take_expired(&mut self, now: Millis) -> Option<Handle> {
+        let due = self.expiries.peek().is_some_and(|Reverse(expiry)| expiry.at <= now);
+        if !due {
+            return None;
+        }
+        self.expiries.pop().map(|Reverse(expiry)| expiry.handle)
+    }
+
+    fn compact(&mut self) {
+        self.order.compact();
+        self.expiries.retain(|Reverse(expiry)| expiry.handle.strong_count() > 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::body::Body;
+    use crate::cache::key::Key;
+    use crate::cache::object::{Object, Reservation};
+    use crate::cache::policy::Timing;
+    use crate::wire::ResponseHead;
+
+    fn store(memory: u64, entries: usize) -> (Arc<Store>, Receiver<Command>) {
+        let (sender, receiver) = mpsc::sync_channel(QUEUE);
+        (Arc::new(Store::new("c".into(), (memory, entries), sender)), receiver)
+    }
+
+    fn add(store: &Arc<Store>, path: &str, lifetime: u64, tag: &str) -> bool {
+        let key = Arc::new(Key::new("c", b"http", b"a", path.as_bytes(), None, &[]));
+        let timing = Timing { received: clock::unix_millis(), lifetime, ..Timing::default() };
+        let mut head = ResponseHead::default();
+        head.set(200, b"");
+        head.fields.push(b"cache-tag", tag.as_bytes());
+        let body = Body::whole(bytes::Bytes::from(vec![0; 1000]));
+        let reservation = Reservation::new(store.used_counter());
+        let object = Object::new(
+            (key, 0),
+            head,
+            timing,
+            (body, Some(1000)),
+            (clock::unix_millis(), reservation),
+        );
+        let size = object.size();
+        if !store.reserve(size) {
+            return false;
+        }
+        object.reservation.add(size);
+        store.insert(Arc::new(object))
+    }
+
+    fn has(store: &Store, path: &str) -> bool {
+        let key = Key::new("c", b"http", b"a", path.as_bytes(), None, &[]);
+        store.find(&key, &crate::wire::head::Fields::default()).object.is_some()
+    }
+
+    fn obey_all(house: &mut Housekeeping, commands: &Receiver<Command>) {
+        while let Ok(command) = commands.try_recv() {
+            house.obey(command);
+        }
+    }
+
+    #[test]
+    fn memory_stays_within_its_bound_and_is_given_back() {
+        let (store, commands) = store(64 * 1024, 1_000_000);
+        let mut house = Housekeeping::default();
+        for n in 0..1000 {
+            add(&store, &format!("/{n}"), 60_000, "t");
+            obey_all(&mut house, &commands);
+            assert!(store.used() <= 64 * 1024, "{}", store.used());
+        }
+        assert!(store.entries() > 20 && store.counts.evicted.load(Ordering::Relaxed) > 900);
+        let left = store.apply_purge(&Purge::everything());
+        assert!(left > 20);
+        assert_eq!((store.used(), store.entries()), (0, 0));
+        for ward in &mut house.wards {
+            ward.compact();
+            assert_eq!((ward.order.len(), ward.expiries.len()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn what_has_run_out_goes_first_and_the_oldest_next() {
+        let (store, commands) = store(u64::MAX / 2, 4);
+        let mut house = Housekeeping::default();
+        let mut put = |path: &str, lifetime| {
+            assert!(add(&store, path, lifetime, "t"));
+            obey_all(&mut house, &commands);
+        };
+        put("/old", 60_000);
+        put("/expired", 0);
+        for path in ["/1", "/2", "/3"] {
+            put(path, 60_000);
+        }
+        assert!(!has(&store, "/expired") && has(&store, "/old"));
+        put("/new", 60_000);
+        assert!(!has(&store, "/old") && has(&store, "/new"));
+        assert_eq!(store.entries(), 4);
+    }
+
+    #[test]
+    fn a_purge_by_tag_keeps_out_what_was_asked_for_before_it() {
+        let (store, _commands) = store(1 << 30, 1000);
+        add(&store, "/a", 60_000, "red");
+        add(&store, "/b", 60_000, "blue");
+        let red = Purge { tag: Some(Box::from(&b"red"[..])), ..Purge::default() };
+        store.record_purge(&red, clock::unix_millis() + 1);
+        assert_eq!(store.apply_purge(&red), 1);
+        assert!(!has(&store, "/a") && has(&store, "/b"));
+        assert!(!add(&store, "/a", 60_000, "red"), "its request was sent before the purge");
+        assert!(add(&store, "/c", 60_000, "blue"));
+        assert_eq!(store.entries(), 2);
+    }
+}

@@ -1,0 +1,20 @@
+//! A shared cache for responses (RFC 9111).
+//!
+//! Pure rules: [`directives`], [`policy`], [`key`], [`order`], [`status`]. What is kept: [`object`] and
+//! its [`body`], found in a [`store`], kept within bounds by [`housekeeping`]. One fetch for many:
+//! [`flight`] and [`fill`]. The walk that ties them together is `gate::cached`.
+
+pub mod answer;
+pub mod body;
+pub mod directives;
+pub mod fill;
+pub mod flight;
+pub mod housekeeping;
+pub mod key;
+pub mod object;
+pub mod order;
+pub mod policy;
+pub mod purge;
+pub mod route;
+pub mod status;
+pub mod store;

@@ -1,0 +1,343 @@
+//! One stored response, or one on its way into the store.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+
+use super::body::Body;
+use super::directives::ResponseDirectives;
+use super::key::Key;
+use super::policy::{self, Millis, Timing};
+use crate::wire::head::Fields;
+use crate::wire::{Known, ResponseHead};
+
+/// Memory of an entry beside its key, head and body, in bytes: the object, its places in the table,
+/// in the order of eviction and in the list of expiries.
+pub const OVERHEAD: u64 = 512;
+
+/// The highest count of uses that is remembered.
+const MOST_USES: u8 = 3;
+
+/// A response.
+#[derive(Debug)]
+pub struct Object {
+    /// What it answers.
+    pub key: Arc<Key>,
+    /// The hash of the values of those request fields that it was selected by.
+    pub variant: u64,
+    /// Its status, and its fields without those of a connection.
+    pub head: ResponseHead,
+    /// The length of its body, once it is known.
+    pub length: Option<u64>,
+    /// When and how it may be used.
+    pub timing: Timing,
+    /// Fields that wait for a server's word before they are sent again.
+    withheld: Option<Box<ResponseDirectives>>,
+    /// Its body.
+    pub body: Body,
+    /// The names of the tags it may be purged by.
+    pub tags: Box<[Box<[u8]>]>,
+    /// When the request for it was sent: a purge after that counts for it.
+    pub asked_at: Millis,
+    /// Uses since its place in the order of eviction was last looked at, up to [`MOST_USES`].
+    uses: AtomicU8,
+    /// All uses.
+    hits: AtomicU64,
+    /// A soft purge: stale from now on, whatever its timing says.
+    softly_purged: AtomicBool,
+    /// The memory it takes of its store.
+    pub reservation: Reservation,
+}
+
+/// Bytes of a store's memory, given back when dropped.
+#[derive(Debug, Default)]
+pub struct Reservation {
+    used: Arc<AtomicU64>,
+    bytes: AtomicU64,
+}
+
+impl Reservation {
+    /// Nothing yet of the memory that this counts.
+    #[must_use]
+    pub fn new(used: Arc<AtomicU64>) -> Self {
+        Self { used, bytes: AtomicU64::new(0) }
+    }
+
+    /// Notes what was taken.
+    pub fn add(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::AcqRel);
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.used.fetch_sub(self.bytes.load(Ordering::Acquire), Ordering::AcqRel);
+    }
+}
+
+impl Object {
+    /// A response that was just received.
+    #[must_use]
+    pub fn new(
+        (key, variant): (Arc<Key>, u64),
+        head: ResponseHead,
+        timing: Timing,
+        (body, length): (Body, Option<u64>),
+        (asked_at, reservation): (Millis, Reservation),
+    ) -> Self {
+        let said = ResponseDirectives::read(&head.fields);
+        let withholds = !said.no_cache_fields.is_empty() || !said.private_fields.is_empty();
+        Self {
+            key,
+            variant,
+            tags: read_tags(&head.fields),
+            head,
+            length,
+            timing,
+            withheld: withholds.then(|| Box::new(said)),
+            body,
+            asked_at,
+            uses: AtomicU8::new(0),
+            hits: AtomicU64::new(0),
+            softly_purged: AtomicBool::new(false),
+            reservation,
+        }
+    }
+
+    /// What it takes of the store's memory without its body, in bytes.
+    #[must_use]
+    pub fn head_size(&self) -> u64 {
+        let tags: usize = self.tags.iter().map(|tag| tag.len() + size_of::<Box<[u8]>>()).sum();
+        let head = self.head.fields.capacity() + self.key.len() + tags;
+        OVERHEAD + head as u64
+    }
+
+    /// What it takes of the store's memory, in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.head_size() + self.body.written()
+    }
+
+    /// Counts a use. A counter that is full is not written to, so that an entry everybody asks for
+    /// costs no traffic between cores.
+    pub fn count_use(&self) {
+        let uses = self.uses.load(Ordering::Relaxed);
+        if uses < MOST_USES {
+            self.uses.store(uses + 1, Ordering::Relaxed);
+        }
+        self.hits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it was used since it was stored.
+    #[must_use]
+    pub fn hits(&self) -> u64 {
+        self.hits.load(Ordering::Relaxed)
+    }
+
+    /// Whether it was used since last asked; costs it one use.
+    #[must_use]
+    pub fn spend_use(&self) -> bool {
+        let uses = self.uses.load(Ordering::Relaxed);
+        if uses > 0 {
+            self.uses.store(uses - 1, Ordering::Relaxed);
+        }
+        uses > 0
+    }
+
+    /// How often it was used lately, from 0 to 3.
+    #[must_use]
+    pub fn uses(&self) -> u8 {
+        self.uses.load(Ordering::Relaxed)
+    }
+
+    /// Makes it stale: it is used once a server has said so, or while none can.
+    pub fn purge_softly(&self) {
+        self.softly_purged.store(true, Ordering::Release);
+    }
+
+    /// Its timing as of now.
+    #[must_use]
+    pub fn timing(&self) -> Timing {
+        let mut timing = self.timing;
+        if self.softly_purged.load(Ordering::Acquire) {
+            timing.lifetime = 0;
+            timing.initial_age = timing.initial_age.max(1);
+        }
+        timing
+    }
+
+    /// Whether a field is sent with answers that no server has been asked about.
+    #[must_use]
+    pub fn sends(&self, name: &[u8]) -> bool {
+        !name.eq_ignore_ascii_case(b"age")
+            && self.withheld.as_ref().is_none_or(|said| !policy::is_withheld(said, name))
+    }
+
+    /// Its `ETag`.
+    #[must_use]
+    pub fn etag(&self) -> Option<&[u8]> {
+        self.head.fields.named(b"etag").next()
+    }
+
+    /// Its `Last-Modified`.
+    #[must_use]
+    pub fn last_modified(&self) -> Option<&[u8]> {
+        self.head.fields.named(b"last-modified").next()
+    }
+
+    /// The fields after a 304 (RFC 9111 §3.2): those of the 304 take the place of stored ones of
+    /// the same name, except for those that describe the stored body.
+    #[must_use]
+    pub fn updated_fields(&self, update: &Fields) -> Fields {
+        let replaces = |name: &[u8]| {
+            let describes = [
+                &b"content-length"[..],
+                b"content-encoding",
+                b"content-range",
+                b"content-type",
+                b"transfer-encoding",
+                b"etag",
+            ];
+            !describes.iter().any(|own| name.eq_ignore_ascii_case(own))
+        };
+        let mut fields = Fields::default();
+        for field in self.head.fields.iter() {
+            let newer = update.named(field.name).next().is_some();
+            // An age that a 304 does not tell is not that of the response it confirms.
+            if !(newer && replaces(field.name) || field.name.eq_ignore_ascii_case(b"age")) {
+                fields.push(field.name, field.value);
+            }
+        }
+        for field in update.iter().filter(|field| replaces(field.name)) {
+            fields.push(field.name, field.value);
+        }
+        fields
+    }
+}
+
+/// Fields that are not stored (RFC 9111 §3.1): those of one connection, and those of proxies on it.
+#[must_use]
+pub fn is_stored(known: Known, name: &[u8]) -> bool {
+    let of_connection = matches!(
+        known,
+        Known::Connection
+            | Known::KeepAlive
+            | Known::ProxyConnection
+            | Known::ProxyAuthenticate
+            | Known::ProxyAuthorization
+            | Known::Te
+            | Known::Trailer
+            | Known::TransferEncoding
+            | Known::Upgrade
+    );
+    !of_connection && !name.eq_ignore_ascii_case(b"proxy-authentication-info")
+}
+
+/// The most tags of one response; further ones are left out.
+const MOST_TAGS: usize = 64;
+/// The longest tag, in bytes; a longer one is left out.
+const LONGEST_TAG: usize = 256;
+
+/// Reads `Cache-Tag` (commas), `Surrogate-Key` and `xkey` (blanks).
+fn read_tags(fields: &Fields) -> Box<[Box<[u8]>]> {
+    let mut tags: Vec<Box<[u8]>> = Vec::new();
+    let names = [&b"cache-tag"[..], b"surrogate-key", b"xkey"];
+    let lines = names.iter().flat_map(|name| fields.named(name));
+    let listed = lines.flat_map(|line| line.split(|b| matches!(b, b',' | b' ' | b'\t')));
+    for tag in listed.filter(|tag| !tag.is_empty() && tag.len() <= LONGEST_TAG) {
+        if tags.len() < MOST_TAGS && !tags.iter().any(|known| **known == *tag) {
+            tags.push(tag.into());
+        }
+    }
+    tags.into_boxed_slice()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(lines: &[(&str, &str)]) -> Fields {
+        let mut fields = Fields::default();
+        for (name, value) in lines {
+            fields.push(name.as_bytes(), value.as_bytes());
+        }
+        fields
+    }
+
+    fn head(lines: &[(&str, &str)]) -> ResponseHead {
+        let mut head = ResponseHead::default();
+        head.set(200, b"");
+        for (name, value) in lines {
+            head.fields.push(name.as_bytes(), value.as_bytes());
+        }
+        head
+    }
+
+    fn object(lines: &[(&str, &str)]) -> Object {
+        let key = Arc::new(Key::new("c", b"http", b"a.test", b"/x", Some(b"q"), &[]));
+        let body = Body::whole(bytes::Bytes::from_static(b"hello"));
+        Object::new(
+            (key, 0),
+            head(lines),
+            Timing::default(),
+            (body, Some(5)),
+            (0, Reservation::default()),
+        )
+    }
+
+    #[test]
+    fn a_304_updates_what_does_not_describe_the_body() {
+        let stored = object(&[
+            ("X-A", "1"),
+            ("Content-Length", "5"),
+            ("X-B", "1"),
+            ("ETag", "\"a\""),
+            ("Age", "9"),
+        ]);
+        let update =
+            fields(&[("x-a", "2"), ("content-length", "0"), ("x-c", "3"), ("etag", "W/\"a\"")]);
+        let updated = stored.updated_fields(&update);
+        let of = |name: &str| updated.named(name.as_bytes()).collect::<Vec<_>>();
+        assert_eq!(of("x-a"), [b"2"]);
+        assert_eq!(of("content-length"), [b"5"]);
+        assert_eq!((of("x-b"), of("x-c")), (vec![&b"1"[..]], vec![&b"3"[..]]));
+        assert_eq!(of("etag"), [b"\"a\""]);
+        assert!(of("age").is_empty());
+    }
+
+    #[test]
+    fn tags_are_read_from_all_three_fields_and_bounded() {
+        let read = object(&[("Cache-Tag", "a, b,a"), ("xkey", "c  d"), ("Surrogate-Key", "e")]);
+        let tags: Vec<_> = read.tags.iter().map(|tag| String::from_utf8_lossy(tag)).collect();
+        assert_eq!(tags, ["a", "b", "e", "c", "d"]);
+        let many = (0..100).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
+        assert_eq!(object(&[("xkey", &many)]).tags.len(), MOST_TAGS);
+    }
+
+    #[test]
+    fn listed_fields_wait_for_a_server() {
+        let read = object(&[("Cache-Control", "no-cache=\"x-a\", private=x-b"), ("x-a", "1")]);
+        assert!(
+            !read.sends(b"X-A") && !read.sends(b"x-b") && read.sends(b"x-c") && !read.sends(b"Age")
+        );
+    }
+
+    #[test]
+    fn uses_are_counted_up_to_three() {
+        let read = object(&[]);
+        (0..9).for_each(|_| read.count_use());
+        assert_eq!((read.uses(), read.hits()), (3, 9));
+        assert_eq!([(); 4].map(|()| read.spend_use()), [true, true, true, false]);
+    }
+
+    #[test]
+    fn a_soft_purge_makes_it_stale() {
+        let timing = Timing { lifetime: 1000, ..Timing::default() };
+        let key = Arc::new(Key::new("c", b"http", b"a.test", b"/", None, &[]));
+        let body = Body::whole(bytes::Bytes::new());
+        let read =
+            Object::new((key, 0), head(&[]), timing, (body, Some(0)), (0, Reservation::default()));
+        assert!(read.timing().fresh_for(0) > 0);
+        read.purge_softly();
+        assert!(read.timing().fresh_for(0) < 0);
+    }
+}

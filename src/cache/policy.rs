@@ -1,0 +1,632 @@
+//! Decides what a shared cache may store and what it may answer with (RFC 9111, RFC 5861).
+//!
+//! Pure: the moment is an argument, in milliseconds since 1970, because `Date` and `Expires` are
+//! told in that time and other instances read what this one stored.
+
+use std::time::{Duration, SystemTime};
+
+use super::directives::{RequestDirectives, ResponseDirectives};
+use crate::wire::head::{Fields, list_items};
+
+/// A moment, in milliseconds since 1970.
+pub type Millis = u64;
+
+/// Statuses that may be reused without explicit permission (RFC 9110 §15.1) and are no errors.
+const REUSABLE: [u16; 6] = [200, 203, 204, 300, 301, 308];
+
+/// Statuses that RFC 9110 and its extensions define so that a cache can understand them; all others
+/// are stored only without `must-understand` (RFC 9111 §3).
+const UNDERSTOOD: [u16; 20] = [
+    200, 203, 204, 300, 301, 302, 303, 307, 308, 400, 403, 404, 405, 410, 414, 421, 451, 500, 501,
+    503,
+];
+
+/// What a `[cache.NAME]` says about time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// How long a response without a word about freshness is fresh.
+    pub ttl: Option<Duration>,
+    /// `ttl` counts whatever the response says.
+    pub force: bool,
+    /// The longest that anything is fresh.
+    pub max_ttl: Option<Duration>,
+    /// How long after its end a response may be used while a new one is fetched; a response's own
+    /// word goes first.
+    pub stale_while_revalidate: Option<Duration>,
+    /// How long after its end a response may be used while servers fail; likewise.
+    pub stale_if_error: Option<Duration>,
+    /// How long errors are fresh that say nothing themselves, by status.
+    pub negative: Box<[(u16, Duration)]>,
+}
+
+/// The parts of a request that decide about reuse.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asked {
+    /// Its directives.
+    pub directives: RequestDirectives,
+    /// The client proved who it is: `Authorization`, or whatever the route's `auth` takes.
+    pub authenticated: bool,
+}
+
+/// Why a response is not stored; told in `Cache-Status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unstorable {
+    /// `no-store`, of the response.
+    NoStore,
+    /// `no-store`, of the request.
+    RequestNoStore,
+    /// `private`.
+    Private,
+    /// The client is known, and nothing allows others to get the answer (RFC 9111 §3.5).
+    Authenticated,
+    /// `Vary: *`.
+    VaryAny,
+    /// `Set-Cookie` on a response that does not say itself that it may be stored.
+    SetCookie,
+    /// Neither freshness nor a validator.
+    NoFreshness,
+    /// A status that is never stored: partial, not modified, interim.
+    Status,
+    /// `must-understand` on a status that this cache does not know.
+    NotUnderstood,
+    /// Its body is larger than what one entry may have.
+    TooLarge,
+    /// All memory is in use.
+    NoRoom,
+}
+
+impl Unstorable {
+    /// The word for it in `Cache-Status`.
+    #[must_use]
+    pub fn detail(self) -> &'static str {
+        match self {
+            Unstorable::NoStore => "no-store",
+            Unstorable::RequestNoStore => "request-no-store",
+            Unstorable::Private => "private",
+            Unstorable::Authenticated => "authorization",
+            Unstorable::VaryAny => "vary",
+            Unstorable::SetCookie => "set-cookie",
+            Unstorable::NoFreshness => "no-freshness",
+            Unstorable::Status => "status",
+            Unstorable::NotUnderstood => "must-understand",
+            Unstorable::TooLarge => "too-large",
+            Unstorable::NoRoom => "no-room",
+        }
+    }
+}
+
+/// What the time of a stored response is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timing {
+    /// When it was received.
+    pub received: Millis,
+    /// Its age then, in milliseconds (RFC 9111 §4.2.3, `corrected_initial_age`).
+    pub initial_age: u64,
+    /// How long it is fresh, in milliseconds of age.
+    pub lifetime: u64,
+    /// How much longer it may be used while a new one is fetched, in milliseconds.
+    pub while_revalidating: u64,
+    /// How much longer it may be used while servers fail, in milliseconds.
+    pub if_error: u64,
+    /// Clients that accept stale responses may get it.
+    pub stale_allowed: bool,
+    /// It is asked about before every use (`no-cache`).
+    pub validate_always: bool,
+    /// It carries `ETag` or `Last-Modified`.
+    pub has_validator: bool,
+    /// It may be used for clients that proved who they are.
+    pub shared: bool,
+}
+
+/// How a stored response may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Usability {
+    /// At once.
+    Fresh,
+    /// At once, while a new one is fetched.
+    StaleWhileRevalidate,
+    /// At once, because the client accepts that.
+    StaleAccepted,
+    /// Once a server has been asked about it; `on_error` when it may be used all the same if no
+    /// server answers.
+    Validate {
+        /// Whether a failing server makes it usable.
+        on_error: bool,
+    },
+    /// Not for this client.
+    Forbidden,
+}
+
+impl Timing {
+    /// Its age, in milliseconds.
+    #[must_use]
+    pub fn age(&self, now: Millis) -> u64 {
+        self.initial_age.saturating_add(now.saturating_sub(self.received))
+    }
+
+    /// Milliseconds that it is still fresh; negative once it is stale.
+    #[must_use]
+    pub fn fresh_for(&self, now: Millis) -> i64 {
+        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        signed(self.lifetime).saturating_sub(signed(self.age(now)))
+    }
+
+    /// When nothing allows its use any more but a server's word: the end of its last window.
+    #[must_use]
+    pub fn useful_until(&self) -> Millis {
+        let window = self.while_revalidating.max(self.if_error);
+        let left = self.lifetime.saturating_sub(self.initial_age).saturating_add(window);
+        self.received.saturating_add(left)
+    }
+
+    /// Decides how it may be used for a request.
+    #[must_use]
+    pub fn usability(&self, asked: &Asked, now: Millis) -> Usability {
+        if asked.authenticated && !self.shared {
+            return Usability::Forbidden;
+        }
+        let directives = &asked.directives;
+        let age = self.age(now);
+        let late = age.saturating_sub(self.lifetime);
+        let within = |seconds: u64| late <= seconds.saturating_mul(1000);
+        let if_error = match directives.stale_if_error {
+            Some(seconds) if self.stale_allowed => within(seconds) || late <= self.if_error,
+            _ => late <= self.if_error && self.if_error > 0,
+        };
+        // What is fresh but not fresh enough for this client is no reason to answer with an error.
+        let is_fresh = age < self.lifetime;
+        let on_error = !self.validate_always && (is_fresh || if_error);
+        if self.validate_always || directives.no_cache {
+            return Usability::Validate { on_error };
+        }
+        let young = directives.max_age.is_none_or(|seconds| age <= seconds.saturating_mul(1000));
+        let lasting = directives
+            .min_fresh
+            .is_none_or(|seconds| age.saturating_add(seconds.saturating_mul(1000)) < self.lifetime);
+        if is_fresh && young && lasting {
+            return Usability::Fresh;
+        }
+        let accepts = directives.max_stale.is_some_and(within);
+        if !is_fresh && self.stale_allowed && accepts && young && directives.min_fresh.is_none() {
+            return Usability::StaleAccepted;
+        }
+        let asks_nothing = directives.max_age.is_none() && directives.min_fresh.is_none();
+        if !is_fresh
+            && asks_nothing
+            && self.while_revalidating > 0
+            && late <= self.while_revalidating
+        {
+            return Usability::StaleWhileRevalidate;
+        }
+        Usability::Validate { on_error }
+    }
+}
+
+/// A response that may or may not be stored.
+#[derive(Debug, Clone, Copy)]
+pub struct Received<'a> {
+    /// Its status.
+    pub status: u16,
+    /// Its fields.
+    pub fields: &'a Fields,
+    /// When the request for it was sent.
+    pub asked_at: Millis,
+    /// When its head was complete.
+    pub at: Millis,
+}
+
+/// Decides whether a response to a `GET` may be stored, and how it may be used then.
+///
+/// # Errors
+/// Why it may not.
+pub fn judge(
+    received: Received<'_>,
+    asked: &Asked,
+    settings: &Settings,
+) -> Result<Timing, Unstorable> {
+    let Received { status, fields, asked_at, at } = received;
+    if matches!(status, 100..=199 | 206 | 304) {
+        return Err(Unstorable::Status);
+    }
+    if vary_names_all(fields) {
+        return Err(Unstorable::VaryAny);
+    }
+    if asked.directives.no_store {
+        return Err(Unstorable::RequestNoStore);
+    }
+    let said = ResponseDirectives::read(fields);
+    let forced = settings.ttl.filter(|_| settings.force && REUSABLE.contains(&status));
+    if forced.is_none() {
+        if said.must_understand {
+            // Where the status is known, `no-store` beside it is for caches that do not know it.
+            if !UNDERSTOOD.contains(&status) {
+                return Err(Unstorable::NotUnderstood);
+            }
+        } else if said.no_store {
+            return Err(Unstorable::NoStore);
+        }
+        if said.private {
+            return Err(Unstorable::Private);
+        }
+    }
+    let shared = said.public || said.s_maxage.is_some() || said.must_revalidate;
+    if asked.authenticated && !shared {
+        return Err(Unstorable::Authenticated);
+    }
+    let explicit = if forced.is_some() { None } else { explicit_lifetime(&said, fields, at) };
+    let has_validator =
+        fields.named(b"etag").next().is_some() || fields.named(b"last-modified").next().is_some();
+    if explicit.is_none() && fields.named(b"set-cookie").next().is_some() {
+        return Err(Unstorable::SetCookie);
+    }
+    let own = forced.or_else(|| {
+        let negative = settings.negative.iter().find(|(known, _)| *known == status);
+        let negative = negative.map(|(_, lasts)| *lasts);
+        negative.or(settings.ttl.filter(|_| REUSABLE.contains(&status)))
+    });
+    let lifetime = match (explicit, own) {
+        (Some(explicit), _) => explicit,
+        (None, Some(own)) => millis(own),
+        (None, None) if has_validator && REUSABLE.contains(&status) => 0,
+        (None, None) => return Err(Unstorable::NoFreshness),
+    };
+    let lifetime = settings.max_ttl.map_or(lifetime, |most| lifetime.min(millis(most)));
+    let initial_age = if forced.is_some() { 0 } else { initial_age(fields, asked_at, at) };
+    // `s-maxage` implies `proxy-revalidate` (RFC 9111 §5.2.2.10).
+    let strict = forced.is_none()
+        && (said.must_revalidate || said.proxy_revalidate || said.s_maxage.is_some());
+    let window = |said: Option<u64>, own: Option<Duration>| match said {
+        _ if strict => 0,
+        Some(seconds) => seconds.saturating_mul(1000),
+        None => own.map_or(0, millis),
+    };
+    let validate_always = said.no_cache && forced.is_none();
+    if lifetime == 0 && !has_validator && validate_always {
+        return Err(Unstorable::NoFreshness);
+    }
+    Ok(Timing {
+        received: at,
+        initial_age,
+        lifetime,
+        while_revalidating: window(said.stale_while_revalidate, settings.stale_while_revalidate),
+        if_error: window(said.stale_if_error, settings.stale_if_error),
+        stale_allowed: !strict,
+        validate_always,
+        has_validator,
+        shared,
+    })
+}
+
+/// Whether a stored field must not be sent on without a server's word (`no-cache="…"`), or must
+/// not be stored (`private="…"`).
+#[must_use]
+pub fn is_withheld(said: &ResponseDirectives, name: &[u8]) -> bool {
+    let mut listed = said.no_cache_fields.iter().chain(&said.private_fields);
+    listed.any(|known| name.eq_ignore_ascii_case(known))
+}
+
+fn vary_names_all(fields: &Fields) -> bool {
+    fields.named(b"vary").flat_map(list_items).any(|item| item == b"*")
+}
+
+fn millis(of: Duration) -> u64 {
+    u64::try_from(of.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The lifetime that a response gives itself, in milliseconds (RFC 9111 §4.2.1).
+fn explicit_lifetime(said: &ResponseDirectives, fields: &Fields, at: Millis) -> Option<u64> {
+    if let Some(seconds) = said.s_maxage.or(said.max_age) {
+        return Some(seconds.saturating_mul(1000));
+    }
+    if said.targeted {
+        return None;
+    }
+    let mut lines = fields.named(b"expires");
+    let expires = lines.next()?;
+    // What is no date, or more than one, has passed (RFC 9111 §5.3).
+    let expires = if lines.next().is_some() { None } else { parse_date(expires) };
+    let Some(expires) = expires else { return Some(0) };
+    Some(expires.saturating_sub(date(fields).unwrap_or(at)))
+}
+
+/// `Date`, where there is one date.
+fn date(fields: &Fields) -> Option<Millis> {
+    parse_date(fields.named(b"date").next()?)
+}
+
+/// The age at which a response was received, in milliseconds (RFC 9111 §4.2.3).
+fn initial_age(fields: &Fields, asked_at: Millis, at: Millis) -> u64 {
+    let apparent = date(fields).map_or(0, |date| at.saturating_sub(date));
+    let first = fields.named(b"age").next().and_then(|line| list_items(line).next());
+    let told = first.and_then(|text| {
+        let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+        let text = std::str::from_utf8(text).ok().filter(|_| digits)?;
+        Some(text.parse::<u64>().unwrap_or(u64::MAX).saturating_mul(1000))
+    });
+    let corrected = told.unwrap_or(0).saturating_add(at.saturating_sub(asked_at));
+    // A clock that is a second off must not age what has just been made.
+    let apparent = if apparent <= 1000 { 0 } else { apparent };
+    apparent.max(if told.is_some() { corrected } else { at.saturating_sub(asked_at) })
+}
+
+/// Reads an HTTP date in any of its three forms (RFC 9110 §5.6.7), in milliseconds since 1970.
+///
+/// Names of days and months are taken in any case, because servers write them so.
+#[must_use]
+pub fn parse_date(text: &[u8]) -> Option<Millis> {
+    let text = std::str::from_utf8(text).ok()?;
+    let plain = text.is_ascii() && !text.contains("  ") || is_asctime(text);
+    let at = httpdate::parse_http_date(&usual_case(text.trim())).ok().filter(|_| plain)?;
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    Some(millis(since))
+}
+
+/// The form of C's `asctime` pads the day with a second blank.
+fn is_asctime(text: &str) -> bool {
+    text.is_ascii() && !text.contains(',') && !text.contains("   ")
+}
+
+/// `mON, 01 jAN 2026 00:00:00 gmt` as it should have been written.
+fn usual_case(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for (at, word) in text.split(' ').enumerate() {
+        if at > 0 {
+            out.push(' ');
+        }
+        if word.eq_ignore_ascii_case("gmt") {
+            out.push_str("GMT");
+        } else {
+            let mut start = true;
+            for c in word.chars() {
+                out.push(if start { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() });
+                start = !c.is_ascii_alphabetic();
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T0: Millis = 1_800_000_000_000;
+
+    fn fields(lines: &[(&str, &str)]) -> Fields {
+        let mut fields = Fields::default();
+        for (name, value) in lines {
+            fields.push(name.as_bytes(), value.as_bytes());
+        }
+        fields
+    }
+
+    fn at(shift_seconds: i64) -> String {
+        let seconds = (T0 / 1000).checked_add_signed(shift_seconds).unwrap();
+        httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+    }
+
+    fn judged(status: u16, lines: &[(&str, &str)]) -> Result<Timing, Unstorable> {
+        judged_with(status, lines, &Asked::default(), &Settings::default())
+    }
+
+    fn judged_with(
+        status: u16,
+        lines: &[(&str, &str)],
+        asked: &Asked,
+        settings: &Settings,
+    ) -> Result<Timing, Unstorable> {
+        let fields = fields(lines);
+        judge(Received { status, fields: &fields, asked_at: T0, at: T0 }, asked, settings)
+    }
+
+    fn usable(timing: Timing, seconds: u64) -> Usability {
+        timing.usability(&Asked::default(), T0 + seconds * 1000)
+    }
+
+    #[test]
+    fn max_age_ends_to_the_millisecond() {
+        let timing = judged(200, &[("cache-control", "max-age=10")]).unwrap();
+        assert_eq!(timing.usability(&Asked::default(), T0 + 9_999), Usability::Fresh);
+        let late = timing.usability(&Asked::default(), T0 + 10_000);
+        assert_eq!(late, Usability::Validate { on_error: false });
+    }
+
+    #[test]
+    fn shared_lifetimes_come_before_others() {
+        let timing = judged(200, &[("cache-control", "max-age=100, s-maxage=1")]).unwrap();
+        assert_eq!(timing.lifetime, 1000);
+        let expires = at(3600);
+        let lines = [("cache-control", "max-age=0"), ("expires", &expires)];
+        assert_eq!(judged(200, &lines).unwrap().lifetime, 0);
+    }
+
+    #[test]
+    fn expires_counts_from_date_and_two_of_them_count_for_none() {
+        let (expires, date) = (at(3000), at(-600));
+        let lines = [("expires", &*expires), ("date", &*date)];
+        let timing = judged(200, &lines).unwrap();
+        assert_eq!((timing.lifetime, timing.initial_age), (3_600_000, 600_000));
+        let lines = [("expires", &*expires), ("expires", &*expires)];
+        assert_eq!(judged(200, &lines).unwrap().lifetime, 0);
+    }
+
+    #[test]
+    fn only_dates_of_the_three_forms_are_dates() {
+        let fine = [
+            "Thu, 18 Aug 2050 02:01:18 GMT",
+            "tHU, 18 aUG 2050 02:01:18 gMT",
+            "Thursday, 18-Aug-50 02:01:18 GMT",
+            "Thu Aug 18 02:01:18 2050",
+            "Mon Aug  8 02:01:18 2050",
+        ];
+        for text in fine {
+            assert!(parse_date(text.as_bytes()).is_some(), "{text}");
+        }
+        let bad = [
+            "0",
+            "Thu, 18 Aug 2050 02:01:18 UTC",
+            "Thu, 18 Aug 2050 02:01:18 AEST",
+            "Thu, 18 Aug 50 02:01:18 GMT",
+            "Thu 18 Aug 2050 02:01:18 GMT",
+            "Thu, 18  Aug  2050 02:01:18 GMT",
+            "Thu, 18-Aug-2050 02:01:18 GMT",
+            "Thu, 18 Aug 2050 02.01.18 GMT",
+            "Thu, 18 Aug 2050 2:01:18 GMT",
+            "",
+        ];
+        for text in bad {
+            assert_eq!(parse_date(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn age_counts_and_only_its_first_value() {
+        let aged = |age: &[&str]| {
+            let mut lines = vec![("cache-control", "max-age=3600")];
+            lines.extend(age.iter().map(|age| ("age", *age)));
+            judged(200, &lines).unwrap().initial_age / 1000
+        };
+        assert_eq!(aged(&["7200"]), 7200);
+        assert_eq!(aged(&["7200, 0"]), 7200);
+        assert_eq!(aged(&["0, 7200"]), 0);
+        assert_eq!(aged(&["0", "7200"]), 0);
+        assert_eq!(aged(&["-7200"]), 0);
+        assert_eq!(aged(&["7200.0"]), 0);
+        assert_eq!(aged(&["99999999999999999999999"]), u64::MAX / 1000);
+    }
+
+    #[test]
+    fn what_must_not_be_stored_says_why() {
+        let why = |status, lines: &[(&str, &str)]| judged(status, lines).unwrap_err();
+        assert_eq!(why(200, &[("cache-control", "no-store, max-age=9")]), Unstorable::NoStore);
+        assert_eq!(why(200, &[("cache-control", "private, max-age=9")]), Unstorable::Private);
+        assert_eq!(
+            why(200, &[("vary", "a, *"), ("cache-control", "max-age=9")]),
+            Unstorable::VaryAny
+        );
+        assert_eq!(why(206, &[("cache-control", "max-age=9")]), Unstorable::Status);
+        assert_eq!(why(304, &[("cache-control", "max-age=9")]), Unstorable::Status);
+        assert_eq!(why(200, &[]), Unstorable::NoFreshness);
+        assert_eq!(
+            why(499, &[("cache-control", "max-age=9, must-understand")]),
+            Unstorable::NotUnderstood
+        );
+        let understood = judged(200, &[("cache-control", "no-store, must-understand, max-age=9")]);
+        assert!(understood.is_ok());
+    }
+
+    #[test]
+    fn errors_are_stored_only_when_somebody_says_so() {
+        let settings = Settings {
+            ttl: Some(Duration::from_secs(60)),
+            negative: Box::new([(404, Duration::from_secs(10))]),
+            ..Settings::default()
+        };
+        let with = |status, lines: &[(&str, &str)]| {
+            judged_with(status, lines, &Asked::default(), &settings).map(|timing| timing.lifetime)
+        };
+        assert_eq!(with(200, &[]), Ok(60_000));
+        assert_eq!(with(404, &[]), Ok(10_000));
+        assert_eq!(with(503, &[]), Err(Unstorable::NoFreshness));
+        assert_eq!(with(500, &[("cache-control", "max-age=1")]), Ok(1000));
+        assert_eq!(with(302, &[]), Err(Unstorable::NoFreshness));
+    }
+
+    #[test]
+    fn force_overrides_the_response_but_shares_no_cookies_and_no_secrets() {
+        let settings =
+            Settings { ttl: Some(Duration::from_secs(60)), force: true, ..Settings::default() };
+        let with = |lines: &[(&str, &str)], asked: &Asked| {
+            judged_with(200, lines, asked, &settings).map(|timing| timing.lifetime)
+        };
+        let anybody = Asked::default();
+        assert_eq!(with(&[("cache-control", "no-store, private")], &anybody), Ok(60_000));
+        assert_eq!(with(&[("cache-control", "max-age=1, no-cache")], &anybody), Ok(60_000));
+        assert_eq!(with(&[("set-cookie", "a=b")], &anybody), Err(Unstorable::SetCookie));
+        let known = Asked { authenticated: true, ..Asked::default() };
+        assert_eq!(with(&[], &known), Err(Unstorable::Authenticated));
+    }
+
+    #[test]
+    fn answers_for_known_clients_are_shared_only_with_permission() {
+        let known = Asked { authenticated: true, ..Asked::default() };
+        let with = |value| {
+            judged_with(200, &[("cache-control", value)], &known, &Settings::default()).is_ok()
+        };
+        assert!(!with("max-age=9"));
+        assert!(
+            with("max-age=9, public") && with("s-maxage=9") && with("max-age=9, must-revalidate")
+        );
+        let anonymous = judged(200, &[("cache-control", "max-age=9")]).unwrap();
+        assert_eq!(anonymous.usability(&known, T0), Usability::Forbidden);
+    }
+
+    #[test]
+    fn stale_windows_end_and_strict_responses_have_none() {
+        let value = "max-age=1, stale-while-revalidate=5, stale-if-error=10";
+        let timing = judged(200, &[("cache-control", value)]).unwrap();
+        assert_eq!(usable(timing, 6), Usability::StaleWhileRevalidate);
+        assert_eq!(usable(timing, 7), Usability::Validate { on_error: true });
+        assert_eq!(usable(timing, 12), Usability::Validate { on_error: false });
+        for strict in ["must-revalidate", "proxy-revalidate", "s-maxage=1"] {
+            let value = format!("{value}, {strict}");
+            let timing = judged(200, &[("cache-control", &value)]).unwrap();
+            assert_eq!(usable(timing, 2), Usability::Validate { on_error: false }, "{strict}");
+            let asked = Asked {
+                directives: RequestDirectives {
+                    max_stale: Some(100),
+                    ..RequestDirectives::default()
+                },
+                authenticated: false,
+            };
+            let now = T0 + 2000;
+            assert_eq!(timing.usability(&asked, now), Usability::Validate { on_error: false });
+        }
+    }
+
+    #[test]
+    fn settings_give_windows_where_the_response_gives_none() {
+        let settings = Settings {
+            ttl: Some(Duration::from_secs(1)),
+            stale_while_revalidate: Some(Duration::from_secs(5)),
+            stale_if_error: Some(Duration::from_secs(9)),
+            ..Settings::default()
+        };
+        let timing = judged_with(200, &[], &Asked::default(), &settings).unwrap();
+        assert_eq!((timing.while_revalidating, timing.if_error), (5000, 9000));
+        assert_eq!(timing.useful_until(), T0 + 10_000);
+    }
+
+    #[test]
+    fn clients_may_ask_for_more_or_accept_less() {
+        let timing = judged(200, &[("cache-control", "max-age=10")]).unwrap();
+        let with = |directives: RequestDirectives, seconds: u64| {
+            timing.usability(&Asked { directives, authenticated: false }, T0 + seconds * 1000)
+        };
+        let none = RequestDirectives::default();
+        let validate = Usability::Validate { on_error: true };
+        assert_eq!(with(RequestDirectives { no_cache: true, ..none }, 1), validate);
+        assert_eq!(with(RequestDirectives { max_age: Some(0), ..none }, 1), validate);
+        assert_eq!(with(RequestDirectives { max_age: Some(5), ..none }, 5), Usability::Fresh);
+        assert_eq!(with(RequestDirectives { min_fresh: Some(5), ..none }, 4), Usability::Fresh);
+        assert_eq!(with(RequestDirectives { min_fresh: Some(5), ..none }, 5), validate);
+        let stale = RequestDirectives { max_stale: Some(3), ..none };
+        assert_eq!(with(stale, 13), Usability::StaleAccepted);
+        assert_eq!(with(stale, 14), Usability::Validate { on_error: false });
+    }
+
+    #[test]
+    fn no_cache_is_stored_and_always_asked_about() {
+        let lines = [("cache-control", "no-cache, max-age=100"), ("etag", "\"a\"")];
+        let timing = judged(200, &lines).unwrap();
+        assert_eq!(usable(timing, 0), Usability::Validate { on_error: false });
+    }
+
+    #[test]
+    fn max_ttl_caps_what_a_response_says() {
+        let settings = Settings { max_ttl: Some(Duration::from_secs(5)), ..Settings::default() };
+        let lines = [("cache-control", "max-age=3600")];
+        let timing = judged_with(200, &lines, &Asked::default(), &settings).unwrap();
+        assert_eq!(timing.lifetime, 5000);
+    }
+}

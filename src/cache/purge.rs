@@ -1,0 +1,71 @@
+//! What a purge removes.
+
+use super::key::Key;
+use super::object::Object;
+
+/// Which responses go. All parts that are given must match.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Purge {
+    /// Of this host.
+    pub host: Option<Box<[u8]>>,
+    /// Of this path; with `*` at its end of all paths that begin so.
+    pub path: Option<Box<[u8]>>,
+    /// Of this query; only where a URL named one or said there is none.
+    pub query: Option<Option<Box<[u8]>>>,
+    /// With this tag.
+    pub tag: Option<Box<[u8]>>,
+    /// They stay, as stale ones.
+    pub soft: bool,
+}
+
+impl Purge {
+    /// A purge of everything.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self::default()
+    }
+
+    /// Whether a response of this key may be among them, tags left out.
+    #[must_use]
+    pub fn may_match_key(&self, key: &Key) -> bool {
+        let host = self.host.as_deref().is_none_or(|host| key.host().eq_ignore_ascii_case(host));
+        let path = self.path.as_deref().is_none_or(|path| match path.strip_suffix(b"*") {
+            Some(prefix) => key.path().starts_with(prefix),
+            None => key.path() == path,
+        });
+        let query = self.query.as_ref().is_none_or(|query| key.query() == query.as_deref());
+        host && path && query
+    }
+
+    /// Whether a response is among them.
+    #[must_use]
+    pub fn matches(&self, object: &Object) -> bool {
+        let tagged = |tag: &[u8]| object.tags.iter().any(|known| **known == *tag);
+        self.tag.as_deref().is_none_or(tagged) && self.may_match_key(&object.key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_given_parts_must_match() {
+        let key = Key::new("c", b"http", b"a.test", b"/lookup/1", Some(b"q=1"), &[]);
+        let some = |text: &str| Some(Box::from(text.as_bytes()));
+        let purge = |host: Option<&str>, path: Option<&str>| Purge {
+            host: host.and_then(some),
+            path: path.and_then(some),
+            ..Purge::default()
+        };
+        assert!(Purge::everything().may_match_key(&key));
+        assert!(purge(Some("A.test"), Some("/lookup/*")).may_match_key(&key));
+        assert!(purge(None, Some("/lookup/1")).may_match_key(&key));
+        assert!(!purge(None, Some("/lookup")).may_match_key(&key));
+        assert!(!purge(Some("b.test"), Some("/lookup/*")).may_match_key(&key));
+        let with_query =
+            |query: Option<&str>| Purge { query: Some(query.and_then(some)), ..Purge::default() };
+        assert!(with_query(Some("q=1")).may_match_key(&key));
+        assert!(!with_query(None).may_match_key(&key));
+    }
+}

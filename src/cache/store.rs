@@ -1,0 +1,453 @@
+//! One cache's responses in memory: found without a lock, bounded in bytes and number.
+//!
+//! Workers find and add; a thread of its own ([`super::housekeeping`]) decides what leaves and
+//! carries out purges, so that neither holds up a request.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, Weak};
+
+use arc_swap::ArcSwap;
+use papaya::HashMap;
+use seize::Collector;
+use tokio::sync::oneshot;
+
+use super::flight::Flight;
+use super::housekeeping::Command;
+use super::key::{self, Key};
+use super::object::Object;
+use super::policy::Millis;
+use super::purge::Purge;
+use crate::wire::head::Fields;
+
+/// The most variants of one key; the oldest goes when there would be more.
+const MOST_VARIANTS: usize = 64;
+/// The share of a cache's memory that one response may take: one part in this many.
+const LARGEST_SHARE: u64 = 8;
+/// The share of memory that housekeeping keeps free for what is on its way in.
+const HEADROOM_SHARE: u64 = 16;
+
+/// What is known for one key: an immutable value that is replaced as a whole.
+#[derive(Debug, Clone)]
+struct Slot {
+    key: Arc<Key>,
+    /// The request fields that the newest response was selected by.
+    names: Arc<[Box<[u8]>]>,
+    variants: Vec<(u64, Arc<Object>)>,
+}
+
+/// What a cache counts; it survives reloads.
+#[derive(Debug, Default)]
+pub struct StoreCounts {
+    /// Entries evicted to make room.
+    pub evicted: AtomicU64,
+    /// Entries removed by purges.
+    pub purged: AtomicU64,
+    /// Responses that were not stored for want of room.
+    pub no_room: AtomicU64,
+}
+
+/// The memory tier of one `[cache.NAME]`.
+#[derive(Debug)]
+pub struct Store {
+    /// The cache's name.
+    pub name: Arc<str>,
+    table: HashMap<u128, Arc<Slot>>,
+    flights: HashMap<(u128, u64), Arc<Flight>>,
+    /// When what is stored for a key was made invalid, for the last minutes.
+    invalidated: HashMap<u128, Millis>,
+    /// The same for all keys, when there were too many.
+    all_invalidated_at: AtomicU64,
+    /// Bytes held by responses in the table, by those on their way into it, and by those that
+    /// were evicted while a client was still being sent them.
+    used: Arc<AtomicU64>,
+    entries: AtomicUsize,
+    memory: AtomicU64,
+    most_entries: AtomicUsize,
+    /// Purges of the last minutes, newest last: what was asked for before one is not stored.
+    recent_purges: ArcSwap<Vec<(Millis, Purge)>>,
+    housekeeping: SyncSender<Command>,
+    /// Housekeeping has been told that it is wanted.
+    called: AtomicBool,
+    /// What it counts.
+    pub counts: StoreCounts,
+}
+
+/// What is stored for a request.
+#[derive(Debug)]
+pub struct Found {
+    /// The hash of its selecting fields' values.
+    pub variant: u64,
+    /// The response that they select.
+    pub object: Option<Arc<Object>>,
+}
+
+impl Store {
+    /// An empty store.
+    #[must_use]
+    pub(crate) fn new(
+        name: Arc<str>,
+        bounds: (u64, usize),
+        housekeeping: SyncSender<Command>,
+    ) -> Self {
+        Self {
+            name,
+            // What is removed is freed at once, not in batches: memory is counted until then.
+            table: HashMap::builder().collector(Collector::new().batch_size(1)).build(),
+            flights: HashMap::new(),
+            invalidated: HashMap::new(),
+            all_invalidated_at: AtomicU64::new(0),
+            used: Arc::default(),
+            entries: AtomicUsize::new(0),
+            memory: AtomicU64::new(bounds.0),
+            most_entries: AtomicUsize::new(bounds.1),
+            recent_purges: ArcSwap::default(),
+            housekeeping,
+            called: AtomicBool::new(false),
+            counts: StoreCounts::default(),
+        }
+    }
+
+    /// Where housekeeping is told things, for stores that are made later.
+    #[must_use]
+    pub(crate) fn housekeeping(&self) -> SyncSender<Command> {
+        self.housekeeping.clone()
+    }
+
+    /// Finds what is stored for a request.
+    #[must_use]
+    pub fn find(&self, key: &Key, fields: &Fields) -> Found {
+        let table = self.table.pin();
+        let slot = table.get(&key.hash()).filter(|slot| *slot.key == *key);
+        let Some(slot) = slot else { return Found { variant: 0, object: None } };
+        let variant = if slot.names.is_empty() { 0 } else { key::variant(&slot.names, fields) };
+        let object = slot.variants.iter().find(|(known, _)| *known == variant);
+        Found { variant, object: object.map(|(_, object)| object.clone()) }
+    }
+
+    /// Whether anything is stored for a key.
+    #[must_use]
+    pub fn has_key(&self, key: &Key) -> bool {
+        self.table.pin().get(&key.hash()).is_some_and(|slot| *slot.key == *key)
+    }
+
+    /// Adds a whole response in the place of the one before it. `false` when a purge that came
+    /// after its request was sent, or a lack of room, keeps it out.
+    pub fn insert(self: &Arc<Self>, object: Arc<Object>) -> bool {
+        let hash = object.key.hash();
+        let names: Arc<[Box<[u8]>]> = key::vary_names(&object.head.fields).into();
+        let entry = (object.variant, object.clone());
+        let slot_of = |known: Option<&Arc<Slot>>| {
+            let known = known.filter(|slot| slot.names == names && slot.key == object.key);
+            let mut variants = known.map_or_else(Vec::new, |slot| slot.variants.clone());
+            variants.retain(|(variant, _)| *variant != object.variant);
+            if variants.len() >= MOST_VARIANTS {
+                variants.remove(0);
+            }
+            variants.push(entry.clone());
+            Arc::new(Slot { key: object.key.clone(), names: names.clone(), variants })
+        };
+        let table = self.table.pin();
+        let outcome = table.compute(hash, |known| {
+            papaya::Operation::<_, ()>::Insert(slot_of(known.map(|(_, slot)| slot)))
+        });
+        match outcome {
+            papaya::Compute::Updated { old: (_, old), new: (_, new) } => {
+                self.count_change(old.variants.len(), new.variants.len());
+            }
+            papaya::Compute::Inserted(..) => self.count_change(0, 1),
+            papaya::Compute::Removed(..) | papaya::Compute::Aborted(()) => {}
+        }
+        // Only now: a purge that is recorded later finds it in the table.
+        if self.is_purged_since(&object) {
+            self.remove(&object);
+            return false;
+        }
+        let told =
+            self.housekeeping.try_send(Command::Stored(self.clone(), Arc::downgrade(&object)));
+        if told.is_err() {
+            self.counts.no_room.fetch_add(1, Ordering::Relaxed);
+            self.remove(&object);
+            return false;
+        }
+        true
+    }
+
+    fn count_change(&self, before: usize, after: usize) {
+        if after >= before {
+            self.entries.fetch_add(after - before, Ordering::AcqRel);
+        } else {
+            self.entries.fetch_sub(before - after, Ordering::AcqRel);
+        }
+    }
+
+    /// Removes one response, if it is still the one that is stored.
+    pub fn remove(&self, object: &Arc<Object>) -> bool {
+        let table = self.table.pin();
+        let without = |slot: &Slot| {
+            let mut left = slot.clone();
+            left.variants.retain(|(_, known)| !Arc::ptr_eq(known, object));
+            (left.variants.len() < slot.variants.len()).then_some(left)
+        };
+        let outcome = table.compute(object.key.hash(), |known| match known {
+            Some((_, slot)) => match without(slot) {
+                Some(left) if left.variants.is_empty() => papaya::Operation::Remove,
+                Some(left) => papaya::Operation::Insert(Arc::new(left)),
+                None => papaya::Operation::Abort(()),
+            },
+            None => papaya::Operation::Abort(()),
+        });
+        let removed = !matches!(outcome, papaya::Compute::Aborted(()));
+        if removed {
+            self.entries.fetch_sub(1, Ordering::AcqRel);
+        }
+        removed
+    }
+
+    /// Removes whatever is stored for a key, all variants.
+    pub fn remove_key(&self, key: &Key) -> usize {
+        let table = self.table.pin();
+        let removed = table.remove(&key.hash()).map_or(0, |slot| slot.variants.len());
+        self.entries.fetch_sub(removed, Ordering::AcqRel);
+        removed
+    }
+
+    /// Counts a response that found no room.
+    pub(super) fn count_no_room(&self) {
+        self.counts.no_room.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Removes whatever is stored for a key, and keeps out what was asked for before.
+    pub fn invalidate(&self, key: &Key, now: Millis) {
+        /// More than so many are not told apart any more.
+        const MOST: usize = 65_536;
+        let invalidated = self.invalidated.pin();
+        if invalidated.len() < MOST {
+            invalidated.insert(key.hash(), now);
+        } else {
+            self.all_invalidated_at.fetch_max(now, Ordering::AcqRel);
+        }
+        self.remove_key(key);
+    }
+
+    /// Hands what a header names, paths and tags, to housekeeping.
+    pub fn invalidate_named<'v>(
+        self: &Arc<Self>,
+        values: impl Iterator<Item = &'v [u8]>,
+        host: &[u8],
+    ) {
+        let listed = values.flat_map(|value| value.split(|b| matches!(b, b',' | b' ' | b'\t')));
+        for name in listed.filter(|name| !name.is_empty()).take(64) {
+            let purge = if name.starts_with(b"/") {
+                Purge { host: Some(host.into()), path: Some(name.into()), ..Purge::default() }
+            } else {
+                Purge { tag: Some(name.into()), ..Purge::default() }
+            };
+            let (reply, _nobody_waits) = oneshot::channel();
+            // A queue that is full has enough to do; the responses run out by themselves.
+            let _full = self.housekeeping.try_send(Command::Purge(self.clone(), purge, reply));
+        }
+    }
+
+    /// When what is stored for a key was last made invalid.
+    fn invalidated_at(&self, key: &Key) -> Millis {
+        let one = self.invalidated.pin().get(&key.hash()).copied().unwrap_or(0);
+        one.max(self.all_invalidated_at.load(Ordering::Acquire))
+    }
+
+    /// Takes memory for a response on its way in. `false` when there is none to take.
+    #[must_use]
+    pub fn reserve(self: &Arc<Self>, bytes: u64) -> bool {
+        let used = self.used.fetch_add(bytes, Ordering::AcqRel).saturating_add(bytes);
+        let memory = self.memory.load(Ordering::Relaxed);
+        if used > memory - memory / HEADROOM_SHARE {
+            self.call_housekeeping();
+        }
+        if used > memory {
+            self.used.fetch_sub(bytes, Ordering::AcqRel);
+            return false;
+        }
+        true
+    }
+
+    /// The counter that holds what [`Store::reserve`] took, for whoever gives it back.
+    #[must_use]
+    pub(super) fn used_counter(&self) -> Arc<AtomicU64> {
+        self.used.clone()
+    }
+
+    fn call_housekeeping(self: &Arc<Self>) {
+        if !self.called.swap(true, Ordering::AcqRel) {
+            match self.housekeeping.try_send(Command::MakeRoom(self.clone())) {
+                Ok(()) => {}
+                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                    self.called.store(false, Ordering::Release);
+                }
+            }
+        }
+    }
+
+    /// How many bytes have to go, and how many entries.
+    pub(super) fn excess(&self) -> (u64, usize) {
+        self.called.store(false, Ordering::Release);
+        let memory = self.memory.load(Ordering::Relaxed);
+        let used = self.used.load(Ordering::Acquire);
+        let entries = self.entries.load(Ordering::Acquire);
+        let most = self.most_entries.load(Ordering::Relaxed);
+        (used.saturating_sub(memory - memory / HEADROOM_SHARE), entries.saturating_sub(most))
+    }
+
+    /// Bytes held.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Acquire)
+    }
+
+    /// Responses stored.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        self.entries.load(Ordering::Acquire)
+    }
+
+    /// The most bytes.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        self.memory.load(Ordering::Relaxed)
+    }
+
+    /// The most bytes that one response may take.
+    #[must_use]
+    pub fn largest(&self) -> u64 {
+        self.memory() / LARGEST_SHARE
+    }
+
+    /// New bounds, from a reload.
+    pub fn set_bounds(self: &Arc<Self>, memory: u64, entries: usize) {
+        self.memory.store(memory, Ordering::Relaxed);
+        self.most_entries.store(entries, Ordering::Relaxed);
+        self.call_housekeeping();
+    }
+
+    /// Puts a fetch of the caller's own under way, unless another one is, or lately found that its
+    /// response is for nobody else.
+    ///
+    /// # Errors
+    /// That other fetch.
+    pub fn lead(
+        &self,
+        key: &Key,
+        variant: u64,
+        flight: &Arc<Flight>,
+        now: Millis,
+    ) -> Result<(), Arc<Flight>> {
+        let flights = self.flights.pin();
+        let place = (key.hash(), variant);
+        let invalid = self.invalidated_at(key);
+        let _over =
+            flights.remove_if(&place, |_, known| known.is_over(now) || known.began() <= invalid);
+        match flights.try_insert(place, flight.clone()) {
+            Ok(_) => Ok(()),
+            Err(taken) => Err(taken.current.clone()),
+        }
+    }
+
+    /// Ends a fetch: whoever comes now is not to wait for it.
+    pub fn land(&self, key: &Key, variant: u64, flight: &Arc<Flight>) {
+        let flights = self.flights.pin();
+        let _kept =
+            flights.remove_if(&(key.hash(), variant), |_, known| Arc::ptr_eq(known, flight));
+    }
+
+    /// Leaves word that a response is for nobody else, so that others ask for themselves at once
+    /// instead of waiting for each other.
+    pub fn leave_word(&self, key: &Key, variant: u64, flight: &Arc<Flight>) {
+        /// More than so many are not remembered.
+        const MOST: usize = 65_536;
+        if self.flights.len() > MOST {
+            self.land(key, variant, flight);
+        }
+    }
+
+    /// Forgets what fetches have left word of for long enough.
+    pub(super) fn forget_landed(&self, now: Millis) {
+        /// A fetch that takes longer than this has been cut.
+        const KEEP: Millis = 10 * 60 * 1000;
+        self.flights.pin().retain(|_, flight| !flight.is_over(now));
+        self.invalidated.pin().retain(|_, at| *at + KEEP > now);
+    }
+
+    /// Fetches under way, and those that have left word.
+    #[must_use]
+    pub fn flights(&self) -> usize {
+        self.flights.len()
+    }
+
+    /// Whether a purge since its request was sent counts for a response.
+    #[must_use]
+    pub fn is_purged_since(&self, object: &Object) -> bool {
+        if self.invalidated_at(&object.key) >= object.asked_at {
+            return true;
+        }
+        let purges = self.recent_purges.load();
+        let since = purges.iter().rev().take_while(|(at, _)| *at >= object.asked_at);
+        since.into_iter().any(|(_, purge)| purge.matches(object))
+    }
+
+    /// Records a purge before it is carried out, and parts newcomers from fetches before it.
+    pub(super) fn record_purge(&self, purge: &Purge, now: Millis) {
+        /// A fetch that takes longer than this has been cut.
+        const KEEP: Millis = 10 * 60 * 1000;
+        /// More than this in ten minutes count as a purge of everything.
+        const MOST: usize = 1000;
+        self.recent_purges.rcu(|known| {
+            let mut purges: Vec<_> =
+                known.iter().filter(|(at, _)| *at + KEEP > now).cloned().collect();
+            if purges.len() >= MOST {
+                purges = vec![(now, Purge::everything())];
+            }
+            purges.push((now, purge.clone()));
+            purges
+        });
+        let flights = self.flights.pin();
+        flights.retain(|_, flight| !purge.may_match_key(flight.key()));
+    }
+
+    /// Carries out a purge; returns how many responses it removed, or made stale.
+    pub(super) fn apply_purge(&self, purge: &Purge) -> usize {
+        let mut count = 0;
+        let mut hit: Vec<Arc<Object>> = Vec::new();
+        let table = self.table.pin();
+        for slot in table.values().filter(|slot| purge.may_match_key(&slot.key)) {
+            hit.extend(slot.variants.iter().map(|(_, o)| o).filter(|o| purge.matches(o)).cloned());
+        }
+        for object in hit {
+            if purge.soft {
+                object.purge_softly();
+                count += 1;
+            } else if self.remove(&object) {
+                count += 1;
+            }
+        }
+        self.counts.purged.fetch_add(count as u64, Ordering::Relaxed);
+        count
+    }
+
+    /// The responses used most, most used first, at most `n`.
+    #[must_use]
+    pub fn top(&self, n: usize) -> Vec<Arc<Object>> {
+        let table = self.table.pin();
+        let mut all: Vec<Arc<Object>> =
+            table.values().flat_map(|slot| slot.variants.iter().map(|(_, o)| o.clone())).collect();
+        let by_hits = |object: &Arc<Object>| std::cmp::Reverse(object.hits());
+        if n > 0 && all.len() > n {
+            all.select_nth_unstable_by_key(n - 1, by_hits);
+            all.truncate(n);
+        }
+        all.sort_by_key(by_hits);
+        all.truncate(n);
+        all
+    }
+}
+
+/// A weak handle of a response, as the order of eviction holds it.
+pub(super) type Handle = Weak<Object>;

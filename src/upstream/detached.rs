@@ -1,0 +1,145 @@
+//! A client that is nobody's connection: what sends a request on the proxy's own behalf.
+//!
+//! Its task goes on when whoever caused it has left. What becomes of the response is a
+//! [`Receiver`]'s business.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use crate::clock::Instant;
+use crate::exchange::{Client, Emit, Outgoing, Sink, Source};
+use crate::net::{BodyError, Fill};
+use crate::wire::head::Fields;
+use crate::wire::{Fault, ResponseHead};
+
+/// What takes a response that nobody's connection waits for.
+pub trait Receiver {
+    /// The head of the final response.
+    fn begin(&mut self, response: &Outgoing<'_>);
+    /// Takes a part of `data` and says how much.
+    ///
+    /// # Errors
+    /// The rest of the response is not wanted.
+    fn poll_take(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>>;
+    /// Nothing more has come for now.
+    fn flush(&mut self);
+    /// The response is whole.
+    fn finish(&mut self, trailers: Option<&Fields>);
+    /// The response was cut.
+    fn cut(&mut self);
+    /// Ready when nobody wants the response any more.
+    fn poll_unwanted(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+/// A client without a connection: it has a body to send, and a receiver for the response.
+#[derive(Debug)]
+pub struct DetachedClient<'a, R> {
+    /// What takes the response.
+    pub receiver: R,
+    body: &'a [u8],
+    at: usize,
+    taken: u64,
+    begun: bool,
+    ended: bool,
+}
+
+impl<'a, R: Receiver> DetachedClient<'a, R> {
+    /// A client that sends this body.
+    pub fn new(body: &'a [u8], receiver: R) -> Self {
+        Self { receiver, body, at: 0, taken: 0, begun: false, ended: false }
+    }
+}
+
+impl<R> Source for DetachedClient<'_, R> {
+    fn poll_fill(&mut self, _: &mut Context<'_>) -> Poll<Result<Fill, BodyError>> {
+        let fill = if self.data().is_empty() { Fill::End } else { Fill::Data };
+        Poll::Ready(Ok(fill))
+    }
+
+    fn data(&self) -> &[u8] {
+        self.body.get(self.at..).unwrap_or_default()
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.at += n;
+    }
+
+    fn trailers(&mut self) -> Result<Option<Fields>, Fault> {
+        Ok(None)
+    }
+}
+
+impl<R: Receiver> Sink for DetachedClient<'_, R> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = self.receiver.poll_take(cx, data);
+        if let Poll::Ready(Ok(n)) = &polled {
+            self.taken += *n as u64;
+        }
+        polled
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.receiver.flush();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_finish(
+        &mut self,
+        _: &mut Context<'_>,
+        trailers: Option<&Fields>,
+    ) -> Poll<io::Result<()>> {
+        if !self.ended {
+            self.ended = true;
+            self.receiver.finish(trailers);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<R: Receiver> Client for DetachedClient<'_, R> {
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.receiver.poll_unwanted(cx)
+    }
+
+    fn look_again(&self) -> Option<Instant> {
+        None
+    }
+
+    fn received(&self) -> u64 {
+        self.at as u64
+    }
+
+    fn sent(&self) -> u64 {
+        self.taken
+    }
+
+    fn is_empty(&self) -> bool {
+        self.body.is_empty()
+    }
+
+    fn request_done(&self) -> bool {
+        self.data().is_empty()
+    }
+
+    fn interim(&mut self, _: &ResponseHead) {}
+
+    fn begin(&mut self, response: &Outgoing<'_>) {
+        self.begun = true;
+        self.receiver.begin(response);
+    }
+
+    fn begun(&self) -> bool {
+        self.begun
+    }
+
+    fn close_after(&mut self) {}
+
+    fn upgrade(&mut self, _: &dyn Fn(&mut dyn Emit)) {}
+
+    fn cut(&mut self) {
+        if !self.ended {
+            self.ended = true;
+            self.receiver.cut();
+        }
+    }
+}
