@@ -227,7 +227,7 @@ fn shares(split: &Split) -> Vec<Share> {
     let total = split.targets.last().map_or(1, |(upto, _)| *upto);
     let mut before = 0;
     let mut all = Vec::new();
-    for (upto, target) in &split.targets {
+    for (upto, target) in split.targets.iter() {
         let servers = target.pool.members().iter().map(|member| Candidate {
             server: member.endpoint.name.to_string(),
             weight: member.weight,

@@ -50,6 +50,8 @@ pub struct Worker {
     pub passwords: RefCell<HashMap<[u8; 32], u64>>,
     /// Copies of requests under way.
     pub mirrored: Cell<u32>,
+    /// Fetches for caches under way.
+    pub fetches: Cell<u32>,
     /// What it counts.
     pub ledger: Ledger,
     /// Lines of the access log.
@@ -84,6 +86,7 @@ impl Worker {
             tokens: RefCell::default(),
             passwords: RefCell::default(),
             mirrored: Cell::new(0),
+            fetches: Cell::new(0),
             ledger: Ledger::default(),
             access: Lines::default(),
             quotas: Quotas::default(),

@@ -86,6 +86,9 @@ pub enum Refusal {
     /// The server's answer is not a valid response.
     #[error("the server sent an invalid response")]
     UpstreamInvalid,
+    /// The client wants a stored response or none (`only-if-cached`, RFC 9111 §5.2.1.7).
+    #[error("no stored response can be used, and the request allows no other")]
+    NotCached,
     /// A defect in the proxy itself; only this request is lost.
     #[error("internal error")]
     Internal,
@@ -200,6 +203,7 @@ impl Refusal {
             Refusal::UpstreamInvalid => {
                 (502, "upstream_invalid", "The server sent an invalid response", None)
             }
+            Refusal::NotCached => (504, "not_cached", "Not in the cache", Some("route.cache")),
             Refusal::Internal => (500, "internal_error", "Internal error", None),
         };
         Row { status, code, title, key }
@@ -234,7 +238,8 @@ impl Refusal {
             | Refusal::Connect
             | Refusal::UpstreamTimeout(_)
             | Refusal::UpstreamClosed
-            | Refusal::UpstreamInvalid => false,
+            | Refusal::UpstreamInvalid
+            | Refusal::NotCached => false,
         }
     }
 

@@ -8,6 +8,7 @@
 mod account;
 pub mod admit;
 pub mod answer;
+mod cached;
 mod copy;
 pub mod door;
 mod key;
@@ -26,6 +27,7 @@ use std::sync::atomic::Ordering;
 use self::account::{Account, Story};
 use self::admit::Admitted;
 use self::answer::Answer;
+use self::cached::Cached;
 use self::lookup::find;
 pub use self::peer::Peer;
 use self::police::{Granted, Verdict};
@@ -182,6 +184,16 @@ async fn walk<'a, C: Client>(
     let Story { trail, trace, granted, cause, .. } = story;
     match &route.action {
         Action::Forward(split) => {
+            if let Some(cache) = &route.cache {
+                let asked = matched.answer_from_cache(cache, split, granted, client, timer);
+                match asked.await? {
+                    Cached::Answered(end) => return Ok(end),
+                    Cached::Forward(status) => {
+                        let status = status.write(None, 0).into_bytes();
+                        granted.made.push((b"cache-status", status.into()));
+                    }
+                }
+            }
             let story = (trail, trace.as_ref(), &*granted, &*cause);
             matched.forward(split, limit, client, timer, story).await
         }
@@ -378,6 +390,7 @@ impl<'a> Matched<'a, '_> {
         let mirror = self.mirror();
         let seen = mirror.map(|_| Keeper::default());
         let attempted = |of: &Attempted<'_>| account::attempt(trace, of);
+        let invalidates = route.cache.as_deref().filter(|_| !retry::safe(ex.head));
         let sampled = trace.is_some_and(|trace| trace.context.sampled);
         let job = Job {
             attempted: if sampled { Some(&attempted) } else { None },
@@ -398,6 +411,9 @@ impl<'a> Matched<'a, '_> {
                 forward::write_request(out, &form)
             },
             fields: &|head, out| {
+                if let Some(cache) = invalidates {
+                    self.invalidate(cache, granted, head);
+                }
                 forward::response_fields(head, &route.response_edits, out);
                 granted.all().for_each(|(name, value)| out.field(name, value));
             },

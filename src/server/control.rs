@@ -254,6 +254,7 @@ impl Parts {
         let gone: Vec<Site> =
             self.sites.iter().filter(|open| !sites.iter().any(|s| s.same(open))).cloned().collect();
         let generation = snapshot.generation;
+        snapshot.bound_caches();
         self.retired.push(self.store.swap(Arc::new(snapshot)));
         for (worker, sockets) in self.workers.iter().zip(bound.per_worker) {
             // An error means that the worker has ended, and the process is about to.

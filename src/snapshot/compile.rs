@@ -12,7 +12,7 @@ use super::listener::Listener;
 use super::policies::Shared;
 use super::route::{Action, Redirect, Respond, Rewrite, Route};
 use super::template::{Template, capture_names};
-use super::{Snapshot, Store, access, matching, policies, target, tls, trace, upstream};
+use super::{Snapshot, Store, access, cache, matching, policies, target, tls, trace, upstream};
 use crate::config::schema::listen::{Listen, ListenRedirect, StrictPath, Underscores};
 use crate::config::schema::route as schema;
 use crate::config::schema::words::{ListenAddress, TrustedProxy};
@@ -279,12 +279,14 @@ fn route(
         Some(mirror) => target::mirror(mirror, written, (config, upstreams), known)?.map(Arc::new),
         None => None,
     };
+    let cache = cache::cache(written, &name, config, shared)?;
     let cors = written.cors.is_some();
     Ok(Route {
         name,
         action,
         rewrite: rewrite(written.rewrite.as_ref(), &captures)?,
         policies,
+        cache,
         mirror,
         request_edits: edits(&written.request_headers, &[]),
         // What the proxy says about other origins must not be said twice.

@@ -4,6 +4,7 @@
 //! not in here: it belongs to the endpoints, which a new snapshot takes over from the old one.
 
 mod access;
+mod cache;
 pub mod compile;
 pub mod listener;
 pub mod matching;
@@ -67,6 +68,14 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Sets the bounds of all caches to what this configuration says, now that it runs.
+    pub fn bound_caches(&self) {
+        for cache in self.routes.iter().filter_map(|route| route.cache.as_ref()) {
+            let (memory, entries) = cache.bounds;
+            cache.store.set_bounds(memory, entries);
+        }
+    }
+
     /// The rate limits, each once, sorted by name.
     pub fn limits(&self) -> impl Iterator<Item = &Limit> {
         let policies = self.routes.iter().filter_map(|route| route.policies.as_deref());

@@ -34,6 +34,8 @@ pub(super) struct Shared<'p> {
     previous: Vec<&'p Limit>,
     made: Vec<(Box<str>, Arc<State>)>,
     jwts: Vec<(Box<str>, Arc<Jwt>)>,
+    /// Stores of caches, so that routes with the same named cache share one, and a reload keeps it.
+    pub(super) caches: super::cache::Stores,
     basics: Vec<(Box<str>, Arc<Basic>)>,
     redis: Option<Arc<Redis>>,
     /// Key sets that are kept already.
@@ -47,6 +49,7 @@ impl<'p> Shared<'p> {
         redis: Option<Arc<Redis>>,
         purpose: Purpose,
     ) -> Self {
+        let routes_before = previous;
         let routes = previous.iter().flat_map(|previous| previous.routes.iter());
         let policies = routes.filter_map(|route| route.policies.as_deref());
         let sources = policies.clone().filter_map(|policies| match &policies.auth {
@@ -56,7 +59,8 @@ impl<'p> Shared<'p> {
         let sources = sources.collect();
         let previous = policies.flat_map(|policies| policies.limits.iter()).collect();
         let (made, jwts, basics) = (Vec::new(), Vec::new(), Vec::new());
-        Self { previous, made, jwts, basics, redis, sources, purpose }
+        let caches = super::cache::Stores::of(routes_before, purpose);
+        Self { previous, made, jwts, basics, redis, sources, caches, purpose }
     }
 
     /// The state of a limit: that of another route with the same one, that from before, or a new one.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::template::Template;
+use crate::cache::route::RouteCache;
 use crate::clock::Random;
 use crate::policy::{HeaderEdits, Pair, Policies};
 use crate::upstream::Target;
@@ -24,6 +25,8 @@ pub struct Route {
     pub response_edits: HeaderEdits,
     /// What stands between a match and the action; `None` costs nothing.
     pub policies: Option<Box<Policies>>,
+    /// Where its responses are stored.
+    pub cache: Option<Box<RouteCache>>,
     /// Who gets copies of its requests.
     pub mirror: Option<Arc<Mirror>>,
     /// The most bytes of a request body; `None` leaves it to the listener.
@@ -49,19 +52,25 @@ pub enum Action {
 #[derive(Debug)]
 pub struct Split {
     /// Each with the sum of the weights up to and including its own.
-    pub targets: Box<[(u64, Target)]>,
+    pub targets: Arc<[(u64, Target)]>,
 }
 
 impl Split {
     /// Chooses by weight.
     #[must_use]
     pub fn choose(&self, random: &mut Random) -> Option<&Target> {
+        self.targets.get(self.choose_index(random)?).map(|(_, target)| target)
+    }
+
+    /// Chooses by weight; the index of the target.
+    #[must_use]
+    pub fn choose_index(&self, random: &mut Random) -> Option<usize> {
         match &*self.targets {
-            [(_, only)] => Some(only),
+            [_] => Some(0),
             several => {
                 let total = several.last()?.0;
                 let at = random.below(total);
-                several.iter().find(|(upto, _)| at < *upto).map(|(_, target)| target)
+                several.iter().position(|(upto, _)| at < *upto)
             }
         }
     }

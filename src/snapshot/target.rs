@@ -49,7 +49,7 @@ pub(super) fn split(
             targets.push((upto, compiled));
         }
     }
-    Ok(Split { targets: targets.into_boxed_slice() })
+    Ok(Split { targets: targets.into() })
 }
 
 /// Compiles who gets copies of a route's requests.

@@ -3,6 +3,7 @@
 pub mod attempt;
 pub mod choose;
 pub mod deliver;
+pub mod detached;
 pub mod keep;
 pub mod mirror;
 pub mod observe;

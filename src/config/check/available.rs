@@ -34,8 +34,10 @@ const ROWS: &[Row] = &[
     row("listen.*.tls.*.acme", Fine::Nothing),
     row("listen.*.http3", Fine::Off),
     row("upstream.*.servers", Fine::NotTable),
-    row("route.*.cache", Fine::Off),
-    row("cache", Fine::Nothing),
+    row("route.*.cache.tier", Fine::Off),
+    row("route.*.cache.tier_ttl", Fine::Off),
+    row("cache.*.tier", Fine::Off),
+    row("cache.*.tier_ttl", Fine::Off),
 ];
 
 /// Reports every use of a key that this version does not act on.
@@ -111,8 +113,8 @@ mod tests {
 
     #[test]
     fn a_key_that_would_be_ignored_is_refused() {
-        let text = "[[route]]\ncache = 'x'\n[upstream.a]\nservers = ['b:1']";
-        assert_eq!(unavailable_in(text), ["`cache = \"x\"` is not available in this version"]);
+        let text = "[[listen]]\nhttp3 = 'x'\n[upstream.a]\nservers = ['b:1']";
+        assert_eq!(unavailable_in(text), ["`http3 = \"x\"` is not available in this version"]);
     }
 
     #[test]

@@ -43,6 +43,9 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     }
     needs_tokens(config, findings);
     needs_addresses(config, findings);
+    for cache in caches(config) {
+        check_cache(cache, findings);
+    }
     if config.redis.is_none() {
         needs_redis(config, findings);
     }
@@ -112,6 +115,36 @@ fn check_auth(auth: &Auth, findings: &mut Vec<Finding>) {
     }
 }
 
+/// All caches, shared ones and those of one route.
+fn caches(config: &Config) -> impl Iterator<Item = &Cache> {
+    let inline = config.route.iter().filter_map(|route| match &route.cache {
+        Some(Policy::Inline(cache)) => Some(cache),
+        Some(Policy::Named(_) | Policy::Off) | None => None,
+    });
+    config.cache.values().chain(inline)
+}
+
+fn check_cache(cache: &Cache, findings: &mut Vec<Finding>) {
+    for key in cache.vary_on.iter() {
+        if matches!(key.value, LimitKey::ClientIp | LimitKey::Route) {
+            let message = format!("a cache cannot vary on `{}`", key.value);
+            findings.push(
+                Finding::error("bad_value", key.place, message)
+                    .help("name \"header:NAME\", \"cookie:NAME\" or \"jwt:CLAIM\""),
+            );
+        }
+    }
+    for status in cache.negative.keys() {
+        if !matches!(status.value.parse::<u16>(), Ok(200..=599)) || status.value.len() != 3 {
+            let message = format!("`{}` is not a status from 200 to 599", status.value);
+            findings.push(
+                Finding::error("bad_value", status.place, message)
+                    .help("write negative = { 404 = \"10s\" }"),
+            );
+        }
+    }
+}
+
 /// Only routes whose `auth` verifies tokens know the claims that a key may name.
 fn needs_tokens(config: &Config, findings: &mut Vec<Finding>) {
     let by_claim = |key: &OneOrMany<LimitKey>| key.iter().any(|k| matches!(k, LimitKey::Jwt(_)));
@@ -132,7 +165,17 @@ fn needs_tokens(config: &Config, findings: &mut Vec<Finding>) {
             Policy::Off => false,
         });
         let places = route.concurrency.as_ref().is_some_and(|it| by_claim(&it.key));
-        if (limits || places) && !verified {
+        let claims =
+            |cache: &Cache| cache.vary_on.iter().any(|key| matches!(key.value, LimitKey::Jwt(_)));
+        let cached = match &route.cache {
+            Some(Policy::Inline(cache)) => claims(cache),
+            Some(Policy::Named(name)) => {
+                let mut all = config.cache.iter();
+                all.any(|(known, cache)| known.value == name.value && claims(cache))
+            }
+            Some(Policy::Off) | None => false,
+        };
+        if (limits || places || cached) && !verified {
             let message = "a key `jwt:CLAIM` needs a route whose `auth` verifies tokens";
             findings.push(Finding::error("bad_value", route.place, message));
         }

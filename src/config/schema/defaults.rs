@@ -119,6 +119,8 @@ pub const RESPOND_STATUS: u16 = 200;
 pub const CACHE_MEMORY: Bytes = Bytes::mib(256);
 /// `cache.entries`.
 pub const CACHE_ENTRIES: u64 = 10_000;
+/// `cache.lock_timeout`.
+pub const CACHE_LOCK_TIMEOUT: Timeout = Timeout::seconds(5);
 /// `auth.forward.timeout`.
 pub const FORWARD_AUTH_TIMEOUT: Timeout = Timeout::seconds(1);
 /// `servers.weight`.

@@ -172,6 +172,17 @@ settings! {
         tier: Option<Tier> = None,
         /// How long responses stay in it.
         tier_ttl: Option<Period> = None,
+        /// What else two requests must share: headers, cookies or claims, in the forms of a limit's key. Headers and
+        /// cookies that are not named here do not select a response unless its `Vary` names them, and cookies that
+        /// are not named here do not reach the server.
+        vary_on: OneOrMany<Spanned<LimitKey>> = OneOrMany::default(),
+        /// How long a request waits for another one's fetch of the same response before it asks for itself.
+        lock_timeout: Timeout = defaults::CACHE_LOCK_TIMEOUT,
+        /// Header of answers to unsafe requests that names paths (from "/" on, "*" at the end for all below) or tags
+        /// whose responses are no longer valid. It does not reach the client.
+        invalidate_header: Option<HeaderName> = None,
+        /// Statuses other than those stored anyway, and how long they are fresh when they do not say so themselves.
+        negative: BTreeMap<Spanned<String>, Period> = BTreeMap::new(),
     }
 }
 

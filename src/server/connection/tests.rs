@@ -59,6 +59,7 @@ fn broken() -> Snapshot {
         request_edits: HeaderEdits::default(),
         response_edits: HeaderEdits::default(),
         policies: None,
+        cache: None,
         mirror: None,
         body_limit: None,
         access_log: true,

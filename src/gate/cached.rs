@@ -1,0 +1,820 @@
+//! A route's cache: asked before the action, filled by fetches that survive whoever caused them.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::police::Granted;
+use super::{End, Matched, rewrite};
+use crate::balance::Key as BalanceKey;
+use crate::cache::answer::{self, Share, StoredBody};
+use crate::cache::directives::RequestDirectives;
+use crate::cache::fill::{Answer, Filling, Order, OwnResponse};
+use crate::cache::flight::{Flight, Landing};
+use crate::cache::key::{self, Key};
+use crate::cache::object::Object;
+use crate::cache::policy::{Asked, Usability};
+use crate::cache::route::{CacheResult, KeyInput, RouteCache};
+use crate::cache::status::{CacheStatus, Forwarded};
+use crate::clock;
+use crate::exchange::encoded::Encoding;
+use crate::exchange::forward::{self, RequestForm};
+use crate::exchange::outcome::{Cut, Note, Outcome};
+use crate::exchange::pump::Waiting;
+use crate::exchange::{Client, Emit, Length, Outgoing, Pump, PumpError, Refusal, Source};
+use crate::net::Coding;
+use crate::net::Timer;
+use crate::policy::HeaderEdits;
+use crate::route::condition::cookies;
+use crate::snapshot::route::Split;
+use crate::upstream::Target;
+use crate::upstream::detached::DetachedClient;
+use crate::upstream::send::{self, Job, Sent};
+use crate::upstream::trail::Trail;
+use crate::wire::head::Fields;
+use crate::wire::{Known, ResponseHead, encode};
+use crate::worker::Worker;
+
+/// Fetches that a worker has under way; further requests are passed on without the cache.
+const MOST_FETCHES: u32 = 4096;
+
+/// Fields of a request that do not reach servers when its response may be stored: the conditions
+/// and the range are the client's own affair, and the others ask for another response without
+/// being part of the key (James Kettle, "Practical Web Cache Poisoning", 2018).
+const UNKEYED: [&[u8]; 16] = [
+    b"if-none-match",
+    b"if-modified-since",
+    b"if-range",
+    b"range",
+    b"x-http-method-override",
+    b"x-http-method",
+    b"x-method-override",
+    b"x-original-url",
+    b"x-rewrite-url",
+    b"x-original-host",
+    b"x-host",
+    b"x-forwarded-server",
+    b"x-forwarded-scheme",
+    b"x-forwarded-prefix",
+    b"x-forwarded-path",
+    b"cookie",
+];
+
+/// What a cache makes of a request.
+pub(super) enum Cached {
+    /// The client has its answer, or has gone.
+    Answered(End),
+    /// The action follows; this is what `Cache-Status` says of it.
+    Forward(CacheStatus),
+}
+
+/// What the answer to a request is made of.
+struct Serving<'s, 'g> {
+    status: CacheStatus,
+    result: CacheResult,
+    /// It comes out of the store, and no server was asked.
+    unasked: bool,
+    granted: &'s Granted<'g>,
+}
+
+impl<'a> Matched<'a, '_> {
+    /// Answers from the cache, or says that the action has to.
+    pub(super) async fn answer_from_cache<C: Client>(
+        &self,
+        cache: &'a RouteCache,
+        split: &'a Split,
+        granted: &Granted<'_>,
+        client: &mut C,
+        timer: &mut Timer,
+    ) -> Result<Cached, Refusal> {
+        let on = On { cache, split, granted };
+        match self.decide(on) {
+            Decision::Serve(object, status, result) => {
+                let serving = Serving { status, result, unasked: true, granted };
+                let end = self.serve(cache, object, serving, client, timer).await;
+                Ok(Cached::Answered(end))
+            }
+            Decision::Forward(why) => {
+                cache.counts.count(CacheResult::Bypass);
+                Ok(Cached::Forward(CacheStatus::asked(why)))
+            }
+            Decision::Refuse(refusal) => Err(refusal),
+            Decision::Fetch(wanted, why) => {
+                let now = clock::unix_millis();
+                let flight = Arc::new(Flight::new(wanted.key.clone(), now));
+                match cache.store.lead(&wanted.key, wanted.place(), &flight, now) {
+                    Ok(()) => self.lead_fetch(on, (wanted, flight, why), client, timer).await,
+                    Err(other) => self.join_fetch(on, (wanted, other, why), client, timer).await,
+                }
+            }
+        }
+    }
+
+    /// Decides what is to be done, by what is stored now.
+    fn decide(&self, on: On<'_, 'a, '_>) -> Decision {
+        let On { cache, granted, .. } = on;
+        let fields = &self.ex.head.fields;
+        if let Some(why) = self.bypass() {
+            return Decision::Forward(why);
+        }
+        let key = self.cache_key(cache, granted);
+        let found = cache.store.find(&key, fields);
+        let authenticated =
+            !cache.identified && (cache.authenticates || fields.has(Known::Authorization));
+        let asked = Asked { directives: RequestDirectives::read(fields), authenticated };
+        let now = clock::unix_millis();
+        let usability = found.object.as_ref().map(|object| object.timing().usability(&asked, now));
+        let (why, stale, on_error) = match (found.object, usability) {
+            (Some(object), Some(Usability::Fresh)) => {
+                return Decision::Serve(object, CacheStatus::Hit(""), CacheResult::Hit);
+            }
+            (Some(object), Some(Usability::StaleAccepted)) => {
+                return Decision::Serve(object, CacheStatus::Hit("stale"), CacheResult::Stale);
+            }
+            (Some(object), Some(Usability::StaleWhileRevalidate)) => {
+                self.revalidate_behind(on, (&key, found.variant, &object, asked));
+                let status = CacheStatus::Hit("stale-while-revalidate");
+                return Decision::Serve(object, status, CacheResult::Stale);
+            }
+            (Some(object), Some(Usability::Validate { on_error })) => {
+                let fresh = object.timing().fresh_for(now) > 0;
+                let why = if fresh { Forwarded::Request } else { Forwarded::Stale };
+                (why, Some(object), on_error)
+            }
+            (Some(_), Some(Usability::Forbidden) | None) => {
+                (Forwarded::Bypass("authorization"), None, false)
+            }
+            (None, _) if cache.store.has_key(&key) => (Forwarded::VaryMiss, None, false),
+            (None, _) => (Forwarded::UriMiss, None, false),
+        };
+        if asked.directives.only_if_cached {
+            return Decision::Refuse(Refusal::NotCached);
+        }
+        // What a HEAD or a part would bring cannot be stored.
+        if self.ex.head.method() == b"HEAD" {
+            return Decision::Forward(why);
+        }
+        if fields.named(b"range").next().is_some() {
+            return Decision::Forward(Forwarded::Bypass("range"));
+        }
+        if self.ex.worker.fetches.get() >= MOST_FETCHES {
+            return Decision::Forward(Forwarded::Bypass("busy"));
+        }
+        let key = Arc::new(key);
+        Decision::Fetch(Wanted { key, variant: found.variant, asked, stale, on_error }, why)
+    }
+
+    /// Why a request has nothing to do with the cache, if so.
+    fn bypass(&self) -> Option<Forwarded> {
+        let head = self.ex.head;
+        if !matches!(head.method(), b"GET" | b"HEAD") {
+            return Some(Forwarded::Method);
+        }
+        if self.admitted.upgrade.is_some() {
+            return Some(Forwarded::Bypass("upgrade"));
+        }
+        if self.admitted.length != Some(0) {
+            return Some(Forwarded::Bypass("body"));
+        }
+        // RFC 9110 §13.1.1: such a condition is for the server alone.
+        let for_server = [&b"if-match"[..], b"if-unmodified-since"];
+        if for_server.iter().any(|name| head.fields.named(name).next().is_some()) {
+            return Some(Forwarded::Bypass("condition"));
+        }
+        answer::has_unknown_range(&head.fields).then_some(Forwarded::Bypass("range"))
+    }
+
+    /// The key of this request.
+    pub(super) fn cache_key(&self, cache: &RouteCache, granted: &Granted<'_>) -> Key {
+        let fields = &self.ex.head.fields;
+        let mut extra: Vec<Option<&[u8]>> = vec![Some(self.route.name.as_bytes())];
+        // Servers are told both hosts, so both count.
+        let host_sent = self.target.host();
+        extra.push((host_sent != self.public_host).then_some(host_sent.as_bytes()));
+        for input in &cache.vary_on {
+            extra.push(match input {
+                KeyInput::Header(name) => self.header(name, granted.verified.as_deref()),
+                KeyInput::Cookie(name) => {
+                    let mut all = fields.values(Known::Cookie).flat_map(cookies);
+                    all.find(|(known, _)| **known == **name).map(|(_, value)| value)
+                }
+                KeyInput::Claim(name) => {
+                    let claims = granted.verified.as_ref().map(|verified| verified.claims.iter());
+                    let mut claims = claims.into_iter().flatten();
+                    claims.find(|(claim, _)| **claim == **name).map(|(_, value)| value.as_bytes())
+                }
+            });
+        }
+        let host = if cache.key.host { self.public_host.as_bytes() } else { b"" };
+        let path = if cache.key.path { self.target.path() } else { b"" };
+        let query = self.target.query().filter(|_| cache.key.query);
+        Key::new(&cache.store.name, self.identity.scheme.as_bytes(), host, path, query, &extra)
+    }
+
+    /// Fetches, for itself and for whoever joins.
+    async fn lead_fetch<C: Client>(
+        &self,
+        on: On<'_, 'a, '_>,
+        (wanted, flight, why): (Wanted, Arc<Flight>, Forwarded),
+        client: &mut C,
+        timer: &mut Timer,
+    ) -> Result<Cached, Refusal> {
+        let had_stale = wanted.stale.is_some();
+        let result = if had_stale { CacheResult::Expired } else { CacheResult::Miss };
+        let Some(answer) = self.start_fetch(on, (wanted, flight)) else {
+            return Err(Refusal::NoServer(crate::exchange::Miss::Nobody));
+        };
+        let answer = tokio::select! {
+            biased;
+            answer = answer => answer.unwrap_or(Answer::Refused(Refusal::Internal)),
+            () = poll_fn(|cx| client.poll_gone(cx)) => {
+                client.cut();
+                return Ok(Cached::Answered(End::gone()));
+            }
+        };
+        self.serve_answer(on, (answer, why, result), client, timer).await
+    }
+
+    /// Waits for a fetch of somebody else's, and uses what it brings if that answers this request.
+    async fn join_fetch<C: Client>(
+        &self,
+        on: On<'_, 'a, '_>,
+        (wanted, other, why): (Wanted, Arc<Flight>, Forwarded),
+        client: &mut C,
+        timer: &mut Timer,
+    ) -> Result<Cached, Refusal> {
+        let On { cache, granted, .. } = on;
+        let landing = tokio::select! {
+            biased;
+            landing = other.landed() => Some(landing),
+            () = poll_fn(|cx| client.poll_gone(cx)) => {
+                client.cut();
+                return Ok(Cached::Answered(End::gone()));
+            }
+            () = wait(timer, cache.lock_timeout) => None,
+        };
+        // What is not stored in the end must not be kept by those who no longer wait for it.
+        drop(other);
+        let (object, status, result) = match landing {
+            Some(Landing::Shared(object)) if self.is_answered_by(&wanted, &object) => {
+                (object, None, CacheResult::Coalesced)
+            }
+            Some(Landing::Stale(object, status)) if wanted.on_error => {
+                (object, status, CacheResult::Stale)
+            }
+            Some(Landing::Refused(refusal)) => return Err(refusal),
+            Some(Landing::Shared(_) | Landing::Stale(..) | Landing::NotShared) | None => {
+                let detail = if landing.is_some() { "not-shared" } else { "lock-timeout" };
+                cache.counts.count(CacheResult::Bypass);
+                return Ok(Cached::Forward(CacheStatus::asked(Forwarded::Bypass(detail))));
+            }
+        };
+        let (stored, collapsed, unstorable) = (false, true, None);
+        let status = CacheStatus::Asked { why, status, stored, collapsed, unstorable };
+        let serving = Serving { status, result, unasked: false, granted };
+        Ok(Cached::Answered(self.serve(cache, object, serving, client, timer).await))
+    }
+
+    /// Whether a response that another request fetched answers this one too.
+    fn is_answered_by(&self, wanted: &Wanted, object: &Object) -> bool {
+        let names = key::vary_names(&object.head.fields);
+        let fields = &self.ex.head.fields;
+        let selected = names.is_empty() || key::variant(&names, fields) == object.variant;
+        let usable = object.timing().usability(&wanted.asked, clock::unix_millis());
+        selected && usable == Usability::Fresh
+    }
+
+    /// Sends what a fetch came to.
+    async fn serve_answer<C: Client>(
+        &self,
+        On { cache, granted, .. }: On<'_, 'a, '_>,
+        (answer, why, result): (Answer, Forwarded, CacheResult),
+        client: &mut C,
+        timer: &mut Timer,
+    ) -> Result<Cached, Refusal> {
+        let asked = |status, stored| CacheStatus::Asked {
+            why,
+            status,
+            stored,
+            collapsed: false,
+            unstorable: None,
+        };
+        let serving = |status, result| Serving { status, result, unasked: false, granted };
+        let (object, serving) = match answer {
+            Answer::Stored(object) => (object, serving(asked(None, true), result)),
+            Answer::Confirmed(object) => {
+                (object, serving(asked(Some(304), false), CacheResult::Revalidated))
+            }
+            Answer::Stale(object, status) => {
+                (object, serving(asked(status, false), CacheResult::Stale))
+            }
+            Answer::Refused(refusal) => return Err(refusal),
+            Answer::Own(own, unstorable) => {
+                let status = CacheStatus::Asked {
+                    why,
+                    status: None,
+                    stored: false,
+                    collapsed: false,
+                    unstorable: Some(unstorable),
+                };
+                let serving = serving(status, result);
+                return Ok(Cached::Answered(
+                    self.serve_own(cache, own, serving, client, timer).await,
+                ));
+            }
+        };
+        Ok(Cached::Answered(self.serve(cache, object, serving, client, timer).await))
+    }
+
+    /// Asks about a stale response without anybody waiting for the answer.
+    fn revalidate_behind(
+        &self,
+        on: On<'_, 'a, '_>,
+        (key, variant, stale, asked): (&Key, u64, &Arc<Object>, Asked),
+    ) {
+        if self.ex.worker.fetches.get() >= MOST_FETCHES {
+            return;
+        }
+        let wanted = Wanted {
+            key: Arc::new(key.clone()),
+            variant,
+            asked,
+            stale: Some(stale.clone()),
+            on_error: true,
+        };
+        let now = clock::unix_millis();
+        let flight = Arc::new(Flight::new(wanted.key.clone(), now));
+        if on.cache.store.lead(&wanted.key, wanted.place(), &flight, now).is_ok() {
+            let _nobody_waits = self.start_fetch(on, (wanted, flight));
+        }
+    }
+
+    /// Starts a fetch in a task of its own. `None` when there is no upstream to ask.
+    fn start_fetch(
+        &self,
+        On { cache, split, granted }: On<'_, 'a, '_>,
+        (wanted, flight): (Wanted, Arc<Flight>),
+    ) -> Option<oneshot::Receiver<Answer>> {
+        let Some(index) = self.ex.worker.draw(|random| split.choose_index(random)) else {
+            cache.store.land(&wanted.key, wanted.place(), &flight);
+            return None;
+        };
+        let target = split.targets.get(index).map(|(_, target)| target)?;
+        let fetch = Fetch {
+            targets: split.targets.clone(),
+            index,
+            head: self.fetch_head(cache, granted, wanted.stale.as_deref()),
+            key: target
+                .key
+                .as_ref()
+                .and_then(|source| self.key(source, granted))
+                .map(|key| key.to_vec()),
+            request_id: self.id.as_str().to_owned(),
+            memory: self.ex.snapshot.request_memory,
+        };
+        let mut request = Fields::default();
+        for field in self.ex.head.fields.iter() {
+            request.push_known(field.name, field.value, field.known);
+        }
+        let order = Order {
+            store: cache.store.clone(),
+            flight,
+            place: wanted.place(),
+            key: wanted.key,
+            request,
+            asked: wanted.asked,
+            settings: cache.settings.clone(),
+            stale: wanted.stale,
+            on_error: wanted.on_error,
+            asked_at: clock::unix_millis(),
+        };
+        let (sender, receiver) = oneshot::channel();
+        let filling = Filling::new(order, sender);
+        let under_way = UnderWay::new(self.ex.worker);
+        tokio::task::spawn_local(async move { fetch.run(&under_way.0, filling).await });
+        Some(receiver)
+    }
+
+    /// The head of a fetch, without the empty line at its end.
+    fn fetch_head(
+        &self,
+        cache: &RouteCache,
+        granted: &Granted<'_>,
+        stale: Option<&Object>,
+    ) -> Vec<u8> {
+        let mut rewritten = Vec::new();
+        if self.route.rewrite.changes_path() {
+            let capture = |n| self.capture(n);
+            rewrite::path(&mut rewritten, &self.route.rewrite, &self.values(), capture);
+        }
+        let form = self.form(&rewritten, granted);
+        let mut hidden: Vec<&[u8]> = form.hidden.to_vec();
+        let keyed = |name: &[u8]| {
+            cache.vary_on.iter().any(|input| matches!(input, KeyInput::Header(k) if **k == *name))
+        };
+        hidden.extend(UNKEYED.iter().filter(|name| !keyed(name)));
+        let form = RequestForm { hidden: &hidden, expects_continue: false, ..form };
+        let mut head = Vec::with_capacity(1024);
+        forward::write_request(&mut head, &form);
+        head.truncate(head.len().saturating_sub(b"\r\n".len()));
+        if let Some(cookies) = self.keyed_cookies(cache) {
+            encode::field(&mut head, b"cookie", &cookies);
+        }
+        if let Some(stale) = stale {
+            if let Some(etag) = stale.etag() {
+                encode::field(&mut head, b"if-none-match", etag);
+            }
+            if let Some(modified) = stale.last_modified() {
+                encode::field(&mut head, b"if-modified-since", modified);
+            }
+        }
+        head
+    }
+
+    /// Those cookies of the request that are part of the key.
+    fn keyed_cookies(&self, cache: &RouteCache) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        for (name, value) in self.ex.head.fields.values(Known::Cookie).flat_map(cookies) {
+            let keyed = cache
+                .vary_on
+                .iter()
+                .any(|input| matches!(input, KeyInput::Cookie(known) if **known == *name));
+            if keyed {
+                if !out.is_empty() {
+                    out.extend_from_slice(b"; ");
+                }
+                out.extend_from_slice(name);
+                out.push(b'=');
+                out.extend_from_slice(value);
+            }
+        }
+        (!out.is_empty()).then_some(out)
+    }
+
+    /// Sends a stored response, or one on its way into the store.
+    async fn serve<C: Client>(
+        &self,
+        cache: &RouteCache,
+        object: Arc<Object>,
+        serving: Serving<'_, '_>,
+        client: &mut C,
+        timer: &mut Timer,
+    ) -> End {
+        cache.counts.count(serving.result);
+        object.count_use();
+        let request = &self.ex.head.fields;
+        let head_request = self.ex.head.method() == b"HEAD";
+        let share = answer::share(&object, request);
+        let now = clock::unix_millis();
+        let timing = object.timing();
+        let (status, length) = match share {
+            Share::Whole if head_request => (object.head.status, Length::Bodiless(object.length)),
+            Share::Whole if matches!(object.head.status, 204 | 304) => {
+                (object.head.status, Length::Bodiless(None))
+            }
+            Share::Whole => {
+                (object.head.status, object.length.map_or(Length::Unknown, Length::Known))
+            }
+            Share::NotModified => (304, Length::Bodiless(None)),
+            Share::Range(first, last, _) if head_request => {
+                (206, Length::Bodiless(Some(last - first + 1)))
+            }
+            Share::Range(first, last, _) => (206, Length::Known(last - first + 1)),
+            Share::Unsatisfiable(_) => (416, Length::Known(0)),
+        };
+        let plan = self
+            .compress()
+            .filter(|_| share == Share::Whole)
+            .and_then(|wanted| wanted.plan(&object.head, length));
+        let content_range = match share {
+            Share::Range(first, last, total) => Some(format!("bytes {first}-{last}/{total}")),
+            Share::Unsatisfiable(total) => Some(format!("bytes */{total}")),
+            Share::Whole | Share::NotModified => None,
+        };
+        let told_status = serving.status.write(Some(&timing), now);
+        let fields = |out: &mut dyn Emit| {
+            self.stored_fields((&object.head, Some(&object)), &serving, &told_status, out);
+            if let Some(range) = &content_range {
+                out.field(b"content-range", range.as_bytes());
+            }
+            let age = timing.age(now) / 1000;
+            if serving.unasked || age > 0 {
+                out.field(b"age", itoa::Buffer::new().format(age).as_bytes());
+            }
+        };
+        let reason = if share == Share::Whole { object.head.reason() } else { b"" };
+        client.begin(&Outgoing {
+            status,
+            reason,
+            fields: &|out| match &plan {
+                Some(plan) => plan.fields(out, fields),
+                None => fields(out),
+            },
+            length: plan.map_or(length, |plan| plan.length(length)),
+        });
+        let no_body = head_request || matches!(length, Length::Bodiless(_) | Length::Known(0));
+        let body = match share {
+            _ if no_body => None,
+            Share::Range(first, last, _) => {
+                Some(StoredBody::range(object.body.read(), first, last))
+            }
+            Share::Whole => Some(StoredBody::whole(object.body.read())),
+            Share::NotModified | Share::Unsatisfiable(_) => None,
+        };
+        let encoding =
+            plan.filter(|_| body.is_some()).and_then(|plan| plan.begin()).map(Encoding::new);
+        // What is not stored in the end must be freed as it is read.
+        drop(object);
+        self.send_body(status, (body, encoding), client, timer).await
+    }
+
+    /// Sends a response that is not stored.
+    async fn serve_own<C: Client>(
+        &self,
+        cache: &RouteCache,
+        own: OwnResponse,
+        serving: Serving<'_, '_>,
+        client: &mut C,
+        timer: &mut Timer,
+    ) -> End {
+        cache.counts.count(serving.result);
+        let OwnResponse { head, length, reader } = own;
+        let plan = self.compress().and_then(|wanted| wanted.plan(&head, length));
+        let told_status = serving.status.write(None, clock::unix_millis());
+        let fields =
+            |out: &mut dyn Emit| self.stored_fields((&head, None), &serving, &told_status, out);
+        client.begin(&Outgoing {
+            status: head.status,
+            reason: head.reason(),
+            fields: &|out| match &plan {
+                Some(plan) => plan.fields(out, fields),
+                None => fields(out),
+            },
+            length: plan.map_or(length, |plan| plan.length(length)),
+        });
+        let body = (!matches!(length, Length::Bodiless(_))).then(|| StoredBody::whole(reader));
+        let encoding =
+            plan.filter(|_| body.is_some()).and_then(|plan| plan.begin()).map(Encoding::new);
+        self.send_body(head.status, (body, encoding), client, timer).await
+    }
+
+    /// What the client accepts, where this route compresses.
+    fn compress(&self) -> Option<crate::policy::compress::Wanted<'a>> {
+        let policies = self.route.policies.as_ref()?;
+        policies.compress.as_ref().map(|compress| compress.wanted(&self.ex.head.fields))
+    }
+
+    /// The fields of a response out of the cache, as the client must see them.
+    fn stored_fields(
+        &self,
+        (head, object): (&ResponseHead, Option<&Arc<Object>>),
+        serving: &Serving<'_, '_>,
+        status: &str,
+        out: &mut dyn Emit,
+    ) {
+        let edits = &self.route.response_edits;
+        for field in head.fields.iter() {
+            let sent = match object {
+                Some(object) if serving.unasked => object.sends(field.name),
+                Some(_) => !field.name.eq_ignore_ascii_case(b"age"),
+                None => true,
+            };
+            if sent && !edits.hides(field.name) && !field.name.eq_ignore_ascii_case(b"cache-status")
+            {
+                out.field(field.name, field.value);
+            }
+        }
+        out.field(b"cache-status", status.as_bytes());
+        edits.written().for_each(|(name, value)| out.field(name, value));
+        serving.granted.all().for_each(|(name, value)| out.field(name, value));
+    }
+
+    async fn send_body<C: Client>(
+        &self,
+        status: u16,
+        (body, encoding): (Option<StoredBody>, Option<Encoding<'_>>),
+        client: &mut C,
+        timer: &mut Timer,
+    ) -> End {
+        let mut body = body.unwrap_or_else(StoredBody::empty);
+        let mut encoding = encoding;
+        let write_gap = self.ex.listener.write_gap;
+        let outcome = match &mut encoding {
+            Some(encoding) => copy(&mut encoding.of(&mut body), client, timer, write_gap).await,
+            None => copy(&mut body, client, timer, write_gap).await,
+        };
+        if outcome != Outcome::Whole {
+            client.cut();
+        }
+        End::of(outcome, status)
+    }
+
+    /// Makes invalid what a successful answer to an unsafe request says is (RFC 9111 §4.4).
+    pub(super) fn invalidate(
+        &self,
+        cache: &RouteCache,
+        granted: &Granted<'_>,
+        head: &ResponseHead,
+    ) {
+        if !(200..=399).contains(&head.status) {
+            return;
+        }
+        let now = clock::unix_millis();
+        cache.store.invalidate(&self.cache_key(cache, granted), now);
+        for name in [&b"location"[..], b"content-location"] {
+            for value in head.fields.named(name) {
+                if let Some((path, query)) = self.own_path(value) {
+                    let key = self.sibling_key(cache, granted, path, query);
+                    cache.store.invalidate(&key, now);
+                }
+            }
+        }
+        if let Some(name) = &cache.invalidate_header {
+            cache.store.invalidate_named(head.fields.named(name), self.public_host.as_bytes());
+        }
+    }
+
+    /// The path and query of a reference to the request's own host.
+    fn own_path<'v>(&self, value: &'v [u8]) -> Option<(&'v [u8], Option<&'v [u8]>)> {
+        let rest = match value.strip_prefix(b"http://").or_else(|| value.strip_prefix(b"https://"))
+        {
+            Some(rest) => {
+                let end = rest.iter().position(|byte| *byte == b'/')?;
+                let (host, path) = rest.split_at_checked(end)?;
+                if !host.eq_ignore_ascii_case(self.public_host.as_bytes())
+                    && !host.eq_ignore_ascii_case(self.target.sent_host())
+                {
+                    return None;
+                }
+                path
+            }
+            None => value,
+        };
+        if !rest.starts_with(b"/") || rest.starts_with(b"//") {
+            return None;
+        }
+        let mut parts = rest.splitn(2, |byte| *byte == b'?');
+        Some((parts.next()?, parts.next()))
+    }
+
+    fn sibling_key(
+        &self,
+        cache: &RouteCache,
+        granted: &Granted<'_>,
+        path: &[u8],
+        query: Option<&[u8]>,
+    ) -> Key {
+        self.cache_key(cache, granted).with_path(path, query)
+    }
+}
+
+/// The cache a request belongs to, who is asked when it has no answer, and what policies granted.
+#[derive(Clone, Copy)]
+struct On<'l, 'a, 'g> {
+    cache: &'a RouteCache,
+    split: &'a Split,
+    granted: &'l Granted<'g>,
+}
+
+/// What is to be done with a request.
+enum Decision {
+    /// Answered with this.
+    Serve(Arc<Object>, CacheStatus, CacheResult),
+    /// Passed on without the cache.
+    Forward(Forwarded),
+    /// Refused.
+    Refuse(Refusal),
+    /// Fetched.
+    Fetch(Wanted, Forwarded),
+}
+
+/// What a fetch is for.
+struct Wanted {
+    key: Arc<Key>,
+    variant: u64,
+    asked: Asked,
+    stale: Option<Arc<Object>>,
+    on_error: bool,
+}
+
+impl Wanted {
+    /// The place among the fetches under way: nobody who is known waits for what an unknown client
+    /// asked for, nor the other way round.
+    fn place(&self) -> u64 {
+        if self.asked.authenticated { !self.variant } else { self.variant }
+    }
+}
+
+/// A request on the cache's own behalf.
+struct Fetch {
+    targets: Arc<[(u64, Target)]>,
+    index: usize,
+    /// Its head without the empty line at its end.
+    head: Vec<u8>,
+    /// What the upstream's strategy goes by.
+    key: Option<Vec<u8>>,
+    request_id: String,
+    memory: usize,
+}
+
+impl Fetch {
+    async fn run(&self, worker: &Worker, filling: Filling) {
+        let Some((_, target)) = self.targets.get(self.index) else {
+            return filling.end(None);
+        };
+        let no_edits = HeaderEdits::default();
+        let job = Job {
+            worker,
+            head: &|out, _| {
+                out.extend_from_slice(&self.head);
+                out.extend_from_slice(b"\r\n");
+                Coding::Exactly(0)
+            },
+            fields: &|head, out| forward::response_fields(head, &no_edits, out),
+            compress: None,
+            key: &|_| self.key.as_deref().map(BalanceKey::new),
+            attempted: None,
+            cause: &Note::default(),
+            request_id: &self.request_id,
+            ends: None,
+            head_request: false,
+            safe: true,
+            repeatable: true,
+            expects_continue: false,
+            upgrade: None,
+            seen: None,
+            body_limit: (u64::MAX, "route.cache"),
+            body_gap: None,
+            write_gap: None,
+            started: clock::now(),
+            memory: self.memory,
+            grpc: false,
+            deadline: None,
+        };
+        let mut client = DetachedClient::new(&[], filling);
+        let (mut timer, mut trail) = (Timer::default(), Trail::default());
+        let sent = send::send(&job, target, &mut client, &mut timer, &mut trail).await;
+        let refusal = match sent {
+            Sent::Refused(refusal) => Some(refusal),
+            Sent::Answered(..) | Sent::Gone => None,
+        };
+        client.receiver.end(refusal);
+    }
+}
+
+/// Counts a fetch as under way until it is dropped.
+struct UnderWay(Rc<Worker>);
+
+impl UnderWay {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.fetches.set(worker.fetches.get() + 1);
+        Self(worker.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetches.set(self.0.fetches.get().saturating_sub(1));
+    }
+}
+
+async fn wait(timer: &mut Timer, how_long: Duration) {
+    let until = clock::deadline(clock::now(), Some(how_long));
+    poll_fn(|cx| timer.poll_at(cx, until)).await;
+}
+
+/// Copies a body to a client. The source's own side has its deadlines where it is fetched.
+async fn copy<C: Client>(
+    source: &mut impl Source,
+    client: &mut C,
+    timer: &mut Timer,
+    write_gap: Option<Duration>,
+) -> Outcome {
+    let mut pump = Pump::default();
+    let mut since = clock::now();
+    let mut moved = 0;
+    poll_fn(|cx| {
+        match pump.poll(cx, source, client) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Outcome::Whole),
+            Poll::Ready(Err(PumpError::Source(_) | PumpError::Announced(_))) => {
+                return Poll::Ready(Outcome::ServerCut(Cut::Closed));
+            }
+            Poll::Ready(Err(PumpError::Sink(_))) => return Poll::Ready(Outcome::ClientGone),
+            Poll::Pending => {}
+        }
+        if pump.waiting() == Waiting::Source {
+            return client.poll_gone(cx).map(|()| Outcome::ClientGone);
+        }
+        if pump.moved() != moved {
+            moved = pump.moved();
+            since = clock::now();
+        }
+        let gone = Outcome::Timeout("listen.timeout.write_gap");
+        timer.poll_at(cx, clock::deadline(since, write_gap)).map(|()| gone)
+    })
+    .await
+}

@@ -1,0 +1,158 @@
+//! Compiles a route's `cache`; stores outlive the configuration that named them.
+
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use super::Snapshot;
+use super::compile::Purpose;
+use super::policies::Shared;
+use crate::cache::housekeeping::{self, Command};
+use crate::cache::policy::Settings;
+use crate::cache::route::{CacheCounts, KeyInput, KeyParts, RouteCache};
+use crate::cache::store::Store;
+use crate::config::schema::forms::Policy;
+use crate::config::schema::policy as schema;
+use crate::config::schema::route::{self, AuthRef};
+use crate::config::schema::words::LimitKey;
+use crate::config::{Config, Finding};
+
+/// A store and what is counted beside it.
+type Kept = (Arc<Store>, Arc<CacheCounts>);
+
+/// The stores of a configuration, made now or taken over.
+#[derive(Debug, Default)]
+pub(super) struct Stores {
+    previous: Vec<Kept>,
+    made: Vec<Kept>,
+    housekeeping: Option<SyncSender<Command>>,
+    purpose: Option<Purpose>,
+}
+
+impl Stores {
+    /// Stores of which those of a running configuration are taken over.
+    pub(super) fn of(previous: Option<&Snapshot>, purpose: Purpose) -> Self {
+        let routes = previous.iter().flat_map(|previous| previous.routes.iter());
+        let caches = routes.filter_map(|route| route.cache.as_ref());
+        let previous: Vec<Kept> =
+            caches.map(|cache| (cache.store.clone(), cache.counts.clone())).collect();
+        let housekeeping = previous.first().map(|(store, _)| store.housekeeping());
+        Self { previous, made: Vec::new(), housekeeping, purpose: Some(purpose) }
+    }
+
+    /// The store of this name: that of another route, that from before, or a new one.
+    fn store(&mut self, name: &str, memory: u64, entries: usize) -> std::io::Result<Kept> {
+        let named = |kept: &&Kept| *kept.0.name == *name;
+        if let Some(made) = self.made.iter().find(named) {
+            return Ok(made.clone());
+        }
+        let kept = match self.previous.iter().find(named) {
+            Some(kept) => kept.clone(),
+            None => {
+                let housekeeping = match &self.housekeeping {
+                    Some(running) => running.clone(),
+                    // A check starts nothing: its stores are never asked.
+                    None if matches!(self.purpose, Some(Purpose::Check { .. })) => {
+                        std::sync::mpsc::sync_channel(1).0
+                    }
+                    None => self.housekeeping.insert(housekeeping::start()?).clone(),
+                };
+                let store = Store::new(name.into(), (memory, entries), housekeeping);
+                (Arc::new(store), Arc::default())
+            }
+        };
+        self.made.push(kept.clone());
+        Ok(kept)
+    }
+}
+
+/// Compiles the cache of a route, if it has one.
+///
+/// # Errors
+/// A thread that cannot be started.
+pub(super) fn cache(
+    written: &route::Route,
+    route: &str,
+    config: &Config,
+    shared: &mut Shared<'_>,
+) -> Result<Option<Box<RouteCache>>, Box<Finding>> {
+    let (name, found) = match &written.cache {
+        None | Some(Policy::Off) => return Ok(None),
+        Some(Policy::Inline(cache)) => (route, Some(cache)),
+        Some(Policy::Named(name)) => {
+            let mut all = config.cache.iter();
+            let found = all.find(|(known, _)| known.value == name.value);
+            (name.value.as_str(), found.map(|(_, cache)| cache))
+        }
+    };
+    // A name that leads nowhere has been reported by the check.
+    let Some(found) = found else { return Ok(None) };
+    let schema::Cache {
+        ttl,
+        force,
+        max_ttl,
+        memory,
+        entries,
+        key,
+        stale_while_revalidate,
+        stale_if_error,
+        tier: _,
+        tier_ttl: _,
+        vary_on,
+        lock_timeout,
+        invalidate_header,
+        negative,
+    } = found;
+    let entries = usize::try_from(*entries).unwrap_or(usize::MAX);
+    let (store, counts) = shared.caches.store(name, memory.get(), entries).map_err(|error| {
+        let message = format!("the cache cannot be started: {error}");
+        Box::new(Finding::error("bad_value", written.place, message))
+    })?;
+    let negative = negative.iter().filter_map(|(status, lasts)| {
+        let status = status.value.parse().ok()?;
+        Some((status, lasts.get()))
+    });
+    let settings = Settings {
+        ttl: ttl.map(|ttl| ttl.get()),
+        force: *force,
+        max_ttl: max_ttl.map(|ttl| ttl.get()),
+        stale_while_revalidate: stale_while_revalidate.map(|window| window.get()),
+        stale_if_error: stale_if_error.map(|window| window.get()),
+        negative: negative.collect(),
+    };
+    let vary_on: Box<[KeyInput]> =
+        vary_on.iter().filter_map(|input| key_input(&input.value)).collect();
+    let has = |part| key.contains(&part);
+    let identified = vary_on.iter().any(|input| match input {
+        KeyInput::Claim(claim) => **claim == *"sub",
+        KeyInput::Header(name) => **name == *b"authorization",
+        KeyInput::Cookie(_) => false,
+    });
+    Ok(Some(Box::new(RouteCache {
+        store,
+        counts,
+        bounds: (memory.get(), entries),
+        settings: Arc::new(settings),
+        key: KeyParts {
+            host: has(schema::CacheKey::Host),
+            path: has(schema::CacheKey::Path),
+            query: has(schema::CacheKey::Query),
+        },
+        identified,
+        authenticates: matches!(written.auth, Some(AuthRef::Named(_))),
+        vary_on,
+        lock_timeout: lock_timeout.get(),
+        invalidate_header: invalidate_header
+            .as_ref()
+            .map(|name| name.get().as_str().as_bytes().into()),
+    })))
+}
+
+fn key_input(written: &LimitKey) -> Option<KeyInput> {
+    match written {
+        LimitKey::Header(name) => Some(KeyInput::Header(name.as_str().as_bytes().into())),
+        LimitKey::Cookie(name) => Some(KeyInput::Cookie(name.as_bytes().into())),
+        LimitKey::Jwt(claim) => Some(KeyInput::Claim(claim.as_str().into())),
+        // Refused by the check.
+        LimitKey::ClientIp | LimitKey::Route => None,
+    }
+}

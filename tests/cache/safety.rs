@@ -1,0 +1,123 @@
+//! What a cache must not do: share what is one client's, take a header for part of a URL, be fooled.
+
+use crate::support::{Origin, Step};
+use crate::{answer, ask, counting, get, proxy, status};
+
+#[test]
+fn answers_for_known_clients_are_not_shared() {
+    let origin = Origin::start(|request| {
+        let fields = match request.target.as_str() {
+            "/own" => "Cache-Control: max-age=600\r\n",
+            _ => "Cache-Control: public, max-age=600\r\n",
+        };
+        let body = request.header("authorization").unwrap_or("nobody").to_owned();
+        vec![Step::Send(answer(request, fields, &body))]
+    });
+    let proxy = proxy(&origin, "cache = {}", "");
+    let by =
+        |who: &str, target: &str| ask(&proxy, "GET", target, &format!("Authorization: {who}\r\n"));
+    assert_eq!(by("alice", "/own").text(), "alice");
+    assert_eq!(by("bob", "/own").text(), "bob");
+    assert_eq!(get(&proxy, "/own").text(), "nobody");
+    assert_eq!(by("alice", "/own").text(), "alice", "not what was stored for strangers");
+    assert_eq!(by("alice", "/shared").text(), "alice");
+    assert_eq!(by("bob", "/shared").text(), "alice", "the server said that it is public");
+}
+
+#[test]
+fn keys_in_other_headers_count_like_authorization() {
+    let origin = Origin::start(|request| {
+        let body = request.header("x-api-key").unwrap_or("nobody").to_owned();
+        vec![Step::Send(answer(request, "Cache-Control: max-age=600\r\n", &body))]
+    });
+    let auth = "[auth.keys]\napi_key = { header = \"x-api-key\", keys = { alice = \"a-key\", bob = \"b-key\" } }";
+    let open = proxy(&origin, "cache = {}\nauth = \"keys\"", auth);
+    let by = |key: &str| ask(&open, "GET", "/a", &format!("X-Api-Key: {key}\r\n")).text();
+    assert_eq!((by("a-key"), by("b-key")), ("a-key".into(), "b-key".into()));
+    assert_eq!(get(&open, "/a").status, 401, "the cache is asked after the policies");
+    let named = proxy(&origin, "cache = { vary_on = [\"header:x-api-key\"] }", "");
+    let by = |key: &str| ask(&named, "GET", "/a", &format!("X-Api-Key: {key}\r\n"));
+    assert_eq!((by("1").text(), by("2").text()), ("1".into(), "2".into()));
+    assert!(status(&by("1")).starts_with("tidegate; hit"));
+}
+
+#[test]
+fn cookies_reach_servers_only_as_part_of_the_key_and_are_not_stored_unasked() {
+    let origin = Origin::start(|request| {
+        let fields = match request.target.as_str() {
+            "/sets" => "Set-Cookie: id=1\r\n",
+            _ => "Cache-Control: max-age=600\r\n",
+        };
+        let body = request.header("cookie").unwrap_or("none").to_owned();
+        vec![Step::Send(answer(request, fields, &body))]
+    });
+    let proxy = proxy(&origin, "cache = { ttl = \"10m\", vary_on = [\"cookie:plan\"] }", "");
+    let with =
+        |cookie: &str, target: &str| ask(&proxy, "GET", target, &format!("Cookie: {cookie}\r\n"));
+    assert_eq!(with("id=7; plan=gold", "/a").text(), "plan=gold");
+    assert_eq!(with("plan=silver; id=7", "/a").text(), "plan=silver");
+    assert!(status(&with("id=8; plan=gold", "/a")).starts_with("tidegate; hit"));
+    assert_eq!(get(&proxy, "/a").text(), "none");
+    let first = get(&proxy, "/sets");
+    assert_eq!(status(&first), "tidegate; fwd=uri-miss; detail=set-cookie");
+    assert!(!status(&get(&proxy, "/sets")).contains("hit"));
+}
+
+#[test]
+fn headers_that_are_not_in_the_key_cannot_poison() {
+    let origin = Origin::start(|request| {
+        let seen: Vec<&str> = [
+            "x-original-url",
+            "x-rewrite-url",
+            "x-http-method-override",
+            "x-host",
+            "x-forwarded-scheme",
+        ]
+        .into_iter()
+        .filter(|name| request.header(name).is_some())
+        .collect();
+        vec![Step::Send(answer(
+            request,
+            "Cache-Control: max-age=600\r\n",
+            &format!("seen {seen:?}"),
+        ))]
+    });
+    let proxy = proxy(&origin, "cache = {}", "");
+    let fields = "X-Original-URL: /admin\r\nX-Rewrite-URL: /admin\r\nX-HTTP-Method-Override: POST\r\n\
+                  X-Host: evil.test\r\nX-Forwarded-Scheme: http\r\n";
+    assert_eq!(ask(&proxy, "GET", "/a", fields).text(), "seen []");
+}
+
+#[test]
+fn one_host_gets_nothing_of_another() {
+    let origin = Origin::start(|request| {
+        let body = request.header("host").unwrap_or_default().to_owned();
+        vec![Step::Send(answer(request, "Cache-Control: max-age=600\r\n", &body))]
+    });
+    let proxy = proxy(&origin, "cache = {}", "");
+    let of = |host: &str| {
+        proxy.client().exchange(format!("GET /a HTTP/1.1\r\nHost: {host}\r\n\r\n")).text()
+    };
+    assert_eq!(
+        (of("a.test"), of("b.test"), of("a.test")),
+        ("a.test".into(), "b.test".into(), "a.test".into())
+    );
+}
+
+#[test]
+fn what_is_no_plain_get_goes_by() {
+    let origin = counting("Cache-Control: max-age=600\r\n");
+    let proxy = proxy(&origin, "cache = {}", "");
+    get(&proxy, "/a");
+    for (method, fields, detail) in [
+        ("POST", "Content-Length: 0\r\n", "fwd=method"),
+        ("GET", "Range: pages=1-2\r\n", "fwd=bypass; detail=range"),
+        ("GET", "If-Match: \"x\"\r\n", "fwd=bypass; detail=condition"),
+    ] {
+        let got = ask(&proxy, method, "/a", fields);
+        assert_eq!(status(&got), format!("tidegate; {detail}"), "{method} {fields}");
+    }
+    let mut client = proxy.client();
+    client.send("GET /a HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\n\r\nhi");
+    assert_eq!(status(&client.response()), "tidegate; fwd=bypass; detail=body");
+}
