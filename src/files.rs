@@ -88,6 +88,24 @@ pub fn could_append(path: &Path) -> Result<(), String> {
     })
 }
 
+/// The number of a group: itself, or what `/etc/group` says of its name.
+///
+/// # Errors
+/// There is no such group.
+pub fn group(name: &str) -> Result<u32, String> {
+    if let Ok(number) = name.parse() {
+        return Ok(number);
+    }
+    let groups = read_text(Path::new("/etc/group"), LARGEST)?;
+    let mut lines = groups.lines().map(|line| line.split(':'));
+    let found = lines.find_map(|mut line| {
+        (line.next()? == name).then(|| line.nth(1).and_then(|number| number.parse().ok()))?
+    });
+    found.ok_or_else(|| {
+        format!("there is no group `{name}` in /etc/group; one that is kept elsewhere can be given by its number")
+    })
+}
+
 /// Runs something that asks the file system, and goes on without an answer that takes too long.
 ///
 /// # Errors

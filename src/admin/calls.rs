@@ -3,19 +3,30 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use serde::Serialize;
 use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::guard::Guard;
+use super::guard::{Denied, Guard, Known};
+use super::seats::Seat;
 use super::{dashboard, explain, metrics, openapi, orders, refusals, servers, stats};
 use crate::server::control::Command;
 use crate::server::status::Status;
 
+/// The largest configuration that is checked.
+const CHECKED: usize = 4 << 20;
+/// The largest body of any other call.
+const CHANGE: usize = 64 * 1024;
+/// How long a body may take.
+const BODY: Duration = Duration::from_secs(10);
+/// How long a check waits for the one before.
+const TURN: Duration = Duration::from_secs(5);
 /// The type of Prometheus' text format.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The type of the OpenMetrics text format.
@@ -35,23 +46,24 @@ pub struct Calls {
     pub commands: Sender<Command>,
     /// Who may call.
     pub guard: Guard,
+    /// How many configurations may be checked at a time.
+    pub checks: Arc<Semaphore>,
 }
 
 impl Calls {
     /// Answers a request.
-    pub async fn answer(&self, request: Request<Incoming>) -> Answer {
+    pub(super) async fn answer(&self, request: Request<Incoming>, seat: &Seat) -> Answer {
+        let known = match self.guard.admit(request.method(), request.headers()) {
+            Ok(known) => known,
+            Err(_) if PROBES.contains(&request.uri().path()) => Known::Nobody,
+            Err(denied) => return deny(denied, request.method()),
+        };
+        let (request, turn) = match self.read_body(request).await {
+            Ok(read) => read,
+            Err(refused) => return *refused,
+        };
+        let _at_work = seat.work();
         let (method, path) = (request.method(), request.uri().path());
-        if !PROBES.contains(&path)
-            && let Err(denied) = self.guard.admit(method, request.headers())
-        {
-            let (status, code) = denied.answer();
-            let mut answer = problem(status, code);
-            if status == StatusCode::UNAUTHORIZED {
-                let scheme = HeaderValue::from_static("Bearer");
-                answer.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
-            }
-            return answer;
-        }
         let steps: Vec<&str> = path.trim_matches('/').split('/').collect();
         match *steps.as_slice() {
             ["explain"] if reads(method) => explain::explain(&self.status, request.uri().query()),
@@ -68,9 +80,9 @@ impl Calls {
                 orders::reload(&self.commands, request.uri().query()).await
             }
             ["rollback"] if *method == Method::POST => orders::rollback(&self.commands).await,
-            ["drain"] => change(method, orders::drain),
+            ["drain"] => change(method, || orders::drain(&self.status)),
             ["config", "check"] if *method == Method::POST => {
-                orders::check(request.into_body()).await
+                orders::check(request.into_body(), known, turn).await
             }
             ["config"] => read(method, || orders::config(&self.status)),
             ["reload" | "rollback"] | ["config", "check"] => wrong_method("POST"),
@@ -111,11 +123,54 @@ impl Calls {
         page.map_or_else(stopping, |page| respond(StatusCode::OK, kind, page))
     }
 
+    /// The body in whole, so that a client that sends one slowly only holds up itself. A configuration to be checked
+    /// is large, so one is read at a time; probes have none.
+    async fn read_body(
+        &self,
+        request: Request<Incoming>,
+    ) -> Result<(Request<Bytes>, Option<OwnedSemaphorePermit>), Box<Answer>> {
+        let refuse = |status, code| Box::new(problem(status, code));
+        let (head, body) = request.into_parts();
+        if matches!(head.method, Method::GET | Method::HEAD) {
+            return Ok((Request::from_parts(head, Bytes::new()), None));
+        }
+        let check = head.uri.path() == "/config/check";
+        let turn = if check {
+            let turn = tokio::time::timeout(TURN, self.checks.clone().acquire_owned()).await;
+            let turn = turn.ok().and_then(Result::ok);
+            Some(turn.ok_or_else(|| refuse(StatusCode::SERVICE_UNAVAILABLE, "busy"))?)
+        } else {
+            None
+        };
+        let most = if check { CHECKED } else { CHANGE };
+        let read = tokio::time::timeout(BODY, Limited::new(body, most).collect()).await;
+        match read {
+            Ok(Ok(body)) => Ok((Request::from_parts(head, body.to_bytes()), turn)),
+            Ok(Err(_)) => Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large")),
+            Err(_) => Err(refuse(StatusCode::REQUEST_TIMEOUT, "body_timeout")),
+        }
+    }
+
     fn ready(&self) -> Answer {
         let ready = self.status.ready.load(Ordering::Acquire);
         let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         document(code, &json!({ "ready": ready }))
     }
+}
+
+fn deny(denied: Denied, method: &Method) -> Answer {
+    let (status, code) = denied.answer();
+    let mut answer = problem(status, code);
+    if status == StatusCode::UNAUTHORIZED {
+        let headers = answer.headers_mut();
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        if reads(method) {
+            // A browser asks for a password, which is the token.
+            let scheme = HeaderValue::from_static("Basic realm=\"tidegate\"");
+            headers.append(header::WWW_AUTHENTICATE, scheme);
+        }
+    }
+    answer
 }
 
 fn reads(method: &Method) -> bool {

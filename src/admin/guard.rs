@@ -3,8 +3,12 @@
 //! On loopback everybody on the machine may, but not everything that reaches loopback comes from
 //! there: a browser can be led to it by a page of somebody else. So a request to a loopback address
 //! must name a local host (DNS rebinding needs a name that its owner can point here), a request from a page must come from a page
-//! of this endpoint, and a call that changes something needs the token where there is one.
+//! of this endpoint, and a call that changes something needs the token where there is one. Calls that only show
+//! are open on loopback and Unix sockets unless there is a `read_token`; elsewhere they need one of the two, whoever
+//! asks from where. Bearer tokens are meant (RFC 6750); as a password (RFC 7617) a token opens the pages in browsers.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, Method, StatusCode, header};
 
 use crate::net::Address;
@@ -13,8 +17,23 @@ use crate::net::Address;
 #[derive(Debug)]
 pub struct Guard {
     token: Option<Box<str>>,
+    /// For calls that only show.
+    read_token: Option<Box<str>>,
     /// Only local names may be asked for.
     local: bool,
+    /// Calls that only show need a token too.
+    closed: bool,
+}
+
+/// Who asks, as far as is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// Anybody who can reach the address.
+    Nobody,
+    /// Somebody who may see everything.
+    Reader,
+    /// Somebody who may change everything.
+    Operator,
 }
 
 /// Why a request is refused.
@@ -43,10 +62,14 @@ impl Denied {
 impl Guard {
     /// The rules for an endpoint at `address`.
     #[must_use]
-    pub fn new(address: &Address, token: Option<&str>) -> Self {
+    pub fn new(address: &Address, token: Option<&str>, read_token: Option<&str>) -> Self {
+        let ip = address.ip();
+        let local = ip.is_some_and(|ip| ip.to_canonical().is_loopback());
         Self {
             token: token.map(Into::into),
-            local: address.ip().is_some_and(|ip| ip.to_canonical().is_loopback()),
+            read_token: read_token.map(Into::into),
+            local,
+            closed: read_token.is_some() || ip.is_some() && !local,
         }
     }
 
@@ -54,7 +77,7 @@ impl Guard {
     ///
     /// # Errors
     /// [`Denied`].
-    pub fn admit(&self, method: &Method, headers: &HeaderMap) -> Result<(), Denied> {
+    pub fn admit(&self, method: &Method, headers: &HeaderMap) -> Result<Known, Denied> {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let host = text(header::HOST);
         if self.local && !host.is_some_and(is_local) {
@@ -66,13 +89,35 @@ impl Guard {
                 return Err(Denied::Origin);
             }
         }
-        let Some(token) = &self.token else { return Ok(()) };
-        let given = text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
+        let known = self.known(text(header::AUTHORIZATION));
         let changes = !matches!(*method, Method::GET | Method::HEAD);
-        if changes && !given.is_some_and(|given| same(given.as_bytes(), token.as_bytes())) {
-            return Err(Denied::Token);
+        let needed = match changes {
+            true if self.token.is_some() => Known::Operator,
+            false if self.closed => Known::Reader,
+            _ => return Ok(known),
+        };
+        let enough = known == Known::Operator || known == needed;
+        if enough { Ok(known) } else { Err(Denied::Token) }
+    }
+
+    fn known(&self, credentials: Option<&str>) -> Known {
+        let given = credentials.and_then(|value| match value.split_once(' ')? {
+            ("Bearer", token) => Some(token.as_bytes().to_vec()),
+            ("Basic", pair) => {
+                let pair = STANDARD.decode(pair).ok()?;
+                let colon = pair.iter().position(|byte| *byte == b':')?;
+                pair.get(colon + 1..).map(<[u8]>::to_vec)
+            }
+            _ => None,
+        });
+        let Some(given) = given else { return Known::Nobody };
+        let is =
+            |token: &Option<Box<str>>| token.as_ref().is_some_and(|t| same(&given, t.as_bytes()));
+        match () {
+            () if is(&self.token) => Known::Operator,
+            () if is(&self.read_token) => Known::Reader,
+            () => Known::Nobody,
         }
-        Ok(())
     }
 }
 
@@ -102,11 +147,11 @@ mod tests {
             let name = header::HeaderName::from_bytes(name.as_bytes()).unwrap();
             headers.insert(name, value.parse().unwrap());
         }
-        guard.admit(method, &headers)
+        guard.admit(method, &headers).map(|_| ())
     }
 
     fn loopback(token: Option<&str>) -> Guard {
-        Guard::new(&Address::Tcp("127.0.0.1:9900".parse().unwrap()), token)
+        Guard::new(&Address::Tcp("127.0.0.1:9900".parse().unwrap()), token, None)
     }
 
     #[test]
@@ -120,7 +165,7 @@ mod tests {
             assert_eq!(denied, Err(Denied::Host), "{host}");
         }
         assert_eq!(admit(&guard, &Method::GET, &[]), Err(Denied::Host));
-        let unix = Guard::new(&Address::Unix("/run/t.sock".into()), None);
+        let unix = Guard::new(&Address::Unix("/run/t.sock".into()), None, None);
         assert_eq!(admit(&unix, &Method::POST, &[]), Ok(()));
     }
 
@@ -149,5 +194,29 @@ mod tests {
         }
         let given = ("authorization", "Bearer secret");
         assert_eq!(admit(&guard, &Method::POST, &[host, given]), Ok(()));
+    }
+
+    #[test]
+    fn who_only_looks_needs_a_token_where_others_can_reach_it() {
+        let at = |address: &str, token, read| {
+            Guard::new(&Address::Tcp(address.parse().unwrap()), token, read)
+        };
+        let host = ("host", "localhost");
+        let bearer = |token: &'static str| ("authorization", token);
+        let open = at("0.0.0.0:9900", Some("all"), Some("see"));
+        assert_eq!(admit(&open, &Method::GET, &[host]), Err(Denied::Token));
+        assert_eq!(admit(&open, &Method::GET, &[host, bearer("Bearer see")]), Ok(()));
+        assert_eq!(admit(&open, &Method::GET, &[host, bearer("Bearer all")]), Ok(()));
+        assert_eq!(admit(&open, &Method::POST, &[host, bearer("Bearer see")]), Err(Denied::Token));
+        assert_eq!(admit(&open, &Method::POST, &[host, bearer("Bearer all")]), Ok(()));
+        // "me:see" and ":all" as passwords.
+        assert_eq!(admit(&open, &Method::GET, &[host, bearer("Basic bWU6c2Vl")]), Ok(()));
+        assert_eq!(admit(&open, &Method::POST, &[host, bearer("Basic OmFsbA==")]), Ok(()));
+        let local = at("127.0.0.1:9900", None, Some("see"));
+        assert_eq!(admit(&local, &Method::GET, &[host]), Err(Denied::Token));
+        assert_eq!(admit(&local, &Method::GET, &[host, bearer("Bearer see")]), Ok(()));
+        assert_eq!(admit(&local, &Method::POST, &[host]), Ok(()));
+        let token_alone = at("[::]:9900", Some("all"), None);
+        assert_eq!(admit(&token_alone, &Method::GET, &[host]), Err(Denied::Token));
     }
 }

@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod openapi;
 mod orders;
 pub mod refusals;
+mod seats;
 mod servers;
 pub mod stats;
 
@@ -27,20 +28,20 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Builder;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tower::ServiceBuilder;
 use tower::service_fn;
 
 use self::calls::Calls;
 use self::guard::Guard;
+use self::seats::{Seat, Seats};
+use crate::config::schema::bind::Access;
 use crate::net::Address;
 use crate::server::control::Command;
-use crate::server::listener::{BindError, bind_tcp, bind_unix};
+use crate::server::listener::{BindError, bind_alone, bind_unix};
 use crate::server::status::Status;
 
-/// Connections served at a time; further ones wait.
-const CONNECTIONS: usize = 64;
-/// How long a client may take for a request head.
+/// How long a client may take for a request head, and for the next one.
 const HEADERS: Duration = Duration::from_secs(5);
 /// How long accepting pauses when the system has no descriptors or memory left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -52,16 +53,16 @@ const LIFETIME: Duration = Duration::from_secs(60);
 /// # Errors
 /// When the address cannot be bound or the thread not be started.
 pub fn start(
-    address: &Address,
-    token: Option<&str>,
+    (address, access): (&Address, &Access),
+    guard: Guard,
     status: Arc<Status>,
     commands: Sender<Command>,
 ) -> Result<Address, BindError> {
-    let calls = Arc::new(Calls { status, commands, guard: Guard::new(address, token) });
+    let calls = Arc::new(Calls { status, commands, guard, checks: Arc::new(Semaphore::new(1)) });
     let fail = |source| BindError { address: address.clone(), source };
     let socket = match address {
-        Address::Tcp(at) => bind_tcp(*at, false),
-        Address::Unix(path) => bind_unix(path),
+        Address::Tcp(at) => bind_alone(*at),
+        Address::Unix(path) => bind_unix(path, access),
     }
     .map_err(fail)?;
     let bound = match address {
@@ -96,15 +97,15 @@ enum Listener {
 }
 
 async fn serve(listener: &Listener, calls: Arc<Calls>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    while let Ok(place) = places.clone().acquire_owned().await {
+    let mut seats = Seats::default();
+    loop {
         let calls = calls.clone();
         let accepted = match listener {
             Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
-                tokio::spawn(connection(stream, calls, place));
+                tokio::spawn(connection(stream, calls, seats.take()));
             }),
             Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| {
-                tokio::spawn(connection(stream, calls, place));
+                tokio::spawn(connection(stream, calls, seats.take()));
             }),
         };
         if let Err(error) = accepted {
@@ -114,18 +115,22 @@ async fn serve(listener: &Listener, calls: Arc<Calls>) {
     }
 }
 
-async fn connection<S>(stream: S, calls: Arc<Calls>, _place: OwnedSemaphorePermit)
+async fn connection<S>(stream: S, calls: Arc<Calls>, seat: Arc<Seat>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let at_work = seat.clone();
     let service = ServiceBuilder::new().service(service_fn(move |request: Request<Incoming>| {
-        let calls = calls.clone();
-        async move { Ok::<_, Infallible>(calls.answer(request).await) }
+        let (calls, seat) = (calls.clone(), at_work.clone());
+        async move { Ok::<_, Infallible>(calls.answer(request, &seat).await) }
     }));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     // Whatever goes wrong here is the admin client's own doing.
-    let _ended = tokio::time::timeout(LIFETIME, connection).await;
+    tokio::select! {
+        _ended = tokio::time::timeout(LIFETIME, connection) => {}
+        () = seat.given_away() => {}
+    }
 }

@@ -1,25 +1,24 @@
 //! Calls that concern the whole process: reload, rollback, drain, and what the configuration is.
 
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::StatusCode;
-use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
-use rustix::process::{Signal, getpid, kill_process};
 use serde_json::json;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::calls::{Answer, document, problem};
-use crate::config::{self, Report};
-use crate::reload::Outcome;
+use super::guard::Known;
+use crate::config::{self, Report, shown};
+use crate::reload::{Outcome, pace};
 use crate::server::control::Command;
+use crate::server::limits::stand_back;
 use crate::server::status::Status;
 
 /// How long a reload may take: host names are looked up, thousands of routes compiled.
 const RELOAD: Duration = Duration::from_secs(30);
-/// The largest configuration that is checked.
-const CHECKED: usize = 16 << 20;
 
 /// `POST /reload`, `POST /reload?force=1`: 200 when it runs, 409 when it was refused.
 pub(super) async fn reload(commands: &Sender<Command>, query: Option<&str>) -> Answer {
@@ -52,33 +51,46 @@ pub(super) async fn ask(
 const FAREWELL: Duration = Duration::from_millis(100);
 
 /// `POST /drain`: as SIGTERM does.
-pub(super) fn drain() -> Answer {
-    tokio::spawn(async {
+pub(super) fn drain(status: &Arc<Status>) -> Answer {
+    let status = status.clone();
+    tokio::spawn(async move {
         tokio::time::sleep(FAREWELL).await;
-        if let Err(error) = kill_process(getpid(), Signal::TERM) {
-            tracing::error!(%error, "the drain that was asked for could not begin");
-        }
+        status.drain.notify_one();
     });
     document(StatusCode::ACCEPTED, &json!({ "draining": true }))
 }
 
 /// `GET /config`: what is in effect, defaults filled in, secrets masked.
 pub(super) fn config(status: &Status) -> Answer {
-    document(StatusCode::OK, &status.store.load().shown)
+    document(StatusCode::OK, &shown::masked(&status.store.load().shown))
 }
 
-/// `POST /config/check`: what is wrong with the configuration in the body.
-pub(super) async fn check(body: Incoming) -> Answer {
-    let Ok(body) = Limited::new(body, CHECKED).collect().await else {
-        return problem(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large");
+/// `POST /config/check`: what is wrong with the configuration in the body. That may take long, so a thread of its own
+/// does it, one at a time. Only who knows the token has variables of this process put in.
+pub(super) async fn check(body: Bytes, known: Known, turn: Option<OwnedSemaphorePermit>) -> Answer {
+    let (tell, told) = oneshot::channel();
+    let work = move || {
+        stand_back();
+        pace::can_wait();
+        let checked = config::check_bytes("body", &body, known == Known::Operator);
+        let (ok, report) = match checked {
+            Ok(loaded) => (true, Report::of(loaded.findings, loaded.sources)),
+            Err(report) => (false, report),
+        };
+        let mut answer = report.json();
+        if let Some(object) = answer.as_object_mut() {
+            object.insert("ok".into(), ok.into());
+        }
+        // Who asked may have gone.
+        let _gone = tell.send((ok, answer));
+        drop(turn);
     };
-    let (ok, report) = match config::load_bytes("body", &body.to_bytes()) {
-        Ok(loaded) => (true, Report { findings: loaded.findings, sources: loaded.sources }),
-        Err(report) => (false, report),
-    };
-    let mut answer = report.json();
-    if let Some(object) = answer.as_object_mut() {
-        object.insert("ok".into(), ok.into());
+    if std::thread::Builder::new().name("check".into()).spawn(work).is_err() {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "busy");
     }
-    document(if ok { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY }, &answer)
+    match told.await {
+        Ok((true, answer)) => document(StatusCode::OK, &answer),
+        Ok((false, answer)) => document(StatusCode::UNPROCESSABLE_ENTITY, &answer),
+        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
+    }
 }

@@ -2,9 +2,8 @@
 
 use std::num::NonZeroU16;
 
+use bytes::Bytes;
 use http::StatusCode;
-use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -84,9 +83,6 @@ pub(super) async fn order(status: &Status, upstream: &str, server: &str, order: 
     self::told(told.await.flatten().as_ref())
 }
 
-/// The largest body of a `PUT`.
-const CHANGE: usize = 64 * 1024;
-
 /// What a server shall be. What is left out stays.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -99,11 +95,8 @@ pub(super) struct Wish {
 }
 
 /// `PUT /upstreams/{upstream}/servers/{server}`: another weight, another state.
-pub(super) async fn put(calls: &Calls, upstream: &str, server: &str, body: Incoming) -> Answer {
-    let Ok(body) = Limited::new(body, CHANGE).collect().await else {
-        return problem(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large");
-    };
-    let Ok(wish) = serde_json::from_slice::<Wish>(&body.to_bytes()) else {
+pub(super) async fn put(calls: &Calls, upstream: &str, server: &str, body: Bytes) -> Answer {
+    let Ok(wish) = serde_json::from_slice::<Wish>(&body) else {
         return problem(StatusCode::UNPROCESSABLE_ENTITY, "bad_server");
     };
     let known = ["drain", "disable", "enable"];

@@ -118,7 +118,7 @@ fn from_file(file: &Path) -> Result<Endpoint, String> {
     let admin = loaded.config.admin.ok_or_else(|| {
         format!("{} has no [admin]; say where the proxy is with --admin", file.display())
     })?;
-    let address = match &admin.address.value {
+    let address = match &admin.address.value.at {
         ListenAddress::Ip(address) => Where::Tcp(address.to_string()),
         ListenAddress::Unix(path) => Where::Unix(path.clone()),
     };

@@ -12,8 +12,9 @@ use serde_json::{Value as Json, json};
 
 use super::reload::describe;
 use super::{admin, config_file, print, print_error};
+use crate::config::shown::{self, Shown};
 use crate::config::{self, Colour, Config, Report};
-use crate::reload::diff::{self, Change, Shown, Stays};
+use crate::reload::diff::{self, Change, Stays};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -43,7 +44,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let path = config_file(arguments.config.as_deref());
     let (report, config) = match config::check_file(&path) {
         Ok(loaded) => {
-            let report = Report { findings: loaded.findings, sources: loaded.sources };
+            let report = Report::of(loaded.findings, loaded.sources);
             (report, Some(loaded.config))
         }
         Err(report) => (report, None),
@@ -94,7 +95,7 @@ fn difference(url: &str, config: &Config) -> Result<(Vec<Change>, Stays), String
     let (status, body) = admin::call(url, Method::GET, "/config")?;
     let running = serde_json::from_str::<Shown>(&body).ok().filter(|_| status == 200);
     let running = running.ok_or_else(|| format!("{url} answered {status}: {body}"))?;
-    let new = diff::shown(config);
+    let new = shown::masked(&shown::shown(config));
     Ok(diff::diff(&running, &new))
 }
 

@@ -24,7 +24,7 @@ fn show() -> Result<ExitCode, String> {
     let page = page(&url(proxy), &url(running.admin.as_ref()), &servers, &config);
     let code = print(&page, ExitCode::SUCCESS);
     if code == ExitCode::SUCCESS {
-        stop.wait(&running.commands);
+        stop.wait(&running.commands, &running.status);
     }
     running.drain();
     drop(log);

@@ -73,7 +73,7 @@ fn read(arguments: &Arguments) -> Result<Explanation, String> {
     let loaded = config::load(&file).map_err(|report| plain(&report))?;
     let purpose = compile::Purpose::Check { files: true };
     let snapshot = compile::compile_for(purpose, &loaded.config, None, u32::MAX)
-        .map_err(|findings| plain(&Report { findings, sources: loaded.sources.clone() }))?;
+        .map_err(|findings| plain(&Report::of(findings, loaded.sources.clone())))?;
     let question = Question {
         method: arguments.method.clone(),
         url: arguments.url.clone(),

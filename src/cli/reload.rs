@@ -43,7 +43,10 @@ pub(super) fn reload(arguments: &Reload) -> ExitCode {
             outcome.generation
         ));
     }
-    let mut text = format!("reloaded: generation {}\n", outcome.generation);
+    let mut text = match &*outcome.note {
+        "" => format!("reloaded: generation {}\n", outcome.generation),
+        note => format!("not reloaded: {note}; generation {} goes on\n", outcome.generation),
+    };
     text.push_str(&describe(&outcome.changes, &outcome.stays));
     print(&text, ExitCode::SUCCESS)
 }

@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let log = telemetry::log::start(&loaded.config.log);
     let sources = loaded.sources;
     if !loaded.findings.is_empty() {
-        let report = Report { findings: loaded.findings, sources: sources.clone() };
+        let report = Report::of(loaded.findings, sources.clone());
         print_error(&report.text(Colour::Plain));
     }
     // Before anything is started: who sees the proxy listen may already want to end it.
@@ -38,12 +38,12 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     };
     let code = match server::start(&loaded.config, Some(&path), &sources) {
         Ok(running) => {
-            stop.wait(&running.commands);
+            stop.wait(&running.commands, &running.status);
             running.drain();
             ExitCode::SUCCESS
         }
         Err(StartError::Config(findings)) => {
-            print_error(&Report { findings, sources }.text(Colour::Plain))
+            print_error(&Report::of(findings, sources).text(Colour::Plain))
         }
         Err(error) => print_error(&format!("error: {error}\n")),
     };

@@ -3,7 +3,7 @@
 //! Whoever may write an included file may be wrong or hostile, so only regular files are read, up to
 //! a size, up to a number, and never twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,11 +13,11 @@ use super::substitute::{self, Outside};
 use super::tree::{self, Entry, Value};
 use crate::files;
 
-/// The largest file that is read.
-pub const FILE_LIMIT: u64 = 16 << 20;
+/// The largest file that is read: 40 000 routes of a hundred bytes. What is read of it takes forty times as much.
+pub const FILE_LIMIT: u64 = 4 << 20;
 
 /// The most bytes all files may have together.
-const TOTAL_LIMIT: usize = 64 << 20;
+const TOTAL_LIMIT: usize = 16 << 20;
 
 /// The most files.
 pub const MOST_FILES: usize = 1_024;
@@ -31,6 +31,8 @@ pub(crate) struct Gathering<'a> {
     pub(crate) findings: Vec<Finding>,
     outside: Outside<'a>,
     root: Vec<Entry>,
+    /// Where each key of the root is in it.
+    known: HashMap<String, usize>,
     /// Where each name of a named table is defined: (table, name).
     defined: BTreeMap<(String, String), Place>,
     /// Files by their real path, and whether they are still being read.
@@ -45,6 +47,7 @@ impl<'a> Gathering<'a> {
             findings: Vec::new(),
             outside,
             root: Vec::new(),
+            known: HashMap::new(),
             defined: BTreeMap::new(),
             seen: BTreeMap::new(),
             total: 0,
@@ -84,7 +87,7 @@ impl<'a> Gathering<'a> {
         }
         self.total = self.total.saturating_add(bytes.len());
         if self.seen.len() >= MOST_FILES || self.total > TOTAL_LIMIT {
-            let message = format!("more than {MOST_FILES} files or 64 MiB of configuration");
+            let message = format!("more than {MOST_FILES} files or 16 MiB of configuration");
             self.findings.push(Finding::error("too_large", asked, message));
             return;
         }
@@ -118,7 +121,8 @@ impl<'a> Gathering<'a> {
             return;
         }
         let mut entries = tree::parse(file, &text, &mut self.findings);
-        substitute::replace(&mut entries, &text, self.outside, &mut self.findings);
+        let named = substitute::replace(&mut entries, &text, self.outside, &mut self.findings);
+        named.into_iter().for_each(|path| self.sources.name(path));
         let patterns = include_patterns(&entries);
         self.merge(entries);
         for (pattern, place) in patterns {
@@ -144,6 +148,7 @@ impl<'a> Gathering<'a> {
             "" => pattern.to_owned(),
             directory => format!("{}/{pattern}", glob::Pattern::escape(directory)),
         };
+        self.sources.expect(full.clone());
         let paths: Vec<_> = match glob::glob(&full) {
             Ok(paths) => paths.filter_map(Result::ok).take(MOST_FILES + 1).collect(),
             Err(error) => {
@@ -165,7 +170,9 @@ impl<'a> Gathering<'a> {
             if NAMED.contains(&entry.key.as_str()) {
                 self.drop_second_definitions(&mut entry);
             }
-            let Some(first) = self.root.iter_mut().find(|first| first.key == entry.key) else {
+            let known = self.known.get(&entry.key).and_then(|at| self.root.get_mut(*at));
+            let Some(first) = known else {
+                self.known.insert(entry.key.clone(), self.root.len());
                 self.root.push(entry);
                 continue;
             };

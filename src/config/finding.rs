@@ -102,20 +102,28 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// The files.
     pub sources: Sources,
+    /// Errors that were counted and not kept.
+    pub more: usize,
 }
 
 impl Report {
+    /// These findings, in the order they have.
+    #[must_use]
+    pub fn of(findings: Vec<Finding>, sources: Sources) -> Self {
+        Self { findings, sources, more: 0 }
+    }
+
     /// A report in reading order, without repetitions.
-    pub(crate) fn new(mut findings: Vec<Finding>, sources: Sources) -> Self {
+    pub(crate) fn new(mut findings: Vec<Finding>, sources: Sources, more: usize) -> Self {
         findings.sort_by_key(|finding| (finding.place, finding.severity));
         findings.dedup();
-        Self { findings, sources }
+        Self { findings, sources, more }
     }
 
     /// How many errors it has.
     #[must_use]
     pub fn errors(&self) -> usize {
-        self.count(Severity::Error)
+        self.count(Severity::Error) + self.more
     }
 
     /// How many warnings it has.

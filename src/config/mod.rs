@@ -12,6 +12,7 @@ pub mod finding;
 pub mod read;
 mod render;
 pub mod schema;
+pub mod shown;
 pub mod source;
 mod substitute;
 mod suggest;
@@ -69,7 +70,7 @@ pub fn check_file(path: &Path) -> Result<Loaded, Report> {
 fn inspect(loaded: Loaded, files: bool) -> Result<Loaded, Report> {
     let Loaded { config, mut findings, sources } = loaded;
     findings.extend(crate::snapshot::compile::inspect(&config, files));
-    let report = Report::new(findings, sources);
+    let report = Report::new(findings, sources, 0);
     match report.errors() {
         0 => Ok(Loaded { config, findings: report.findings, sources: report.sources }),
         _ => Err(report),
@@ -138,11 +139,11 @@ fn settle(gathering: Gathering<'_>) -> Result<Loaded, Report> {
         matches!(finding.code, "syntax" | "not_utf8" | "unreadable_file" | "too_large")
     });
     if broken && root.is_empty() {
-        return Err(Report::new(findings, sources));
+        return Err(Report::new(findings, sources, 0));
     }
-    let mut reader = Reader { findings };
+    let mut reader = Reader::new(findings);
     let config = Config::read_table(&Table::root(&root), &mut reader);
-    let mut findings = reader.findings;
+    let Reader { mut findings, dropped, .. } = reader;
     if let Some(config) = config.as_ref().filter(|_| !broken) {
         let read = if findings.is_empty() { Read::Whole } else { Read::Partly };
         findings.extend(check::run(config, &Names::of(&root), read));
@@ -151,7 +152,7 @@ fn settle(gathering: Gathering<'_>) -> Result<Loaded, Report> {
         }
     }
     findings.extend(check::unavailable(&root));
-    let report = Report::new(findings, sources);
+    let report = Report::new(findings, sources, dropped);
     match config {
         Some(config) if report.errors() == 0 => {
             Ok(Loaded { config, findings: report.findings, sources: report.sources })

@@ -13,16 +13,25 @@ use schemars::{Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
-use super::finding::Finding;
+use super::finding::{Finding, MOST_FINDINGS};
+use super::shown::Replaced;
 use super::source::{Place, Spanned};
 use super::suggest::did_you_mean;
 use super::tree::{Entry, Node, Value};
 use crate::reload::pace;
 
+/// The most regular expressions. Each takes 50 KiB or more once it is compiled, and a reload has two sets of them.
+const MOST_PATTERNS: usize = 2_000;
+
 /// Collects findings while values are read.
 #[derive(Debug, Default)]
 pub struct Reader {
+    /// The first of them: nobody reads thousands, and words for each would take minutes and gigabytes.
     pub(crate) findings: Vec<Finding>,
+    /// How many more there were.
+    pub(crate) dropped: usize,
+    /// Regular expressions that were read.
+    patterns: usize,
 }
 
 /// A type that can be read from a tree and described as JSON schema.
@@ -51,6 +60,9 @@ pub trait Word: Sized {
     fn from_number(_number: i64) -> Option<String> {
         None
     }
+
+    /// Whether reading one takes so much that their number is bounded.
+    const COSTLY: bool = false;
 
     /// Keywords of the JSON schema besides `"type": "string"`.
     fn keywords() -> Json {
@@ -120,6 +132,20 @@ impl Group for Place {
     fn describe(_: &mut SchemaGenerator, _: &mut Map<String, Json>) {}
 }
 
+impl Group for Replaced {
+    const KEYS: &'static [&'static str] = &[];
+
+    fn read(table: &Table<'_>, _: &mut Reader) -> Option<Self> {
+        Some(Self::below(table.entries))
+    }
+
+    fn same(&self, _: &Self) -> bool {
+        true
+    }
+
+    fn describe(_: &mut SchemaGenerator, _: &mut Map<String, Json>) {}
+}
+
 /// The keys of one table.
 #[derive(Debug, Clone, Copy)]
 pub struct Table<'a> {
@@ -151,6 +177,10 @@ impl<'a> Table<'a> {
     pub(crate) fn refuse_unknown(&self, known: &[&[&'static str]], reader: &mut Reader) {
         let names = || known.iter().flat_map(|keys| keys.iter().copied());
         for entry in self.entries.iter().filter(|entry| names().all(|name| name != entry.key)) {
+            if reader.is_full() {
+                reader.dropped += 1;
+                continue;
+            }
             let help = did_you_mean(&entry.key, names()).unwrap_or_else(|| {
                 format!("valid keys are {}", names().collect::<Vec<_>>().join(", "))
             });
@@ -184,9 +214,25 @@ impl<'a> Table<'a> {
 }
 
 impl Reader {
-    /// Keeps a finding.
+    /// With what was found before anything was read.
+    pub(crate) fn new(mut findings: Vec<Finding>) -> Self {
+        let dropped = findings.len().saturating_sub(MOST_FINDINGS);
+        findings.truncate(MOST_FINDINGS);
+        Self { findings, dropped, patterns: 0 }
+    }
+
+    /// Whether further findings are counted only.
+    pub(crate) fn is_full(&self) -> bool {
+        self.findings.len() >= MOST_FINDINGS
+    }
+
+    /// Keeps a finding, or counts it.
     pub(crate) fn report(&mut self, finding: Finding) {
-        self.findings.push(finding);
+        if self.is_full() {
+            self.dropped += 1;
+        } else {
+            self.findings.push(finding);
+        }
     }
 
     /// Reports a value of the wrong kind.
@@ -324,19 +370,21 @@ macro_rules! settings {
     (
         $(#[doc = $about:literal])*
         pub struct $name:ident {
+            $( [$(#[$group_meta:meta])* $group:ident : $group_type:ty] )*
             $( $(#[doc = $doc:literal])* $key:ident : $type:ty = $default:expr, )*
         }
     ) => {
         $crate::config::read::table! {
             $(#[doc = $about])*
             pub struct $name {
+                $( [$(#[$group_meta])* $group : $group_type] )*
                 $( $(#[doc = $doc])* $key: $type = $default, )*
             }
         }
 
         impl Default for $name {
             fn default() -> Self {
-                Self { $($key: $default,)* }
+                Self { $($group: <$group_type>::default(),)* $($key: $default,)* }
             }
         }
     };
@@ -499,6 +547,17 @@ pub(crate) fn any_of(choices: impl IntoIterator<Item = Schema>) -> Schema {
 
 impl<W: Word> Shape for W {
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        if W::COSTLY {
+            reader.patterns += 1;
+            if reader.patterns > MOST_PATTERNS {
+                if reader.patterns == MOST_PATTERNS + 1 {
+                    let message = format!("more than {MOST_PATTERNS} regular expressions");
+                    let finding = Finding::error("too_large", node.place, message);
+                    reader.report(finding.help("most can be a `path` with captures: \"/a/{id}\""));
+                }
+                return None;
+            }
+        }
         match &node.value {
             Value::String(text) => match W::parse(text) {
                 Ok(word) => Some(word),

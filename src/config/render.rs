@@ -17,6 +17,9 @@ pub enum Colour {
     Plain,
 }
 
+/// How many findings are told to those who did not ask for all of them.
+const MOST_LINES: usize = 20;
+
 /// Lines around a finding in a file with longer lines than this are not shown.
 const LONGEST_LINE: usize = 400;
 
@@ -33,13 +36,33 @@ impl Report {
             out.push_str(&one(finding, &self.sources, &renderer));
             out.push_str("\n\n");
         }
-        if let Some(more) = self.findings.len().checked_sub(MOST_FINDINGS).filter(|more| *more > 0)
-        {
+        if let more @ 1.. = self.findings.len().saturating_sub(MOST_FINDINGS) + self.more {
             out.push_str(&format!("… and {more} more findings\n\n"));
         }
         out.push_str(&self.count_line());
         out.push('\n');
         out
+    }
+
+    /// The first findings, each with its place, words and advice and without the text it is about: for logs and
+    /// for those who may not know what a file contains.
+    #[must_use]
+    pub fn lines(&self) -> String {
+        let mut out = String::new();
+        for finding in self.findings.iter().take(MOST_LINES) {
+            if let Some(at) = self.sources.position(finding.place) {
+                out.push_str(&format!("{at}: "));
+            }
+            let (severity, code) = (finding.severity.as_str(), finding.code);
+            out.push_str(&format!("{severity}[{code}]: {}\n", printable(&finding.message)));
+            if let Some(help) = &finding.help {
+                out.push_str(&format!("  help: {}\n", printable(help)));
+            }
+        }
+        if let more @ 1.. = self.findings.len().saturating_sub(MOST_LINES) + self.more {
+            out.push_str(&format!("… and {more} more findings\n"));
+        }
+        out + &self.count_line()
     }
 
     /// `2 errors, 1 warning`.
@@ -125,9 +148,7 @@ fn excerpt<'a>(
     let file = sources.file(place)?;
     let position = sources.position(place)?;
     let span = place.span();
-    let line_start = file.text.get(..span.start)?.rfind('\n').map_or(0, |at| at + 1);
-    let rest = file.text.get(line_start..)?;
-    let line = rest.split('\n').next().unwrap_or(rest);
+    let (line_start, line) = file.line(span.start)?;
     let line = line.strip_suffix('\r').unwrap_or(line);
     let line_end = line_start + line.len();
     let (mut start, mut end, mut origin) = (line_start, line_end, None);

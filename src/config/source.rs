@@ -6,6 +6,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Range;
+use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 
@@ -13,6 +14,10 @@ use serde::{Serialize, Serializer};
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
     files: Vec<Source>,
+    /// Files that values were put in from.
+    named: Vec<PathBuf>,
+    /// What includes name.
+    patterns: Vec<String>,
 }
 
 /// One file: the name shown to people and its text without a byte order mark.
@@ -24,15 +29,72 @@ pub struct Source {
     pub text: String,
     /// Where each line starts, so that a thousand positions in a large file are cheap.
     lines: Vec<usize>,
+    /// How many characters there are before each block, so that columns of a very long line are cheap too.
+    characters: Vec<usize>,
+}
+
+/// Bytes of a block whose characters are counted in advance.
+const BLOCK: usize = 4096;
+
+impl Source {
+    fn new(name: String, text: String) -> Self {
+        let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let lines = std::iter::once(0).chain(newlines.map(|(at, _)| at + 1)).collect();
+        let mut characters = vec![0];
+        let mut before = 0;
+        for block in text.as_bytes().chunks(BLOCK) {
+            before += starts(block);
+            characters.push(before);
+        }
+        Self { name, text, lines, characters }
+    }
+
+    /// The start of the line that a byte is in, and the line without its end.
+    pub(crate) fn line(&self, at: usize) -> Option<(usize, &str)> {
+        let after = self.lines.partition_point(|start| *start <= at);
+        let start = *self.lines.get(after.checked_sub(1)?)?;
+        let end = self.lines.get(after).map_or(self.text.len(), |next| next - 1);
+        Some((start, self.text.get(start..end)?))
+    }
+
+    /// How many characters begin before a byte.
+    fn characters_before(&self, at: usize) -> Option<usize> {
+        let block = at / BLOCK;
+        let rest = self.text.as_bytes().get(block * BLOCK..at)?;
+        Some(self.characters.get(block)? + starts(rest))
+    }
+}
+
+/// Characters that begin in these bytes of UTF-8.
+fn starts(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
 }
 
 impl Sources {
     /// Adds a file and returns its number.
     pub(crate) fn add(&mut self, name: impl Into<String>, text: String) -> u32 {
-        let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
-        let lines = std::iter::once(0).chain(newlines.map(|(at, _)| at + 1)).collect();
-        self.files.push(Source { name: name.into(), text, lines });
+        self.files.push(Source::new(name.into(), text));
         u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// Notes that `${file:…}` names a file.
+    pub(crate) fn name(&mut self, path: PathBuf) {
+        self.named.push(path);
+    }
+
+    /// Notes the pattern of an include.
+    pub(crate) fn expect(&mut self, pattern: String) {
+        self.patterns.push(pattern);
+    }
+
+    /// The files that `${file:…}` names.
+    pub fn named(&self) -> impl Iterator<Item = &PathBuf> {
+        self.named.iter()
+    }
+
+    /// The patterns of includes, from the root or the working directory.
+    pub fn patterns(&self) -> impl Iterator<Item = &str> {
+        self.patterns.iter().map(String::as_str)
     }
 
     /// The file a place is in; `None` for [`Place::NOWHERE`].
@@ -54,7 +116,7 @@ impl Sources {
         let at = place.start as usize;
         let line = file.lines.partition_point(|start| *start <= at);
         let start = *file.lines.get(line.checked_sub(1)?)?;
-        let column = file.text.get(start..at)?.chars().count() + 1;
+        let column = file.characters_before(at)? - file.characters_before(start)? + 1;
         Some(Position { file: &file.name, line, column })
     }
 }
@@ -91,7 +153,7 @@ impl Place {
     /// The place of a value that nobody wrote: a default.
     pub const NOWHERE: Self = Self { file: u32::MAX, start: 0, end: 0 };
 
-    /// A place in `file`. Files are at most 16 MiB, so offsets fit.
+    /// A place in `file`. Files are at most 4 MiB, so offsets fit.
     pub(crate) fn new(file: u32, span: Range<usize>) -> Self {
         let offset = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
         Self { file, start: offset(span.start), end: offset(span.end) }

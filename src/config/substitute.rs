@@ -5,9 +5,9 @@
 //! every other `$` stands for itself, so that regular expressions need no care. A default is used
 //! when the variable is unset or empty, as in a shell, and ends at the first `}`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::finding::Finding;
+use super::finding::{Finding, MOST_FINDINGS};
 use super::source::Place;
 use super::tree::{Entry, Node, Value};
 use crate::files;
@@ -32,15 +32,16 @@ pub(crate) fn process_variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Replaces in all values below `entries`, which were read from `text`.
+/// Replaces in all values below `entries`, which were read from `text`. Returns the files that were asked for.
 pub(crate) fn replace(
     entries: &mut [Entry],
     text: &str,
     outside: Outside<'_>,
     findings: &mut Vec<Finding>,
-) {
-    let mut replacer = Replacer { text, outside, findings, total: 0 };
+) -> Vec<PathBuf> {
+    let mut replacer = Replacer { text, outside, findings, total: 0, files: Vec::new() };
     replacer.entries(entries);
+    replacer.files
 }
 
 struct Replacer<'a> {
@@ -48,6 +49,7 @@ struct Replacer<'a> {
     outside: Outside<'a>,
     findings: &'a mut Vec<Finding>,
     total: usize,
+    files: Vec<PathBuf>,
 }
 
 impl Replacer<'_> {
@@ -60,6 +62,10 @@ impl Replacer<'_> {
     /// Recursion is as deep as the parser lets values nest.
     fn node(&mut self, node: &mut Node) {
         match &mut node.value {
+            // With so many mistakes, one more makes no difference.
+            Value::String(text) if text.contains("${") && self.findings.len() > MOST_FINDINGS => {
+                node.value = Value::Unreadable;
+            }
             Value::String(text) if text.contains("${") => match self.fill(text, node.place) {
                 Some(filled) => {
                     node.replaced = true;
@@ -117,7 +123,7 @@ impl Replacer<'_> {
         whole.then_some(filled)
     }
 
-    fn look_up(&self, name: &str) -> Result<String, Box<Finding>> {
+    fn look_up(&mut self, name: &str) -> Result<String, Box<Finding>> {
         let wrong = |code, message: String, help: &str| {
             let finding = Finding::error(code, Place::NOWHERE, message);
             Box::new(if help.is_empty() { finding } else { finding.help(help) })
@@ -126,6 +132,7 @@ impl Replacer<'_> {
             if !self.outside.files {
                 return Err(wrong("unset_variable", "files are not read here".into(), ""));
             }
+            self.files.push(path.into());
             return files::read_text(Path::new(path), FILE_LIMIT)
                 // The line end that editors and `echo` leave is not part of a secret.
                 .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())

@@ -1,7 +1,7 @@
 //! What changes between two configurations, in the words of the file.
 //!
 //! It compares what is in effect, defaults filled in, so moving a table to another line or writing a
-//! default out is no change. Secrets are masked before they get here: that one of them changed does not show.
+//! default out is no change. Of secrets only fingerprints get here, and they do not leave it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,11 +10,9 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use serde_json::value::RawValue;
 
 use super::pace;
-use crate::config::Config;
-use crate::snapshot::matching;
+use crate::config::shown::{Shown, plain};
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -59,57 +57,6 @@ impl fmt::Display for Change {
         }
         if self.restart { write!(f, " (needs a restart)") } else { Ok(()) }
     }
-}
-
-/// A configuration as it is compared: by what, then by name. JSON text, because that is compared a thousand times
-/// and looked into where it differs.
-pub type Shown = BTreeMap<String, BTreeMap<String, Box<RawValue>>>;
-
-/// Prepares a configuration for [`diff`].
-#[must_use]
-pub fn shown(config: &Config) -> Shown {
-    let Config {
-        include: _,
-        runtime,
-        admin,
-        log,
-        redis,
-        listen,
-        upstream,
-        route,
-        limit,
-        auth,
-        cache,
-    } = config;
-    let mut all = Shown::new();
-    let mut one = |what: &str, name: String, value: Box<RawValue>| {
-        all.entry(what.to_owned()).or_default().insert(name, value);
-    };
-    one("runtime", String::new(), json(runtime));
-    one("admin", String::new(), json(admin));
-    one("log", String::new(), json(log));
-    one("redis", String::new(), json(redis));
-    for listener in listen {
-        let first = listener.address.first().map(|a| a.value.to_string()).unwrap_or_default();
-        one("listener", listener.name.as_ref().map_or(first, |n| n.value.clone()), json(listener));
-    }
-    for written in route {
-        pace::step();
-        one("route", matching::name(written), json(written));
-    }
-    for (name, value) in upstream {
-        one("upstream", name.value.clone(), json(value));
-    }
-    for (name, value) in limit {
-        one("limit", name.value.clone(), json(value));
-    }
-    for (name, value) in auth {
-        one("auth", name.value.clone(), json(value));
-    }
-    for (name, value) in cache {
-        one("cache", name.value.clone(), json(value));
-    }
-    all
 }
 
 /// What goes on as it was: how many of each.
@@ -237,7 +184,7 @@ pub fn diff(old: &Shown, new: &Shown) -> (Vec<Change>, Stays) {
 fn change(kind: Kind, what: &str, name: &str, keys: Vec<String>) -> Change {
     let restart =
         what == "admin" || keys.iter().any(|key| matches!(&**key, "workers" | "level" | "format"));
-    Change { kind, what: what.to_owned(), name: name.to_owned(), keys, restart }
+    Change { kind, what: what.to_owned(), name: plain(name), keys, restart }
 }
 
 /// The keys in which two tables differ.
@@ -249,14 +196,10 @@ fn keys(old: &str, new: &str) -> Vec<String> {
     all.filter(|key| old.get(*key) != new.get(*key)).cloned().collect()
 }
 
-/// What cannot be shown is equal to itself: a change in it does not show.
-fn json(value: &impl Serialize) -> Box<RawValue> {
-    serde_json::value::to_raw_value(value).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::shown::shown;
 
     fn lines(old: &str, new: &str) -> Vec<String> {
         let shown = |text| shown(&crate::config::load_str("t.toml", text).unwrap().config);

@@ -17,9 +17,14 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use self::diff::{Change, Stays};
-use self::watch::Watch;
+use self::watch::{Content, Watched, Watcher};
 use self::weights::Weights;
-use crate::config::{self, Colour, Config, Loaded, Report, Sources};
+use crate::config::schema::policy::Basic;
+use crate::config::schema::process::ReloadBy;
+use crate::config::schema::upstream::Servers;
+use crate::config::schema::words::ServerAddress;
+use crate::config::{self, Config, Loaded, Report, Sources};
+use crate::snapshot::compile::Purpose;
 use crate::snapshot::{Snapshot, compile, tls};
 
 /// Configurations that can be gone back to.
@@ -30,19 +35,46 @@ const HISTORY: usize = 10;
 pub struct Reloader {
     /// `None` when the configuration came from no file: there is nothing to read again.
     file: Option<PathBuf>,
+    /// What runs, as it was written,
+    written: Arc<Config>,
+    /// and with what an operator has changed since.
     running: Arc<Config>,
-    /// Those that ran before, the latest last.
+    /// Those that were written before, the latest last.
     before: VecDeque<Arc<Config>>,
-    watch: Option<Watch>,
+    watcher: Option<Watcher>,
+    /// What was in the files when they were last read.
+    content: Content,
+    /// The file is another one than what runs, because an operator went back.
+    held: bool,
     weights: Weights,
     /// What a listener may have open that sets no limit.
     connections: u32,
 }
 
+/// What reading the files again leads to.
+#[derive(Debug)]
+pub enum Plan {
+    /// To nothing: what runs is what they say, or what an operator went back to.
+    Nothing(&'static str),
+    /// To another configuration.
+    Switch(Box<Prepared>),
+}
+
+/// Where a configuration comes from that may run.
+#[derive(Debug)]
+enum Origin {
+    /// The files, as written.
+    Files(Arc<Config>),
+    /// The configuration before, as written.
+    Before(Arc<Config>),
+    /// What runs, with something that an operator has changed.
+    Operator,
+}
+
 /// A configuration that may run.
 #[derive(Debug)]
 pub struct Prepared {
-    /// As written.
+    /// With all that an operator has changed.
     pub config: Arc<Config>,
     /// Compiled.
     pub snapshot: Snapshot,
@@ -50,13 +82,16 @@ pub struct Prepared {
     pub changes: Vec<Change>,
     /// What goes on as it was.
     pub stays: Stays,
+    origin: Origin,
+    /// What an operator has changed, if this comes to run.
+    weights: Weights,
 }
 
 /// Why a configuration may not run.
 #[derive(Debug, Error)]
 pub enum Refused {
     /// It does not load.
-    #[error("{}", .0.text(Colour::Plain))]
+    #[error("{}", .0.lines())]
     Report(Report),
     /// It would remove too much.
     #[error(
@@ -64,8 +99,8 @@ pub enum Refused {
          force it if it is meant"
     )]
     Shrinks {
-        /// Routes or servers.
-        what: &'static str,
+        /// Routes or servers, all of them or those of an upstream.
+        what: String,
         /// How many there are.
         from: usize,
         /// How many there would be.
@@ -97,26 +132,43 @@ pub struct Outcome {
     pub drains: Vec<String>,
     /// Why it was refused; empty otherwise.
     pub error: String,
+    /// Why nothing was done although nothing is wrong; empty otherwise.
+    #[serde(default)]
+    pub note: String,
 }
 
 impl Reloader {
-    /// Remembers what runs and where it came from.
-    #[must_use]
-    pub fn new(file: Option<&Path>, config: &Config, sources: &Sources, connections: u32) -> Self {
-        let watch = file.map(|_| watch(sources, config));
-        Self {
+    /// Remembers what runs and where it came from, and begins to look at its files.
+    ///
+    /// # Errors
+    /// The thread that looks cannot be started.
+    pub fn new(
+        file: Option<&Path>,
+        config: &Config,
+        sources: &Sources,
+        connections: u32,
+    ) -> std::io::Result<Self> {
+        let watched = watched(sources, config);
+        let content = watched.content();
+        let watcher = file.map(|_| Watcher::start(watched, content)).transpose()?;
+        let running = Arc::new(config.clone());
+        Ok(Self {
             file: file.map(Path::to_owned),
-            running: Arc::new(config.clone()),
+            written: running.clone(),
+            running,
             before: VecDeque::new(),
-            watch,
+            watcher,
+            content,
+            held: false,
             weights: Weights::default(),
             connections,
-        }
+        })
     }
 
-    /// Whether the files have changed; true once after each change.
-    pub fn changed(&mut self) -> bool {
-        self.watch.as_mut().is_some_and(Watch::changed)
+    /// Whether the files have changed and are to be read for that; true once after each change.
+    pub fn changed(&self) -> bool {
+        let changed = self.watcher.as_ref().is_some_and(Watcher::changed);
+        changed && self.running.runtime.reload == ReloadBy::Watch
     }
 
     /// The configuration that runs.
@@ -125,95 +177,193 @@ impl Reloader {
         &self.running
     }
 
-    /// Reads the file again.
+    /// Reads the files again.
     ///
     /// # Errors
     /// [`Refused`].
-    pub fn read(&mut self, current: &Snapshot, force: bool) -> Result<Prepared, Refused> {
-        let file = self.file.as_ref().ok_or(Refused::Nothing("there is no file to read"))?;
-        let Loaded { mut config, findings: _, sources } =
-            config::load(file).map_err(Refused::Report)?;
-        // Whether it is accepted or not: the next change is one of these files'.
-        self.watch = Some(watch(&sources, &config));
-        if !force {
-            guard(&self.running, &config)?;
+    pub fn read(&mut self, current: &Snapshot, force: bool) -> Result<Plan, Refused> {
+        let file = self.file.clone().ok_or(Refused::Nothing("there is no file to read"))?;
+        let before = self.watcher.as_ref().map(Watcher::watched).unwrap_or_default();
+        let found = before.content();
+        if self.held && found == self.content && !force {
+            return Ok(Plan::Nothing(
+                "the files are those that an operator went back from; they are read when they \
+                 change, or when it is forced",
+            ));
         }
-        self.weights.apply(&mut config);
-        self.prepare(Arc::new(config), &sources, current)
+        let Loaded { config: written, findings: _, sources } = match config::load(&file) {
+            Ok(loaded) => loaded,
+            Err(report) => {
+                // What is wrong may be put right in any file that was read this time or before.
+                self.follow(watched(&report.sources, &self.written).and(&before), None);
+                return Err(Refused::Report(report));
+            }
+        };
+        let now = watched(&sources, &written);
+        // A file that changed while it was read is read again.
+        let found = (now == *before).then_some(found);
+        let outside = self.content.outside;
+        self.follow(now, found);
+        if !force {
+            guard(&self.running, &written)?;
+        }
+        let mut config = written.clone();
+        let mut weights = self.weights.clone();
+        weights.apply(&mut config);
+        let same = config == *self.running && outside == self.content.outside;
+        if same && !force && !has_names(&config) {
+            self.held = false;
+            return Ok(Plan::Nothing("nothing is different"));
+        }
+        let origin = Origin::Files(Arc::new(written));
+        self.prepare((Arc::new(config), Purpose::Run), weights, origin, &sources, current)
+            .map(|prepared| Plan::Switch(Box::new(prepared)))
+    }
+
+    /// Remembers what is in these files: what was found before they were read, or what is in them now.
+    fn follow(&mut self, watched: Watched, found: Option<Content>) {
+        self.content = found.unwrap_or_else(|| watched.content());
+        if let Some(watcher) = &self.watcher {
+            watcher.follow(watched, self.content);
+        }
     }
 
     /// Goes back to the configuration before.
     ///
     /// # Errors
     /// [`Refused`].
-    pub fn back(&mut self, current: &Snapshot) -> Result<Prepared, Refused> {
+    pub fn back(&self, current: &Snapshot) -> Result<Prepared, Refused> {
         let nothing = Refused::Nothing("there is no configuration to go back to");
-        let config = self.before.back().cloned().ok_or(nothing)?;
-        self.prepare(config, &Sources::default(), current)
+        let written = self.before.back().cloned().ok_or(nothing)?;
+        let mut config = Config::clone(&written);
+        let mut weights = self.weights.clone();
+        weights.apply(&mut config);
+        let purpose = (Arc::new(config), Purpose::Run);
+        self.prepare(purpose, weights, Origin::Before(written), &Sources::default(), current)
     }
 
-    /// Gives a server another weight, until the file gives it another one.
+    /// Gives a server another weight, until the file gives it another one. Nothing is read for that.
     ///
     /// # Errors
     /// [`Refused`].
     pub fn weigh(
-        &mut self,
+        &self,
         current: &Snapshot,
         (upstream, server): (&str, &str),
         weight: NonZeroU16,
     ) -> Result<Prepared, Refused> {
         let mut config = Config::clone(&self.running);
-        if !self.weights.set(&mut config, upstream, server, weight) {
+        let mut weights = self.weights.clone();
+        if !weights.set(&mut config, upstream, server, weight) {
             return Err(Refused::NoServer(format!("{upstream}/{server}")));
         }
-        self.prepare(Arc::new(config), &Sources::default(), current)
+        let purpose = (Arc::new(config), Purpose::Keep);
+        self.prepare(purpose, weights, Origin::Operator, &Sources::default(), current)
     }
 
     fn prepare(
         &self,
-        config: Arc<Config>,
+        (config, purpose): (Arc<Config>, Purpose),
+        weights: Weights,
+        origin: Origin,
         sources: &Sources,
         current: &Snapshot,
     ) -> Result<Prepared, Refused> {
-        let snapshot = compile::compile(&config, Some(current), self.connections);
-        let snapshot = snapshot
-            .map_err(|findings| Refused::Report(Report { findings, sources: sources.clone() }))?;
+        let snapshot = compile::compile_for(purpose, &config, Some(current), self.connections);
+        let snapshot =
+            snapshot.map_err(|findings| Refused::Report(Report::of(findings, sources.clone())))?;
         let (changes, stays) = diff::diff(&current.shown, &snapshot.shown);
-        Ok(Prepared { config, snapshot, changes, stays })
+        Ok(Prepared { config, snapshot, changes, stays, origin, weights })
     }
 
-    /// Notes that a configuration runs now.
-    pub fn accepted(&mut self, config: Arc<Config>) {
-        if self.before.back().is_some_and(|before| Arc::ptr_eq(before, &config)) {
-            self.before.pop_back();
-        } else {
-            self.before.push_back(self.running.clone());
-            if self.before.len() > HISTORY {
-                self.before.pop_front();
+    /// Notes that what was prepared runs now; until then nothing of it counts.
+    pub fn accepted(&mut self, accepted: Accepted) {
+        let Accepted { config, origin, weights } = accepted;
+        match origin {
+            Origin::Files(written) => {
+                self.held = false;
+                if *written != *self.written {
+                    self.before.push_back(std::mem::replace(&mut self.written, written));
+                    if self.before.len() > HISTORY {
+                        self.before.pop_front();
+                    }
+                }
             }
+            Origin::Before(written) => {
+                self.held = true;
+                self.before.pop_back();
+                self.written = written;
+            }
+            Origin::Operator => {}
         }
+        self.weights = weights;
         self.running = config;
     }
 }
 
-fn watch(sources: &Sources, config: &Config) -> Watch {
-    let sources = sources.files().iter().map(|source| Path::new(&source.name));
-    Watch::new(sources.chain(tls::files(config)))
+/// What is to be remembered of a [`Prepared`] that runs.
+#[derive(Debug)]
+pub struct Accepted {
+    config: Arc<Config>,
+    origin: Origin,
+    weights: Weights,
 }
 
-/// Refuses what would remove more than `shrink_guard` of the routes or servers.
-fn guard(old: &Config, new: &Config) -> Result<(), Refused> {
-    let servers =
-        |config: &Config| config.upstream.values().map(|u| u.servers.listed().len()).sum();
-    let counts: [(&'static str, usize, usize); 2] =
-        [("routes", old.route.len(), new.route.len()), ("servers", servers(old), servers(new))];
-    for (what, from, to) in counts {
-        let most = old.runtime.shrink_guard.fraction() * from as f64;
-        if from.saturating_sub(to) as f64 > most {
-            return Err(Refused::Shrinks { what, from, to });
-        }
+impl Prepared {
+    /// The snapshot, and what is to be remembered once it runs.
+    #[must_use]
+    pub fn split(self) -> (Snapshot, Vec<Change>, Stays, Accepted) {
+        let Self { config, snapshot, changes, stays, origin, weights } = self;
+        (snapshot, changes, stays, Accepted { config, origin, weights })
     }
-    Ok(())
+}
+
+/// All files that a configuration is made of.
+fn watched(sources: &Sources, config: &Config) -> Watched {
+    let users = config.auth.values().filter_map(|auth| auth.basic.as_ref());
+    let users = users.map(|Basic { users_file }| users_file.as_path());
+    let outside = tls::files(config).chain(users).chain(sources.named().map(PathBuf::as_path));
+    let texts = sources.files().iter().map(|source| Path::new(&source.name));
+    Watched::new(texts, outside, sources.patterns())
+}
+
+/// Whether a server is known by a name: to read the file again is also to look it up again.
+fn has_names(config: &Config) -> bool {
+    let mut servers = config.upstream.values().flat_map(|upstream| upstream.servers.listed());
+    servers.any(|server| matches!(server.address.value, ServerAddress::Name { .. }))
+}
+
+/// Refuses what would leave less than `shrink_guard` allows of the routes, of the servers, or of the servers of an
+/// upstream that stays. What others take the place of is not gone: deployments replace all servers of an upstream.
+fn guard(old: &Config, new: &Config) -> Result<(), Refused> {
+    let most = old.runtime.shrink_guard.fraction();
+    let check = |what: String, from: usize, to: usize| {
+        let gone = from.saturating_sub(to) as f64;
+        if gone > most * from as f64 { Err(Refused::Shrinks { what, from, to }) } else { Ok(()) }
+    };
+    check("routes".to_owned(), old.route.len(), new.route.len())?;
+    // Servers that are found elsewhere are not counted here, neither before nor after.
+    let listed = |servers: &Servers| match servers {
+        Servers::List(servers) => Some(servers.len()),
+        _ => None,
+    };
+    let (mut from, mut to) = (0, 0);
+    for (name, before) in &old.upstream {
+        let after = new.upstream.get(name.value.as_str());
+        let Some(had) = listed(&before.servers) else { continue };
+        let has = match after {
+            Some(after) => listed(&after.servers).unwrap_or(had),
+            None => 0,
+        };
+        if after.is_some() {
+            check(format!("the servers of `{name}`"), had, has)?;
+        }
+        from += had;
+        to += has;
+    }
+    let added = new.upstream.iter().filter(|(name, _)| !old.upstream.contains_key(&name.value[..]));
+    to += added.filter_map(|(_, upstream)| listed(&upstream.servers)).sum::<usize>();
+    check("servers".to_owned(), from, to)
 }
 
 #[cfg(test)]
@@ -235,22 +385,43 @@ mod tests {
         let refused = guard(&config(4), &config(1)).unwrap_err().to_string();
         assert_eq!(
             refused,
-            "servers would go from 4 to 1, which `runtime.shrink_guard` does not allow; force it if it is meant"
+            "the servers of `a` would go from 4 to 1, which `runtime.shrink_guard` does not allow; force it if it is meant"
         );
         assert!(guard(&config(1), &config(4)).is_ok());
     }
 
     #[test]
+    fn what_is_replaced_is_not_gone_but_other_upstreams_take_no_place() {
+        let text = |a: &str, b: &str| {
+            let text = format!(
+                "[[listen]]\naddress = \"127.0.0.1:0\"\n[upstream.a]\nservers = [{a}]\n\
+                 [upstream.b]\nservers = [{b}]\n[[route]]\nupstream = {{ a = 1, b = 1 }}\n"
+            );
+            config::load_str("t.toml", &text).unwrap().config
+        };
+        let list = |from: u16, to: u16| {
+            (from..to).map(|n| format!("\"127.0.0.1:{n}\"")).collect::<Vec<_>>().join(", ")
+        };
+        let old = text(&list(1, 11), &list(1, 2));
+        assert!(guard(&old, &text(&list(21, 31), &list(1, 2))).is_ok());
+        let refused = guard(&old, &text(&list(1, 2), &list(1, 11))).unwrap_err().to_string();
+        assert!(refused.starts_with("the servers of `a` would go from 10 to 1"), "{refused}");
+    }
+
+    #[test]
     fn ten_configurations_can_be_gone_back_to() {
         let first = config(1);
-        let mut reloader = Reloader::new(None, &first, &Sources::default(), 16);
+        let mut reloader = Reloader::new(None, &first, &Sources::default(), 16).unwrap();
         let snapshot = compile::compile(&first, None, 16).unwrap();
         for n in 2..=14 {
-            reloader.accepted(Arc::new(config(n)));
+            let written = Arc::new(config(n));
+            let origin = Origin::Files(written.clone());
+            let weights = Weights::default();
+            reloader.accepted(Accepted { config: written, origin, weights });
         }
         let mut back = 0;
         while let Ok(prepared) = reloader.back(&snapshot) {
-            reloader.accepted(prepared.config);
+            reloader.accepted(prepared.split().3);
             back += 1;
         }
         assert_eq!(back, 10);

@@ -1,68 +1,206 @@
-//! Whether the files of a configuration have changed.
+//! Whether the content of a configuration's files has changed.
 //!
-//! It looks at them instead of asking the system to be told: that works the same for an editor that
-//! writes in place, one that renames, a symbolic link that moves (as Kubernetes does with `..data`),
-//! and network file systems that tell nobody. A change counts once it has stood still for a look, so
-//! that a file caught half-way is not read.
+//! It looks at files instead of asking the system to be told: that works the same for an editor that writes in
+//! place, one that renames, a symbolic link that moves (as Kubernetes does with `..data`), and network file systems
+//! that tell nobody. How a file looks from outside only decides whether it is read; what counts is what is in it,
+//! so that a file that was touched, saved again or has a backup beside it is no change. A change counts once it has
+//! stood still for a look, so that a file caught half-way is not read. A thread of its own looks: a file system that
+//! does not answer holds up nothing else.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
-/// The files of a configuration, and how they looked.
+use arc_swap::ArcSwap;
+
+use crate::config::FILE_LIMIT;
+use crate::files;
+
+/// How often files are looked at.
+const LOOK: Duration = Duration::from_millis(500);
+/// How many files that patterns name are looked at; a configuration with more is refused.
+const MOST: usize = 1_024;
+
+/// The files that a configuration is made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Watched {
+    /// Those with its own text.
+    texts: BTreeSet<PathBuf>,
+    /// Those that it names: certificates, keys, users, secrets.
+    outside: BTreeSet<PathBuf>,
+    /// Patterns of includes, because files may appear that they name.
+    patterns: BTreeSet<String>,
+}
+
+/// What was in files, as far as it can be told apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Content {
+    texts: u64,
+    /// What was in the files beside the configuration itself.
+    pub outside: u64,
+}
+
+impl Watched {
+    /// These files, and those that will be found by the patterns.
+    #[must_use]
+    pub fn new<'a>(
+        texts: impl Iterator<Item = &'a Path>,
+        outside: impl Iterator<Item = &'a Path>,
+        patterns: impl Iterator<Item = &'a str>,
+    ) -> Self {
+        Self {
+            texts: texts.map(Path::to_owned).collect(),
+            outside: outside.map(Path::to_owned).collect(),
+            patterns: patterns.map(str::to_owned).collect(),
+        }
+    }
+
+    /// These and those of another one.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        self.texts.extend(other.texts.iter().cloned());
+        self.outside.extend(other.outside.iter().cloned());
+        self.patterns.extend(other.patterns.iter().cloned());
+        self
+    }
+
+    fn texts(&self) -> BTreeSet<PathBuf> {
+        let found = self.patterns.iter().filter_map(|pattern| glob::glob(pattern).ok());
+        let found = found.flat_map(|paths| paths.filter_map(Result::ok).take(MOST));
+        self.texts.iter().cloned().chain(found).collect()
+    }
+
+    /// What is in the files now.
+    #[must_use]
+    pub fn content(&self) -> Content {
+        let of = |paths: &BTreeSet<PathBuf>, limit: u64| {
+            let mut hasher = DefaultHasher::new();
+            for path in paths {
+                (path, files::read(path, limit)).hash(&mut hasher);
+            }
+            hasher.finish()
+        };
+        Content { texts: of(&self.texts(), FILE_LIMIT), outside: of(&self.outside, files::LARGEST) }
+    }
+
+    /// How the files look from outside.
+    fn looks(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for path in self.texts().iter().chain(&self.outside) {
+            // Through symbolic links: what they lead to is what is read.
+            let Ok(meta) = fs::metadata(path) else {
+                (path, 0_u8).hash(&mut hasher);
+                continue;
+            };
+            let times = (meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec());
+            (path, meta.ino(), meta.dev(), times, meta.size()).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+}
+
+/// Looks at files again and again.
 #[derive(Debug)]
-pub struct Watch {
-    paths: BTreeSet<PathBuf>,
-    /// How they looked when they were last read.
-    read: u64,
-    /// How they looked a moment ago.
+struct Watch {
+    watched: Arc<Watched>,
+    /// What was in them when they were last read.
+    read: Content,
+    /// How they looked a moment ago,
     seen: u64,
+    /// and when their content was last looked at.
+    settled: Option<u64>,
 }
 
 impl Watch {
-    /// Watches these files, and their directories for files that appear.
-    #[must_use]
-    pub fn new<'a>(files: impl Iterator<Item = &'a Path>) -> Self {
-        let mut paths = BTreeSet::new();
-        for file in files {
-            let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
-            paths.insert(parent.unwrap_or(Path::new(".")).to_owned());
-            paths.insert(file.to_owned());
-        }
-        let mut this = Self { paths, read: 0, seen: 0 };
-        this.read = this.look();
-        this.seen = this.read;
-        this
+    fn new(watched: Arc<Watched>, read: Content) -> Self {
+        let seen = watched.looks();
+        Self { watched, read, seen, settled: None }
     }
 
     /// Looks again; true once after each change.
-    pub fn changed(&mut self) -> bool {
-        let now = self.look();
+    fn changed(&mut self) -> bool {
+        let now = self.watched.looks();
         let still = now == self.seen;
         self.seen = now;
-        let changed = still && now != self.read;
-        if changed {
-            self.read = now;
+        if !still || self.settled == Some(now) {
+            return false;
         }
+        self.settled = Some(now);
+        let content = self.watched.content();
+        let changed = content != self.read;
+        self.read = content;
         changed
     }
+}
 
-    fn look(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        for path in &self.paths {
-            // Through symbolic links: what they lead to is what is read.
-            let Ok(meta) = fs::metadata(path) else {
-                0_u8.hash(&mut hasher);
-                continue;
-            };
-            (meta.ino(), meta.dev(), meta.mtime(), meta.mtime_nsec()).hash(&mut hasher);
-            if meta.is_file() {
-                meta.size().hash(&mut hasher);
-            }
+/// The thread that looks. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Watcher(Arc<Shared>);
+
+/// What to look at, and what was in it when it was read.
+type Posted = (Arc<Watched>, Content);
+
+#[derive(Debug)]
+struct Shared {
+    /// What to look at, and what was in it.
+    posted: ArcSwap<Posted>,
+    changed: AtomicBool,
+}
+
+impl Watcher {
+    /// Begins to look at files that had this content when they were read.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn start(watched: Watched, read: Content) -> std::io::Result<Self> {
+        let posted = ArcSwap::from_pointee((Arc::new(watched), read));
+        let shared = Arc::new(Shared { posted, changed: AtomicBool::new(false) });
+        let weak = Arc::downgrade(&shared);
+        std::thread::Builder::new().name("watch".into()).spawn(move || look(&weak))?;
+        Ok(Self(shared))
+    }
+
+    /// Looks at these from now on.
+    pub fn follow(&self, watched: Watched, read: Content) {
+        self.0.posted.store(Arc::new((Arc::new(watched), read)));
+        self.0.changed.store(false, Ordering::Release);
+    }
+
+    /// What is looked at.
+    #[must_use]
+    pub fn watched(&self) -> Arc<Watched> {
+        self.0.posted.load().0.clone()
+    }
+
+    /// Whether the files have changed; true once after each change.
+    #[must_use]
+    pub fn changed(&self) -> bool {
+        self.0.changed.swap(false, Ordering::AcqRel)
+    }
+}
+
+fn look(shared: &Weak<Shared>) {
+    let mut known: Option<(Arc<Posted>, Watch)> = None;
+    while let Some(shared) = shared.upgrade() {
+        let posted = shared.posted.load_full();
+        if !known.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, &posted)) {
+            let watch = Watch::new(posted.0.clone(), posted.1);
+            known = Some((posted.clone(), watch));
         }
-        hasher.finish()
+        if let Some((_, watch)) = &mut known
+            && watch.changed()
+            // They may have been read meanwhile.
+            && Arc::ptr_eq(&shared.posted.load(), &posted)
+        {
+            shared.changed.store(true, Ordering::Release);
+        }
+        drop((shared, posted));
+        std::thread::sleep(LOOK);
     }
 }
 
@@ -82,12 +220,19 @@ mod tests {
         fs::write(path, text).unwrap();
     }
 
+    fn watch(file: &Path) -> Watch {
+        let none = std::iter::empty;
+        let watched = Watched::new(std::iter::once(file), none(), std::iter::empty());
+        let content = watched.content();
+        Watch::new(Arc::new(watched), content)
+    }
+
     #[test]
-    fn every_way_to_save_a_file_is_noticed_once() {
+    fn every_way_to_save_other_content_is_noticed_once() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("tidegate.toml");
         write(&file, "a");
-        let mut watch = Watch::new(std::iter::once(&*file));
+        let mut watch = watch(&file);
         assert!(!settled(&mut watch));
         write(&file, "longer");
         assert!(settled(&mut watch) && !settled(&mut watch));
@@ -98,7 +243,42 @@ mod tests {
         fs::rename(&file, directory.path().join("backup~")).unwrap();
         write(&file, "backed up");
         assert!(settled(&mut watch) && !settled(&mut watch));
-        write(&directory.path().join("appeared.toml"), "x");
+    }
+
+    #[test]
+    fn what_does_not_change_the_content_is_no_change() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("tidegate.toml");
+        write(&file, "a");
+        let mut watch = watch(&file);
+        for name in [".tidegate.toml.swp", "tidegate.toml~", "4913", "other.toml"] {
+            write(&directory.path().join(name), "x");
+            assert!(!settled(&mut watch), "{name}");
+        }
+        write(&file, "a");
+        assert!(!settled(&mut watch));
+        let same = directory.path().join("same");
+        write(&same, "a");
+        fs::rename(&same, &file).unwrap();
+        assert!(!settled(&mut watch));
+        write(&file, "b");
+        assert!(settled(&mut watch));
+    }
+
+    #[test]
+    fn a_file_that_a_pattern_names_is_noticed_when_it_appears_and_when_it_goes() {
+        let directory = tempfile::tempdir().unwrap();
+        let pattern = format!("{}/*.toml", directory.path().display());
+        let none = std::iter::empty;
+        let watched = Watched::new(none(), std::iter::empty(), std::iter::once(&*pattern));
+        let content = watched.content();
+        let mut watch = Watch::new(Arc::new(watched), content);
+        write(&directory.path().join("other.txt"), "x");
+        assert!(!settled(&mut watch));
+        let file = directory.path().join("a.toml");
+        write(&file, "x");
+        assert!(settled(&mut watch) && !settled(&mut watch));
+        fs::remove_file(file).unwrap();
         assert!(settled(&mut watch) && !settled(&mut watch));
     }
 
@@ -112,8 +292,7 @@ mod tests {
         }
         symlink("v1", at("..data")).unwrap();
         symlink("..data/tidegate.toml", at("tidegate.toml")).unwrap();
-        let file = at("tidegate.toml");
-        let mut watch = Watch::new(std::iter::once(&*file));
+        let mut watch = watch(&at("tidegate.toml"));
         symlink("v2", at("..new")).unwrap();
         fs::rename(at("..new"), at("..data")).unwrap();
         assert!(settled(&mut watch) && !settled(&mut watch));
@@ -124,7 +303,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("tidegate.toml");
         write(&file, "whole");
-        let mut watch = Watch::new(std::iter::once(&*file));
+        let mut watch = watch(&file);
         write(&file, "");
         assert!(!watch.changed());
         write(&file, "half");

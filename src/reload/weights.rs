@@ -18,7 +18,7 @@ struct Weight {
 }
 
 /// All such weights; at most one per server.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Weights(Vec<Weight>);
 
 impl Weights {

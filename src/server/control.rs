@@ -24,7 +24,7 @@ use crate::health::Supervisor;
 use crate::net::Address;
 use crate::reload::diff::{self, Stays};
 use crate::reload::pace;
-use crate::reload::{Outcome, Prepared, Refused, Reloader};
+use crate::reload::{Outcome, Plan, Prepared, Refused, Reloader};
 use crate::snapshot::{Snapshot, Store};
 use crate::upstream::keep;
 
@@ -133,6 +133,12 @@ impl Parts {
         let mut looks = 0;
         loop {
             match commands.recv_timeout(LOOK) {
+                // Who was told that it takes too long, was not told that it will happen all the same.
+                Ok(
+                    Command::Reload { reply: Some(reply), .. }
+                    | Command::Rollback { reply: Some(reply) }
+                    | Command::Weigh { reply: Some(reply), .. },
+                ) if reply.is_closed() => {}
                 Ok(Command::Reload { force, reply }) => tell(reply, self.reload(force)),
                 Ok(Command::Rollback { reply }) => tell(reply, self.roll_back()),
                 Ok(Command::Weigh { upstream, server, weight, reply }) => {
@@ -187,8 +193,27 @@ impl Parts {
 
     fn reload(&mut self, force: bool) -> Outcome {
         let current = self.store.load_full();
-        let prepared = self.reloader.read(&current, force);
-        self.put_into_effect(&current, prepared)
+        match self.reloader.read(&current, force) {
+            Ok(Plan::Switch(prepared)) => self.put_into_effect(&current, Ok(*prepared)),
+            Ok(Plan::Nothing(why)) => self.stay(&current, why),
+            Err(refused) => self.put_into_effect(&current, Err(refused)),
+        }
+    }
+
+    /// What is asked for is what runs: that is no reload.
+    fn stay(&self, current: &Snapshot, why: &'static str) -> Outcome {
+        self.status.reloads.last_error.store(None);
+        tracing::info!(generation = current.generation, why, "nothing to reload");
+        let (changes, stays) = diff::diff(&current.shown, &current.shown);
+        Outcome {
+            ok: true,
+            generation: current.generation,
+            changes,
+            stays,
+            drains: Vec::new(),
+            error: String::new(),
+            note: why.to_owned(),
+        }
     }
 
     fn roll_back(&mut self) -> Outcome {
@@ -235,6 +260,7 @@ impl Parts {
                     stays: Stays::default(),
                     drains: Vec::new(),
                     error,
+                    note: String::new(),
                 }
             }
         };
@@ -244,12 +270,12 @@ impl Parts {
 
     /// Opens what is new, swaps, closes what is gone.
     fn switch(&mut self, current: &Snapshot, prepared: Prepared) -> Result<Outcome, Refused> {
-        let Prepared { config, snapshot, changes, stays } = prepared;
+        let sites = listener::sites(&prepared.config, &prepared.snapshot);
+        let (snapshot, changes, stays, accepted) = prepared.split();
         let drains = diff::drains(&changes);
-        let sites = listener::sites(&config, &snapshot);
         let is_open = |site: &Site| self.sites.iter().any(|open| open.same(site));
         let new: Vec<Site> = sites.iter().filter(|site| !is_open(site)).cloned().collect();
-        let bound = listener::bind(&new, self.workers.len())
+        let bound = listener::bind(&new, &self.sites, self.workers.len())
             .map_err(|error| Refused::Bind(error.to_string()))?;
         let gone: Vec<Site> =
             self.sites.iter().filter(|open| !sites.iter().any(|s| s.same(open))).cloned().collect();
@@ -264,13 +290,29 @@ impl Parts {
             tracing::info!(%address, listener = %name, "listening");
         }
         self.close(&gone);
+        self.allow(&sites);
         let now = self.store.load();
         self.health.follow(&now);
         forget(current, &now);
         drop(now);
         self.sites = sites;
-        self.reloader.accepted(config);
-        Ok(Outcome { ok: true, generation, changes, stays, drains, error: String::new() })
+        self.reloader.accepted(accepted);
+        let (error, note) = (String::new(), String::new());
+        Ok(Outcome { ok: true, generation, changes, stays, drains, error, note })
+    }
+
+    /// Who may connect to a Unix socket that stays may have changed.
+    fn allow(&self, sites: &[Site]) {
+        for site in sites {
+            let before = self.sites.iter().find(|open| open.same(site));
+            if let (Address::Unix(path), Some(before)) = (&site.address, before)
+                && before.access != site.access
+                && let Err(error) = listener::allow(path, &site.access)
+            {
+                let (key, path) = ("listen.address", path.display());
+                tracing::error!(%error, %path, key, "who may connect to a socket stays as it was");
+            }
+        }
     }
 
     fn close(&self, gone: &[Site]) {

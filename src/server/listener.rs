@@ -7,13 +7,18 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
 
+use super::occupant;
 use crate::config::Config;
+use crate::config::schema::bind::{Access, Mode};
+use crate::files;
 use crate::net::{Address, Stream};
 use crate::snapshot::{Listener, Snapshot, compile};
 
@@ -37,6 +42,8 @@ pub struct Site {
     pub listener: Arc<Listener>,
     /// The address as configured.
     pub address: Address,
+    /// Who may connect, if it is a Unix socket.
+    pub access: Access,
 }
 
 impl Site {
@@ -56,6 +63,7 @@ pub fn sites(config: &Config, snapshot: &Snapshot) -> Vec<Site> {
             written.address.iter().map(|address| Site {
                 listener: listener.clone(),
                 address: compile::listen_address(&address.value),
+                access: address.value.access.clone(),
             })
         })
         .collect()
@@ -79,11 +87,18 @@ pub struct Bound {
     pub names: Vec<(Arc<str>, Address)>,
 }
 
-/// Opens these addresses for every worker.
+/// Opens these addresses for every worker, beside those that are `open`.
 ///
 /// # Errors
 /// The first address that cannot be bound; those before it are closed again.
-pub fn bind(sites: &[Site], workers: usize) -> Result<Bound, BindError> {
+pub fn bind(sites: &[Site], open: &[Site], workers: usize) -> Result<Bound, BindError> {
+    for site in sites {
+        if let Address::Tcp(at) = &site.address
+            && !open.iter().any(|open| overlaps(*at, &open.address))
+        {
+            alone(*at).map_err(|source| BindError { address: site.address.clone(), source })?;
+        }
+    }
     let mut bound =
         Bound { per_worker: (0..workers).map(|_| Vec::new()).collect(), names: Vec::new() };
     for site in sites {
@@ -107,7 +122,7 @@ fn bind_for_all(site: &Site, per_worker: &mut [Vec<Listening>]) -> io::Result<Ad
             Ok(Address::Tcp(at))
         }
         Address::Unix(path) => {
-            let socket = bind_unix(path)?;
+            let socket = bind_unix(path, &site.access)?;
             for sockets in per_worker {
                 let fd = socket.try_clone()?.into();
                 sockets.push(Listening { site: site.clone(), fd, unix: true });
@@ -137,14 +152,54 @@ pub fn bind_tcp(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Whether two addresses cannot belong to two processes.
+fn overlaps(at: SocketAddr, open: &Address) -> bool {
+    let Address::Tcp(open) = open else { return false };
+    at.port() == open.port()
+        && (at.ip() == open.ip() || at.ip().is_unspecified() || open.ip().is_unspecified())
+}
+
+/// Finds out whether somebody else listens there. Workers share an address by SO_REUSEPORT, and so would a second
+/// process of the same user: each would get a part of the connections. A socket that does not share finds out, and is
+/// gone before one that does is opened.
+fn alone(at: SocketAddr) -> io::Result<()> {
+    if at.port() == 0 {
+        return Ok(());
+    }
+    let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+    if at.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&at.into()).map_err(|error| named(error, occupant::of_port(at.port())))
+}
+
+/// An error about an address that is taken, with the name of who has it.
+fn named(error: io::Error, who: Option<String>) -> io::Error {
+    match who {
+        Some(who) if error.kind() == io::ErrorKind::AddrInUse => {
+            io::Error::new(io::ErrorKind::AddrInUse, format!("{who} listens there"))
+        }
+        _ => error,
+    }
+}
+
+/// Opens a listening TCP socket that no other process may share.
+///
+/// # Errors
+/// Whatever the system says, and who is there already.
+pub fn bind_alone(at: SocketAddr) -> io::Result<Socket> {
+    bind_tcp(at, false).map_err(|error| named(error, occupant::of_port(at.port())))
+}
+
 /// Opens a listening Unix socket. A file that a dead process left behind is replaced; one that
 /// somebody answers on is not.
 ///
 /// # Errors
 /// Whatever the system says.
-pub fn bind_unix(path: &std::path::Path) -> io::Result<Socket> {
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(io::ErrorKind::AddrInUse.into());
+pub fn bind_unix(path: &Path, access: &Access) -> io::Result<Socket> {
+    if let Ok(other) = std::os::unix::net::UnixStream::connect(path) {
+        return Err(named(io::ErrorKind::AddrInUse.into(), occupant::of_peer(&other)));
     }
     let is_socket = std::fs::symlink_metadata(path)
         .is_ok_and(|meta| std::os::unix::fs::FileTypeExt::is_socket(&meta.file_type()));
@@ -154,8 +209,35 @@ pub fn bind_unix(path: &std::path::Path) -> io::Result<Socket> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::unix(path)?)?;
+    // Nobody can connect before it listens, so there is no moment in which others may.
+    if let Err(error) = allow(path, access) {
+        let _gone = std::fs::remove_file(path);
+        return Err(error);
+    }
     socket.listen(BACKLOG)?;
     Ok(socket)
+}
+
+/// Lets those connect to a Unix socket who may.
+///
+/// # Errors
+/// Whatever the system says: only a member may give a file to a group.
+pub fn allow(path: &Path, access: &Access) -> io::Result<()> {
+    let Access { mode, group } = access;
+    let said = |what: String| {
+        move |error: io::Error| io::Error::new(error.kind(), format!("{what}: {error}"))
+    };
+    if let Some(group) = group {
+        let number = files::group(&group.value).map_err(io::Error::other)?;
+        let what = format!("the socket cannot be given to the group `{group}`");
+        std::os::unix::fs::chown(path, None, Some(number)).map_err(said(what))?;
+    }
+    if let Some(Mode(mode)) = mode {
+        let permissions = std::fs::Permissions::from_mode(*mode);
+        let what = format!("the socket cannot have the mode {mode:04o}");
+        std::fs::set_permissions(path, permissions).map_err(said(what))?;
+    }
+    Ok(())
 }
 
 /// A listening socket that is part of a worker's runtime.

@@ -6,6 +6,7 @@ mod handshake;
 pub mod limits;
 pub mod listener;
 pub mod machine;
+mod occupant;
 mod proxied;
 pub mod shutdown;
 pub mod status;
@@ -25,8 +26,10 @@ use tokio::sync::{Notify, mpsc, watch};
 use self::control::{Command, Control, Parts};
 use self::listener::BindError;
 use self::status::Status;
+use crate::admin::guard::Guard;
 use crate::config::schema::process::Admin;
-use crate::config::{Config, Finding, Sources};
+use crate::config::schema::words::Secret;
+use crate::config::{Config, Finding, Sources, Spanned};
 use crate::health::Supervisor;
 use crate::net::Address;
 use crate::reload::Reloader;
@@ -92,7 +95,7 @@ pub fn start(
         .as_ref()
         .map_or_else(machine::usable_cpus, |workers| usize::from(workers.value.get()));
     let sites = listener::sites(config, &store.load());
-    let bound = listener::bind(&sites, workers)?;
+    let bound = listener::bind(&sites, &[], workers)?;
     let (desk, questions) = collector::desk();
     let status = Arc::new(Status::new(store.clone(), desk, workers));
     let line = control::line();
@@ -129,7 +132,7 @@ pub fn start(
         tracing::info!(%address, "admin listening");
     }
     collector::start(store.clone(), orders.clone(), questions)?;
-    let reloader = Reloader::new(file, config, sources, connections);
+    let reloader = Reloader::new(file, config, sources, connections)?;
     let parts = Parts {
         store: store.clone(),
         status: status.clone(),
@@ -160,8 +163,13 @@ fn start_admin(
     commands: Sender<Command>,
 ) -> Result<Address, StartError> {
     let address = compile::listen_address(&admin.address.value);
-    let token = admin.token.as_ref().map(|token| token.value.expose());
-    admin::start(&address, token, status.clone(), commands).map_err(StartError::Admin)
+    let secret = |secret: &Option<Spanned<Secret>>| -> Option<String> {
+        secret.as_ref().map(|secret| secret.value.expose().to_owned())
+    };
+    let (token, read_token) = (secret(&admin.token), secret(&admin.read_token));
+    let guard = Guard::new(&address, token.as_deref(), read_token.as_deref());
+    admin::start((&address, &admin.address.value.access), guard, status.clone(), commands)
+        .map_err(StartError::Admin)
 }
 
 impl Running {

@@ -8,6 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::control::Command;
+use super::status::Status;
 
 /// SIGTERM and SIGINT, noticed from the moment this is made: make it before anybody can know that
 /// the process has started, or an early signal kills it without a drain.
@@ -36,26 +37,39 @@ impl Stop {
         Ok(Self { runtime, terminate, interrupt, hangup, rotated })
     }
 
-    /// Returns at the first SIGTERM or SIGINT. From then on the next one ends the process without
-    /// waiting for anything: an operator who asks twice means it.
+    /// Returns at the first SIGTERM or SIGINT, or when a call asks for a drain. From then on the next signal ends
+    /// the process without waiting for anything: an operator who asks twice means it. After a call the first signal
+    /// does not count: a supervisor sends it when its preStop hook has made the call.
     /// Until then SIGHUP asks for a reload, and SIGUSR1 for log files to be opened anew.
-    pub fn wait(mut self, commands: &Sender<Command>) {
-        self.next(Some(commands));
+    pub fn wait(mut self, commands: &Sender<Command>, status: &Status) {
+        let asked = self.next(Some((commands, status)));
         std::thread::spawn(move || {
+            if asked == Asked::Call {
+                self.next(None);
+                tracing::info!("a signal joins the drain that is under way");
+            }
             self.next(None);
             std::process::exit(1);
         });
     }
 
-    fn next(&mut self, commands: Option<&Sender<Command>>) {
+    fn next(&mut self, running: Option<(&Sender<Command>, &Status)>) -> Asked {
         let Self { runtime, terminate, interrupt, hangup, rotated } = self;
         runtime.block_on(async {
             // Nobody is there to be told once the drain has begun.
-            let tell = |command| commands.map(|commands| commands.send(command));
+            let tell = |command| running.map(|(commands, _)| commands.send(command));
+            let called = async {
+                match running {
+                    Some((_, status)) => status.drain.notified().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::pin!(called);
             loop {
                 tokio::select! {
-                    _ = terminate.recv() => return,
-                    _ = interrupt.recv() => return,
+                    _ = terminate.recv() => return Asked::Signal,
+                    _ = interrupt.recv() => return Asked::Signal,
+                    () = &mut called => return Asked::Call,
                     _ = hangup.recv() => {
                         let _sent = tell(Command::Reload { force: false, reply: None });
                     }
@@ -64,6 +78,15 @@ impl Stop {
                     }
                 }
             }
-        });
+        })
     }
+}
+
+/// What began a drain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// SIGTERM or SIGINT.
+    Signal,
+    /// `POST /drain`.
+    Call,
 }

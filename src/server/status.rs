@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use schemars::JsonSchema;
 use serde::Serialize;
+use tokio::sync::Notify;
 
 use crate::reload::Outcome;
 use crate::snapshot::Store;
@@ -26,6 +27,8 @@ pub struct Status {
     pub started: SystemTime,
     /// New work is welcome.
     pub ready: AtomicBool,
+    /// Told when a call asks for a drain.
+    pub drain: Notify,
     /// How reloads went.
     pub reloads: Reloads,
     /// Requests read, those that were refused included.
@@ -93,6 +96,7 @@ impl Status {
             workers,
             started: SystemTime::now(),
             ready: AtomicBool::new(false),
+            drain: Notify::new(),
             reloads: Reloads::default(),
             requests: AtomicU64::new(0),
             panics: AtomicU64::new(0),

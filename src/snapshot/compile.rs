@@ -16,13 +16,14 @@ use super::{Snapshot, Store, access, cache, matching, policies, target, tls, tra
 use crate::config::schema::listen::{Listen, ListenRedirect, StrictPath, Underscores};
 use crate::config::schema::route as schema;
 use crate::config::schema::words::{ListenAddress, TrustedProxy};
+use crate::config::shown::shown;
 use crate::config::{Config, Finding, Spanned};
+use crate::files;
 use crate::gate::target::PathMode;
 use crate::h1::client::HeadTimes;
 use crate::net::Address;
 use crate::policy::cors::FIELDS;
 use crate::policy::{HeaderEdits, Pair};
-use crate::reload::diff::shown;
 use crate::reload::pace;
 use crate::route::RouteTable;
 use crate::server::machine;
@@ -76,6 +77,9 @@ pub fn compile_for(
     static GENERATION: AtomicU64 = AtomicU64::new(0);
     let mut findings = Vec::new();
     let listeners = listeners(config, previous, connections, purpose, &mut findings);
+    if matches!(purpose, Purpose::Run | Purpose::Check { files: true }) {
+        findings.extend(groups(config));
+    }
     let ids: Vec<u16> = listeners.iter().map(|l| l.id).collect();
     let mut upstreams = Vec::new();
     for (name, written) in &config.upstream {
@@ -160,7 +164,8 @@ fn listeners(
     findings: &mut Vec<Finding>,
 ) -> Box<[Arc<Listener>]> {
     let compiled = config.listen.iter().map(|written| {
-        let known = previous.and_then(|p| p.listeners.iter().find(|l| *l.name == name(written)));
+        let known =
+            previous.and_then(|p| p.listeners.iter().find(|l| *l.name == written.shown_name()));
         let tls = match purpose {
             Purpose::Run => tls::tls(written).unwrap_or_else(|wrong| {
                 findings.extend(wrong);
@@ -173,12 +178,6 @@ fn listeners(
         Arc::new(listener(written, tls, connections, known))
     });
     compiled.collect()
-}
-
-/// A listener's name, or its first address.
-fn name(written: &Listen) -> String {
-    let first = || written.address.first().map(|a| a.value.to_string()).unwrap_or_default();
-    written.name.as_ref().map_or_else(first, |name| name.value.clone())
 }
 
 fn listener(
@@ -204,7 +203,7 @@ fn listener(
     Listener {
         id: known.map_or_else(|| NEXT.fetch_add(1, Ordering::Relaxed), |l| l.id),
         counts: known.map_or_else(Arc::default, |l| l.counts.clone()),
-        name: name(written).into(),
+        name: written.shown_name().into(),
         proxy_protocol: *proxy_protocol,
         tls,
         handshake: timeout.tls.get(),
@@ -239,6 +238,18 @@ fn network(proxy: TrustedProxy) -> Option<IpNet> {
         TrustedProxy::Network(network) => Some(network.0),
         TrustedProxy::Unix => None,
     }
+}
+
+/// Groups that sockets are to be given to and that there are not.
+fn groups(config: &Config) -> Vec<Finding> {
+    let sockets = config.listen.iter().flat_map(|listen| listen.address.iter());
+    let sockets = sockets.chain(config.admin.iter().map(|admin| &admin.address));
+    let groups = sockets.filter_map(|socket| socket.value.access.group.as_ref());
+    let wrong = |group: &Spanned<String>| {
+        let why = files::group(&group.value).err()?;
+        Some(Finding::error("bad_value", group.place, why))
+    };
+    groups.filter_map(wrong).collect()
 }
 
 /// Where a listener binds.

@@ -25,9 +25,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
 
+use crate::config::shown::Shown;
 use crate::policy::limit::Limit;
 use crate::policy::shared::Redis;
-use crate::reload::diff::Shown;
 use crate::route::RouteTable;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::trace::Tracing;

@@ -176,7 +176,7 @@ fn a_very_long_line_is_cut_around_the_finding() {
     let warned = text.replace("'ä:1', 5", "'b:1'");
     let loaded = config::load_str("long.toml", &warned).unwrap();
     assert_eq!(loaded.findings.len(), 400);
-    let report = Report { findings: loaded.findings, sources: loaded.sources };
+    let report = Report::of(loaded.findings, loaded.sources);
     assert!(report.text(Colour::Plain).lines().all(|line| line.len() < 1_000));
 }
 

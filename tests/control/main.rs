@@ -7,7 +7,12 @@
     reason = "a test binary has no public face, and outside of test functions clippy cannot tell it is one"
 )]
 
+mod admin;
+#[path = "../reload/change.rs"]
+mod change;
 mod files;
 mod folder;
+mod orders;
+mod places;
 #[path = "../support/mod.rs"]
 mod support;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Read;
 use crate::config::finding::Finding;
 use crate::config::schema::Config;
+use crate::config::schema::bind::Bind;
 use crate::config::schema::listen::Listen;
 use crate::config::schema::process::Admin;
 use crate::config::schema::units::Bytes;
@@ -47,7 +48,7 @@ pub(super) fn check(config: &Config, read: Read, findings: &mut Vec<Finding>) {
 }
 
 fn check_admin(admin: &Admin, findings: &mut Vec<Finding>) {
-    let open = match &admin.address.value {
+    let open = match &admin.address.value.at {
         ListenAddress::Ip(address) => !address.ip().to_canonical().is_loopback(),
         ListenAddress::Unix(_) => false,
     };
@@ -62,14 +63,14 @@ fn check_admin(admin: &Admin, findings: &mut Vec<Finding>) {
 }
 
 fn bind<'a>(
-    address: &'a Spanned<ListenAddress>,
+    address: &'a Spanned<Bind>,
     bound: &mut BTreeMap<&'a ListenAddress, Place>,
     findings: &mut Vec<Finding>,
 ) {
-    if matches!(&address.value, ListenAddress::Ip(ip) if ip.port() == 0) {
+    if matches!(&address.value.at, ListenAddress::Ip(ip) if ip.port() == 0) {
         return;
     }
-    let first = *bound.entry(&address.value).or_insert(address.place);
+    let first = *bound.entry(&address.value.at).or_insert(address.place);
     if first != address.place {
         let message = format!("`{address}` is listened on twice");
         let finding = Finding::error("duplicate_address", address.place, message);
@@ -98,7 +99,7 @@ fn check_listen(listen: &Listen, findings: &mut Vec<Finding>) {
         let message = "a listener with `tls` would redirect to itself";
         findings.push(Finding::error("bad_value", redirect.place, message));
     }
-    let unix = |address: &&Spanned<ListenAddress>| matches!(address.value, ListenAddress::Unix(_));
+    let unix = |address: &&Spanned<Bind>| matches!(address.value.at, ListenAddress::Unix(_));
     if let Some(address) = listen.address.iter().find(unix).filter(|_| !listen.tls.is_empty()) {
         let message = "a listener with `tls` needs IP addresses";
         findings.push(Finding::error("bad_value", address.place, message));

@@ -187,7 +187,7 @@ fn needs_tokens(config: &Config, findings: &mut Vec<Finding>) {
 fn needs_addresses(config: &Config, findings: &mut Vec<Finding>) {
     let unix = |listen: &&Listen| {
         let mut addresses = listen.address.iter();
-        let socket = addresses.any(|address| matches!(address.value, ListenAddress::Unix(_)));
+        let socket = addresses.any(|address| matches!(address.value.at, ListenAddress::Unix(_)));
         socket && !listen.trusted_proxies.iter().any(|proxy| proxy.value == TrustedProxy::Unix)
     };
     let without: Vec<&Listen> = config.listen.iter().filter(unix).collect();

@@ -12,8 +12,16 @@ use crate::route::conflicts::Conflict;
 use crate::route::{self, RouteSpec};
 use crate::snapshot::matching;
 
+/// The most routes. Each takes some KiB when it is compiled, twice while a reload is under way.
+const MOST_ROUTES: usize = 50_000;
+
 pub(super) fn check(config: &Config, read: Read, findings: &mut Vec<Finding>) {
     let before = findings.len();
+    if let Some(first) = config.route.get(MOST_ROUTES) {
+        let message = format!("more than {MOST_ROUTES} routes");
+        findings.push(Finding::error("too_large", first.place, message));
+        return;
+    }
     for route in &config.route {
         pace::step();
         if let (Some(path), Some(regex)) = (&route.path, &route.path_regex) {

@@ -3,10 +3,11 @@
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 
+use super::bind::Bind;
 use super::defaults;
 use super::forms::OneOrMany;
 use super::units::{Bytes, Timeout};
-use super::words::{ListenAddress, TrustedProxy};
+use super::words::TrustedProxy;
 use crate::config::read::{settings, table, words};
 use crate::config::source::{Place, Spanned};
 
@@ -16,8 +17,8 @@ table! {
         [#[serde(skip)] place: Place]
         /// A name for routes to refer to. Routes without `listen` belong to every listener.
         name: Option<Spanned<String>> = None,
-        /// Where it binds: IP:PORT or unix:/PATH, one or several.
-        address: OneOrMany<Spanned<ListenAddress>>,
+        /// Where it binds: IP:PORT, unix:/PATH or { unix, mode, group }, one or several.
+        address: OneOrMany<Spanned<Bind>>,
         /// Answers every request with a redirect; "https": 308 to the same host and path.
         redirect: Option<Spanned<ListenRedirect>> = None,
         /// Certificates; several are chosen by SNI, the first is the default.
@@ -35,6 +36,15 @@ table! {
         timeout: ListenTimeout = ListenTimeout::default(),
         /// What happens to requests that two servers could understand differently.
         strict: Strict = Strict::default(),
+    }
+}
+
+impl Listen {
+    /// Its name, or its first address.
+    #[must_use]
+    pub fn shown_name(&self) -> String {
+        let first = || self.address.first().map(|a| a.value.to_string()).unwrap_or_default();
+        self.name.as_ref().map_or_else(first, |name| name.value.clone())
     }
 }
 

@@ -4,6 +4,7 @@
 //! tables are still names, and `check` says whether they lead anywhere. Defaults are filled in.
 
 pub mod balance;
+pub mod bind;
 pub mod defaults;
 pub mod forms;
 pub mod health;
@@ -23,11 +24,13 @@ use self::process::{Admin, Log, Redis, Runtime};
 use self::route::Route;
 use self::upstream::Upstream;
 use super::read::settings;
+use super::shown::Replaced;
 use super::source::Spanned;
 
 settings! {
     /// The configuration of tidegate.
     pub struct Config {
+        [#[serde(skip)] replaced: Replaced]
         /// Further files, as glob patterns relative to this one.
         include: Vec<Spanned<String>> = Vec::new(),
         /// Threads and shutdown.

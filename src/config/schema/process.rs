@@ -7,9 +7,10 @@ use schemars::{Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::json;
 
+use super::bind::Bind;
 use super::defaults;
 use super::units::{Bytes, Percent, Period, Timeout};
-use super::words::{ListenAddress, Secret};
+use super::words::Secret;
 use crate::config::read::{Reader, Shape, any_of, schema_of, settings, table, words};
 use crate::config::source::Spanned;
 use crate::config::tree::{Node, Value};
@@ -30,19 +31,34 @@ settings! {
         /// What requests under way may hold together: their heads and what is kept of their bodies. Beyond that, new
         /// ones are answered with 503. Default: a quarter of the memory that the process may use.
         request_memory: Option<Bytes> = None,
+        /// What makes it read its files again: a change in them, or only who asks for it.
+        reload: ReloadBy = ReloadBy::Watch,
         /// A reload or discovery update that would remove more than this share of routes or
         /// servers is refused unless forced.
         shrink_guard: Percent = defaults::SHRINK_GUARD,
     }
 }
 
+words! {
+    /// What makes the process read its files again.
+    pub enum ReloadBy ("a reason to reload") {
+        /// A change of what is in them, besides what `signal` allows.
+        Watch = "watch",
+        /// SIGHUP, `POST /reload` and `tidegate reload`.
+        Signal = "signal",
+    }
+}
+
 table! {
     /// The admin endpoint. Without this table there is none.
     pub struct Admin {
-        /// Where it listens: IP:PORT or unix:/PATH. An address that is not loopback needs a token.
-        address: Spanned<ListenAddress>,
+        /// Where it listens: IP:PORT, unix:/PATH or { unix, mode, group }. An address that is not loopback needs a token.
+        address: Spanned<Bind>,
         /// Bearer token for every call that changes something.
         token: Option<Spanned<Secret>> = None,
+        /// Bearer token for calls that only show. Default: they are open on loopback and Unix sockets, and need
+        /// `token` elsewhere.
+        read_token: Option<Spanned<Secret>> = None,
     }
 }
 
