@@ -57,7 +57,10 @@ pub fn append(path: &Path) -> Result<File, String> {
         }
         let mut options = OpenOptions::new();
         options.create(true).append(true).custom_flags(unblocking());
-        let file = options.open(&path).map_err(|error| why(&error))?;
+        let file = options.open(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => "there is no such directory".to_owned(),
+            _ => why(&error),
+        })?;
         writable(&file.metadata().map_err(|error| why(&error))?)?;
         Ok(file)
     })

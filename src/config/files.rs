@@ -123,6 +123,7 @@ impl<'a> Gathering<'a> {
         let mut entries = tree::parse(file, &text, &mut self.findings);
         let named = substitute::replace(&mut entries, &text, self.outside, &mut self.findings);
         named.into_iter().for_each(|path| self.sources.name(path));
+        brackets(&mut entries, &mut self.findings);
         let patterns = include_patterns(&entries);
         self.merge(entries);
         for (pattern, place) in patterns {
@@ -204,6 +205,49 @@ impl<'a> Gathering<'a> {
             }
             first == place
         });
+    }
+}
+
+/// Puts right, and reports, tables whose header has one bracket too few or too many, so that what is in them is
+/// looked at all the same.
+fn brackets(entries: &mut [Entry], findings: &mut Vec<Finding>) {
+    let mut wrong = |place, found: String, right: String| {
+        let message = format!("{found} is written {right}");
+        findings.push(Finding::error("bad_value", place, message).help(format!("write {right}")));
+    };
+    for entry in entries {
+        let key = entry.key.as_str();
+        match &mut entry.value.value {
+            Value::Table(_) if matches!(key, "listen" | "route") => {
+                wrong(entry.key_place, format!("[{key}]"), format!("[[{key}]]"));
+                let one = entry.value.clone();
+                entry.value.value = Value::Array(vec![one]);
+            }
+            Value::Array(items) if matches!(key, "runtime" | "admin" | "log" | "redis") => {
+                wrong(entry.key_place, format!("[[{key}]]"), format!("[{key}]"));
+                entry.value.value = items.first().map_or(Value::Unreadable, |it| it.value.clone());
+            }
+            Value::Table(names) if NAMED.contains(&key) => {
+                for name in names {
+                    let Value::Array(items) = &name.value.value else { continue };
+                    let (table, own) = (key, name.key.as_str());
+                    if items.iter().all(|item| matches!(item.value, Value::Table(_))) {
+                        wrong(
+                            name.key_place,
+                            format!("[[{table}.{own}]]"),
+                            format!("[{table}.{own}]"),
+                        );
+                        let first = items.first().map(|item| item.value.clone());
+                        name.value.value = first.unwrap_or(Value::Unreadable);
+                    }
+                }
+            }
+            Value::Array(_) if NAMED.contains(&key) => {
+                wrong(entry.key_place, format!("[[{key}]]"), format!("[{key}.NAME]"));
+                entry.value.value = Value::Unreadable;
+            }
+            _ => {}
+        }
     }
 }
 

@@ -141,12 +141,16 @@ fn settle(gathering: Gathering<'_>) -> Result<Loaded, Report> {
     if broken && root.is_empty() {
         return Err(Report::new(findings, sources, 0));
     }
-    let mut reader = Reader::new(findings);
+    let mut reader = Reader::new(findings, sources);
     let config = Config::read_table(&Table::root(&root), &mut reader);
-    let Reader { mut findings, dropped, .. } = reader;
+    let Reader { mut findings, dropped, sources, broken: torn, deserted, .. } = reader;
+    // What is written in the wrong table is not missing besides.
+    findings.retain(|f| f.code != "missing_key" || !deserted.contains(&f.place));
     if let Some(config) = config.as_ref().filter(|_| !broken) {
         let read = if findings.is_empty() { Read::Whole } else { Read::Partly };
-        findings.extend(check::run(config, &Names::of(&root), read));
+        let checked = check::run(config, &Names::of(&root), read).into_iter();
+        // What seems to be missing from a table may be what could not be read of it.
+        findings.extend(checked.filter(|finding| !torn.contains(&finding.place)));
         if files {
             findings.extend(crate::snapshot::tls::inspect(config));
         }

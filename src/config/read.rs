@@ -5,7 +5,7 @@
 //! are still read, and the same declaration gives the JSON schema, so the two cannot disagree.
 //! Tables are declared with `table!` and `settings!`, closed sets of words with `words!`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::finding::{Finding, MOST_FINDINGS};
 use super::shown::Replaced;
-use super::source::{Place, Spanned};
+use super::source::{Place, Sources, Spanned};
 use super::suggest::did_you_mean;
 use super::tree::{Entry, Node, Value};
 use crate::reload::pace;
@@ -32,6 +32,26 @@ pub struct Reader {
     pub(crate) dropped: usize,
     /// Regular expressions that were read.
     patterns: usize,
+    /// The text that places point into.
+    pub(crate) sources: Sources,
+    /// Tables of which a value could not be read: what seems to be missing there may have been that.
+    pub(crate) broken: BTreeSet<Place>,
+    /// Tables that a key belongs to which is written in another one.
+    pub(crate) deserted: BTreeSet<Place>,
+    /// Elements of arrays and tables that could not be read.
+    lost: usize,
+    /// The keys that lead to what is being read; an element of an array has none.
+    trail: Vec<String>,
+    /// The tables that what is being read is in.
+    above: Vec<Level>,
+}
+
+/// A table that another one is in.
+#[derive(Debug)]
+struct Level {
+    label: String,
+    place: Place,
+    keys: Vec<&'static str>,
 }
 
 /// A type that can be read from a tree and described as JSON schema.
@@ -181,12 +201,22 @@ impl<'a> Table<'a> {
                 reader.dropped += 1;
                 continue;
             }
-            let help = did_you_mean(&entry.key, names()).unwrap_or_else(|| {
+            let belongs = reader.belongs(&entry.key, self.place);
+            let help = belongs.or_else(|| did_you_mean(&entry.key, names())).unwrap_or_else(|| {
                 format!("valid keys are {}", names().collect::<Vec<_>>().join(", "))
             });
             let message = format!("unknown key `{}`", entry.key);
             reader.report(Finding::error("unknown_key", entry.key_place, message).help(help));
         }
+    }
+
+    /// Reads the value of a name that the file chose.
+    fn element<T: Shape>(&self, entry: &Entry, reader: &mut Reader) -> Option<T> {
+        reader.enter(&entry.key);
+        let read = T::read(&entry.value, reader);
+        reader.leave();
+        reader.lost += usize::from(read.is_none());
+        read
     }
 
     /// A key that must be there.
@@ -196,7 +226,19 @@ impl<'a> Table<'a> {
             reader.report(Finding::error("missing_key", self.place, message));
             return None;
         };
-        T::read(&entry.value, reader)
+        self.value(entry, reader)
+    }
+
+    /// Reads a value, and notes when something of it is lost.
+    fn value<T: Shape>(&self, entry: &Entry, reader: &mut Reader) -> Option<T> {
+        let lost = reader.lost;
+        reader.enter(&entry.key);
+        let read = T::read(&entry.value, reader);
+        reader.leave();
+        if read.is_none() || reader.lost > lost {
+            reader.broken.insert(self.place);
+        }
+        read
     }
 
     /// A key with a default. An unreadable value is reported and the default stands in for it, so
@@ -208,17 +250,55 @@ impl<'a> Table<'a> {
         reader: &mut Reader,
         default: impl FnOnce() -> T,
     ) -> Option<T> {
-        let read = self.get(key).and_then(|entry| T::read(&entry.value, reader));
+        let read = self.get(key).and_then(|entry| self.value(entry, reader));
         Some(read.unwrap_or_else(default))
     }
 }
 
 impl Reader {
     /// With what was found before anything was read.
-    pub(crate) fn new(mut findings: Vec<Finding>) -> Self {
+    pub(crate) fn new(mut findings: Vec<Finding>, sources: Sources) -> Self {
         let dropped = findings.len().saturating_sub(MOST_FINDINGS);
         findings.truncate(MOST_FINDINGS);
-        Self { findings, dropped, patterns: 0 }
+        Self { findings, dropped, sources, ..Self::default() }
+    }
+
+    /// Begins to read what a key leads to; an empty one is an element of an array.
+    fn enter(&mut self, key: &str) {
+        self.trail.push(key.to_owned());
+    }
+
+    fn leave(&mut self) {
+        self.trail.pop();
+    }
+
+    /// Begins to read the keys of a table. Ended by [`Reader::close`].
+    pub(crate) fn open(&mut self, place: Place, known: &[&[&'static str]]) {
+        let keys: Vec<&str> =
+            self.trail.iter().map(String::as_str).filter(|key| !key.is_empty()).collect();
+        let path = keys.join(".");
+        let label = match self.trail.last().map(String::as_str) {
+            None => "the top of the file".to_owned(),
+            Some("") => format!("[[{path}]]"),
+            Some(_) => format!("[{path}]"),
+        };
+        let keys = known.iter().flat_map(|keys| keys.iter().copied()).collect();
+        self.above.push(Level { label, place, keys });
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.above.pop();
+    }
+
+    /// Where a key belongs that is written below a sub-table and meant for the table around it.
+    fn belongs(&mut self, key: &str, table: Place) -> Option<String> {
+        let level = self.above.iter().rev().find(|level| level.keys.contains(&key))?;
+        let text = self.sources.file(table).and_then(|file| file.text.get(table.span()));
+        let header = text.is_some_and(|text| text.starts_with('['));
+        let line = self.sources.position(table).filter(|_| header).map(|at| at.line);
+        let place = line.map_or_else(String::new, |line| format!(", above line {line}"));
+        self.deserted.insert(level.place);
+        Some(format!("`{key}` belongs to {}{place}", level.label))
     }
 
     /// Whether further findings are counted only.
@@ -326,11 +406,13 @@ macro_rules! table {
                 table: &$crate::config::read::Table<'_>,
                 reader: &mut $crate::config::read::Reader,
             ) -> Option<Self> {
-                table.refuse_unknown(
-                    &[$(<$group_type as $crate::config::read::Group>::KEYS,)* Self::KEYS], reader);
+                let known = [$(<$group_type as $crate::config::read::Group>::KEYS,)* Self::KEYS];
+                table.refuse_unknown(&known, reader);
+                reader.open(table.place, &known);
                 $( let $group = <$group_type as $crate::config::read::Group>::read(table, reader); )*
                 $( let $key = $crate::config::read::table!(
                     @read table reader $key $type; $($default)?); )*
+                reader.close();
                 Some(Self { $($group: $group?,)* $($key: $key?,)* })
             }
         }
@@ -686,7 +768,11 @@ impl<T: Shape> Shape for Vec<T> {
             Value::Array(items) => {
                 let mut read = |item| {
                     pace::step();
-                    T::read(item, reader)
+                    reader.enter("");
+                    let read = T::read(item, reader);
+                    reader.leave();
+                    reader.lost += usize::from(read.is_none());
+                    read
                 };
                 Some(items.iter().filter_map(&mut read).collect())
             }
@@ -713,7 +799,7 @@ impl<K: Word + Ord, T: Shape> Shape for BTreeMap<Spanned<K>, T> {
                         let message = format!("`{}` is given twice", entry.key);
                         let finding = Finding::error("duplicate_name", key.place, message);
                         reader.report(finding.related(first.place, "first given here"));
-                    } else if let Some(read) = T::read(&entry.value, reader) {
+                    } else if let Some(read) = table.element(entry, reader) {
                         map.insert(key, read);
                     }
                 }
@@ -735,7 +821,7 @@ impl<T: Shape> Shape for BTreeMap<Spanned<String>, T> {
         let table = Table::of(node, reader)?;
         let mut map = Self::new();
         for entry in table.entries {
-            if let Some(read) = T::read(&entry.value, reader) {
+            if let Some(read) = table.element(entry, reader) {
                 map.insert(Spanned { value: entry.key.clone(), place: entry.key_place }, read);
             }
         }

@@ -15,7 +15,7 @@ use super::template::{Template, capture_names};
 use super::{Snapshot, Store, access, cache, matching, policies, target, tls, trace, upstream};
 use crate::config::schema::listen::{Listen, ListenRedirect, StrictPath, Underscores};
 use crate::config::schema::route as schema;
-use crate::config::schema::words::{ListenAddress, TrustedProxy};
+use crate::config::schema::words::{HeaderText, ListenAddress, TrustedProxy};
 use crate::config::shown::shown;
 use crate::config::{Config, Finding, Spanned};
 use crate::files;
@@ -313,7 +313,7 @@ fn respond(written: &schema::Respond) -> Respond {
     let mut fields: Vec<Pair> = headers
         .iter()
         .map(|(name, value)| {
-            (name.value.get().as_str().as_bytes().into(), value.get().as_bytes().into())
+            (name.value.get().as_str().as_bytes().into(), literal(value).into_bytes().into())
         })
         .collect();
     let typed = headers.keys().any(|name| name.value.get() == http::header::CONTENT_TYPE);
@@ -347,13 +347,17 @@ fn template(text: &Spanned<String>, captures: &[&str]) -> Result<Template, Box<F
         .map_err(|error| Box::new(Finding::error("bad_value", text.place, error.to_string())))
 }
 
+/// The text of a header without placeholders, in which `{{` is a brace.
+fn literal(value: &HeaderText) -> String {
+    String::from_utf8_lossy(value.get().as_bytes()).replace("{{", "{")
+}
+
 fn edits(written: &schema::HeaderRules, hidden: &[&str]) -> HeaderEdits {
     let schema::HeaderRules { set, add, remove } = written;
     let pair = |(name, value): (&'_ Spanned<_>, &'_ _)| -> (String, String) {
         let name: &crate::config::schema::words::HeaderName = &name.value;
         let value: &crate::config::schema::words::HeaderText = value;
-        let text = String::from_utf8_lossy(value.get().as_bytes()).into_owned();
-        (name.get().as_str().to_owned(), text)
+        (name.get().as_str().to_owned(), literal(value))
     };
     let set: Vec<_> = set.iter().map(pair).collect();
     let add: Vec<_> = add.iter().map(pair).collect();

@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod cases;
 #[path = "../reload/change.rs"]
 mod change;
 mod files;

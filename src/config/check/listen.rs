@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Read;
+use super::{Names, Read};
 use crate::config::finding::Finding;
 use crate::config::schema::Config;
 use crate::config::schema::bind::Bind;
@@ -15,7 +15,7 @@ use crate::config::source::{Place, Spanned};
 /// The most worker threads; more than that is a typing error.
 const MOST_WORKERS: u16 = 1_024;
 
-pub(super) fn check(config: &Config, read: Read, findings: &mut Vec<Finding>) {
+pub(super) fn check(config: &Config, names: &Names, read: Read, findings: &mut Vec<Finding>) {
     if let Some(workers) =
         config.runtime.workers.filter(|workers| workers.value.get() > MOST_WORKERS)
     {
@@ -32,16 +32,18 @@ pub(super) fn check(config: &Config, read: Read, findings: &mut Vec<Finding>) {
     }
     let mut bound = BTreeMap::new();
     if let Some(admin) = &config.admin {
-        check_admin(admin, findings);
+        if !names.admin_token {
+            check_admin(admin, findings);
+        }
         bind(&admin.address, &mut bound, findings);
     }
-    let mut names: BTreeMap<&str, Place> = BTreeMap::new();
+    let mut known: BTreeMap<&str, Place> = BTreeMap::new();
     for listen in &config.listen {
         for address in listen.address.iter() {
             bind(address, &mut bound, findings);
         }
         if let Some(name) = &listen.name {
-            super::route::unique("listener", name, &mut names, findings);
+            super::route::unique("listener", name, &mut known, findings);
         }
         check_listen(listen, findings);
     }
@@ -52,7 +54,7 @@ fn check_admin(admin: &Admin, findings: &mut Vec<Finding>) {
         ListenAddress::Ip(address) => !address.ip().to_canonical().is_loopback(),
         ListenAddress::Unix(_) => false,
     };
-    if open && admin.token.is_none() {
+    if open {
         let message = "an admin address that is not loopback needs a token";
         findings.push(
             Finding::error("admin_token", admin.address.place, message)

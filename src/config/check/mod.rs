@@ -4,6 +4,7 @@
 
 mod available;
 mod listen;
+mod literal;
 mod policy;
 mod references;
 mod route;
@@ -26,6 +27,8 @@ pub(crate) struct Names {
     pub(crate) auth: BTreeSet<String>,
     pub(crate) cache: BTreeSet<String>,
     pub(crate) listen: BTreeSet<String>,
+    /// The admin endpoint has a token, readable or not.
+    pub(crate) admin_token: bool,
 }
 
 impl Names {
@@ -46,6 +49,10 @@ impl Names {
             auth: keys("auth"),
             cache: keys("cache"),
             listen,
+            admin_token: match value("admin") {
+                Some(Value::Table(keys)) => keys.iter().any(|entry| entry.key == "token"),
+                _ => false,
+            },
         }
     }
 }
@@ -70,10 +77,11 @@ pub(crate) enum Read {
 /// All checks.
 pub(crate) fn run(config: &Config, names: &Names, read: Read) -> Vec<Finding> {
     let mut findings = Vec::new();
-    listen::check(config, read, &mut findings);
+    listen::check(config, names, read, &mut findings);
     upstream::check(config, &mut findings);
     route::check(config, &mut findings);
     routes::check(config, read, &mut findings);
+    literal::check(config, &mut findings);
     policy::check(config, &mut findings);
     references::check(config, names, read, &mut findings);
     findings

@@ -7,6 +7,7 @@ use crate::config::finding::Finding;
 use crate::config::schema::Config;
 use crate::config::schema::balance::{Balance, ShardBy};
 use crate::config::schema::forms::Policy;
+use crate::config::schema::policy::Store;
 use crate::config::schema::route::{Action, AuthRef, Route};
 use crate::config::schema::upstream::{Server, Servers, Upstream};
 use crate::config::source::Spanned;
@@ -136,5 +137,62 @@ fn unused(config: &Config, findings: &mut Vec<Finding>) {
     for name in config.upstream.keys().filter(|name| !used.contains(name.value.as_str())) {
         let message = format!("upstream `{}` is not used by any route", name.value);
         findings.push(Finding::warning("unused_upstream", name.place, message));
+    }
+    unused_policies(config, findings);
+    unreachable(config, findings);
+}
+
+fn unused_policies(config: &Config, findings: &mut Vec<Finding>) {
+    let (mut auths, mut limits) = (BTreeSet::new(), BTreeSet::new());
+    let mut redis = false;
+    for route in &config.route {
+        if let Some(AuthRef::Named(name)) = &route.auth {
+            auths.insert(name.value.as_str());
+        }
+        for limit in route.limit.iter() {
+            match limit {
+                Policy::Named(name) => {
+                    limits.insert(name.value.as_str());
+                }
+                Policy::Inline(limit) => redis |= limit.store == Store::Redis,
+                Policy::Off => {}
+            }
+        }
+    }
+    for name in config.auth.keys().filter(|name| !auths.contains(name.value.as_str())) {
+        let message = format!("auth `{}` is not used by any route", name.value);
+        findings.push(Finding::warning("unused_auth", name.place, message));
+    }
+    for (name, limit) in &config.limit {
+        redis |= limit.store == Store::Redis;
+        if !limits.contains(name.value.as_str()) {
+            let message = format!("limit `{}` is not used by any route", name.value);
+            findings.push(Finding::warning("unused_limit", name.place, message));
+        }
+    }
+    if let Some(written) = config.redis.as_ref().filter(|_| !redis) {
+        let finding =
+            Finding::warning("unused_redis", written.url.place, "nothing is kept in Redis");
+        findings.push(finding.help("a limit with store = \"redis\" would be"));
+    }
+}
+
+/// Listeners whose every request is answered with 404.
+fn unreachable(config: &Config, findings: &mut Vec<Finding>) {
+    let any = |route: &Route| route.listen.is_empty();
+    if config.route.is_empty() || config.route.iter().any(any) {
+        return;
+    }
+    let named = config.route.iter().flat_map(|route| route.listen.iter());
+    let named: BTreeSet<&str> = named.map(|name| name.value.as_str()).collect();
+    for listen in config.listen.iter().filter(|listen| listen.redirect.is_none()) {
+        let name = listen.name.as_ref();
+        if name.is_some_and(|name| named.contains(name.value.as_str())) {
+            continue;
+        }
+        let place = name.map_or(listen.place, |name| name.place);
+        let message = format!("no route belongs to the listener `{}`", listen.shown_name());
+        let finding = Finding::warning("unreachable_listener", place, message);
+        findings.push(finding.label("every request that comes in here is answered with 404"));
     }
 }

@@ -168,10 +168,15 @@ impl Shape for Split {
             Value::String(_) => {
                 vec![Target { upstream: Shape::read(node, reader)?, weight: 1 }]
             }
-            Value::Table(_) => BTreeMap::<Spanned<String>, u16>::read(node, reader)?
-                .into_iter()
-                .map(|(upstream, weight)| Target { upstream, weight })
-                .collect(),
+            Value::Table(written) => {
+                let weights = BTreeMap::<Spanned<String>, u16>::read(node, reader)?;
+                if weights.len() < written.len() {
+                    // What could not be read has been reported.
+                    return None;
+                }
+                let target = |(upstream, weight)| Target { upstream, weight };
+                weights.into_iter().map(target).collect()
+            }
             _ => return reader.mismatch(node, "the name of an upstream or a table of weights"),
         };
         Some(Self { targets, place: node.place })

@@ -1,0 +1,191 @@
+//! Values that look like placeholders or patterns where neither has a meaning: they would be sent or compared as they
+//! are, which nobody means.
+
+use crate::config::finding::Finding;
+use crate::config::schema::Config;
+use crate::config::schema::forms::Switch;
+use crate::config::schema::process::Access;
+use crate::config::schema::route::{Action, Condition, HeaderRules, Route};
+use crate::config::source::{Place, Spanned};
+
+use super::route::REDIRECT_NAMES;
+use super::routes::captures;
+
+pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
+    for route in &config.route {
+        check_route(route, findings);
+    }
+    for upstream in config.upstream.values() {
+        let Some(health) = &upstream.health else { continue };
+        refuse("health.path", &health.path.value, health.path.place, findings);
+        for (name, value) in &health.headers {
+            refuse("a header", &value.to_string(), name.place, findings);
+        }
+        if let Switch::On(tls) = &upstream.tls
+            && let Some(name) = &tls.server_name
+        {
+            refuse("server_name", &name.value, name.place, findings);
+        }
+    }
+    for auth in config.auth.values() {
+        if let Some(forward) = &auth.forward {
+            refuse("url", &forward.url.value, forward.url.place, findings);
+        }
+        if let Some(jwt) = &auth.jwt {
+            refuse("jwks", &jwt.jwks.value, jwt.jwks.place, findings);
+        }
+    }
+    if let Some(trace) = &config.log.trace {
+        refuse("otlp", &trace.otlp.value, trace.otlp.place, findings);
+    }
+    if let Access::File(file) = &config.log.access {
+        refuse("path", &file.path.value.to_string_lossy(), file.path.place, findings);
+    }
+}
+
+fn check_route(route: &Route, findings: &mut Vec<Finding>) {
+    for rules in [&route.request_headers, &route.response_headers] {
+        check_rules(rules, findings);
+    }
+    for method in route.method.iter().filter(|method| method.value.get().as_str().contains('*')) {
+        star("method", method.place, "leave `method` out to match all", findings);
+    }
+    let conditions = route.headers.iter().map(|(name, c)| (name.place, c));
+    let conditions = conditions.chain(route.query.iter().map(|(name, c)| (name.place, c)));
+    let conditions = conditions.chain(route.cookies.iter().map(|(name, c)| (name.place, c)));
+    for (place, condition) in conditions {
+        if let Condition::Equals(text) = condition
+            && text.contains('*')
+            && !text.contains("*/*")
+        {
+            let message = format!("\"{text}\" is compared as it is: `*` stands for itself");
+            let finding = Finding::warning("literal_pattern", place, message);
+            findings.push(finding.help("a pattern is written { regex = \"…\" }"));
+        }
+    }
+    if let Some(rewrite) = &route.rewrite {
+        let parts = [("strip_prefix", &rewrite.strip_prefix), ("prefix", &rewrite.prefix)];
+        for (key, part) in parts {
+            let Some(part) = part else { continue };
+            refuse(key, &part.value, part.place, findings);
+            if part.value.contains('*') {
+                star(key, part.place, "a prefix is written without it", findings);
+            }
+        }
+        if let Some(path) = rewrite.path.as_ref().filter(|path| path.value.contains('*')) {
+            let help = "to keep the rest of the path use `strip_prefix` and `prefix`";
+            star("rewrite.path", path.place, help, findings);
+        }
+        if let Some(host) = &rewrite.host {
+            let text = host.value.to_string();
+            refuse("rewrite.host", &text, host.place, findings);
+            if text.contains('*') {
+                star("rewrite.host", host.place, "write one host", findings);
+            }
+        }
+    }
+    for origin in route.cors.iter().flat_map(|cors| &cors.origins) {
+        check_origin(origin, findings);
+    }
+    match &route.action {
+        Action::Redirect(redirect) if redirect.to.value.ends_with("/*") => {
+            let help = "{path} is the path of the request";
+            star("redirect.to", redirect.to.place, help, findings);
+        }
+        Action::Respond(respond) => {
+            for (name, value) in &respond.headers {
+                refuse("a header", &value.to_string(), name.place, findings);
+            }
+            let path = route.path.as_ref().map_or("", |path| path.value.as_str());
+            let known: Vec<&str> = captures(path).chain(REDIRECT_NAMES).collect();
+            let named = placeholders(&respond.body.value).find(|name| known.contains(name));
+            if let Some(name) = named {
+                let message = format!("`{{{name}}}` is sent as it is: a body has no placeholders");
+                findings.push(Finding::warning("literal_template", respond.body.place, message));
+            }
+        }
+        Action::Redirect(_) | Action::Upstream(_) => {}
+    }
+}
+
+fn check_rules(rules: &HeaderRules, findings: &mut Vec<Finding>) {
+    for (name, value) in rules.set.iter().chain(&rules.add) {
+        refuse("a header", &value.to_string(), name.place, findings);
+    }
+    let names = rules.set.keys().chain(rules.add.keys()).chain(&rules.remove);
+    for name in names.filter(|name| name.value.get().as_str().contains('*')) {
+        star("the name of a header", name.place, "name each header", findings);
+    }
+}
+
+/// Origins are compared as browsers send them (RFC 6454 §6.2): scheme, host and port.
+fn check_origin(origin: &Spanned<String>, findings: &mut Vec<Finding>) {
+    let text = origin.value.as_str();
+    if text == "*" || text == "null" {
+        return;
+    }
+    if text.contains('*') {
+        let help = "name each origin, or write \"*\" alone for all of them";
+        return star("cors.origins", origin.place, help, findings);
+    }
+    let host = text.split_once("://").map_or("", |(_, host)| host);
+    if host.is_empty() || host.contains(['/', '?', '#']) {
+        let message = format!("\"{text}\" is no origin, so no browser would ever send it");
+        let finding = Finding::error("bad_value", origin.place, message);
+        findings.push(finding.help("write scheme and host, such as \"https://shop.example.com\""));
+    }
+}
+
+fn star(what: &str, place: Place, help: &str, findings: &mut Vec<Finding>) {
+    let message = format!("`*` has no meaning in {what}");
+    findings.push(Finding::error("bad_value", place, message).help(help));
+}
+
+fn refuse(what: &str, text: &str, place: Place, findings: &mut Vec<Finding>) {
+    if let Some(name) = placeholders(text).next() {
+        let message =
+            format!("`{{{name}}}` would be sent as it is: {what} has no placeholders here");
+        let finding = Finding::error("bad_template", place, message);
+        findings.push(finding.help(format!(
+            "captures can be used in rewrite.path and redirect.to, {{host}}, {{path}} and {{query}} in redirect.to; \
+             for the text itself write \"{{{{{name}}}\""
+        )));
+    }
+}
+
+/// The names in single braces; `{{` is a brace.
+fn placeholders(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        loop {
+            let (_, after) = rest.split_once('{')?;
+            rest = after;
+            if let Some(literal) = after.strip_prefix('{') {
+                rest = literal;
+                continue;
+            }
+            let Some((name, _)) = after.split_once('}') else { continue };
+            let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+            let first = name.as_bytes().first();
+            if first.is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_')
+                && name.bytes().all(legal)
+            {
+                return Some(name);
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_single_braces_are_placeholders() {
+        let all = |text| placeholders(text).collect::<Vec<_>>();
+        assert_eq!(all("a{id}b{jwt.sub}{header.x-y}"), ["id", "jwt.sub", "header.x-y"]);
+        for text in ["{{id}", "{\"group\":{\"a\":1}}", "{", "{}", "{ id }", "{1}", "}{", "a{b"] {
+            assert_eq!(all(text), Vec::<&str>::new(), "{text}");
+        }
+    }
+}
