@@ -1,5 +1,7 @@
 //! `GET /openapi.json`: every call with what it takes and answers, made from the types that are answered.
 
+use std::sync::LazyLock;
+
 use http::StatusCode;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -144,7 +146,9 @@ const PARAMETERS: &[(&str, &str, &str)] = &[
 ];
 
 pub(super) fn page() -> Answer {
-    answer(StatusCode::OK, &document())
+    // Making it takes some time, in which probes would wait.
+    static DOCUMENT: LazyLock<Json> = LazyLock::new(document);
+    answer(StatusCode::OK, &*DOCUMENT)
 }
 
 /// The document, OpenAPI 3.1.

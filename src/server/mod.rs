@@ -88,6 +88,8 @@ pub fn start(
 ) -> Result<Running, StartError> {
     let descriptors = limits::raise_descriptors();
     let connections = limits::connections(descriptors);
+    // Before anything is read for it: what changes from now on is a change.
+    let reloader = Reloader::new(file, config, sources, connections)?;
     let store = compile::first(config, connections).map_err(StartError::Config)?;
     let workers = config
         .runtime
@@ -132,7 +134,6 @@ pub fn start(
         tracing::info!(%address, "admin listening");
     }
     collector::start(store.clone(), orders.clone(), questions)?;
-    let reloader = Reloader::new(file, config, sources, connections)?;
     let parts = Parts {
         store: store.clone(),
         status: status.clone(),

@@ -10,7 +10,7 @@ use crate::folder::Folder;
 use crate::support::{Origin, RawClient, Response, SOON, Tidegate, wait_until};
 
 /// A probe that waits this long is taken for a failure by those who send it.
-const PROBE: Duration = Duration::from_secs(2);
+const PROBE: Duration = Duration::from_secs(4);
 
 fn probe(proxy: &Tidegate) -> (u16, Duration) {
     let begun = Instant::now();
