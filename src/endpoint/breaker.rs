@@ -238,6 +238,12 @@ impl Breaker {
 }
 
 impl Permit<'_> {
+    /// Whether few others may pass until this one has ended.
+    #[must_use]
+    pub fn is_trial(&self) -> bool {
+        self.trial
+    }
+
     /// The request succeeded.
     pub fn succeeded(self, now: Instant) {
         let Self { breaker, settings, epoch, trial } = self;

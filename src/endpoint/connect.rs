@@ -1,5 +1,6 @@
 //! Opens connections to a server.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
@@ -7,6 +8,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, ready};
 
+use rustix::io::Errno;
 use tokio::io::AsyncWriteExt as _;
 
 use super::Endpoint;
@@ -23,9 +25,31 @@ pub enum ConnectError {
     /// Every address of the server refused, or the one that did not is not who it should be.
     #[error("{0}")]
     Refused(io::Error),
+    /// The proxy itself has no descriptor, port or memory left for one.
+    #[error("{0}")]
+    NoSocket(io::Error),
     /// The deadline passed first.
     #[error("connecting took too long")]
-    Timeout,
+    Timeout {
+        /// The server had taken the connection, but did not finish the handshake.
+        taken: bool,
+    },
+}
+
+impl ConnectError {
+    fn of(error: io::Error) -> Self {
+        match Errno::from_io_error(&error) {
+            Some(
+                Errno::MFILE
+                | Errno::NFILE
+                | Errno::ADDRNOTAVAIL
+                | Errno::ADDRINUSE
+                | Errno::NOBUFS
+                | Errno::NOMEM,
+            ) => Self::NoSocket(error),
+            _ => Self::Refused(error),
+        }
+    }
 }
 
 /// How a connection is made.
@@ -65,7 +89,8 @@ pub enum Connected {
 /// Connects to the first address of a server that accepts, shakes hands if that is asked for, or fails at `deadline`.
 /// With `limit`
 /// connections open already, one has to be closed first: `make_room` makes others let go of
-/// idle ones.
+/// idle ones. Whether the server takes connections is noted in its standing; a deadline that passed is
+/// the caller's to judge.
 ///
 /// Cancel safety: dropping the future abandons the attempt.
 ///
@@ -79,6 +104,7 @@ pub async fn connect(
     deadline: Option<Instant>,
 ) -> Result<Connected, ConnectError> {
     let Way { secured, offer, header, streams, head, .. } = way;
+    let taken = Cell::new(false);
     let mut attempt = pin!(async {
         let opened = match Opened::new(&endpoint.open, limit) {
             Some(opened) => opened,
@@ -86,6 +112,8 @@ pub async fn connect(
         };
         endpoint.connects.fetch_add(1, Ordering::Relaxed);
         let mut stream = first_that_accepts(endpoint).await?;
+        taken.set(true);
+        endpoint.standing.reach(clock::now());
         if let Some(header) = header {
             stream.write_all(header).await?;
         }
@@ -109,10 +137,16 @@ pub async fn connect(
     });
     poll_fn(|cx| {
         if let Poll::Ready(result) = attempt.as_mut().poll(cx) {
-            return Poll::Ready(result.map_err(ConnectError::Refused));
+            return Poll::Ready(result.map_err(|error| {
+                let error = ConnectError::of(error);
+                if !taken.get() && matches!(error, ConnectError::Refused(_)) {
+                    endpoint.standing.lose(clock::now());
+                }
+                error
+            }));
         }
         ready!(timer.poll_at(cx, deadline));
-        Poll::Ready(Err(ConnectError::Timeout))
+        Poll::Ready(Err(ConnectError::Timeout { taken: taken.get() }))
     })
     .await
 }

@@ -3,6 +3,8 @@
 //! As Envoy's outlier detection: after a number of failures in a row, or above a rate of failures in
 //! an interval; for a base time multiplied by how often that happened lately; and never so many
 //! servers that the rest could not carry the load. What counts as a failure is decided elsewhere.
+//! The places belong to servers that fail now: one that has been out for a while gives its place to
+//! one that fails when there is none left ([`Record::out_for`]).
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -31,6 +33,14 @@ pub struct Settings {
     pub error_rate: Option<f64>,
 }
 
+impl Settings {
+    /// How long a server stays out before it may have to give its place to another one.
+    #[must_use]
+    pub fn keeps_place_for(&self) -> Duration {
+        self.base / 10
+    }
+}
+
 /// What one server did lately.
 #[derive(Debug, Default)]
 pub struct Record {
@@ -38,6 +48,8 @@ pub struct Record {
     failed: AtomicU64,
     /// When the ejection ends, in milliseconds; 0 when there is none.
     until: AtomicU64,
+    /// When the ejection began, in milliseconds.
+    since: AtomicU64,
     /// Ejections that were not forgiven yet.
     times: AtomicU32,
     /// Ejections ever.
@@ -85,6 +97,13 @@ impl Record {
         self.until.load(Ordering::Relaxed) != 0
     }
 
+    /// How long it has been ejected; `None` if it is not.
+    #[must_use]
+    pub fn out_for(&self, now: Instant) -> Option<Duration> {
+        let since = self.since.load(Ordering::Relaxed);
+        self.ejected().then(|| Duration::from_millis(clock::millis(now).saturating_sub(since)))
+    }
+
     /// How often it was ejected.
     #[must_use]
     pub fn ejections(&self) -> u64 {
@@ -111,6 +130,7 @@ impl Record {
         self.total.fetch_add(1, Ordering::Relaxed);
         // Counted before anybody can end it, so that the count never falls below zero.
         group.ejected.fetch_add(1, Ordering::Relaxed);
+        self.since.store(clock::millis(now), Ordering::Relaxed);
         self.until.store(until.max(1), Ordering::Release);
         Some(lasts)
     }

@@ -1,7 +1,8 @@
 //! Whether a server may be sent requests, and why not.
 //!
 //! Several parties have a say: active checks, passive ejection, an operator. Each owns one bit, so none has to know the others, and a pick reads all of them with a
-//! single load. A server that comes back gets its share gradually ("slow start"): it is then a
+//! single load. One of them is no more than a preference: a server that refused the last connection is
+//! asked only when there is no other. A server that comes back gets its share gradually ("slow start"): it is then a
 //! matter of chance whether a pick may choose it, which every strategy gets without knowing.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -19,13 +20,21 @@ pub const EJECTED: u8 = 1 << 2;
 pub const DRAINING: u8 = 1 << 3;
 /// An operator took it out.
 pub const DISABLED: u8 = 1 << 4;
+/// It did not take the last connection. Requests go there only if there is nowhere else.
+pub const UNREACHABLE: u8 = 1 << 5;
 /// In use, with a growing share.
 const RAMPING: u8 = 1 << 7;
 
 /// What `fail_open` overrides: opinions about health, not orders.
 pub const OPINIONS: u8 = UNCHECKED | UNHEALTHY | EJECTED;
 /// Everything that keeps requests away.
-const REASONS: u8 = OPINIONS | DRAINING | DISABLED;
+const REASONS: u8 = OPINIONS | DRAINING | DISABLED | UNREACHABLE;
+/// What keeps requests away even if there is nowhere else.
+pub const HARD: u8 = !UNREACHABLE;
+
+/// A server that could not be reached for less than this has not been restarted, and takes its whole
+/// share at once.
+const BLINK: u64 = 1000;
 
 /// The smallest share during a slow start, as in Envoy: with less, nothing would be learnt.
 const FLOOR: f64 = 0.1;
@@ -36,6 +45,8 @@ pub struct Standing {
     bits: AtomicU8,
     /// When the slow start began, in milliseconds of [`clock::millis`].
     joined: AtomicU64,
+    /// When it became unreachable, in the same.
+    lost: AtomicU64,
 }
 
 /// What a pick wants to know, read at once.
@@ -91,6 +102,28 @@ impl Standing {
         changed.is_ok() && was & reason != 0
     }
 
+    /// The server did not take a connection.
+    pub fn lose(&self, now: Instant) {
+        if self.take_out(UNREACHABLE) {
+            self.lost.store(clock::millis(now), Ordering::Relaxed);
+        }
+    }
+
+    /// The server took a connection; true when it had not taken the one before.
+    #[inline]
+    pub fn reach(&self, now: Instant) -> bool {
+        self.bits().any(UNREACHABLE) && self.reach_again(now)
+    }
+
+    #[cold]
+    fn reach_again(&self, now: Instant) -> bool {
+        let away = clock::millis(now).saturating_sub(self.lost.load(Ordering::Relaxed));
+        if away >= BLINK {
+            return self.bring_back(UNREACHABLE, now);
+        }
+        self.bits.fetch_and(!UNREACHABLE, Ordering::AcqRel) & UNREACHABLE != 0
+    }
+
     /// Withdraws a reason without a slow start: for servers that were there from the beginning.
     pub fn admit(&self, reason: u8) {
         self.bits.fetch_and(!reason, Ordering::AcqRel);
@@ -119,6 +152,7 @@ pub fn word(bits: Bits) -> &'static str {
         (UNHEALTHY, "unhealthy"),
         (UNCHECKED, "unchecked"),
         (EJECTED, "ejected"),
+        (UNREACHABLE, "unreachable"),
     ];
     reasons.iter().find(|(reason, _)| bits.any(*reason)).map_or("up", |(_, word)| word)
 }
@@ -139,6 +173,24 @@ mod tests {
         assert!(standing.bring_back(EJECTED, clock::now()));
         assert!(!standing.bits().any(OPINIONS) && standing.bits().ramping());
         assert!(!standing.bring_back(EJECTED, clock::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_server_that_was_away_for_long_starts_slowly() {
+        let _epoch = clock::millis(clock::now());
+        let standing = Standing::default();
+        assert!(!standing.reach(clock::now()));
+        for (away, ramps) in [(BLINK - 1, false), (BLINK, true)] {
+            standing.lose(clock::now());
+            tokio::time::advance(Duration::from_millis(away / 2)).await;
+            standing.lose(clock::now());
+            assert_eq!(word(standing.bits()), "unreachable");
+            assert!(standing.bits().any(u8::MAX) && !standing.bits().any(HARD));
+            tokio::time::advance(Duration::from_millis(away - away / 2)).await;
+            assert!(standing.reach(clock::now()));
+            assert_eq!(standing.bits().ramping(), ramps);
+            assert!(!standing.bits().any(u8::MAX));
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,14 +10,16 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
+use tokio::time::MissedTickBehavior;
 
 use super::Check;
 use super::probe::{ProbeError, probe};
+use super::recovery::{self, Recovery};
 use super::tally::{Change, Tally};
 use crate::clock::{self, Random};
 use crate::endpoint::{Endpoint, standing};
 use crate::snapshot::Snapshot;
-use crate::upstream::State;
+use crate::upstream::{State, Upstream};
 
 /// Checks under way at a time; the others wait for a moment.
 const AT_ONCE: usize = 64;
@@ -40,11 +42,14 @@ pub struct Subject {
 /// The thread on which all checks run. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Supervisor {
-    orders: Option<mpsc::Sender<Vec<Subject>>>,
+    orders: Option<mpsc::Sender<Order>>,
     /// Servers whose first check has not ended.
     unchecked: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
+
+/// What there is to look after from now on.
+type Order = (Vec<Subject>, Vec<Arc<Upstream>>);
 
 impl Supervisor {
     /// Starts the thread.
@@ -52,15 +57,24 @@ impl Supervisor {
     /// # Errors
     /// When it cannot be made.
     pub fn start() -> io::Result<Self> {
-        let (orders, mut received) = mpsc::channel::<Vec<Subject>>(16);
+        let (orders, mut received) = mpsc::channel::<Order>(16);
         let unchecked = Arc::new(AtomicUsize::new(0));
         let counter = unchecked.clone();
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name("health".into()).spawn(move || {
             runtime.block_on(async {
-                let mut checkers = Checkers::new(counter);
-                while let Some(subjects) = received.recv().await {
-                    checkers.follow(subjects);
+                let (mut checkers, mut recovery) = (Checkers::new(counter), Recovery::default());
+                let mut look = tokio::time::interval(recovery::LOOK);
+                look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                loop {
+                    tokio::select! {
+                        order = received.recv() => {
+                            let Some((subjects, upstreams)) = order else { break };
+                            checkers.follow(subjects);
+                            recovery.follow(upstreams);
+                        }
+                        _ = look.tick() => recovery.look(clock::now()),
+                    }
                 }
             });
         })?;
@@ -83,7 +97,7 @@ impl Supervisor {
         self.unchecked.store(subjects.iter().filter(new).count(), Ordering::Release);
         if let Some(orders) = &self.orders {
             // An error means that the thread is gone, with the process about to be.
-            let _sent = orders.blocking_send(subjects);
+            let _sent = orders.blocking_send((subjects, snapshot.upstreams.to_vec()));
         }
     }
 

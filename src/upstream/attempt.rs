@@ -27,6 +27,8 @@ pub struct Sending {
     pub pump: Pump,
     /// The server takes no more of it.
     pub refused: bool,
+    /// The client broke it off: what the server makes of that is not held against it.
+    pub broken_off: bool,
 }
 
 impl Sending {
@@ -236,7 +238,7 @@ impl Attempt<'_> {
                 Poll::Ready(Err(HeadError::Closed { any: false } | HeadError::Reset)) => {
                     Failure::Closed
                 }
-                Poll::Ready(Err(HeadError::Unprocessed)) => Failure::Stale { unprocessed: true },
+                Poll::Ready(Err(HeadError::Unprocessed)) => Failure::Unprocessed,
             };
             return Poll::Ready(Err(Ended::Failed(failure)));
         }

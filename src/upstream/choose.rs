@@ -56,23 +56,38 @@ pub async fn first<'a, C: Client>(
     client: &mut C,
     timer: &mut Timer,
 ) -> Result<Chosen<'a>, Unchosen> {
-    let Upstream { limits, state, .. } = &*target.upstream;
-    let queue = &state.queue;
-    if queue.depth() == 0 {
-        match at_once(job, target, progress, job.started) {
+    if target.upstream.state.queue.depth() == 0 {
+        match at_once(job, target, progress, &mut None, job.started) {
             Err(Unchosen::Full) => {}
             other => return other,
         }
     }
+    in_turn(job, target, progress, &mut None, (client, timer)).await
+}
+
+/// Waits for a server to be free. `carried` is as for [`at_once`].
+///
+/// # Errors
+/// [`Unchosen`], but not [`Unchosen::Full`].
+pub async fn in_turn<'a, C: Client>(
+    job: &Job<'_>,
+    target: &'a Target,
+    progress: &mut Progress<'_, '_>,
+    carried: &mut Option<Permit<'a>>,
+    (client, timer): (&mut C, &mut Timer),
+) -> Result<Chosen<'a>, Unchosen> {
+    let Upstream { limits, state, .. } = &*target.upstream;
+    let queue = &state.queue;
     let waits = clock::now();
     let until = clock::deadline(waits, Some(limits.pending_timeout));
     let end = job.end(target.timeouts.total).0;
     let bounds = (limits.pending, crate::net::timer::earlier(until, end));
-    let served =
-        queue.wait(client, timer, bounds, || match at_once(job, target, progress, clock::now()) {
+    let served = queue.wait(client, timer, bounds, || {
+        match at_once(job, target, progress, carried, clock::now()) {
             Err(Unchosen::Full) => None,
             other => Some(other),
-        });
+        }
+    });
     let served = served.await;
     progress.trail.queue += clock::now().saturating_duration_since(waits);
     match served {
@@ -83,7 +98,8 @@ pub async fn first<'a, C: Client>(
     }
 }
 
-/// Finds a server without waiting.
+/// Finds a server without waiting. A permit of the upstream's breaker that is `carried` from an attempt
+/// which came to nothing is used up instead of another one.
 ///
 /// # Errors
 /// [`Unchosen`].
@@ -91,11 +107,12 @@ pub fn at_once<'a>(
     job: &Job<'_>,
     target: &'a Target,
     progress: &Progress<'_, '_>,
+    carried: &mut Option<Permit<'a>>,
     now: Instant,
 ) -> Result<Chosen<'a>, Unchosen> {
     let upstream = &*target.upstream;
     let permit = match &upstream.breaker {
-        Some(breaking) if !breaking.per_server => {
+        Some(breaking) if !breaking.per_server && carried.is_none() => {
             let admitted = upstream.state.breaker.admit(&breaking.settings, now);
             Some(admitted.map_err(|Open| Unchosen::Refused(Refusal::BreakerOpen))?)
         }
@@ -106,8 +123,8 @@ pub fn at_once<'a>(
         let mut search = Search { target, key, now, random, rules: upstream.rules };
         search.find(progress)
     })?;
-    if permit.is_some() {
-        chosen.permit = permit;
+    if let Some(permit) = permit.or_else(|| carried.take()) {
+        chosen.permit = Some(permit);
     }
     Ok(chosen)
 }
@@ -179,12 +196,16 @@ impl<'a> Search<'a, '_> {
         let Target { upstream, pool, fallback, .. } = self.target;
         let mut miss = pool.miss(&self.ask(progress.tried()));
         let unhealthy = matches!(miss, Miss::Unhealthy | Miss::Ejected);
+        // All that are thought to be well did not even take the request: it can only gain.
+        let nothing_to_lose = miss == Miss::Tried && progress.unprocessed;
         // Who has a fallback would rather use that than servers that are probably broken.
-        if unhealthy && upstream.fail_open && fallback.is_none() {
+        if (unhealthy || nothing_to_lose) && upstream.fail_open && fallback.is_none() {
             self.rules.reasons = !standing::OPINIONS;
             let picked = pool.pick(&mut self.ask(progress.tried()));
             if let Some(Ok(chosen)) = picked.map(|member| self.take(member)) {
-                failing_open(upstream);
+                if unhealthy {
+                    failing_open(upstream);
+                }
                 return Ok(chosen);
             }
             miss = pool.miss(&self.ask(progress.tried()));

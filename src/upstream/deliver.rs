@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::attempt::Sending;
 use super::choose::Chosen;
+use super::observe::Verdict;
 use super::relay::{self, Limits};
 use super::replay::Upload;
 use super::retry::Failure;
@@ -13,7 +14,7 @@ use super::send::{self, Job, Sent};
 use super::{Origin, Target, observe};
 use crate::clock;
 use crate::exchange::encoded::Encoding;
-use crate::exchange::{Client, Cut, Emit, Length, Outcome, Outgoing};
+use crate::exchange::{Client, Emit, Length, Outcome, Outgoing};
 use crate::net::Timer;
 use crate::wire::{Fields, Known, grpc};
 
@@ -52,7 +53,9 @@ pub async fn deliver<C: Client>(
             out.field(b"set-cookie", cookie);
         }
     };
+    let ended = send::ended(job, origin.head());
     if status == 101 {
+        observe::succeeded(&chosen.member.endpoint, chosen.permit.take());
         let head = origin.head();
         let protocol = head.fields.first(Known::Upgrade).unwrap_or_default();
         upload.client.upgrade(&|out| {
@@ -63,6 +66,13 @@ pub async fn deliver<C: Client>(
         origin.upgrade();
         let outcome = relay::tunnel(upload.client, &mut origin, timer, Some(TUNNEL_IDLE)).await;
         return Sent::Answered(status, outcome);
+    }
+    // A trial holds up others, and an answer may take hours.
+    if !job.grpc
+        && Verdict::of(ended) == Verdict::Good
+        && let Some(trial) = chosen.permit.take_if(|permit| permit.is_trial())
+    {
+        trial.succeeded(clock::now());
     }
     let head = origin.head();
     let length = origin.length(job.head_request);
@@ -88,8 +98,12 @@ pub async fn deliver<C: Client>(
         end: job.end(target.timeouts.total),
     };
     let outcome = relay::response(upload, &mut origin, &mut sending, encoding, timer, limits).await;
-    if job.grpc && send::ended(job, origin.head()) == Failure::Status(200) {
-        note_call(target, &mut chosen, (outcome, origin.grpc_status()));
+    if Verdict::of(ended) == Verdict::Good {
+        let ended = match origin.grpc_status() {
+            Some(status) if job.grpc && status != grpc::OK => Failure::Grpc(status),
+            _ => ended,
+        };
+        note(job, target, &mut chosen, (outcome, ended, sending.broken_off));
     }
     match outcome {
         Outcome::Whole => {
@@ -133,19 +147,27 @@ async fn tell_call<C: Client>(client: &mut C, outcome: Outcome, request_id: &str
     .await
 }
 
-/// What the end of a call of gRPC says about its server.
-fn note_call(target: &Target, chosen: &mut Chosen<'_>, (outcome, status): (Outcome, Option<u8>)) {
-    let ended = match (outcome, status) {
-        (Outcome::Whole, Some(status)) if status != grpc::OK => Failure::Grpc(status),
-        (Outcome::Whole, _) => Failure::Status(200),
-        (Outcome::ServerCut(Cut::Closed | Cut::Reset), _) => Failure::Closed,
-        (Outcome::ServerCut(Cut::Invalid), _) => Failure::Invalid,
-        (Outcome::Timeout(key), _) if outcome.cut_index().is_some() => Failure::Timeout(key),
-        (
-            Outcome::Timeout(_) | Outcome::ClientGone | Outcome::Refused(_) | Outcome::ProxyCut(_),
-            _,
-        ) => return,
-    };
+/// What the end of an answer says about its server. One that breaks off has failed, unless the client
+/// broke off first; whose doing it is that the time for the exchange is over, nobody knows.
+fn note(
+    job: &Job<'_>,
+    target: &Target,
+    chosen: &mut Chosen<'_>,
+    (outcome, ended, broken_off): (Outcome, Failure, bool),
+) {
+    let (upstream, endpoint) = (&target.upstream, &chosen.member.endpoint);
     let permit = chosen.permit.take();
-    observe::ended(&target.upstream, &chosen.member.endpoint, permit, ended);
+    match outcome {
+        Outcome::Whole => observe::ended(upstream, endpoint, permit, ended),
+        Outcome::ServerCut(_) | Outcome::Timeout("upstream.timeout.gap") if !broken_off => {
+            observe::failed(upstream, endpoint, permit);
+        }
+        // How a call would have ended is not known.
+        Outcome::ClientGone if !job.grpc => observe::succeeded(endpoint, permit),
+        Outcome::ServerCut(_)
+        | Outcome::Timeout(_)
+        | Outcome::ClientGone
+        | Outcome::Refused(_)
+        | Outcome::ProxyCut(_) => {}
+    }
 }

@@ -20,7 +20,8 @@ pub enum Verdict {
     Good,
     /// The server fails.
     Bad,
-    /// A kept-alive connection had been closed meanwhile, as it may be; or the client waited no longer.
+    /// A kept-alive connection had been closed meanwhile, as it may be; the request was not looked at;
+    /// the proxy could not ask; or the client waited no longer.
     Neutral,
 }
 
@@ -33,7 +34,9 @@ impl Verdict {
             Failure::Status(500..=599) => Self::Bad,
             Failure::Grpc(status) if grpc::is_failure(status) => Self::Bad,
             Failure::Status(_) | Failure::Grpc(_) => Self::Good,
-            Failure::Stale { .. } | Failure::Unasked => Self::Neutral,
+            Failure::Stale { .. } | Failure::Unprocessed | Failure::Unasked | Failure::NoSocket => {
+                Self::Neutral
+            }
             // Or clients in a hurry could have any server ejected.
             Failure::Timeout(CLIENTS_DEADLINE) => Self::Neutral,
             Failure::Connect
@@ -54,12 +57,7 @@ pub fn ended(
     failure: Failure,
 ) {
     match Verdict::of(failure) {
-        Verdict::Good => {
-            endpoint.record.success();
-            if let Some(permit) = permit {
-                permit.succeeded(clock::now());
-            }
-        }
+        Verdict::Good => succeeded(endpoint, permit),
         Verdict::Bad => failed(upstream, endpoint, permit),
         Verdict::Neutral => {
             endpoint.failures.fetch_add(1, Ordering::Relaxed);
@@ -67,8 +65,18 @@ pub fn ended(
     }
 }
 
+/// Notes that a server works.
+#[inline]
+pub fn succeeded(endpoint: &Endpoint, permit: Option<Permit<'_>>) {
+    endpoint.record.success();
+    if let Some(permit) = permit {
+        permit.succeeded(clock::now());
+    }
+}
+
+/// Notes that a server fails.
 #[cold]
-fn failed(upstream: &Upstream, endpoint: &Endpoint, permit: Option<Permit<'_>>) {
+pub fn failed(upstream: &Upstream, endpoint: &Endpoint, permit: Option<Permit<'_>>) {
     endpoint.failures.fetch_add(1, Ordering::Relaxed);
     if let Some(permit) = permit {
         permit.failed(clock::now());
@@ -79,28 +87,63 @@ fn failed(upstream: &Upstream, endpoint: &Endpoint, permit: Option<Permit<'_>>) 
     }
 }
 
-/// Leaves a server out for a while, if the others can carry on without it.
+/// Leaves a server out for a while, if the others can carry on without it. When all places are
+/// taken, the server that has been out for longest and takes connections gives way.
 pub(super) fn eject(upstream: &Upstream, endpoint: &Endpoint, settings: &Settings, why: &str) {
+    if endpoint.record.ejected() || try_eject(upstream, endpoint, settings, why) {
+        return;
+    }
+    let now = clock::now();
+    let waiting = upstream.pool.members().iter().map(|member| &*member.endpoint).filter_map(|e| {
+        let out_for = e.record.out_for(now)?;
+        let gives_way =
+            out_for >= settings.keeps_place_for() && !e.standing.bits().any(!standing::EJECTED);
+        gives_way.then_some((out_for, e))
+    });
+    if let Some((_, longest)) = waiting.max_by_key(|(out_for, _)| *out_for)
+        && readmit(upstream, longest, "another one needs its place")
+    {
+        try_eject(upstream, endpoint, settings, why);
+    }
+}
+
+/// Ends an ejection early; true if there was one.
+pub fn readmit(upstream: &Upstream, endpoint: &Endpoint, why: &str) -> bool {
+    if !endpoint.record.pardon(&upstream.state.ejections) {
+        return false;
+    }
+    endpoint.standing.bring_back(standing::EJECTED, clock::now());
+    upstream.state.queue.release_all();
+    tracing::info!(upstream = %upstream.name, server = %endpoint.name, why, "server readmitted early");
+    true
+}
+
+fn try_eject(upstream: &Upstream, endpoint: &Endpoint, settings: &Settings, why: &str) -> bool {
     let size = || {
         let members = upstream.pool.members();
-        let usable = members.iter().filter(|m| !m.endpoint.standing.bits().any(u8::MAX)).count();
+        // It counts itself although it may not take connections just now.
+        let usable = members
+            .iter()
+            .filter(|m| m.endpoint.id == endpoint.id || !m.endpoint.standing.bits().any(u8::MAX));
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Size { total: count(members.len()), usable: count(usable) }
+        Size { total: count(members.len()), usable: count(usable.count()) }
     };
     let group = &upstream.state.ejections;
-    if let Some(lasts) = endpoint.record.eject(group, settings, clock::now(), size) {
-        endpoint.standing.take_out(standing::EJECTED);
-        if !endpoint.record.ejected() {
-            // Somebody ended it between the two steps and found no bit to clear.
-            endpoint.standing.bring_back(standing::EJECTED, clock::now());
-        }
-        tracing::warn!(
-            upstream = %upstream.name,
-            server = %endpoint.name,
-            why,
-            ?lasts,
-            key = "upstream.eject",
-            "server ejected"
-        );
+    let Some(lasts) = endpoint.record.eject(group, settings, clock::now(), size) else {
+        return false;
+    };
+    endpoint.standing.take_out(standing::EJECTED);
+    if !endpoint.record.ejected() {
+        // Somebody ended it between the two steps and found no bit to clear.
+        endpoint.standing.bring_back(standing::EJECTED, clock::now());
     }
+    tracing::warn!(
+        upstream = %upstream.name,
+        server = %endpoint.name,
+        why,
+        ?lasts,
+        key = "upstream.eject",
+        "server ejected"
+    );
+    true
 }

@@ -72,10 +72,29 @@ impl Pool {
         &self.members
     }
 
-    /// Chooses a server.
+    /// Chooses a server: one that takes connections, if there is any.
     #[inline]
     pub fn pick<'a>(&'a self, ask: &mut Ask<'_>) -> Option<&'a Member> {
-        self.levels.iter().find_map(|level| level.pick(ask))
+        let picked = self.levels.iter().find_map(|level| level.pick(ask));
+        if picked.is_some() { picked } else { self.unreachable(ask) }
+    }
+
+    /// A server that refused its last connection, when nothing better is left. Servers that are only
+    /// full are better: it is worth waiting for them.
+    #[cold]
+    fn unreachable<'a>(&'a self, ask: &mut Ask<'_>) -> Option<&'a Member> {
+        let reasons = ask.rules.reasons;
+        let refusing = |m: &Member| m.endpoint.standing.bits().any(standing::UNREACHABLE);
+        let untried = |m: &Member| !ask.tried.contains(&m.endpoint.id);
+        let out = |m: &Member| m.endpoint.standing.bits().any(reasons);
+        if !self.members.iter().any(refusing) || self.members.iter().any(|m| untried(m) && !out(m))
+        {
+            return None;
+        }
+        ask.rules.reasons = reasons & standing::HARD;
+        let picked = self.levels.iter().find_map(|level| level.pick(ask));
+        ask.rules.reasons = reasons;
+        picked
     }
 
     /// Why [`Pool::pick`] found none.
@@ -84,12 +103,12 @@ impl Pool {
         if self.members.is_empty() {
             return Miss::Nobody;
         }
+        let reasons = ask.rules.reasons & standing::HARD;
         let standing =
             |reasons| self.members.iter().filter(move |m| !m.endpoint.standing.bits().any(reasons));
-        let usable = standing(ask.rules.reasons).count();
+        let usable = standing(reasons).count();
         if usable > 0 {
-            let untried =
-                standing(ask.rules.reasons).filter(|m| !ask.tried.contains(&m.endpoint.id));
+            let untried = standing(reasons).filter(|m| !ask.tried.contains(&m.endpoint.id));
             let (mut left, mut full) = (0_usize, 0_usize);
             for member in untried {
                 left += 1;

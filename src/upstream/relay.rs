@@ -103,6 +103,7 @@ fn poll_upload<C: Client>(
 ) {
     if let Poll::Ready(Err(error)) = sending.pump.poll(cx, upload, origin) {
         sending.refused = true;
+        sending.broken_off = !matches!(error, PumpError::Sink(_));
         if let PumpError::Announced(_) | PumpError::Source(_) = error {
             // What the server got so far must not look like a whole request.
             origin.cut();

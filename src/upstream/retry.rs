@@ -1,9 +1,11 @@
 //! Whether a failed attempt may be followed by another one. Pure: what happened goes in, a verdict
 //! comes out.
 //!
-//! The question is not "is the method idempotent" but "how far did it get": a request of which
-//! nothing was sent may go anywhere; one that may have been processed is sent again only when that
-//! cannot do harm (RFC 9110 §9.2.2); one that was answered, never.
+//! The question is not "is the method idempotent" but "how far did it get". A request that provably
+//! was not processed goes elsewhere whatever its method, outside the budget and the number of
+//! attempts, to each server once: it adds no load that was not asked for. One that may have been
+//! processed is sent again only when that cannot do harm (RFC 9110 §9.2.2), and comes out of the
+//! budget. One that was answered is never sent again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +18,7 @@ use crate::wire::{Known, RequestHead};
 /// What an upstream or route allows.
 #[derive(Debug, Clone)]
 pub struct Retry {
-    /// Attempts beyond the first.
+    /// Times that a request which may have been processed is sent again.
     pub attempts: u32,
     /// Failures to connect.
     pub on_connect: bool,
@@ -43,6 +45,8 @@ pub struct Retry {
 
 /// What [`Failure::Timeout`] carries when it was the client that waited no longer.
 pub use crate::exchange::outcome::CLIENTS_DEADLINE;
+/// What it carries when the time for the whole exchange is over.
+pub const TOTAL: &str = "upstream.timeout.total";
 
 /// How an attempt failed before any response was passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +55,11 @@ pub enum Failure {
     Connect,
     /// No connection in time; nothing was sent.
     ConnectTimeout,
+    /// No connection, for want of something of the proxy's own: descriptors, ports, memory. Nothing
+    /// was sent, and nothing is known about the server.
+    NoSocket,
+    /// The server says that it did not process the request (RFC 9113 §6.8, §8.7).
+    Unprocessed,
     /// A kept-alive connection turned out to be dead: closed without a byte of an answer.
     Stale {
         /// Whether the server provably did not process the request.
@@ -76,9 +85,9 @@ impl Failure {
     #[must_use]
     pub fn refusal(self) -> Option<Refusal> {
         match self {
-            Failure::Connect => Some(Refusal::Connect),
+            Failure::Connect | Failure::NoSocket => Some(Refusal::Connect),
             Failure::ConnectTimeout => Some(Refusal::UpstreamTimeout("upstream.timeout.connect")),
-            Failure::Stale { .. } | Failure::Unasked | Failure::Closed => {
+            Failure::Stale { .. } | Failure::Unprocessed | Failure::Unasked | Failure::Closed => {
                 Some(Refusal::UpstreamClosed)
             }
             Failure::Timeout(key) => Some(Refusal::UpstreamTimeout(key)),
@@ -86,18 +95,36 @@ impl Failure {
             Failure::Status(_) | Failure::Grpc(_) => None,
         }
     }
+
+    /// Whether the server provably did not process the request.
+    #[must_use]
+    pub fn is_unprocessed(self) -> bool {
+        match self {
+            Failure::Connect
+            | Failure::ConnectTimeout
+            | Failure::NoSocket
+            | Failure::Unprocessed
+            | Failure::Unasked => true,
+            Failure::Stale { unprocessed } => unprocessed,
+            Failure::Closed
+            | Failure::Timeout(_)
+            | Failure::Invalid
+            | Failure::Status(_)
+            | Failure::Grpc(_) => false,
+        }
+    }
 }
 
 /// Why requests are sent once more, by [`Failure::reason_index`].
-pub const REASONS: [&str; 8] =
-    ["connect", "timeout", "reset", "invalid", "status", "grpc", "stale", "unasked"];
+pub const REASONS: [&str; 9] =
+    ["connect", "timeout", "reset", "invalid", "status", "grpc", "stale", "unasked", "unprocessed"];
 
 impl Failure {
     /// The place of the reason in [`REASONS`].
     #[must_use]
     pub fn reason_index(self) -> usize {
         match self {
-            Failure::Connect | Failure::ConnectTimeout => 0,
+            Failure::Connect | Failure::ConnectTimeout | Failure::NoSocket => 0,
             Failure::Timeout(_) => 1,
             Failure::Closed => 2,
             Failure::Invalid => 3,
@@ -105,6 +132,7 @@ impl Failure {
             Failure::Grpc(_) => 5,
             Failure::Stale { .. } => 6,
             Failure::Unasked => 7,
+            Failure::Unprocessed => 8,
         }
     }
 }
@@ -117,7 +145,10 @@ pub enum Decision {
     /// Send the request again on a fresh connection to the same server. Costs no attempt: it
     /// repairs what a kept-alive connection broke.
     Fresh,
-    /// Try another server.
+    /// Send the request, which provably was not processed, to another server, or to the same one
+    /// on a fresh connection if there is no other. Costs nothing.
+    Onward,
+    /// Try another server, if the budget allows that.
     Elsewhere,
 }
 
@@ -132,30 +163,40 @@ pub struct Facts {
     pub retries: u32,
     /// It was already repaired once after a stale connection.
     pub repaired: bool,
+    /// Its server was chosen by a key or a cookie, and is asked once more before another one.
+    pub keyed: bool,
 }
 
 impl Retry {
     /// Decides what follows a failure.
     #[must_use]
     pub fn decide(&self, failure: Failure, facts: Facts) -> Decision {
-        let Facts { repeatable, replayable, retries, repaired } = facts;
+        let Facts { repeatable, replayable, retries, repaired, keyed } = facts;
+        if !replayable {
+            return Decision::GiveUp;
+        }
+        let onward = |wanted| if wanted { Decision::Onward } else { Decision::GiveUp };
         let (wanted, harmless) = match failure {
-            Failure::Stale { unprocessed } if replayable && (repeatable || unprocessed) => {
-                return if repaired { Decision::GiveUp } else { Decision::Fresh };
+            Failure::Unprocessed if keyed && !repaired => return Decision::Fresh,
+            Failure::Unprocessed => return Decision::Onward,
+            Failure::Stale { unprocessed: true } | Failure::Unasked if repaired => {
+                return Decision::Onward;
             }
-            Failure::Unasked => {
-                return if repaired { Decision::GiveUp } else { Decision::Fresh };
+            Failure::Stale { unprocessed } if !repaired && (repeatable || unprocessed) => {
+                return Decision::Fresh;
             }
-            Failure::Stale { .. } => return Decision::GiveUp,
-            Failure::Connect => (self.on_connect, true),
-            Failure::ConnectTimeout => (self.on_connect || self.on_timeout, true),
-            Failure::Closed => (self.on_reset, repeatable),
+            Failure::Unasked => return Decision::Fresh,
+            Failure::Connect | Failure::NoSocket => return onward(self.on_connect),
+            Failure::ConnectTimeout => return onward(self.on_connect || self.on_timeout),
+            // There is no time left for another attempt.
+            Failure::Timeout(TOTAL | CLIENTS_DEADLINE) => return Decision::GiveUp,
+            Failure::Stale { .. } | Failure::Closed => (self.on_reset, repeatable),
             Failure::Invalid => (self.on_invalid, repeatable),
             Failure::Timeout(_) => (self.on_timeout, repeatable),
             Failure::Status(status) => (self.on_status.contains(&status), repeatable),
             Failure::Grpc(status) => (self.on_grpc.contains(&status), true),
         };
-        if wanted && harmless && replayable && retries < self.attempts {
+        if wanted && harmless && retries < self.attempts {
             Decision::Elsewhere
         } else {
             Decision::GiveUp
@@ -178,7 +219,8 @@ pub fn safe(head: &RequestHead) -> bool {
 }
 
 /// Limits retries to a share of the requests, so that they cannot multiply the load on servers
-/// that are failing because of it. A window of ten seconds plus a small constant rate.
+/// that are failing because of it. A window of ten seconds plus a small constant rate, unless the
+/// share is zero: then there are none at all.
 #[derive(Debug)]
 pub struct Budget {
     /// Retries per 1 000 requests.
@@ -199,7 +241,7 @@ impl Budget {
     #[must_use]
     pub fn new(percent: f64) -> Self {
         Self {
-            per_mille: (percent * 10.0).clamp(0.0, 1000.0) as u64,
+            per_mille: (percent * 10.0).ceil().clamp(0.0, 1000.0) as u64,
             requests: AtomicU64::new(0),
             window: AtomicU64::new(0),
             at_start: AtomicU64::new(0),
@@ -213,9 +255,12 @@ impl Budget {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Takes one retry out of the budget, if there is one.
+    /// Takes one retry out of the budget, if there is one. What is refused costs nothing.
     #[must_use]
     pub fn take(&self, now: Instant) -> bool {
+        if self.per_mille == 0 {
+            return false;
+        }
         let window = clock::millis(now) / WINDOW;
         let current = self.window.load(Ordering::Relaxed);
         let requests = self.requests.load(Ordering::Relaxed);
@@ -230,7 +275,8 @@ impl Budget {
         }
         let seen = requests.saturating_sub(self.at_start.load(Ordering::Relaxed));
         let allowed = seen * self.per_mille / 1000 + FLOOR;
-        self.spent.fetch_add(1, Ordering::Relaxed) < allowed
+        let spend = |spent: u64| (spent < allowed).then_some(spent + 1);
+        self.spent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).is_ok()
     }
 }
 
@@ -254,13 +300,40 @@ mod tests {
         }
     }
 
-    const GET: Facts = Facts { repeatable: true, replayable: true, retries: 0, repaired: false };
+    const GET: Facts =
+        Facts { repeatable: true, replayable: true, retries: 0, repaired: false, keyed: false };
     const POST: Facts = Facts { repeatable: false, ..GET };
 
     #[test]
-    fn a_request_that_was_not_sent_may_go_elsewhere_whatever_its_method() {
-        assert_eq!(retry().decide(Failure::Connect, POST), Decision::Elsewhere);
-        assert_eq!(retry().decide(Failure::ConnectTimeout, POST), Decision::Elsewhere);
+    fn a_request_that_was_not_sent_goes_on_whatever_its_method_and_however_often() {
+        for failure in [Failure::Connect, Failure::ConnectTimeout, Failure::NoSocket] {
+            for facts in [GET, POST, Facts { retries: 1, repaired: true, ..POST }] {
+                assert_eq!(retry().decide(failure, facts), Decision::Onward, "{failure:?}");
+            }
+            let lost = Facts { replayable: false, ..GET };
+            assert_eq!(retry().decide(failure, lost), Decision::GiveUp, "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn either_word_is_enough_for_a_connect_timeout_and_connect_alone_for_a_refusal() {
+        let on = |on_connect, on_timeout| Retry { on_connect, on_timeout, ..retry() };
+        let decide = |on: Retry, failure| on.decide(failure, POST);
+        assert_eq!(decide(on(true, false), Failure::ConnectTimeout), Decision::Onward);
+        assert_eq!(decide(on(false, true), Failure::ConnectTimeout), Decision::Onward);
+        assert_eq!(decide(on(false, false), Failure::ConnectTimeout), Decision::GiveUp);
+        assert_eq!(decide(on(true, false), Failure::Connect), Decision::Onward);
+        assert_eq!(decide(on(false, true), Failure::Connect), Decision::GiveUp);
+        assert_eq!(decide(on(false, true), Failure::NoSocket), Decision::GiveUp);
+    }
+
+    #[test]
+    fn what_a_server_did_not_process_goes_on_unless_it_belongs_to_that_server() {
+        let decide = |facts| retry().decide(Failure::Unprocessed, facts);
+        assert_eq!(decide(POST), Decision::Onward);
+        assert_eq!(decide(Facts { keyed: true, ..POST }), Decision::Fresh);
+        assert_eq!(decide(Facts { keyed: true, repaired: true, ..POST }), Decision::Onward);
+        assert_eq!(decide(Facts { replayable: false, ..POST }), Decision::GiveUp);
     }
 
     #[test]
@@ -270,25 +343,33 @@ mod tests {
         {
             assert_eq!(retry().decide(failure, GET), Decision::Elsewhere);
             assert_eq!(retry().decide(failure, POST), Decision::GiveUp);
+            let spent = Facts { retries: 1, ..GET };
+            assert_eq!(retry().decide(failure, spent), Decision::GiveUp);
         }
         assert_eq!(retry().decide(Failure::Status(500), GET), Decision::GiveUp);
     }
 
     #[test]
-    fn a_stale_connection_is_repaired_once_and_only_safely() {
-        let stale = Failure::Stale { unprocessed: false };
-        assert_eq!(retry().decide(stale, GET), Decision::Fresh);
-        assert_eq!(retry().decide(stale, POST), Decision::GiveUp);
-        assert_eq!(retry().decide(Failure::Stale { unprocessed: true }, POST), Decision::Fresh);
-        assert_eq!(retry().decide(Failure::Unasked, POST), Decision::Fresh);
-        assert_eq!(retry().decide(stale, Facts { repaired: true, ..GET }), Decision::GiveUp);
-        assert_eq!(retry().decide(stale, Facts { replayable: false, ..GET }), Decision::GiveUp);
+    fn nothing_is_repeated_when_the_time_for_the_exchange_is_over() {
+        for key in [TOTAL, CLIENTS_DEADLINE] {
+            assert_eq!(retry().decide(Failure::Timeout(key), GET), Decision::GiveUp);
+        }
     }
 
     #[test]
-    fn attempts_are_counted() {
-        let spent = Facts { retries: 1, ..GET };
-        assert_eq!(retry().decide(Failure::Connect, spent), Decision::GiveUp);
+    fn a_stale_connection_is_repaired_once_and_only_safely() {
+        let stale = Failure::Stale { unprocessed: false };
+        let unprocessed = Failure::Stale { unprocessed: true };
+        let repaired = |facts| Facts { repaired: true, ..facts };
+        assert_eq!(retry().decide(stale, GET), Decision::Fresh);
+        assert_eq!(retry().decide(stale, POST), Decision::GiveUp);
+        assert_eq!(retry().decide(unprocessed, POST), Decision::Fresh);
+        assert_eq!(retry().decide(Failure::Unasked, POST), Decision::Fresh);
+        // Beyond that it is a server that closes connections.
+        assert_eq!(retry().decide(stale, repaired(GET)), Decision::Elsewhere);
+        assert_eq!(retry().decide(stale, repaired(POST)), Decision::GiveUp);
+        assert_eq!(retry().decide(unprocessed, repaired(POST)), Decision::Onward);
+        assert_eq!(retry().decide(stale, Facts { replayable: false, ..GET }), Decision::GiveUp);
     }
 
     #[tokio::test(start_paused = true)]
@@ -302,8 +383,21 @@ mod tests {
         }
         let granted = (0..1000).filter(|_| budget.take(clock::now())).count();
         assert_eq!(granted, 20 + 30 - 1);
+        // Those that were refused were not spent: twenty more requests allow four more retries.
+        for _ in 0..20 {
+            budget.request();
+        }
+        let granted = (0..1000).filter(|_| budget.take(clock::now())).count();
+        assert_eq!(granted, 4);
         tokio::time::advance(Duration::from_millis(WINDOW)).await;
         let granted = (0..1000).filter(|_| budget.take(clock::now())).count();
         assert_eq!(granted, 30);
+    }
+    #[test]
+    fn a_budget_of_nothing_allows_nothing_and_a_small_one_something() {
+        let none = Budget::new(0.0);
+        none.request();
+        assert!(!none.take(clock::now()));
+        assert!(Budget::new(0.01).take(clock::now()));
     }
 }

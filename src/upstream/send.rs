@@ -10,12 +10,14 @@ use super::attempt::{Ended, Sending};
 use super::choose::{self, Chosen, Unchosen};
 use super::deliver::{self, Served};
 use super::mirror::Keeper;
+use super::observe::Verdict;
 use super::replay::{Replay, Upload};
-use super::retry::{CLIENTS_DEADLINE, Decision, Facts, Failure};
+use super::retry::{CLIENTS_DEADLINE, Decision, Facts, Failure, TOTAL};
 use super::trail::Trail;
 use super::{KeySource, Target, observe, trial};
 use crate::balance::Key;
 use crate::clock::{self, Instant};
+use crate::endpoint::breaker::Permit;
 use crate::exchange::outcome::Note;
 use crate::exchange::{Client, Emit, Outcome, Refusal};
 use crate::net::{Coding, Ends, Timer};
@@ -24,8 +26,8 @@ use crate::tls::client::Offer;
 use crate::wire::{ResponseHead, grpc};
 use crate::worker::Worker;
 
-/// Servers remembered as tried; more attempts than this are not configurable.
-pub(super) const MAX_TRIED: usize = 16;
+/// Servers remembered as tried: the most that one request is sent to.
+pub(super) const MAX_TRIED: usize = 32;
 
 /// One request for an upstream. Everything that does not change between attempts.
 pub struct Job<'a> {
@@ -95,7 +97,7 @@ impl Job<'_> {
             (total, Some(told)) if total.is_none_or(|total| told < total) => {
                 (Some(told), CLIENTS_DEADLINE)
             }
-            (total, _) => (total, "upstream.timeout.total"),
+            (total, _) => (total, TOTAL),
         }
     }
 }
@@ -136,6 +138,8 @@ pub struct Progress<'p, 't> {
     pub attempt: u32,
     /// A stale connection was made up for already.
     pub repaired: bool,
+    /// The last server provably did not process the request.
+    pub unprocessed: bool,
     /// What is to be told about it, whenever the request ends.
     pub trail: &'p mut Trail<'t>,
 }
@@ -143,7 +147,8 @@ pub struct Progress<'p, 't> {
 impl<'p, 't> Progress<'p, 't> {
     fn new(trail: &'p mut Trail<'t>) -> Self {
         let tried = [0; MAX_TRIED];
-        Self { tried, tried_count: 0, retries: 0, attempt: 1, repaired: false, trail }
+        let (repaired, unprocessed) = (false, false);
+        Self { tried, tried_count: 0, retries: 0, attempt: 1, repaired, unprocessed, trail }
     }
 
     /// Goes on with another upstream.
@@ -151,6 +156,7 @@ impl<'p, 't> Progress<'p, 't> {
         self.tried_count = 0;
         self.retries = 0;
         self.repaired = false;
+        self.unprocessed = false;
         self.attempt += 1;
     }
 
@@ -160,11 +166,12 @@ impl<'p, 't> Progress<'p, 't> {
         self.tried.get(..self.tried_count).unwrap_or_default()
     }
 
-    fn remember(&mut self, id: u32) {
-        if let Some(slot) = self.tried.get_mut(self.tried_count) {
-            *slot = id;
-            self.tried_count += 1;
-        }
+    /// Remembers that a server was tried; false if no more can be.
+    fn remember(&mut self, id: u32) -> bool {
+        let Some(slot) = self.tried.get_mut(self.tried_count) else { return false };
+        *slot = id;
+        self.tried_count += 1;
+        true
     }
 }
 
@@ -221,8 +228,8 @@ pub async fn send<'t, C: Client>(
     }
 }
 
-/// The upstream that answers instead. One that cannot be used may be replaced for any request,
-/// because nothing was sent; one that failed only for requests that ask for nothing but an answer.
+/// The upstream that answers instead. One that cannot be used, or did not process the request, may be
+/// replaced for any request; one that failed only for requests that ask for nothing but an answer.
 fn fallback<'a>(
     job: &Job<'_>,
     target: &'a Target,
@@ -232,7 +239,7 @@ fn fallback<'a>(
     let next = target.fallback.as_deref()?;
     let allowed = match unanswered {
         Unanswered::Unusable(_) => replay.complete(),
-        Unanswered::Failed(_) => job.safe && replay.complete(),
+        Unanswered::Failed(failure) => (job.safe || failure.is_unprocessed()) && replay.complete(),
         Unanswered::Refused(_) | Unanswered::Gone => false,
     };
     allowed.then_some(next)
@@ -290,13 +297,18 @@ async fn answer<'t, C: Client>(
                 took: clock::now().saturating_duration_since(began),
             });
         }
-        // How a call went is told at its end, unless that is all there is.
-        let told_later = job.grpc && failure == Failure::Status(200);
-        if !told_later {
-            let permit = chosen.permit.take();
-            observe::ended(&target.upstream, &chosen.member.endpoint, permit, failure);
-        }
-        let next = next(job, target, failure, progress, (replay, &chosen));
+        let facts = Facts {
+            repeatable: job.repeatable,
+            replayable: replay.complete(),
+            retries: progress.retries,
+            repaired: progress.repaired,
+            keyed: target.key.is_some(),
+        };
+        let decision = target.retry.decide(failure, facts);
+        let mut carried = note(target, &mut chosen, failure, decision);
+        let why = (failure, decision);
+        let searching = (&mut *progress, &mut carried);
+        let next = next(job, target, why, searching, &chosen, (client, timer)).await;
         log_attempt(job, target, &chosen, failure, (progress, next.is_some()));
         match (next, origin) {
             (None, Some(origin)) => {
@@ -311,14 +323,20 @@ async fn answer<'t, C: Client>(
                 let served = Served { target, chosen, origin, sending };
                 return Ok(deliver::deliver(job, served, &mut upload, timer).await);
             }
-            (None, None) => return Err(Unanswered::Failed(failure)),
+            (None, None) => {
+                note_lost(target, &mut chosen, failure, carried);
+                return Err(Unanswered::Failed(failure));
+            }
             (Some(next), _) => {
                 if let Some(count) = target.upstream.state.retried.get(failure.reason_index()) {
                     count.fetch_add(1, Ordering::Relaxed);
                 }
                 match next.server {
                     Some(server) => chosen = server,
-                    None => progress.repaired = true,
+                    None => {
+                        progress.repaired = true;
+                        chosen.permit = chosen.permit.or(carried);
+                    }
                 }
                 progress.attempt += 1;
                 if pause(client, timer, next.pause).await.is_err() {
@@ -355,6 +373,8 @@ fn failed(target: &Target, failure: Failure) -> bool {
         Failure::Grpc(status) => target.retry.on_grpc.contains(&status),
         Failure::Connect
         | Failure::ConnectTimeout
+        | Failure::NoSocket
+        | Failure::Unprocessed
         | Failure::Stale { .. }
         | Failure::Unasked
         | Failure::Closed
@@ -388,44 +408,98 @@ struct Next<'a> {
     pause: Option<Duration>,
 }
 
-/// Decides whether and where the request is sent again.
-fn next<'a>(
-    job: &Job<'_>,
-    target: &'a Target,
+/// Notes that a server failed, before another one is looked for. Returns the permit of the upstream's
+/// breaker where the next attempt is to use it: one server that is down is no reason to close the others.
+fn note<'a>(
+    target: &Target,
+    chosen: &mut Chosen<'a>,
     failure: Failure,
-    progress: &mut Progress<'_, '_>,
-    (replay, chosen): (&Replay, &Chosen<'_>),
-) -> Option<Next<'a>> {
-    let retry = &target.retry;
-    let facts = Facts {
-        repeatable: job.repeatable,
-        replayable: replay.complete(),
-        retries: progress.retries,
-        repaired: progress.repaired,
-    };
-    match retry.decide(failure, facts) {
-        Decision::GiveUp => None,
-        Decision::Fresh => Some(Next { server: None, pause: None }),
-        Decision::Elsewhere => {
-            progress.remember(chosen.member.endpoint.id);
-            let Ok(server) = choose::at_once(job, target, progress, clock::now()) else {
-                progress.tried_count = progress.tried_count.saturating_sub(1);
-                return None;
-            };
-            let state = &target.upstream.state;
-            if !retry.budget.take(clock::now()) {
-                state.over_budget.fetch_add(1, Ordering::Relaxed);
-                return None;
-            }
-            state.retries.fetch_add(1, Ordering::Relaxed);
-            let ceiling = retry.backoff.map(|first| first * (1 << progress.retries.min(8)));
-            progress.retries += 1;
-            let pause = ceiling.map(|c| c.mul_f64(job.worker.draw(|random| random.unit())));
-            // A refused connection says nothing about load: there is no reason to wait.
-            let pause = if failure == Failure::Connect { None } else { pause };
-            Some(Next { server: Some(server), pause })
+    decision: Decision,
+) -> Option<Permit<'a>> {
+    let (upstream, endpoint) = (&target.upstream, &chosen.member.endpoint);
+    let shared = upstream.breaker.is_some_and(|breaking| !breaking.per_server);
+    let carried = chosen.permit.take_if(|_| shared && decision == Decision::Onward);
+    match Verdict::of(failure) {
+        // An answer is noted at its end.
+        Verdict::Good => {}
+        Verdict::Bad => observe::failed(upstream, endpoint, chosen.permit.take()),
+        Verdict::Neutral => {
+            endpoint.failures.fetch_add(1, Ordering::Relaxed);
         }
     }
+    carried
+}
+
+/// Notes that a failure is the end of the request: what costs a client its answer has failed, however
+/// that happened.
+#[cold]
+fn note_lost<'a>(
+    target: &Target,
+    chosen: &mut Chosen<'a>,
+    failure: Failure,
+    carried: Option<Permit<'a>>,
+) {
+    let (upstream, endpoint) = (&target.upstream, &chosen.member.endpoint);
+    match failure {
+        Failure::Stale { .. } | Failure::Unprocessed => {
+            observe::failed(upstream, endpoint, carried.or(chosen.permit.take()));
+        }
+        _ => {
+            if let Some(permit) = carried.filter(|_| Verdict::of(failure) == Verdict::Bad) {
+                permit.failed(clock::now());
+            }
+        }
+    }
+}
+
+/// Finds out whether and where the request is sent again.
+async fn next<'a, C: Client>(
+    job: &Job<'_>,
+    target: &'a Target,
+    (failure, decision): (Failure, Decision),
+    (progress, carried): (&mut Progress<'_, '_>, &mut Option<Permit<'a>>),
+    chosen: &Chosen<'_>,
+    (client, timer): (&mut C, &mut Timer),
+) -> Option<Next<'a>> {
+    let retry = &target.retry;
+    let state = &target.upstream.state;
+    let free = match decision {
+        Decision::GiveUp => return None,
+        Decision::Fresh => return Some(Next { server: None, pause: None }),
+        Decision::Onward => true,
+        Decision::Elsewhere => false,
+    };
+    progress.unprocessed = free;
+    if !progress.remember(chosen.member.endpoint.id) {
+        return None;
+    }
+    let found = match choose::at_once(job, target, progress, carried, clock::now()) {
+        // It is as good as a request that has just come.
+        Err(Unchosen::Full) if free => {
+            choose::in_turn(job, target, progress, carried, (client, timer)).await
+        }
+        found => found,
+    };
+    let Ok(server) = found else {
+        progress.tried_count = progress.tried_count.saturating_sub(1);
+        // There is nobody else: a server that said so may take it on another connection.
+        let again = failure == Failure::Unprocessed && !progress.repaired;
+        return again.then_some(Next { server: None, pause: None });
+    };
+    if free {
+        state.retries.fetch_add(1, Ordering::Relaxed);
+        // It says nothing about load: there is no reason to wait.
+        return Some(Next { server: Some(server), pause: None });
+    }
+    if !retry.budget.take(clock::now()) {
+        state.over_budget.fetch_add(1, Ordering::Relaxed);
+        return None;
+    }
+    state.retries.fetch_add(1, Ordering::Relaxed);
+    let ceiling = retry.backoff.map(|first| first * (1 << progress.retries.min(8)));
+    progress.retries += 1;
+    let pause = ceiling.map(|c| c.mul_f64(job.worker.draw(|random| random.unit())));
+    Some(Next { server: Some(server), pause })
 }
 
 /// Waits; an error when the client leaves meanwhile.

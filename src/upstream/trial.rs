@@ -200,8 +200,12 @@ async fn connection(
             return Ok((Origin::H1(taken.origin), taken.probation));
         }
     }
-    let (end, _) = job.end(target.timeouts.total);
+    let (end, end_key) = job.end(target.timeouts.total);
     let deadline = earlier(clock::deadline(now, target.timeouts.connect), end);
+    let late = || match end {
+        Some(end) if clock::now() >= end => Ended::Failed(Failure::Timeout(end_key)),
+        _ => Ended::Failed(Failure::ConnectTimeout),
+    };
     let connections = &job.worker.connections;
     let mut dialing = None;
     if offer != Offer::Http1 {
@@ -214,17 +218,19 @@ async fn connection(
             timer.poll_at(cx, deadline).map(|()| None)
         });
         match turn.await {
-            Some(Turn::Stream(stream)) => return stream_of(stream, job, timer, deadline).await,
+            Some(Turn::Stream(stream)) => {
+                return stream_of(stream, job, timer, deadline, late).await;
+            }
             Some(Turn::Dial(streams)) => {
                 way.streams = streams;
                 dialing = Some(Dialing::new(connections, endpoint.id));
             }
-            None => return Err(Ended::Failed(Failure::ConnectTimeout)),
+            None => return Err(late()),
         }
     }
     let room = (upstream.limits.connections, || job.worker.reclaim());
     let connected = connect::connect(endpoint, way, room, timer, deadline).await;
-    match connected.map_err(|error| failed(job, endpoint, &error))? {
+    match connected.map_err(|error| failed(job, endpoint, &error, late))? {
         Connected::Own(origin) => {
             dialing.iter().for_each(Dialing::declined);
             Ok((Origin::H1(origin), false))
@@ -233,7 +239,7 @@ async fn connection(
             let stream = link.open();
             dialing.iter().for_each(|dialing| dialing.connected(&link));
             drop(dialing);
-            stream_of(stream, job, timer, deadline).await
+            stream_of(stream, job, timer, deadline, late).await
         }
     }
 }
@@ -244,6 +250,7 @@ async fn stream_of(
     job: &Job<'_>,
     timer: &mut Timer,
     deadline: Option<Instant>,
+    late: impl Fn() -> Ended,
 ) -> Result<(Origin, bool), Ended> {
     if job.upgrade.is_some() {
         // Whether the server takes such requests is known once it has said what it can do.
@@ -252,7 +259,7 @@ async fn stream_of(
             Poll::Pending => timer.poll_at(cx, deadline).map(|()| false),
         });
         if !settled.await {
-            return Err(Ended::Failed(Failure::ConnectTimeout));
+            return Err(late());
         }
     }
     Ok((Origin::H2(stream), false))
@@ -273,16 +280,32 @@ fn strange(job: &Job<'_>, endpoint: &Endpoint) {
 /// What a connection that did not come about means. A server that is down, and a proxy that has run out of something,
 /// look alike to clients: the log tells them apart.
 #[cold]
-fn failed(job: &Job<'_>, endpoint: &Endpoint, error: &ConnectError) -> Ended {
-    let (failure, key) = match error {
-        ConnectError::Refused(error) => (Failure::Connect, connect_key(error)),
-        ConnectError::Timeout => (Failure::ConnectTimeout, "upstream.timeout.connect"),
+fn failed(
+    job: &Job<'_>,
+    endpoint: &Endpoint,
+    error: &ConnectError,
+    late: impl Fn() -> Ended,
+) -> Ended {
+    let (ended, key) = match error {
+        ConnectError::Refused(error) => (Ended::Failed(Failure::Connect), connect_key(error)),
+        ConnectError::NoSocket(error) => (Ended::Failed(Failure::NoSocket), connect_key(error)),
+        ConnectError::Timeout { taken } => {
+            let late = late();
+            // A client in a hurry says nothing about the server.
+            if !matches!(late, Ended::Failed(Failure::ConnectTimeout)) {
+                return late;
+            }
+            if !taken {
+                endpoint.standing.lose(clock::now());
+            }
+            (late, "upstream.timeout.connect")
+        }
     };
     let cause = match error {
-        ConnectError::Refused(error) if key == "upstream.limits.idle" => {
+        ConnectError::NoSocket(error) if key == "upstream.limits.idle" => {
             format!("{error}: no local port is free (net.ipv4.ip_local_port_range)")
         }
-        ConnectError::Refused(error) if key == "listen.limits.connections" => {
+        ConnectError::NoSocket(error) if key == "listen.limits.connections" => {
             format!("{error}: the process has no descriptor left (ulimit -n)")
         }
         error => error.to_string(),
@@ -290,8 +313,8 @@ fn failed(job: &Job<'_>, endpoint: &Endpoint, error: &ConnectError) -> Ended {
     job.cause.set(&cause, Some(key));
     if let Some(left_out) = job.worker.quotas.take(key, clock::now()) {
         let errno = match error {
-            ConnectError::Refused(error) => error.raw_os_error(),
-            ConnectError::Timeout => None,
+            ConnectError::Refused(error) | ConnectError::NoSocket(error) => error.raw_os_error(),
+            ConnectError::Timeout { .. } => None,
         };
         let (upstream, server) = (&*endpoint.upstream, &*endpoint.name);
         let address = endpoint.where_it_is();
@@ -306,7 +329,7 @@ fn failed(job: &Job<'_>, endpoint: &Endpoint, error: &ConnectError) -> Ended {
             "no connection to a server"
         );
     }
-    Ended::Failed(failure)
+    ended
 }
 
 /// What would have let a server be connected to.

@@ -103,6 +103,53 @@ fn a_refused_stream_is_sent_again_and_one_that_was_given_up_is_not() {
 }
 
 #[test]
+fn r1_what_one_server_does_not_process_another_one_does_whatever_the_method() {
+    let last = [0; 8];
+    let refusals: [fn(u32, &[u8; 8]) -> Vec<u8>; 2] = [
+        |stream, _| frame(RST_STREAM, 0, stream, &7_u32.to_be_bytes()),
+        |_, last| frame(GOAWAY, 0, 0, last),
+    ];
+    for refuse in refusals {
+        let bad = H2Server::start(&[], move |asked| Some(refuse(asked.stream, &last)));
+        let good = H2Server::start(&[], |asked| Some(fine(asked.stream, "good")));
+        for (balance, at_bad) in [("'round_robin'", 10), ("{ hash = 'path' }", 0)] {
+            let (bad_before, good_before) = (bad.asked().len(), good.asked().len());
+            let lines = format!(
+                "servers = ['{}', '{}']\nprotocol = 'h2c'\nbalance = {balance}\n\
+                 retry = {{ attempts = 0, budget = '0%' }}",
+                bad.address, good.address
+            );
+            let proxy = Tidegate::start(&config(&lines, ""));
+            for n in 0..20 {
+                let request = if n % 4 < 2 { GET } else { POST };
+                let request = request.replace(" / ", &format!(" /{n} "));
+                assert_eq!(proxy.client().exchange(request).text(), "good");
+            }
+            assert_eq!(good.asked().len() - good_before, 20);
+            let asked = bad.asked().len() - bad_before;
+            assert!(asked >= at_bad && asked > 0, "{balance}: {asked}");
+        }
+    }
+}
+
+#[test]
+fn r1_a_body_that_is_gone_is_not_made_up() {
+    let bad = H2Server::start(&[], |asked| {
+        Some(frame(RST_STREAM, 0, asked.stream, &7_u32.to_be_bytes()))
+    });
+    let good = H2Server::start(&[], |asked| Some(fine(asked.stream, "good")));
+    let lines = format!(
+        "servers = ['{}', '{}']\nprotocol = 'h2c'\nbalance = 'round_robin'\nretry = {{ body_buffer = '1B' }}",
+        bad.address, good.address
+    );
+    let proxy = Tidegate::start(&config(&lines, ""));
+    // Either nothing of the body had been taken when the server refused, or it is an error.
+    let answer = proxy.client().exchange(POST);
+    assert!([200, 502].contains(&answer.status), "{}", answer.status);
+    assert_eq!(good.asked().len(), usize::from(answer.status == 200));
+}
+
+#[test]
 fn a_connection_that_breaks_repeats_only_what_may_be_repeated() {
     let server = H2Server::start(&[], |Asked { connection, nth, stream }| {
         (connection != 0 && connection != 1 || nth == 0).then(|| fine(stream, "fine"))

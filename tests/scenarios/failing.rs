@@ -126,15 +126,16 @@ fn s2_7_a_read_goes_to_the_next_server_whatever_is_wrong_with_the_first() {
         empty(503),
         empty(504),
     ];
-    let mut places: Vec<String> = bad.iter().map(Origin::server).collect();
-    places.push(refused_address().to_string());
-    places.push(hole.address.to_string());
-    for place in places {
+    let mut places: Vec<(String, u64)> = bad.iter().map(|bad| (bad.server(), 2)).collect();
+    // A server that takes no connection is asked once; then there is a better one.
+    places.push((refused_address().to_string(), 1));
+    places.push((hole.address.to_string(), 1));
+    for (place, least) in places {
         let good = named("good");
         let proxy = next_upstream(&place, &good);
         assert_eq!(shares(&proxy, "/", 4), counts([("good", 4)]), "{place}");
         let retries = proxy.stats()["upstreams"][0]["retries"].as_u64().unwrap();
-        assert!(retries >= 2, "{place}: {retries}");
+        assert!(retries >= least, "{place}: {retries}");
     }
 }
 

@@ -74,9 +74,11 @@ pub const RETRY_BODY: Bytes = Bytes::kib(64);
 /// `upstream.retry.backoff`.
 pub const RETRY_BACKOFF: Period = Period::milliseconds(25);
 /// `upstream.retry.on`.
-pub const RETRY_ON: [RetryOn; 5] = [
+pub const RETRY_ON: [RetryOn; 7] = [
     RetryOn::Connect,
     RetryOn::Reset,
+    RetryOn::Timeout,
+    RetryOn::Invalid,
     RetryOn::Status(502),
     RetryOn::Status(503),
     RetryOn::Status(504),

@@ -1,0 +1,102 @@
+//! Asks servers that did not take a connection whether they take one again.
+//!
+//! A refused connection says at once that a server is down; that it is up again has to be asked. A
+//! connection that is opened and closed costs little, so it is asked soon and often, and the server
+//! gets requests again long before the time of an ejection is over. What else is wrong with a
+//! server, active checks and ejections find out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+
+use crate::clock::{self, Instant};
+use crate::endpoint::{Endpoint, standing};
+use crate::net::Stream;
+use crate::upstream::{Upstream, observe};
+
+/// How often unreachable servers are looked for.
+pub(super) const LOOK: Duration = Duration::from_millis(100);
+/// The longest pause between two questions to one server; the first one is a look long.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// How long a server may take to accept.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Questions under way at a time; the others wait for the next look.
+const AT_ONCE: usize = 64;
+
+/// The servers that do not take connections.
+#[derive(Debug, Default)]
+pub(super) struct Recovery {
+    upstreams: Vec<Arc<Upstream>>,
+    away: HashMap<u32, Away>,
+}
+
+/// A server that does not take connections.
+#[derive(Debug)]
+struct Away {
+    /// When it is asked next.
+    next: Instant,
+    pause: Duration,
+    /// The question that is under way.
+    question: Option<AbortHandle>,
+}
+
+impl Recovery {
+    /// Looks after the servers of these upstreams from now on.
+    pub(super) fn follow(&mut self, upstreams: Vec<Arc<Upstream>>) {
+        self.upstreams = upstreams;
+    }
+
+    /// Asks those that are due. Called every [`LOOK`].
+    pub(super) fn look(&mut self, now: Instant) {
+        let mut before = std::mem::take(&mut self.away);
+        let asked = |away: &&Away| away.question.as_ref().is_some_and(|q| !q.is_finished());
+        let mut room = AT_ONCE.saturating_sub(before.values().filter(asked).count());
+        for upstream in &self.upstreams {
+            for member in upstream.pool.members() {
+                let endpoint = &member.endpoint;
+                let away = before.remove(&endpoint.id);
+                if !endpoint.standing.bits().any(standing::UNREACHABLE) {
+                    if away.is_some() {
+                        welcome(upstream, endpoint);
+                    }
+                    continue;
+                }
+                let first = Away { next: now, pause: LOOK, question: None };
+                let mut away = away.unwrap_or(first);
+                let asked = away.question.as_ref().is_some_and(|q| !q.is_finished());
+                if now >= away.next && !asked && room > 0 {
+                    room -= 1;
+                    let question = tokio::spawn(ask(upstream.clone(), endpoint.clone()));
+                    away.question = Some(question.abort_handle());
+                    away.next = now + away.pause;
+                    away.pause = (away.pause * 3 / 2).min(LONGEST_PAUSE);
+                }
+                self.away.insert(endpoint.id, away);
+            }
+        }
+    }
+}
+
+/// Opens a connection to a server and closes it.
+async fn ask(upstream: Arc<Upstream>, endpoint: Arc<Endpoint>) {
+    for address in &endpoint.addresses {
+        let connected = tokio::time::timeout(PATIENCE, Stream::connect(address)).await;
+        if matches!(connected, Ok(Ok(_))) {
+            if endpoint.standing.reach(clock::now()) {
+                welcome(&upstream, &endpoint);
+            }
+            return;
+        }
+    }
+}
+
+/// The server takes connections again: what it was ejected for is over.
+fn welcome(upstream: &Upstream, endpoint: &Endpoint) {
+    if !observe::readmit(upstream, endpoint, "it takes connections again") {
+        upstream.state.queue.release_all();
+        let (upstream, server) = (&upstream.name, &endpoint.name);
+        tracing::debug!(%upstream, %server, "the server takes connections again");
+    }
+}
