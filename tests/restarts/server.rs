@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -58,6 +58,8 @@ struct Inner {
     /// The listener is in the state that the mode asks for.
     listening: AtomicBool,
     ended: AtomicBool,
+    /// Requests that arrived on a connection while it was being closed.
+    crossed: AtomicUsize,
     /// How often each request arrived whole.
     arrived: Mutex<HashMap<String, usize>>,
 }
@@ -77,6 +79,7 @@ impl Server {
             mode: AtomicU8::new(Mode::Up as u8),
             listening: AtomicBool::new(true),
             ended: AtomicBool::new(false),
+            crossed: AtomicUsize::new(0),
             arrived: Mutex::default(),
         });
         let running = inner.clone();
@@ -95,6 +98,12 @@ impl Server {
     /// How often each request arrived whole, by its target.
     pub fn arrived(&self) -> HashMap<String, usize> {
         self.inner.arrived.lock().unwrap().clone()
+    }
+
+    /// How many requests arrived on a connection while it was being closed. Nobody but the server knows
+    /// what became of them.
+    pub fn crossed(&self) -> usize {
+        self.inner.crossed.load(Ordering::SeqCst)
     }
 
     /// How many requests arrived whole.
@@ -165,6 +174,7 @@ impl Inner {
             }
             // A connection that was taken gets its first answer.
             if self.mode() == Mode::Down && bytes.is_empty() && !fresh {
+                self.close(stream);
                 return;
             }
             let mut piece = [0; 4096];
@@ -176,6 +186,15 @@ impl Inner {
                 }
                 Err(_) => return,
             }
+        }
+    }
+
+    /// Closes a connection at rest and looks whether a request was under way to it.
+    fn close(&self, mut stream: TcpStream) {
+        let _gone = stream.shutdown(Shutdown::Write);
+        stream.set_read_timeout(Some(LOOK * 50)).unwrap();
+        if stream.read(&mut [0; 4096]).is_ok_and(|n| n > 0) {
+            self.crossed.fetch_add(1, Ordering::SeqCst);
         }
     }
 
