@@ -1,5 +1,5 @@
 //! A hundred servers, half a minute of trouble, and no real time: the production code of balancing,
-//! ejection and slow start against simulated servers, with a virtual clock and seeded randomness.
+//! ejection, retries and slow start against simulated servers, with a virtual clock and seeded randomness.
 //!
 //! Prints how each strategy copes. The table in the README is this output; the test keeps it so.
 #![allow(
@@ -19,8 +19,8 @@ use tidegate::balance::{Ask, Key};
 use tidegate::clock::{self, Random};
 use tidegate::endpoint::{Slot, standing};
 use tidegate::snapshot::compile;
-use tidegate::upstream::retry::Failure;
-use tidegate::upstream::{Upstream, keep, observe};
+use tidegate::upstream::retry::{Decision, Facts, Failure};
+use tidegate::upstream::{Retry, Upstream, keep, observe};
 
 const SERVERS: usize = 100;
 /// Requests that a server works on at a time; the others wait at the server.
@@ -41,6 +41,12 @@ enum Trouble {
     Failing,
     /// Refuses connections from 8 s to 16 s; active checks notice at 12 s and at 18 s.
     Away,
+    /// Restarts: ten servers one after the other, from 5 s on, refuse connections for 1.5 s each.
+    Restarting(u64),
+    /// Answers nothing from 10 s to 18 s; the proxy waits for two seconds.
+    Stopped,
+    /// Breaks off its answers from 5 s to 25 s.
+    Breaking,
     None,
 }
 
@@ -50,13 +56,18 @@ impl Trouble {
             0..5 => Self::Slow,
             5..10 => Self::Failing,
             10..13 => Self::Away,
+            13..23 => Self::Restarting(5_000_000 + 2_000_000 * (server as u64 - 13)),
+            23..25 => Self::Stopped,
+            25..28 => Self::Breaking,
             _ => Self::None,
         }
     }
 
     fn now(self, at: u64) -> Self {
         let during = match self {
-            Self::Slow | Self::Failing => 5_000_000..25_000_000,
+            Self::Slow | Self::Failing | Self::Breaking => 5_000_000..25_000_000,
+            Self::Restarting(from) => from..from + 1_500_000,
+            Self::Stopped => 10_000_000..18_000_000,
             Self::Away => 8_000_000..16_000_000,
             Self::None => 0..0,
         };
@@ -70,7 +81,18 @@ struct Server<'a> {
     waiting: VecDeque<Request<'a>>,
 }
 
+/// A request on its way to a server.
+struct Pending {
+    came: u64,
+    user: u64,
+    /// It is a read.
+    repeatable: bool,
+    tried: Vec<u32>,
+    retries: u32,
+}
+
 struct Request<'a> {
+    pending: Pending,
     came: u64,
     server: usize,
     failure: Failure,
@@ -85,10 +107,15 @@ struct Figures {
     sent: usize,
     bad: usize,
     failed: usize,
+    /// Writes that reached a server more than once.
+    doubled: usize,
+    /// Requests that no server processed.
+    unsent: usize,
 }
 
 struct Simulation<'a> {
     upstream: &'a Upstream,
+    retry: Retry,
     random: Random,
     servers: Vec<Server<'a>>,
     under_way: Vec<Option<Request<'a>>>,
@@ -103,14 +130,17 @@ enum Event {
     Done(usize),
     Tick,
     Check,
+    /// Servers that took no connection are asked whether they take one again.
+    Ask,
 }
 
 impl<'a> Simulation<'a> {
-    fn new(upstream: &'a Upstream) -> Self {
+    fn new(upstream: &'a Upstream, retry: Retry, seed: u64) -> Self {
         let servers = (0..SERVERS).map(|_| Server::default()).collect();
         let mut this = Self {
             upstream,
-            random: Random::seeded(1),
+            retry,
+            random: Random::seeded(seed),
             servers,
             under_way: Vec::new(),
             events: BinaryHeap::new(),
@@ -119,6 +149,7 @@ impl<'a> Simulation<'a> {
         };
         this.at(0, Event::Arrive);
         this.at(0, Event::Tick);
+        this.at(0, Event::Ask);
         this.at(12_000_000, Event::Check);
         this.at(18_000_000, Event::Check);
         this
@@ -158,35 +189,56 @@ impl<'a> Simulation<'a> {
                     }
                 }
                 Event::Check => self.check(now),
+                Event::Ask => {
+                    self.ask(now);
+                    if now < END {
+                        self.at(now + 100_000, Event::Ask);
+                    }
+                }
             }
         }
         self.figures
     }
 
     fn arrive(&mut self, now: u64) {
-        let user = self.random.below(10_000).to_le_bytes();
+        let user = self.random.below(10_000);
+        let repeatable = self.random.below(5) > 0;
+        self.retry.budget.request();
+        self.figures.sent += 1;
+        let (tried, retries) = (Vec::new(), 0);
+        self.send(now, Pending { came: now, user, repeatable, tried, retries });
+    }
+
+    fn send(&mut self, now: u64, pending: Pending) {
+        let user = pending.user.to_le_bytes();
         let mut ask = Ask {
-            tried: &[],
+            tried: &pending.tried,
             key: Some(Key::new(&user)),
             now: clock::now(),
             random: &mut self.random,
             rules: self.upstream.rules,
         };
-        let member = self.upstream.pool.pick(&mut ask).unwrap();
+        let Some(member) = self.upstream.pool.pick(&mut ask) else {
+            self.figures.failed += 1;
+            self.figures.unsent += 1;
+            return;
+        };
         let server: usize = member.endpoint.name.strip_prefix('s').unwrap().parse().unwrap();
         let slot = member.endpoint.begin();
         let trouble = Trouble::of(server).now(now);
-        self.figures.sent += 1;
         self.figures.bad += usize::from(trouble != Trouble::None);
         let work = self.exponential(WORK);
         let (failure, work) = match trouble {
             Trouble::None => (Failure::Status(200), work),
             Trouble::Slow => (Failure::Status(200), work * 10),
             Trouble::Failing => (Failure::Status(500), 1000),
-            Trouble::Away => (Failure::Connect, 0),
+            Trouble::Away | Trouble::Restarting(_) => (Failure::Connect, 0),
+            Trouble::Stopped => (Failure::Timeout("timeout.first_byte"), 2_000_000),
+            Trouble::Breaking => (Failure::Closed, work / 10),
         };
-        let request = Request { came: now, server, failure, work, _slot: slot };
-        if trouble == Trouble::Away || self.servers[server].busy < WORKERS {
+        let request = Request { pending, came: now, server, failure, work, _slot: slot };
+        let at_once = matches!(trouble, Trouble::Away | Trouble::Restarting(_) | Trouble::Stopped);
+        if at_once || self.servers[server].busy < WORKERS {
             self.begin(now, request);
         } else {
             self.servers[server].waiting.push_back(request);
@@ -205,19 +257,52 @@ impl<'a> Simulation<'a> {
         let request = self.under_way[place].take().unwrap();
         let member = &self.upstream.pool.members()[request.server];
         let took = now - request.came;
-        observe::ended(self.upstream, &member.endpoint, None, request.failure);
-        if request.failure == Failure::Status(200) {
+        let Request { mut pending, server, failure, _slot: slot, .. } = request;
+        if failure == Failure::Connect {
+            member.endpoint.standing.lose(clock::now());
+        }
+        observe::ended(self.upstream, &member.endpoint, None, failure);
+        if failure == Failure::Status(200) {
             member.endpoint.latency.observe(clock::now(), Duration::from_micros(took));
-            self.figures.latencies.push(took);
+            self.figures.latencies.push(now - pending.came);
         } else {
             member.endpoint.latency.penalize(clock::now(), None);
-            self.figures.failed += 1;
         }
-        let server = request.server;
-        drop(request);
+        drop(slot);
+        pending.tried.push(member.endpoint.id);
+        if failure != Failure::Status(200) {
+            let Pending { repeatable, retries, .. } = pending;
+            let facts =
+                Facts { repeatable, replayable: true, retries, repaired: true, keyed: false };
+            let again = match self.retry.decide(failure, facts) {
+                Decision::Onward => true,
+                Decision::Elsewhere => {
+                    pending.retries += 1;
+                    self.retry.budget.take(clock::now())
+                }
+                Decision::GiveUp | Decision::Fresh => false,
+            };
+            if again {
+                let processed = !failure.is_unprocessed();
+                self.figures.doubled += usize::from(processed && !repeatable);
+                self.send(now, pending);
+            } else {
+                self.figures.failed += 1;
+            }
+        }
         self.servers[server].busy -= 1;
         if let Some(next) = self.servers[server].waiting.pop_front() {
             self.begin(now, next);
+        }
+    }
+
+    /// What the health thread finds out about servers that took no connection.
+    fn ask(&mut self, now: u64) {
+        for (n, member) in self.upstream.pool.members().iter().enumerate() {
+            let refuses = matches!(Trouble::of(n).now(now), Trouble::Away | Trouble::Restarting(_));
+            if !refuses && member.endpoint.standing.reach(clock::now()) {
+                observe::readmit(self.upstream, &member.endpoint, "it takes connections again");
+            }
         }
     }
 
@@ -237,7 +322,7 @@ impl<'a> Simulation<'a> {
     }
 }
 
-fn upstream(balance: &str) -> Arc<Upstream> {
+fn upstream(balance: &str) -> (Arc<Upstream>, Retry) {
     let servers: Vec<String> = (0..SERVERS)
         .map(|n| format!("{{ address = \"10.0.0.{}:80\", name = \"s{n}\" }}", n + 1))
         .collect();
@@ -247,7 +332,32 @@ fn upstream(balance: &str) -> Arc<Upstream> {
         servers.join(", ")
     );
     let config = tidegate::config::load_str("simulation.toml", &text).unwrap().config;
-    compile::compile(&config, None, 16).unwrap().upstreams[0].clone()
+    let upstream = compile::compile(&config, None, 16).unwrap().upstreams[0].clone();
+    // The defaults.
+    let retry = Retry {
+        attempts: 1,
+        on_connect: true,
+        on_timeout: true,
+        on_reset: true,
+        on_invalid: true,
+        on_status: [502, 503, 504].into(),
+        on_grpc: [].into(),
+        per_try: None,
+        body_buffer: 65_536,
+        budget: upstream.budget.clone(),
+        backoff: None,
+    };
+    (upstream, retry)
+}
+
+fn simulate(balance: &str, seed: u64) -> Figures {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let _epoch = clock::millis(clock::now());
+        let (upstream, retry) = upstream(balance);
+        Simulation::new(&upstream, retry, seed).run().await
+    })
 }
 
 fn table() -> String {
@@ -263,13 +373,7 @@ fn table() -> String {
         ("`hash`, ring", "{ hash = \"header:x-user\" }"),
         ("`hash`, maglev", "{ hash = \"header:x-user\", table = \"maglev\" }"),
     ] {
-        let mut builder = tokio::runtime::Builder::new_current_thread();
-        let runtime = builder.enable_time().start_paused(true).build().unwrap();
-        let figures = runtime.block_on(async {
-            let _epoch = clock::millis(clock::now());
-            Simulation::new(&upstream(balance)).run().await
-        });
-        let Figures { mut latencies, sent, bad, failed } = figures;
+        let Figures { mut latencies, sent, bad, failed, .. } = simulate(balance, 1);
         latencies.sort_unstable();
         let at = |share: f64| latencies[(latencies.len() as f64 * share) as usize] as f64 / 1000.0;
         let percent = |n: usize| n as f64 * 100.0 / sent as f64;
@@ -278,6 +382,19 @@ fn table() -> String {
         writeln!(table, "| {name} | {p50:.0} | {p99:.0} | {bad:.1} % | {failed:.2} % |").unwrap();
     }
     table
+}
+
+#[test]
+fn r9_what_was_refused_is_answered_by_another_server_and_no_write_is_doubled() {
+    for seed in 1..=4 {
+        let figures = simulate("\"least_request\"", seed);
+        assert!(figures.sent > 60_000, "seed {seed}");
+        assert_eq!((figures.unsent, figures.doubled), (0, 0), "seed {seed}");
+        let answered = figures.latencies.len();
+        assert_eq!(answered + figures.failed, figures.sent, "seed {seed}");
+        // Those that answer 500, break off or do not answer a write are all that is left.
+        assert!(figures.failed * 1000 < figures.sent * 3, "seed {seed}: {}", figures.failed);
+    }
 }
 
 #[test]

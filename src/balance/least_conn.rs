@@ -1,8 +1,13 @@
 //! `least_conn`: of all servers, the one with the fewest requests under way per weight.
 //!
-//! Looks at every server, so it finds the best where two choices only find the better; ties are
-//! broken at random, or the first server of an idle upstream would get everything. From
-//! [`SCANNED`] servers on a stretch of that many is looked at, from a random place.
+//! Looks at every server, so it finds the best where two choices only find the better. Requests under
+//! way are counted in steps of `weight / lightest weight`: a server of weight 198 beside one of
+//! weight 1 has the next step with 198 requests. Fractions of a step would let an idle light server
+//! win against any heavy one, and flatten the shares; to ignore them would let heavy ones have more
+//! than theirs. Those of more than a half are rounded up by chance, which keeps shares within four
+//! points. Ties are broken at random in proportion to
+//! weight, or the first server of an idle upstream would get everything. From [`SCANNED`] servers on
+//! a stretch of that many is looked at, from a random place.
 
 use super::{Ask, Balance, Member, any_accepted};
 
@@ -10,37 +15,47 @@ use super::{Ask, Balance, Member, any_accepted};
 pub(super) const SCANNED: usize = 1024;
 
 #[derive(Debug)]
-pub(super) struct LeastConn;
+pub(super) struct LeastConn {
+    /// The smallest weight.
+    lightest: u64,
+}
+
+impl LeastConn {
+    pub(super) fn new(weights: &[u32]) -> Self {
+        Self { lightest: weights.iter().copied().min().map_or(1, u64::from) }
+    }
+}
 
 impl Balance for LeastConn {
     fn pick(&self, members: &[Member], ask: &mut Ask<'_>) -> Option<usize> {
         let n = members.len();
         let start =
             if n > SCANNED { usize::try_from(ask.random.below(n as u64)).unwrap_or(0) } else { 0 };
-        let mut best: Option<(usize, u64, u64)> = None;
+        let mut best: Option<(usize, u64)> = None;
         let mut equals = 1_u64;
         for step in 0..n.min(SCANNED) {
             let index = if start + step < n { start + step } else { start + step - n };
             let Some(member) = members.get(index) else { continue };
             let (load, weight) = (u64::from(member.endpoint.in_flight()), u64::from(member.weight));
-            let order = best.map_or(std::cmp::Ordering::Less, |(_, least, of)| {
-                (load * of).cmp(&(least * weight))
-            });
+            let part =
+                if weight == self.lightest { 0 } else { ask.random.below(weight.div_ceil(2)) };
+            let steps = (load * self.lightest + part) / weight.max(1);
+            let order = best.map_or(std::cmp::Ordering::Less, |(_, least)| steps.cmp(&least));
             if order.is_gt() || !ask.admits(member) {
                 continue;
             }
             if order.is_lt() {
-                best = Some((index, load, weight));
+                best = Some((index, steps));
                 equals = weight;
                 continue;
             }
             // Each of the equals ends up chosen in proportion to its weight (reservoir sampling).
             equals += weight;
             if ask.random.below(equals) < weight {
-                best = Some((index, load, weight));
+                best = Some((index, steps));
             }
         }
-        best.map(|(index, _, _)| index).or_else(|| any_accepted(members, ask))
+        best.map(|(index, _)| index).or_else(|| any_accepted(members, ask))
     }
 }
 
@@ -55,10 +70,11 @@ mod tests {
         let members = members(&[1, 1, 4]);
         let _one = members[0].endpoint.begin();
         let _two = members[1].endpoint.begin();
-        let _three: Vec<_> = (0..3).map(|_| members[2].endpoint.begin()).collect();
+        let _two_more: Vec<_> = (0..2).map(|_| members[2].endpoint.begin()).collect();
         let mut random = Random::seeded(2);
         for _ in 0..20 {
-            assert_eq!(LeastConn.pick(&members, &mut ask(&[], &mut random)), Some(2));
+            let balance = LeastConn::new(&[1, 1, 4]);
+            assert_eq!(balance.pick(&members, &mut ask(&[], &mut random)), Some(2));
         }
     }
 
@@ -66,9 +82,21 @@ mod tests {
     fn a_large_upstream_is_looked_at_in_part() {
         let members = members(&vec![1; SCANNED * 2]);
         let mut random = Random::seeded(2);
+        let balance = LeastConn::new(&vec![1; SCANNED * 2]);
         let picked: Vec<usize> =
-            (0..200).filter_map(|_| LeastConn.pick(&members, &mut ask(&[], &mut random))).collect();
+            (0..200).filter_map(|_| balance.pick(&members, &mut ask(&[], &mut random))).collect();
         assert_eq!(picked.len(), 200);
         assert!(picked.iter().any(|i| *i >= SCANNED) && picked.iter().any(|i| *i < SCANNED));
+    }
+
+    #[test]
+    fn weights_that_hardly_differ_hardly_matter() {
+        let members = members(&[101, 100]);
+        let _busy: Vec<_> = (0..3).map(|_| members[0].endpoint.begin()).collect();
+        let mut random = Random::seeded(2);
+        let balance = LeastConn::new(&[101, 100]);
+        for _ in 0..20 {
+            assert_eq!(balance.pick(&members, &mut ask(&[], &mut random)), Some(1));
+        }
     }
 }

@@ -151,7 +151,7 @@ pub fn build(strategy: &Strategy, members: &[Member]) -> Box<dyn Balance> {
         Strategy::RoundRobin => Box::new(round_robin::RoundRobin::new(&weights)),
         Strategy::Random => Box::new(random::WeightedRandom::new(&weights)),
         Strategy::LeastRequest => Box::new(least_request::LeastRequest::new(&weights)),
-        Strategy::LeastConn => Box::new(least_conn::LeastConn),
+        Strategy::LeastConn => Box::new(least_conn::LeastConn::new(&weights)),
         Strategy::PeakEwma => Box::new(peak_ewma::PeakEwma::new(&weights)),
         Strategy::Hash { table, bound } => {
             Box::new(hash::Hash::new(members, &weights, *table, *bound))
@@ -172,7 +172,7 @@ fn any_accepted(members: &[Member], ask: &mut Ask<'_>) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::clock;
-    use crate::endpoint::standing;
+    use crate::endpoint::{Slot, standing};
 
     pub(super) fn members(weights: &[u32]) -> Vec<Member> {
         let make = |(i, weight): (usize, &u32)| {
@@ -249,6 +249,120 @@ mod tests {
             let counts = shares(&strategy, &[3, 2, 1], 6000);
             for (count, expected) in counts.iter().zip([3000_usize, 2000, 1000]) {
                 assert!(count.abs_diff(expected) < 240, "{strategy:?}: {counts:?}");
+            }
+        }
+    }
+
+    /// Each server's share in percent with so many requests under way on average: arrivals at random,
+    /// each ending after an exponential time.
+    fn shares_at(strategy: &Strategy, load: f64, weights: &[u32]) -> Vec<f64> {
+        let members = members(weights);
+        let balance = build(strategy, &members);
+        let mut random = Random::seeded(11);
+        let mut exponential = Random::seeded(12);
+        let mut under_way: Vec<(f64, Slot<'_>)> = Vec::new();
+        let mut counts = vec![0_u32; weights.len()];
+        let mut now = 0.0;
+        for _ in 0..20_000 {
+            now -= (1.0 - exponential.unit()).ln() / load;
+            under_way.retain(|(end, _)| *end > now);
+            let picked = balance.pick(&members, &mut ask(&[], &mut random)).unwrap();
+            counts[picked] += 1;
+            let end = now - (1.0 - exponential.unit()).ln();
+            under_way.push((end, members[picked].endpoint.begin()));
+        }
+        counts.iter().map(|n| f64::from(*n) / 200.0).collect()
+    }
+
+    /// The same with exactly so many under way; each time the one that began first ends.
+    fn shares_with(strategy: &Strategy, under_way: usize, weights: &[u32]) -> Vec<f64> {
+        let members = members(weights);
+        let balance = build(strategy, &members);
+        let mut random = Random::seeded(13);
+        let mut slots = std::collections::VecDeque::new();
+        let mut counts = vec![0_u32; weights.len()];
+        for _ in 0..20_000 {
+            if slots.len() == under_way {
+                slots.pop_front();
+            }
+            let picked = balance.pick(&members, &mut ask(&[], &mut random)).unwrap();
+            counts[picked] += 1;
+            slots.push_back(members[picked].endpoint.begin());
+        }
+        counts.iter().map(|n| f64::from(*n) / 200.0).collect()
+    }
+
+    #[test]
+    fn r5_shares_follow_weights_within_four_points_at_any_load() {
+        for strategy in [
+            Strategy::RoundRobin,
+            Strategy::Random,
+            Strategy::LeastRequest,
+            Strategy::LeastConn,
+            Strategy::PeakEwma,
+        ] {
+            for weights in [&[198, 1, 1][..], &[3, 1], &[5, 1, 1]] {
+                let total: u32 = weights.iter().sum();
+                let mut seen = Vec::new();
+                for load in [0.2, 2.0, 20.0, 200.0] {
+                    seen.push(shares_at(&strategy, load, weights));
+                }
+                seen.push(shares_with(&strategy, 24, weights));
+                for shares in seen {
+                    for (share, weight) in shares.iter().zip(weights) {
+                        let expected = f64::from(*weight) * 100.0 / f64::from(total);
+                        let near = (share - expected).abs() <= 4.0;
+                        assert!(near, "{strategy:?}, {weights:?}: {shares:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn r4_a_server_that_joins_gets_a_share_soon_under_every_strategy() {
+        let _epoch = clock::millis(clock::now());
+        for strategy in Strategy::all() {
+            let members = members(&[1, 1, 1]);
+            for member in &members[..2] {
+                member.endpoint.latency.observe(clock::now(), Duration::from_micros(300));
+            }
+            let joiner = &members[2].endpoint.standing;
+            joiner.take_out(standing::UNCHECKED);
+            joiner.bring_back(standing::UNCHECKED, clock::now());
+            let balance = build(&strategy, &members);
+            let mut random = Random::seeded(9);
+            let mut share = |after: Duration| {
+                let mut picked = 0;
+                for n in 0..2000_u32 {
+                    let user = n.to_le_bytes();
+                    let mut ask = ask(&[], &mut random);
+                    ask.now += after;
+                    ask.key = Some(Key::new(&user));
+                    ask.rules.slow_start = Duration::from_secs(10);
+                    picked += usize::from(balance.pick(&members, &mut ask) == Some(2));
+                }
+                picked
+            };
+            let (early, late) = (share(Duration::ZERO), share(Duration::from_secs(10)));
+            assert!(early >= 60 && late >= 500, "{strategy:?}: {early}, {late}");
+        }
+    }
+
+    #[test]
+    fn no_strategy_prefers_a_server_that_takes_no_connections() {
+        for strategy in Strategy::all() {
+            let members = members(&[1, 1, 1]);
+            members[1].endpoint.standing.lose(clock::now());
+            let _busy: Vec<_> = (0..5).map(|_| members[0].endpoint.begin()).collect();
+            let _also: Vec<_> = (0..5).map(|_| members[2].endpoint.begin()).collect();
+            let balance = build(&strategy, &members);
+            let mut random = Random::seeded(9);
+            for n in 0..100_u32 {
+                let user = n.to_le_bytes();
+                let mut ask = ask(&[], &mut random);
+                ask.key = Some(Key::new(&user));
+                assert_ne!(balance.pick(&members, &mut ask), Some(1), "{strategy:?}");
             }
         }
     }

@@ -519,6 +519,49 @@ mod tests {
         assert_eq!(breaker.state(clock::now()), State::Closed);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn the_window_slides_a_part_at_a_time() {
+        // Ten failures are counted, and count until they are ten seconds old, give or take a part.
+        for (passes, opens) in [(Duration::from_millis(8900), true), (11 * SECOND, false)] {
+            let _epoch = clock::millis(clock::now());
+            let breaker = Breaker::default();
+            for _ in 0..10 {
+                fail(&breaker, &RATE);
+            }
+            advance(passes).await;
+            for _ in 0..9 {
+                succeed(&breaker, &RATE);
+            }
+            assert_eq!(breaker.state(clock::now()), State::Closed);
+            fail(&breaker, &RATE);
+            let state = if opens { State::Open } else { State::Closed };
+            assert_eq!(breaker.state(clock::now()), state, "after {passes:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_of_the_window_that_comes_round_starts_from_nothing() {
+        let _epoch = clock::millis(clock::now());
+        let breaker = Breaker::default();
+        for _ in 0..10 {
+            fail(&breaker, &RATE);
+        }
+        advance(10 * SECOND).await;
+        for _ in 0..9 {
+            succeed(&breaker, &RATE);
+        }
+        fail(&breaker, &RATE);
+        assert_eq!(breaker.state(clock::now()), State::Closed);
+        for _ in 0..5 {
+            succeed(&breaker, &RATE);
+        }
+        // Up to nineteen requests are too few, however many of them failed.
+        (0..4).for_each(|_| fail(&breaker, &RATE));
+        assert_eq!(breaker.state(clock::now()), State::Closed);
+        fail(&breaker, &RATE);
+        assert_eq!(breaker.state(clock::now()), State::Open);
+    }
+
     #[test]
     fn no_more_than_the_allowance_are_ever_on_trial() {
         let settings = Settings { open_for: Duration::ZERO, ..CONSECUTIVE };

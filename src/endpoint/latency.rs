@@ -1,20 +1,21 @@
 //! How slow a server has been lately: a peak-sensitive moving average.
 //!
 //! As in Finagle and linkerd: a response slower than the estimate becomes the estimate at once, a
-//! faster one pulls it down with the weight of the time since the last one, `1 - exp(-dt / 10 s)`.
+//! faster one pulls it down with the weight of the time since the last one, `1 - exp(-dt / 10 s)`. Of
+//! the first responses each has the same weight at least: the first one of a server that has just
+//! started is slow, and must not count against it for a minute.
 //! A server that fails quickly must not look fast, so failures, 429 and 503 count as five seconds,
 //! or as long as `Retry-After` asks for (linkerd's load biaser).
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::{self, Instant};
 
 /// The time after which an observation has lost 63 % of its weight.
 const DECAY: Duration = Duration::from_secs(10);
-/// What a server costs about which nothing is known: little enough to be tried, enough not to be
-/// flooded (Envoy assumes the same).
-const UNKNOWN: Duration = Duration::from_millis(10);
+/// So many responses are the first ones.
+const FIRST: u32 = 64;
 /// What a failure counts as.
 const FAILURE: Duration = Duration::from_secs(5);
 /// The longest `Retry-After` that is believed.
@@ -27,6 +28,8 @@ pub struct Latency {
     micros: AtomicU64,
     /// When it was written, in milliseconds.
     at: AtomicU64,
+    /// How many responses it comes from, up to [`FIRST`].
+    seen: AtomicU32,
 }
 
 impl Latency {
@@ -35,6 +38,10 @@ impl Latency {
         let sample = took.as_secs_f64() * 1e6;
         let before = f64::from_bits(self.micros.load(Ordering::Relaxed));
         let millis = clock::millis(now);
+        let seen = self.seen.load(Ordering::Relaxed);
+        if seen < FIRST {
+            self.seen.store(seen + 1, Ordering::Relaxed);
+        }
         let since = millis.saturating_sub(self.at.swap(millis, Ordering::Relaxed));
         let estimate = if before <= 0.0 || sample >= before {
             sample
@@ -43,6 +50,8 @@ impl Latency {
             // many fast responses together pull it down.
             let since = (since as f64).max(0.5);
             let kept = (-since / DECAY.as_millis() as f64).exp();
+            let mean = 1.0 - 1.0 / (f64::from(seen) + 1.0);
+            let kept = if seen < FIRST { kept.min(mean) } else { kept };
             before.mul_add(kept, sample * (1.0 - kept))
         };
         self.micros.store(estimate.max(1.0).to_bits(), Ordering::Relaxed);
@@ -53,22 +62,20 @@ impl Latency {
         self.observe(now, retry_after.map_or(FAILURE, |asked| asked.clamp(FAILURE, LONGEST)));
     }
 
-    /// Microseconds that a response is expected to take. Without observations an old estimate fades, so that a server
-    /// once slow is tried again.
+    /// Microseconds that a response is expected to take; `None` when nothing is known. Without observations an old
+    /// estimate fades, so that a server once slow is tried again.
     #[inline]
     #[must_use]
-    pub fn micros(&self, now: Instant) -> f64 {
+    pub fn micros(&self, now: Instant) -> Option<f64> {
         let last = f64::from_bits(self.micros.load(Ordering::Relaxed));
-        let unknown = UNKNOWN.as_micros() as f64;
         if last <= 0.0 {
-            return unknown;
+            return None;
         }
         let idle = clock::millis(now).saturating_sub(self.at.load(Ordering::Relaxed));
-        if last <= unknown || idle < 100 {
-            return last;
+        if idle < 100 {
+            return Some(last);
         }
-        let kept = (-(idle as f64) / DECAY.as_millis() as f64).exp();
-        last.mul_add(kept, unknown * (1.0 - kept))
+        Some(last * (-(idle as f64) / DECAY.as_millis() as f64).exp())
     }
 }
 
@@ -81,20 +88,41 @@ mod tests {
     }
 
     fn estimate(latency: &Latency) -> f64 {
-        (latency.micros(clock::now()) / 1000.0).round()
+        (latency.micros(clock::now()).unwrap() / 1000.0).round()
     }
 
     #[tokio::test(start_paused = true)]
     async fn peaks_count_at_once_and_fade_slowly() {
         let _epoch = clock::millis(clock::now());
         let latency = Latency::default();
-        assert_eq!(estimate(&latency), 10.0);
-        latency.observe(clock::now(), ms(20));
+        assert_eq!(latency.micros(clock::now()), None);
+        (0..FIRST).for_each(|_| latency.observe(clock::now(), ms(20)));
+        assert_eq!(estimate(&latency), 20.0);
         latency.observe(clock::now(), ms(500));
         assert_eq!(estimate(&latency), 500.0);
         tokio::time::advance(DECAY).await;
         latency.observe(clock::now(), ms(20));
         assert_eq!(estimate(&latency), 197.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_responses_count_as_much_as_each_other() {
+        let _epoch = clock::millis(clock::now());
+        let latency = Latency::default();
+        latency.observe(clock::now(), ms(100));
+        (0..9).for_each(|_| latency.observe(clock::now(), ms(0)));
+        assert_eq!(estimate(&latency), 10.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_estimate_fades_to_nothing() {
+        let _epoch = clock::millis(clock::now());
+        let latency = Latency::default();
+        latency.observe(clock::now(), ms(1000));
+        tokio::time::advance(DECAY).await;
+        assert_eq!(estimate(&latency), 368.0);
+        tokio::time::advance(DECAY * 9).await;
+        assert_eq!(estimate(&latency), 0.0);
     }
 
     #[tokio::test(start_paused = true)]

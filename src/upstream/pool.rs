@@ -265,6 +265,31 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_takes_no_connections_is_asked_last_of_all_priorities() {
+        let servers = vec![placed("a", 0, None), placed("b", 1, None), placed("c", 2, None)];
+        let pool = Pool::new(servers, &Strategy::RoundRobin, None);
+        let [a, b, c] = pool.members() else { panic!("three servers") };
+        a.endpoint.standing.lose(clock::now());
+        assert_eq!(picked(&pool, &[], 5), [("b".into(), 5)]);
+        b.endpoint.standing.lose(clock::now());
+        assert_eq!(picked(&pool, &[], 5), [("c".into(), 5)]);
+        assert_eq!(picked(&pool, &[c.endpoint.id], 5), [("a".into(), 5)]);
+        let tried = [c.endpoint.id, a.endpoint.id, b.endpoint.id];
+        assert_eq!(picked(&pool, &tried, 5), []);
+        c.endpoint.standing.take_out(standing::UNHEALTHY);
+        assert_eq!(picked(&pool, &[], 5), [("a".into(), 5)]);
+        let mut random = Random::seeded(1);
+        assert_eq!(pool.miss(&ask(&tried, &mut random)), Miss::Tried);
+        // One that is only full is waited for.
+        c.endpoint.standing.bring_back(standing::UNHEALTHY, clock::now());
+        let _busy = c.endpoint.begin();
+        let mut full = ask(&[], &mut random);
+        full.rules.cap = 1;
+        assert!(pool.pick(&mut full).is_none());
+        assert_eq!(pool.miss(&full), Miss::Full);
+    }
+
+    #[test]
     fn a_miss_says_why() {
         let mut random = Random::seeded(1);
         let empty = Pool::new(Vec::new(), &Strategy::Random, None);

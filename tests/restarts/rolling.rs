@@ -26,7 +26,8 @@ fn nothing_lost(outcome: &Outcome, servers: &[Server], word: &str) {
     assert!(*sent > 50, "only {sent} sent");
     // A write that was under way to a connection as the server closed it is nobody's to repeat.
     let crossed: usize = servers.iter().map(Server::crossed).sum();
-    let excused = |target: &str, why: &str| target.starts_with("/post") && why.contains("upstream_closed");
+    let excused =
+        |target: &str, why: &str| target.starts_with("/post") && why.contains("upstream_closed");
     assert!(lost.len() <= crossed, "of {sent}, {crossed} crossed: {lost:?}");
     assert!(lost.iter().all(|(target, why)| excused(target, why)), "{lost:?}");
     assert_eq!(duplicates(servers, word), Vec::<String>::new());
