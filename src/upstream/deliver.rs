@@ -67,13 +67,7 @@ pub async fn deliver<C: Client>(
         let outcome = relay::tunnel(upload.client, &mut origin, timer, Some(TUNNEL_IDLE)).await;
         return Sent::Answered(status, outcome);
     }
-    // A trial holds up others, and an answer may take hours.
-    if !job.grpc
-        && Verdict::of(ended) == Verdict::Good
-        && let Some(trial) = chosen.permit.take_if(|permit| permit.is_trial())
-    {
-        trial.succeeded(clock::now());
-    }
+    end_trial(job, &mut chosen, ended);
     let head = origin.head();
     let length = origin.length(job.head_request);
     let plan = job.compress.and_then(|wanted| wanted.plan(head, length));
@@ -98,6 +92,7 @@ pub async fn deliver<C: Client>(
         end: job.end(target.timeouts.total),
     };
     let outcome = relay::response(upload, &mut origin, &mut sending, encoding, timer, limits).await;
+    // What is bad was noted when the head came.
     if Verdict::of(ended) == Verdict::Good {
         let ended = match origin.grpc_status() {
             Some(status) if job.grpc && status != grpc::OK => Failure::Grpc(status),
@@ -106,18 +101,8 @@ pub async fn deliver<C: Client>(
         note(job, target, &mut chosen, (outcome, ended, sending.broken_off));
     }
     match outcome {
-        Outcome::Whole => {
-            let limits = &target.upstream.limits;
-            if let Origin::H1(origin) = origin
-                && !sending.active()
-                && origin.reusable()
-                && origin.uses() < limits.requests_per_connection
-            {
-                let idle = limits.idle.div_ceil(job.worker.workers);
-                let mut connections = job.worker.connections.borrow_mut();
-                connections.put(&chosen.member.endpoint, origin, idle, clock::now());
-            }
-        }
+        Outcome::Whole if !sending.active() => put_to_rest(job, target, &chosen, origin),
+        Outcome::Whole => {}
         Outcome::ClientGone => {}
         Outcome::ServerCut(_)
         | Outcome::Timeout(_)
@@ -145,6 +130,30 @@ async fn tell_call<C: Client>(client: &mut C, outcome: Outcome, request_id: &str
         Poll::Ready(matches!(client.poll_finish(cx, Some(&trailers)), Poll::Ready(Ok(()))))
     })
     .await
+}
+
+/// Ends a trial of a breaker as soon as a server has answered well: it holds up others, and the answer
+/// may take hours. How a call of gRPC went is known at its end only.
+fn end_trial(job: &Job<'_>, chosen: &mut Chosen<'_>, ended: Failure) {
+    if !job.grpc
+        && Verdict::of(ended) == Verdict::Good
+        && let Some(trial) = chosen.permit.take_if(|permit| permit.is_trial())
+    {
+        trial.succeeded(clock::now());
+    }
+}
+
+/// Keeps a connection that may carry another request.
+fn put_to_rest(job: &Job<'_>, target: &Target, chosen: &Chosen<'_>, origin: Origin) {
+    let limits = &target.upstream.limits;
+    if let Origin::H1(origin) = origin
+        && origin.reusable()
+        && origin.uses() < limits.requests_per_connection
+    {
+        let idle = limits.idle.div_ceil(job.worker.workers);
+        let mut connections = job.worker.connections.borrow_mut();
+        connections.put(&chosen.member.endpoint, origin, idle, clock::now());
+    }
 }
 
 /// What the end of an answer says about its server. One that breaks off has failed, unless the client
