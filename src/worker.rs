@@ -4,13 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
 
 use tokio::sync::Notify;
 
 use crate::clock::Random;
 use crate::endpoint::connections::Connections;
-use crate::net::Timer;
+use crate::net::seats::Seats;
+use crate::net::{self, Timer};
 use crate::policy::forward_auth::Idle;
 use crate::policy::jwt::Verified;
 use crate::policy::shared;
@@ -61,14 +61,8 @@ pub struct Worker {
     #[expect(clippy::vec_box, reason = "heads are handed out and must not be moved")]
     heads: RefCell<Vec<Box<RequestHead>>>,
     timers: RefCell<Vec<Timer>>,
-    sleepers: RefCell<Sleepers>,
-}
-
-/// The tasks of all client connections, so that a drain can wake the idle ones.
-#[derive(Debug, Default)]
-struct Sleepers {
-    wakers: Vec<Option<Waker>>,
-    free: Vec<usize>,
+    /// Client connections.
+    pub seats: Seats,
 }
 
 impl Worker {
@@ -92,7 +86,7 @@ impl Worker {
             quotas: Quotas::default(),
             heads: RefCell::default(),
             timers: RefCell::default(),
-            sleepers: RefCell::default(),
+            seats: Seats::default(),
         }
     }
 
@@ -150,7 +144,12 @@ impl Worker {
 
     /// Makes all workers let go of idle connections that somebody waits for.
     pub fn reclaim(&self) {
-        self.connections.borrow_mut().let_go();
+        self.let_go();
+        self.call_others();
+    }
+
+    /// Makes all other workers look whether somebody waits for what is idle with them.
+    pub fn call_others(&self) {
         for (index, peer) in self.peers.iter().enumerate() {
             if index != self.index {
                 peer.notify_one();
@@ -158,89 +157,27 @@ impl Worker {
         }
     }
 
-    /// Waits for [`Worker::reclaim`] of others.
+    /// Waits for [`Worker::call_others`] of others.
     pub async fn reclaimed(&self) {
         if let Some(signal) = self.peers.get(self.index) {
             signal.notified().await;
         }
-        self.connections.borrow_mut().let_go();
+        self.let_go();
     }
 
-    /// Registers a connection's task. Its place in the list goes back when the value is dropped.
-    pub fn register(&self, waker: Waker) -> Registration<'_> {
-        let mut sleepers = self.sleepers.borrow_mut();
-        let place = match sleepers.free.pop() {
-            Some(place) => place,
-            None => {
-                sleepers.wakers.push(None);
-                sleepers.wakers.len() - 1
-            }
-        };
-        if let Some(slot) = sleepers.wakers.get_mut(place) {
-            *slot = Some(waker);
+    /// Closes an idle connection to each server that somebody waits for, and to any server when all have as many as they
+    /// may have together.
+    fn let_go(&self) {
+        let mut connections = self.connections.borrow_mut();
+        connections.let_go();
+        let (open, most) = net::open::all();
+        if open >= most {
+            connections.let_go_of(1);
         }
-        Registration { worker: self, place }
-    }
-
-    /// How many client connections are open.
-    #[must_use]
-    pub fn open(&self) -> usize {
-        let sleepers = self.sleepers.borrow();
-        sleepers.wakers.len() - sleepers.free.len()
     }
 
     /// Closes all idle connections to servers.
     pub fn close(&self) {
         self.connections.borrow_mut().clear();
-    }
-
-    /// Wakes the tasks of all client connections, so that those that are to end notice.
-    pub fn wake_all(&self) {
-        for waker in self.sleepers.borrow().wakers.iter().flatten() {
-            waker.wake_by_ref();
-        }
-    }
-}
-
-/// A connection's place among those that a drain wakes.
-#[derive(Debug)]
-pub struct Registration<'a> {
-    worker: &'a Worker,
-    place: usize,
-}
-
-impl Registration<'_> {
-    /// Its number; small, and free again when this is dropped.
-    #[must_use]
-    pub fn place(&self) -> usize {
-        self.place
-    }
-}
-
-impl Drop for Registration<'_> {
-    fn drop(&mut self) {
-        let mut sleepers = self.worker.sleepers.borrow_mut();
-        if let Some(slot) = sleepers.wakers.get_mut(self.place) {
-            *slot = None;
-        }
-        sleepers.free.push(self.place);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn open_connections_are_counted_until_dropped() {
-        let worker = Worker::new(0, Arc::new([Notify::new()]), Random::seeded(1));
-        let first = worker.register(Waker::noop().clone());
-        let second = worker.register(Waker::noop().clone());
-        assert_eq!(worker.open(), 2);
-        drop(first);
-        let third = worker.register(Waker::noop().clone());
-        assert_eq!((worker.open(), third.place), (2, 0));
-        drop((second, third));
-        assert_eq!(worker.open(), 0);
     }
 }

@@ -15,7 +15,7 @@ use crate::clock;
 use crate::endpoint::breaker::{Breaker, State};
 use crate::endpoint::standing;
 use crate::exchange::outcome::{CUTS, OUTCOMES};
-use crate::net::held;
+use crate::net::{held, room};
 use crate::policy::limit::Limit;
 use crate::policy::{compress, concurrency};
 use crate::server::status::Status;
@@ -69,11 +69,7 @@ pub fn page(status: &Status, snapshot: &Snapshot, history: &History, open: bool)
     let help = "How often there was no room for a request, or for its body to be remembered.";
     text.family("tidegate_request_memory_refused_total", "counter", help);
     text.sample("tidegate_request_memory_refused_total", &[], held::refused() as f64);
-    text.family("tidegate_connections", "gauge", "Open client connections.");
-    for listener in &snapshot.listeners {
-        let open = f64::from(listener.counts.open.load(Relaxed));
-        text.sample("tidegate_connections", &[("listen", &listener.name)], open);
-    }
+    connections(&mut text, snapshot);
     let listeners = || snapshot.listeners.iter().map(|listener| (&*listener.name, &**listener));
     each(&mut text, LISTENER, "listen", listeners);
     certificates(&mut text, snapshot);
@@ -98,6 +94,28 @@ pub fn page(status: &Status, snapshot: &Snapshot, history: &History, open: bool)
         text.out.push_str("# EOF\n");
     }
     text.out
+}
+
+/// Places that are taken, and those who found none.
+fn connections(text: &mut Text, snapshot: &Snapshot) {
+    text.family("tidegate_connections", "gauge", "Open client connections.");
+    for listener in &snapshot.listeners {
+        let open = f64::from(listener.counts.room.open());
+        text.sample("tidegate_connections", &[("listen", &listener.name)], open);
+    }
+    let help = "Client connections that all listeners may have open together.";
+    text.family("tidegate_connections_limit", "gauge", help);
+    text.sample("tidegate_connections_limit", &[], f64::from(room::all().1));
+    let name = "tidegate_connections_refused_total";
+    text.family(name, "counter", "Connections for which there was no place, or no descriptor.");
+    for listener in &snapshot.listeners {
+        let counts = &listener.counts;
+        for (reason, count) in [("connections", &counts.refused), ("descriptors", &counts.starved)]
+        {
+            let labels = [("listener", &*listener.name), ("reason", reason)];
+            text.sample(name, &labels, count.load(Relaxed) as f64);
+        }
+    }
 }
 
 /// Metrics that each of `all` has, under its name.
@@ -318,6 +336,11 @@ fn certificates(text: &mut Text, snapshot: &Snapshot) {
 }
 
 const LISTENER: &[Family<Listener>] = &[
+    counter(
+        "tidegate_connections_reclaimed_total",
+        "Idle connections closed because somebody else needed their place.",
+        |l| count(&l.counts.room.reclaimed),
+    ),
     counter(
         "tidegate_proxy_headers_refused_total",
         "Connections closed because of their PROXY header, or for want of one.",

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::endpoint::breaker::{Breaker, State};
 use crate::endpoint::standing;
 use crate::exchange::Queue;
-use crate::net::held;
+use crate::net::{held, room};
 use crate::policy::concurrency::Concurrency;
 use crate::policy::limit::Limit;
 use crate::server::status::{Reload, Status};
@@ -34,6 +34,8 @@ pub struct Stats {
     requests: u64,
     /// Requests that ended in a defect of the proxy.
     panics: u64,
+    /// Client connections of all listeners.
+    connections: ConnectionStats,
     request_memory: RequestMemory,
     process: Process,
     access_log: AccessLogStats,
@@ -127,12 +129,25 @@ struct Traffic {
     windows: Windows,
 }
 
+/// All client connections, which share the descriptors.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ConnectionStats {
+    open: u32,
+    /// Derived from the limit on descriptors.
+    limit: u32,
+}
+
 #[derive(Debug, Serialize, JsonSchema)]
 struct ListenerStats {
     name: String,
     connections: u32,
     accepted: u64,
+    /// Connections that were told that too many are open, and that none of them is idle.
     refused: u64,
+    /// Idle connections that were closed because somebody else needed their place.
+    reclaimed: u64,
+    /// How often none could be accepted for want of descriptors.
+    starved: u64,
     connection_limit: u32,
     /// Connections closed because of their PROXY header, or for want of one.
     proxy_headers_refused: u64,
@@ -284,6 +299,10 @@ pub fn collect(status: &Status, snapshot: &Snapshot, history: &History) -> Stats
         generation: snapshot.generation,
         requests: status.requests.load(Relaxed),
         panics: status.panics.load(Relaxed),
+        connections: {
+            let (open, limit) = room::all();
+            ConnectionStats { open, limit }
+        },
         request_memory: RequestMemory {
             held: held::now(),
             limit: snapshot.request_memory,
@@ -327,9 +346,11 @@ fn listener(listener: &Listener, history: &History) -> ListenerStats {
     let counts = &listener.counts;
     ListenerStats {
         name: listener.name.to_string(),
-        connections: counts.open.load(Relaxed),
+        connections: counts.room.open(),
         accepted: counts.accepted.load(Relaxed),
         refused: counts.refused.load(Relaxed),
+        reclaimed: counts.room.reclaimed.load(Relaxed),
+        starved: counts.starved.load(Relaxed),
         connection_limit: listener.connections,
         proxy_headers_refused: counts.proxy_headers_refused.load(Relaxed),
         http2_floods: counts.http2_floods.load(Relaxed),

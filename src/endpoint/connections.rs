@@ -127,6 +127,18 @@ impl Connections {
         self.links.sweep(clock::now());
     }
 
+    /// Closes so many idle connections, whoever they lead to: those that have been idle longest, one server after the other.
+    pub fn let_go_of(&mut self, count: usize) {
+        let mut left = count;
+        while left > 0 && self.stacks.iter().any(|stack| !stack.is_empty()) {
+            for stack in self.stacks.iter_mut().filter(|stack| !stack.is_empty()).take(left) {
+                stack.remove(0);
+                left -= 1;
+            }
+        }
+        self.links.let_go();
+    }
+
     /// Closes everything.
     pub fn clear(&mut self) {
         self.stacks.clear();

@@ -101,6 +101,11 @@ impl Links {
         }
     }
 
+    /// Closes those that have no streams.
+    pub fn let_go(&mut self) {
+        self.servers.iter_mut().for_each(|server| server.links.retain(|link| !link.is_idle()));
+    }
+
     /// Closes each one as soon as its streams have ended.
     pub fn clear(&mut self) {
         self.servers.iter_mut().for_each(|server| server.links.clear());

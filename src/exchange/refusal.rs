@@ -62,6 +62,9 @@ pub enum Refusal {
     /// The host is not one of the certificate that the client was shown.
     #[error("the host does not belong to this TLS connection: connect to it by its own name")]
     Misdirected,
+    /// As many connections are open as may be, and none of them is idle.
+    #[error("as many connections are open as may be, and none of them is idle")]
+    Crowded,
     /// Requests under way hold as much memory as they may.
     #[error("requests under way hold as much memory as they may")]
     Overloaded,
@@ -176,6 +179,12 @@ impl Refusal {
                 (413, "body_too_large", "Request body too large", Some(key))
             }
             Refusal::NoServer(miss) => return no_server(miss),
+            Refusal::Crowded => (
+                503,
+                "proxy_overloaded",
+                "Too much is under way",
+                Some("listen.limits.connections"),
+            ),
             Refusal::Overloaded => {
                 (503, "proxy_overloaded", "Too much is under way", Some("runtime.request_memory"))
             }
@@ -220,6 +229,7 @@ impl Refusal {
             | Refusal::Method
             | Refusal::Expectation
             | Refusal::BodyTooLarge(_)
+            | Refusal::Crowded
             | Refusal::Internal => true,
             Refusal::WebSocketVersion
             | Refusal::Unauthenticated

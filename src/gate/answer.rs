@@ -132,6 +132,9 @@ pub async fn refuse<C: Client>(
     if refusal == Refusal::Method {
         fields.push((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
     }
+    if matches!(refusal, Refusal::Crowded | Refusal::Overloaded) {
+        fields.push((b"retry-after", b"1"));
+    }
     if refusal == Refusal::WebSocketVersion {
         fields.push((b"upgrade", b"websocket"));
         fields.push((b"sec-websocket-version", b"13"));

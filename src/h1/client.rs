@@ -4,11 +4,14 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use crate::clock::{self, Instant};
 use crate::exchange::{Client, Emit, Length, Outgoing, Sink, Source};
+use crate::net::room::Room;
+use crate::net::seats::{Seat, Wait};
 use crate::net::timer::earlier;
 use crate::net::{BodyError, BodyReader, Coding, Fill, Inbox, Outbox, Stream, Timer};
 use crate::wire::head::Fields;
@@ -49,6 +52,8 @@ pub enum Next {
     Fault(Fault),
     /// A part of a head, and then nothing for too long. What can be made out of it has been stored.
     Timeout,
+    /// The same, and somebody else needs the place.
+    Crowded,
 }
 
 /// The deadlines while a head is read.
@@ -93,24 +98,40 @@ pub struct H1Client {
 
 /// When a listener's connections are to end.
 #[derive(Debug, Default)]
-pub struct Closing(Cell<Option<(Instant, Duration)>>);
+pub struct Closing {
+    begun: Cell<Option<(Instant, Duration)>>,
+    room: Arc<Room>,
+}
 
 impl Closing {
+    /// Not yet, while there is room for them.
+    #[must_use]
+    pub fn new(room: Arc<Room>) -> Self {
+        Self { begun: Cell::new(None), room }
+    }
+
     /// Responses end their connections from now on. Idle connections are left alone for `grace` at
     /// most: a request may be on its way to one of them, and closing it would lose that request. They end
     /// in the second half of that time, not all at once.
     pub fn begin(&self, now: Instant, grace: Duration) {
-        self.0.set(Some((now, grace)));
+        self.begun.set(Some((now, grace)));
     }
 
     /// Whether they have begun to end.
     #[must_use]
     pub fn has_begun(&self) -> bool {
-        self.0.get().is_some()
+        self.begun.get().is_some()
+    }
+
+    /// Whether connections should not be kept beyond the answers that are under way: they end anyway, or hardly a place
+    /// is left.
+    #[must_use]
+    pub fn keeps_none(&self) -> bool {
+        self.has_begun() || self.room.is_crowded()
     }
 
     fn idle_until(&self, place: u8) -> Option<Instant> {
-        let (begun, grace) = self.0.get()?;
+        let (begun, grace) = self.begun.get()?;
         begun.checked_add(grace / 2 + grace / 2 * u32::from(place) / 255)
     }
 }
@@ -143,10 +164,10 @@ impl H1Client {
     }
 
     /// Waits for the first byte of the next request. `false` when the connection is over, which an
-    /// idle one is some time after its listener has begun to close.
+    /// idle one is some time after its listener has begun to close, or when somebody needs its place.
     ///
     /// Cancel safety: nothing is lost, received bytes stay with the connection.
-    pub async fn wake(&mut self, timer: &mut Timer, times: HeadTimes) -> bool {
+    pub async fn wake(&mut self, seat: &Seat<'_>, timer: &mut Timer, times: HeadTimes) -> bool {
         if !self.inbox.is_empty() {
             return true;
         }
@@ -160,7 +181,15 @@ impl H1Client {
                 self.ended = true;
                 Poll::Ready(false)
             }
-            Poll::Ready(Ok(_)) => Poll::Ready(true),
+            Poll::Ready(Ok(_)) => {
+                seat.work();
+                Poll::Ready(true)
+            }
+            Poll::Pending if seat.wait(Wait::Request) => {
+                // Who has said nothing yet has nothing to read.
+                self.ended = self.requests == 0;
+                Poll::Ready(false)
+            }
             Poll::Pending => {
                 let until = earlier(idle_until, self.closing.idle_until(self.place));
                 timer.poll_at(cx, until).map(|()| false)
@@ -175,13 +204,14 @@ impl H1Client {
     pub async fn next(
         &mut self,
         head: &mut RequestHead,
-        timer: &mut Timer,
+        (seat, timer): (&Seat<'_>, &mut Timer),
         limits: &Limits,
         times: HeadTimes,
     ) -> Next {
         // Most heads arrive whole: the clock is read only for those that do not.
         let mut from = if self.requests == 0 { Some(self.head_at) } else { None };
-        poll_fn(|cx| {
+        let mut waited = false;
+        let next = poll_fn(|cx| {
             loop {
                 match self.parser.parse(self.inbox.data(), limits, head) {
                     Ok(Some(used)) => {
@@ -204,13 +234,28 @@ impl H1Client {
                     Poll::Pending => break,
                 }
             }
-            let from = *from.get_or_insert_with(clock::now);
-            ready!(timer.poll_at(cx, clock::deadline(from, times.headers)));
+            waited = true;
+            let next = if seat.wait(Wait::Rest) {
+                Next::Crowded
+            } else {
+                let from = *from.get_or_insert_with(clock::now);
+                ready!(timer.poll_at(cx, clock::deadline(from, times.headers)));
+                Next::Timeout
+            };
             self.keep_alive = false;
             remains::make_out(self.inbox.data(), head);
-            Poll::Ready(Next::Timeout)
+            Poll::Ready(next)
         })
-        .await
+        .await;
+        if waited && next != Next::Crowded {
+            seat.work();
+        }
+        next
+    }
+
+    /// Reads nothing more, not even to let the client read its answer: its place is needed.
+    pub fn leave(&mut self) {
+        self.ended = true;
     }
 
     /// The connection and what has been read of it, for another protocol.
@@ -381,7 +426,7 @@ impl H1Client {
         }
         // Requests that came before the client ended its side are answered (RFC 9112 §9.3.2).
         let over = self.ended && self.inbox.is_empty();
-        let keep_alive = self.keep_alive && !over && !self.closing.has_begun();
+        let keep_alive = self.keep_alive && !over && !self.closing.keeps_none();
         self.keep_alive = keep_alive;
         let version = self.version;
         let out = self.out.head();

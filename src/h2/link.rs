@@ -161,9 +161,15 @@ impl Link {
     /// Whether it has been without streams for so long that it should be closed, or stands in somebody's way.
     #[must_use]
     pub fn is_stale(&self, now: Instant) -> bool {
-        let idle = self.streams.get() == 0;
-        idle && (now.saturating_duration_since(self.idle_since.get()) >= IDLE_FOR
-            || self.opened.wanted())
+        self.is_idle()
+            && (now.saturating_duration_since(self.idle_since.get()) >= IDLE_FOR
+                || self.opened.wanted())
+    }
+
+    /// Whether it has no streams.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.streams.get() == 0
     }
 
     /// Answers that have begun, over all streams.

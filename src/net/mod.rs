@@ -13,6 +13,8 @@ pub mod held;
 pub mod inbox;
 pub mod open;
 pub mod outbox;
+pub mod room;
+pub mod seats;
 pub mod stream;
 pub mod timer;
 

@@ -6,8 +6,26 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+
+/// Those of all servers, and how many there may be: descriptors are shared with clients and the rest of the process.
+static ALL: AtomicU32 = AtomicU32::new(0);
+static MOST: AtomicU32 = AtomicU32::new(u32::MAX);
+/// How often somebody who waits looks whether others have closed any: those of other servers do not tell.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Sets how many connections all servers may have open together.
+pub fn limit_all(most: u32) {
+    MOST.store(most, Ordering::Relaxed);
+}
+
+/// Connections to all servers that are open now, and how many may be.
+#[must_use]
+pub fn all() -> (u32, u32) {
+    (ALL.load(Ordering::Relaxed), MOST.load(Ordering::Relaxed))
+}
 
 /// The open connections of a server.
 #[derive(Debug, Default)]
@@ -40,10 +58,18 @@ impl Opened {
     /// Counts one more connection, if there may be that many.
     #[must_use]
     pub fn new(open: &Arc<Open>, limit: u32) -> Option<Self> {
-        let counted = open
-            .count
-            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, |n| (n < limit).then_some(n + 1));
-        counted.is_ok().then(|| Self(open.clone()))
+        let take = |count: &AtomicU32, limit| {
+            let one_more = |n: u32| (n < limit).then_some(n + 1);
+            count.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more).is_ok()
+        };
+        if !take(&open.count, limit) {
+            return None;
+        }
+        if !take(&ALL, MOST.load(Ordering::Relaxed)) {
+            open.count.fetch_sub(1, Ordering::AcqRel);
+            return None;
+        }
+        Some(Self(open.clone()))
     }
 
     /// Whether somebody waits for it to be closed.
@@ -63,13 +89,19 @@ impl Opened {
                 return opened;
             }
             ask();
-            closed.await;
+            let (open, most) = all();
+            if open < most {
+                closed.await;
+            } else {
+                let _woken = tokio::time::timeout(LOOK, closed).await;
+            }
         }
     }
 }
 
 impl Drop for Opened {
     fn drop(&mut self) {
+        ALL.fetch_sub(1, Ordering::AcqRel);
         self.0.count.fetch_sub(1, Ordering::AcqRel);
         if self.0.wanted() {
             self.0.closed.notify_one();

@@ -1,6 +1,6 @@
 //! A client's connection from its first request to its last.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -17,6 +17,7 @@ use crate::gate::request_id::RequestId;
 use crate::gate::{self, Exchange, Peer, answer};
 use crate::h1::client::Closing;
 use crate::h1::{H1Client, Next};
+use crate::net::seats::Seat;
 use crate::net::{Held, Stream, Timer};
 use crate::snapshot::Listener;
 use crate::telemetry::access::Line;
@@ -24,23 +25,42 @@ use crate::telemetry::ledger::{Entry, method_index};
 use crate::telemetry::refusals::Ending;
 use crate::wire::{RequestHead, encode, grpc};
 
+/// What a connection is served with.
+pub(super) struct Way<'a> {
+    /// Its place among those of the worker.
+    pub seat: &'a Seat<'a>,
+    /// Where it came in.
+    pub listener: Arc<Listener>,
+    /// When it has to end.
+    pub closing: Rc<Closing>,
+    /// There is no room for it: whatever it asks for, it is told that.
+    pub full: bool,
+}
+
 /// Serves one connection until either side ends it.
-pub async fn serve(
-    local: &Rc<Local>,
-    stream: Stream,
-    peer: Peer,
-    listener: Arc<Listener>,
-    closing: Rc<Closing>,
-) {
-    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-    let registered = local.worker.register(waker);
-    let place = registered.place().to_le_bytes()[0].wrapping_mul(97);
+pub(super) async fn serve(local: &Rc<Local>, stream: Stream, peer: Peer, way: Way<'_>) {
+    let Way { seat, listener, closing, full } = way;
+    let place = seat.number().to_le_bytes()[0].wrapping_mul(97);
     let mut timer = Timer::default();
     let mut client = H1Client::new(stream, clock::now(), closing.clone(), place);
-    while client.wake(&mut timer, listener.times).await {
+    while client.wake(seat, &mut timer, listener.times).await {
         let mut head = local.worker.take_head();
-        let next = client.next(&mut head, &mut timer, &listener.head, listener.times).await;
+        let waits = (seat, &mut timer);
+        let next = client.next(&mut head, waits, &listener.head, listener.times).await;
         let go_on = match next {
+            Next::Request if full => {
+                let refusal = Refusal::Crowded;
+                let of = (&peer, &*listener, &*head);
+                Box::pin(refuse(local, of, refusal, &mut client, &mut timer)).await;
+                false
+            }
+            Next::Crowded => {
+                let refusal = Refusal::Crowded;
+                let of = (&peer, &*listener, &*head);
+                Box::pin(refuse(local, of, refusal, &mut client, &mut timer)).await;
+                client.leave();
+                false
+            }
             Next::Request => {
                 let request = (&mut *head, client.head_at());
                 exchange(local, (&peer, &listener), request, &mut client, &mut timer).await;
@@ -49,10 +69,10 @@ pub async fn serve(
             Next::Closed => false,
             Next::Http2 => {
                 local.worker.put_head(head);
-                drop(registered);
                 let parts = client.into_parts();
+                let way = Way { seat, listener, closing, full };
                 // Boxed, so that other connections do not hold the memory of these.
-                return Box::pin(streams::serve(local, parts, peer, listener, closing)).await;
+                return Box::pin(streams::serve(local, parts, peer, way)).await;
             }
             Next::Fault(fault) => {
                 let refusal = Refusal::Malformed(fault);

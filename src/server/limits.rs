@@ -2,7 +2,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that are not for connections: listeners, logs, the admin endpoint, files to reload.
+/// Descriptors that are not for connections: listeners, logs, the admin endpoint, health checks, files to reload, and
+/// those who wait for a place. No more than half of all.
 const RESERVED: u64 = 128;
 
 /// Raises the soft limit on descriptors to the hard one and returns what is allowed now.
@@ -16,12 +17,12 @@ pub fn raise_descriptors() -> u64 {
     current.unwrap_or(u64::MAX)
 }
 
-/// How many client connections a listener may have open so that descriptors never run out: each
-/// may need one more towards a server.
+/// How many client connections all listeners may have open together so that descriptors never run out: each may need one
+/// more towards a server.
 #[must_use]
 pub fn connections(descriptors: u64) -> u32 {
-    let pairs = descriptors.saturating_sub(RESERVED) / 2;
-    u32::try_from(pairs).unwrap_or(u32::MAX).clamp(16, 1_000_000)
+    let pairs = (descriptors - RESERVED.min(descriptors / 2)) / 2;
+    u32::try_from(pairs).unwrap_or(u32::MAX).clamp(4, 1_000_000)
 }
 
 /// Such a thread gets about a tenth of what a worker gets, when both want the same CPU.
@@ -41,7 +42,9 @@ mod tests {
     #[test]
     fn every_client_connection_leaves_room_for_one_to_a_server() {
         assert_eq!(connections(1024), 448);
-        assert_eq!(connections(0), 16);
+        assert_eq!(connections(256), 64);
+        assert_eq!(connections(64), 16);
+        assert_eq!(connections(0), 4);
         assert_eq!(connections(u64::MAX), 1_000_000);
     }
 }

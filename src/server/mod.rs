@@ -2,6 +2,7 @@
 
 pub mod connection;
 pub mod control;
+mod door;
 mod handshake;
 pub mod limits;
 pub mod listener;
@@ -31,7 +32,7 @@ use crate::config::schema::process::Admin;
 use crate::config::schema::words::Secret;
 use crate::config::{Config, Finding, Sources, Spanned};
 use crate::health::Supervisor;
-use crate::net::Address;
+use crate::net::{Address, open, room};
 use crate::reload::Reloader;
 use crate::snapshot::{Store, compile};
 use crate::telemetry::collector;
@@ -88,6 +89,8 @@ pub fn start(
 ) -> Result<Running, StartError> {
     let descriptors = limits::raise_descriptors();
     let connections = limits::connections(descriptors);
+    room::limit_all(connections);
+    open::limit_all(connections);
     // Before anything is read for it: what changes from now on is a change.
     let reloader = Reloader::new(file, config, sources, connections)?;
     let store = compile::first(config, connections).map_err(StartError::Config)?;

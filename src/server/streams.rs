@@ -21,6 +21,7 @@ use crate::h1::client::Closing;
 use crate::h2::connection::Streams;
 use crate::h2::state::{Accept, Ended, SLACK, Terms};
 use crate::h2::{Connection, H2Client};
+use crate::net::seats::{Seat, Wait};
 use crate::net::{Stream, Timer};
 use crate::snapshot::Listener;
 use crate::wire::frames::{self, Code};
@@ -40,6 +41,8 @@ struct Shared {
     local: Rc<Local>,
     peer: Peer,
     listener: Arc<Listener>,
+    /// There is no room for it.
+    full: bool,
     /// Streams under way.
     open: Cell<u32>,
 }
@@ -49,21 +52,18 @@ pub(super) async fn serve(
     local: &Rc<Local>,
     (read, stream): (Vec<u8>, Stream),
     peer: Peer,
-    listener: Arc<Listener>,
-    closing: Rc<Closing>,
+    connection::Way { seat, listener, closing, full }: connection::Way<'_>,
 ) {
-    let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-    let _registered = local.worker.register(waker);
     let mut connection = Connection::new(stream, &read, terms(&listener));
     drop(read);
-    let shared = Rc::new(Shared { local: local.clone(), peer, listener, open: Cell::new(0) });
+    let shared = Rc::new(Shared { local: local.clone(), peer, listener, full, open: Cell::new(0) });
     let mut life = Life {
         taker: Taker { shared: shared.clone(), streams: connection.streams(), any: false },
         phase: Phase::Fresh,
         idle_since: clock::now(),
         timer: Timer::default(),
     };
-    poll_fn(|cx| life.poll(cx, &mut connection, &closing)).await;
+    poll_fn(|cx| life.poll(cx, &mut connection, &closing, seat)).await;
     if connection.ended() == Some(Ended::Failed(Code::ENHANCE_YOUR_CALM)) {
         let listener = &shared.listener;
         listener.counts.http2_floods.fetch_add(1, Relaxed);
@@ -115,6 +115,7 @@ impl Life {
         cx: &mut Context<'_>,
         connection: &mut Connection,
         closing: &Closing,
+        seat: &Seat<'_>,
     ) -> Poll<()> {
         loop {
             if connection.poll(cx, &mut self.taker).is_ready() {
@@ -124,8 +125,12 @@ impl Life {
             if self.phase == Phase::Fresh && self.taker.any {
                 self.phase = Phase::Used;
             }
+            let mut asked = false;
             if open.get() > 0 || connection.has_streams() {
                 self.idle_since = clock::now();
+                seat.work();
+            } else {
+                asked = seat.wait(Wait::Request);
             }
             let allowed = match self.phase {
                 Phase::Fresh => listener.times.headers,
@@ -133,7 +138,12 @@ impl Life {
                 Phase::Ending | Phase::Ended => Some(GOODBYE),
             };
             let idle = clock::deadline(self.idle_since, allowed);
-            let told = matches!(self.phase, Phase::Fresh | Phase::Used) && closing.has_begun();
+            let told = match self.phase {
+                Phase::Fresh => closing.has_begun() || asked,
+                Phase::Used => closing.keeps_none() || self.taker.shared.full || asked,
+                Phase::Ending => asked,
+                Phase::Ended => false,
+            };
             if !told {
                 if self.timer.poll_at(cx, idle).is_pending() {
                     return Poll::Pending;
@@ -214,6 +224,12 @@ impl Begun {
         let of = (peer, &**listener);
         let client = &mut self.client;
         match self.fault {
+            None if self.of.0.full => {
+                let refusal = Refusal::Crowded;
+                let of = (peer, &**listener, &*self.head);
+                Box::pin(connection::refuse(local, of, refusal, client, &mut timer)).await;
+                client.settle(&mut timer).await;
+            }
             None => {
                 client.leave_room_for_trailers(&mut self.head);
                 connection::exchange(local, of, (&mut self.head, started), client, &mut timer)

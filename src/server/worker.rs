@@ -2,10 +2,8 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::thread;
@@ -15,23 +13,16 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, spawn_local};
 
-use super::connection;
+use super::door::{self, Door};
 use super::handshake::Handshakes;
 use super::listener::{Acceptor, Listening, Site};
-use super::proxied::{self, Told};
 use super::status::Status;
-use super::streams;
 use crate::clock::{self, Random};
-use crate::gate::Peer;
 use crate::h1::client::Closing;
-use crate::net::{Ends, Stream};
-use crate::snapshot::listener::Counts;
-use crate::snapshot::{Current, Listener, Store};
+use crate::snapshot::{Current, Store};
 use crate::telemetry::ledger::Interval;
 use crate::worker::Worker;
 
-/// How long accepting pauses when the system has no descriptors or memory left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often idle connections to servers are looked through.
 const SWEEP: Duration = Duration::from_secs(1);
 /// How often a worker that drains looks whether it is done.
@@ -117,7 +108,7 @@ async fn run(context: Context, sockets: Vec<Listening>) -> Rc<Local> {
     acceptors.close_all().await;
     local.worker.close();
     let end = clock::now() + store.load().drain;
-    while local.worker.open() > 0 && clock::now() < end {
+    while local.worker.seats.open() > 0 && clock::now() < end {
         tokio::time::sleep(DRAIN_LOOK).await;
     }
     sweeper.abort();
@@ -163,9 +154,10 @@ impl Acceptors {
             match Acceptor::new(listening) {
                 Ok(acceptor) => {
                     let (stop, stopped) = watch::channel(false);
-                    let closing = Rc::new(Closing::default());
+                    let closing = Rc::new(Closing::new(site.listener.counts.room.clone()));
                     let door = Door { listener: site.listener.clone(), closing: closing.clone() };
-                    let task = spawn_local(accept(self.local.clone(), acceptor, door, stopped));
+                    let task =
+                        spawn_local(door::accept(self.local.clone(), acceptor, door, stopped));
                     self.open.push(Accepting { site, stop, closing, task });
                 }
                 Err(error) => tracing::error!(%error, "a listener could not be used"),
@@ -196,124 +188,7 @@ impl Accepting {
         let _ended = self.task.await;
         let drain = local.current.get().drain;
         self.closing.begin(clock::now(), drain / 3);
-        local.worker.wake_all();
-    }
-}
-
-/// Where connections come in.
-struct Door {
-    listener: Arc<Listener>,
-    closing: Rc<Closing>,
-}
-
-/// Accepts until told to stop, then once more until nobody waits: a listening socket that is closed
-/// resets the connections still in its queue.
-async fn accept(
-    local: Rc<Local>,
-    acceptor: Acceptor,
-    door: Door,
-    mut stopped: watch::Receiver<bool>,
-) {
-    loop {
-        tokio::select! {
-            biased;
-            accepted = acceptor.accept() => match accepted {
-                Ok((stream, peer)) => admit(&local, &door, stream, peer),
-                Err(error) if is_connection_error(&error) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "accepting connections is paused");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
-            _ = stopped.wait_for(|stop| *stop) => return,
-        }
-    }
-}
-
-/// Errors of one connection, not of the listener.
-fn is_connection_error(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::Interrupted
-    )
-}
-
-fn admit(local: &Rc<Local>, door: &Door, stream: Stream, from: Option<SocketAddr>) {
-    let snapshot = local.current.get();
-    // A listener that has just gone serves those who came before it with what it had.
-    let settings = snapshot.listener(door.listener.id).unwrap_or(&door.listener).clone();
-    let counts = &settings.counts;
-    counts.accepted.fetch_add(1, Ordering::Relaxed);
-    if counts.open.fetch_add(1, Ordering::Relaxed) >= settings.connections {
-        counts.open.fetch_sub(1, Ordering::Relaxed);
-        counts.refused.fetch_add(1, Ordering::Relaxed);
-        return;
-    }
-    let closing = door.closing.clone();
-    let local = local.clone();
-    let tells = snapshot.announces;
-    spawn_local(async move {
-        let _open = OpenConnection(settings.counts.clone());
-        let (mut stream, mut ip) = (stream, from.map(|from| from.ip().to_canonical()));
-        let mut told = None;
-        if let Some(from) = ip.filter(|_| settings.proxy_protocol) {
-            // Boxed, so that a connection does not hold the memory of its header for good.
-            let Ok(said) = Box::pin(proxied::client(&mut stream, from, &settings)).await else {
-                return;
-            };
-            ip = said.as_ref().map_or(ip, |told| Some(told.client.ip().to_canonical()));
-            told = said;
-        }
-        // Nobody is told by what is not asked for.
-        let ends = if tells { ends(told, from, &stream) } else { None };
-        let (stream, tls) = match &settings.tls {
-            None => (stream, None),
-            Some(server) => {
-                // Boxed, so that a connection does not hold the memory of its handshake for good.
-                let of = (&*settings, ip);
-                let quotas = &local.worker.quotas;
-                let secure = local.handshakes.secure(stream, of, server, quotas);
-                let secure = Box::pin(secure).await;
-                let Some((stream, facts)) = secure else { return };
-                (stream, Some(Box::new(facts)))
-            }
-        };
-        let peer = Peer {
-            ip,
-            text: ip.map_or_else(|| "unix".into(), |ip| ip.to_string().into()),
-            trusted: ip.map_or(settings.trusts_unix, |ip| settings.trusts(ip)),
-            listener: settings.id,
-            tls,
-            ends,
-        };
-        match stream {
-            stream if peer.tls.as_ref().is_some_and(|tls| tls.http2) => {
-                // Boxed, so that other connections do not hold the memory of these.
-                let parts = (Vec::new(), stream);
-                Box::pin(streams::serve(&local, parts, peer, settings, closing)).await;
-            }
-            stream => connection::serve(&local, stream, peer, settings, closing).await,
-        }
-    });
-}
-
-/// Whose a connection is.
-fn ends(told: Option<Told>, from: Option<SocketAddr>, stream: &Stream) -> Option<Box<Ends>> {
-    let ends = match told {
-        Some(Told { client, server, tlvs }) => Ends::new(client, server, tlvs.into_iter()),
-        None => Ends::new(from?, stream.local_address()?, std::iter::empty()),
-    };
-    Some(Box::new(ends))
-}
-
-/// Counts a client connection until it is dropped.
-struct OpenConnection(Arc<Counts>);
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        local.worker.seats.wake_all();
     }
 }
 
@@ -321,6 +196,7 @@ impl Drop for OpenConnection {
 async fn reclaim(local: Rc<Local>) {
     loop {
         local.worker.reclaimed().await;
+        local.heed();
     }
 }
 

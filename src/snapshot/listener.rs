@@ -2,25 +2,28 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::gate::target::PathMode;
 use crate::h1::client::HeadTimes;
+use crate::net::room::Room;
 use crate::tls::Server;
 use crate::wire::request::Limits;
 
 /// What a listener counts; it survives reloads.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// Connections open now.
-    pub open: AtomicU32,
+    /// Connections open now, and how many may be.
+    pub room: Arc<Room>,
     /// Connections accepted.
     pub accepted: AtomicU64,
-    /// Connections closed at once because too many were open.
+    /// Connections told that too many are open, and that none of them is idle.
     pub refused: AtomicU64,
+    /// How often none could be accepted, because the process or the system had no descriptors left.
+    pub starved: AtomicU64,
     /// Connections closed because of their PROXY header, or for want of one.
     pub proxy_headers_refused: AtomicU64,
     /// HTTP/2 connections ended because of a flood of frames.

@@ -295,3 +295,60 @@ fn requests_under_way_hold_no_more_than_they_may() {
     wait_until(SOON, "all of it is given back", || proxy.stats()["request_memory"]["held"] == 0);
     is_well(&proxy);
 }
+
+#[test]
+fn w16_idle_connections_make_room_and_the_last_ones_are_told_to_end() {
+    let origin = Origin::ok("fine");
+    let config = crate::config(
+        &format!("servers = ['{}']", origin.server()),
+        "limits = { connections = 16 }",
+    );
+    let proxy = Tidegate::start(&config);
+    let number = |name: &str| proxy.stats()["listeners"][0][name].as_u64().unwrap();
+    let mut idle: Vec<Wire> = (0..15)
+        .map(|_| {
+            let mut client = Wire::connect(proxy.address(), &[]);
+            client.head(1, &get(&[]));
+            assert_eq!(client.verdict(1), Verdict::Status(200));
+            client
+        })
+        .collect();
+    // With one place left the answer is the last on its connection.
+    let mut last = Wire::connect(proxy.address(), &[]);
+    last.head(1, &get(&[]));
+    let announced = last.next(|frame| frame.kind == GOAWAY).expect("it is told to end");
+    assert_eq!(announced.number(4), 0, "it did nothing wrong");
+    drop(last);
+    wait_until(SOON, "it is gone", || number("connections") == 15);
+    idle.push(Wire::connect(proxy.address(), &[]));
+    wait_until(SOON, "all places are taken", || number("connections") == 16);
+    for _ in 0..40 {
+        is_well(&proxy);
+    }
+    assert_eq!(number("refused"), 0);
+    assert!(number("reclaimed") > 0);
+    assert_eq!(idle[0].end(), Some(0), "the one that has been idle for longest was told so");
+}
+
+#[test]
+fn w16_without_an_idle_connection_streams_are_told_so() {
+    let (gate, origin) = held();
+    let config = crate::config(
+        &format!("servers = ['{}']", origin.server()),
+        "limits = { connections = 2 }",
+    );
+    let proxy = Tidegate::start(&config);
+    let mut busy: Vec<Wire> = (0..2).map(|_| Wire::connect(proxy.address(), &[])).collect();
+    for client in &mut busy {
+        client.head(1, &get(&[]));
+    }
+    wait_until(SOON, "all are busy", || origin.requests().len() == 2);
+    let mut late = Wire::connect(proxy.address(), &[]);
+    late.head(1, &get(&[]));
+    assert_eq!(late.verdict(1), Verdict::Status(503));
+    assert_eq!(late.end(), Some(0));
+    gate.open();
+    for client in &mut busy {
+        assert_eq!(client.verdict(1), Verdict::Status(200));
+    }
+}

@@ -18,6 +18,7 @@ mod peers;
 mod picking;
 mod pipelines;
 mod rewriting;
+mod room;
 mod setup;
 mod shutdown;
 mod sockets;

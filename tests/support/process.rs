@@ -55,6 +55,14 @@ impl Tidegate {
         Self::in_environment(directory, toml, values, &[])
     }
 
+    /// As [`Self::with`], with no more than so many file descriptors.
+    pub fn with_descriptors(most: u32, toml: &str, values: &[(&str, &dyn Display)]) -> Self {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("ulimit -n {most} && exec \"$0\" \"$@\""));
+        shell.arg(env!("CARGO_BIN_EXE_tidegate"));
+        Self::by(shell, tempfile::tempdir().unwrap(), toml, values)
+    }
+
     /// As [`Self::in_directory`], with these variables.
     pub fn in_environment(
         directory: tempfile::TempDir,
@@ -62,17 +70,28 @@ impl Tidegate {
         values: &[(&str, &dyn Display)],
         variables: &[(&str, &Path)],
     ) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.envs(variables.iter().copied());
+        Self::by(command, directory, toml, values)
+    }
+
+    /// What all of these do, with a command that takes the program's arguments.
+    fn by(
+        mut command: Command,
+        directory: tempfile::TempDir,
+        toml: &str,
+        values: &[(&str, &dyn Display)],
+    ) -> Self {
         let mut text = toml.replace("{dir}", &directory.path().display().to_string());
         for (name, value) in values {
             text = text.replace(&format!("{{{name}}}"), &value.to_string());
         }
         let file = directory.path().join("tidegate.toml");
         std::fs::write(&file, &text).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        let mut child = command
             .arg("run")
             .arg("-c")
             .arg(&file)
-            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

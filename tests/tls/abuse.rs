@@ -67,3 +67,27 @@ fn handshakes_that_wait_for_ever_hold_nobody_up() {
     drop(silent);
     wait_until(SOON, "all are gone", || open() == Some(0));
 }
+
+#[test]
+fn w16_who_stops_in_the_middle_of_a_handshake_makes_room() {
+    let (authority, _origin, proxy) =
+        plain("timeout = { tls = '60s' }\nlimits = { connections = 16 }");
+    let silent: Vec<RawClient> = (0..16).map(|_| proxy.client()).collect();
+    let open = || proxy.stats()["listeners"][0]["connections"].as_u64();
+    wait_until(SOON, "all are there", || open() == Some(16));
+    // Until some of them have been silent for long enough, there is no room, and that is said in TLS.
+    let mut refused = 0;
+    wait_until(SOON, "one has gone", || match &*ask(&proxy, &authority, "a.test", &[]).text() {
+        "fine\n200" => true,
+        answer => {
+            assert!(answer.contains("proxy_overloaded") && answer.ends_with("503"), "{answer}");
+            refused += 1;
+            false
+        }
+    });
+    for _ in 0..5 {
+        assert_eq!(ask(&proxy, &authority, "a.test", &[]).text(), "fine\n200");
+    }
+    assert_eq!(proxy.stats()["listeners"][0]["refused"].as_u64(), Some(refused));
+    drop(silent);
+}

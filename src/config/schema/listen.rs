@@ -59,7 +59,8 @@ words! {
 settings! {
     /// Upper bounds of a listener.
     pub struct ListenLimits {
-        /// Open client connections. Default: derived from the file descriptor limit.
+        /// Open client connections. At the limit those that have been idle longest make room. All listeners together
+        /// have no more than the file descriptor limit allows, which is the default.
         connections: Option<NonZeroU32> = None,
         /// Bytes of a request head.
         header_bytes: Spanned<Bytes> = defaults::HEADER_BYTES.into(),

@@ -1,0 +1,346 @@
+//! The client connections of a worker, and which of them are idle, in the order in which they became so.
+//!
+//! A connection that stands aside joins the end of a list and leaves it from anywhere, both in constant time: it does so
+//! between any two requests. Whoever needs room asks the first one to go. The asked one looks once more whether its client
+//! has sent something, and only then closes: nobody who has asked for something is cut off.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use crate::clock;
+
+/// How long a client may take over a handshake or a head before others go before it, in milliseconds.
+const SLOW: u64 = Duration::from_secs(1).as_millis() as u64;
+/// No seat.
+const NONE: u32 = u32::MAX;
+
+/// What a connection does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Doing {
+    /// It works, or there is none.
+    #[default]
+    Working,
+    /// It waits in a list: for a request, or for the rest of what has begun.
+    Waiting(Wait),
+    /// It was asked to go.
+    Asked,
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// The first byte of a request: an idle connection.
+    Request,
+    /// The rest of a handshake or of a head.
+    Rest,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    waker: Option<Waker>,
+    doing: Doing,
+    /// It has come so far that a drain waits for it.
+    begun: bool,
+    list: u16,
+    before: u32,
+    after: u32,
+    /// Since when it waits: a number that only grows, or milliseconds for [`Wait::Rest`].
+    since: u64,
+}
+
+/// Those of a listener that wait for the same.
+#[derive(Debug)]
+struct List {
+    listener: u16,
+    first: u32,
+    last: u32,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    places: Vec<Place>,
+    free: Vec<u32>,
+    /// For each listener two: those that wait for a request, and those that wait for the rest of something.
+    lists: Vec<[List; 2]>,
+    begun: usize,
+    moves: u64,
+}
+
+/// The connections of a worker.
+#[derive(Debug, Default)]
+pub struct Seats(RefCell<Inner>);
+
+/// A connection's place among them, given back when it is dropped.
+#[derive(Debug)]
+pub struct Seat<'a> {
+    seats: &'a Seats,
+    place: u32,
+    /// It takes nobody's place, so that there is no use in asking it to go.
+    aside: bool,
+}
+
+impl Seats {
+    /// A place for a connection of this listener, whose task this wakes.
+    pub fn take(&self, waker: Waker, listener: u16) -> Seat<'_> {
+        let mut inner = self.0.borrow_mut();
+        let list = inner.list(listener);
+        let place =
+            Place { waker: Some(waker), list, before: NONE, after: NONE, ..Place::default() };
+        let at = match inner.free.pop() {
+            Some(at) => at,
+            None => {
+                inner.places.push(Place::default());
+                u32::try_from(inner.places.len() - 1).unwrap_or(NONE)
+            }
+        };
+        if let Some(free) = inner.places.get_mut(at as usize) {
+            *free = place;
+        }
+        Seat { seats: self, place: at, aside: false }
+    }
+
+    /// The same for a connection that takes nobody's place.
+    pub fn take_aside(&self, waker: Waker, listener: u16) -> Seat<'_> {
+        Seat { aside: true, ..self.take(waker, listener) }
+    }
+
+    /// How many connections are open whose handshake is done.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.0.borrow().begun
+    }
+
+    /// Wakes all of them.
+    pub fn wake_all(&self) {
+        for place in &self.0.borrow().places {
+            place.waker.iter().for_each(Waker::wake_by_ref);
+        }
+    }
+
+    /// Asks the connection to go that has been idle for the longest time, of one listener or of all. If none is idle, one
+    /// that is slow to say what it wants. `false` when there is none either.
+    pub fn make_room(&self, listener: Option<u16>) -> bool {
+        let mut inner = self.0.borrow_mut();
+        let now = clock::millis(clock::now());
+        let first = inner.oldest(listener, Wait::Request);
+        let slow = |inner: &Inner| {
+            let (at, since) = inner.oldest(listener, Wait::Rest)?;
+            (now.saturating_sub(since) >= SLOW).then_some((at, since))
+        };
+        let Some((at, _)) = first.or_else(|| slow(&inner)) else { return false };
+        inner.leave(at);
+        if let Some(place) = inner.places.get_mut(at as usize) {
+            place.doing = Doing::Asked;
+            place.waker.iter().for_each(Waker::wake_by_ref);
+        }
+        true
+    }
+}
+
+impl Inner {
+    fn list(&mut self, listener: u16) -> u16 {
+        let known = self.lists.iter().position(|[list, _]| list.listener == listener);
+        let at = known.unwrap_or_else(|| {
+            let list = || List { listener, first: NONE, last: NONE };
+            self.lists.push([list(), list()]);
+            self.lists.len() - 1
+        });
+        u16::try_from(at).unwrap_or(u16::MAX)
+    }
+
+    /// The first of those that wait, and since when.
+    fn oldest(&self, listener: Option<u16>, wait: Wait) -> Option<(u32, u64)> {
+        let lists = self.lists.iter().filter_map(|lists| lists.get(wait as usize));
+        let lists = lists.filter(|list| listener.is_none_or(|it| it == list.listener));
+        let firsts = lists.filter_map(|list| {
+            let place = self.places.get(list.first as usize)?;
+            Some((list.first, place.since))
+        });
+        firsts.min_by_key(|(_, since)| *since)
+    }
+
+    fn join(&mut self, at: u32, wait: Wait) {
+        self.moves += 1;
+        let since = match wait {
+            Wait::Request => self.moves,
+            Wait::Rest => clock::millis(clock::now()),
+        };
+        let Self { places, lists, .. } = self;
+        let Some(place) = places.get_mut(at as usize) else { return };
+        let Some(list) = lists.get_mut(usize::from(place.list)) else { return };
+        let [requests, rests] = list;
+        let list = match wait {
+            Wait::Request => requests,
+            Wait::Rest => rests,
+        };
+        place.doing = Doing::Waiting(wait);
+        place.since = since;
+        place.before = std::mem::replace(&mut list.last, at);
+        place.after = NONE;
+        let before = place.before;
+        match places.get_mut(before as usize) {
+            Some(before) => before.after = at,
+            None => list.first = at,
+        }
+    }
+
+    fn leave(&mut self, at: u32) {
+        let Self { places, lists, .. } = self;
+        let Some(place) = places.get_mut(at as usize) else { return };
+        let Doing::Waiting(wait) = std::mem::take(&mut place.doing) else { return };
+        let (before, after, list) = (place.before, place.after, place.list);
+        let list = lists.get_mut(usize::from(list));
+        let Some(list) = list.and_then(|lists| lists.get_mut(wait as usize)) else { return };
+        match places.get_mut(before as usize) {
+            Some(before) => before.after = after,
+            None => list.first = after,
+        }
+        match places.get_mut(after as usize) {
+            Some(after) => after.before = before,
+            None => list.last = before,
+        }
+    }
+}
+
+impl Seat<'_> {
+    /// A number of its own among those that are open.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.place
+    }
+
+    /// The connection waits for something. Where it waits for it already, it stays where it is. `true` when it was asked
+    /// to go.
+    #[inline]
+    pub fn wait(&self, wait: Wait) -> bool {
+        let mut inner = self.seats.0.borrow_mut();
+        let doing = inner.places.get(self.place as usize).map(|place| place.doing);
+        match doing {
+            Some(Doing::Asked) => return true,
+            Some(Doing::Waiting(now)) if now == wait => {}
+            _ if self.aside => {}
+            _ => {
+                inner.leave(self.place);
+                inner.join(self.place, wait);
+            }
+        }
+        false
+    }
+
+    /// The connection works. If it was asked to go, it need not any more.
+    #[inline]
+    pub fn work(&self) {
+        let mut inner = self.seats.0.borrow_mut();
+        inner.leave(self.place);
+        if let Some(place) = inner.places.get_mut(self.place as usize) {
+            place.doing = Doing::Working;
+        }
+    }
+
+    /// Whether it was asked to go.
+    #[inline]
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        let inner = self.seats.0.borrow();
+        inner.places.get(self.place as usize).is_some_and(|place| place.doing == Doing::Asked)
+    }
+
+    /// From now on a drain waits for it.
+    pub fn begin(&self) {
+        let mut inner = self.seats.0.borrow_mut();
+        let place = inner.places.get_mut(self.place as usize);
+        let begun = place.is_some_and(|place| std::mem::replace(&mut place.begun, true));
+        inner.begun += usize::from(!begun);
+    }
+
+    /// Waits for the end of something that the client may take its time over; `None` when the connection is asked to go.
+    pub async fn unless_asked<T>(&self, rest: impl Future<Output = T>) -> Option<T> {
+        let mut rest = pin!(rest);
+        let ended = poll_fn(|cx| match rest.as_mut().poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(Some(ended)),
+            Poll::Pending if self.wait(Wait::Rest) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        let ended = ended.await;
+        if ended.is_some() {
+            self.work();
+        }
+        ended
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.seats.0.borrow_mut();
+        inner.leave(self.place);
+        let place = inner.places.get_mut(self.place as usize).map(std::mem::take);
+        inner.begun -= usize::from(place.is_some_and(|place| place.begun));
+        inner.free.push(self.place);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seat(seats: &Seats, listener: u16) -> Seat<'_> {
+        seats.take(Waker::noop().clone(), listener)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_one_that_has_been_idle_longest_is_asked_first() {
+        let seats = Seats::default();
+        assert!(!seats.make_room(None));
+        let (a, b, c, d) = (seat(&seats, 1), seat(&seats, 1), seat(&seats, 2), seat(&seats, 1));
+        assert!(!seats.make_room(None), "all of them work");
+        for it in [&b, &c, &a] {
+            assert!(!it.wait(Wait::Request));
+            assert!(!it.wait(Wait::Request));
+        }
+        assert!(seats.make_room(Some(1)));
+        assert_eq!([&a, &b, &c, &d].map(Seat::is_asked), [false, true, false, false]);
+        b.work();
+        assert!(!b.wait(Wait::Request));
+        assert!(seats.make_room(None));
+        assert_eq!([&a, &b, &c, &d].map(Seat::is_asked), [false, false, true, false]);
+        drop(a);
+        assert!(seats.make_room(None));
+        assert!(b.is_asked());
+        assert!(!seats.make_room(None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_slow_goes_when_nobody_is_idle() {
+        let seats = Seats::default();
+        let (slow, idle) = (seat(&seats, 1), seat(&seats, 1));
+        assert!(!slow.wait(Wait::Rest));
+        assert!(!seats.make_room(None), "it has only just begun");
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(!idle.wait(Wait::Request));
+        assert!(seats.make_room(None) && idle.is_asked());
+        assert!(seats.make_room(None) && slow.is_asked());
+        assert!(!seats.make_room(None));
+        assert_eq!(slow.unless_asked(std::future::pending::<()>()).await, None);
+        assert_eq!(slow.unless_asked(std::future::ready(1)).await, Some(1));
+        assert!(!slow.is_asked());
+    }
+
+    #[test]
+    fn open_connections_are_counted_until_dropped() {
+        let seats = Seats::default();
+        let (first, second) = (seat(&seats, 0), seat(&seats, 0));
+        first.begin();
+        first.begin();
+        assert_eq!(seats.open(), 1);
+        second.begin();
+        assert_eq!(seats.open(), 2);
+        drop(first);
+        let third = seat(&seats, 0);
+        assert_eq!((seats.open(), third.number()), (1, 0));
+        drop((second, third));
+        assert_eq!(seats.open(), 0);
+    }
+}

@@ -1,0 +1,277 @@
+//! Where connections come in: accepted, given a place or told that there is none, made secure, and served.
+//!
+//! When all places are taken, idle connections make room: those of this worker first, then those of others. Only when none
+//! is idle does the one that came in hear 503, and those beyond the few that may wait for that stay in the listening
+//! socket's queue.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::spawn_local;
+use tokio::time::{sleep, timeout};
+
+use super::listener::Acceptor;
+use super::proxied::{self, Told};
+use super::worker::Local;
+use super::{connection, streams};
+use crate::clock;
+use crate::gate::Peer;
+use crate::h1::client::Closing;
+use crate::net::room::{self, Full, Inside};
+use crate::net::seats::Seat;
+use crate::net::{Ends, Stream};
+use crate::snapshot::Listener;
+
+/// How long accepting pauses when the system has no descriptors or memory left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How many idle connections of each kind are closed then.
+const AT_ONCE: usize = 8;
+/// How long somebody who came in waits for a place.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How often somebody else is asked to make room meanwhile.
+const ASK_AGAIN: Duration = Duration::from_millis(10);
+/// How long somebody for whom there is no place may take to hear it, handshake included.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Where connections come in.
+pub(super) struct Door {
+    pub listener: Arc<Listener>,
+    pub closing: Rc<Closing>,
+}
+
+/// A connection that came in.
+struct Arrived {
+    local: Rc<Local>,
+    settings: Arc<Listener>,
+    closing: Rc<Closing>,
+    stream: Stream,
+    from: Option<SocketAddr>,
+}
+
+/// Accepts until told to stop, then once more until nobody waits: a listening socket that is closed
+/// resets the connections still in its queue.
+pub(super) async fn accept(
+    local: Rc<Local>,
+    acceptor: Acceptor,
+    door: Door,
+    mut stopped: watch::Receiver<bool>,
+) {
+    loop {
+        tokio::select! {
+            biased;
+            accepted = acceptor.accept() => match accepted {
+                Ok((stream, from)) => admit(&local, &door, stream, from).await,
+                Err(error) if is_connection_error(&error) => {}
+                Err(error) => exhausted(&local, &door, &error).await,
+            },
+            _ = stopped.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Errors of one connection, not of the listener.
+fn is_connection_error(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// The system has no descriptors, or no memory for another connection.
+async fn exhausted(local: &Local, door: &Door, error: &io::Error) {
+    door.listener.counts.starved.fetch_add(1, Relaxed);
+    for _ in 0..AT_ONCE {
+        local.make_room(None);
+    }
+    local.worker.connections.borrow_mut().let_go_of(AT_ONCE);
+    if let Some(left_out) = local.worker.quotas.take("descriptors", clock::now()) {
+        let listen = &door.listener.name;
+        tracing::warn!(%listen, %error, left_out, key = "ulimit -n", "accepting connections is paused");
+    }
+    sleep(ACCEPT_PAUSE).await;
+}
+
+async fn admit(local: &Rc<Local>, door: &Door, stream: Stream, from: Option<SocketAddr>) {
+    let snapshot = local.current.get();
+    // A listener that has just gone serves those who came before it with what it had.
+    let settings = snapshot.listener(door.listener.id).unwrap_or(&door.listener).clone();
+    let counts = settings.counts.clone();
+    counts.accepted.fetch_add(1, Relaxed);
+    counts.room.limit(settings.connections);
+    let closing = door.closing.clone();
+    let arrived = Arrived { local: local.clone(), settings, closing, stream, from };
+    let full = match counts.room.enter() {
+        Ok(inside) => {
+            spawn_local(arrived.serve(inside));
+            return;
+        }
+        Err(full) => full,
+    };
+    // Nobody else is accepted until somebody has been told.
+    let waiting = loop {
+        match counts.room.wait() {
+            Some(waiting) => break waiting,
+            None => sleep(ASK_AGAIN).await,
+        }
+    };
+    spawn_local(async move {
+        let _waiting = waiting;
+        match arrived.find_place(full).await {
+            Ok(inside) => arrived.serve(inside).await,
+            Err(full) => arrived.turn_away(full).await,
+        }
+    });
+}
+
+impl Local {
+    /// Asks an idle client connection to go, of one listener or of all: one of this worker's own if there is any. Others
+    /// see to it otherwise.
+    fn make_room(&self, listener: Option<&Listener>) {
+        if self.worker.seats.make_room(listener.map(|listener| listener.id)) {
+            return;
+        }
+        // As many as there are workers at most: what nobody can fulfil must not pile up.
+        let most = u32::try_from(self.worker.workers).unwrap_or(u32::MAX);
+        match listener {
+            Some(listener) => listener.counts.room.want(most),
+            None => room::want_any(most),
+        }
+        self.worker.call_others();
+    }
+
+    /// Makes the room that other workers have asked for, as far as there is something idle here.
+    pub(super) fn heed(&self) {
+        let seats = &self.worker.seats;
+        room::heed_any(|| seats.make_room(None));
+        for listener in &self.current.get().listeners {
+            listener.counts.room.heed(|| seats.make_room(Some(listener.id)));
+        }
+    }
+}
+
+impl Arrived {
+    /// Waits until somebody has made room.
+    async fn find_place(&self, mut full: Full) -> Result<Inside, Full> {
+        let until = clock::now() + PATIENCE;
+        loop {
+            self.local.make_room((full == Full::Listener).then_some(&*self.settings));
+            let again = clock::now() + ASK_AGAIN;
+            while clock::now() < again {
+                // It may have been freed already, and then nobody says so.
+                let _woken = timeout(again - clock::now(), room::freed()).await;
+                match self.settings.counts.room.enter() {
+                    Ok(inside) => return Ok(inside),
+                    Err(still) => full = still,
+                }
+            }
+            if clock::now() >= until {
+                return Err(full);
+            }
+        }
+    }
+
+    /// Tells a client that there is no place, and says so in the log.
+    async fn turn_away(self, full: Full) {
+        let counts = self.settings.counts.clone();
+        counts.refused.fetch_add(1, Relaxed);
+        if let Some(left_out) = self.local.worker.quotas.take("connections", clock::now()) {
+            let listen = &self.settings.name;
+            let client = self.from.map_or_else(|| "unix".to_owned(), |from| from.ip().to_string());
+            let ((all, most), open) = (room::all(), counts.room.open());
+            let (limit, key) = match full {
+                Full::Listener => (self.settings.connections, "listen.limits.connections"),
+                Full::Process => (most, "ulimit -n"),
+            };
+            tracing::warn!(%listen, client, open, all, limit, key, left_out, "connection refused: none is idle");
+        }
+        let _told = timeout(GOODBYE, self.connect(true)).await;
+    }
+
+    async fn serve(self, inside: Inside) {
+        let _inside = inside;
+        self.connect(false).await;
+    }
+
+    /// Learns who this is, shakes hands, and serves. With `full`, each request is told that there is no room.
+    async fn connect(self, full: bool) {
+        let Self { local, settings, closing, mut stream, from } = self;
+        let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+        let seats = &local.worker.seats;
+        let seat = if full {
+            seats.take_aside(waker, settings.id)
+        } else {
+            seats.take(waker, settings.id)
+        };
+        let tells = local.current.get().announces;
+        let mut ip = from.map(|from| from.ip().to_canonical());
+        let mut told = None;
+        if let Some(from) = ip.filter(|_| settings.proxy_protocol) {
+            // Boxed, so that a connection does not hold the memory of its header for good.
+            let header = Box::pin(proxied::client(&mut stream, from, &settings));
+            let Some(Ok(said)) = seat.unless_asked(header).await else {
+                return reclaimed(&seat, &settings);
+            };
+            ip = said.as_ref().map_or(ip, |told| Some(told.client.ip().to_canonical()));
+            told = said;
+        }
+        // Nobody is told by what is not asked for.
+        let ends = if tells { ends(told, from, &stream) } else { None };
+        let (stream, tls) = match &settings.tls {
+            None => (stream, None),
+            Some(server) => {
+                // Boxed, so that a connection does not hold the memory of its handshake for good.
+                let (of, quotas) = ((&*settings, ip), &local.worker.quotas);
+                let secure = Box::pin(local.handshakes.secure(stream, of, server, quotas));
+                let Some(secure) = seat.unless_asked(secure).await else {
+                    return reclaimed(&seat, &settings);
+                };
+                let Some((stream, facts)) = secure else { return };
+                (stream, Some(Box::new(facts)))
+            }
+        };
+        seat.begin();
+        let peer = Peer {
+            ip,
+            text: ip.map_or_else(|| "unix".into(), |ip| ip.to_string().into()),
+            trusted: ip.map_or(settings.trusts_unix, |ip| settings.trusts(ip)),
+            listener: settings.id,
+            tls,
+            ends,
+        };
+        let way = connection::Way { seat: &seat, listener: settings.clone(), closing, full };
+        match stream {
+            stream if peer.tls.as_ref().is_some_and(|tls| tls.http2) => {
+                // Boxed, so that other connections do not hold the memory of these.
+                let parts = (Vec::new(), stream);
+                Box::pin(streams::serve(&local, parts, peer, way)).await;
+            }
+            stream => connection::serve(&local, stream, peer, way).await,
+        }
+        reclaimed(&seat, &settings);
+    }
+}
+
+/// Counts a connection that has made room for another.
+fn reclaimed(seat: &Seat<'_>, settings: &Listener) {
+    if seat.is_asked() {
+        settings.counts.room.reclaimed.fetch_add(1, Relaxed);
+    }
+}
+
+/// Whose a connection is.
+fn ends(told: Option<Told>, from: Option<SocketAddr>, stream: &Stream) -> Option<Box<Ends>> {
+    let ends = match told {
+        Some(Told { client, server, tlvs }) => Ends::new(client, server, tlvs.into_iter()),
+        None => Ends::new(from?, stream.local_address()?, std::iter::empty()),
+    };
+    Some(Box::new(ends))
+}

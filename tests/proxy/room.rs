@@ -1,0 +1,245 @@
+//! Full is not down: when all places are taken, idle connections make room, and who finds none is told so.
+
+use std::time::Duration;
+
+use crate::support::{
+    End, Gate, Origin, RawClient, SOON, Step, Tidegate, assert_problem_and_close, escape, ok,
+    wait_until,
+};
+
+/// Two workers and these limits on the first listener, which is one of several in front of `origin`.
+fn proxy(origin: &Origin, limits: &str, listeners: usize, descriptors: Option<u32>) -> Tidegate {
+    let mut toml = String::from(
+        r#"
+        [runtime]
+        workers = 2
+        drain = "3s"
+        [admin]
+        address = "127.0.0.1:0"
+        [log]
+        access = "off"
+        [upstream.app]
+        servers = ["{server}"]
+        [[route]]
+        upstream = "app"
+        "#,
+    );
+    for at in 0..listeners {
+        let limits = if at == 0 { limits } else { "" };
+        toml.push_str(&format!("[[listen]]\nname = 'at{at}'\naddress = '127.0.0.1:0'\n{limits}\n"));
+    }
+    let server = origin.server();
+    match descriptors {
+        None => Tidegate::with(&toml, &[("server", &server)]),
+        Some(most) => Tidegate::with_descriptors(most, &toml, &[("server", &server)]),
+    }
+}
+
+fn number(proxy: &Tidegate, name: &str) -> u64 {
+    proxy.stats()["listeners"][0][name].as_u64().unwrap()
+}
+
+fn metric(proxy: &Tidegate, sample: &str) -> f64 {
+    let text = RawClient::connect(proxy.admin()).ask("/metrics").text();
+    let line = text.lines().find_map(|line| line.strip_prefix(sample));
+    line.unwrap_or_else(|| panic!("no {sample} in\n{text}")).trim().parse().unwrap()
+}
+
+#[test]
+fn w16_idle_connections_make_room_for_those_who_ask() {
+    let origin = Origin::ok("fine");
+    let proxy = proxy(&origin, "limits = { connections = 50 }", 1, None);
+    // Idle after a request or before the first one; who came before the others is the first to go.
+    let mut idle: Vec<RawClient> = (0..50).map(|_| proxy.client()).collect();
+    wait_until(SOON, "all are there", || number(&proxy, "connections") == 50);
+    for client in idle.iter_mut().skip(10).step_by(2) {
+        assert_eq!(client.get("/").status, 200);
+    }
+    for n in 0..600 {
+        assert_eq!(proxy.client().get("/").status, 200, "the honest client {n}");
+    }
+    // At once, and staying.
+    let mut staying: Vec<RawClient> = (0..20).map(|_| proxy.client()).collect();
+    for client in &mut staying {
+        assert_eq!(client.get("/").status, 200);
+    }
+    assert_eq!(number(&proxy, "refused"), 0);
+    assert!(number(&proxy, "reclaimed") > 0);
+    assert!(number(&proxy, "connections") <= 50);
+    assert!(metric(&proxy, "tidegate_connections_reclaimed_total{listen=\"at0\"}") > 0.0);
+    assert_eq!(
+        metric(
+            &proxy,
+            "tidegate_connections_refused_total{listener=\"at0\",reason=\"connections\"}"
+        ),
+        0.0
+    );
+}
+
+#[test]
+fn w16_near_the_limit_answers_end_their_connections() {
+    let origin = Origin::ok("fine");
+    let proxy = proxy(&origin, "limits = { connections = 16 }", 1, None);
+    let mut idle: Vec<RawClient> = (0..15).map(|_| proxy.client()).collect();
+    wait_until(SOON, "all are there", || number(&proxy, "connections") == 15);
+    assert!(!idle[0].get("/").says_close(), "one place is left");
+    let mut last = proxy.client();
+    let answer = last.get("/");
+    assert_eq!(answer.status, 200);
+    assert!(answer.says_close());
+    last.assert_closes(SOON);
+    wait_until(SOON, "it is gone", || number(&proxy, "connections") == 15);
+    assert!(!idle[1].get("/").says_close());
+}
+
+#[test]
+fn w16_v7_without_an_idle_one_the_answer_is_503_and_is_counted() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let origin = Origin::start(move |_| vec![Step::Until(held.clone()), Step::Send(ok("fine"))]);
+    let proxy = proxy(&origin, "limits = { connections = 8 }", 1, None);
+    let mut busy: Vec<RawClient> = (0..8).map(|_| proxy.client()).collect();
+    for client in &mut busy {
+        client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    }
+    wait_until(SOON, "all are busy", || origin.requests().len() == 8);
+    // More than may wait for a place at a time: nobody is cut off.
+    let mut late: Vec<RawClient> = (0..60).map(|_| proxy.client().patience(4 * SOON)).collect();
+    for client in &mut late {
+        client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    }
+    for client in &mut late {
+        let answer = client.response();
+        assert_eq!(answer.header("retry-after"), Some("1"));
+        assert_problem_and_close(client, &answer, 503, "proxy_overloaded");
+    }
+    assert_eq!((number(&proxy, "refused"), number(&proxy, "reclaimed")), (60, 0));
+    let name = "tidegate_connections_refused_total{listener=\"at0\",reason=\"connections\"}";
+    assert_eq!(metric(&proxy, name), 60.0);
+    let log = proxy.log();
+    let lines: Vec<&str> = log.lines().filter(|it| it.contains("connection refused")).collect();
+    assert!(!lines.is_empty() && lines.len() < 60, "as many lines as it likes: {}", lines.len());
+    for part in ["WARN", "at0", "127.0.0.1", "listen.limits.connections"] {
+        assert!(lines[0].contains(part), "no {part} in {}", lines[0]);
+    }
+    gate.open();
+    for client in &mut busy {
+        assert_eq!(client.response().status, 200);
+    }
+    wait_until(SOON, "there is room again", || proxy.client().get("/").status == 200);
+}
+
+#[test]
+fn w16_who_waits_for_a_place_gets_the_next_one_that_is_free() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let origin = Origin::start(move |_| vec![Step::Until(held.clone()), Step::Send(ok("fine"))]);
+    let proxy = proxy(&origin, "limits = { connections = 2 }", 1, None);
+    let mut busy: Vec<RawClient> = (0..2).map(|_| proxy.client()).collect();
+    for client in &mut busy {
+        client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    }
+    wait_until(SOON, "all are busy", || origin.requests().len() == 2);
+    let mut late = proxy.client();
+    late.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    wait_until(SOON, "it has come", || number(&proxy, "accepted") == 3);
+    gate.open();
+    assert_eq!(late.response().status, 200);
+    assert_eq!(number(&proxy, "refused"), 0);
+}
+
+#[test]
+fn w16_who_never_says_what_it_wants_makes_room_too() {
+    let origin = Origin::ok("fine");
+    let proxy =
+        proxy(&origin, "limits = { connections = 16 }\ntimeout = { headers = '60s' }", 1, None);
+    let mut slow: Vec<RawClient> = (0..16).map(|_| proxy.client()).collect();
+    for client in &mut slow {
+        client.send("GET / HTTP/1.1\r\nHost: a.te");
+    }
+    wait_until(SOON, "all are there", || number(&proxy, "connections") == 16);
+    wait_until(SOON, "one has gone", || proxy.client().get("/").status == 200);
+    for n in 0..30 {
+        assert_eq!(proxy.client().get("/").status, 200, "the honest client {n}");
+    }
+    // Whoever went was told why.
+    let told = slow.iter_mut().filter_map(|client| {
+        let (said, end) = client.end(Duration::from_millis(20));
+        (end != End::StillOpen).then_some(said)
+    });
+    let told: Vec<Vec<u8>> = told.collect();
+    assert!(!told.is_empty());
+    for said in told {
+        assert!(said.starts_with(b"HTTP/1.1 503 "), "{}", escape(&said));
+        assert!(escape(&said).contains("proxy_overloaded"));
+    }
+}
+
+#[test]
+fn w16_the_limit_of_one_listener_is_no_concern_of_another() {
+    let origin = Origin::ok("fine");
+    let proxy = proxy(&origin, "limits = { connections = 4 }", 2, None);
+    let mut neighbours: Vec<RawClient> =
+        (0..4).map(|_| RawClient::connect(proxy.listener("at1"))).collect();
+    for client in &mut neighbours {
+        assert_eq!(client.get("/").status, 200);
+    }
+    for _ in 0..40 {
+        let mut client = RawClient::connect(proxy.listener("at0"));
+        assert_eq!(client.get("/").status, 200);
+        std::mem::forget(client);
+    }
+    for client in &mut neighbours {
+        assert_eq!(client.get("/").status, 200, "it is still open");
+    }
+}
+
+#[test]
+fn w11_all_listeners_share_what_descriptors_allow() {
+    let origin = Origin::ok("fine");
+    let proxy = proxy(&origin, "", 4, Some(512));
+    assert_eq!(proxy.stats()["connections"]["limit"], 192);
+    let mut clients = Vec::new();
+    for n in 0..760 {
+        let mut client = RawClient::connect(proxy.listener(&format!("at{}", n % 4)));
+        assert_eq!(client.get("/").status, 200, "client {n}");
+        clients.push(client);
+    }
+    let stats = proxy.stats();
+    assert!(stats["connections"]["open"].as_u64().unwrap() <= 192, "{}", stats["connections"]);
+    for listener in 0..4 {
+        let listener = &stats["listeners"][listener];
+        assert_eq!(
+            (listener["refused"].as_u64(), listener["starved"].as_u64()),
+            (Some(0), Some(0))
+        );
+    }
+    assert!(!proxy.log().contains("WARN"), "{}", proxy.log());
+}
+
+#[test]
+fn w16_few_descriptors_are_enough_to_stay_up() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let origin = Origin::start(move |request| match &*request.target {
+        "/held" => vec![Step::Until(held.clone()), Step::Send(ok("held"))],
+        _ => vec![Step::Send(ok("fine"))],
+    });
+    let proxy = proxy(&origin, "", 1, Some(256));
+    let mut busy: Vec<RawClient> = (0..40).map(|_| proxy.client()).collect();
+    for client in &mut busy {
+        client.send("GET /held HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    }
+    wait_until(SOON, "all are busy", || origin.requests().len() == 40);
+    let idle: Vec<RawClient> = (0..200).map(|_| proxy.client()).collect();
+    for n in 0..100 {
+        assert_eq!(proxy.client().get("/").status, 200, "the honest client {n}");
+    }
+    drop(idle);
+    gate.open();
+    for client in &mut busy {
+        assert_eq!(client.response().text(), "held");
+    }
+    assert!(proxy.stats()["connections"]["limit"].as_u64() == Some(64));
+    assert!(!proxy.log().contains("paused"), "{}", proxy.log());
+}
