@@ -120,7 +120,7 @@ pub async fn connect(
         let (stream, h2) = match (stream, secured) {
             (Stream::Tcp(stream), Some(Secured { outgoing, name })) => {
                 let secure = outgoing.secure(stream, name.clone(), offer).await?;
-                let stream = Stream::Tls(Box::new(secure.into()));
+                let stream = Stream::secure(secure.into());
                 let h2 = stream.speaks_h2();
                 (stream, h2)
             }

@@ -11,6 +11,9 @@ use crate::h2::link::STREAMS;
 use crate::h2::{H2Origin, Link};
 use crate::net::MadeWith;
 
+/// How many connections to a server may be stalled before no more are made.
+const MOST_STALLED: usize = 2;
+
 /// The connections to all servers.
 #[derive(Debug, Default)]
 pub struct Links {
@@ -80,7 +83,9 @@ impl Links {
         if let Some(link) = usable.find(|link| link.has_room(most)) {
             return Poll::Ready(Turn::Stream(link.open()));
         }
-        if server.dialing && !server.declined {
+        // A server that does not read is not given another connection to leave unread.
+        let stalled = server.links.iter().filter(|link| link.is_stalled()).count();
+        if (server.dialing || stalled >= MOST_STALLED) && !server.declined {
             if !server.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
                 server.waiting.push(cx.waker().clone());
             }
@@ -98,6 +103,10 @@ impl Links {
         for server in &mut self.servers {
             server.forget();
             server.links.retain(|link| !link.is_stale(now));
+            // Nobody else tells those who wait that a server has begun to read again.
+            if !server.dialing {
+                server.wake();
+            }
         }
     }
 

@@ -115,6 +115,7 @@ impl<S: Transport> Socket<S> {
                 Poll::Pending => break,
             }
         }
+        state.wait(clock::now);
         if self.flushing {
             match self.stream.poll_flush(cx) {
                 Poll::Ready(Ok(())) => self.flushing = false,

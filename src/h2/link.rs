@@ -4,7 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::task::spawn_local;
@@ -31,6 +31,10 @@ const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS + SLACK;
 const DRAFT: usize = 16 * 1024;
 /// How long the last word to a server may take.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// How long a server may take nothing of what waits for it before nothing new is sent there, and before the connection
+/// is taken for dead.
+const STALLED: Duration = Duration::from_millis(500);
+const DEAD: Duration = Duration::from_secs(10);
 /// How long a connection without streams is kept.
 const IDLE_FOR: Duration = Duration::from_secs(30);
 
@@ -111,8 +115,15 @@ impl Link {
                 if socket.poll(cx, &shared, &mut Nobody).is_ready() {
                     return Poll::Ready(());
                 }
-                if !shared.borrow().is_over() {
-                    return Poll::Pending;
+                let (over, stalled) = {
+                    let state = shared.borrow();
+                    (state.is_over(), state.stalled())
+                };
+                if !over {
+                    let Some(since) = stalled else { return Poll::Pending };
+                    ready!(timer.poll_at(cx, clock::deadline(since, Some(DEAD))));
+                    tracing::debug!("a server takes nothing of what is sent to it over HTTP/2");
+                    return Poll::Ready(());
                 }
                 // A server that reads nothing is not waited for to hear the last word.
                 let until = until.get_or_insert_with(|| clock::now() + GOODBYE);
@@ -137,7 +148,14 @@ impl Link {
             return false;
         }
         let state = self.shared.borrow();
-        state.is_open() && streams < state.allowed()
+        state.is_open() && streams < state.allowed() && state.has_room() && !self.is_stalled()
+    }
+
+    /// Whether the server has taken nothing of what waits for it for some time.
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        let since = self.shared.borrow().stalled();
+        since.is_some_and(|since| clock::now().saturating_duration_since(since) >= STALLED)
     }
 
     /// The streams that the server allows at the same time.

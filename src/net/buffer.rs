@@ -9,6 +9,8 @@
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
+use super::held::{self, Weight};
+
 /// The size of a buffer for reading bodies.
 pub const LARGE: usize = 256 * 1024;
 /// The size of a buffer when too many large ones are in use.
@@ -29,22 +31,39 @@ thread_local! {
     static STACK: RefCell<Stack> = RefCell::default();
 }
 
+/// The size of a buffer when requests under way hold nearly all that they may.
+const TINY: usize = 4 * 1024;
+
 /// A borrowed buffer; goes back to its worker when dropped.
 #[derive(Debug)]
-pub struct Buffer(Box<[u8]>);
+pub struct Buffer {
+    bytes: Box<[u8]>,
+    /// Counted among what requests hold for as long as it is out.
+    _weight: Weight,
+}
 
 impl Buffer {
     /// Takes a buffer for reading from a socket.
     #[must_use]
     pub fn take() -> Self {
         STACK.with_borrow_mut(|stack| {
-            if stack.large_out < MAX_LARGE_OUT {
+            // What many hold for long has to be small when there is little.
+            if stack.large_out < MAX_LARGE_OUT && !held::exceeds(4, LARGE) {
                 stack.large_out += 1;
-                Self(stack.large.pop().unwrap_or_else(|| vec![0; LARGE].into_boxed_slice()))
+                let kept = stack.large.pop();
+                Self::of(kept.unwrap_or_else(|| vec![0; LARGE].into_boxed_slice()))
+            } else if !held::exceeds(2, SMALL) {
+                let kept = stack.small.pop();
+                Self::of(kept.unwrap_or_else(|| vec![0; SMALL].into_boxed_slice()))
             } else {
-                Self(stack.small.pop().unwrap_or_else(|| vec![0; SMALL].into_boxed_slice()))
+                Self::of(vec![0; TINY].into_boxed_slice())
             }
         })
+    }
+
+    fn of(bytes: Box<[u8]>) -> Self {
+        let _weight = Weight::new(bytes.len());
+        Self { bytes, _weight }
     }
 
     /// A buffer of another size, for bytes that wait longer than one poll.
@@ -52,13 +71,13 @@ impl Buffer {
     pub fn exact(size: usize) -> Self {
         // The two pooled sizes are left to `take`, which counts them.
         let size = if size == LARGE || size == SMALL { size + 1 } else { size };
-        Self(vec![0; size].into_boxed_slice())
+        Self::of(vec![0; size].into_boxed_slice())
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let buffer = std::mem::take(&mut self.0);
+        let buffer = std::mem::take(&mut self.bytes);
         // A thread that is going away has no stack any more; the memory is simply freed.
         let _gone = STACK.try_with(|stack| {
             let Ok(mut stack) = stack.try_borrow_mut() else { return };
@@ -80,13 +99,13 @@ impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.0
+        &mut self.bytes
     }
 }
 

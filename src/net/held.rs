@@ -1,10 +1,98 @@
-//! What requests under way hold together, in the whole process: their heads, what walks them, and what is kept of their
-//! bodies. One bound for all of it keeps many small requests from doing what no single one may.
+//! What requests under way hold together, in the whole process: their heads, what walks them, what is kept of their
+//! bodies, and what waits in buffers because somebody sends faster than somebody else reads. One bound for all of it keeps
+//! many small requests from doing what no single one may.
+//!
+//! Buffers come and go with every read, so each thread counts them for itself and tells the others in steps.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
+/// The sum; it wraps below zero for the moment in which one thread gives back what another has not told yet.
 static NOW: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(usize::MAX);
 static REFUSED: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// What this thread has not told yet.
+    static UNTOLD: Cell<isize> = const { Cell::new(0) };
+}
+
+/// Sets how much may be taken.
+pub fn limit(most: usize) {
+    // Each request does so, and hardly one of them changes it.
+    if MOST.load(Relaxed) != most {
+        MOST.store(most, Relaxed);
+    }
+}
+
+/// A thread tells at the latest when it has changed by so much.
+fn step() -> usize {
+    (MOST.load(Relaxed) / 32).clamp(16 << 10, 1 << 20)
+}
+
+/// Tells what this thread has not told yet.
+pub fn tell() {
+    let untold = UNTOLD.replace(0);
+    NOW.fetch_add(untold.cast_unsigned(), Relaxed);
+}
+
+fn change(by: isize) {
+    let untold = UNTOLD.get() + by;
+    UNTOLD.set(untold);
+    if untold.unsigned_abs() >= step() {
+        tell();
+    }
+}
+
+/// Whether more than one of so many parts would be taken with so many bytes more.
+#[must_use]
+pub fn exceeds(parts: usize, bytes: usize) -> bool {
+    now().saturating_add(bytes) > MOST.load(Relaxed) / parts
+}
+
+/// Bytes in buffers: taken whether there is room for them or not, and given back when this is dropped. Whoever takes them
+/// holds a bounded number of them, and asks [`exceeds`] how large they may be.
+#[derive(Debug, Default)]
+pub struct Weight(usize);
+
+impl Weight {
+    /// So many bytes.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        let mut weight = Self(0);
+        weight.set(bytes);
+        weight
+    }
+
+    /// So many from now on.
+    #[inline]
+    pub fn set(&mut self, bytes: usize) {
+        if self.0 != bytes {
+            change(bytes.cast_signed().wrapping_sub(self.0.cast_signed()));
+            self.0 = bytes;
+        }
+    }
+
+    /// So many more.
+    pub fn add(&mut self, bytes: usize) {
+        self.set(self.0.saturating_add(bytes));
+    }
+
+    /// So many less.
+    pub fn sub(&mut self, bytes: usize) {
+        self.set(self.0.saturating_sub(bytes));
+    }
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        if self.0 > 0 {
+            // A thread that is going away tells nothing any more.
+            let by = 0_isize.wrapping_sub(self.0.cast_signed());
+            let _gone = UNTOLD.try_with(|_| change(by));
+        }
+    }
+}
 
 /// A part of it, given back when it is dropped.
 #[derive(Debug, Default)]
@@ -21,7 +109,8 @@ impl Held {
     /// Takes so many more. `false` when there is no room for them; it is as it was then.
     #[must_use]
     pub fn grow(&mut self, bytes: usize, most: usize) -> bool {
-        if NOW.fetch_add(bytes, Relaxed).saturating_add(bytes) > most {
+        let before = NOW.fetch_add(bytes, Relaxed).cast_signed().max(0).cast_unsigned();
+        if before.saturating_add(bytes) > most {
             NOW.fetch_sub(bytes, Relaxed);
             REFUSED.fetch_add(1, Relaxed);
             return false;
@@ -45,7 +134,7 @@ impl Drop for Held {
 /// Bytes that are taken now.
 #[must_use]
 pub fn now() -> usize {
-    NOW.load(Relaxed)
+    NOW.load(Relaxed).cast_signed().max(0).cast_unsigned()
 }
 
 /// How often there was no room.
@@ -57,6 +146,19 @@ pub fn refused() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn w15_what_threads_hold_is_told_in_steps_and_given_back() {
+        let most = 1 << 46;
+        let mut weights: Vec<Weight> = (0..64).map(|_| Weight::new(1 << 36)).collect();
+        assert!(now() >= 1 << 42);
+        assert!(Held::new(1, 1 << 41).is_none());
+        weights.iter_mut().for_each(|weight| weight.sub(1 << 35));
+        weights.iter_mut().for_each(|weight| weight.add(1 << 34));
+        drop(weights);
+        tell();
+        assert!(Held::new(1, most).is_some() && now() < 1 << 41);
+    }
 
     #[test]
     fn what_is_dropped_is_given_back_and_what_has_no_room_is_not_taken() {

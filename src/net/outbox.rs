@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use super::Stream;
 use super::announced::{Coding, Tally};
+use super::held::Weight;
 use crate::wire::encode::{self, ChunkPrefix};
 use crate::wire::head::Fields;
 
@@ -26,6 +27,8 @@ pub struct Outbox {
     sent: u64,
     /// Nagle's algorithm is off.
     at_once: bool,
+    /// Counted while it waits for a peer that does not read.
+    weight: Weight,
 }
 
 impl Outbox {
@@ -119,7 +122,11 @@ impl Outbox {
         while !self.is_empty() {
             self.before_write(stream);
             let waiting = self.pending.get(self.at..).unwrap_or_default();
-            let n = ready!(stream.poll_write(cx, &[IoSlice::new(waiting)]))?;
+            let Poll::Ready(written) = stream.poll_write(cx, &[IoSlice::new(waiting)]) else {
+                self.weight.set(self.pending.capacity());
+                return Poll::Pending;
+            };
+            let n = written?;
             self.wrote(n)?;
             self.advance(n);
         }
@@ -221,6 +228,7 @@ impl Outbox {
             return 0;
         }
         self.pending.clear();
+        self.weight.set(0);
         self.at = 0;
         n - waiting
     }

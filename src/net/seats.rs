@@ -131,12 +131,19 @@ impl Seats {
             (now.saturating_sub(since) >= SLOW).then_some((at, since))
         };
         let Some((at, _)) = first.or_else(|| slow(&inner)) else { return false };
-        inner.leave(at);
-        if let Some(place) = inner.places.get_mut(at as usize) {
-            place.doing = Doing::Asked;
-            place.waker.iter().for_each(Waker::wake_by_ref);
-        }
+        inner.ask(at);
         true
+    }
+
+    /// Asks the one to go that has been slow for the longest time to say what it wants.
+    pub fn shed(&self) {
+        let mut inner = self.0.borrow_mut();
+        let now = clock::millis(clock::now());
+        if let Some((at, since)) = inner.oldest(None, Wait::Rest)
+            && now.saturating_sub(since) >= SLOW
+        {
+            inner.ask(at);
+        }
     }
 }
 
@@ -160,6 +167,14 @@ impl Inner {
             Some((list.first, place.since))
         });
         firsts.min_by_key(|(_, since)| *since)
+    }
+
+    fn ask(&mut self, at: u32) {
+        self.leave(at);
+        if let Some(place) = self.places.get_mut(at as usize) {
+            place.doing = Doing::Asked;
+            place.waker.iter().for_each(Waker::wake_by_ref);
+        }
     }
 
     fn join(&mut self, at: u32, wait: Wait) {

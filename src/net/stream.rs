@@ -11,6 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
 use super::Address;
+use super::held::Weight;
 
 /// What moves the bytes of a connection needs of a socket. There are real ones, and one that a simulation makes up.
 pub trait Transport {
@@ -51,10 +52,35 @@ pub enum Stream {
     /// A Unix stream socket.
     Unix(UnixStream),
     /// TLS over TCP, its handshake done.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<Secure>),
+}
+
+/// A connection of TLS.
+#[derive(Debug)]
+pub struct Secure {
+    stream: TlsStream<TcpStream>,
+    /// What it has encrypted and could not send.
+    unsent: Weight,
+}
+
+/// What rustls encrypts ahead at most (`set_buffer_limit`), which tells nobody how much of that it has.
+const AHEAD: usize = 64 * 1024;
+
+impl Secure {
+    /// Weighs what has not been sent.
+    fn weigh(&mut self) {
+        let waits = self.stream.get_ref().1.wants_write();
+        self.unsent.set(if waits { AHEAD } else { 0 });
+    }
 }
 
 impl Stream {
+    /// TLS after its handshake.
+    #[must_use]
+    pub fn secure(stream: TlsStream<TcpStream>) -> Self {
+        Self::Tls(Box::new(Secure { stream, unsent: Weight::default() }))
+    }
+
     /// Connects. Dropping the future closes the half-open socket. There is no deadline here: the
     /// caller has one.
     ///
@@ -76,12 +102,15 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => ready!(Pin::new(stream).poll_read(cx, &mut buf))?,
             Stream::Unix(stream) => ready!(Pin::new(stream).poll_read(cx, &mut buf))?,
-            Stream::Tls(stream) => match ready!(Pin::new(&mut **stream).poll_read(cx, &mut buf)) {
-                // Many clients close without saying so first. What they send tells by itself whether it is whole;
-                // what servers send may not.
-                Err(error) if is_abrupt(&error) && matches!(**stream, TlsStream::Server(_)) => {}
-                read => read?,
-            },
+            Stream::Tls(secure) => {
+                match ready!(Pin::new(&mut secure.stream).poll_read(cx, &mut buf)) {
+                    // Many clients close without saying so first. What they send tells by itself whether it is whole;
+                    // what servers send may not.
+                    Err(error)
+                        if is_abrupt(&error) && matches!(secure.stream, TlsStream::Server(_)) => {}
+                    read => read?,
+                }
+            }
         }
         Poll::Ready(Ok(buf.filled().len()))
     }
@@ -102,7 +131,11 @@ impl Stream {
                 many => Pin::new(stream).poll_write_vectored(cx, many),
             },
             Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Stream::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, slices),
+            Stream::Tls(secure) => {
+                let written = Pin::new(&mut secure.stream).poll_write_vectored(cx, slices);
+                secure.weigh();
+                written
+            }
         }
     }
 
@@ -113,7 +146,11 @@ impl Stream {
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Stream::Tcp(_) | Stream::Unix(_) => Poll::Ready(Ok(())),
-            Stream::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
+            Stream::Tls(secure) => {
+                let flushed = Pin::new(&mut secure.stream).poll_flush(cx);
+                secure.weigh();
+                flushed
+            }
         }
     }
 
@@ -125,7 +162,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+            Stream::Tls(secure) => Pin::new(&mut secure.stream).poll_shutdown(cx),
         }
     }
 
@@ -140,7 +177,7 @@ impl Stream {
     #[must_use]
     pub fn speaks_h2(&self) -> bool {
         match self {
-            Stream::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+            Stream::Tls(secure) => secure.stream.get_ref().1.alpn_protocol() == Some(b"h2"),
             Stream::Tcp(_) | Stream::Unix(_) => false,
         }
     }
@@ -160,7 +197,7 @@ impl Stream {
     fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Stream::Tcp(stream) => Some(stream),
-            Stream::Tls(stream) => Some(stream.get_ref().0),
+            Stream::Tls(secure) => Some(secure.stream.get_ref().0),
             Stream::Unix(_) => None,
         }
     }
@@ -181,7 +218,7 @@ impl Stream {
         let error = match self {
             Stream::Tcp(stream) => stream.take_error(),
             Stream::Unix(stream) => stream.take_error(),
-            Stream::Tls(stream) => stream.get_ref().0.take_error(),
+            Stream::Tls(secure) => secure.stream.get_ref().0.take_error(),
         };
         !matches!(error, Ok(None))
     }

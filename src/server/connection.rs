@@ -18,7 +18,7 @@ use crate::gate::{self, Exchange, Peer, answer};
 use crate::h1::client::Closing;
 use crate::h1::{H1Client, Next};
 use crate::net::seats::Seat;
-use crate::net::{Held, Stream, Timer};
+use crate::net::{Held, Stream, Timer, held};
 use crate::snapshot::Listener;
 use crate::telemetry::access::Line;
 use crate::telemetry::ledger::{Entry, method_index};
@@ -112,10 +112,13 @@ pub(super) async fn exchange<C: Client>(
     // Made where it stays: it is large.
     let walk = Box::into_pin(Box::write(Box::new_uninit(), gate::handle(ex, client, timer)));
     let bytes = size_of_val(&*walk) + head.fields.capacity();
+    held::limit(snapshot.request_memory);
     let handled = match Held::new(bytes, snapshot.request_memory) {
         Some(_held) => Caught(Some(walk)).await,
         None => {
             drop(walk);
+            // Who holds a part of a head and says no more makes room for those who come after.
+            local.worker.seats.shed();
             let refused = refuse(local, (peer, listener, head), Refusal::Overloaded, client, timer);
             return Box::pin(refused).await;
         }

@@ -117,7 +117,7 @@ impl Handshakes {
             Poll::Pending => accept.await?,
         };
         let facts = Facts::of(server.clone(), profile, stream.get_ref().1);
-        Ok((Stream::Tls(Box::new(TlsStream::Server(stream))), facts))
+        Ok((Stream::secure(TlsStream::Server(stream)), facts))
     }
 }
 

@@ -2,7 +2,7 @@
 
 pub mod connection;
 pub mod control;
-mod door;
+mod entrance;
 mod handshake;
 pub mod limits;
 pub mod listener;
@@ -88,7 +88,7 @@ pub fn start(
     sources: &Sources,
 ) -> Result<Running, StartError> {
     let descriptors = limits::raise_descriptors();
-    let connections = limits::connections(descriptors);
+    let connections = limits::connections(descriptors, machine::usable_memory());
     room::limit_all(connections);
     open::limit_all(connections);
     // Before anything is read for it: what changes from now on is a change.

@@ -13,12 +13,13 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, spawn_local};
 
-use super::door::{self, Door};
+use super::entrance::{self, Door};
 use super::handshake::Handshakes;
 use super::listener::{Acceptor, Listening, Site};
 use super::status::Status;
 use crate::clock::{self, Random};
 use crate::h1::client::Closing;
+use crate::net::held;
 use crate::snapshot::{Current, Store};
 use crate::telemetry::ledger::Interval;
 use crate::worker::Worker;
@@ -157,7 +158,7 @@ impl Acceptors {
                     let closing = Rc::new(Closing::new(site.listener.counts.room.clone()));
                     let door = Door { listener: site.listener.clone(), closing: closing.clone() };
                     let task =
-                        spawn_local(door::accept(self.local.clone(), acceptor, door, stopped));
+                        spawn_local(entrance::accept(self.local.clone(), acceptor, door, stopped));
                     self.open.push(Accepting { site, stop, closing, task });
                 }
                 Err(error) => tracing::error!(%error, "a listener could not be used"),
@@ -205,6 +206,7 @@ async fn sweep(local: Rc<Local>) {
     let mut tick = tokio::time::interval(SWEEP);
     loop {
         tick.tick().await;
+        held::tell();
         poll_fn(|_| {
             // Not this task's waker: an idle connection must wake nobody.
             let mut quiet = TaskContext::from_waker(Waker::noop());

@@ -25,6 +25,8 @@ impl Replay {
     /// Remembers up to `limit` bytes, if all requests hold no more than `memory` with them; 0 remembers nothing.
     #[must_use]
     pub fn new(limit: usize, memory: usize) -> Self {
+        // Requests come before what some of them might need again.
+        let memory = memory / 2;
         Self { bytes: Vec::new(), limit, memory, held: Held::default(), lost: false }
     }
 

@@ -352,3 +352,37 @@ fn w16_without_an_idle_connection_streams_are_told_so() {
         assert_eq!(client.verdict(1), Verdict::Status(200));
     }
 }
+
+#[test]
+fn w3_a_server_that_does_not_read_costs_no_more_than_its_share() {
+    // It says what a server says first, and then takes nothing.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut connections = Vec::new();
+        for mut stream in listener.incoming().flatten() {
+            std::io::Write::write_all(&mut stream, &frame(SETTINGS, 0, 0, &[])).unwrap();
+            connections.push(stream);
+        }
+    });
+    let upstream = format!(
+        "servers = ['{server}']\nprotocol = 'h2c'\nretry = {{ attempts = 0 }}\neject = false\n\
+         timeout = {{ connect = '1s' }}"
+    );
+    let config = crate::config(&upstream, "");
+    let proxy = Tidegate::start(&config.replace("drain =", "request_memory = '4MiB'\ndrain ="));
+    let before = resident_kib(proxy.pid());
+    let field = format!("x-a: {}\r\n", "y".repeat(9000));
+    let head = format!("GET / HTTP/1.1\r\nHost: a.test\r\n{field}{field}{field}\r\n");
+    for _ in 0..2000 {
+        let mut client = proxy.client();
+        client.send(&head);
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let grown = resident_kib(proxy.pid()).saturating_sub(before);
+    assert!(grown < 16 * 1024, "{grown} KiB for 4 MiB");
+    // What waits is given up with the connections.
+    wait_until(4 * SOON, "all of it is given back", || {
+        proxy.stats()["request_memory"]["held"] == 0
+    });
+}

@@ -3,9 +3,35 @@
 use std::time::Duration;
 
 use crate::support::{
-    End, Gate, Origin, RawClient, SOON, Step, Tidegate, assert_problem_and_close, escape, ok,
-    wait_until,
+    End, Gate, Origin, RawClient, SOON, Step, Tidegate, assert_problem_and_close, check_problem,
+    escape, ok, resident_kib, wait_until,
 };
+
+/// A proxy whose requests may hold 4 MiB together.
+fn frugal(origin: &Origin) -> Tidegate {
+    let toml = r#"
+        [runtime]
+        workers = 2
+        request_memory = "4MiB"
+        drain = "1s"
+        [admin]
+        address = "127.0.0.1:0"
+        [log]
+        access = "off"
+        [[listen]]
+        name = "at0"
+        address = "127.0.0.1:0"
+        [upstream.app]
+        servers = ["{server}"]
+        [[route]]
+        upstream = "app"
+    "#;
+    Tidegate::with(toml, &[("server", &origin.server())])
+}
+
+fn memory(proxy: &Tidegate, name: &str) -> u64 {
+    proxy.stats()["request_memory"][name].as_u64().unwrap()
+}
 
 /// Two workers and these limits on the first listener, which is one of several in front of `origin`.
 fn proxy(origin: &Origin, limits: &str, listeners: usize, descriptors: Option<u32>) -> Tidegate {
@@ -242,4 +268,58 @@ fn w16_few_descriptors_are_enough_to_stay_up() {
     }
     assert!(proxy.stats()["connections"]["limit"].as_u64() == Some(64));
     assert!(!proxy.log().contains("paused"), "{}", proxy.log());
+}
+
+/// Many clients that stall; what the proxy holds for them is bounded, the others are told so, and it ends with them.
+fn stalls(origin: &Origin, begin: impl Fn(&mut RawClient)) {
+    const CLIENTS: usize = 800;
+    let proxy = frugal(origin);
+    assert_eq!(proxy.client().get("/").status, 200);
+    let before = resident_kib(proxy.pid());
+    let mut stalled = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = RawClient::connect_narrow(proxy.address());
+        begin(&mut client);
+        stalled.push(client);
+    }
+    wait_until(2 * SOON, "no more are taken", || memory(&proxy, "refused") > 0);
+    // New work is done or told so, and never cut off.
+    for _ in 0..50 {
+        let answer = proxy.client().get("/");
+        if answer.status != 200 {
+            assert_eq!(answer.header("retry-after"), Some("1"));
+            check_problem(&answer, &[503], "proxy_overloaded").unwrap();
+        }
+    }
+    let grown = resident_kib(proxy.pid()).saturating_sub(before);
+    // What is counted, twice that for what walks it and its sockets, and what workers keep of buffers for later.
+    assert!(grown < 20 * 1024, "{grown} KiB for 4 MiB: {}", proxy.stats()["request_memory"]);
+    // Who was let in before it was full may take one of the smallest buffers for each direction afterwards.
+    assert!(memory(&proxy, "held") < 8 << 20, "{}", proxy.stats()["request_memory"]);
+    drop(stalled);
+    wait_until(2 * SOON, "all of it is given back", || memory(&proxy, "held") == 0);
+    assert_eq!(proxy.client().get("/").status, 200);
+}
+
+#[test]
+fn w15_downloads_that_nobody_reads_are_accounted() {
+    let origin = Origin::start(|request| match &*request.target {
+        "/large" => {
+            let head = "HTTP/1.1 200 OK\r\nContent-Length: 10000000\r\n\r\n";
+            vec![Step::Send(head.into()), Step::Fill(10_000_000)]
+        }
+        _ => vec![Step::Send(ok("fine"))],
+    });
+    stalls(&origin, |client| client.send("GET /large HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+}
+
+#[test]
+fn w15_uploads_that_stall_are_accounted() {
+    // It answers once all has come, which it never does.
+    let origin = Origin::ok("fine");
+    let body = "x".repeat(60_000);
+    stalls(&origin, |client| {
+        let head = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 65536\r\n\r\n";
+        client.offer(format!("{head}{body}"));
+    });
 }

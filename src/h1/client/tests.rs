@@ -44,7 +44,7 @@ async fn w1_the_last_words_of_tls_wait_for_no_one_who_does_not_read() {
         let (near, mut far) = secure().await;
         tokio::io::AsyncWriteExt::write_all(&mut far, request.as_bytes()).await.unwrap();
         fill(near.get_ref().0);
-        let stream = Stream::Tls(Box::new(near));
+        let stream = Stream::secure(near);
         let mut client = H1Client::new(stream, clock::now(), Rc::default(), 0);
         client.begun = true;
         if !request.is_empty() {

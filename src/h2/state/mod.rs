@@ -19,6 +19,8 @@ use self::slot::Slot;
 use self::stream::ClosedStreams;
 pub use self::stream::{StreamEnd, StreamState};
 pub use self::take::Taken;
+use crate::clock::Instant;
+use crate::net::held::Weight;
 use crate::wire::frames::{self, Code, kind, setting};
 use crate::wire::hpack::{Decoder, Encoder};
 use crate::wire::request::Limits;
@@ -155,6 +157,11 @@ pub struct State {
     told: bool,
     /// Streams have been given something to do since this was asked last.
     stirred: bool,
+    /// Bytes of bodies that were received and not passed on yet, and those that wait to be sent.
+    received: Weight,
+    unsent: Weight,
+    /// Since when the other side has taken nothing of what waits to be sent.
+    stalled: Option<Instant>,
     /// A bad head waits for its answer; the next one is read when that is gone, so that bad heads pile up nothing.
     paused: bool,
 }
@@ -230,6 +237,9 @@ impl State {
             task: None,
             told: false,
             stirred: false,
+            received: Weight::default(),
+            unsent: Weight::default(),
+            stalled: None,
             paused: false,
         }
     }
@@ -402,6 +412,7 @@ impl State {
         if slot.end(end) && role == Role::Server {
             // Nobody reads what is left of a request that is broken off.
             let unread = std::mem::take(&mut slot.data).len();
+            self.received.sub(unread);
             self.give_back(unread);
         }
     }

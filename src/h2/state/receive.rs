@@ -275,6 +275,7 @@ impl State {
         };
         slot.data.extend_from_slice(bytes);
         self.stirred |= slot.wake_reader();
+        self.received.add(bytes.len());
     }
 
     /// The other side has said all on a stream.
@@ -496,6 +497,7 @@ impl State {
         slot.trailers = None;
         let unread = std::mem::take(&mut slot.data).len();
         self.stirred |= slot.wake_reader();
+        self.received.sub(unread);
         self.give_back(unread);
         Ok(())
     }

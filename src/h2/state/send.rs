@@ -4,6 +4,7 @@ use std::io;
 use std::task::{Context, Poll};
 
 use super::{BURST, FULL, HIGH, Leaving, Role, SLACK, State, StreamEnd, StreamState};
+use crate::clock::Instant;
 use crate::wire::frames::{self, Code, Head, flag, kind};
 use crate::wire::hpack::Encoder;
 
@@ -22,8 +23,26 @@ impl State {
         self.out.get(self.out_at..).unwrap_or_default()
     }
 
+    /// As many as the other side takes now have left: what waits is counted, and for how long it has waited.
+    pub fn wait(&mut self, now: impl Fn() -> Instant) {
+        let waits = !self.unsent().is_empty();
+        self.unsent.set(if waits { self.out.capacity() } else { 0 });
+        match (waits, self.stalled) {
+            (true, None) => self.stalled = Some(now()),
+            (false, Some(_)) => self.stalled = None,
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    /// Since when the other side has taken nothing of what waits for it.
+    #[must_use]
+    pub fn stalled(&self) -> Option<Instant> {
+        self.stalled
+    }
+
     /// So many of them have.
     pub fn left(&mut self, n: usize) {
+        self.stalled = None;
         self.out_at += n;
         self.budget.earn(n);
         if self.out_at >= self.out.len() {
@@ -262,6 +281,7 @@ impl State {
 
     /// So much of what was received on a stream has been taken: the other side may send it again.
     pub fn taken(&mut self, index: u32, n: usize) {
+        self.received.sub(n);
         self.give_back(n);
         let (most, growth) = (self.terms.stream_window_most, self.growth);
         let Some(slot) = self.slots.get_mut(index as usize) else { return };
@@ -303,6 +323,7 @@ impl State {
         let grown = slot.window_size.saturating_sub(self.terms.stream_window);
         self.growth += grown;
         self.closed.note(id, state);
+        self.received.sub(unread);
         self.give_back(unread);
         if queued {
             self.waiting.retain(|waiting| *waiting != index);
