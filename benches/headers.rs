@@ -74,6 +74,7 @@ fn write(c: &mut Criterion) {
             original_host: b"shop.example.com",
             hidden: &[],
             added: &[],
+            if_match: None,
             traceparent: None,
             left: None,
             request_id: "0123456789abcdef0123456789abcdef",

@@ -46,8 +46,6 @@ pub struct Worker {
     pub redis: shared::Connections,
     /// Tokens that were verified lately.
     pub tokens: RefCell<HashMap<[u8; 32], Rc<Verified>>>,
-    /// Passwords that were right lately, and until when that counts.
-    pub passwords: RefCell<HashMap<[u8; 32], u64>>,
     /// Copies of requests under way.
     pub mirrored: Cell<u32>,
     /// Fetches for caches under way.
@@ -78,7 +76,6 @@ impl Worker {
             judges: Idle::default(),
             redis: shared::Connections::default(),
             tokens: RefCell::default(),
-            passwords: RefCell::default(),
             mirrored: Cell::new(0),
             fetches: Cell::new(0),
             ledger: Ledger::default(),
@@ -98,15 +95,6 @@ impl Worker {
             tokens.clear();
         }
         tokens.insert(fingerprint, verified);
-    }
-
-    /// Remembers a password that was right.
-    pub fn remember_password(&self, fingerprint: [u8; 32], until: u64) {
-        let mut passwords = self.passwords.borrow_mut();
-        if passwords.len() >= KEEP_TOKENS {
-            passwords.clear();
-        }
-        passwords.insert(fingerprint, until);
     }
 
     /// Borrows an empty head.

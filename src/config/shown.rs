@@ -145,9 +145,10 @@ pub fn shown(config: &Config) -> Shown {
     for listener in listen {
         one("listener", listener.shown_name(), json(listener));
     }
-    for written in route {
+    let names = matching::names(route);
+    for (written, name) in route.iter().zip(names.iter().cloned()) {
         pace::step();
-        one("route", matching::name(written), json(written));
+        one("route", name, json(written));
     }
     for (name, value) in upstream {
         one("upstream", name.value.clone(), json(value));
@@ -163,13 +164,13 @@ pub fn shown(config: &Config) -> Shown {
     }
     for path in &replaced.0 {
         pace::step();
-        hide(&mut all, config, path);
+        hide(&mut all, (config, &names), path);
     }
     all
 }
 
 /// Masks what `${…}` put in at a path.
-fn hide(all: &mut Shown, config: &Config, path: &[String]) {
+fn hide(all: &mut Shown, (config, routes): (&Config, &[String]), path: &[String]) {
     let Some((table, rest)) = path.split_first() else { return };
     let element = |rest: &[String]| rest.first().and_then(|at| at.parse::<usize>().ok());
     let (what, name, rest) = match table.as_str() {
@@ -178,8 +179,8 @@ fn hide(all: &mut Shown, config: &Config, path: &[String]) {
             ("listener", listener.map(|l| l.shown_name()), rest.get(1..))
         }
         "route" => {
-            let route = element(rest).and_then(|at| config.route.get(at));
-            ("route", route.map(matching::name), rest.get(1..))
+            let name = element(rest).and_then(|at| routes.get(at));
+            ("route", name.cloned(), rest.get(1..))
         }
         "upstream" | "limit" | "auth" | "cache" => {
             (table.as_str(), rest.first().cloned(), rest.get(1..))

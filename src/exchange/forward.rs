@@ -13,7 +13,7 @@ use crate::wire::head::{FieldRef, Fields, list_items};
 use crate::wire::{Known, RequestHead, ResponseHead, encode, grpc};
 
 /// Fields that concern one connection only (RFC 9110 §7.6.1), and those the proxy writes itself.
-fn is_hop_by_hop(known: Known) -> bool {
+pub(crate) fn is_hop_by_hop(known: Known) -> bool {
     matches!(
         known,
         Known::Connection
@@ -99,6 +99,8 @@ pub struct RequestForm<'a> {
     pub hidden: &'a [&'a [u8]],
     /// Fields that policies add.
     pub added: &'a [Pair],
+    /// `If-Match` in the stead of the client's.
+    pub if_match: Option<&'a [u8]>,
     /// The place in a trace, in the stead of the client's.
     pub traceparent: Option<[u8; 55]>,
     /// What is left of a call's `grpc-timeout`.
@@ -175,7 +177,8 @@ pub fn request_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
             || is_written_anew(known)
             || known == Known::MaxForwards && counted
             || known == Known::Traceparent && form.traceparent.is_some()
-            || known == Known::Other && form.left.is_some() && name == b"grpc-timeout";
+            || known == Known::Other && form.left.is_some() && name == b"grpc-timeout"
+            || form.if_match.is_some() && name.eq_ignore_ascii_case(b"if-match");
         let left_out = own
             || nominates && is_nominated(fields, name)
             || edits.hides(name)
@@ -190,6 +193,9 @@ pub fn request_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
         && let Some(value) = fields.first(Known::MaxForwards)
     {
         out.field(b"max-forwards", one_less(value, &mut itoa::Buffer::new()));
+    }
+    if let Some(if_match) = form.if_match.filter(|_| !edits.hides(b"if-match")) {
+        out.field(b"if-match", if_match);
     }
     if form.expects_continue {
         out.field(b"expect", b"100-continue");
@@ -343,6 +349,7 @@ mod tests {
             request_id: "id",
             hidden: &[],
             added: &[],
+            if_match: None,
             traceparent: None,
             left: None,
             identity: &identity,

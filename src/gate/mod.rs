@@ -39,7 +39,7 @@ use crate::exchange::identity::Identity;
 use crate::exchange::outcome::Note;
 use crate::exchange::{self, Client, Halt, Outcome, Refusal};
 use crate::net::Timer;
-use crate::policy::HeaderEdits;
+use crate::policy::{HeaderEdits, compress};
 use crate::route::{Captures, Found};
 use crate::snapshot::route::{Action, Redirect, Respond, Split};
 use crate::snapshot::template::Values;
@@ -174,6 +174,10 @@ async fn walk<'a, C: Client>(
             Verdict::Answer(status) => {
                 let outcome = police::respond(&matched, status, granted, client, timer).await;
                 return Ok(End::of(outcome, status));
+            }
+            Verdict::Page(page) => {
+                let outcome = police::show(&matched, &page, granted, client, timer).await;
+                return Ok(End::of(outcome, page.status));
             }
             Verdict::Gone => {
                 client.cut();
@@ -384,7 +388,9 @@ impl<'a> Matched<'a, '_> {
             let capture = |n| self.capture(n);
             rewrite::path(&mut rewritten, &route.rewrite, &self.values(), capture);
         }
-        let form = self.form(&rewritten, granted);
+        let if_match = self.if_match();
+        let if_match = if_match.as_deref();
+        let form = RequestForm { if_match, ..self.form(&rewritten, granted) };
         let patience = self.admitted.grpc.then(|| grpc::timeout(&ex.head.fields)).flatten();
         let deadline = clock::deadline(ex.started, patience);
         let mirror = self.mirror();
@@ -417,9 +423,7 @@ impl<'a> Matched<'a, '_> {
                 forward::response_fields(head, &route.response_edits, out);
                 granted.all().for_each(|(name, value)| out.field(name, value));
             },
-            compress: route.policies.as_ref().and_then(|policies| {
-                policies.compress.as_ref().map(|compress| compress.wanted(&ex.head.fields))
-            }),
+            compress: self.wanted(),
             key: &|source| self.key(source, granted),
             cause,
             request_id: self.id.as_str(),
@@ -457,6 +461,18 @@ impl<'a> Matched<'a, '_> {
         }
     }
 
+    /// What the client accepts, where responses are compressed.
+    fn wanted(&self) -> Option<compress::Wanted<'_>> {
+        let compress = self.route.policies.as_ref()?.compress.as_ref()?;
+        Some(compress.wanted(&self.ex.head.fields))
+    }
+
+    /// `If-Match` as the server has to see it, where validators were changed on their way to the client.
+    fn if_match(&self) -> Option<Vec<u8>> {
+        self.route.policies.as_ref()?.compress.as_ref()?;
+        compress::turned_back(&self.ex.head.fields)
+    }
+
     fn form<'f>(&'f self, rewritten: &'f [u8], granted: &'f Granted<'_>) -> RequestForm<'f> {
         let Self { ex, route, admitted, target, .. } = self;
         let original_host = target.sent_host();
@@ -469,6 +485,7 @@ impl<'a> Matched<'a, '_> {
             request_id: self.id.as_str(),
             hidden: &granted.hidden,
             added: granted.verified.as_ref().map_or(&[], |verified| &verified.fields),
+            if_match: None,
             traceparent: None,
             left: None,
             identity: self.identity,

@@ -1,7 +1,7 @@
 //! A route's policies, asked one after the other before its action.
 //!
-//! The order: cross-origin preflights are answered; who is not known is refused; then rate limits, so that
-//! only clients that may use the route use theirs up; then concurrency, which holds a place until the
+//! The order: cross-origin preflights are answered; limits that count `before` authentication;
+//! who is not known is refused; then the other rate limits, so that only clients that may use the route use theirs up; then concurrency, which holds a place until the
 //! response has been passed on; then faults, which stand for a server that fails.
 
 use std::fmt::Display;
@@ -18,10 +18,10 @@ use crate::exchange::outcome::Note;
 use crate::exchange::{Client, Outcome, Refusal};
 use crate::net::Timer;
 use crate::policy::api_key::ApiKeys;
-use crate::policy::basic::{Basic, Busy, Credentials, REMEMBERED};
+use crate::policy::basic::{Basic, Busy, Credentials};
 use crate::policy::concurrency::{Kept, Place};
 use crate::policy::cors::{Added, Cors};
-use crate::policy::forward_auth::{ForwardAuth, Question, Said};
+use crate::policy::forward_auth::{ForwardAuth, Page, Question, Said};
 use crate::policy::jwt::{Denied, Jwt, Verified, bearer};
 use crate::policy::limit::{Limit, Part, Passed, Report, Wait};
 use crate::policy::shared::{OnError, Unanswered};
@@ -45,6 +45,8 @@ pub(super) struct Granted<'a> {
     pub(super) verified: Option<Rc<Verified>>,
     /// Why the client was not let in, for the log.
     pub(super) cause: Note,
+    /// What is left of the limits.
+    report: Report,
     /// The request's place among those under way.
     place: Option<Place<'a>>,
 }
@@ -63,6 +65,8 @@ pub(super) enum Verdict {
     Pass,
     /// This status is the answer.
     Answer(u16),
+    /// The answer of a server that was asked.
+    Page(Box<Page>),
     /// The client has gone.
     Gone,
 }
@@ -76,8 +80,25 @@ pub(super) fn preflight<'h>(method: &[u8], fields: &'h Fields) -> Option<(&'h [u
     Some((origin, fields.named(b"access-control-request-method").next()?))
 }
 
-/// Asks all of them.
+/// Asks all of them, and tells the client what is left of its limits.
 pub(super) async fn ask<'a, C: Client>(
+    matched: &Matched<'a, '_>,
+    policies: &'a Policies,
+    granted: &mut Granted<'a>,
+    client: &mut C,
+    timer: &mut Timer,
+) -> Result<Verdict, Refusal> {
+    let verdict = ask_each(matched, policies, granted, client, timer).await;
+    let Report(report) = std::mem::take(&mut granted.report);
+    if !report.is_empty() {
+        granted.made.push((b"ratelimit", report));
+        granted.fields.push((b"ratelimit-policy", &policies.limit_policies));
+    }
+    verdict
+}
+
+/// Asks one after the other.
+async fn ask_each<'a, C: Client>(
     matched: &Matched<'a, '_>,
     policies: &'a Policies,
     granted: &mut Granted<'a>,
@@ -89,37 +110,14 @@ pub(super) async fn ask<'a, C: Client>(
     {
         return Ok(Verdict::Answer(204));
     }
+    let early = limit(matched, policies, Counted::BeforeAuth, granted).await?;
     if let Some(auth) = &policies.auth {
-        match auth {
-            Auth::ApiKeys(keys) => api_key(keys, (matched, policies), granted)?,
-            Auth::Basic(basic) => password(basic, (matched, policies), granted).await?,
-            Auth::Jwt(jwt) => token(jwt, (matched, policies), granted)?,
-            Auth::Forward(judge) => match judged(judge, matched, client).await {
-                None => return Ok(Verdict::Gone),
-                Some(Said::Pass(fields)) => {
-                    granted.hidden.extend(judge.copy.iter().map(|name| &**name));
-                    granted.verified = Some(Rc::new(Verified { fields, ..Verified::default() }));
-                }
-                Some(Said::Deny(status, fields)) => {
-                    let why = format!("{} answered {status}", judge.place());
-                    deny((matched, policies), granted, "denied", (why, "auth.forward"));
-                    granted
-                        .made
-                        .extend(fields.into_iter().map(|(name, value)| (name, value.into())));
-                    return match status {
-                        401 => Err(Refusal::Unauthenticated),
-                        403 => Err(Refusal::NotAllowed),
-                        status => Ok(Verdict::Answer(status)),
-                    };
-                }
-                Some(Said::Nothing(reason, why)) => {
-                    deny((matched, policies), granted, reason, (why, "auth.forward"));
-                    return Err(Refusal::AuthUnavailable);
-                }
-            },
+        match authenticate(auth, (matched, policies), granted, client).await? {
+            Verdict::Pass => {}
+            other => return Ok(other),
         }
     }
-    let wait = limit(matched, policies, granted).await?;
+    let wait = limit(matched, policies, Counted::AfterAuth, granted).await?.max(early);
     if let Some(concurrency) = &policies.concurrency
         && let Some(key) = hash((matched, granted.verified.as_deref()), &concurrency.key, |parts| {
             concurrency.state.hash(parts)
@@ -143,6 +141,61 @@ pub(super) async fn ask<'a, C: Client>(
         if let Some(status) = fault.abort {
             return Ok(Verdict::Answer(status));
         }
+    }
+    Ok(Verdict::Pass)
+}
+
+/// Finds out who the client is, and whether it may use the route.
+async fn authenticate<'a, C: Client>(
+    auth: &'a Auth,
+    (matched, policies): Asked<'_, 'a, '_>,
+    granted: &mut Granted<'a>,
+    client: &mut C,
+) -> Result<Verdict, Refusal> {
+    match auth {
+        Auth::ApiKeys(keys) => api_key(keys, (matched, policies), granted)?,
+        Auth::Basic(basic) => password(basic, (matched, policies), granted).await?,
+        Auth::Jwt(jwt) => match token(jwt, (matched, policies), granted, client).await? {
+            Verdict::Pass => {}
+            other => return Ok(other),
+        },
+        Auth::Forward(judge) => match judged(judge, matched, client).await {
+            None => return Ok(Verdict::Gone),
+            Some(Said::Pass(fields, cookies)) => {
+                let cookies = cookies.into_iter();
+                granted.made.extend(cookies.map(|c| (&b"set-cookie"[..], c.into())));
+                granted.hidden.extend(judge.copy.iter().map(|name| &**name));
+                granted.verified = Some(Rc::new(Verified { fields, ..Verified::default() }));
+            }
+            Some(Said::Deny(status, fields)) => {
+                let why = format!("{} answered {status}", judge.place());
+                deny((matched, policies), granted, "denied", (why, "auth.forward"));
+                granted.made.extend(fields.into_iter().map(|(name, value)| (name, value.into())));
+                return match status {
+                    401 => Err(Refusal::Unauthenticated),
+                    403 => Err(Refusal::NotAllowed),
+                    429 => Err(Refusal::RateLimited),
+                    status => Ok(Verdict::Answer(status)),
+                };
+            }
+            Some(Said::Show(page)) => {
+                let why = format!("{} answered {}", judge.place(), page.status);
+                deny((matched, policies), granted, "denied", (why, "auth.forward"));
+                if !matched.admitted.grpc {
+                    return Ok(Verdict::Page(page));
+                }
+                // A call is told in its own way.
+                return Err(match page.status {
+                    403 => Refusal::NotAllowed,
+                    429 => Refusal::RateLimited,
+                    _ => Refusal::Unauthenticated,
+                });
+            }
+            Some(Said::Nothing(reason, why)) => {
+                deny((matched, policies), granted, reason, (why, "auth.forward"));
+                return Err(Refusal::AuthUnavailable);
+            }
+        },
     }
     Ok(Verdict::Pass)
 }
@@ -182,31 +235,29 @@ fn api_key(
     Ok(())
 }
 
-/// Verifies name and password, unless this worker has done so lately.
+/// Verifies name and password, unless they were right lately.
 async fn password(
     basic: &Basic,
     asked: Asked<'_, '_, '_>,
     granted: &mut Granted<'_>,
 ) -> Result<(), Refusal> {
-    let worker = asked.0.ex.worker;
     let mut given = asked.0.ex.head.fields.values(Known::Authorization);
     let credentials = match (given.next(), given.next()) {
         (Some(field), None) => Credentials::of(field),
         _ => None,
     };
     if let Some(credentials) = credentials {
-        let fingerprint = basic.fingerprint(&credentials);
-        let now = clock::unix_seconds();
-        if worker.passwords.borrow().get(&fingerprint).is_some_and(|until| *until > now) {
-            return Ok(());
-        }
-        match basic.verify(credentials).await {
-            Ok(true) => {
-                worker.remember_password(fingerprint, now + REMEMBERED);
-                return Ok(());
-            }
+        let client = asked.0.identity.client.map(network).unwrap_or_default();
+        match basic.verify(credentials, &client).await {
+            Ok(true) => return Ok(()),
             Ok(false) => deny(asked, granted, "wrong", ("name or password is wrong", "auth.basic")),
-            Err(Busy) => {
+            Err(Busy::Guessing) => {
+                let why = "too many guesses of one client or for one name";
+                deny(asked, granted, "guessing", (why, "auth.basic"));
+                granted.made.push((b"retry-after", b"1"[..].into()));
+                return Err(Refusal::RateLimited);
+            }
+            Err(Busy::Full) => {
                 let why = "too many passwords are being verified";
                 deny(asked, granted, "busy", (why, "auth.basic"));
                 return Err(Refusal::AuthUnavailable);
@@ -243,14 +294,27 @@ async fn judged<C: Client>(
     }
 }
 
-fn token<'a>(
+/// Verifies the client's token. Where its key is not known yet, the request waits for the keys to be read once more.
+async fn token<'a, C: Client>(
     jwt: &'a Jwt,
     asked: Asked<'_, 'a, '_>,
     granted: &mut Granted<'a>,
-) -> Result<(), Refusal> {
+    client: &mut C,
+) -> Result<Verdict, Refusal> {
     // Whoever is let in, what a client says of itself must not reach the server as ours.
-    granted.hidden.extend(jwt.forward.iter().map(|(_, header)| &**header));
-    match verified(jwt, asked.0) {
+    granted.hidden.extend(jwt.forward().iter().map(|(_, header)| &**header));
+    let mut said = verified(jwt, asked.0);
+    if said.as_ref().is_err_and(|denied| denied.may_be_new_key()) {
+        let again = tokio::select! {
+            biased;
+            again = jwt.keys().refetch() => again,
+            () = poll_fn(|cx| client.poll_gone(cx)) => return Ok(Verdict::Gone),
+        };
+        if again {
+            said = verified(jwt, asked.0);
+        }
+    }
+    match said {
         Ok(verified) if !verified.allowed => {
             let why = "the token lacks what `allow` asks for";
             deny(asked, granted, "not_allowed", (why, "auth.jwt.allow"));
@@ -258,7 +322,7 @@ fn token<'a>(
         }
         Ok(verified) => {
             granted.verified = Some(verified);
-            Ok(())
+            Ok(Verdict::Pass)
         }
         Err(denied) => {
             deny(asked, granted, denied.reason(), (denied, denied.key()));
@@ -286,12 +350,13 @@ fn verified(jwt: &Jwt, matched: &Matched<'_, '_>) -> Result<Rc<Verified>, Denied
         (None, _) => return Err(Denied::Missing),
         (Some(_), Some(_)) => return Err(Denied::Several),
     };
+    let now = clock::unix_seconds();
     let fingerprint = jwt.fingerprint(token);
     let known = worker.tokens.borrow().get(&fingerprint).cloned();
-    if let Some(known) = known.filter(|known| jwt.still(known)) {
+    if let Some(known) = known.filter(|known| jwt.still(known, now)) {
         return Ok(known);
     }
-    let verified = Rc::new(jwt.verify(token)?);
+    let verified = Rc::new(jwt.verify(token, now)?);
     worker.remember(fingerprint, verified.clone());
     Ok(verified)
 }
@@ -305,10 +370,20 @@ fn cross_origin<'a>(cors: &'a Cors, matched: &Matched<'a, '_>, granted: &mut Gra
     true
 }
 
-/// Counts the request on all limits of the route, or on none of them. Returns how long it has to wait.
+/// Which limits of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    /// Those that count before anybody asks who the client is.
+    BeforeAuth,
+    /// All others.
+    AfterAuth,
+}
+
+/// Counts the request on all of these limits of the route, or on none of them. Returns how long it has to wait.
 async fn limit<'a>(
     matched: &Matched<'a, '_>,
     policies: &'a Policies,
+    counted: Counted,
     granted: &mut Granted<'a>,
 ) -> Result<std::time::Duration, Refusal> {
     let mut wait = std::time::Duration::ZERO;
@@ -316,37 +391,26 @@ async fn limit<'a>(
     if limits.is_empty() {
         return Ok(wait);
     }
+    let these = |limit: &&Limit| limit.before_auth == (counted == Counted::BeforeAuth);
     let verified = granted.verified.clone();
     let who = (matched, verified.as_deref());
-    let mut report = Report::default();
-    let mut refused: Option<std::time::Duration> = None;
-    for (at, limit) in limits.iter().enumerate() {
+    for (at, limit) in limits.iter().enumerate().filter(|(_, limit)| these(limit)) {
         let Some(checked) = check(who, limit).await? else { continue };
         match checked {
             Ok(Passed { remaining, wait: own, reset }) => {
                 wait = wait.max(own);
-                report.add(limit, remaining, reset);
+                granted.report.add(limit, remaining, reset);
             }
             Err(Wait(own)) => {
-                report.add(limit, 0, own);
-                refused = Some(own);
-                give_back(who, limits.get(..at).unwrap_or_default());
-                break;
+                granted.report.add(limit, 0, own);
+                give_back(who, limits.iter().take(at).filter(these));
+                let seconds = own.as_millis().div_ceil(1000).max(1).to_string();
+                granted.made.push((b"retry-after", seconds.into_bytes().into()));
+                return Err(Refusal::RateLimited);
             }
         }
     }
-    if !report.0.is_empty() {
-        granted.made.push((b"ratelimit", report.0));
-        granted.fields.push((b"ratelimit-policy", &policies.limit_policies));
-    }
-    match refused {
-        None => Ok(wait),
-        Some(wait) => {
-            let seconds = wait.as_millis().div_ceil(1000).max(1).to_string();
-            granted.made.push((b"retry-after", seconds.into_bytes().into()));
-            Err(Refusal::RateLimited)
-        }
-    }
+    Ok(wait)
 }
 
 /// Counts the request on one limit; `None` when it has no key.
@@ -385,9 +449,9 @@ fn values(who: Who<'_, '_, '_>, parts: &[Part]) -> Option<Vec<Box<[u8]>>> {
 /// A request and what its token says.
 type Who<'w, 'a, 'i> = (&'w Matched<'a, 'i>, Option<&'w Verified>);
 
-fn give_back(who: Who<'_, '_, '_>, limits: &[Limit]) {
+fn give_back<'l>(who: Who<'_, '_, '_>, limits: impl Iterator<Item = &'l Limit>) {
     // What Redis has counted stays counted: another round trip would cost more than it is worth.
-    for limit in limits.iter().filter(|limit| limit.redis.is_none()) {
+    for limit in limits.filter(|limit| limit.redis.is_none()) {
         if let Some(key) = hash(who, &limit.key, |parts| limit.state.hash(parts)) {
             limit.state.give_back(key, who.0.ex.started);
         }
@@ -447,6 +511,28 @@ fn network(ip: IpAddr) -> [u8; 8] {
         }
     }
     network
+}
+
+/// The answer of an authentication server, as it wrote it.
+pub(super) async fn show<C: Client>(
+    matched: &Matched<'_, '_>,
+    page: &Page,
+    granted: &Granted<'_>,
+    client: &mut C,
+    timer: &mut Timer,
+) -> Outcome {
+    let Page { status, fields, body } = page;
+    let added: Vec<(&[u8], &[u8])> = granted.all().collect();
+    let fields: Vec<(&[u8], &[u8])> = fields.iter().map(|(n, v)| (&**n, &**v)).collect();
+    let answer = answer::Answer {
+        status: *status,
+        fields: &fields,
+        body,
+        head_request: matched.ex.head.method() == b"HEAD",
+        edits: Some(&matched.route.response_edits),
+        added: &added,
+    };
+    answer::send(client, timer, &answer, matched.ex.listener.write_gap).await
 }
 
 /// The answer that a policy gives, with all that was granted.

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::header::{self, HeaderValue};
 use http::uri::{PathAndQuery, Uri};
 use http::{Request, Response};
@@ -24,7 +26,10 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 /// An `http` or `https` URL.
 #[derive(Debug, Clone)]
 pub struct Remote {
+    /// Without user and password.
     uri: Uri,
+    /// User and password of the URL, as `Authorization` carries them.
+    credentials: Option<HeaderValue>,
     host: Box<str>,
     port: u16,
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
@@ -32,7 +37,7 @@ pub struct Remote {
 
 impl PartialEq for Remote {
     fn eq(&self, other: &Self) -> bool {
-        self.uri == other.uri
+        self.uri == other.uri && self.credentials == other.credentials
     }
 }
 
@@ -50,6 +55,7 @@ impl Remote {
             Some("https") => true,
             _ => return Err("write http://HOST/PATH or https://HOST/PATH".to_owned()),
         };
+        let (uri, credentials) = without_credentials(uri)?;
         let authority = uri.authority().ok_or("the URL has no host")?;
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
@@ -60,10 +66,16 @@ impl Remote {
         } else {
             None
         };
-        Ok(Self { uri, host: host.into(), port, tls })
+        Ok(Self { uri, credentials, host: host.into(), port, tls })
     }
 
-    /// The URL.
+    /// Whether the URL names a user.
+    #[must_use]
+    pub fn has_user(&self) -> bool {
+        self.credentials.is_some()
+    }
+
+    /// The URL, without user and password.
     #[must_use]
     pub fn uri(&self) -> &Uri {
         &self.uri
@@ -104,6 +116,9 @@ impl Remote {
     {
         let mut sender = self.connect().await?;
         request.headers_mut().insert(header::HOST, HeaderValue::from_str(self.authority())?);
+        if let Some(credentials) = &self.credentials {
+            request.headers_mut().insert(header::AUTHORIZATION, credentials.clone());
+        }
         *request.uri_mut() = self.target();
         Ok(sender.send_request(request).await?)
     }
@@ -130,6 +145,42 @@ impl Remote {
     }
 }
 
+/// Takes user and password out of a URL: they are credentials (RFC 7617) and no part of `Host` (RFC 9110 §4.2.4).
+fn without_credentials(uri: Uri) -> Result<(Uri, Option<HeaderValue>), String> {
+    let Some((user, host)) = uri.authority().and_then(|all| all.as_str().rsplit_once('@')) else {
+        return Ok((uri, None));
+    };
+    let plain: Vec<u8> = percent_decoded(user.as_bytes()).collect();
+    let plain = if plain.contains(&b':') { plain } else { [&plain[..], b":"].concat() };
+    let text = format!("Basic {}", STANDARD.encode(plain));
+    let mut credentials = HeaderValue::try_from(text).map_err(|error| error.to_string())?;
+    credentials.set_sensitive(true);
+    let bare = host.parse().map_err(|error| format!("no URL: {error}"))?;
+    let mut parts = uri.into_parts();
+    parts.authority = Some(bare);
+    let uri = Uri::from_parts(parts).map_err(|error| format!("no URL: {error}"))?;
+    Ok((uri, Some(credentials)))
+}
+
+fn percent_decoded(text: &[u8]) -> impl Iterator<Item = u8> + '_ {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (byte, after) = rest.split_first()?;
+        let digits = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        let escaped = digits.and_then(|two| u8::from_str_radix(two, 16).ok());
+        match escaped.filter(|_| *byte == b'%') {
+            Some(decoded) => {
+                rest = after.get(2..).unwrap_or_default();
+                Some(decoded)
+            }
+            None => {
+                rest = after;
+                Some(*byte)
+            }
+        }
+    })
+}
+
 /// Speaks HTTP/1 on a stream.
 ///
 /// # Errors
@@ -145,4 +196,23 @@ where
     // It ends with the sender or the last answer; what goes wrong on it shows there.
     let _ended = tokio::spawn(connection);
     Ok(sender)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i18_a_user_is_no_part_of_the_host() {
+        let remote = Remote::parse("http://anna:s%3Acret@issuer.test:8080/keys?x").unwrap();
+        assert_eq!(remote.authority(), "issuer.test:8080");
+        assert_eq!(remote.uri().to_string(), "http://issuer.test:8080/keys?x");
+        // printf 'anna:s:cret' | base64
+        assert_eq!(remote.credentials.as_ref().unwrap(), "Basic YW5uYTpzOmNyZXQ=");
+        assert!(!format!("{remote:?}").contains("YW5u"));
+        assert_eq!(&*remote.host, "issuer.test");
+        let nobody = Remote::parse("http://issuer.test/keys").unwrap();
+        assert_eq!((nobody.has_user(), nobody.authority()), (false, "issuer.test"));
+        assert_eq!(remote.below("v1").unwrap().authority(), "issuer.test:8080");
+    }
 }

@@ -2,11 +2,13 @@
 //! of Apache's htpasswd.
 //!
 //! Verifying one takes as long as it is meant to take, so it happens on threads of its own, two at a time per policy, and is
-//! remembered for a few minutes. Who asks for more at a time than can wait is turned away.
+//! remembered for a few minutes, by all workers. Guesses are limited so that they keep nobody else out: one client's
+//! are verified one at a time, and only a few for one name may wait. Who is remembered waits for nobody.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use argon2::password_hash::PasswordVerifier;
@@ -16,14 +18,26 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
+use crate::clock;
+
 /// Passwords verified at a time, over all workers.
 const AT_ONCE: usize = 2;
-/// Requests that may wait for that.
-const WAITING: u32 = 64;
+/// Requests that may wait for that,
+const WAITING: u32 = 1024;
+/// from one client,
+const OF_CLIENT: u32 = 64;
+/// and for one name.
+const OF_NAME: u32 = 8;
 /// How long they may.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a password that was right counts as such, in seconds.
-pub const REMEMBERED: u64 = 300;
+const REMEMBERED: u64 = 300;
+/// How many passwords are remembered, in sets of [`WAYS`].
+const SETS: usize = 1024;
+const WAYS: usize = 4;
+/// How many groups clients, names and credentials fall into; those of one group share its limits.
+const GROUPS: usize = 256;
+const CREDENTIALS: usize = 1024;
 /// The longest credentials that are looked at; bcrypt itself looks at 72 bytes of a password.
 const LONGEST: usize = 1024;
 
@@ -33,8 +47,64 @@ pub struct Basic {
     /// Makes what is remembered useless elsewhere.
     salt: [u8; 16],
     users: Arc<BTreeMap<String, String>>,
+    known: Known,
     places: Arc<Semaphore>,
     waiting: AtomicU32,
+    /// One verification at a time for the same credentials: whoever comes second finds it remembered.
+    same: Box<[Semaphore]>,
+    clients: Box<[Group]>,
+    names: Box<[AtomicU32]>,
+}
+
+/// Clients that share a place.
+struct Group {
+    place: Semaphore,
+    waiting: AtomicU32,
+}
+
+/// Passwords that were right lately. Never grows; a new one takes the place of the one that would be forgotten first.
+struct Known(Box<[[Place; WAYS]]>);
+
+/// What is remembered of one: 64 bits of its fingerprint, and until when, with 24 more bits. A reader that comes between
+/// the two writes finds that they do not fit together.
+#[derive(Default)]
+struct Place {
+    tag: AtomicU64,
+    until: AtomicU64,
+}
+
+impl Known {
+    fn new() -> Self {
+        Self((0..SETS).map(|_| std::array::from_fn(|_| Place::default())).collect())
+    }
+
+    /// Set, tag and the bits beside the time.
+    fn parts(&self, fingerprint: &[u8; 32]) -> (&[Place], u64, u64) {
+        let word = |at: usize| {
+            let bytes = fingerprint.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
+            u64::from_le_bytes(bytes.unwrap_or_default())
+        };
+        let set = self.0.get(word(16) as usize % SETS).map_or(&[][..], |set| &set[..]);
+        (set, word(0).max(1), word(8) & 0xff_ffff)
+    }
+
+    fn has(&self, fingerprint: &[u8; 32], now: u64) -> bool {
+        let (set, tag, check) = self.parts(fingerprint);
+        set.iter().filter(|place| place.tag.load(Acquire) == tag).any(|place| {
+            let until = place.until.load(Acquire);
+            until & 0xff_ffff == check && until >> 24 > now
+        })
+    }
+
+    fn put(&self, fingerprint: &[u8; 32], until: u64) {
+        let (set, tag, check) = self.parts(fingerprint);
+        let own = set.iter().find(|place| place.tag.load(Relaxed) == tag);
+        let oldest = || set.iter().min_by_key(|place| place.until.load(Relaxed));
+        let Some(place) = own.or_else(oldest) else { return };
+        place.until.store(0, Release);
+        place.tag.store(tag, Release);
+        place.until.store(until << 24 | check, Release);
+    }
 }
 
 impl std::fmt::Debug for Basic {
@@ -53,7 +123,12 @@ pub struct Credentials {
 
 /// Why nobody knows whether credentials are right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Busy;
+pub enum Busy {
+    /// Too many others of the same client, or for the same name, are being verified.
+    Guessing,
+    /// Too many are being verified.
+    Full,
+}
 
 impl Basic {
     /// Reads a users file.
@@ -88,31 +163,63 @@ impl Basic {
             id: NEXT.fetch_add(1, Relaxed),
             salt,
             users: Arc::new(users),
+            known: Known::new(),
             places: Arc::new(Semaphore::new(AT_ONCE)),
             waiting: AtomicU32::new(0),
+            same: (0..CREDENTIALS).map(|_| Semaphore::new(1)).collect(),
+            clients: (0..GROUPS)
+                .map(|_| Group { place: Semaphore::new(1), waiting: AtomicU32::new(0) })
+                .collect(),
+            names: (0..GROUPS).map(|_| AtomicU32::new(0)).collect(),
         })
     }
 
-    /// What right credentials are remembered by.
+    /// Whether the users are the same, so that what is remembered still counts.
     #[must_use]
-    pub fn fingerprint(&self, credentials: &Credentials) -> [u8; 32] {
+    pub fn same_users(&self, other: &Self) -> bool {
+        self.users == other.users
+    }
+
+    /// What right credentials are remembered by.
+    fn fingerprint(&self, credentials: &Credentials) -> [u8; 32] {
         let hash = Sha256::new().chain_update(self.salt).chain_update(self.id.to_le_bytes());
         let hash = hash.chain_update((credentials.user.len() as u64).to_le_bytes());
         hash.chain_update(&credentials.user).chain_update(&credentials.password).finalize().into()
     }
 
-    /// Whether credentials are right.
+    /// Whether credentials that `client` sends are right.
     ///
     /// # Errors
     /// [`Busy`] when too many others ask.
-    pub async fn verify(&self, credentials: Credentials) -> Result<bool, Busy> {
-        if self.waiting.fetch_add(1, Relaxed) >= WAITING {
-            self.waiting.fetch_sub(1, Relaxed);
-            return Err(Busy);
+    pub async fn verify(&self, credentials: Credentials, client: &[u8]) -> Result<bool, Busy> {
+        let fingerprint = self.fingerprint(&credentials);
+        if self.known.has(&fingerprint, clock::unix_seconds()) {
+            return Ok(true);
         }
-        let _waiting = Waiting(&self.waiting);
-        let place = tokio::time::timeout(PATIENCE, self.places.clone().acquire_owned()).await;
-        let Ok(Ok(place)) = place else { return Err(Busy) };
+        let verified = self.in_turn(credentials, &fingerprint, client);
+        tokio::time::timeout(PATIENCE, verified).await.unwrap_or(Err(Busy::Full))
+    }
+
+    /// Waits for its turn among all, among those with the same credentials, for the same name and of the same client.
+    async fn in_turn(
+        &self,
+        credentials: Credentials,
+        fingerprint: &[u8; 32],
+        client: &[u8],
+    ) -> Result<bool, Busy> {
+        let _waiting = Waiting::enter(&self.waiting, WAITING).ok_or(Busy::Full)?;
+        let same = u16::from_le_bytes([fingerprint[24], fingerprint[25]]);
+        let same = self.same.get(usize::from(same) % CREDENTIALS).ok_or(Busy::Full)?;
+        let _same = same.acquire().await.map_err(|_| Busy::Full)?;
+        if self.known.has(fingerprint, clock::unix_seconds()) {
+            return Ok(true);
+        }
+        let name = self.names.get(self.group(credentials.user.as_bytes())).ok_or(Busy::Full)?;
+        let _name = Waiting::enter(name, OF_NAME).ok_or(Busy::Guessing)?;
+        let group = self.clients.get(self.group(client)).ok_or(Busy::Full)?;
+        let _of_client = Waiting::enter(&group.waiting, OF_CLIENT).ok_or(Busy::Guessing)?;
+        let _turn = group.place.acquire().await.map_err(|_| Busy::Full)?;
+        let place = self.places.clone().acquire_owned().await.map_err(|_| Busy::Full)?;
         let users = self.users.clone();
         let verified = tokio::task::spawn_blocking(move || {
             // The place is taken until the work is done, even if nobody waits for it any more.
@@ -122,11 +229,30 @@ impl Basic {
             let hash = known.or_else(|| users.values().next());
             hash.is_some_and(|hash| matches(hash, &credentials.password)) && known.is_some()
         });
-        verified.await.map_err(|_| Busy)
+        let right = verified.await.map_err(|_| Busy::Full)?;
+        if right {
+            self.known.put(fingerprint, clock::unix_seconds() + REMEMBERED);
+        }
+        Ok(right)
+    }
+
+    /// The group of a client or a name. Nobody outside knows who shares one.
+    fn group(&self, of: &[u8]) -> usize {
+        let hash = Sha256::new().chain_update(self.salt).chain_update(of).finalize();
+        usize::from(hash[0])
     }
 }
 
+/// Counts one that waits until it is dropped.
 struct Waiting<'a>(&'a AtomicU32);
+
+impl<'a> Waiting<'a> {
+    /// `None` when `most` wait already.
+    fn enter(count: &'a AtomicU32, most: u32) -> Option<Self> {
+        let entered = Self(count);
+        (count.fetch_add(1, Relaxed) < most).then_some(entered)
+    }
+}
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
@@ -190,14 +316,83 @@ mod tests {
         }
     }
 
+    fn basic() -> Basic {
+        let hash = |password: &str| bcrypt::hash(password, 4).unwrap();
+        Basic::new(&format!("anna:{}\nbert:{}\n", hash("right"), hash("too"))).unwrap()
+    }
+
+    fn of(user: &str, password: &str) -> Credentials {
+        Credentials { user: user.into(), password: password.as_bytes().to_vec() }
+    }
+
     #[tokio::test]
-    async fn too_many_at_a_time_are_turned_away() {
-        let basic = Basic::new(&format!("a:{}", bcrypt::hash("x", 4).unwrap())).unwrap();
+    async fn i15_who_is_known_waits_for_nobody() {
+        let basic = basic();
+        assert_eq!(basic.verify(of("anna", "right"), b"1").await, Ok(true));
+        assert_eq!(basic.verify(of("bert", "wrong"), b"1").await, Ok(false));
+        // Everything is full.
+        basic.places.close();
         basic.waiting.store(WAITING, Relaxed);
-        let anna = || Credentials { user: "a".into(), password: b"x".to_vec() };
-        assert_eq!(basic.verify(anna()).await, Err(Busy));
-        basic.waiting.store(0, Relaxed);
-        assert_eq!(basic.verify(anna()).await, Ok(true));
+        assert_eq!(basic.verify(of("anna", "right"), b"1").await, Ok(true));
+        assert_eq!(basic.verify(of("anna", "wrong"), b"1").await, Err(Busy::Full));
+        assert_eq!(basic.verify(of("bert", "wrong"), b"1").await, Err(Busy::Full));
+        assert_eq!(basic.verify(of("bert", "too"), b"1").await, Err(Busy::Full));
+        assert_eq!(basic.waiting.load(Relaxed), WAITING);
+    }
+
+    #[tokio::test]
+    async fn i15_guesses_keep_nobody_else_out() {
+        let basic = Arc::new(basic());
+        let mut guesses = tokio::task::JoinSet::new();
+        for n in 0..70 {
+            let basic = basic.clone();
+            let guess = of("anna", &format!("guess {n}"));
+            guesses.spawn(async move { basic.verify(guess, b"1").await });
+        }
+        let (guesses, other) =
+            tokio::join!(guesses.join_all(), basic.verify(of("bert", "too"), b"1"));
+        assert_eq!((other, guesses.len()), (Ok(true), 70));
+        let count = |of: Result<bool, Busy>| guesses.iter().filter(|guess| **guess == of).count();
+        assert_eq!((count(Err(Busy::Full)), count(Ok(true))), (0, 0));
+        let verified = count(Ok(false));
+        assert!((1..70).contains(&verified), "{verified}");
+        assert_eq!(verified + count(Err(Busy::Guessing)), 70);
+        assert_eq!(basic.names.iter().map(|n| n.load(Relaxed)).sum::<u32>(), 0);
         assert_eq!(basic.waiting.load(Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn i15_the_same_credentials_are_verified_once() {
+        let basic = Arc::new(basic());
+        // A page of a browser, which asks for a hundred things at once: none of them is a guess.
+        let mut all = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let basic = basic.clone();
+            all.spawn(async move { basic.verify(of("anna", "right"), b"1").await });
+        }
+        assert_eq!(all.join_all().await, [Ok(true); 100]);
+    }
+
+    #[test]
+    fn what_is_known_is_forgotten_in_time_and_by_fingerprint() {
+        let known = Known::new();
+        let mut fingerprint = [7; 32];
+        known.put(&fingerprint, 100);
+        assert!(known.has(&fingerprint, 99) && !known.has(&fingerprint, 100));
+        for at in [0, 8, 9, 10, 16] {
+            fingerprint[at] ^= 1;
+            assert!(!known.has(&fingerprint, 0), "{at}");
+            fingerprint[at] ^= 1;
+        }
+        // The one that ends first makes room.
+        for n in 1..=4_u8 {
+            fingerprint[0] = 7 + n;
+            known.put(&fingerprint, 100 + u64::from(n));
+        }
+        assert!(known.has(&fingerprint, 0));
+        fingerprint[0] = 7;
+        assert!(!known.has(&fingerprint, 0));
+        fingerprint[0] = 8;
+        assert!(known.has(&fingerprint, 0));
     }
 }

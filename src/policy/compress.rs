@@ -99,14 +99,15 @@ pub struct Compress {
 pub struct Wanted<'a> {
     coding: Option<ContentCoding>,
     counts: &'a Counts,
+    request: &'a Fields,
 }
 
 impl Compress {
     /// For a request with these fields.
     #[must_use]
-    pub fn wanted(&self, request: &Fields) -> Wanted<'_> {
+    pub fn wanted<'a>(&'a self, request: &'a Fields) -> Wanted<'a> {
         let coding = accepted(request).filter(|_| !forbidden(request));
-        Wanted { coding, counts: &self.counts }
+        Wanted { coding, counts: &self.counts, request }
     }
 }
 
@@ -114,6 +115,10 @@ impl<'a> Wanted<'a> {
     /// How a response is to be passed on; `None` is as it is.
     #[must_use]
     pub fn plan(&self, head: &ResponseHead, length: Length) -> Option<Plan<'a>> {
+        if head.status == 304 {
+            let weak = holds_weak(self.request, head);
+            return Some(Plan { coding: None, weak, counts: self.counts });
+        }
         if !compressible(head, length) {
             return None;
         }
@@ -125,7 +130,7 @@ impl<'a> Wanted<'a> {
             }
             _ => self.coding,
         };
-        Some(Plan { coding, counts: self.counts })
+        Some(Plan { coding, weak: coding.is_some(), counts: self.counts })
     }
 }
 
@@ -133,6 +138,8 @@ impl<'a> Wanted<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Plan<'a> {
     coding: Option<ContentCoding>,
+    /// The validator is weakened: what the client gets, or has from before, is not byte for byte what the server sent.
+    weak: bool,
     counts: &'a Counts,
 }
 
@@ -159,7 +166,7 @@ impl<'a> Plan<'a> {
 
     /// Writes the fields of the response through `write` with what compression changes about them.
     pub fn fields(&self, out: &mut dyn Emit, write: impl FnOnce(&mut dyn Emit)) {
-        let mut recoded = Recoded { out, coding: self.coding, varies: false };
+        let mut recoded = Recoded { out, coding: self.coding, weak: self.weak, varies: false };
         write(&mut recoded);
         let Recoded { out, varies, .. } = recoded;
         if !varies {
@@ -259,6 +266,45 @@ fn weight<'a>(mut parameters: impl Iterator<Item = &'a [u8]>) -> u16 {
     (weight * 1000.0) as u16
 }
 
+/// Whether the client has what a 304 is about in the form that it got when it was compressed, with a weak validator
+/// (RFC 9110 §15.4.5: a 304 has the `ETag` and `Vary` that the 200 would have had).
+fn holds_weak(request: &Fields, head: &ResponseHead) -> bool {
+    let Some(etag) = head.fields.named(b"etag").next().filter(|etag| etag.starts_with(b"\""))
+    else {
+        return false;
+    };
+    let weak = [b"W/", etag].concat();
+    request.named(b"if-none-match").any(|held| memchr::memmem::find(held, &weak).is_some())
+}
+
+/// `If-Match` with the validators that the server itself gave out: weakened ones are turned back, because none of them
+/// would match (RFC 9110 §8.8.3.2, §13.1.1). `None` when there is nothing to turn back.
+#[must_use]
+pub fn turned_back(request: &Fields) -> Option<Vec<u8>> {
+    let weak = |value: &[u8]| memchr::memmem::find(value, b"W/\"").is_some();
+    if !request.named(b"if-match").any(weak) {
+        return None;
+    }
+    let mut out = Vec::new();
+    for value in request.named(b"if-match") {
+        if !out.is_empty() {
+            out.extend_from_slice(b", ");
+        }
+        let (mut quoted, mut rest) = (false, value);
+        while let Some((byte, after)) = rest.split_first() {
+            rest = match rest.strip_prefix(b"W/").filter(|tag| !quoted && tag.starts_with(b"\"")) {
+                Some(tag) => tag,
+                None => {
+                    quoted ^= *byte == b'"';
+                    out.push(*byte);
+                    after
+                }
+            };
+        }
+    }
+    Some(out)
+}
+
 /// Whether a message may not be transformed (RFC 9110 §7.7).
 fn forbidden(fields: &Fields) -> bool {
     let mut directives = fields.named(b"cache-control").flat_map(list_items);
@@ -272,9 +318,16 @@ fn compressible(head: &ResponseHead, length: Length) -> bool {
         Length::Unknown => true,
         Length::Bodiless(None) => false,
     };
-    // Encoded already, a part of something, or sealed by a digest of what was sent.
-    let untouchable =
-        [&b"content-encoding"[..], b"content-range", b"content-digest", b"content-md5"];
+    // Encoded already, a part of something, or sealed by a digest of the bytes as they are (RFC 9530 §2, §3; RFC 3230;
+    // RFC 1864).
+    let untouchable = [
+        &b"content-encoding"[..],
+        b"content-range",
+        b"content-digest",
+        b"repr-digest",
+        b"digest",
+        b"content-md5",
+    ];
     long_enough
         && !matches!(head.status, 100..=199 | 204..=206 | 304)
         && !untouchable.iter().any(|name| fields.named(name).next().is_some())
@@ -310,6 +363,7 @@ fn shrinks(media_type: &[u8]) -> bool {
 struct Recoded<'o> {
     out: &'o mut dyn Emit,
     coding: Option<ContentCoding>,
+    weak: bool,
     varies: bool,
 }
 
@@ -319,14 +373,12 @@ impl Emit for Recoded<'_> {
             let named = |item: &[u8]| item == b"*" || item.eq_ignore_ascii_case(b"accept-encoding");
             self.varies |= list_items(value).any(named);
         }
-        if self.coding.is_some() {
-            if name.eq_ignore_ascii_case(b"accept-ranges") {
-                return;
-            }
-            if name.eq_ignore_ascii_case(b"etag") && value.starts_with(b"\"") {
-                // RFC 9110 §8.8.1: the same content, but not byte for byte.
-                return self.out.field(name, &[b"W/", value].concat());
-            }
+        if self.coding.is_some() && name.eq_ignore_ascii_case(b"accept-ranges") {
+            return;
+        }
+        if self.weak && name.eq_ignore_ascii_case(b"etag") && value.starts_with(b"\"") {
+            // RFC 9110 §8.8.1: the same content, but not byte for byte.
+            return self.out.field(name, &[b"W/", value].concat());
         }
         self.out.field(name, value);
     }
@@ -370,6 +422,19 @@ mod tests {
     }
 
     #[test]
+    fn p18_weakened_validators_are_turned_back() {
+        let back = |all: &[(&str, &str)]| {
+            turned_back(&fields(all)).map(|value| String::from_utf8(value).unwrap())
+        };
+        assert_eq!(back(&[("If-Match", "W/\"a\"")]).as_deref(), Some("\"a\""));
+        let several = [("If-Match", "\"x\", W/\"W/,b\""), ("if-match", "W/\"c\"")];
+        assert_eq!(back(&several).as_deref(), Some("\"x\", \"W/,b\", \"c\""));
+        assert_eq!(back(&[("If-Match", "\"a\"")]), None);
+        assert_eq!(back(&[("If-Match", "*")]), None);
+        assert_eq!(back(&[("If-None-Match", "W/\"a\"")]), None);
+    }
+
+    #[test]
     fn text_shrinks_and_events_do_not_wait() {
         for yes in ["text/html", "Application/JSON; charset=utf-8", "image/svg+xml", "a/b+json"] {
             assert!(shrinks(yes.as_bytes()), "{yes}");
@@ -382,7 +447,7 @@ mod tests {
     fn decoded(coding: ContentCoding, mut rest: &[u8], step: usize, room: usize) -> Vec<u8> {
         let counts = Counts::default();
         let mut compressor =
-            Plan { coding: Some(coding), counts: &counts }.begin().expect("a coding");
+            Plan { coding: Some(coding), weak: true, counts: &counts }.begin().expect("a coding");
         let mut out = vec![0; room];
         let mut all = Vec::new();
         while !rest.is_empty() {

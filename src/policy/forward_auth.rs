@@ -2,8 +2,8 @@
 //! `forwardAuth` do.
 //!
 //! It gets the request's head and the same identity that servers are told, with `X-Forwarded-Method` and `-Uri`, never its
-//! body. 2xx lets the
-//! request pass, 401, 403 and redirects go to the client, and everything else closes the door.
+//! body. 2xx lets the request pass, 401, 403, 429 and redirects go to the client, and everything else closes the door.
+//! `pass = "answer"` shows the client every refusal as it was written.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -20,18 +20,19 @@ use super::Pair;
 use crate::exchange::forward;
 use crate::exchange::identity::Identity;
 use crate::net::fetch::{Error, Remote};
-use crate::wire::Known;
-use crate::wire::head::Fields;
+use crate::wire::head::{Fields, list_items};
+use crate::wire::{Known, known};
 
 /// Idle connections that a worker keeps for all such servers together.
 const KEEP: usize = 32;
-/// How much of an answer's body is read so that the connection can be used again.
-const BODY: usize = 64 * 1024;
+/// How much of an answer's body is read: to show it to the client, or to use the connection again.
+const BODY: usize = 1 << 20;
 /// What a refusal may tell the client.
-const TOLD: [(HeaderName, &[u8]); 3] = [
+const TOLD: [(HeaderName, &[u8]); 4] = [
     (header::WWW_AUTHENTICATE, b"www-authenticate"),
     (header::LOCATION, b"location"),
     (header::SET_COOKIE, b"set-cookie"),
+    (header::RETRY_AFTER, b"retry-after"),
 ];
 
 /// One `forward`.
@@ -42,6 +43,19 @@ pub struct ForwardAuth {
     /// Fields of the answer that go on to the server, in lower case.
     pub copy: Box<[Box<[u8]>]>,
     timeout: Duration,
+    /// The client gets refusals as they were written, and the cookies that come with a yes.
+    passes_answers: bool,
+}
+
+/// An answer as the server wrote it, without what concerns its connection.
+#[derive(Debug)]
+pub struct Page {
+    /// 300 to 499.
+    pub status: u16,
+    /// Its fields, in their order.
+    pub fields: Vec<Pair>,
+    /// Its body.
+    pub body: Bytes,
 }
 
 /// The request that is asked about.
@@ -66,8 +80,10 @@ pub struct Question<'a> {
 /// What the server said.
 #[derive(Debug)]
 pub enum Said {
-    /// The request may pass, with these fields.
-    Pass(Vec<Pair>),
+    /// The request may pass, with these fields for the server and these cookies for the client.
+    Pass(Vec<Pair>, Vec<Vec<u8>>),
+    /// The client is to see this.
+    Show(Box<Page>),
     /// The client is to be told this.
     Deny(u16, Vec<(&'static [u8], Vec<u8>)>),
     /// Nothing of use, for this reason: a word for counters, and a sentence for operators.
@@ -98,9 +114,14 @@ impl Idle {
 impl ForwardAuth {
     /// A policy that asks there.
     #[must_use]
-    pub fn new(remote: Remote, copy: Box<[Box<[u8]>]>, timeout: Duration) -> Self {
+    pub fn new(
+        remote: Remote,
+        copy: Box<[Box<[u8]>]>,
+        timeout: Duration,
+        passes_answers: bool,
+    ) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        Self { id: NEXT.fetch_add(1, Relaxed), remote, copy, timeout }
+        Self { id: NEXT.fetch_add(1, Relaxed), remote, copy, timeout, passes_answers }
     }
 
     /// Where it asks, without what may be secret in that.
@@ -194,13 +215,24 @@ impl ForwardAuth {
         idle: &Idle,
     ) -> Result<Said, Error> {
         let (parts, body) = response.into_parts();
-        if Limited::new(body, BODY).collect().await.is_ok() {
+        let body = Limited::new(body, BODY).collect().await;
+        if body.is_ok() {
             idle.put(self.id, sender);
         }
         let status = parts.status.as_u16();
         Ok(match status {
-            200..=299 => Said::Pass(self.copied(&parts.headers)),
-            301..=303 | 307 | 308 | 401 | 403 => Said::Deny(status, told(&parts.headers)),
+            200..=299 => {
+                let cookies = parts.headers.get_all(header::SET_COOKIE).iter();
+                let cookies = cookies.filter(|_| self.passes_answers);
+                let cookies = cookies.map(|cookie| cookie.as_bytes().to_vec()).collect();
+                Said::Pass(self.copied(&parts.headers), cookies)
+            }
+            // Half a page is none.
+            300..=499 if self.passes_answers => {
+                let body = body?.to_bytes();
+                Said::Show(Box::new(Page { status, fields: shown(&parts.headers), body }))
+            }
+            301..=303 | 307 | 308 | 401 | 403 | 429 => Said::Deny(status, told(&parts.headers)),
             status => Said::Nothing("status", format!("{} answered {status}", self.place())),
         })
     }
@@ -243,6 +275,20 @@ fn passes(known: Known) -> bool {
             | Known::ProxyAuthenticate
             | Known::Http2Settings
     )
+}
+
+/// All fields but those of the connection, those that say where the body ends, and the date, which every answer has.
+fn shown(headers: &HeaderMap) -> Vec<Pair> {
+    let lists = headers.get_all(header::CONNECTION).iter();
+    let nominated: Vec<&[u8]> = lists.flat_map(|list| list_items(list.as_bytes())).collect();
+    let kept = headers.iter().filter(|(name, _)| {
+        let name = name.as_str().as_bytes();
+        let known = known::lookup(name);
+        !forward::is_hop_by_hop(known)
+            && !matches!(known, Known::Trailer | Known::Date)
+            && !nominated.iter().any(|nominated| nominated.eq_ignore_ascii_case(name))
+    });
+    kept.map(|(name, value)| (name.as_str().as_bytes().into(), value.as_bytes().into())).collect()
 }
 
 fn told(headers: &HeaderMap) -> Vec<(&'static [u8], Vec<u8>)> {

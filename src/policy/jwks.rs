@@ -4,8 +4,8 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Weak};
-use std::thread;
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -15,7 +15,9 @@ use http_body_util::{BodyExt, Empty, Limited};
 use jsonwebtoken::jwk::{JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use tokio::runtime::Builder;
+use tokio::sync::watch;
 
+use crate::clock;
 use crate::files;
 use crate::net::fetch::{Error, Remote};
 
@@ -23,10 +25,12 @@ use crate::net::fetch::{Error, Remote};
 const LARGEST: usize = 1 << 20;
 /// How often a key set is fetched,
 const EVERY: Duration = Duration::from_secs(300);
-/// how soon after it failed while there is none,
+/// and how soon after it failed while there is none.
 const AGAIN: Duration = Duration::from_secs(2);
-/// and how soon after a token named a key that is not in it.
-const WANTED: Duration = Duration::from_secs(10);
+/// How often it is read for tokens whose key is not in it: so many times at once, and then once in so many milliseconds.
+/// Anybody can make such tokens up.
+const AT_ONCE: u64 = 5;
+const WANTED: u64 = 10_000;
 /// How long it may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the thread looks whether something is due.
@@ -70,6 +74,12 @@ pub struct Keys {
     set: ArcSwapOption<Set>,
     generation: AtomicU64,
     wanted: AtomicBool,
+    /// When all that was wanted is paid for, in the clock's milliseconds.
+    paid: AtomicU64,
+    /// How often it has been read, well or not.
+    read: watch::Sender<u64>,
+    /// Who reads it.
+    thread: OnceLock<Thread>,
 }
 
 impl Keys {
@@ -81,7 +91,9 @@ impl Keys {
         let keys = Self::inspect(source, true)?;
         let watcher = Watcher { keys: Arc::downgrade(&keys), last: None, complained: false };
         let thread = thread::Builder::new().name("jwks".into());
-        thread.spawn(move || watcher.run()).map_err(|error| error.to_string())?;
+        let started = thread.spawn(move || watcher.run()).map_err(|error| error.to_string())?;
+        // Nobody else sets it.
+        let _first = keys.thread.set(started.thread().clone());
         Ok(keys)
     }
 
@@ -94,7 +106,10 @@ impl Keys {
             source,
             set: ArcSwapOption::empty(),
             generation: AtomicU64::new(0),
-            wanted: AtomicBool::new(true),
+            wanted: AtomicBool::new(false),
+            paid: AtomicU64::new(0),
+            read: watch::Sender::new(0),
+            thread: OnceLock::new(),
         });
         if let (Source::File(path), true) = (&keys.source, read) {
             let text = files::read(path, LARGEST as u64)?;
@@ -115,9 +130,31 @@ impl Keys {
         self.generation.load(Relaxed)
     }
 
-    /// A token named a key that is not there.
-    pub fn want(&self) {
-        self.wanted.store(true, Relaxed);
+    /// Waits until the set has been read once more, for a token that none of its keys has signed. `false` when it has been
+    /// read too often lately, or takes too long.
+    ///
+    /// Cancel safety: it is read all the same.
+    pub async fn refetch(&self) -> bool {
+        let Some(thread) = self.thread.get() else { return false };
+        let mut read = self.read.subscribe();
+        if !self.wanted.load(Relaxed) {
+            if !self.pay(clock::millis(clock::now())) {
+                return false;
+            }
+            self.wanted.store(true, Relaxed);
+            thread.unpark();
+        }
+        let read = tokio::time::timeout(PATIENCE + LOOK, read.changed()).await;
+        read.is_ok_and(|read| read.is_ok())
+    }
+
+    /// Whether the set may be read out of turn at `now`, in the clock's milliseconds.
+    fn pay(&self, now: u64) -> bool {
+        let next = |paid: u64| {
+            let paid = paid.max(now);
+            (paid + WANTED <= now + AT_ONCE * WANTED).then_some(paid + WANTED)
+        };
+        self.paid.fetch_update(Relaxed, Relaxed, next).is_ok()
     }
 
     /// Puts a set in the place of the last one, unless it is no set or has no key that can verify.
@@ -187,18 +224,21 @@ impl Watcher {
                     Source::Url(remote) => runtime.block_on(read_in_time(remote)),
                 };
                 self.tell(&keys, read.and_then(|text| keys.replace(text)));
+                keys.read.send_modify(|read| *read += 1);
             }
             drop(keys);
-            thread::sleep(LOOK);
+            thread::park_timeout(LOOK);
         }
     }
 
     fn due(&self, keys: &Keys) -> bool {
         let Some(last) = self.last else { return true };
+        if keys.wanted.load(Relaxed) {
+            return true;
+        }
         let every = match &keys.source {
             Source::File(_) => AGAIN,
             Source::Url(_) if keys.set.load().is_none() => AGAIN,
-            Source::Url(_) if keys.wanted.load(Relaxed) => WANTED,
             Source::Url(_) => EVERY,
         };
         last.elapsed() >= every
@@ -244,4 +284,22 @@ async fn read(remote: &Remote) -> Result<Vec<u8>, Error> {
         return Err(format!("the answer was {status}").into());
     }
     Ok(Limited::new(response.into_body(), LARGEST).collect().await?.to_bytes().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p16_tokens_made_up_cannot_have_a_set_read_all_the_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys.json");
+        std::fs::write(&path, "{\"keys\":[{\"kty\":\"oct\",\"k\":\"c2VjcmV0\"}]}").unwrap();
+        let keys = Keys::start(Source::File(path)).unwrap();
+        let paid = |now: u64| (0..20).filter(|_| keys.pay(now)).count();
+        assert_eq!(paid(1000), 5);
+        assert_eq!(paid(10_999), 0);
+        assert_eq!(paid(11_000), 1);
+        assert_eq!(paid(1_000_000), 5);
+    }
 }

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde_json::{Map, Value as Json};
@@ -13,43 +15,51 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use super::Pair;
-use super::jwks::Keys;
-use crate::clock;
+use super::jwks::{Keys, Set};
 
-/// How far the clocks of issuer and proxy may differ, in seconds.
-const LEEWAY: u64 = 60;
 /// How long a token that was verified counts as such, in seconds: one that is revoked by changing the keys lives
 /// no longer than that.
 const CACHED: u64 = 300;
-/// The longest token that is looked at, unless another limit is configured.
-const MAX_TOKEN: usize = 16 * 1024;
 
 /// A claim and the header it goes to, in lower case.
 pub type Forward = (Box<str>, Box<[u8]>);
+
+/// What a token has to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// Signatures that count.
+    pub algorithms: Vec<Algorithm>,
+    /// Who must have issued it.
+    pub issuer: Option<Box<str>>,
+    /// For whom it must be, one of these; empty is for anybody.
+    pub audience: Box<[Box<str>]>,
+    /// How far the clocks of issuer and proxy may differ, in seconds.
+    pub leeway: u64,
+    /// The longest token that is looked at, in bytes.
+    pub max_token: usize,
+    /// Claims and the headers they go to, in lower case.
+    pub forward: Box<[Forward]>,
+    /// Claims and the values that they must have.
+    pub allow: Box<[(Box<str>, Box<str>)]>,
+}
 
 /// One `jwt`.
 #[derive(Debug)]
 pub struct Jwt {
     id: u32,
     keys: Arc<Keys>,
-    algorithms: Vec<Algorithm>,
+    terms: Terms,
     validation: Validation,
-    /// Claims and the headers they go to, in lower case.
-    pub forward: Box<[Forward]>,
-    /// Claims and the values that they must have.
-    pub allow: Box<[(Box<str>, Box<str>)]>,
-    /// The longest token that is looked at, in bytes.
-    pub max_token: usize,
 }
 
 /// What a token says that is of use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verified {
-    /// Its claims as headers for the server; those that cannot be a header's value are left out.
+    /// Its claims as headers for the server.
     pub fields: Vec<Pair>,
     /// All claims that are text, a number, a truth value or a list of such.
     pub claims: Vec<(Box<str>, Box<str>)>,
-    /// It has what [`Jwt::allow`] asks for.
+    /// It has what [`Terms::allow`] asks for.
     pub allowed: bool,
     /// Until when this need not be verified again, in seconds since 1970.
     pub until: u64,
@@ -96,6 +106,12 @@ pub enum Denied {
     /// It lacks a claim that it must have.
     #[error("the token lacks a claim that it must have")]
     Claim,
+    /// It demands that something is understood which is not (RFC 7515 §4.1.11).
+    #[error("the token demands that an extension is understood")]
+    Critical,
+    /// A claim that is forwarded cannot be a header's value.
+    #[error("a claim of the token cannot be forwarded in a header")]
+    Unsendable,
     /// There are no keys yet to verify it with.
     #[error("there are no keys yet to verify tokens with")]
     NoKeys,
@@ -118,8 +134,16 @@ impl Denied {
             Denied::Issuer => "issuer",
             Denied::Audience => "audience",
             Denied::Claim => "claim",
+            Denied::Critical => "critical",
+            Denied::Unsendable => "unsendable",
             Denied::NoKeys => "no_keys",
         }
+    }
+
+    /// Whether the issuer may have signed it with a key that is not known yet.
+    #[must_use]
+    pub fn may_be_new_key(self) -> bool {
+        matches!(self, Denied::UnknownKey | Denied::Signature)
     }
 
     /// The configuration key that would change it.
@@ -131,7 +155,9 @@ impl Denied {
             Denied::UnknownKey | Denied::Signature | Denied::NoKeys => "auth.jwt.jwks",
             Denied::Issuer => "auth.jwt.issuer",
             Denied::Audience => "auth.jwt.audience",
+            Denied::Unsendable => "auth.jwt.forward",
             Denied::Missing
+            | Denied::Critical
             | Denied::Several
             | Denied::Malformed
             | Denied::Expired
@@ -139,48 +165,25 @@ impl Denied {
             | Denied::Claim => "auth.jwt",
         }
     }
-
-    fn of(error: &ErrorKind) -> Self {
-        match error {
-            ErrorKind::InvalidSignature => Denied::Signature,
-            ErrorKind::ExpiredSignature => Denied::Expired,
-            ErrorKind::ImmatureSignature => Denied::NotYetValid,
-            ErrorKind::InvalidIssuer => Denied::Issuer,
-            ErrorKind::InvalidAudience => Denied::Audience,
-            ErrorKind::MissingRequiredClaim(_) => Denied::Claim,
-            ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => Denied::Algorithm,
-            _ => Denied::Malformed,
-        }
-    }
 }
 
 impl Jwt {
     /// A policy with these keys.
     #[must_use]
-    pub fn new(
-        keys: Arc<Keys>,
-        algorithms: Vec<Algorithm>,
-        (issuer, audience): (Option<&str>, &[&str]),
-        forward: Box<[Forward]>,
-    ) -> Self {
+    pub fn new(keys: Arc<Keys>, terms: Terms) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        // Only the signature is the library's to verify: it lets claims of a wrong type pass, and reads its own clock.
         let mut validation = Validation::new(Algorithm::RS256);
-        validation.leeway = LEEWAY;
-        validation.validate_nbf = true;
-        validation.validate_aud = !audience.is_empty();
-        let mut required = vec!["exp"];
-        if !audience.is_empty() {
-            validation.set_audience(audience);
-            required.push("aud");
-        }
-        if let Some(issuer) = issuer {
-            validation.set_issuer(&[issuer]);
-            required.push("iss");
-        }
-        validation.set_required_spec_claims(&required);
-        let id = NEXT.fetch_add(1, Relaxed);
-        let allow = Box::default();
-        Self { id, keys, algorithms, validation, forward, allow, max_token: MAX_TOKEN }
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        validation.required_spec_claims.clear();
+        Self { id: NEXT.fetch_add(1, Relaxed), keys, terms, validation }
+    }
+
+    /// Claims and the headers they go to, in lower case.
+    #[must_use]
+    pub fn forward(&self) -> &[Forward] {
+        &self.terms.forward
     }
 
     /// What verifies its tokens.
@@ -195,69 +198,122 @@ impl Jwt {
         Sha256::new().chain_update(self.id.to_le_bytes()).chain_update(token).finalize().into()
     }
 
-    /// Whether what is remembered still counts.
+    /// Whether what is remembered still counts at `now`, in seconds since 1970.
     #[must_use]
-    pub fn still(&self, verified: &Verified) -> bool {
-        verified.until > clock::unix_seconds() && verified.generation == self.keys.generation()
+    pub fn still(&self, verified: &Verified, now: u64) -> bool {
+        verified.until > now && verified.generation == self.keys.generation()
     }
 
-    /// Verifies a token.
+    /// Verifies a token at `now`, in seconds since 1970.
     ///
     /// # Errors
     /// [`Denied`].
-    pub fn verify(&self, token: &[u8]) -> Result<Verified, Denied> {
+    pub fn verify(&self, token: &[u8], now: u64) -> Result<Verified, Denied> {
         let Some(keys) = self.keys.get() else { return Err(Denied::NoKeys) };
-        if token.len() > self.max_token {
+        if token.len() > self.terms.max_token {
             return Err(Denied::TooLong);
         }
+        if is_critical(token) {
+            return Err(Denied::Critical);
+        }
+        let claims = self.signed(&keys, token)?;
+        let expires = self.in_time(&claims, now)?;
+        self.is_for_us(&claims)?;
+        let Terms { forward, allow, .. } = &self.terms;
+        let mut fields = Vec::new();
+        for (claim, header) in forward {
+            let Some(value) = claims.get(&**claim).and_then(text) else { continue };
+            // A server that does not see the claim could take the client for another one.
+            let value = as_field(value).ok_or(Denied::Unsendable)?;
+            fields.push((header.clone(), value.into_bytes().into()));
+        }
+        let plain = claims
+            .iter()
+            .filter_map(|(claim, value)| Some((claim.as_str().into(), text(value)?.into())));
+        Ok(Verified {
+            allowed: allow.iter().all(|(claim, value)| has(claims.get(&**claim), value)),
+            claims: plain.collect(),
+            fields,
+            until: expires.saturating_add(self.terms.leeway).min(now + CACHED),
+            generation: keys.generation,
+        })
+    }
+
+    /// The claims of a token that one of the keys has signed.
+    fn signed(&self, keys: &Set, token: &[u8]) -> Result<Map<String, Json>, Denied> {
         let header = decode_header(token).map_err(|_| Denied::Malformed)?;
-        if !self.algorithms.contains(&header.alg) {
+        if !self.terms.algorithms.contains(&header.alg) {
             return Err(Denied::Algorithm);
         }
         let mut validation = self.validation.clone();
         validation.algorithms = vec![header.alg];
         let kid = header.kid.as_deref();
-        let mut fitting = keys
+        let fitting = keys
             .list
             .iter()
             .filter(|key| kid.is_none() || key.id.is_none() || key.id.as_deref() == kid)
             .filter(|key| key.algorithm.is_none_or(|algorithm| algorithm == header.alg))
-            .filter(|key| key.decoding.family() == header.alg.family())
-            .peekable();
-        if fitting.peek().is_none() {
-            // The issuer may have new ones.
-            self.keys.want();
-        }
+            .filter(|key| key.decoding.family() == header.alg.family());
         let mut denied = Denied::UnknownKey;
-        let claims = fitting.find_map(|key| {
-            let decoded = decode::<Map<String, Json>>(token, &key.decoding, &validation);
-            // What a key says that has signed it counts more than what others say.
-            let signed = !matches!(denied, Denied::UnknownKey | Denied::Signature);
-            match decoded {
-                Ok(token) => return Some(token.claims),
-                Err(_) if signed => {}
-                Err(error) => denied = Denied::of(error.kind()),
+        for key in fitting {
+            match decode::<Map<String, Json>>(token, &key.decoding, &validation) {
+                Ok(token) => return Ok(token.claims),
+                Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => {
+                    denied = Denied::Signature;
+                }
+                Err(_) => return Err(Denied::Malformed),
             }
-            None
-        });
-        let claims = claims.ok_or(denied)?;
-        let now = clock::unix_seconds();
-        let expires = claims.get("exp").and_then(Json::as_f64).unwrap_or_default() as u64;
-        let named = self.forward.iter().filter_map(|(claim, header)| {
-            let value = claims.get(&**claim).and_then(as_field)?;
-            Some((header.clone(), value.into_bytes().into()))
-        });
-        let plain = claims
-            .iter()
-            .filter_map(|(claim, value)| Some((claim.as_str().into(), as_field(value)?.into())));
-        Ok(Verified {
-            allowed: self.allow.iter().all(|(claim, value)| has(claims.get(&**claim), value)),
-            claims: plain.collect(),
-            fields: named.collect(),
-            until: (expires + LEEWAY).min(now + CACHED),
-            generation: keys.generation,
-        })
+        }
+        Err(denied)
     }
+
+    /// When a token ends that is valid at `now` (RFC 7519 §4.1.4, §4.1.5).
+    fn in_time(&self, claims: &Map<String, Json>, now: u64) -> Result<u64, Denied> {
+        let seconds = |claim: &Json| {
+            let seconds = claim.as_f64().filter(|seconds| *seconds >= 0.0);
+            seconds.map(|seconds| seconds as u64).ok_or(Denied::Malformed)
+        };
+        let leeway = self.terms.leeway;
+        let expires = seconds(claims.get("exp").ok_or(Denied::Claim)?)?;
+        let begins = claims.get("nbf").map_or(Ok(0), seconds)?;
+        if now >= expires.saturating_add(leeway) {
+            return Err(Denied::Expired);
+        }
+        if begins > now.saturating_add(leeway) {
+            return Err(Denied::NotYetValid);
+        }
+        Ok(expires)
+    }
+
+    /// Whether issuer and audience are the right ones: one text for the issuer (RFC 7519 §4.1.1), one or several for
+    /// the audience (§4.1.3).
+    fn is_for_us(&self, claims: &Map<String, Json>) -> Result<(), Denied> {
+        let Terms { issuer, audience, .. } = &self.terms;
+        if let Some(issuer) = issuer {
+            let named = claims.get("iss").ok_or(Denied::Claim)?;
+            if named.as_str() != Some(&**issuer) {
+                return Err(Denied::Issuer);
+            }
+        }
+        if audience.is_empty() {
+            return Ok(());
+        }
+        let ours =
+            |text: &Json| text.as_str().is_some_and(|text| audience.iter().any(|a| **a == *text));
+        let meant = match claims.get("aud").ok_or(Denied::Claim)? {
+            Json::Array(several) => several.iter().any(ours),
+            one => ours(one),
+        };
+        if meant { Ok(()) } else { Err(Denied::Audience) }
+    }
+}
+
+/// Whether a token demands that something is understood which this is not: nothing is (RFC 7515 §4.1.11).
+fn is_critical(token: &[u8]) -> bool {
+    let header = token.split(|byte| *byte == b'.').next().unwrap_or_default();
+    let header = URL_SAFE_NO_PAD.decode(header).ok();
+    let header = header.and_then(|json| serde_json::from_slice::<Map<String, Json>>(&json).ok());
+    header.is_some_and(|header| header.contains_key("crit"))
 }
 
 /// Whether a claim is this text, or a list that contains it.
@@ -265,21 +321,28 @@ fn has(claim: Option<&Json>, value: &str) -> bool {
     match claim {
         Some(Json::Array(items)) => items.iter().any(|item| has(Some(item), value)),
         Some(Json::String(text)) => text == value,
-        Some(other) => as_field(other).as_deref() == Some(value),
+        Some(other) => text(other).as_deref() == Some(value),
         None => false,
     }
 }
 
-/// A claim as a header's value: text, a number, a truth value, or a list of such. Nothing that could end a line.
-fn as_field(claim: &Json) -> Option<String> {
-    let text = match claim {
-        Json::String(text) => text.clone(),
-        Json::Number(number) => number.to_string(),
-        Json::Bool(value) => value.to_string(),
-        Json::Array(items) => items.iter().map(as_field).collect::<Option<Vec<_>>>()?.join(","),
-        Json::Null | Json::Object(_) => return None,
-    };
-    text.bytes().all(|byte| matches!(byte, b' '..=b'~')).then_some(text)
+/// A claim as text: itself, a number, a truth value, a list of such, or an object as JSON. `null` is none.
+fn text(claim: &Json) -> Option<String> {
+    match claim {
+        Json::String(text) => Some(text.clone()),
+        Json::Number(number) => Some(number.to_string()),
+        Json::Bool(value) => Some(value.to_string()),
+        Json::Array(items) => Some(items.iter().filter_map(text).collect::<Vec<_>>().join(",")),
+        Json::Object(_) => Some(claim.to_string()),
+        Json::Null => None,
+    }
+}
+
+/// Text as a header's value, in UTF-8 (RFC 9110 §5.5 `obs-text`); `None` for what no value can carry: control
+/// characters, and white space at an end, which whoever reads it would not see.
+fn as_field(text: String) -> Option<String> {
+    let carried = !text.chars().any(char::is_control) && text.trim() == text;
+    carried.then_some(text)
 }
 
 /// The token of an `Authorization` field.
@@ -311,12 +374,135 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_cannot_end_a_line() {
-        let field = |json: &str| as_field(&serde_json::from_str(json).unwrap());
+    fn i11_a_claim_is_sent_as_it_is_or_not_at_all() {
+        let field = |json: &str| as_field(text(&serde_json::from_str(json).unwrap())?);
         assert_eq!(field("\"anna\""), Some("anna".into()));
-        assert_eq!(field("[\"a\", 1, true]"), Some("a,1,true".into()));
-        for none in ["\"a\\r\\nx: y\"", "\"\\u0000\"", "\"é\"", "{}", "null", "[[null]]"] {
+        assert_eq!(field("\"žluť\""), Some("žluť".into()));
+        assert_eq!(field("[\"a\", 1, true, null]"), Some("a,1,true".into()));
+        assert_eq!(field("{\"a\":\"\\n\"}"), Some("{\"a\":\"\\n\"}".into()));
+        for none in [
+            "\"a\\r\\nx: y\"",
+            "\"\\u0000\"",
+            "\"\\u0085\"",
+            "\" a\"",
+            "\"a \"",
+            "null",
+            "[\"\\n\"]",
+        ] {
             assert_eq!(field(none), None, "{none}");
         }
+    }
+
+    const NOW: u64 = 1_800_000_000;
+    const SECRET: &[u8] = b"a secret of the issuer's and ours";
+
+    /// Keys in a file, and the file.
+    fn keys(directory: &std::path::Path, secret: &[u8]) -> (Arc<Keys>, std::path::PathBuf) {
+        let path = directory.join("keys.json");
+        std::fs::write(&path, set(secret)).unwrap();
+        let source = crate::policy::jwks::Source::File(path.clone());
+        (Keys::start(source).unwrap(), path)
+    }
+
+    fn set(secret: &[u8]) -> String {
+        let k = URL_SAFE_NO_PAD.encode(secret);
+        format!("{{\"keys\":[{{\"kty\":\"oct\",\"alg\":\"HS256\",\"kid\":\"1\",\"k\":\"{k}\"}}]}}")
+    }
+
+    fn terms() -> Terms {
+        Terms {
+            algorithms: vec![Algorithm::HS256],
+            issuer: Some("us".into()),
+            audience: ["shop".into()].into(),
+            leeway: 60,
+            max_token: 16 * 1024,
+            forward: [("sub".into(), b"x-user"[..].into())].into(),
+            allow: Box::default(),
+        }
+    }
+
+    fn token(header: &str, claims: &str) -> Vec<u8> {
+        let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let key = jsonwebtoken::EncodingKey::from_secret(SECRET);
+        let signature =
+            jsonwebtoken::crypto::sign(text.as_bytes(), &key, Algorithm::HS256).unwrap();
+        format!("{text}.{signature}").into_bytes()
+    }
+
+    const HEADER: &str = r#"{"alg":"HS256","kid":"1"}"#;
+
+    #[test]
+    fn i9_i18_what_a_token_says_must_be_of_the_right_kind() {
+        let directory = tempfile::tempdir().unwrap();
+        let jwt = Jwt::new(keys(directory.path(), SECRET).0, terms());
+        let good = r#"{"sub":"anna","iss":"us","aud":"shop","exp":1800000001}"#;
+        let verified = jwt.verify(&token(HEADER, good), NOW).unwrap();
+        assert_eq!(verified.fields, [(b"x-user"[..].into(), b"anna"[..].into())]);
+        for (header, claims, why) in [
+            (r#"{"alg":"HS256","kid":"1","crit":["exp2"]}"#, good, Denied::Critical),
+            (r#"{"alg":"HS256","kid":"1","crit":[],"b64":false}"#, good, Denied::Critical),
+            (r#"{"alg":"HS256","kid":"2"}"#, good, Denied::UnknownKey),
+            (r#"{"alg":"HS384","kid":"1"}"#, good, Denied::Algorithm),
+            (HEADER, r#"{"iss":["us"],"aud":"shop","exp":1800000001}"#, Denied::Issuer),
+            (HEADER, r#"{"iss":["us","them"],"aud":"shop","exp":1800000001}"#, Denied::Issuer),
+            (HEADER, r#"{"aud":"shop","exp":1800000001}"#, Denied::Claim),
+            (HEADER, r#"{"iss":"us","aud":["x"],"exp":1800000001}"#, Denied::Audience),
+            (HEADER, r#"{"iss":"us","exp":1800000001}"#, Denied::Claim),
+            (HEADER, r#"{"iss":"us","aud":"shop"}"#, Denied::Claim),
+            (HEADER, r#"{"iss":"us","aud":"shop","exp":"1800000001"}"#, Denied::Malformed),
+            (HEADER, r#"{"iss":"us","aud":"shop","exp":1800000001,"nbf":"0"}"#, Denied::Malformed),
+            (
+                HEADER,
+                r#"{"iss":"us","aud":"shop","exp":1800000001,"nbf":1800000061}"#,
+                Denied::NotYetValid,
+            ),
+            (HEADER, r#"{"iss":"us","aud":"shop","exp":1799999940}"#, Denied::Expired),
+            (
+                HEADER,
+                r#"{"sub":"a\nb","iss":"us","aud":"shop","exp":1800000001}"#,
+                Denied::Unsendable,
+            ),
+        ] {
+            assert_eq!(jwt.verify(&token(header, claims), NOW), Err(why), "{claims}");
+        }
+        for claims in [
+            r#"{"iss":"us","aud":["x","shop"],"exp":1800000001,"nbf":1800000060}"#,
+            r#"{"iss":"us","aud":"shop","exp":1799999941}"#,
+        ] {
+            assert!(jwt.verify(&token(HEADER, claims), NOW).is_ok(), "{claims}");
+        }
+        let long = Jwt::new(jwt.keys().clone(), Terms { max_token: 20, ..terms() });
+        assert_eq!(long.verify(&token(HEADER, good), NOW), Err(Denied::TooLong));
+    }
+
+    #[test]
+    fn a_token_is_remembered_until_it_ends_and_no_longer_than_five_minutes() {
+        let directory = tempfile::tempdir().unwrap();
+        let jwt = Jwt::new(keys(directory.path(), SECRET).0, terms());
+        let until = |expires: u64| {
+            let claims = format!(r#"{{"iss":"us","aud":"shop","exp":{expires}}}"#);
+            let verified = jwt.verify(&token(HEADER, &claims), NOW).unwrap();
+            let holds = |after: u64| jwt.still(&verified, NOW + after);
+            assert!(holds(0) && !holds(301));
+            (0..=301).rev().find(|after| holds(*after)).unwrap()
+        };
+        // With a leeway of a minute, a token that ends in 10 s is good for 69 more.
+        assert_eq!(until(NOW + 10), 69);
+        assert_eq!(until(NOW + 100_000), 299);
+    }
+
+    #[test]
+    fn a_token_is_forgotten_with_its_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let (keys, path) = keys(directory.path(), SECRET);
+        let jwt = Jwt::new(keys.clone(), terms());
+        let claims = r#"{"iss":"us","aud":"shop","exp":1800000001}"#;
+        let verified = jwt.verify(&token(HEADER, claims), NOW).unwrap();
+        assert!(jwt.still(&verified, NOW));
+        std::fs::write(&path, set(b"another secret, which is as long")).unwrap();
+        let again = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        assert!(again.block_on(keys.refetch()));
+        assert!(!jwt.still(&verified, NOW));
+        assert_eq!(jwt.verify(&token(HEADER, claims), NOW), Err(Denied::Signature));
     }
 }

@@ -28,6 +28,10 @@ pub const KEYS: usize = 200_000;
 pub struct Limit {
     /// The name of the shared one, or one made from the route's.
     pub name: Box<str>,
+    /// It is of one route alone, so its name has nothing to do with those of shared ones.
+    pub own: bool,
+    /// Requests are counted before anybody asks who sends them.
+    pub before_auth: bool,
     /// The same in quotes, as fields carry it.
     pub label: Box<[u8]>,
     /// What is counted by.
@@ -346,11 +350,18 @@ pub fn label(name: &str) -> Box<[u8]> {
 #[must_use]
 pub fn policies(limits: &[Limit]) -> Box<[u8]> {
     let one = |limit: &Limit| {
-        let Pace { count, period, burst } = limit.state.pace;
-        let quota = count.saturating_add(burst);
-        format!("{};q={quota};w={}", String::from_utf8_lossy(&limit.label), period.as_secs())
+        let (quota, window) = quota(limit.state.pace);
+        format!("{};q={quota};w={window}", String::from_utf8_lossy(&limit.label))
     };
     limits.iter().map(one).collect::<Vec<_>>().join(", ").into_bytes().into()
+}
+
+/// What a client may always send, at once or not, in each window of so many seconds: all that passes at once, and the
+/// time in which all of it comes back, rounded up.
+fn quota(Pace { count, period, burst }: Pace) -> (u32, u128) {
+    let at_once = burst.saturating_add(1);
+    let back = period.as_nanos() * u128::from(at_once);
+    (at_once, back.div_ceil(u128::from(count.max(1))).div_ceil(1_000_000_000).max(1))
 }
 
 #[cfg(test)]
@@ -407,6 +418,37 @@ mod tests {
             .collect();
         assert_eq!(waits, [0, 0, 0, 100, 200, 300]);
         assert!(state.check(client, Some(2), clock::now()).is_err());
+    }
+
+    #[test]
+    fn p13_the_policy_is_what_a_client_can_count_on() {
+        let of = |count, seconds, burst| {
+            quota(Pace { count, period: Duration::from_secs(seconds), burst })
+        };
+        assert_eq!(of(10, 1, 20), (21, 3));
+        assert_eq!(of(10, 1, 0), (1, 1));
+        assert_eq!(of(100, 60, 99), (100, 60));
+        assert_eq!(of(1, 3600, 0), (1, 3600));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_keys_are_swept_and_others_are_not() {
+        let state = State::with_keys(TEN, 1000);
+        for n in 0_u32..7 {
+            assert!(state.check(key(&state, &n.to_le_bytes()), None, clock::now()).is_ok());
+        }
+        assert_eq!((state.sweep(), state.table().len()), (7, 7));
+        tokio::time::advance(Duration::from_millis(60)).await;
+        for n in 0_u32..2 {
+            assert!(state.check(key(&state, &n.to_le_bytes()), None, clock::now()).is_ok());
+        }
+        // Those that sent one have paid for it after a tenth of a second, those that sent two have not.
+        tokio::time::advance(Duration::from_millis(60)).await;
+        state.sweep();
+        assert_eq!((state.sweep(), state.table().len()), (2, 2));
+        tokio::time::advance(Duration::from_millis(100)).await;
+        state.sweep();
+        assert_eq!((state.sweep(), state.table().len()), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]

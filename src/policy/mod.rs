@@ -41,7 +41,7 @@ impl Auth {
     #[must_use]
     pub fn replaces(&self, name: &[u8]) -> bool {
         match self {
-            Auth::Jwt(jwt) => jwt.forward.iter().any(|(_, own)| own.eq_ignore_ascii_case(name)),
+            Auth::Jwt(jwt) => jwt.forward().iter().any(|(_, own)| own.eq_ignore_ascii_case(name)),
             Auth::Forward(judge) => judge.copy.iter().any(|own| own.eq_ignore_ascii_case(name)),
             Auth::ApiKeys(_) | Auth::Basic(_) => false,
         }

@@ -97,13 +97,13 @@ pub fn compile_for(
         None
     });
     let mut shared = Shared::new(previous, redis.clone(), purpose);
-    for written in &config.route {
+    for (written, name) in config.route.iter().zip(matching::names(&config.route)) {
         pace::step();
-        match route(written, config, &upstreams, &known, &mut shared) {
+        match route((written, &name), config, &upstreams, &known, &mut shared) {
             Ok(route) => routes.push(Arc::new(route)),
             Err(finding) => findings.push(*finding),
         }
-        match matching::spec(written, config) {
+        match matching::spec(written, &name, config) {
             Ok(mut spec) => {
                 for listener in &mut spec.listeners {
                     *listener = ids.get(usize::from(*listener)).copied().unwrap_or(u16::MAX);
@@ -262,7 +262,7 @@ pub fn listen_address(written: &ListenAddress) -> Address {
 }
 
 fn route(
-    written: &schema::Route,
+    (written, name): (&schema::Route, &str),
     config: &Config,
     upstreams: &[Arc<Upstream>],
     known: &HashMap<&str, &Route>,
@@ -270,7 +270,7 @@ fn route(
 ) -> Result<Route, Box<Finding>> {
     let path = written.path.as_ref().map_or("", |p| p.value.as_str());
     let captures: Vec<&str> = capture_names(path).collect();
-    let name: Arc<str> = matching::name(written).into();
+    let name: Arc<str> = name.into();
     let action = match &written.action {
         schema::Action::Upstream(split) => Action::Forward(target::split(
             split,

@@ -1,5 +1,9 @@
 //! What a route matches, from its keys.
 
+use std::collections::HashMap;
+
+use sha2::{Digest, Sha256};
+
 use crate::config::schema::route as schema;
 use crate::config::schema::words::HostPattern as WrittenHost;
 use crate::config::{Config, Finding};
@@ -10,7 +14,11 @@ use crate::route::{HostPattern, PathPattern, RouteSpec};
 ///
 /// # Errors
 /// A path that is no pattern.
-pub fn spec(written: &schema::Route, config: &Config) -> Result<RouteSpec, Box<Finding>> {
+pub fn spec(
+    written: &schema::Route,
+    name: &str,
+    config: &Config,
+) -> Result<RouteSpec, Box<Finding>> {
     let path = match (&written.path, &written.path_regex) {
         (Some(path), _) => PathPattern::parse(&path.value)
             .map_err(|error| Box::new(Finding::error("bad_path", path.place, error.to_string())))?,
@@ -21,7 +29,7 @@ pub fn spec(written: &schema::Route, config: &Config) -> Result<RouteSpec, Box<F
         written.listen.iter().any(|name| listener.name.as_ref() == Some(name))
     });
     Ok(RouteSpec {
-        name: name(written).into(),
+        name: name.into(),
         listeners: listeners.filter_map(|(at, _)| u16::try_from(at).ok()).collect(),
         hosts: written.host.iter().map(|host| self::host(&host.value)).collect(),
         path,
@@ -31,21 +39,78 @@ pub fn spec(written: &schema::Route, config: &Config) -> Result<RouteSpec, Box<F
     })
 }
 
-/// A route's name, or what it matches on.
+/// The names of all routes, in their order: as written, or all that the route matches on. What a route has counted is
+/// kept under its name, so no two of them are equal.
 #[must_use]
-pub fn name(written: &schema::Route) -> String {
-    if let Some(name) = &written.name {
-        return name.value.clone();
-    }
+pub fn names(routes: &[schema::Route]) -> Vec<String> {
+    let mut taken: HashMap<String, usize> =
+        routes.iter().filter_map(|route| Some((route.name.as_ref()?.value.clone(), 1))).collect();
+    let mut unique = |name: String| {
+        let before = *taken.entry(name.clone()).and_modify(|n| *n += 1).or_insert(1);
+        if before == 1 { name } else { format!("{name} ({before})") }
+    };
+    let name = |route: &schema::Route| match &route.name {
+        Some(name) => name.value.clone(),
+        None => unique(derived(route)),
+    };
+    routes.iter().map(name).collect()
+}
+
+/// All that a route matches on, in one line that does not depend on other routes.
+fn derived(written: &schema::Route) -> String {
     let methods: Vec<&str> = written.method.iter().map(|m| m.value.get().as_str()).collect();
-    let host = written.host.first().map(|h| h.value.to_string()).unwrap_or_default();
+    let hosts: Vec<String> = written.host.iter().map(|host| host.value.to_string()).collect();
     let path = match (&written.path, &written.path_regex) {
         (Some(path), _) => path.value.clone(),
         (None, Some(regex)) => regex.value.as_str().to_owned(),
         (None, None) => "/*".to_owned(),
     };
     let method = if methods.is_empty() { String::new() } else { methods.join(",") + " " };
-    format!("{method}{host}{path}")
+    let mut name = format!("{method}{}{path}", hosts.join(","));
+    let mut add = |what: &str, of: String| {
+        name.push(' ');
+        name.push_str(what);
+        name.push_str(&of);
+    };
+    let condition = |written: &schema::Condition| match written {
+        // Names are in logs and metrics, and a value may be a secret between a proxy and those before it.
+        schema::Condition::Equals(text) => format!("={}", digest(text)),
+        schema::Condition::Present => "=true".to_owned(),
+        schema::Condition::Absent => "=false".to_owned(),
+        schema::Condition::Regex(regex) => format!("~{}", digest(regex.value.as_str())),
+    };
+    let listeners: Vec<&str> = written.listen.iter().map(|name| name.value.as_str()).collect();
+    if !listeners.is_empty() {
+        add("listen=", format!("{:?}", listeners.join(",")));
+    }
+    for (name, of) in &written.headers {
+        add("header:", format!("{}{}", name.value, condition(of)));
+    }
+    for (name, of) in &written.query {
+        add("query:", format!("{:?}{}", name.value, condition(of)));
+    }
+    for (name, of) in &written.cookies {
+        add("cookie:", format!("{:?}{}", name.value, condition(of)));
+    }
+    if let Some(tls) = written.tls {
+        add("tls=", tls.to_string());
+    }
+    if let Some(schema::ClientCert { san, subject }) = &written.client_cert {
+        let parts = [("client_cert.san", san), ("client_cert.subject", subject)];
+        parts.iter().filter_map(|(what, of)| Some((what, of.as_ref()?))).for_each(|(what, of)| {
+            add(what, condition(of));
+        });
+    }
+    let clients: Vec<String> = written.client.iter().map(|net| net.value.to_string()).collect();
+    if !clients.is_empty() {
+        add("client=", clients.join(","));
+    }
+    name
+}
+
+/// The first 32 bits of a text's SHA-256, which tell texts apart and are the same in every process.
+fn digest(text: &str) -> String {
+    Sha256::digest(text).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn host(written: &WrittenHost) -> HostPattern {
@@ -88,5 +153,65 @@ fn value(written: &schema::Condition) -> ValueMatch {
         schema::Condition::Present => ValueMatch::Present,
         schema::Condition::Absent => ValueMatch::Absent,
         schema::Condition::Regex(regex) => ValueMatch::Regex(regex.value.regex().clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(routes: &[&str]) -> Vec<String> {
+        let routes: String = routes
+            .iter()
+            .map(|route| format!("[[route]]\n{route}\nrespond = {{ status = 200 }}\n"))
+            .collect();
+        let text = format!(
+            "[[listen]]\nname = 'in'\naddress = '127.0.0.1:1'\n\
+             [[listen]]\nname = 'out'\naddress = '127.0.0.1:2'\n{routes}"
+        );
+        names(&crate::config::load_str("t.toml", &text).unwrap().config.route)
+    }
+
+    #[test]
+    fn i8_a_derived_name_is_all_of_the_match() {
+        let routes = [
+            "path = '/a'",
+            "path = '/a'\nlisten = 'in'",
+            "path = '/a'\nlisten = 'out'",
+            "path = '/a'\nheaders = { x = '1' }",
+            "path = '/a'\nheaders = { x = '2' }",
+            "path = '/a'\nheaders = { x = true, y = false }",
+            "path = '/a'\nquery = { x = '1' }",
+            "path = '/a'\ncookies = { x = { regex = '^1' } }",
+            "path = '/a'\nclient = ['10.0.0.0/8']\ntls = true",
+            "path = '/a'\nclient_cert = { san = 'a' }",
+            "path = '/a'\nhost = ['a.test', 'b.test']",
+            "path = '/a'\nhost = ['a.test', 'c.test']",
+            "path = '/a'\nmethod = ['GET', 'PUT']\nhost = 'd.test'",
+        ];
+        let expected = [
+            "/a",
+            "/a listen=\"in\"",
+            "/a listen=\"out\"",
+            "/a header:x=6b86b273",
+            "/a header:x=d4735e3a",
+            "/a header:x=true header:y=false",
+            "/a query:\"x\"=6b86b273",
+            "/a cookie:\"x\"~29a5cd36",
+            "/a tls=true client=10.0.0.0/8",
+            "/a client_cert.san=ca978112",
+            "a.test,b.test/a",
+            "a.test,c.test/a",
+            "GET,PUT d.test/a",
+        ];
+        // One at a time: routes of such kinds may tie, and a name does not depend on other routes.
+        let each: Vec<String> = routes.iter().flat_map(|route| named(&[route])).collect();
+        assert_eq!(each, expected);
+    }
+
+    #[test]
+    fn i8_names_that_would_be_equal_are_told_apart() {
+        let routes = ["name = '/a'\npath = '/b'", "path = '/a'"];
+        assert_eq!(named(&routes), ["/a", "/a (2)"]);
     }
 }

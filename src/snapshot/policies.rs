@@ -22,21 +22,27 @@ use crate::policy::cors::Cors;
 use crate::policy::fault::Fault;
 use crate::policy::forward_auth::ForwardAuth;
 use crate::policy::jwks::{Keys, Source};
-use crate::policy::jwt::Jwt;
+use crate::policy::jwt::{Jwt, Terms};
 use crate::policy::limit::{Limit, Pace, Part, State};
 use crate::policy::shared::{OnError, Redis};
 use crate::policy::{Auth, Policies, limit};
+
+/// A limit: whether it is of one route alone, and its name.
+#[derive(Debug)]
+struct Named(bool, Box<str>);
 
 /// Shared states, so that routes with the same named limit count together.
 #[derive(Debug)]
 pub(super) struct Shared<'p> {
     /// What ran before.
     previous: Vec<&'p Limit>,
-    made: Vec<(Box<str>, Arc<State>)>,
+    made: Vec<(Named, Arc<State>)>,
     jwts: Vec<(Box<str>, Arc<Jwt>)>,
     /// Stores of caches, so that routes with the same named cache share one, and a reload keeps it.
     pub(super) caches: super::cache::Stores,
     basics: Vec<(Box<str>, Arc<Basic>)>,
+    /// Those that ran before.
+    known: Vec<Arc<Basic>>,
     redis: Option<Arc<Redis>>,
     /// Key sets that are kept already.
     sources: Vec<Weak<Keys>>,
@@ -57,22 +63,28 @@ impl<'p> Shared<'p> {
             Some(Auth::ApiKeys(_) | Auth::Basic(_) | Auth::Forward(_)) | None => None,
         });
         let sources = sources.collect();
+        let known = policies.clone().filter_map(|policies| match &policies.auth {
+            Some(Auth::Basic(basic)) => Some(basic.clone()),
+            Some(Auth::ApiKeys(_) | Auth::Jwt(_) | Auth::Forward(_)) | None => None,
+        });
+        let known = known.collect();
         let previous = policies.flat_map(|policies| policies.limits.iter()).collect();
         let (made, jwts, basics) = (Vec::new(), Vec::new(), Vec::new());
         let caches = super::cache::Stores::of(routes_before, purpose);
-        Self { previous, made, jwts, basics, redis, sources, caches, purpose }
+        Self { previous, made, jwts, basics, known, redis, sources, caches, purpose }
     }
 
     /// The state of a limit: that of another route with the same one, that from before, or a new one.
-    fn state(&mut self, name: &str, pace: Pace) -> Arc<State> {
-        let made = self.made.iter().find(|(known, _)| **known == *name);
+    fn state(&mut self, (own, name): (bool, &str), pace: Pace) -> Arc<State> {
+        let made = self.made.iter().find(|(Named(of, known), _)| *of == own && **known == *name);
         if let Some((_, state)) = made {
             return state.clone();
         }
         let mut before = self.previous.iter();
-        let before = before.find(|limit| *limit.name == *name && limit.state.pace == pace);
+        let before = before
+            .find(|limit| limit.own == own && *limit.name == *name && limit.state.pace == pace);
         let state = before.map_or_else(|| Arc::new(State::new(pace)), |limit| limit.state.clone());
-        self.made.push((name.into(), state.clone()));
+        self.made.push((Named(own, name.into()), state.clone()));
         state
     }
 }
@@ -139,15 +151,17 @@ fn limits(
             }
         };
         // A name that leads nowhere has been reported by the check.
-        let Some(schema::Limit { place: _, rate, burst, key, store, delay }) = found else {
-            continue;
-        };
+        let Some(written) = found else { continue };
+        let schema::Limit { place: _, rate, burst, key, store, delay, before } = written;
+        let own = matches!(policy, Policy::Inline(_));
         let pace = Pace { count: rate.value.count(), period: rate.value.period(), burst: *burst };
-        let state = shared.state(&name, pace);
+        let state = shared.state((own, &name), pace);
         let redis = shared.redis.clone().filter(|_| *store == schema::Store::Redis);
         let label = limit::label(&name);
         limits.push(Limit {
             name: name.into(),
+            own,
+            before_auth: *before == Some(schema::Before::Auth),
             label,
             key: parts(key),
             delay: *delay,
@@ -273,11 +287,17 @@ fn auth(
 }
 
 fn forward_auth(written: &schema::ForwardAuth) -> Result<ForwardAuth, Box<Finding>> {
-    let schema::ForwardAuth { url, copy, timeout } = written;
+    let schema::ForwardAuth { url, copy, timeout, pass } = written;
     let bad = |message: String| Box::new(Finding::error("bad_value", url.place, message));
     let remote = Remote::parse(&url.value).map_err(bad)?;
+    if remote.has_user() {
+        return Err(bad(
+            "the server gets the client's own credentials, so none can be in the URL".into()
+        ));
+    }
     let copy = copy.iter().map(|name| name.value.get().as_str().as_bytes().into());
-    Ok(ForwardAuth::new(remote, copy.collect(), timeout.get()))
+    let passes_answers = *pass == Some(schema::Pass::Answer);
+    Ok(ForwardAuth::new(remote, copy.collect(), timeout.get(), passes_answers))
 }
 
 fn api_keys(written: &schema::ApiKey, place: Place) -> Result<ApiKeys, Box<Finding>> {
@@ -312,7 +332,12 @@ impl Shared<'_> {
                 format!("the users file {} cannot be used: {error}", users_file.display());
             Box::new(Finding::error("bad_value", place, message))
         })?;
-        let basic = Arc::new(basic);
+        // Where nobody's password has changed, whoever was known still is.
+        let mut known = self.known.iter();
+        let basic = match known.find(|known| known.same_users(&basic)) {
+            Some(known) => known.clone(),
+            None => Arc::new(basic),
+        };
         self.basics.push((name.into(), basic.clone()));
         Ok(basic)
     }
@@ -322,7 +347,8 @@ impl Shared<'_> {
         if let Some((_, made)) = self.jwts.iter().find(|(known, _)| **known == *name) {
             return Ok(made.clone());
         }
-        let schema::Jwt { jwks, issuer, audience, algorithms, forward, allow, max_token } = written;
+        let schema::Jwt { jwks, issuer, audience, algorithms, forward, allow, leeway, max_token } =
+            written;
         let bad = |message: String| Box::new(Finding::error("bad_value", jwks.place, message));
         let source = source(&jwks.value).map_err(bad)?;
         let mut running = self.sources.iter().filter_map(Weak::upgrade);
@@ -337,17 +363,23 @@ impl Shared<'_> {
             }
         };
         self.sources.push(Arc::downgrade(&keys));
-        let audience: Vec<&str> =
-            audience.iter().flat_map(|all| all.iter().map(String::as_str)).collect();
+        let audience = audience.iter().flat_map(|all| all.iter().map(|one| one.as_str().into()));
         let header = |name: &Spanned<HeaderName>| name.value.get().as_str().as_bytes().into();
         let forward =
             forward.iter().map(|(claim, name)| (claim.value.as_str().into(), header(name)));
-        let algorithms = algorithms.iter().map(algorithm).collect();
-        let mut jwt = Jwt::new(keys, algorithms, (issuer.as_deref(), &audience), forward.collect());
-        let allowed =
-            allow.iter().map(|(claim, v)| (claim.value.as_str().into(), v.as_str().into()));
-        jwt.allow = allowed.collect();
-        jwt.max_token = usize::try_from(max_token.get()).unwrap_or(usize::MAX);
+        let allow = allow.iter().map(|(claim, v)| (claim.value.as_str().into(), v.as_str().into()));
+        let jwt = Jwt::new(
+            keys,
+            Terms {
+                algorithms: algorithms.iter().map(algorithm).collect(),
+                issuer: issuer.as_deref().map(Into::into),
+                audience: audience.collect(),
+                leeway: leeway.get().as_secs(),
+                max_token: usize::try_from(max_token.get()).unwrap_or(usize::MAX),
+                forward: forward.collect(),
+                allow: allow.collect(),
+            },
+        );
         let jwt = Arc::new(jwt);
         self.jwts.push((name.into(), jwt.clone()));
         Ok(jwt)

@@ -493,3 +493,13 @@ fn i17_limits_by_address_need_addresses() {
     assert_eq!(codes(&on("", "limit = { rate = '1/s', key = 'header:x' }")), [""; 0]);
     assert_eq!(codes(&on("", "concurrency = { max = 1 }")), [""; 0]);
 }
+
+#[test]
+fn p14_a_star_does_not_go_with_credentials() {
+    let cors =
+        |of: &str| written("", &format!("cors = {{ origins = ['https://a.test'], {of} }}"), "");
+    assert_eq!(codes(&cors("methods = ['*'], headers = ['*', 'authorization']")), [""; 0]);
+    assert_eq!(codes(&cors("methods = ['*'], credentials = true")), ["bad_value"]);
+    assert_eq!(codes(&cors("headers = ['*'], credentials = true")), ["bad_value"]);
+    assert_eq!(codes(&cors("headers = ['x'], credentials = true")), [""; 0]);
+}

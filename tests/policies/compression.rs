@@ -173,3 +173,51 @@ fn a_body_that_is_cut_does_not_look_whole() {
         .unwrap();
     assert!(!got.status.success(), "{} bytes passed for a whole body", got.stdout.len());
 }
+
+#[test]
+fn p9_a_304_has_the_validator_and_vary_of_the_200() {
+    let origin = Origin::start(|_| {
+        vec![Step::Send(b"HTTP/1.1 304 Not Modified\r\nETag: \"v1\"\r\n\r\n".to_vec())]
+    });
+    let proxy = proxy(&origin, "compress = true", "");
+    for (held, told) in
+        [("W/\"v1\"", "W/\"v1\""), ("\"v0\", W/\"v1\"", "W/\"v1\""), ("\"v1\"", "\"v1\"")]
+    {
+        let answer = proxy.client().exchange(format!(
+            "GET / HTTP/1.1\r\nHost: a.test\r\nAccept-Encoding: gzip\r\nIf-None-Match: {held}\r\n\r\n"
+        ));
+        assert_eq!((answer.status, answer.all("etag")), (304, vec![told]), "{held}");
+        assert_eq!(answer.all("vary"), ["accept-encoding"]);
+    }
+}
+
+#[test]
+fn p18_digests_stay_right_and_weakened_validators_come_back() {
+    let origin = Origin::start(|request| {
+        let digest = request.target.trim_start_matches('/');
+        answer(&format!("Content-Type: text/html\r\nETag: \"v1\"\r\n{digest}: x\r\n"), &body())
+    });
+    let compressing = proxy(&origin, "compress = true", "");
+    for (name, compressed) in [
+        ("Digest", false),
+        ("Repr-Digest", false),
+        ("Content-Digest", false),
+        ("Content-MD5", false),
+        ("X-Other", true),
+    ] {
+        let got = ask(&compressing, &format!("/{name}"), "gzip");
+        assert_eq!(got.header("content-encoding").is_some(), compressed, "{name}");
+        assert_eq!(got.header(name), Some("x"), "{name}");
+    }
+    let put = |proxy: &Tidegate| {
+        proxy.client().exchange(
+            "PUT /X HTTP/1.1\r\nHost: a.test\r\nIf-Match: W/\"v1\"\r\nContent-Length: 1\r\n\r\nx",
+        );
+        let requests = origin.requests();
+        let last = requests.last().unwrap();
+        assert_eq!(last.method, "PUT");
+        last.all("if-match").into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(put(&compressing), ["\"v1\""]);
+    assert_eq!(put(&proxy(&origin, "", "")), ["W/\"v1\""]);
+}

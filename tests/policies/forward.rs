@@ -130,3 +130,47 @@ fn a_connection_that_was_closed_meanwhile_is_replaced() {
         assert_eq!(ask(&proxy, "/", "session=good").status, 200);
     }
 }
+
+/// Says yes with a cookie, no with a page, and "not so fast".
+fn pages(request: &Request) -> Vec<Step> {
+    answer(match request.header("cookie") {
+        Some("yes") => {
+            "HTTP/1.1 200 OK\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nX-Inside: 1\r\nContent-Length: 0\r\n\r\n"
+        }
+        Some("no") => {
+            "HTTP/1.1 403 No\r\nContent-Type: text/html\r\nConnection: X-Hop\r\nX-Hop: 1\r\nX-Why: so\r\n\
+             Transfer-Encoding: chunked\r\n\r\n5\r\n<h1>a\r\n0\r\n\r\n"
+        }
+        Some("fast") => "HTTP/1.1 429 No\r\nRetry-After: 7\r\nContent-Length: 4\r\n\r\nslow",
+        _ => "HTTP/1.1 502 No\r\nContent-Length: 3\r\n\r\nbad",
+    })
+}
+
+#[test]
+fn p15_answers_reach_the_client_as_they_were_written() {
+    let (judge, origin) = (Origin::start(pages), Origin::ok("fine"));
+    let url = format!("http://{}/", judge.server());
+    let auth = format!("[auth.staff]\nforward = {{ url = \"{url}\", pass = \"answer\" }}\n");
+    let passing = proxy(&origin, "auth = 'staff'", &auth);
+    let yes = ask(&passing, "/", "yes");
+    assert_eq!((yes.status, yes.text().as_str()), (200, "fine"));
+    assert_eq!(yes.all("set-cookie"), ["a=1", "b=2"]);
+    assert_eq!(yes.header("x-inside"), None);
+    let no = ask(&passing, "/", "no");
+    assert_eq!((no.status, no.text().as_str()), (403, "<h1>a"));
+    assert_eq!((no.header("content-type"), no.header("x-why")), (Some("text/html"), Some("so")));
+    assert_eq!((no.header("x-hop"), no.header("transfer-encoding")), (None, None));
+    assert_eq!(no.header("content-length"), Some("5"));
+    let fast = ask(&passing, "/", "fast");
+    assert_eq!((fast.status, fast.header("retry-after")), (429, Some("7")));
+    assert_eq!(fast.text(), "slow");
+    assert_problem(&ask(&passing, "/", "else"), 503, "auth_unavailable");
+    // Without `pass`, the proxy says it in its own words.
+    let plain = guarded(&origin, &url);
+    assert_eq!(ask(&plain, "/", "yes").all("set-cookie"), [""; 0]);
+    assert_problem(&ask(&plain, "/", "no"), 403, "not_allowed");
+    let fast = ask(&plain, "/", "fast");
+    assert_problem(&fast, 429, "rate_limited");
+    assert_eq!(fast.header("retry-after"), Some("7"));
+    assert_eq!(origin.requests().len(), 2);
+}

@@ -28,7 +28,7 @@ fn beyond_the_burst_requests_are_refused_and_told_when_to_come_back() {
     let first = get(&mut client, "");
     assert_eq!(first.status, 200);
     assert_eq!(first.header("ratelimit"), Some("\"app#1\";r=4;t=60"));
-    assert_eq!(first.header("ratelimit-policy"), Some("\"app#1\";q=5;w=60"));
+    assert_eq!(first.header("ratelimit-policy"), Some("\"app#1\";q=5;w=300"));
     assert_eq!(passed(&statuses(&mut client, 4, "")), 4);
     let refused = get(&mut client, "");
     assert_problem(&refused, 429, "rate_limited");
@@ -291,4 +291,75 @@ fn i7_an_absent_part_of_a_key_is_an_empty_one() {
         assert_eq!([ask(""), ask("")], [200, again], "{keys}");
         assert_eq!([ask("X: 1\r\n"), ask("X: 1\r\n")], [200, 429], "{keys}");
     }
+}
+
+#[test]
+fn i13_a_limit_can_count_before_authentication() {
+    let origin = Origin::ok("fine");
+    let auth = "[auth.keys]\napi_key = { header = 'x-key', keys = { anna = 'right' } }";
+    let guess = |before: &str| {
+        let limit = format!("auth = 'keys'\nlimit = {{ rate = '1/h', burst = 2 {before} }}");
+        let proxy = proxy(&origin, &limit, auth);
+        let mut client = proxy.client();
+        let mut ask = |key: &str| get(&mut client, &format!("X-Key: {key}\r\n")).status;
+        [ask("a"), ask("b"), ask("c"), ask("d"), ask("right")]
+    };
+    assert_eq!(guess(", before = 'auth'"), [401, 401, 401, 429, 429]);
+    assert_eq!(guess(""), [401, 401, 401, 401, 200]);
+}
+
+#[test]
+fn i8_routes_that_differ_in_anything_count_apart() {
+    let origin = Origin::ok("fine");
+    let proxy = crate::support::Tidegate::start(&format!(
+        r#"
+        [admin]
+        address = "127.0.0.1:0"
+        [[listen]]
+        name = "public"
+        address = "127.0.0.1:0"
+        [[listen]]
+        name = "inside"
+        address = "127.0.0.1:0"
+        [upstream.app]
+        servers = ["{}"]
+        [[route]]
+        listen = "public"
+        upstream = "app"
+        limit = {{ rate = "1/h", key = "route" }}
+        [[route]]
+        listen = "inside"
+        upstream = "app"
+        limit = {{ rate = "1/h", burst = 3, key = "route" }}
+        [[route]]
+        headers = {{ x-beta = "1" }}
+        upstream = "app"
+        limit = {{ rate = "1/h", key = "route" }}
+        "#,
+        origin.server()
+    ));
+    let ask = |listener: &str, fields: &str| {
+        let mut client = crate::support::RawClient::connect(proxy.listener(listener));
+        get(&mut client, fields).status
+    };
+    assert_eq!([ask("public", ""), ask("public", "")], [200, 429]);
+    let inside: Vec<u16> = (0..5).map(|_| ask("inside", "")).collect();
+    assert_eq!(inside, [200, 200, 200, 200, 429]);
+    assert_eq!([ask("public", "X-Beta: 1\r\n"), ask("inside", "X-Beta: 1\r\n")], [200, 429]);
+    let stats = proxy.stats();
+    let mut names: Vec<(String, u64)> = stats["routes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|route| {
+            (route["name"].as_str().unwrap().to_owned(), route["requests"].as_u64().unwrap())
+        })
+        .collect();
+    names.sort();
+    let expected = [
+        ("/* header:x-beta=6b86b273", 2),
+        ("/* listen=\"inside\"", 5),
+        ("/* listen=\"public\"", 2),
+    ];
+    assert_eq!(names, expected.map(|(name, requests)| (name.to_owned(), requests)));
 }

@@ -463,3 +463,34 @@ fn v4_why_a_token_is_refused_is_told_to_operators_alone() {
         });
     }
 }
+
+#[test]
+fn p16_a_token_with_a_new_key_waits_for_the_key() {
+    let (old, new) = (Key::new("ES256", "old"), Key::new("ES256", "new"));
+    let rotated = Arc::new(AtomicBool::new(false));
+    let (before, after) = (set(&[&old]), set(&[&old, &new]));
+    let turned = rotated.clone();
+    let issuer = Origin::start(move |_| {
+        vec![Step::Send(ok(if turned.load(Ordering::SeqCst) { &after } else { &before }))]
+    });
+    let origin = Origin::ok("fine");
+    let proxy = guarded(&origin, &format!("http://{}/keys", issuer.server()));
+    let ask = |key: &Key| {
+        let request = format!(
+            "GET / HTTP/1.1\r\nHost: a.test\r\nAuthorization: Bearer {}\r\n\r\n",
+            key.token(&claims())
+        );
+        proxy.client().exchange(request).status
+    };
+    wait_until(SOON, "the first keys are there", || ask(&old) == 200);
+    let fetched = issuer.requests().len();
+    rotated.store(true, Ordering::SeqCst);
+    assert_eq!(ask(&new), 200, "the first token, at once");
+    assert_eq!(issuer.requests().len(), fetched + 1);
+    // Keys that nobody has are asked for a few times and then no more.
+    let stranger = Key::new("ES256", "stranger");
+    let answers: Vec<u16> = (0..8).map(|_| ask(&stranger)).collect();
+    assert_eq!(answers, [401; 8]);
+    let asked = issuer.requests().len() - fetched;
+    assert!((2..=5).contains(&asked), "{asked}");
+}

@@ -31,6 +31,15 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
             let message = "credentials cannot be allowed to all origins";
             findings.push(Finding::error("bad_value", star.place, message));
         }
+        // With credentials, `*` is nothing but a name that looks odd (Fetch, "CORS protocol and credentials").
+        let star = cors.headers.iter().any(|name| name.value.get().as_str() == "*")
+            || cors.methods.iter().any(|method| method.get().as_str() == "*");
+        if star && cors.credentials {
+            let message =
+                "with `credentials`, browsers take `*` for the name of a method or header";
+            let finding = Finding::error("bad_value", cors.place, message);
+            findings.push(finding.help("name the methods and headers one by one"));
+        }
     }
     for health in config.upstream.values().filter_map(|upstream| upstream.health.as_ref()) {
         for (name, value) in &health.headers {
@@ -148,6 +157,17 @@ fn check_cache(cache: &Cache, findings: &mut Vec<Finding>) {
 /// Only routes whose `auth` verifies tokens know the claims that a key may name.
 fn needs_tokens(config: &Config, findings: &mut Vec<Finding>) {
     let by_claim = |key: &OneOrMany<LimitKey>| key.iter().any(|k| matches!(k, LimitKey::Jwt(_)));
+    let inline = config.route.iter().flat_map(|route| route.limit.iter());
+    let inline = inline.filter_map(|it| match it {
+        Policy::Inline(limit) => Some(limit),
+        Policy::Named(_) | Policy::Off => None,
+    });
+    for limit in config.limit.values().chain(inline) {
+        if limit.before.is_some() && by_claim(&limit.key) {
+            let message = "before authentication nobody knows what a token says";
+            findings.push(Finding::error("bad_value", limit.place, message));
+        }
+    }
     for route in &config.route {
         let verified = match &route.auth {
             Some(AuthRef::Named(name)) => {

@@ -44,7 +44,8 @@ pub(super) fn check(config: &Config, read: Read, findings: &mut Vec<Finding>) {
 /// Two routes that tie are an error, because nothing but the order of the file could decide between
 /// them. One that can never match is a warning.
 fn conflicts(config: &Config, findings: &mut Vec<Finding>) {
-    let specs = config.route.iter().map(|route| matching::spec(route, config)).collect();
+    let named = config.route.iter().zip(matching::names(&config.route));
+    let specs = named.map(|(route, name)| matching::spec(route, &name, config)).collect();
     let specs: Vec<RouteSpec> = match specs {
         Ok(specs) => specs,
         Err(finding) => return findings.push(*finding),

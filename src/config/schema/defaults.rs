@@ -44,6 +44,9 @@ pub const BODY_GAP: Timeout = Timeout::seconds(30);
 /// `listen.timeout.write_gap`.
 pub const WRITE_GAP: Timeout = Timeout::seconds(60);
 
+/// `auth.jwt.leeway`.
+pub const TOKEN_LEEWAY: Period = Period::seconds(60);
+
 /// `upstream.timeout.connect`.
 pub const CONNECT: Timeout = Timeout::seconds(2);
 /// `upstream.timeout.send`.

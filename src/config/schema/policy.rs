@@ -25,6 +25,16 @@ table! {
         store: Store = Store::Local,
         /// How many of the burst pass without waiting. Default: all.
         delay: Option<u32> = None,
+        /// "auth": requests are counted before authentication. Default: only those of clients that are known.
+        before: Option<Before> = None,
+    }
+}
+
+words! {
+    /// What a limit comes before.
+    pub enum Before ("a policy") {
+        /// Authentication.
+        Auth = "auth",
     }
 }
 
@@ -83,6 +93,8 @@ table! {
         /// Claims that a token must have with this value, or with a list that contains it; who is known but lacks
         /// one is answered 403.
         allow: BTreeMap<Spanned<String>, String> = BTreeMap::new(),
+        /// How far the clocks of issuer and proxy may differ.
+        leeway: Period = defaults::TOKEN_LEEWAY,
         /// The longest token that is looked at.
         max_token: Bytes = defaults::MAX_TOKEN,
     }
@@ -146,6 +158,17 @@ table! {
         copy: Vec<Spanned<HeaderName>> = Vec::new(),
         /// How long it may take.
         timeout: Timeout = defaults::FORWARD_AUTH_TIMEOUT,
+        /// "answer": refusals and Set-Cookie reach the client as that server wrote them. Default: status, Location,
+        /// WWW-Authenticate, Retry-After and the cookies of refusals.
+        pass: Option<Pass> = None,
+    }
+}
+
+words! {
+    /// What of an authentication server's answers reaches clients.
+    pub enum Pass ("what is passed on") {
+        /// All of a refusal, and the cookies of every answer.
+        Answer = "answer",
     }
 }
 
@@ -212,9 +235,10 @@ table! {
         [#[serde(skip)] place: Place]
         /// Origins that may read answers; "*" for all.
         origins: Vec<Spanned<String>>,
-        /// Methods they may use.
+        /// Methods they may use; "*" for all, without credentials. Default: GET, HEAD and POST, which need no preflight.
         methods: Vec<Method> = Vec::new(),
-        /// Request headers they may send.
+        /// Request headers they may send; "*" for all but `authorization`, which has to be named beside it. Default: those
+        /// that browsers let every page send.
         headers: Vec<Spanned<HeaderName>> = Vec::new(),
         /// Whether they may send cookies.
         credentials: bool = false,
