@@ -174,7 +174,6 @@ async fn authenticate<'a, C: Client>(
                 return match status {
                     401 => Err(Refusal::Unauthenticated),
                     403 => Err(Refusal::NotAllowed),
-                    429 => Err(Refusal::RateLimited),
                     status => Ok(Verdict::Answer(status)),
                 };
             }

@@ -2,7 +2,7 @@
 //! `forwardAuth` do.
 //!
 //! It gets the request's head and the same identity that servers are told, with `X-Forwarded-Method` and `-Uri`, never its
-//! body. 2xx lets the request pass, 401, 403, 429 and redirects go to the client, and everything else closes the door.
+//! body. 2xx lets the request pass, 401, 403 and redirects go to the client, and everything else closes the door.
 //! `pass = "answer"` shows the client every refusal as it was written.
 
 use std::cell::RefCell;
@@ -28,11 +28,10 @@ const KEEP: usize = 32;
 /// How much of an answer's body is read: to show it to the client, or to use the connection again.
 const BODY: usize = 1 << 20;
 /// What a refusal may tell the client.
-const TOLD: [(HeaderName, &[u8]); 4] = [
+const TOLD: [(HeaderName, &[u8]); 3] = [
     (header::WWW_AUTHENTICATE, b"www-authenticate"),
     (header::LOCATION, b"location"),
     (header::SET_COOKIE, b"set-cookie"),
-    (header::RETRY_AFTER, b"retry-after"),
 ];
 
 /// One `forward`.
@@ -232,7 +231,7 @@ impl ForwardAuth {
                 let body = body?.to_bytes();
                 Said::Show(Box::new(Page { status, fields: shown(&parts.headers), body }))
             }
-            301..=303 | 307 | 308 | 401 | 403 | 429 => Said::Deny(status, told(&parts.headers)),
+            301..=303 | 307 | 308 | 401 | 403 => Said::Deny(status, told(&parts.headers)),
             status => Said::Nothing("status", format!("{} answered {status}", self.place())),
         })
     }

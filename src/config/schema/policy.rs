@@ -158,8 +158,8 @@ table! {
         copy: Vec<Spanned<HeaderName>> = Vec::new(),
         /// How long it may take.
         timeout: Timeout = defaults::FORWARD_AUTH_TIMEOUT,
-        /// "answer": refusals and Set-Cookie reach the client as that server wrote them. Default: status, Location,
-        /// WWW-Authenticate, Retry-After and the cookies of refusals.
+        /// "answer": refusals and Set-Cookie reach the client as that server wrote them. Default: the status of 401, 403
+        /// and redirects, with Location, WWW-Authenticate and Set-Cookie.
         pass: Option<Pass> = None,
     }
 }
