@@ -28,6 +28,15 @@ impl Emit for Fields {
     fn field(&mut self, name: &[u8], value: &[u8]) {
         self.push(name, value);
     }
+
+    fn received(&mut self, fields: &Fields, keep: &mut dyn FnMut(FieldRef<'_>) -> bool) {
+        for field in fields.iter().filter(|field| keep(*field)) {
+            self.push_known(field.name, field.value, field.known);
+            if field.never_indexed {
+                self.guard_last();
+            }
+        }
+    }
 }
 
 /// HTTP/1: lines of bytes.

@@ -729,6 +729,7 @@ impl Fetch {
         let no_edits = HeaderEdits::default();
         let job = Job {
             worker,
+            received: None,
             head: &|out, _| {
                 out.extend_from_slice(&self.head);
                 out.extend_from_slice(b"\r\n");

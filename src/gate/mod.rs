@@ -401,14 +401,11 @@ impl<'a> Matched<'a, '_> {
         let job = Job {
             attempted: if sampled { Some(&attempted) } else { None },
             worker: ex.worker,
+            received: Some(&ex.head.fields),
             head: &|out, Opening { attempt, ask, empty }| {
                 let expects_continue = form.expects_continue || ask;
-                let length = match form.length {
-                    _ if empty => Some(0),
-                    // Nothing has come yet, and trailers still may.
-                    Some(0) => None,
-                    length => length,
-                };
+                // Of 0 bytes, nothing has come yet, and trailers still may.
+                let length = if empty { Some(0) } else { form.length.filter(|n| *n > 0) };
                 let traceparent = trace.map(|trace| trace.context.field(attempt));
                 // What is left of the client's patience is all that the server has.
                 let left = deadline.map(|at| at.saturating_duration_since(clock::now()));

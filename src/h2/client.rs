@@ -11,7 +11,7 @@ use crate::exchange::{Client, Emit, Length, Outgoing, Sink, Source};
 use crate::net::{BodyError, Coding, Fill, Timer};
 use crate::wire::frames::Code;
 use crate::wire::head::{FieldRef, Fields};
-use crate::wire::{Fault, Known, RequestHead, ResponseHead, framing};
+use crate::wire::{Fault, Known, RequestHead, ResponseHead};
 
 /// How much is read of a body that nobody wants, and for how long.
 const SETTLE_BYTES: u64 = 256 * 1024;
@@ -43,14 +43,6 @@ impl H2Client {
         let stream = Handle::new(shared, slot);
         let tunnel = head.is_some_and(asks_for_tunnel);
         Self { stream, late: None, begun: false, tunnel, impatient: false, unheard: false }
-    }
-
-    /// Trailers may follow a body of no bytes, and only one whose length is not told can have any (RFC 9112 §7.1).
-    pub fn leave_room_for_trailers(&self, head: &mut RequestHead) {
-        if !self.tunnel && !self.stream.is_received() && framing::length(head) == Some(0) {
-            head.fields.retain(|field| field.known != Known::ContentLength);
-            head.fields.push_known(b"transfer-encoding", b"chunked", Known::TransferEncoding);
-        }
     }
 
     /// From here on, what the client has no room for is left out: a flood of bad requests must not pile up answers.

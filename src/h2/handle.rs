@@ -254,7 +254,11 @@ impl Emit for Block<'_> {
 
     fn received(&mut self, fields: &Fields, keep: &mut dyn FnMut(FieldRef<'_>) -> bool) {
         for field in fields.iter().filter(|field| keep(*field)) {
-            self.put(field.name, field.value, field.known);
+            if field.never_indexed && !field.known.is_of_http_1() {
+                self.encoder.never_indexed(self.out, field.name, field.value);
+            } else {
+                self.put(field.name, field.value, field.known);
+            }
         }
     }
 }

@@ -85,10 +85,11 @@ impl H2Origin {
     }
 
     /// Sends the head that was written, which has announced a body like this. What goes wrong shows when the response
-    /// is read.
-    pub fn send(&mut self, coding: Coding) {
+    /// is read. What the client guarded in `request` is guarded here too (RFC 7541 §6.2.3).
+    pub fn send(&mut self, coding: Coding, request: Option<&Fields>) {
         let whole = coding == Coding::Exactly(0);
         let draft = std::mem::take(&mut self.draft);
+        let guards = |name: &[u8]| request.is_some_and(|fields| fields.guards(name));
         if let Some(request) = Request::read(&draft) {
             self.stream = self.place.0.begin();
             // A tunnel begins with its first byte: there is no place for a body in front of it.
@@ -106,7 +107,9 @@ impl H2Origin {
             if let Some(stream) = &mut self.stream {
                 let coding = if tunnel { Coding::UntilClose } else { coding };
                 let ends = whole && !tunnel;
-                stream.head(coding, ends, &mut |block| request.write(block, secure, tunnel));
+                stream.head(coding, ends, &mut |block| {
+                    request.write(block, &guards, (secure, tunnel));
+                });
             }
         }
         self.place.0.return_draft(draft);
@@ -276,7 +279,12 @@ impl<'a> Request<'a> {
 
     /// Writes it as HTTP/2 does (RFC 9113 §8.3.1). It asks for a tunnel (RFC 8441 §4) only where the server takes that;
     /// elsewhere it is what it is without `Upgrade`, which nobody has to obey (RFC 9110 §7.8).
-    fn write(&self, block: &mut Block<'_>, secure: bool, tunnel: bool) {
+    fn write(
+        &self,
+        block: &mut Block<'_>,
+        guards: &dyn Fn(&[u8]) -> bool,
+        (secure, tunnel): (bool, bool),
+    ) {
         let Block { encoder, out } = block;
         let method = if tunnel { b"CONNECT" } else { self.method };
         encoder.pseudo(out, Pseudo::Method, method);
@@ -291,7 +299,11 @@ impl<'a> Request<'a> {
         encoder.pseudo(out, Pseudo::Path, self.target);
         for (name, value, known) in &self.fields {
             if !(tunnel && *known == Known::SecWebSocketKey) {
-                block.put(name, value, *known);
+                if guards(name) {
+                    block.encoder.never_indexed(block.out, name, value);
+                } else {
+                    block.put(name, value, *known);
+                }
             }
         }
     }

@@ -73,7 +73,7 @@ pub(super) async fn serve(
 }
 
 /// What a client may do: its streams never take each other's windows away, so that one whose server does not read holds
-/// up no other. With a hundred streams that is 7.5 MiB.
+/// up no other. With a hundred streams that is 7.4 MiB.
 fn terms(listener: &Listener) -> Terms {
     let streams = u32::from(listener.streams);
     let all = streams.saturating_mul(STREAM_WINDOW).saturating_add(GROWTH + SLACK);
@@ -231,7 +231,6 @@ impl Begun {
                 client.settle(&mut timer).await;
             }
             None => {
-                client.leave_room_for_trailers(&mut self.head);
                 connection::exchange(local, of, (&mut self.head, started), client, &mut timer)
                     .await;
                 client.settle(&mut timer).await;

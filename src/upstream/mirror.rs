@@ -124,6 +124,7 @@ impl Mirror {
     async fn exchange(&self, worker: &Worker, copy: &Copy) -> bool {
         let job = Job {
             worker,
+            received: None,
             head: &|out, opening| {
                 out.extend_from_slice(&copy.head);
                 if opening.ask {

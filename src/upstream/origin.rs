@@ -43,9 +43,12 @@ impl Origin {
         either!(self, origin => origin.begin())
     }
 
-    /// The head has been written, and has announced a body like this.
-    pub fn send(&mut self, coding: Coding) {
-        either!(self, origin => origin.send(coding));
+    /// The head has been written, and has announced a body like this. `request` is what the client sent.
+    pub fn send(&mut self, coding: Coding, request: Option<&Fields>) {
+        match self {
+            Origin::H1(origin) => origin.send(coding),
+            Origin::H2(origin) => origin.send(coding, request),
+        }
     }
 
     /// Whether the connection has carried requests before.

@@ -23,7 +23,7 @@ use crate::exchange::{Client, Emit, Outcome, Refusal};
 use crate::net::{Coding, Ends, Timer};
 use crate::policy::compress::Wanted;
 use crate::tls::client::Offer;
-use crate::wire::{ResponseHead, grpc};
+use crate::wire::{Fields, ResponseHead, grpc};
 use crate::worker::Worker;
 
 /// Servers remembered as tried: the most that one request is sent to.
@@ -45,6 +45,8 @@ pub struct Job<'a> {
     pub attempted: Option<&'a dyn Fn(&Attempted<'_>)>,
     /// Where the cause of a failure is noted, for the log.
     pub cause: &'a Note,
+    /// The fields of the request as they were received.
+    pub received: Option<&'a Fields>,
     /// The request's id, for the log.
     pub request_id: &'a str,
     /// Whose the client's connection is, for servers that are told.

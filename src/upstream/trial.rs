@@ -57,7 +57,7 @@ pub async fn try_once<C: Client>(
     let empty = !body || !probation && upload.is_empty();
     let opening = Opening { attempt: progress.attempt, ask: probation, empty };
     let coding = (job.head)(origin.begin(), opening);
-    origin.send(coding);
+    origin.send(coding, job.received);
     let plan = Plan {
         end: job.end(target.timeouts.total),
         begun,

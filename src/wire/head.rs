@@ -31,6 +31,7 @@ struct Field {
     name: Span,
     value: Span,
     known: Known,
+    never_indexed: bool,
 }
 
 /// An ordered list of header fields and the bytes they point into.
@@ -39,6 +40,8 @@ pub struct Fields {
     bytes: Vec<u8>,
     list: Vec<Field>,
     seen: u64,
+    /// Any of them is never indexed.
+    guarded: bool,
 }
 
 /// One field of a head.
@@ -50,6 +53,8 @@ pub struct FieldRef<'a> {
     pub value: &'a [u8],
     /// What the name means to the proxy.
     pub known: Known,
+    /// The sender does not want it in any table of HPACK (RFC 7541 §6.2.3).
+    pub never_indexed: bool,
 }
 
 impl Fields {
@@ -58,6 +63,7 @@ impl Fields {
         self.bytes.clear();
         self.list.clear();
         self.seen = 0;
+        self.guarded = false;
     }
 
     /// Appends a field, copying its bytes.
@@ -74,15 +80,36 @@ impl Fields {
         self.push_spans(name, value, known);
     }
 
+    /// The field that was appended last must not get into any table of HPACK.
+    pub fn guard_last(&mut self) {
+        if let Some(last) = self.list.last_mut() {
+            last.never_indexed = true;
+            self.guarded = true;
+        }
+    }
+
+    /// Whether a field of this name, whatever its case, must not get into any table of HPACK.
+    #[must_use]
+    pub fn guards(&self, name: &[u8]) -> bool {
+        self.guarded
+            && self
+                .list
+                .iter()
+                .any(|f| f.never_indexed && self.at(f.name).eq_ignore_ascii_case(name))
+    }
+
     /// Drops the fields that `keep` does not keep; their bytes stay until the head is used again.
     pub fn retain(&mut self, mut keep: impl FnMut(FieldRef<'_>) -> bool) {
-        let Self { bytes, list, seen } = self;
+        let Self { bytes, list, seen, .. } = self;
         let before = list.len();
         let at = |span: Span| {
             let start = span.start as usize;
             bytes.get(start..start + span.len as usize).unwrap_or_default()
         };
-        list.retain(|f| keep(FieldRef { name: at(f.name), value: at(f.value), known: f.known }));
+        list.retain(|f| {
+            let (known, never_indexed) = (f.known, f.never_indexed);
+            keep(FieldRef { name: at(f.name), value: at(f.value), known, never_indexed })
+        });
         if list.len() != before {
             *seen = list.iter().fold(0, |seen, f| seen | 1 << f.known as u8);
         }
@@ -114,6 +141,7 @@ impl Fields {
             name: self.at(f.name),
             value: self.at(f.value),
             known: f.known,
+            never_indexed: f.never_indexed,
         })
     }
 
@@ -122,7 +150,9 @@ impl Fields {
     pub fn write_lines(&self, out: &mut Vec<u8>, keep: &mut dyn FnMut(FieldRef<'_>) -> bool) {
         let mut run: Option<(usize, usize)> = None;
         for f in &self.list {
-            let field = FieldRef { name: self.at(f.name), value: self.at(f.value), known: f.known };
+            let (known, never_indexed) = (f.known, f.never_indexed);
+            let (name, value) = (self.at(f.name), self.at(f.value));
+            let field = FieldRef { name, value, known, never_indexed };
             if !keep(field) {
                 continue;
             }
@@ -204,7 +234,7 @@ impl Fields {
     #[inline]
     pub(super) fn push_spans(&mut self, name: Span, value: Span, known: Known) {
         self.seen |= 1 << known as u8;
-        self.list.push(Field { name, value, known });
+        self.list.push(Field { name, value, known, never_indexed: false });
     }
 }
 

@@ -421,3 +421,44 @@ fn w4_settings_are_applied_once_a_frame_and_are_not_many() {
     client.head(1, &get(&[]));
     assert_eq!(client.verdict(1), Verdict::Status(200));
 }
+
+/// RFC 7541 §6.2.3: what one side never wants in a table, no other side puts into one.
+#[test]
+fn s10_a_field_that_is_never_indexed_stays_so_on_both_ways() {
+    let guarded = |name: &str, value: &str| {
+        let mut literal = block(&[(name, value)]);
+        literal[0] = 0x10;
+        literal
+    };
+    let answer = guarded("x-token", "secret");
+    let (seen, asked) = std::sync::mpsc::channel();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut wire = Wire::new(listener.accept().unwrap().0);
+        assert!(wire.preface());
+        wire.send(&frame(crate::frames::SETTINGS, 0, 0, &[]));
+        while let Some(got) = wire.frame() {
+            if got.kind == HEADERS {
+                seen.send(got.payload).unwrap();
+                let fields = [block(&[(":status", "200")]), answer.clone()].concat();
+                wire.send(&frame(HEADERS, END_HEADERS | END_STREAM, got.stream, &fields));
+            }
+        }
+    });
+    let proxy = proxy(address, "protocol = 'h2c'");
+    let mut client = Wire::connect(proxy.address(), &[(1, 4096)]);
+    // How a literal with a new name begins, and its name.
+    let has = |block: &[u8], form: u8, name: &str| {
+        let start = [&[form, u8::try_from(name.len()).unwrap()], name.as_bytes()].concat();
+        block.windows(start.len()).any(|part| part == start)
+    };
+    for n in 0..4 {
+        let fields = [get(&[]), guarded("x-api-key", "secret"), guarded("cookie", "a=1")].concat();
+        client.head(2 * n + 1, &fields);
+        let to_client = client.next(|frame| frame.kind == HEADERS).unwrap();
+        let to_server = asked.recv_timeout(SOON).unwrap();
+        assert!(has(&to_server, 0x10, "x-api-key"), "{n}: {to_server:?}");
+        assert!(has(&to_client.payload, 0x10, "x-token"), "{n}: {to_client:?}");
+    }
+}

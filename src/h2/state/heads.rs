@@ -95,7 +95,7 @@ impl<'a> Request<'a> {
     }
 
     fn take(&mut self, field: Field<'_>) -> Result<(), Fault> {
-        let Field { name, value, is, sound } = field;
+        let Field { name, value, is, never_indexed, sound } = field;
         self.bytes += name.len() + value.len() + AROUND;
         if self.bytes > self.limits.bytes {
             return Err(Fault::HeadTooLarge);
@@ -133,6 +133,9 @@ impl<'a> Request<'a> {
             _ => {}
         }
         self.head.fields.push_known(name, value, known);
+        if never_indexed {
+            self.head.fields.guard_last();
+        }
         Ok(())
     }
 
@@ -317,7 +320,7 @@ impl<'a> Response<'a> {
     }
 
     fn take(&mut self, field: Field<'_>) -> Result<(), ResponseFault> {
-        let Field { name, value, is, sound } = field;
+        let Field { name, value, is, never_indexed, sound } = field;
         self.bytes += name.len() + value.len() + AROUND;
         match is {
             Name::Pseudo(Pseudo::Status) if self.status.is_none() && self.fields == 0 => {
@@ -335,6 +338,9 @@ impl<'a> Response<'a> {
                     return Err(ResponseFault::TooManyFields);
                 }
                 self.head.fields.push_known(name, value, known);
+                if never_indexed {
+                    self.head.fields.guard_last();
+                }
                 Ok(())
             }
             _ if self.status.is_none() => Err(ResponseFault::StatusLine),
@@ -375,6 +381,9 @@ impl Trailers {
         self.bad |= !fine;
         if !self.bad && trailers::allowed(field.name) {
             self.kept.push(field.name, field.value);
+            if field.never_indexed {
+                self.kept.guard_last();
+            }
         }
     }
 

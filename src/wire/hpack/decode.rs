@@ -63,6 +63,8 @@ pub struct Field<'a> {
     pub value: &'a [u8],
     /// What the name is.
     pub is: Name,
+    /// It was sent as a literal that is never indexed, and is to be passed on as one (RFC 7541 §6.2.3).
+    pub never_indexed: bool,
     /// The value may be one: no control bytes, no white space around it (RFC 9113 §8.2.1).
     pub sound: bool,
 }
@@ -100,6 +102,14 @@ pub struct Decoder {
     value: Vec<u8>,
 }
 
+/// What a literal says about the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Indexed,
+    Once,
+    Never,
+}
+
 /// A string in the block: where it is, and whether it is Huffman-coded.
 type Text<'a> = (&'a [u8], bool);
 
@@ -119,7 +129,7 @@ impl Decoder {
                     let index = number(&mut rest, 7)?;
                     self.indexed(index, each)?;
                 }
-                0x40.. => self.literal(&mut rest, 6, true, each)?,
+                0x40.. => self.literal(&mut rest, 6, Form::Indexed, each)?,
                 0x20.. => {
                     // RFC 7541 §4.2: at the beginning, and no more than two of them.
                     let most = number(&mut rest, 5)?;
@@ -130,7 +140,8 @@ impl Decoder {
                     self.table.resize(most);
                     continue;
                 }
-                _ => self.literal(&mut rest, 4, false, each)?,
+                0x10.. => self.literal(&mut rest, 4, Form::Never, each)?,
+                _ => self.literal(&mut rest, 4, Form::Once, each)?,
             }
             begun = true;
         }
@@ -155,12 +166,12 @@ impl Decoder {
 
     fn indexed(&self, index: usize, each: &mut dyn FnMut(Field<'_>)) -> Result<(), Broken> {
         if let Some((name, value, is)) = table::fixed(index) {
-            each(Field { name, value, is: *is, sound: true });
+            each(Field { name, value, is: *is, never_indexed: false, sound: true });
             return Ok(());
         }
         let entry = entry(&self.table, index)?;
         let (name, value) = (self.table.name(entry), self.table.value(entry));
-        each(Field { name, value, is: entry.is, sound: entry.sound });
+        each(Field { name, value, is: entry.is, never_indexed: false, sound: entry.sound });
         Ok(())
     }
 
@@ -168,7 +179,7 @@ impl Decoder {
         &mut self,
         rest: &mut &[u8],
         bits: u8,
-        keep: bool,
+        form: Form,
         each: &mut dyn FnMut(Field<'_>),
     ) -> Result<(), Broken> {
         let index = number(rest, bits)?;
@@ -187,8 +198,8 @@ impl Decoder {
                 (self.table.name(entry), entry.is, Named::Entry(entry))
             }
         };
-        each(Field { name, value, is, sound });
-        if keep {
+        each(Field { name, value, is, never_indexed: form == Form::Never, sound });
+        if form == Form::Indexed {
             self.table.add(from, value, is, sound);
         }
         Ok(())

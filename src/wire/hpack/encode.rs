@@ -126,6 +126,12 @@ impl Encoder {
         }
     }
 
+    /// A field that nobody on the way may keep in a table. Its name is written in lower case.
+    pub fn never_indexed(&mut self, out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+        self.lower(name);
+        self.once(out, 0x10, value);
+    }
+
     fn lower(&mut self, name: &[u8]) {
         self.name.clear();
         self.name.extend_from_slice(name);
