@@ -134,6 +134,11 @@ impl Handle {
         self.at == self.data.len() && ended()
     }
 
+    /// Whether nothing more will come, and no trailers are left to be taken.
+    pub(super) fn has_nothing_left(&self) -> bool {
+        self.trailers.is_none() && self.is_received()
+    }
+
     pub(super) fn poll_head(
         &mut self,
         cx: &Context<'_>,

@@ -185,7 +185,7 @@ impl H2Origin {
 
     /// Whether nothing follows what has been read.
     fn has_ended(&self) -> bool {
-        self.stream.as_ref().is_none_or(Handle::is_received)
+        self.stream.as_ref().is_none_or(Handle::has_nothing_left)
     }
 
     /// How a call of gRPC ended, after its trailers.
@@ -314,10 +314,7 @@ impl Source for H2Origin {
         match &mut self.stream {
             Some(stream) => match ready!(stream.poll_fill(cx)) {
                 // RFC 9110 §6.4.1: it is dropped, as it is when a server of HTTP/1 sends it.
-                Ok(Fill::Data) if self.bodiless => {
-                    stream.consume(stream.data().len());
-                    Poll::Ready(Ok(Fill::End))
-                }
+                Ok(Fill::Data) if self.bodiless => Poll::Ready(Ok(Fill::End)),
                 filled => Poll::Ready(filled),
             },
             None => Poll::Ready(Ok(Fill::End)),
