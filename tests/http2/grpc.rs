@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::frames::{END_HEADERS, END_STREAM, HEADERS, block, frame};
+use crate::frames::{ACK, END_HEADERS, END_STREAM, HEADERS, PING, SETTINGS, Wire, block, frame};
 use crate::server::{H2Server, head};
 use crate::support::{Authority, SOON, Tidegate, refused_address, wait_until};
 use crate::{Peer, ask, config, proxy};
@@ -180,11 +180,27 @@ fn v2_a_call_that_is_cut_or_times_out_ends_with_a_grpc_status() {
         log.lines().any(|line| parts.iter().all(|part| line.contains(part)))
     });
 
-    // RST_STREAM with INTERNAL_ERROR.
-    let resets = H2Server::start(&[], |asked| {
-        Some([begun(asked.stream), frame(3, 0, asked.stream, &[0, 0, 0, 2])].concat())
+    // RST_STREAM with INTERNAL_ERROR, once the beginning has been passed on: the answer to a PING says so. Before that
+    // there would be an answer of the proxy's own.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut wire = Wire::new(listener.accept().unwrap().0);
+        assert!(wire.preface());
+        wire.send(&frame(SETTINGS, 0, 0, &[]));
+        let mut stream = 0;
+        while let Some(got) = wire.frame() {
+            match got.kind {
+                HEADERS => {
+                    stream = got.stream;
+                    wire.send(&[begun(stream), frame(PING, 0, 0, &[0; 8])].concat());
+                }
+                PING if got.flags & ACK != 0 => wire.send(&frame(3, 0, stream, &[0, 0, 0, 2])),
+                _ => {}
+            }
+        }
     });
-    let proxy_of_resets = proxy(resets.address, "protocol = 'h2c'\neject = false");
+    let proxy_of_resets = proxy(address, "protocol = 'h2c'\neject = false");
     let seen = one(&proxy_of_resets);
     assert_eq!(seen["code"], "UNAVAILABLE", "{seen}");
     assert!(seen["details"].as_str().unwrap().starts_with("response_reset: "), "{seen}");
