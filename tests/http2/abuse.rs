@@ -47,8 +47,10 @@ fn bomb(field: &[u8], fields: usize, extra: &str) -> (usize, u64) {
 
 #[test]
 fn many_small_fields_are_refused_before_they_grow() {
-    let fields = bomb(b"\x40\x01a\x01b", 400, "");
-    let crumbs = bomb(b"\x60\x03a=1", 400, "");
+    // Memory comes to the process in large pieces, now and then. What grows with what is sent does so every time.
+    let least = |field: &[u8]| (0..3).map(|_| bomb(field, 400, "")).min_by_key(|(_, grown)| *grown);
+    let fields = least(b"\x40\x01a\x01b").unwrap();
+    let crumbs = least(b"\x60\x03a=1").unwrap();
     for (name, (sent, grown)) in [("fields", fields), ("crumbs", crumbs)] {
         println!("{name}: {sent} KiB sent, {grown} KiB more");
         assert!(grown <= 2 * sent as u64, "{name}: {sent} KiB sent, {grown} KiB more");
