@@ -45,7 +45,7 @@ const MOST_FETCHES: u32 = 4096;
 /// Fields of a request that do not reach servers when its response may be stored: the conditions
 /// and the range are the client's own affair, and the others ask for another response without
 /// being part of the key (James Kettle, "Practical Web Cache Poisoning", 2018).
-const UNKEYED: [&[u8]; 16] = [
+const UNKEYED: [&[u8]; 21] = [
     b"if-none-match",
     b"if-modified-since",
     b"if-range",
@@ -57,6 +57,11 @@ const UNKEYED: [&[u8]; 16] = [
     b"x-rewrite-url",
     b"x-original-host",
     b"x-host",
+    b"x-http-host-override",
+    b"x-url-scheme",
+    b"front-end-https",
+    b"content-type",
+    b"max-forwards",
     b"x-forwarded-server",
     b"x-forwarded-scheme",
     b"x-forwarded-prefix",
@@ -195,6 +200,13 @@ impl<'a> Matched<'a, '_> {
         // Servers are told both hosts, so both count.
         let host_sent = self.target.host();
         extra.push((host_sent != self.public_host).then_some(host_sent.as_bytes()));
+        // With their ports and as they are written: what servers are told ends up in redirects and links.
+        if cache.key.host {
+            let (sent, public) = (self.target.sent_host(), self.public_host.as_bytes());
+            extra.push((sent != public).then_some(sent));
+            extra.push(self.identity.host.filter(|told| *told != public));
+            extra.push(self.identity.port);
+        }
         for input in &cache.vary_on {
             extra.push(match input {
                 KeyInput::Header(name) => self.header(name, granted.verified.as_deref()),
@@ -668,7 +680,8 @@ impl<'a> Matched<'a, '_> {
         path: &[u8],
         query: Option<&[u8]>,
     ) -> Key {
-        self.cache_key(cache, granted).with_path(path, query)
+        let path = if cache.key.path { path } else { b"" };
+        self.cache_key(cache, granted).with_path(path, query.filter(|_| cache.key.query))
     }
 }
 

@@ -121,3 +121,29 @@ fn what_is_no_plain_get_goes_by() {
     client.send("GET /a HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\n\r\nhi");
     assert_eq!(status(&client.response()), "tidegate; fwd=bypass; detail=body");
 }
+
+#[test]
+fn i2_a_port_or_a_spelling_of_the_host_cannot_poison() {
+    let origin = Origin::start(|request| {
+        let of = |name: &str| request.header(name).unwrap_or("none").to_owned();
+        let body = format!("{} {} {}", of("host"), of("x-forwarded-host"), of("x-forwarded-port"));
+        vec![Step::Send(answer(request, "Cache-Control: max-age=600\r\n", &body))]
+    });
+    let proxy = proxy(&origin, "cache = {}", "");
+    let by = |host: &str, fields: &str| {
+        let request = format!("GET /a HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n");
+        proxy.client().exchange(request)
+    };
+    // The hostile ones come first.
+    for (host, fields, told) in [
+        ("a.test:1337", "", "a.test:1337 a.test:1337 "),
+        ("a.test", "X-Forwarded-Host: a.test:1337\r\n", "a.test a.test:1337 "),
+        ("a.test", "X-Forwarded-Port: 1337\r\n", "a.test a.test 1337"),
+        ("a.test", "", "a.test a.test "),
+    ] {
+        let first = by(host, fields);
+        assert!(first.text().starts_with(told), "{}", first.text());
+        assert!(status(&first).contains("fwd=uri-miss; stored"), "{}", status(&first));
+        assert!(status(&by(host, fields)).starts_with("tidegate; hit"));
+    }
+}
