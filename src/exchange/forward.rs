@@ -120,6 +120,19 @@ pub struct RequestForm<'a> {
     pub attempt: u32,
 }
 
+impl RequestForm<'_> {
+    /// Whether policies or the route keep a received field from the server. `_` counts as `-` in what policies
+    /// answer for: servers that hand fields on as variables do not tell the two apart.
+    #[must_use]
+    pub fn leaves_out(&self, name: &[u8]) -> bool {
+        let same = |a: &u8, b: &u8| a.eq_ignore_ascii_case(b) || *a == b'_' && *b == b'-';
+        let is = |known: &&[u8]| {
+            known.len() == name.len() && name.iter().zip(*known).all(|(a, b)| same(a, b))
+        };
+        self.edits.hides(name) || self.hidden.iter().any(is)
+    }
+}
+
 /// Writes a whole HTTP/1.1 request head. Returns how the body must follow.
 pub fn write_request(out: &mut Vec<u8>, form: &RequestForm<'_>) -> Coding {
     out.extend_from_slice(form.head.method());
@@ -179,10 +192,7 @@ pub fn request_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
             || known == Known::Traceparent && form.traceparent.is_some()
             || known == Known::Other && form.left.is_some() && name == b"grpc-timeout"
             || form.if_match.is_some() && name.eq_ignore_ascii_case(b"if-match");
-        let left_out = own
-            || nominates && is_nominated(fields, name)
-            || edits.hides(name)
-            || form.hidden.iter().any(|hidden| hidden.eq_ignore_ascii_case(name));
+        let left_out = own || nominates && is_nominated(fields, name) || form.leaves_out(name);
         !left_out
     });
     if let Some(left) = form.left.filter(|_| !edits.hides(b"grpc-timeout")) {

@@ -748,6 +748,7 @@ impl Fetch {
                 out.extend_from_slice(b"\r\n");
                 Coding::Exactly(0)
             },
+            trailer: &|_| false,
             fields: &|head, out| forward::response_fields(head, &no_edits, out),
             compress: None,
             key: &|_| self.key.as_deref().map(BalanceKey::new),

@@ -50,7 +50,7 @@ pub fn remove_claims(head: &mut RequestHead, trusted: bool) {
 }
 
 /// Whether a field that is none of the known ones belongs to a family that is removed.
-fn is_claim(name: &[u8], trusted: bool) -> bool {
+pub(super) fn is_claim(name: &[u8], trusted: bool) -> bool {
     // Most names begin otherwise.
     if !matches!(name.first(), Some(b'x' | b'X' | b'p' | b'P' | b'b' | b'B')) {
         return false;

@@ -398,6 +398,7 @@ impl<'a> Matched<'a, '_> {
         let attempted = |of: &Attempted<'_>| account::attempt(trace, of);
         let invalidates = route.cache.as_deref().filter(|_| !retry::safe(ex.head));
         let sampled = trace.is_some_and(|trace| trace.context.sampled);
+        let trailer = |name: &[u8]| !door::is_claim(name, false) && !form.leaves_out(name);
         let job = Job {
             attempted: if sampled { Some(&attempted) } else { None },
             worker: ex.worker,
@@ -413,6 +414,7 @@ impl<'a> Matched<'a, '_> {
                     RequestForm { attempt, expects_continue, traceparent, left, length, ..form };
                 forward::write_request(out, &form)
             },
+            trailer: &trailer,
             fields: &|head, out| {
                 if let Some(cache) = invalidates {
                     self.invalidate(cache, granted, head);
@@ -441,7 +443,7 @@ impl<'a> Matched<'a, '_> {
         };
         let sent = send::send(&job, goal, client, timer, trail).await;
         if let Some((mirror, seen)) = mirror.zip(seen) {
-            match seen.into_inner().whole(client) {
+            match seen.into_inner().whole(client, &trailer) {
                 Some(whole) => {
                     mirror.send(ex.worker, self.copy(mirror, (&form, granted), trace, whole))
                 }

@@ -71,11 +71,16 @@ impl Seen {
         }
     }
 
-    /// The body and what came behind it, if it was kept to its end.
-    pub fn whole<C: Client>(self, client: &mut C) -> Option<(Vec<u8>, Option<Fields>)> {
+    /// The body and what came behind it and may be sent on, if it was kept to its end.
+    pub fn whole<C: Client>(
+        self,
+        client: &mut C,
+        trailer: &dyn Fn(&[u8]) -> bool,
+    ) -> Option<(Vec<u8>, Option<Fields>)> {
         let all =
             !self.lost && client.request_done() && client.received() == self.bytes.len() as u64;
-        let trailers = if all { client.trailers().ok()? } else { None };
+        let mut trailers = if all { client.trailers().ok()? } else { None };
+        trailers.iter_mut().for_each(|fields| fields.retain(|field| trailer(field.name)));
         all.then_some((self.bytes, trailers))
     }
 }
@@ -136,6 +141,8 @@ impl Mirror {
                     None => Coding::Exactly(copy.body.len() as u64),
                 }
             },
+            // What may not be sent on is not in the copy.
+            trailer: &|_| true,
             fields: &|_, _| {},
             compress: None,
             key: &|_| copy.key.as_deref().map(Key::new),

@@ -4,6 +4,7 @@
 use std::task::{Context, Poll};
 
 use super::mirror::Keeper;
+use super::send::Job;
 use crate::exchange::{Client, Source};
 use crate::net::{BodyError, Fill, Held};
 use crate::wire::Fault;
@@ -52,7 +53,6 @@ impl Replay {
 }
 
 /// The request body during one attempt.
-#[derive(Debug)]
 pub struct Upload<'a, C> {
     /// The client, for everything else that is needed of it meanwhile.
     pub client: &'a mut C,
@@ -61,18 +61,15 @@ pub struct Upload<'a, C> {
     at: usize,
     limit: u64,
     seen: Option<&'a Keeper>,
+    trailer: &'a dyn Fn(&[u8]) -> bool,
 }
 
 impl<'a, C: Client> Upload<'a, C> {
-    /// Starts an attempt. A body of more than `limit` bytes is an error. What is taken from the client is kept in
-    /// `seen` too.
-    pub fn new(
-        client: &'a mut C,
-        replay: &'a mut Replay,
-        limit: u64,
-        seen: Option<&'a Keeper>,
-    ) -> Self {
-        Self { client, replay, at: 0, limit, seen }
+    /// Starts an attempt. A body of more than the job's limit is an error. What is taken from the client is kept for
+    /// a copy, if there will be one.
+    pub fn new<'j: 'a>(client: &'a mut C, replay: &'a mut Replay, job: &Job<'j>) -> Self {
+        let (limit, _) = job.body_limit;
+        Self { client, replay, at: 0, limit, seen: job.seen, trailer: job.trailer }
     }
 
     /// Goes on where an attempt stands that has taken so much of what is remembered.
@@ -128,6 +125,10 @@ impl<C: Client> Source for Upload<'_, C> {
     }
 
     fn trailers(&mut self) -> Result<Option<Fields>, Fault> {
-        self.client.trailers()
+        let mut trailers = self.client.trailers()?;
+        if let Some(fields) = &mut trailers {
+            fields.retain(|field| (self.trailer)(field.name));
+        }
+        Ok(trailers)
     }
 }

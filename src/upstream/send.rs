@@ -35,6 +35,8 @@ pub struct Job<'a> {
     pub worker: &'a Worker,
     /// Writes the request's head for an attempt, and says which body it announces.
     pub head: &'a dyn Fn(&mut Vec<u8>, Opening) -> Coding,
+    /// Whether a field that came behind the client's body may be sent on.
+    pub trailer: &'a dyn Fn(&[u8]) -> bool,
     /// Writes the fields of a response as the client must see them.
     pub fields: &'a dyn Fn(&ResponseHead, &mut dyn Emit),
     /// What the client accepts, where responses are compressed.
@@ -279,7 +281,7 @@ async fn answer<'t, C: Client>(
         progress.trail.attempts = progress.attempt;
         let mut sending = Sending::default();
         let began = job.attempted.map(|_| clock::now());
-        let mut upload = Upload::new(client, replay, job.body_limit.0, job.seen);
+        let mut upload = Upload::new(client, replay, job);
         let tried =
             trial::try_once(job, target, &chosen, (&mut upload, &mut sending), timer, progress);
         let tried = tried.await;
@@ -319,7 +321,7 @@ async fn answer<'t, C: Client>(
                     return Err(Unanswered::Failed(failure));
                 }
                 // What the server has already been sent is not sent once more with the rest of it.
-                let upload = Upload::new(client, replay, job.body_limit.0, job.seen);
+                let upload = Upload::new(client, replay, job);
                 let mut upload = upload.at(taken);
                 progress.trail.status = Some(origin.head().status);
                 let served = Served { target, chosen, origin, sending };

@@ -253,3 +253,54 @@ fn p19_credentials_for_a_proxy_behind_are_passed_on() {
         assert_eq!(request.all("proxy-authorization"), ["Basic eA=="]);
     }
 }
+
+/// A request with these fields and trailers, as bytes.
+fn with_trailers(fields: &str, trailers: &str) -> String {
+    format!(
+        "POST / HTTP/1.1\r\nHost: a.test\r\n{fields}Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n{trailers}\r\n"
+    )
+}
+
+#[test]
+fn i1_trailers_say_no_more_about_a_client_than_fields_may() {
+    let judge = Origin::start(|_| {
+        vec![Step::Send(b"HTTP/1.1 200 OK\r\nX-User: anna\r\nContent-Length: 0\r\n\r\n".to_vec())]
+    });
+    let (origin, shadow) = (Origin::ok("fine"), Origin::ok("fine"));
+    let more = format!(
+        "[upstream.shadow]\nservers = [\"{}\"]\n[auth.staff]\nforward = {{ url = \"http://{}/\", copy = [\"X-User\"] }}\n",
+        shadow.server(),
+        judge.server()
+    );
+    let route = "auth = 'staff'\nmirror = { upstream = 'shadow' }\nrequest_headers = { set = { x-env = 'prod' }, remove = ['x-debug'] }";
+    let forged = "X-Client-Cert-Subject: CN=admin\r\nProxy: http://evil.test\r\nX-Tidegate-Attempt: 9\r\n\
+        X-Original-URL: /admin\r\nX-User: root\r\nX-Env: test\r\nX-Debug: 1\r\nX-Sum: 7\r\n";
+    for (nth, listen) in ["", TRUSTED].into_iter().enumerate() {
+        let proxy = door(&origin, listen, route, &more);
+        assert_eq!(proxy.client().exchange(with_trailers("", forged)).status, 200);
+        wait_until(SOON, "the copy is there", || shadow.complete().len() == nth + 1);
+    }
+    for request in origin.complete().into_iter().chain(shadow.complete()) {
+        let names: Vec<_> = request.trailers.iter().map(|(name, _)| name.to_lowercase()).collect();
+        assert_eq!(names, ["x-sum"]);
+        assert_eq!(request.header("x-user"), Some("anna"));
+    }
+    assert_eq!(origin.complete().len(), 2);
+}
+
+#[test]
+fn i1_what_a_policy_tells_is_told_in_one_spelling() {
+    let judge = Origin::start(|_| {
+        vec![Step::Send(b"HTTP/1.1 200 OK\r\nX-User: anna\r\nContent-Length: 0\r\n\r\n".to_vec())]
+    });
+    let origin = Origin::ok("fine");
+    let more = format!(
+        "[auth.staff]\nforward = {{ url = \"http://{}/\", copy = [\"X-User\"] }}\n",
+        judge.server()
+    );
+    let proxy = door(&origin, "strict = { underscores = 'keep' }", "auth = 'staff'", &more);
+    assert_eq!(ask(&proxy, "/", "X_User: root\r\nx-USER: root\r\nX_Other: kept\r\n").status, 200);
+    let [request] = &origin.requests()[..] else { panic!("one request") };
+    assert_eq!(request.header("x_other"), Some("kept"));
+    assert_eq!((request.header("x_user"), request.all("x-user")), (None, vec!["anna"]));
+}
