@@ -133,6 +133,9 @@ pub enum HeadError {
     /// The server gave up this request alone.
     #[error("the server gave up the request")]
     Reset,
+    /// The server gave up this request alone, because it is malformed.
+    #[error("the server calls the request malformed")]
+    Rejected,
     /// The server has not looked at the request, and never will.
     #[error("the request was not processed")]
     Unprocessed,

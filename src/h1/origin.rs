@@ -9,7 +9,7 @@ use crate::clock::Instant;
 use crate::exchange::{HeadError, Length, Sink, Source};
 use crate::net::{BodyError, BodyReader, Coding, Fill, Inbox, MadeWith, Opened, Outbox, Stream};
 use crate::wire::head::{Fields, list_items};
-use crate::wire::response::{HeadLimits, ResponseParser};
+use crate::wire::response::{self, HeadLimits, ResponseParser};
 use crate::wire::{Fault, Framing, Known, ResponseHead, Sender, Version, framing};
 
 /// One connection to a server.
@@ -142,6 +142,12 @@ impl Origin {
                 Ok(_) => {}
             }
         }
+    }
+
+    /// Whether what is unread begins no response at all.
+    #[must_use]
+    pub fn is_astray(&self) -> bool {
+        !response::begins(self.inbox.data())
     }
 
     /// Reads from the head whether and for how long the connection stays open (RFC 9112 §9.3).

@@ -218,6 +218,7 @@ fn failure(end: StreamEnd) -> HeadError {
     match end {
         // RFC 9113 §6.8, §8.7: the server says that it has not looked at it.
         StreamEnd::Unprocessed => HeadError::Unprocessed,
+        StreamEnd::Reset(Code::PROTOCOL_ERROR) => HeadError::Rejected,
         StreamEnd::Complete
         | StreamEnd::Stopped
         | StreamEnd::Reset(_)

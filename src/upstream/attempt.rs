@@ -227,7 +227,18 @@ impl Attempt<'_> {
                     }
                     _ => return Poll::Ready(Ok(())),
                 },
+                Poll::Ready(Err(HeadError::Invalid(fault)))
+                    if self.plan.reused && self.interim == 0 && origin.is_astray() =>
+                {
+                    // What the server had left to say to an earlier request.
+                    self.invalid(&fault);
+                    Failure::Stale { unprocessed: false }
+                }
                 Poll::Ready(Err(HeadError::Invalid(fault))) => self.invalid(&fault),
+                Poll::Ready(Err(HeadError::Rejected)) => {
+                    self.plan.cause.set("the server calls the request malformed", None);
+                    Failure::Rejected
+                }
                 Poll::Ready(Err(HeadError::Closed { any: true })) => {
                     self.invalid(&ResponseFault::Unfinished)
                 }

@@ -34,9 +34,11 @@ impl Verdict {
             Failure::Status(500..=599) => Self::Bad,
             Failure::Grpc(status) if grpc::is_failure(status) => Self::Bad,
             Failure::Status(_) | Failure::Grpc(_) => Self::Good,
-            Failure::Stale { .. } | Failure::Unprocessed | Failure::Unasked | Failure::NoSocket => {
-                Self::Neutral
-            }
+            Failure::Stale { .. }
+            | Failure::Unprocessed
+            | Failure::Unasked
+            | Failure::NoSocket
+            | Failure::Rejected => Self::Neutral,
             // Or clients in a hurry could have any server ejected.
             Failure::Timeout(CLIENTS_DEADLINE) => Self::Neutral,
             Failure::Connect

@@ -51,6 +51,11 @@ impl Origin {
         }
     }
 
+    /// Whether what was read last begins no response of HTTP/1 at all.
+    pub fn is_astray(&self) -> bool {
+        matches!(self, Origin::H1(origin) if origin.is_astray())
+    }
+
     /// Whether the connection has carried requests before.
     #[must_use]
     pub fn is_reused(&self) -> bool {

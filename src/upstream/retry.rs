@@ -69,6 +69,9 @@ pub enum Failure {
     Unasked,
     /// A fresh connection was closed without an answer.
     Closed,
+    /// The server calls the request malformed and gives no other answer (RFC 9113 §8.1.1). What a client made
+    /// malformed is the same everywhere.
+    Rejected,
     /// No answer in time; carries the key.
     Timeout(&'static str),
     /// The answer is not a valid response.
@@ -87,9 +90,11 @@ impl Failure {
         match self {
             Failure::Connect | Failure::NoSocket => Some(Refusal::Connect),
             Failure::ConnectTimeout => Some(Refusal::UpstreamTimeout("upstream.timeout.connect")),
-            Failure::Stale { .. } | Failure::Unprocessed | Failure::Unasked | Failure::Closed => {
-                Some(Refusal::UpstreamClosed)
-            }
+            Failure::Stale { .. }
+            | Failure::Unprocessed
+            | Failure::Unasked
+            | Failure::Closed
+            | Failure::Rejected => Some(Refusal::UpstreamClosed),
             Failure::Timeout(key) => Some(Refusal::UpstreamTimeout(key)),
             Failure::Invalid => Some(Refusal::UpstreamInvalid),
             Failure::Status(_) | Failure::Grpc(_) => None,
@@ -107,6 +112,7 @@ impl Failure {
             | Failure::Unasked => true,
             Failure::Stale { unprocessed } => unprocessed,
             Failure::Closed
+            | Failure::Rejected
             | Failure::Timeout(_)
             | Failure::Invalid
             | Failure::Status(_)
@@ -126,7 +132,7 @@ impl Failure {
         match self {
             Failure::Connect | Failure::ConnectTimeout | Failure::NoSocket => 0,
             Failure::Timeout(_) => 1,
-            Failure::Closed => 2,
+            Failure::Closed | Failure::Rejected => 2,
             Failure::Invalid => 3,
             Failure::Status(_) => 4,
             Failure::Grpc(_) => 5,
@@ -188,8 +194,10 @@ impl Retry {
             Failure::Unasked => return Decision::Fresh,
             Failure::Connect | Failure::NoSocket => return onward(self.on_connect),
             Failure::ConnectTimeout => return onward(self.on_connect || self.on_timeout),
-            // There is no time left for another attempt.
-            Failure::Timeout(TOTAL | CLIENTS_DEADLINE) => return Decision::GiveUp,
+            // There is no time left for another attempt, or no use in one.
+            Failure::Timeout(TOTAL | CLIENTS_DEADLINE) | Failure::Rejected => {
+                return Decision::GiveUp;
+            }
             Failure::Stale { .. } | Failure::Closed => (self.on_reset, repeatable),
             Failure::Invalid => (self.on_invalid, repeatable),
             Failure::Timeout(_) => (self.on_timeout, repeatable),

@@ -243,6 +243,7 @@ fn fallback<'a>(
     let next = target.fallback.as_deref()?;
     let allowed = match unanswered {
         Unanswered::Unusable(_) => replay.complete(),
+        Unanswered::Failed(Failure::Rejected) => false,
         Unanswered::Failed(failure) => (job.safe || failure.is_unprocessed()) && replay.complete(),
         Unanswered::Refused(_) | Unanswered::Gone => false,
     };
@@ -382,6 +383,7 @@ fn failed(target: &Target, failure: Failure) -> bool {
         | Failure::Stale { .. }
         | Failure::Unasked
         | Failure::Closed
+        | Failure::Rejected
         | Failure::Timeout(_)
         | Failure::Invalid => true,
     }

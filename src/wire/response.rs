@@ -62,8 +62,7 @@ impl ResponseParser {
         limits: HeadLimits,
         out: &mut ResponseHead,
     ) -> Result<Option<usize>, ResponseFault> {
-        let known = buf.len().min(STATUS_PREFIX.len());
-        if buf.get(..known) != STATUS_PREFIX.get(..known) {
+        if !begins(buf) {
             return Err(ResponseFault::StatusLine);
         }
         // What lies beyond the limit is not looked at: the same bytes get the same fault whether
@@ -85,6 +84,13 @@ impl ResponseParser {
 /// Every response of a version this proxy speaks starts like this, so garbage is recognised at
 /// its first byte instead of after a timeout.
 const STATUS_PREFIX: &[u8] = b"HTTP/1.";
+
+/// Whether a response may begin like this.
+#[must_use]
+pub fn begins(bytes: &[u8]) -> bool {
+    let known = bytes.len().min(STATUS_PREFIX.len());
+    bytes.get(..known) == STATUS_PREFIX.get(..known)
+}
 
 fn parse_complete(head: &[u8], fields: usize, out: &mut ResponseHead) -> Result<(), ResponseFault> {
     let mut store = [const { MaybeUninit::uninit() }; MOST_FIELDS];

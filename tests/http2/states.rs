@@ -5,7 +5,7 @@ use crate::frames::{
     DATA, END_HEADERS, END_STREAM, Ending, GOAWAY, HEADERS, RST_STREAM, Verdict, WINDOW_UPDATE,
     Wire, block, frame, get, request,
 };
-use crate::server::{H2Server, fine, head};
+use crate::server::{Asked, H2Server, fine, head};
 use crate::support::Tidegate;
 use crate::support::{Origin, SOON, assert_problem, wait_until};
 use crate::{config, proxy};
@@ -461,4 +461,22 @@ fn s10_a_field_that_is_never_indexed_stays_so_on_both_ways() {
         assert!(has(&to_server, 0x10, "x-api-key"), "{n}: {to_server:?}");
         assert!(has(&to_client.payload, 0x10, "x-token"), "{n}: {to_client:?}");
     }
+}
+
+#[test]
+fn s11_what_a_server_calls_malformed_is_not_held_against_it() {
+    let server = H2Server::start(&[], |Asked { nth, stream, .. }| {
+        Some(match nth {
+            0..6 => frame(RST_STREAM, 0, stream, &PROTOCOL_ERROR.to_be_bytes()),
+            _ => fine(stream, "fine"),
+        })
+    });
+    let more =
+        "protocol = 'h2c'\nbreaker = { failures = 1 }\neject = { failures = 1, at_most = '100%' }";
+    let proxy = proxy(server.address, more);
+    for n in 0..6 {
+        assert_problem(&proxy.client().exchange(GET), 502, "upstream_closed");
+        assert_eq!(server.asked().len(), n + 1, "it is not sent again");
+    }
+    assert_eq!(proxy.client().exchange(GET).text(), "fine");
 }

@@ -174,3 +174,33 @@ fn an_origin_that_says_close_is_not_used_again() {
     assert_eq!(origin.accepts(), 3);
     assert!(origin.requests().iter().all(|r| r.index == 0));
 }
+
+/// Answers the first request without a body, and sends one all the same once the second has come.
+fn says_more_when_used_again() -> Origin {
+    Origin::start(|request| match (request.index, &*request.method) {
+        (0, "GET") if request.target == "/none" => {
+            vec![Step::Send(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec())]
+        }
+        (1, _) => vec![Step::Send(b"late".to_vec()), Step::Send(ok("desynchronised"))],
+        _ => vec![Step::Send(ok("fine"))],
+    })
+}
+
+#[test]
+fn s6_a_body_that_was_not_to_be_sent_is_no_answer_to_the_next_request() {
+    let origin = says_more_when_used_again();
+    let one = "[runtime]\nworkers = 1\n";
+    let upstream = format!("servers = [\"{}\"]\nretry = {{ attempts = 0 }}", origin.server());
+    let toml = format!(
+        "{one}[[listen]]\naddress = \"127.0.0.1:0\"\n[upstream.app]\n{upstream}\n[[route]]\nupstream = \"app\"\n"
+    );
+    let proxy = Tidegate::start(&toml);
+    let mut client = proxy.client();
+    assert_eq!(client.get("/none").status, 204);
+    // It can be repeated, so it is, where nothing is left over.
+    let answer = client.get("/next");
+    assert_eq!((answer.status, &*answer.text()), (200, "fine"));
+    let seen: Vec<_> = origin.requests().iter().map(|r| (r.connection, r.target.clone())).collect();
+    let want = [(0, "/none"), (0, "/next"), (1, "/next")].map(|(at, target)| (at, target.into()));
+    assert_eq!(seen, want);
+}
