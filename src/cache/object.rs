@@ -185,7 +185,8 @@ impl Object {
     }
 
     /// The fields after a 304 (RFC 9111 §3.2): those of the 304 take the place of stored ones of
-    /// the same name, except for those that describe the stored body.
+    /// the same name, except for those that describe the stored body. A cookie in it is for the one who asked, and
+    /// not stored for others.
     #[must_use]
     pub fn updated_fields(&self, update: &Fields) -> Fields {
         let replaces = |name: &[u8]| {
@@ -196,6 +197,7 @@ impl Object {
                 b"content-type",
                 b"transfer-encoding",
                 b"etag",
+                b"set-cookie",
             ];
             !describes.iter().any(|own| name.eq_ignore_ascii_case(own))
         };
@@ -293,15 +295,20 @@ mod tests {
             ("ETag", "\"a\""),
             ("Age", "9"),
         ]);
-        let update =
-            fields(&[("x-a", "2"), ("content-length", "0"), ("x-c", "3"), ("etag", "W/\"a\"")]);
+        let update = fields(&[
+            ("x-a", "2"),
+            ("content-length", "0"),
+            ("x-c", "3"),
+            ("etag", "W/\"a\""),
+            ("set-cookie", "id=1"),
+        ]);
         let updated = stored.updated_fields(&update);
         let of = |name: &str| updated.named(name.as_bytes()).collect::<Vec<_>>();
         assert_eq!(of("x-a"), [b"2"]);
         assert_eq!(of("content-length"), [b"5"]);
         assert_eq!((of("x-b"), of("x-c")), (vec![&b"1"[..]], vec![&b"3"[..]]));
         assert_eq!(of("etag"), [b"\"a\""]);
-        assert!(of("age").is_empty());
+        assert!(of("age").is_empty() && of("set-cookie").is_empty());
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub enum Unstorable {
     Authenticated,
     /// `Vary: *`.
     VaryAny,
-    /// `Set-Cookie` on a response that does not say itself that it may be stored.
+    /// `Set-Cookie` on a response that does not say itself that it is for everybody.
     SetCookie,
     /// Neither freshness nor a validator.
     NoFreshness,
@@ -256,7 +256,12 @@ pub fn judge(
     let explicit = if forced.is_some() { None } else { explicit_lifetime(&said, fields, at) };
     let has_validator =
         fields.named(b"etag").next().is_some() || fields.named(b"last-modified").next().is_some();
-    if explicit.is_none() && fields.named(b"set-cookie").next().is_some() {
+    // A lifetime alone is often the framework's, and the cookie a session's; "for everybody" is a word of its own.
+    let for_everybody = explicit.is_some() && (said.public || said.s_maxage.is_some());
+    if fields.named(b"set-cookie").next().is_some()
+        && !for_everybody
+        && !is_withheld(&said, b"set-cookie")
+    {
         return Err(Unstorable::SetCookie);
     }
     let own = forced.or_else(|| {
@@ -545,6 +550,17 @@ mod tests {
         assert_eq!(with(&[("set-cookie", "a=b")], &anybody), Err(Unstorable::SetCookie));
         let known = Asked { authenticated: true, ..Asked::default() };
         assert_eq!(with(&[], &known), Err(Unstorable::Authenticated));
+    }
+
+    #[test]
+    fn cookies_are_shared_only_with_permission() {
+        let with = |value| judged(200, &[("cache-control", value), ("set-cookie", "id=1")]).err();
+        for own in ["max-age=9", "max-age=9, must-revalidate", "public", "no-cache"] {
+            assert_eq!(with(own), Some(Unstorable::SetCookie), "{own}");
+        }
+        for shared in ["public, max-age=9", "s-maxage=9", "max-age=9, no-cache=\"set-cookie\""] {
+            assert_eq!(with(shared), None, "{shared}");
+        }
     }
 
     #[test]

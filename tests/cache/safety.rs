@@ -147,3 +147,28 @@ fn i2_a_port_or_a_spelling_of_the_host_cannot_poison() {
         assert!(status(&by(host, fields)).starts_with("tidegate; hit"));
     }
 }
+
+#[test]
+fn k5_a_cookie_is_nobody_elses() {
+    let origin = counting("Set-Cookie: id=1\r\nCache-Control: max-age=600\r\n");
+    let open = proxy(&origin, "cache = {}", "");
+    for n in ["body 1", "body 2"] {
+        let answer = get(&open, "/a");
+        assert_eq!((&*answer.text(), answer.header("set-cookie")), (n, Some("id=1")));
+        assert!(status(&answer).ends_with("detail=set-cookie"), "{}", status(&answer));
+    }
+    // What confirms a stored response may come with a cookie for the one who asked.
+    let origin = Origin::start(|request| {
+        let bytes = match request.header("if-none-match") {
+            Some(_) => "HTTP/1.1 304 Not Modified\r\nSet-Cookie: id=2\r\nETag: \"a\"\r\nCache-Control: max-age=600\r\n\r\n".into(),
+            None => answer(request, "ETag: \"a\"\r\nCache-Control: max-age=0\r\n", "body"),
+        };
+        vec![Step::Send(bytes)]
+    });
+    let open = proxy(&origin, "cache = {}", "");
+    for told in ["fwd=uri-miss", "fwd-status=304", "hit"] {
+        let answer = get(&open, "/a");
+        assert_eq!((&*answer.text(), answer.header("set-cookie")), ("body", None), "{told}");
+        assert!(status(&answer).contains(told), "{}", status(&answer));
+    }
+}
