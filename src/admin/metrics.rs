@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use http::HeaderMap;
 use http::header::ACCEPT;
 
+use super::stats::unresolved;
 use crate::balance::Member;
 use crate::clock;
 use crate::endpoint::breaker::{Breaker, State};
@@ -400,6 +401,16 @@ const UPSTREAM: &[Family<Upstream>] = &[
         Some(f64::from(u.state.ejections.ejected()))
     }),
     gauge(
+        "tidegate_upstream_names_unresolved",
+        "Servers whose name gave no address when it was last looked up.",
+        |u| Some(unresolved(u) as f64),
+    ),
+    counter(
+        "tidegate_upstream_names_moved_total",
+        "How often the name of a server came to lead elsewhere.",
+        |u| count(&u.state.moves),
+    ),
+    gauge(
         "tidegate_upstream_breaker_state",
         "The circuit breaker: 0 closed, 1 half-open, 2 open.",
         |u| u.breaker.filter(|b| !b.per_server).map(|_| state(&u.state.breaker)),
@@ -479,10 +490,14 @@ const SERVER: &[Family<Member>] = &[
     gauge("tidegate_server_up", "1 while the server gets requests.", |m| {
         Some(f64::from(u8::from(!m.endpoint.standing.bits().any(u8::MAX))))
     }),
-    gauge("tidegate_server_healthy", "0 while active checks fail.", |m| {
-        let out = standing::UNHEALTHY | standing::UNCHECKED;
-        Some(f64::from(u8::from(!m.endpoint.standing.bits().any(out))))
-    }),
+    gauge(
+        "tidegate_server_healthy",
+        "0 while active checks fail, or the name leads nowhere.",
+        |m| {
+            let out = standing::UNHEALTHY | standing::UNCHECKED | standing::UNRESOLVED;
+            Some(f64::from(u8::from(!m.endpoint.standing.bits().any(out))))
+        },
+    ),
     gauge("tidegate_server_in_flight", "Requests under way.", |m| {
         Some(f64::from(m.endpoint.in_flight()))
     }),

@@ -17,7 +17,7 @@ use crate::server::control::Command;
 use crate::server::limits::stand_back;
 use crate::server::status::Status;
 
-/// How long a reload may take: host names are looked up, thousands of routes compiled.
+/// How long a reload may take: new host names are waited for, thousands of routes compiled.
 const RELOAD: Duration = Duration::from_secs(30);
 
 /// `POST /reload`, `POST /reload?force=1`: 200 when it runs, 409 when it was refused.

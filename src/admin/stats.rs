@@ -238,6 +238,10 @@ pub(super) struct UpstreamStats {
     retries_over_budget: u64,
     fallbacks: u64,
     ejected: u32,
+    /// Servers whose name gave no address when it was last looked up.
+    names_unresolved: usize,
+    /// How often the name of a server came to lead elsewhere.
+    names_moved: u64,
     queue: QueueStats,
     #[serde(skip_serializing_if = "Option::is_none")]
     breaker: Option<BreakerStats>,
@@ -263,6 +267,10 @@ struct BreakerStats {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct ServerStats {
     name: String,
+    /// Where it is; more than one if its name has several addresses, none if it has none.
+    addresses: Vec<String>,
+    /// Why its name gave no address when it was last looked up; its last addresses stay in use.
+    name_fault: Option<String>,
     /// "up", or why it gets no requests.
     state: &'static str,
     /// It is coming back and gets a growing share.
@@ -442,10 +450,18 @@ pub(super) fn upstream(upstream: &Upstream, history: &History) -> UpstreamStats 
         retries_over_budget: state.over_budget.load(Relaxed),
         fallbacks: state.fallbacks.load(Relaxed),
         ejected: state.ejections.ejected(),
+        names_unresolved: unresolved(upstream),
+        names_moved: state.moves.load(Relaxed),
         queue: queue(&state.queue, upstream.limits.pending),
         breaker: breaks(upstream, false).then(|| breaker(&state.breaker)),
         servers: members.iter().map(|m| member(upstream, m, history)).collect(),
     }
+}
+
+/// Servers whose name gave no address when it was last looked up.
+pub(super) fn unresolved(upstream: &Upstream) -> usize {
+    let members = upstream.pool.members().iter();
+    members.filter(|m| m.endpoint.name_fault.load().is_some()).count()
 }
 
 fn breaker(breaker: &Breaker) -> BreakerStats {
@@ -467,6 +483,8 @@ pub(super) fn member(upstream: &Upstream, member: &Member, history: &History) ->
     let endpoint = &member.endpoint;
     ServerStats {
         name: endpoint.name.to_string(),
+        addresses: endpoint.addresses.iter().map(ToString::to_string).collect(),
+        name_fault: endpoint.name_fault.load().as_deref().cloned(),
         state: standing::word(bits),
         slow_start: bits.ramping(),
         weight: member.weight,

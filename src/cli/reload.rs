@@ -122,8 +122,10 @@ fn overview(stats: &Json) -> String {
             word(&upstream["name"])
         ));
         for server in list(&upstream["servers"]) {
+            let fault = server["name_fault"].as_str();
+            let fault = fault.map_or_else(String::new, |why| format!(", its name: {why}"));
             text.push_str(&format!(
-                "  {} {}: {} in flight, {} requests, {} failures\n",
+                "  {} {}{fault}: {} in flight, {} requests, {} failures\n",
                 word(&server["name"]),
                 word(&server["state"]),
                 server["in_flight"],

@@ -16,6 +16,8 @@ pub mod standing;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use arc_swap::ArcSwapOption;
+
 use self::standing::Standing;
 use crate::net::{Address, Open};
 
@@ -28,7 +30,8 @@ pub struct Endpoint {
     pub upstream: Arc<str>,
     /// The server's name: as configured, or its address.
     pub name: Arc<str>,
-    /// Where to connect; more than one when a host name has several addresses. Tried in order.
+    /// Where to connect; more than one when a host name has several addresses, none when it leads
+    /// nowhere. Tried in order.
     pub addresses: Box<[Address]>,
     /// Whether it may be sent requests.
     pub standing: Standing,
@@ -53,6 +56,8 @@ pub struct Endpoint {
     pub checks_passed: AtomicU64,
     /// Active checks it failed.
     pub checks_failed: AtomicU64,
+    /// Why the latest look-up of its name gave no address; none where all is well, or there is no name.
+    pub name_fault: ArcSwapOption<String>,
 }
 
 impl Endpoint {
@@ -77,6 +82,7 @@ impl Endpoint {
             connects: AtomicU64::new(0),
             checks_passed: AtomicU64::new(0),
             checks_failed: AtomicU64::new(0),
+            name_fault: ArcSwapOption::empty(),
         }
     }
 

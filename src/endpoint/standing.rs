@@ -1,6 +1,6 @@
 //! Whether a server may be sent requests, and why not.
 //!
-//! Several parties have a say: active checks, passive ejection, an operator. Each owns one bit, so none has to know the others, and a pick reads all of them with a
+//! Several parties have a say: active checks, passive ejection, an operator, and who looks names up. Each owns one bit, so none has to know the others, and a pick reads all of them with a
 //! single load. One of them is no more than a preference: a server that refused the last connection is
 //! asked only when there is no other. A server that comes back gets its share gradually ("slow start"): it is then a
 //! matter of chance whether a pick may choose it, which every strategy gets without knowing.
@@ -22,13 +22,15 @@ pub const DRAINING: u8 = 1 << 3;
 pub const DISABLED: u8 = 1 << 4;
 /// It did not take the last connection. Requests go there only if there is nowhere else.
 pub const UNREACHABLE: u8 = 1 << 5;
+/// Its name leads nowhere: there is no address to connect to.
+pub const UNRESOLVED: u8 = 1 << 6;
 /// In use, with a growing share.
 const RAMPING: u8 = 1 << 7;
 
 /// What `fail_open` overrides: opinions about health, not orders.
 pub const OPINIONS: u8 = UNCHECKED | UNHEALTHY | EJECTED;
 /// Everything that keeps requests away.
-const REASONS: u8 = OPINIONS | DRAINING | DISABLED | UNREACHABLE;
+const REASONS: u8 = OPINIONS | DRAINING | DISABLED | UNREACHABLE | UNRESOLVED;
 /// What keeps requests away even if there is nowhere else.
 pub const HARD: u8 = !UNREACHABLE;
 
@@ -149,6 +151,7 @@ pub fn word(bits: Bits) -> &'static str {
     let reasons = [
         (DISABLED, "disabled"),
         (DRAINING, "draining"),
+        (UNRESOLVED, "unresolved"),
         (UNHEALTHY, "unhealthy"),
         (UNCHECKED, "unchecked"),
         (EJECTED, "ejected"),

@@ -120,6 +120,9 @@ pub enum Miss {
     /// Active checks failed everywhere, or have not ended yet.
     #[error("no server is healthy")]
     Unhealthy,
+    /// The names of all of them lead nowhere.
+    #[error("the name of no server leads to an address")]
+    Unresolved,
     /// All were ejected, or are unhealthy otherwise.
     #[error("all servers were ejected after failures")]
     Ejected,
@@ -286,6 +289,7 @@ fn no_server(miss: Miss) -> Row {
         Miss::Unhealthy | Miss::Full | Miss::Tried => {
             ("no_healthy_server", "No healthy server", "upstream.health")
         }
+        Miss::Unresolved => ("no_healthy_server", "No healthy server", "upstream.servers"),
         Miss::Ejected => ("servers_ejected", "All servers are ejected", "upstream.eject"),
         Miss::Draining => ("servers_draining", "All servers are draining", "upstream.servers"),
         Miss::Bound => ("no_server_for_key", "No server for this key", "upstream.balance"),
@@ -325,6 +329,7 @@ mod tests {
         let rows = [
             (Refusal::NoRoute, 404, "no_route"),
             (Refusal::NoServer(Miss::Unhealthy), 503, "no_healthy_server"),
+            (Refusal::NoServer(Miss::Unresolved), 503, "no_healthy_server"),
             (Refusal::Connect, 502, "upstream_connect"),
             (Refusal::UpstreamTimeout("x"), 504, "upstream_timeout"),
             (Refusal::BodyTooLarge("x"), 413, "body_too_large"),

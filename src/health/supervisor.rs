@@ -86,6 +86,8 @@ impl Supervisor {
     pub fn follow(&self, snapshot: &Snapshot) {
         let subjects = snapshot.upstreams.iter().flat_map(|upstream| {
             let checks = upstream.checks.iter().zip(upstream.pool.members());
+            // Who has no address cannot be asked.
+            let checks = checks.filter(|(_, member)| !member.endpoint.addresses.is_empty());
             checks.map(|(check, member)| Subject {
                 endpoint: member.endpoint.clone(),
                 state: upstream.state.clone(),

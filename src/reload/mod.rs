@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,11 +25,19 @@ use crate::config::schema::process::ReloadBy;
 use crate::config::schema::upstream::Servers;
 use crate::config::schema::words::ServerAddress;
 use crate::config::{self, Config, Loaded, Report, Sources};
+use crate::discovery::{Hosts, Known, Names};
 use crate::snapshot::compile::Purpose;
 use crate::snapshot::{Snapshot, compile, tls};
 
 /// Configurations that can be gone back to.
 const HISTORY: usize = 10;
+
+/// How long a start or a reload waits for names that were not looked up before. Servers whose names take
+/// longer have no address until the answer is there.
+pub const NAME_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long ago the last look-up of a name must be for a reload to look it up again.
+const NAME_PAUSE: Duration = Duration::from_secs(1);
 
 /// Prepares reloads.
 #[derive(Debug)]
@@ -47,6 +56,8 @@ pub struct Reloader {
     /// The file is another one than what runs, because an operator went back.
     held: bool,
     weights: Weights,
+    /// Where the names of servers lead.
+    names: Names,
     /// What a listener may have open that sets no limit.
     connections: u32,
 }
@@ -138,10 +149,10 @@ pub struct Outcome {
 }
 
 impl Reloader {
-    /// Remembers what runs and where it came from, and begins to look at its files.
+    /// Remembers what runs and where it came from, and begins to look at its files and to follow names.
     ///
     /// # Errors
-    /// The thread that looks cannot be started.
+    /// The threads that look cannot be started.
     pub fn new(
         file: Option<&Path>,
         config: &Config,
@@ -161,6 +172,7 @@ impl Reloader {
             content,
             held: false,
             weights: Weights::default(),
+            names: Names::start()?,
             connections,
         })
     }
@@ -169,6 +181,33 @@ impl Reloader {
     pub fn changed(&self) -> bool {
         let changed = self.watcher.as_ref().is_some_and(Watcher::changed);
         changed && self.running.runtime.reload == ReloadBy::Watch
+    }
+
+    /// Where the names of servers lead.
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Follows the names of what runs, and no others.
+    pub fn follow_names(&self) {
+        self.names.follow_only(hosts(&self.running));
+    }
+
+    /// The configuration that runs, with servers where `known` says that their names lead now. Nothing
+    /// else is read for that, and it is no other generation.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn move_names(&self, current: &Snapshot, known: &Known) -> Result<Prepared, Refused> {
+        let (config, weights) = (self.running.clone(), self.weights.clone());
+        let compiled =
+            compile::compile_for(Purpose::Keep, &config, (Some(current), known), self.connections);
+        let mut snapshot = compiled
+            .map_err(|findings| Refused::Report(Report::of(findings, Sources::default())))?;
+        snapshot.generation = current.generation;
+        let (changes, stays) = diff::diff(&current.shown, &snapshot.shown);
+        Ok(Prepared { config, snapshot, changes, stays, origin: Origin::Operator, weights })
     }
 
     /// The configuration that runs.
@@ -211,8 +250,10 @@ impl Reloader {
         let mut weights = self.weights.clone();
         weights.apply(&mut config);
         let same = config == *self.running && outside == self.content.outside;
-        if same && !force && !has_names(&config) {
+        if same && !force {
             self.held = false;
+            // They are followed anyway; who asks for a reload wants to see their answers soon.
+            self.names.hurry(hosts(&config), NAME_PAUSE);
             return Ok(Plan::Nothing("nothing is different"));
         }
         let origin = Origin::Files(Arc::new(written));
@@ -269,7 +310,17 @@ impl Reloader {
         sources: &Sources,
         current: &Snapshot,
     ) -> Result<Prepared, Refused> {
-        let snapshot = compile::compile_for(purpose, &config, Some(current), self.connections);
+        let known = match purpose {
+            Purpose::Run => {
+                let hosts = hosts(&config);
+                // Those that are followed are not waited for, but their answers are wanted soon.
+                self.names.hurry(hosts.clone(), NAME_PAUSE);
+                self.names.learn(hosts, NAME_PATIENCE)
+            }
+            Purpose::Keep | Purpose::Check { .. } => self.names.known(),
+        };
+        let outside = (Some(current), &*known);
+        let snapshot = compile::compile_for(purpose, &config, outside, self.connections);
         let snapshot =
             snapshot.map_err(|findings| Refused::Report(Report::of(findings, sources.clone())))?;
         let (changes, stays) = diff::diff(&current.shown, &snapshot.shown);
@@ -327,10 +378,15 @@ fn watched(sources: &Sources, config: &Config) -> Watched {
     Watched::new(texts, outside, sources.patterns())
 }
 
-/// Whether a server is known by a name: to read the file again is also to look it up again.
-fn has_names(config: &Config) -> bool {
-    let mut servers = config.upstream.values().flat_map(|upstream| upstream.servers.listed());
-    servers.any(|server| matches!(server.address.value, ServerAddress::Name { .. }))
+/// The names of all servers that have one.
+#[must_use]
+pub fn hosts(config: &Config) -> Hosts {
+    let servers = config.upstream.values().flat_map(|upstream| upstream.servers.listed());
+    let named = servers.filter_map(|server| match &server.address.value {
+        ServerAddress::Name { host, .. } => Some(host.as_str().into()),
+        ServerAddress::Ip(_) | ServerAddress::Unix(_) => None,
+    });
+    named.collect()
 }
 
 /// Refuses what would leave less than `shrink_guard` allows of the routes, of the servers, or of the servers of an

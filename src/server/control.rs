@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::limits;
 use super::listener::{self, Site};
+use super::names;
 use super::status::Status;
 use super::worker::Order;
 use crate::clock;
@@ -159,6 +160,7 @@ impl Parts {
             if looks >= FILES {
                 looks = 0;
                 self.sweep();
+                self.follow_names();
                 if self.reloader.changed() {
                     self.reload(false);
                 }
@@ -174,6 +176,28 @@ impl Parts {
                 limit.state.sweep();
             }
         }
+    }
+
+    /// Puts servers where their names lead now. That is no reload.
+    fn follow_names(&mut self) {
+        let current = self.store.load_full();
+        let config = self.reloader.running().clone();
+        let away = names::unreachable(&config, &current);
+        self.reloader.names().hurry(away, names::UNREACHABLE);
+        if !self.reloader.names().changed() {
+            return;
+        }
+        let known = self.reloader.names().known();
+        if names::moved(&config, &current, &known) {
+            let prepared = self.reloader.move_names(&current, &known);
+            match prepared.and_then(|prepared| self.switch(&current, prepared)) {
+                Ok(_) => names::note_moves(&config, &current, &self.store.load()),
+                Err(refused) => {
+                    tracing::error!(error = %refused, "servers stay where their names led before");
+                }
+            }
+        }
+        names::note_faults(&config, &self.store.load(), &known);
     }
 
     fn reopen(&self) {
@@ -265,6 +289,9 @@ impl Parts {
             }
         };
         counts.remember(&outcome);
+        self.reloader.follow_names();
+        let running = self.reloader.running();
+        names::note_faults(running, &self.store.load(), &self.reloader.names().known());
         outcome
     }
 

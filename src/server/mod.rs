@@ -7,6 +7,7 @@ mod handshake;
 pub mod limits;
 pub mod listener;
 pub mod machine;
+mod names;
 mod occupant;
 mod proxied;
 pub mod shutdown;
@@ -33,7 +34,7 @@ use crate::config::schema::words::Secret;
 use crate::config::{Config, Finding, Sources, Spanned};
 use crate::health::Supervisor;
 use crate::net::{Address, open, room};
-use crate::reload::Reloader;
+use crate::reload::{self, Reloader};
 use crate::snapshot::{Store, compile};
 use crate::telemetry::collector;
 use crate::{admin, clock};
@@ -93,7 +94,9 @@ pub fn start(
     open::limit_all(connections);
     // Before anything is read for it: what changes from now on is a change.
     let reloader = Reloader::new(file, config, sources, connections)?;
-    let store = compile::first(config, connections).map_err(StartError::Config)?;
+    let known = reloader.names().learn(reload::hosts(config), reload::NAME_PATIENCE);
+    let store = compile::first(config, &known, connections).map_err(StartError::Config)?;
+    names::note_faults(config, &store.load(), &known);
     let workers = config
         .runtime
         .workers

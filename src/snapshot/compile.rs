@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use ipnet::IpNet;
 
@@ -18,6 +18,7 @@ use crate::config::schema::route as schema;
 use crate::config::schema::words::{HeaderText, ListenAddress, TrustedProxy};
 use crate::config::shown::shown;
 use crate::config::{Config, Finding, Spanned};
+use crate::discovery::Known;
 use crate::files;
 use crate::gate::target::PathMode;
 use crate::h1::client::HeadTimes;
@@ -36,7 +37,7 @@ use crate::wire::request;
 pub enum Purpose {
     /// To run it.
     Run,
-    /// To run it with everything from outside as it was read before: certificates, users, addresses of names.
+    /// To run it with everything from outside as it was read before: certificates, users.
     Keep,
     /// To see what is wrong with it. Nothing is opened, started or looked up by name.
     Check {
@@ -45,36 +46,37 @@ pub enum Purpose {
     },
 }
 
-/// Compiles a configuration. `connections` is what a listener may have open that sets no limit.
+/// Compiles a configuration without knowing where host names lead. `connections` is what a listener
+/// may have open that sets no limit.
 ///
 /// # Errors
-/// What only shows when things are put together: host names that do not resolve, templates that
-/// name no capture.
+/// What only shows when things are put together, such as templates that name no capture.
 pub fn compile(
     config: &Config,
     previous: Option<&Snapshot>,
     connections: u32,
 ) -> Result<Snapshot, Vec<Finding>> {
-    compile_for(Purpose::Run, config, previous, connections)
+    compile_for(Purpose::Run, config, (previous, &Known::default()), connections)
 }
 
 /// All that keeps a configuration from running, as far as it shows without opening, starting or looking up anything.
 #[must_use]
 pub fn inspect(config: &Config, files: bool) -> Vec<Finding> {
-    compile_for(Purpose::Check { files }, config, None, u32::MAX).err().unwrap_or_default()
+    let nothing = Known::default();
+    let compiled = compile_for(Purpose::Check { files }, config, (None, &nothing), u32::MAX);
+    compiled.err().unwrap_or_default()
 }
 
-/// Compiles a configuration for a purpose.
+/// Compiles a configuration for a purpose, with what is known of host names.
 ///
 /// # Errors
 /// As for [`compile`].
 pub fn compile_for(
     purpose: Purpose,
     config: &Config,
-    previous: Option<&Snapshot>,
+    (previous, known): (Option<&Snapshot>, &Known),
     connections: u32,
 ) -> Result<Snapshot, Vec<Finding>> {
-    static GENERATION: AtomicU64 = AtomicU64::new(0);
     let mut findings = Vec::new();
     let listeners = listeners(config, previous, connections, purpose, &mut findings);
     if matches!(purpose, Purpose::Run | Purpose::Check { files: true }) {
@@ -82,8 +84,9 @@ pub fn compile_for(
     }
     let ids: Vec<u16> = listeners.iter().map(|l| l.id).collect();
     let mut upstreams = Vec::new();
+    let outside = upstream::Outside { previous, known, purpose };
     for (name, written) in &config.upstream {
-        match upstream::upstream(&name.value, written, config, (previous, purpose)) {
+        match upstream::upstream(&name.value, written, config, outside) {
             Ok(upstream) => upstreams.push(Arc::new(upstream)),
             Err(finding) => findings.push(*finding),
         }
@@ -126,7 +129,7 @@ pub fn compile_for(
     }
     Ok(Snapshot {
         generation: match purpose {
-            Purpose::Run | Purpose::Keep => GENERATION.fetch_add(1, Ordering::Relaxed) + 1,
+            Purpose::Run | Purpose::Keep => previous.map_or(0, |previous| previous.generation) + 1,
             Purpose::Check { .. } => 0,
         },
         table: RouteTable::new(matches.into_iter().zip(routes.iter().cloned()).collect()),
@@ -147,12 +150,12 @@ pub fn compile_for(
     })
 }
 
-/// Compiles the first configuration.
+/// Compiles the first configuration, with what is known of host names.
 ///
 /// # Errors
 /// As for [`compile`].
-pub fn first(config: &Config, connections: u32) -> Result<Store, Vec<Finding>> {
-    let snapshot = compile(config, None, connections)?;
+pub fn first(config: &Config, known: &Known, connections: u32) -> Result<Store, Vec<Finding>> {
+    let snapshot = compile_for(Purpose::Run, config, (None, known), connections)?;
     Ok(Arc::new(arc_swap::ArcSwap::from_pointee(snapshot)))
 }
 

@@ -2,7 +2,6 @@
 //! upstream and about each of its servers.
 
 use std::collections::HashMap;
-use std::net::ToSocketAddrs;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -19,6 +18,7 @@ use crate::config::schema::units::Percent;
 use crate::config::schema::upstream::{self as schema, Protocol, ProxyVersion};
 use crate::config::schema::words::{Secret, ServerAddress};
 use crate::config::{Config, Finding, Spanned};
+use crate::discovery::{Answer, Known};
 use crate::endpoint::breaker::{Settings, Trip};
 use crate::endpoint::{Endpoint, ejection, standing};
 use crate::h2::link::STREAMS;
@@ -30,19 +30,31 @@ use crate::upstream::sticky::Sticky;
 use crate::upstream::{Breaking, Limits, Pool, Upstream};
 use crate::wire::response::HeadLimits;
 
+/// What an upstream depends on that is not in its table.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outside<'a> {
+    /// What runs.
+    pub(super) previous: Option<&'a Snapshot>,
+    /// Where host names lead.
+    pub(super) known: &'a Known,
+    /// What it is compiled for.
+    pub(super) purpose: Purpose,
+}
+
 /// Compiles an upstream.
 ///
 /// # Errors
-/// A host name that cannot be resolved, or a way to balance that does not fit the servers.
+/// A way to balance that does not fit the servers, or a certificate that cannot be used.
 pub(super) fn upstream(
     name: &str,
     written: &schema::Upstream,
     config: &Config,
-    (previous, purpose): (Option<&Snapshot>, Purpose),
+    outside: Outside<'_>,
 ) -> Result<Upstream, Box<Finding>> {
     let name: Arc<str> = name.into();
+    let Outside { previous, purpose, known: _ } = outside;
     let old = previous.and_then(|p| p.upstreams.iter().find(|u| u.name == name));
-    let placed = placed(&name, written, old, purpose)?;
+    let placed = placed(&name, written, old, outside);
     let tls = tls(written, &placed, old, purpose)?;
     let strategy = strategy(&written.balance, &placed)?;
     let placed_ids: Vec<u32> = placed.iter().map(|placed| placed.member.endpoint.id).collect();
@@ -110,45 +122,62 @@ fn placed(
     name: &Arc<str>,
     written: &schema::Upstream,
     old: Option<&Arc<Upstream>>,
-    purpose: Purpose,
-) -> Result<Vec<Placed>, Box<Finding>> {
-    let mut placed = Vec::new();
-    for server in written.servers.listed() {
+    outside: Outside<'_>,
+) -> Vec<Placed> {
+    let place = |server: &schema::Server| {
         let id = server.id();
         let same = old.and_then(|u| {
             let mut known = u.pool.members().iter().map(|m| &m.endpoint);
             known.find(|e| *e.name == *id)
         });
-        let addresses = match (purpose, same) {
-            (Purpose::Keep, Some(known)) => known.addresses.clone(),
-            (Purpose::Run | Purpose::Keep, _) => resolve(&server.address)?,
-            (Purpose::Check { .. }, _) => Box::default(),
-        };
+        let addresses = addresses(&server.address.value, outside.known);
         let known = same.filter(|known| known.addresses == addresses);
         let endpoint = known.cloned().unwrap_or_else(|| {
             let endpoint = Endpoint::new(name.clone(), id.into(), addresses);
-            // What an operator has said of a server holds wherever its name leads to now.
-            for order in [standing::DRAINING, standing::DISABLED] {
-                if same.is_some_and(|known| known.standing.bits().any(order)) {
-                    endpoint.standing.take_out(order);
-                }
-            }
-            if written.health.is_some() {
-                endpoint.standing.take_out(standing::UNCHECKED);
-            } else if old.is_some() {
-                // It joins servers that are at work already.
-                endpoint.standing.take_out(standing::UNCHECKED);
-                endpoint.standing.bring_back(standing::UNCHECKED, crate::clock::now());
+            let named = matches!(server.address.value, ServerAddress::Name { .. });
+            let succeeds = old.zip(same).is_some_and(|(old, same)| named && is_last(old, same));
+            introduce(&endpoint, same, (written.health.is_some() && !succeeds, old.is_some()));
+            if endpoint.addresses.is_empty()
+                && matches!(outside.purpose, Purpose::Run | Purpose::Keep)
+            {
+                endpoint.standing.take_out(standing::UNRESOLVED);
             }
             Arc::new(endpoint)
         });
-        placed.push(Placed {
+        Placed {
             member: Member { endpoint, weight: u32::from(server.weight.get()) },
             priority: server.priority,
             zone: server.zone.as_deref().map(Into::into),
-        });
+        }
+    };
+    written.servers.listed().iter().map(place).collect()
+}
+
+/// Whether a server is in use and no other one is: whoever takes its place cannot be checked first.
+fn is_last(upstream: &Upstream, server: &Endpoint) -> bool {
+    let mut others = upstream.pool.members().iter().filter(|m| m.endpoint.id != server.id);
+    !server.standing.bits().any(standing::HARD)
+        && others.all(|other| other.endpoint.standing.bits().any(u8::MAX))
+}
+
+/// How a server begins that takes the place of `same`, if there is one: `checked` first, or at once
+/// but with a growing share if it `joins` others.
+fn introduce(endpoint: &Endpoint, same: Option<&Arc<Endpoint>>, (checked, joins): (bool, bool)) {
+    let standing = &endpoint.standing;
+    // What an operator has said of a server holds wherever its name leads to now.
+    for order in [standing::DRAINING, standing::DISABLED] {
+        if same.is_some_and(|known| known.standing.bits().any(order)) {
+            standing.take_out(order);
+        }
     }
-    Ok(placed)
+    if endpoint.addresses.is_empty() {
+        // There is nothing to check, nor to share out.
+    } else if checked {
+        standing.take_out(standing::UNCHECKED);
+    } else if joins {
+        standing.take_out(standing::UNCHECKED);
+        standing.bring_back(standing::UNCHECKED, crate::clock::now());
+    }
 }
 
 /// How connections to each server are made secure, taking over the sessions of settings that stay.
@@ -302,18 +331,14 @@ fn shards(by: &ShardBy, servers: &[Placed]) -> Result<shard::Map, Box<Finding>> 
     })
 }
 
-/// The addresses of a server. Names are looked up once, when the configuration is loaded.
-fn resolve(address: &Spanned<ServerAddress>) -> Result<Box<[Address]>, Box<Finding>> {
-    let (host, port) = match &address.value {
-        ServerAddress::Ip(ip) => return Ok([Address::Tcp(*ip)].into()),
-        ServerAddress::Unix(path) => return Ok([Address::Unix(path.clone())].into()),
-        ServerAddress::Name { host, port } => (host.as_str(), *port),
-    };
-    let failed = |why: String| {
-        let message = format!("the host name `{host}` could not be resolved: {why}");
-        Box::new(Finding::error("unresolved_host", address.place, message))
-    };
-    let found = (host, port).to_socket_addrs().map_err(|e| failed(e.to_string()))?;
-    let addresses: Box<[_]> = found.map(Address::Tcp).collect();
-    if addresses.is_empty() { Err(failed("no address".into())) } else { Ok(addresses) }
+/// The addresses of a server; none when its name is not known to lead anywhere.
+fn addresses(written: &ServerAddress, known: &Known) -> Box<[Address]> {
+    match written {
+        ServerAddress::Ip(ip) => [Address::Tcp(*ip)].into(),
+        ServerAddress::Unix(path) => [Address::Unix(path.clone())].into(),
+        ServerAddress::Name { host, port } => {
+            let found = known.answer(host).into_iter();
+            found.flat_map(|answer: &Answer| answer.with_port(*port)).map(Address::Tcp).collect()
+        }
+    }
 }

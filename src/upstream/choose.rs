@@ -213,9 +213,12 @@ impl<'a> Search<'a, '_> {
         Err(match miss {
             Miss::Full => Unchosen::Full,
             Miss::Tried => Unchosen::Tried,
-            Miss::Nobody | Miss::Bound | Miss::Unhealthy | Miss::Ejected | Miss::Draining => {
-                Unchosen::Refused(Refusal::NoServer(miss))
-            }
+            Miss::Nobody
+            | Miss::Bound
+            | Miss::Unhealthy
+            | Miss::Unresolved
+            | Miss::Ejected
+            | Miss::Draining => Unchosen::Refused(Refusal::NoServer(miss)),
         })
     }
 

@@ -127,6 +127,8 @@ pub struct State {
     pub over_budget: AtomicU64,
     /// Requests handed to the fallback.
     pub fallbacks: AtomicU64,
+    /// How often the name of a server came to lead elsewhere.
+    pub moves: AtomicU64,
 }
 
 /// An upstream as one route uses it.

@@ -122,7 +122,9 @@ impl Pool {
             };
         }
         let all = |reason| self.members.iter().all(|m| m.endpoint.standing.bits().any(reason));
-        if all(standing::DRAINING | standing::DISABLED) {
+        if all(standing::UNRESOLVED) {
+            Miss::Unresolved
+        } else if all(standing::DRAINING | standing::DISABLED) {
             Miss::Draining
         } else if self.members.iter().any(|m| m.endpoint.standing.bits().any(standing::EJECTED))
             && !self
@@ -306,6 +308,11 @@ mod tests {
                 member.endpoint.standing.take_out(reason);
             }
         };
+        out(standing::UNRESOLVED);
+        assert_eq!(pool.miss(&ask(&[], &mut random)), Miss::Unresolved);
+        for member in pool.members() {
+            member.endpoint.standing.admit(standing::UNRESOLVED);
+        }
         out(standing::EJECTED);
         assert_eq!(pool.miss(&ask(&[], &mut random)), Miss::Ejected);
         out(standing::UNHEALTHY);

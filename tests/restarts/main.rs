@@ -10,6 +10,7 @@
 mod breaking;
 mod ejecting;
 mod load;
+mod names;
 mod retrying;
 mod rolling;
 mod server;

@@ -72,7 +72,22 @@ impl Inner {
 
 impl Server {
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    /// Two servers with one port, on 127.0.0.1 and 127.0.0.2.
+    pub fn pair() -> [Self; 2] {
+        for _ in 0..100 {
+            let first = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = first.local_addr().unwrap().port();
+            if let Ok(second) = TcpListener::bind(("127.0.0.2", port)) {
+                return [Self::on(first), Self::on(second)];
+            }
+        }
+        panic!("no port is free on both");
+    }
+
+    fn on(listener: TcpListener) -> Self {
         let address = listener.local_addr().unwrap();
         let inner = Arc::new(Inner {
             address,

@@ -75,6 +75,40 @@ impl Tidegate {
         Self::by(command, directory, toml, values)
     }
 
+    /// As [`Self::with`], in a place where the only names there are stand in the file `hosts` of the
+    /// process's directory, with this text to begin with. It may be written again, but not replaced.
+    pub fn with_hosts(hosts: &str, toml: &str, values: &[(&str, &dyn Display)]) -> Self {
+        const INSIDE: &str = r#"
+            set -e
+            mount --bind "$0/hosts" /etc/hosts
+            for file in nsswitch.conf resolv.conf; do
+                if [ -e "/etc/$file" ]; then mount --bind "$0/$file" "/etc/$file"; fi
+            done
+            exec "$@"
+        "#;
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        };
+        write("hosts", hosts);
+        write("nsswitch.conf", "hosts: files\n");
+        write("resolv.conf", "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n");
+        // Mounts of one's own are a matter of privilege, or of a user namespace.
+        let own_mounts = |options: &[&str]| {
+            let mut command = Command::new("unshare");
+            command.args(options);
+            command
+        };
+        let plain = own_mounts(&["--mount", "true"]).output().unwrap().status.success();
+        let mut command = match plain {
+            true => own_mounts(&["--mount"]),
+            false => own_mounts(&["--user", "--map-root-user", "--mount"]),
+        };
+        command.args(["sh", "-c", INSIDE]).arg(directory.path());
+        command.arg(env!("CARGO_BIN_EXE_tidegate"));
+        Self::by(command, directory, toml, values)
+    }
+
     /// What all of these do, with a command that takes the program's arguments.
     fn by(
         mut command: Command,

@@ -1,0 +1,114 @@
+//! Where the host names of servers lead, found out again and again while the proxy runs.
+//!
+//! [`Names`] follows names on a thread of its own and tells nobody: who wants to know asks whether
+//! something has changed. What to do about it is not decided here. Nothing but a good answer
+//! changes an address ([`Known`]): a name server that fails, or says that there is nothing, takes
+//! no server away.
+
+mod follow;
+mod known;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::runtime::Builder;
+use tokio::sync::mpsc;
+
+use self::follow::{Follower, system};
+pub use self::known::{Answer, Known};
+
+/// Names, each once.
+pub type Hosts = BTreeSet<Arc<str>>;
+
+/// The names that are followed, and the thread that follows them. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Names {
+    shared: Arc<Shared>,
+    orders: mpsc::Sender<Order>,
+}
+
+/// What the thread finds out.
+#[derive(Debug, Default)]
+struct Shared {
+    known: ArcSwap<Known>,
+    /// Something in it is another than when somebody last asked.
+    changed: AtomicBool,
+}
+
+/// What the thread is told.
+#[derive(Debug)]
+enum Order {
+    /// Follow these too, and tell when each of them was looked up.
+    Learn(Hosts, SyncSender<()>),
+    /// Follow these and no others.
+    Only(Hosts),
+    /// Look these up as soon as their last look-up is so long ago.
+    Hurry(Hosts, Duration),
+}
+
+impl Names {
+    /// Starts the thread, which follows nothing yet.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn start() -> io::Result<Self> {
+        let (orders, received) = mpsc::channel(16);
+        let shared: Arc<Shared> = Arc::default();
+        let runtime = Builder::new_current_thread()
+            .enable_time()
+            .thread_name("lookup")
+            .max_blocking_threads(follow::AT_ONCE)
+            .build()?;
+        let follower = Follower::new(shared.clone(), system);
+        std::thread::Builder::new().name("names".into()).spawn(move || {
+            runtime.block_on(follower.run(received));
+            // Look-ups cannot be ended. They hold nothing that anybody waits for.
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { shared, orders })
+    }
+
+    /// All that is known.
+    #[must_use]
+    pub fn known(&self) -> Arc<Known> {
+        self.shared.known.load_full()
+    }
+
+    /// Follows these names too and says what is known once all of them were looked up, after `most`
+    /// at the latest. Names that are followed already are not waited for.
+    #[must_use]
+    pub fn learn(&self, hosts: Hosts, most: Duration) -> Arc<Known> {
+        if !hosts.is_empty() {
+            let (tell, told) = sync_channel(1);
+            // Errors mean that the thread is gone, or that time is up.
+            let _sent = self.orders.blocking_send(Order::Learn(hosts, tell));
+            let _in_time = told.recv_timeout(most);
+        }
+        self.known()
+    }
+
+    /// Follows these names and no others.
+    pub fn follow_only(&self, hosts: Hosts) {
+        // An error means that the thread is gone.
+        let _sent = self.orders.blocking_send(Order::Only(hosts));
+    }
+
+    /// Looks these names up as soon as their last look-up is `apart` ago, or never mind when the
+    /// thread is busy.
+    pub fn hurry(&self, hosts: Hosts, apart: Duration) {
+        if !hosts.is_empty() {
+            let _told_next_time = self.orders.try_send(Order::Hurry(hosts, apart));
+        }
+    }
+
+    /// Whether something has changed since this was asked last.
+    #[must_use]
+    pub fn changed(&self) -> bool {
+        self.shared.changed.swap(false, Ordering::AcqRel)
+    }
+}
