@@ -91,6 +91,14 @@ impl CacheResult {
 #[derive(Debug, Default)]
 pub struct CacheCounts([AtomicU64; CacheResult::ALL.len()]);
 
+impl CacheResult {
+    /// Its word in metrics and in the access log.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        Self::ALL.get(self as usize).map_or("", |(_, word)| word)
+    }
+}
+
 impl CacheCounts {
     /// Counts one.
     pub fn count(&self, result: CacheResult) {

@@ -1,8 +1,10 @@
 //! What is written down about a request when it has ended: counters, times, a line of the access log.
 
+use super::cached::Told;
 use super::police::Granted;
 use super::request_id::RequestId;
 use super::{End, Exchange};
+use crate::cache::route::CacheResult;
 use crate::clock;
 use crate::exchange::identity::Identity;
 use crate::exchange::outcome::{Note, Row};
@@ -28,6 +30,8 @@ pub(super) struct Story<'a> {
     pub(super) cause: Note,
     /// What the route's policies added.
     pub(super) granted: Granted<'a>,
+    /// What a cache had to do with it.
+    pub(super) cache: Told<'a>,
     /// The trace it belongs to, when requests are traced.
     pub(super) trace: Option<Trace>,
 }
@@ -67,7 +71,7 @@ fn settle<C: Client>(
     end: End,
     client: &C,
 ) {
-    let Story { route, trail, cause, trace, granted } = story;
+    let Story { route, trail, cause, trace, granted, cache } = story;
     let took = clock::now().saturating_duration_since(ex.started);
     let (received, sent) = (client.received(), client.sent());
     let member = trail.member;
@@ -82,6 +86,10 @@ fn settle<C: Client>(
         received,
         sent,
     });
+    // A fetch has been counted where it ended: its server may have sent more, or less, than this client got.
+    let fetched = cache.asked.get();
+    let upstream = trail.upstream.or(fetched.map(|(upstream, ..)| upstream));
+    let server = member.or(fetched.map(|(_, member, _)| member));
     let cause = if end.outcome == Outcome::Whole {
         None
     } else {
@@ -96,8 +104,8 @@ fn settle<C: Client>(
             listener: &ex.listener.name,
             head: ex.head,
             route: route.map(|r| &*r.name),
-            upstream: trail.upstream.map(|u| &*u.name),
-            server: member.map(|m| &*m.endpoint),
+            upstream: upstream.map(|u| &*u.name),
+            server: server.map(|m| &*m.endpoint),
             cause: cause.as_ref(),
         };
         ending.tell(ex.worker);
@@ -122,9 +130,10 @@ fn settle<C: Client>(
             listener: &ex.listener.name,
             head: ex.head,
             route: route.map(|r| &*r.name),
-            upstream: trail.upstream.map(|u| &*u.name),
-            server: member.map(|m| &*m.endpoint.name),
-            attempts: trail.attempts,
+            upstream: upstream.map(|u| &*u.name),
+            server: server.map(|m| &*m.endpoint.name),
+            cache: cache.result.get().map(CacheResult::word),
+            attempts: trail.attempts + fetched.map_or(0, |(.., attempts)| attempts),
             status: end.status,
             outcome: end.outcome,
             key: cause.and_then(|cause| cause.key),

@@ -1,5 +1,6 @@
 //! A route's cache: asked before the action, filled by fetches that survive whoever caused them.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,8 +10,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::police::Granted;
-use super::{End, Matched, rewrite};
-use crate::balance::Key as BalanceKey;
+use super::{End, Matched, keyed, rewrite};
+use crate::balance::{Key as BalanceKey, Member};
 use crate::cache::answer::{self, Share, StoredBody};
 use crate::cache::directives::RequestDirectives;
 use crate::cache::fill::{Answer, Filling, Order, OwnResponse};
@@ -31,10 +32,10 @@ use crate::net::Timer;
 use crate::policy::HeaderEdits;
 use crate::route::condition::cookies;
 use crate::snapshot::route::Split;
-use crate::upstream::Target;
 use crate::upstream::detached::DetachedClient;
-use crate::upstream::send::{self, Job, Sent};
+use crate::upstream::send::{self, Attempted, Job, Sent};
 use crate::upstream::trail::Trail;
+use crate::upstream::{Target, Upstream};
 use crate::wire::head::Fields;
 use crate::wire::{Known, ResponseHead, encode};
 use crate::worker::Worker;
@@ -92,22 +93,25 @@ impl<'a> Matched<'a, '_> {
         &self,
         cache: &'a RouteCache,
         split: &'a Split,
-        granted: &Granted<'_>,
+        (granted, told): (&Granted<'_>, &Told<'a>),
         client: &mut C,
         timer: &mut Timer,
     ) -> Result<Cached, Refusal> {
-        let on = On { cache, split, granted };
+        let on = On { cache, split, granted, told };
         match self.decide(on) {
             Decision::Serve(object, status, result) => {
                 let serving = Serving { status, result, unasked: true, granted };
-                let end = self.serve(cache, object, serving, client, timer).await;
+                let end = self.serve(on, object, serving, client, timer).await;
                 Ok(Cached::Answered(end))
             }
             Decision::Forward(why) => {
-                cache.counts.count(CacheResult::Bypass);
+                on.note(CacheResult::Bypass);
                 Ok(Cached::Forward(CacheStatus::asked(why)))
             }
-            Decision::Refuse(refusal) => Err(refusal),
+            Decision::Refuse(refusal) => {
+                on.note(CacheResult::Miss);
+                Err(refusal)
+            }
             Decision::Fetch(wanted, why) => {
                 let now = clock::unix_millis();
                 let flight = Arc::new(Flight::new(wanted.key.clone(), now));
@@ -175,56 +179,28 @@ impl<'a> Matched<'a, '_> {
 
     /// Why a request has nothing to do with the cache, if so.
     fn bypass(&self) -> Option<Forwarded> {
-        let head = self.ex.head;
-        if !matches!(head.method(), b"GET" | b"HEAD") {
-            return Some(Forwarded::Method);
-        }
-        if self.admitted.upgrade.is_some() {
-            return Some(Forwarded::Bypass("upgrade"));
-        }
-        if self.admitted.length != Some(0) {
-            return Some(Forwarded::Bypass("body"));
-        }
-        // RFC 9110 §13.1.1: such a condition is for the server alone.
-        let for_server = [&b"if-match"[..], b"if-unmodified-since"];
-        if for_server.iter().any(|name| head.fields.named(name).next().is_some()) {
-            return Some(Forwarded::Bypass("condition"));
-        }
-        answer::has_unknown_range(&head.fields).then_some(Forwarded::Bypass("range"))
+        keyed::bypass(self.ex.head, self.admitted)
     }
 
     /// The key of this request.
     pub(super) fn cache_key(&self, cache: &RouteCache, granted: &Granted<'_>) -> Key {
-        let fields = &self.ex.head.fields;
-        let mut extra: Vec<Option<&[u8]>> = vec![Some(self.route.name.as_bytes())];
-        // Servers are told both hosts, so both count.
-        let host_sent = self.target.host();
-        extra.push((host_sent != self.public_host).then_some(host_sent.as_bytes()));
-        // With their ports and as they are written: what servers are told ends up in redirects and links.
-        if cache.key.host {
-            let (sent, public) = (self.target.sent_host(), self.public_host.as_bytes());
-            extra.push((sent != public).then_some(sent));
-            extra.push(self.identity.host.filter(|told| *told != public));
-            extra.push(self.identity.port);
-        }
-        for input in &cache.vary_on {
-            extra.push(match input {
-                KeyInput::Header(name) => self.header(name, granted.verified.as_deref()),
-                KeyInput::Cookie(name) => {
-                    let mut all = fields.values(Known::Cookie).flat_map(cookies);
-                    all.find(|(known, _)| **known == **name).map(|(_, value)| value)
-                }
-                KeyInput::Claim(name) => {
-                    let claims = granted.verified.as_ref().map(|verified| verified.claims.iter());
-                    let mut claims = claims.into_iter().flatten();
-                    claims.find(|(claim, _)| **claim == **name).map(|(_, value)| value.as_bytes())
-                }
-            });
-        }
-        let host = if cache.key.host { self.public_host.as_bytes() } else { b"" };
-        let path = if cache.key.path { self.target.path() } else { b"" };
-        let query = self.target.query().filter(|_| cache.key.query);
-        Key::new(&cache.store.name, self.identity.scheme.as_bytes(), host, path, query, &extra)
+        let input = |input: &KeyInput| match input {
+            KeyInput::Header(name) => self.header(name, granted.verified.as_deref()),
+            KeyInput::Cookie(name) => keyed::cookie(&self.ex.head.fields, name),
+            KeyInput::Claim(name) => {
+                let claims = granted.verified.as_ref().map(|verified| verified.claims.iter());
+                let mut claims = claims.into_iter().flatten();
+                claims.find(|(claim, _)| **claim == **name).map(|(_, value)| value.as_bytes())
+            }
+        };
+        let url = keyed::Url {
+            route: &self.route.name,
+            scheme: self.identity.scheme,
+            public_host: self.public_host,
+            target: self.target,
+            identity: self.identity,
+        };
+        keyed::key(cache, &url, input)
     }
 
     /// Fetches, for itself and for whoever joins.
@@ -238,16 +214,20 @@ impl<'a> Matched<'a, '_> {
         let had_stale = wanted.stale.is_some();
         let result = if had_stale { CacheResult::Expired } else { CacheResult::Miss };
         let Some(answer) = self.start_fetch(on, (wanted, flight)) else {
+            on.note(result);
             return Err(Refusal::NoServer(crate::exchange::Miss::Nobody));
         };
+        let (answer, attempts) = answer;
         let answer = tokio::select! {
             biased;
             answer = answer => answer.unwrap_or(Answer::Refused(Refusal::Internal)),
             () = poll_fn(|cx| client.poll_gone(cx)) => {
+                on.note(result);
                 client.cut();
                 return Ok(Cached::Answered(End::gone()));
             }
         };
+        on.told.asked.set(attempts.get().and_then(|attempts| asked(on.split, attempts)));
         self.serve_answer(on, (answer, why, result), client, timer).await
     }
 
@@ -264,6 +244,7 @@ impl<'a> Matched<'a, '_> {
             biased;
             landing = other.landed() => Some(landing),
             () = poll_fn(|cx| client.poll_gone(cx)) => {
+                on.note(CacheResult::Coalesced);
                 client.cut();
                 return Ok(Cached::Answered(End::gone()));
             }
@@ -278,17 +259,20 @@ impl<'a> Matched<'a, '_> {
             Some(Landing::Stale(object, status)) if wanted.on_error => {
                 (object, status, CacheResult::Stale)
             }
-            Some(Landing::Refused(refusal)) => return Err(refusal),
+            Some(Landing::Refused(refusal)) => {
+                on.note(CacheResult::Coalesced);
+                return Err(refusal);
+            }
             Some(Landing::Shared(_) | Landing::Stale(..) | Landing::NotShared) | None => {
                 let detail = if landing.is_some() { "not-shared" } else { "lock-timeout" };
-                cache.counts.count(CacheResult::Bypass);
+                on.note(CacheResult::Bypass);
                 return Ok(Cached::Forward(CacheStatus::asked(Forwarded::Bypass(detail))));
             }
         };
         let (stored, collapsed, unstorable) = (false, true, None);
         let status = CacheStatus::Asked { why, status, stored, collapsed, unstorable };
         let serving = Serving { status, result, unasked: false, granted };
-        Ok(Cached::Answered(self.serve(cache, object, serving, client, timer).await))
+        Ok(Cached::Answered(self.serve(on, object, serving, client, timer).await))
     }
 
     /// Whether a response that another request fetched answers this one too.
@@ -303,11 +287,12 @@ impl<'a> Matched<'a, '_> {
     /// Sends what a fetch came to.
     async fn serve_answer<C: Client>(
         &self,
-        On { cache, granted, .. }: On<'_, 'a, '_>,
+        on: On<'_, 'a, '_>,
         (answer, why, result): (Answer, Forwarded, CacheResult),
         client: &mut C,
         timer: &mut Timer,
     ) -> Result<Cached, Refusal> {
+        let granted = on.granted;
         let asked = |status, stored| CacheStatus::Asked {
             why,
             status,
@@ -324,7 +309,10 @@ impl<'a> Matched<'a, '_> {
             Answer::Stale(object, status) => {
                 (object, serving(asked(status, false), CacheResult::Stale))
             }
-            Answer::Refused(refusal) => return Err(refusal),
+            Answer::Refused(refusal) => {
+                on.note(result);
+                return Err(refusal);
+            }
             Answer::Own(own, unstorable) => {
                 let status = CacheStatus::Asked {
                     why,
@@ -334,12 +322,11 @@ impl<'a> Matched<'a, '_> {
                     unstorable: Some(unstorable),
                 };
                 let serving = serving(status, result);
-                return Ok(Cached::Answered(
-                    self.serve_own(cache, own, serving, client, timer).await,
-                ));
+                let end = self.serve_own(on, own, serving, client, timer).await;
+                return Ok(Cached::Answered(end));
             }
         };
-        Ok(Cached::Answered(self.serve(cache, object, serving, client, timer).await))
+        Ok(Cached::Answered(self.serve(on, object, serving, client, timer).await))
     }
 
     /// Asks about a stale response without anybody waiting for the answer.
@@ -368,9 +355,9 @@ impl<'a> Matched<'a, '_> {
     /// Starts a fetch in a task of its own. `None` when there is no upstream to ask.
     fn start_fetch(
         &self,
-        On { cache, split, granted }: On<'_, 'a, '_>,
+        On { cache, split, granted, .. }: On<'_, 'a, '_>,
         (wanted, flight): (Wanted, Arc<Flight>),
-    ) -> Option<oneshot::Receiver<Answer>> {
+    ) -> Option<(oneshot::Receiver<Answer>, Rc<Cell<Option<Attempts>>>)> {
         let Some(index) = self.ex.worker.draw(|random| split.choose_index(random)) else {
             cache.store.land(&wanted.key, wanted.place(), &flight);
             return None;
@@ -387,6 +374,7 @@ impl<'a> Matched<'a, '_> {
                 .map(|key| key.to_vec()),
             request_id: self.id.as_str().to_owned(),
             memory: self.ex.snapshot.request_memory,
+            attempts: Rc::default(),
         };
         let mut request = Fields::default();
         for field in self.ex.head.fields.iter() {
@@ -407,8 +395,9 @@ impl<'a> Matched<'a, '_> {
         let (sender, receiver) = oneshot::channel();
         let filling = Filling::new(order, sender);
         let under_way = UnderWay::new(self.ex.worker);
+        let attempts = fetch.attempts.clone();
         tokio::task::spawn_local(async move { fetch.run(&under_way.0, filling).await });
-        Some(receiver)
+        Some((receiver, attempts))
     }
 
     /// The head of a fetch, without the empty line at its end.
@@ -470,13 +459,13 @@ impl<'a> Matched<'a, '_> {
     /// Sends a stored response, or one on its way into the store.
     async fn serve<C: Client>(
         &self,
-        cache: &RouteCache,
+        on: On<'_, 'a, '_>,
         object: Arc<Object>,
         serving: Serving<'_, '_>,
         client: &mut C,
         timer: &mut Timer,
     ) -> End {
-        cache.counts.count(serving.result);
+        on.note(serving.result);
         object.count_use();
         let request = &self.ex.head.fields;
         let head_request = self.ex.head.method() == b"HEAD";
@@ -547,13 +536,13 @@ impl<'a> Matched<'a, '_> {
     /// Sends a response that is not stored.
     async fn serve_own<C: Client>(
         &self,
-        cache: &RouteCache,
+        on: On<'_, 'a, '_>,
         own: OwnResponse,
         serving: Serving<'_, '_>,
         client: &mut C,
         timer: &mut Timer,
     ) -> End {
-        cache.counts.count(serving.result);
+        on.note(serving.result);
         let OwnResponse { head, length, reader } = own;
         let plan = self.compress().and_then(|wanted| wanted.plan(&head, length));
         let told_status = serving.status.write(None, clock::unix_millis());
@@ -646,7 +635,8 @@ impl<'a> Matched<'a, '_> {
             }
         }
         if let Some(name) = &cache.invalidate_header {
-            cache.store.invalidate_named(head.fields.named(name), self.public_host.as_bytes());
+            let host = Some(self.public_host.as_bytes()).filter(|_| cache.key.host);
+            cache.store.invalidate_named(head.fields.named(name), host.unwrap_or_default());
         }
     }
 
@@ -691,6 +681,39 @@ struct On<'l, 'a, 'g> {
     cache: &'a RouteCache,
     split: &'a Split,
     granted: &'l Granted<'g>,
+    told: &'l Told<'a>,
+}
+
+impl On<'_, '_, '_> {
+    /// Counts what became of the request, for metrics and its line of the log.
+    fn note(&self, result: CacheResult) {
+        self.cache.counts.count(result);
+        self.told.result.set(Some(result));
+    }
+}
+
+/// What is written down about a request that a cache had to do with.
+#[derive(Debug, Default)]
+pub(super) struct Told<'a> {
+    /// What became of it.
+    pub(super) result: Cell<Option<CacheResult>>,
+    /// The upstream and the server that its fetch asked last, and how many attempts that took.
+    pub(super) asked: Cell<Option<(&'a Upstream, &'a Member, u32)>>,
+}
+
+/// The server with this id, wherever a split may have sent a request.
+fn asked<'a>(
+    split: &'a Split,
+    Attempts { server, number }: Attempts,
+) -> Option<(&'a Upstream, &'a Member, u32)> {
+    let first = split.targets.iter().map(|(_, target)| target);
+    let mut all = first.flat_map(|target| {
+        std::iter::successors(Some(target), |target| target.fallback.as_deref())
+    });
+    all.find_map(|target| {
+        let member = target.pool.members().iter().find(|member| member.endpoint.id == server)?;
+        Some((&*target.upstream, member, number))
+    })
 }
 
 /// What is to be done with a request.
@@ -732,6 +755,17 @@ struct Fetch {
     key: Option<Vec<u8>>,
     request_id: String,
     memory: usize,
+    /// What is known of its attempts, for the log line of the request that caused it.
+    attempts: Rc<Cell<Option<Attempts>>>,
+}
+
+/// Attempts at servers.
+#[derive(Debug, Clone, Copy)]
+struct Attempts {
+    /// The id of the server asked last.
+    server: u32,
+    /// How many there were.
+    number: u32,
 }
 
 impl Fetch {
@@ -740,6 +774,9 @@ impl Fetch {
             return filling.end(None);
         };
         let no_edits = HeaderEdits::default();
+        let attempted = |of: &Attempted<'_>| {
+            self.attempts.set(Some(Attempts { server: of.server_id, number: of.number }));
+        };
         let job = Job {
             worker,
             received: None,
@@ -752,7 +789,7 @@ impl Fetch {
             fields: &|head, out| forward::response_fields(head, &no_edits, out),
             compress: None,
             key: &|_| self.key.as_deref().map(BalanceKey::new),
-            attempted: None,
+            attempted: Some(&attempted),
             cause: &Note::default(),
             request_id: &self.request_id,
             ends: None,
@@ -775,7 +812,13 @@ impl Fetch {
         let sent = send::send(&job, target, &mut client, &mut timer, &mut trail).await;
         let refusal = match sent {
             Sent::Refused(refusal) => Some(refusal),
-            Sent::Answered(..) | Sent::Gone => None,
+            Sent::Answered(_, outcome) => {
+                if let Some(member) = trail.member {
+                    worker.ledger.fetched(member.endpoint.id, outcome, client.sent());
+                }
+                None
+            }
+            Sent::Gone => None,
         };
         client.receiver.end(refusal);
     }

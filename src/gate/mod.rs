@@ -12,6 +12,7 @@ mod cached;
 mod copy;
 pub mod door;
 mod key;
+pub(crate) mod keyed;
 mod lookup;
 mod peer;
 mod police;
@@ -185,11 +186,12 @@ async fn walk<'a, C: Client>(
             }
         }
     }
-    let Story { trail, trace, granted, cause, .. } = story;
+    let Story { trail, trace, granted, cause, cache: told, .. } = story;
     match &route.action {
         Action::Forward(split) => {
             if let Some(cache) = &route.cache {
-                let asked = matched.answer_from_cache(cache, split, granted, client, timer);
+                let by = (&*granted, &*told);
+                let asked = matched.answer_from_cache(cache, split, by, client, timer);
                 match asked.await? {
                     Cached::Answered(end) => return Ok(end),
                     Cached::Forward(status) => {

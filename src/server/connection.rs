@@ -217,6 +217,7 @@ fn account<C: Client>(
             route: None,
             upstream: None,
             server: None,
+            cache: None,
             attempts: 0,
             status,
             outcome,

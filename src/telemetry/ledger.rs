@@ -107,6 +107,14 @@ impl Tally {
         }
     }
 
+    /// Notes what a server had to do with the end of an exchange.
+    fn delivered(&mut self, outcome: Outcome, bytes: (u64, u64)) {
+        self.ended(outcome, bytes);
+        if let Some(count) = outcome.cut_index().and_then(|at| self.cuts.get_mut(at)) {
+            *count += 1;
+        }
+    }
+
     /// Notes the end of an exchange, with the bytes of its bodies.
     pub fn ended(&mut self, outcome: Outcome, (received, sent): (u64, u64)) {
         if let Some(count) = self.outcomes.get_mut(outcome.index()) {
@@ -191,16 +199,17 @@ impl Ledger {
             tally.ended(outcome, bytes);
         }
         if let Some(server) = server {
-            let tally = interval.servers.entry(server).or_default();
-            tally.ended(outcome, bytes);
-            if let Some(count) = outcome.cut_index().and_then(|at| tally.cuts.get_mut(at)) {
-                *count += 1;
-            }
+            interval.servers.entry(server).or_default().delivered(outcome, bytes);
         }
         if let Outcome::Refused(refusal) = outcome {
             let place = (route.unwrap_or(NO_ROUTE), refusal.row().code);
             *interval.refusals.entry(place).or_default() += 1;
         }
+    }
+
+    /// Notes a response that was fetched on the proxy's own behalf: it belongs to its server, and to no request.
+    pub fn fetched(&self, server: u32, outcome: Outcome, sent: u64) {
+        self.0.borrow_mut().servers.entry(server).or_default().delivered(outcome, (0, sent));
     }
 
     /// Notes a client that was not let in.
@@ -246,6 +255,18 @@ mod tests {
             received: 5,
             sent: 10,
         }
+    }
+
+    #[test]
+    fn fetches_count_for_their_server_alone() {
+        let ledger = Ledger::default();
+        ledger.fetched(7, Outcome::Whole, 10);
+        ledger.fetched(7, Outcome::ServerCut(Cut::Reset), 3);
+        let interval = ledger.hand_over();
+        assert!(interval.routes.is_empty() && interval.listeners.is_empty());
+        let tally = &interval.servers[&7];
+        assert_eq!((tally.sent, tally.outcomes.iter().sum::<u32>()), (13, 2));
+        assert_eq!(tally.cuts.iter().sum::<u32>(), 1);
     }
 
     #[test]

@@ -115,6 +115,8 @@ pub struct Attempted<'a> {
     pub upstream: &'a str,
     /// The server's name.
     pub server: &'a str,
+    /// The server's id.
+    pub server_id: u32,
     /// How it ended.
     pub ended: Failure,
     /// How long it took, connecting included, up to the head of the response.
@@ -298,6 +300,7 @@ async fn answer<'t, C: Client>(
                 number: progress.attempt,
                 upstream: &target.upstream.name,
                 server: &chosen.member.endpoint.name,
+                server_id: chosen.member.endpoint.id,
                 ended: failure,
                 took: clock::now().saturating_duration_since(began),
             });

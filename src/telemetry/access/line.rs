@@ -34,6 +34,8 @@ pub struct Line<'a> {
     pub upstream: Option<&'a str>,
     /// The server asked last.
     pub server: Option<&'a str>,
+    /// What the route's cache made of it, in one word.
+    pub cache: Option<&'static str>,
     /// How many attempts there were.
     pub attempts: u32,
     /// What the client was answered.
@@ -153,6 +155,9 @@ impl Line<'_> {
                 word(out, value);
             }
         }
+        if let Some(cache) = self.cache {
+            put(out, format_args!(" cache={cache}"));
+        }
         if self.attempts > 0 {
             put(out, format_args!(" attempts={}", self.attempts));
         }
@@ -187,7 +192,7 @@ impl Line<'_> {
         let (method, target, version) = self.request_line();
         put(out, format_args!("{{\"time\":\"{}.{:03}Z\"", at.iso, at.millis));
         let Row { outcome, code, key } = self.ended();
-        let words: [(&str, Option<&[u8]>); 16] = [
+        let words: [(&str, Option<&[u8]>); 17] = [
             ("request_id", Some(self.request_id.as_bytes())),
             ("client", Some(self.client.as_bytes())),
             ("listener", Some(self.listener.as_bytes())),
@@ -198,6 +203,7 @@ impl Line<'_> {
             ("route", self.route.map(str::as_bytes)),
             ("upstream", self.upstream.map(str::as_bytes)),
             ("server", self.server.map(str::as_bytes)),
+            ("cache", self.cache.map(str::as_bytes)),
             ("outcome", Some(outcome.as_bytes())),
             ("code", code.map(str::as_bytes)),
             ("key", key.map(str::as_bytes)),
@@ -334,6 +340,7 @@ mod tests {
             route: Some("shop"),
             upstream: Some("app"),
             server: Some("127.0.0.1:3000"),
+            cache: Some("miss"),
             attempts: 2,
             status: 200,
             outcome: Outcome::Whole,
@@ -360,7 +367,7 @@ mod tests {
         assert_eq!(
             written(&line(&head), Format::Text),
             "2026-11-21T04:20:18.042Z 10.0.0.9 \"GET /a?b=1 HTTP/1.1\" 200 512 1.822ms route=shop upstream=app \
-             server=127.0.0.1:3000 attempts=2 connect=0.240ms first_byte=1.500ms outcome=whole id=0af7\n"
+             server=127.0.0.1:3000 cache=miss attempts=2 connect=0.240ms first_byte=1.500ms outcome=whole id=0af7\n"
         );
         assert_eq!(
             written(&line(&head), Format::Combined),
@@ -373,6 +380,7 @@ mod tests {
         assert_eq!(json["referer"], serde_json::Value::Null);
         assert_eq!(json["first_byte_ms"], 1.5);
         assert_eq!(json["attempts"], 2);
+        assert_eq!(json["cache"], "miss");
         assert_eq!(json["outcome"], "whole");
         assert_eq!((&json["code"], &json["key"]), (&json["referer"], &json["referer"]));
     }
@@ -384,6 +392,7 @@ mod tests {
             route: None,
             upstream: None,
             server: None,
+            cache: None,
             attempts: 0,
             status: 400,
             outcome: Outcome::Refused(Refusal::Malformed(Fault::Field)),

@@ -1,0 +1,77 @@
+//! Whether a request has anything to do with a cache, and what others must share with it to get the
+//! same response. The walk and `explain` ask the same code.
+
+use super::admit::Admitted;
+use super::target::Target;
+use crate::cache::answer;
+use crate::cache::key::Key;
+use crate::cache::route::{KeyInput, RouteCache};
+use crate::cache::status::Forwarded;
+use crate::exchange::identity::Identity;
+use crate::route::condition::cookies;
+use crate::wire::head::Fields;
+use crate::wire::{Known, RequestHead};
+
+/// Why a request goes past the cache, if it does.
+pub(crate) fn bypass(head: &RequestHead, admitted: Admitted<'_>) -> Option<Forwarded> {
+    if !matches!(head.method(), b"GET" | b"HEAD") {
+        return Some(Forwarded::Method);
+    }
+    if admitted.upgrade.is_some() {
+        return Some(Forwarded::Bypass("upgrade"));
+    }
+    if admitted.length != Some(0) {
+        return Some(Forwarded::Bypass("body"));
+    }
+    // RFC 9110 §13.1.1: such a condition is for the server alone.
+    let for_server = [&b"if-match"[..], b"if-unmodified-since"];
+    if for_server.iter().any(|name| head.fields.named(name).next().is_some()) {
+        return Some(Forwarded::Bypass("condition"));
+    }
+    answer::has_unknown_range(&head.fields).then_some(Forwarded::Bypass("range"))
+}
+
+/// Where a request leads.
+pub(crate) struct Url<'u> {
+    /// The route's name.
+    pub(crate) route: &'u str,
+    /// `http` or `https`.
+    pub(crate) scheme: &'u str,
+    /// The host as the client wrote it, in canonical form.
+    pub(crate) public_host: &'u str,
+    /// What is routed.
+    pub(crate) target: &'u Target<'u>,
+    /// What trusted proxies told of the client.
+    pub(crate) identity: &'u Identity<'u>,
+}
+
+/// The key of a request; `input` finds the value of what the route adds.
+pub(crate) fn key<'v>(
+    cache: &RouteCache,
+    url: &Url<'v>,
+    input: impl Fn(&KeyInput) -> Option<&'v [u8]>,
+) -> Key {
+    let Url { route, scheme, public_host, target, identity } = url;
+    let mut extra: Vec<Option<&[u8]>> = vec![Some(route.as_bytes())];
+    // Servers are told both hosts, so both count.
+    let host_sent = target.host();
+    extra.push((host_sent != *public_host).then_some(host_sent.as_bytes()));
+    // With their ports and as they are written: what servers are told ends up in redirects and links.
+    if cache.key.host {
+        let (sent, public) = (target.sent_host(), public_host.as_bytes());
+        extra.push((sent != public).then_some(sent));
+        extra.push(identity.host.filter(|told| *told != public));
+        extra.push(identity.port);
+    }
+    extra.extend(cache.vary_on.iter().map(input));
+    let host = if cache.key.host { public_host.as_bytes() } else { b"" };
+    let path = if cache.key.path { target.path() } else { b"" };
+    let query = target.query().filter(|_| cache.key.query);
+    Key::new(&cache.store.name, scheme.as_bytes(), host, path, query, &extra)
+}
+
+/// The value of a cookie.
+pub(crate) fn cookie<'v>(fields: &'v Fields, name: &[u8]) -> Option<&'v [u8]> {
+    let mut all = fields.values(Known::Cookie).flat_map(cookies);
+    all.find(|(known, _)| *known == name).map(|(_, value)| value)
+}
