@@ -10,11 +10,14 @@ use http::Uri;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::cache::route::{KeyInput, RouteCache};
+use crate::clock;
 use crate::endpoint::standing;
 use crate::exchange::Refusal;
 use crate::exchange::identity::Identity;
+use crate::gate::admit::Admitted;
 use crate::gate::target::{self, Target};
-use crate::gate::{Peer, admit, door, rewrite};
+use crate::gate::{Peer, admit, door, keyed, rewrite};
 use crate::route::{Ask, Found, Miss};
 use crate::snapshot::route::{Action, Split};
 use crate::snapshot::template::Values;
@@ -60,8 +63,25 @@ pub struct Explanation {
     pub sent_path: Option<String>,
     /// The host that a server sees.
     pub sent_host: Option<String>,
+    /// What a cache makes of it; null on a route without one.
+    pub cache: Option<Cached>,
     /// The upstreams that it may go to.
     pub upstreams: Vec<Share>,
+}
+
+/// What a cache makes of a request.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Cached {
+    /// The cache's name.
+    pub cache: String,
+    /// Why the request goes past it, in the words of `Cache-Status`; null when it does not.
+    pub bypass: Option<String>,
+    /// What requests must share to get the same response: the URL, and what the route adds to it.
+    pub key: String,
+    /// Whether a response is stored that could be selected. What a token claims is not known here.
+    pub stored: bool,
+    /// For how many seconds that response is fresh; negative once it is stale.
+    pub ttl: Option<i64>,
 }
 
 /// A refusal.
@@ -167,7 +187,7 @@ fn walk(
     identity: &Identity<'_>,
     said: &mut Explanation,
 ) -> Result<(), Refusal> {
-    admit::admit(head, listener.refuse_trace)?;
+    let admitted = admit::admit(head, listener.refuse_trace)?;
     let target = Target::of(head, listener.path).map_err(Refusal::Target)?;
     said.host = target.host().to_owned();
     said.path = text(target.path());
@@ -214,9 +234,53 @@ fn walk(
             said.sent_path = Some(text(&path));
             said.sent_host = Some(sent_host(route, &target));
             said.upstreams = shares(split);
+            if let Some(cache) = &route.cache {
+                let secure = listener.tls.is_some();
+                let scheme = if secure { "https" } else { identity.scheme };
+                let url = keyed::Url {
+                    route: &route.name,
+                    scheme,
+                    public_host: &public,
+                    target: &target,
+                };
+                said.cache = Some(cached(cache, &url, head, admitted));
+            }
         }
     }
     Ok(())
+}
+
+fn cached(
+    cache: &RouteCache,
+    url: &keyed::Url<'_>,
+    head: &RequestHead,
+    admitted: Admitted<'_>,
+) -> Cached {
+    let input = |input: &KeyInput| match input {
+        KeyInput::Header(name) => head.fields.named(name).next(),
+        KeyInput::Cookie(name) => keyed::cookie(&head.fields, name),
+        KeyInput::Claim(_) => None,
+    };
+    let key = keyed::key(cache, url, input);
+    let mut shown = key.url();
+    for added in &cache.vary_on {
+        let value = input(added).map_or("(none)".into(), String::from_utf8_lossy);
+        // Writing to a string cannot fail.
+        let _ok = match added {
+            KeyInput::Header(name) => write!(shown, " header:{}={value}", text(name)),
+            KeyInput::Cookie(name) => write!(shown, " cookie:{}={value}", text(name)),
+            KeyInput::Claim(name) => write!(shown, " jwt:{name}"),
+        };
+    }
+    let found = cache.store.find(&key, &head.fields).object;
+    let now = clock::unix_millis();
+    Cached {
+        cache: cache.store.name.to_string(),
+        bypass: keyed::bypass(head, admitted).map(|why| why.told().to_owned()),
+        key: shown,
+        stored: found.is_some(),
+        ttl: found.map(|object| object.timing().fresh_for(now).div_euclid(1000)),
+    }
 }
 
 fn sent_host(route: &Route, target: &Target<'_>) -> String {
@@ -275,6 +339,16 @@ impl Explanation {
         }
         if let (Some(path), Some(host)) = (&self.sent_path, &self.sent_host) {
             line("sends", &format!("{path} with Host: {host}"));
+        }
+        if let Some(Cached { cache, bypass, key, stored, ttl }) = &self.cache {
+            let state = match (bypass, ttl) {
+                (Some(why), _) => format!("passed by: {why}"),
+                (None, Some(ttl)) => format!("stored, fresh for {ttl}s"),
+                (None, None) if *stored => "stored".to_owned(),
+                (None, None) => "nothing is stored".to_owned(),
+            };
+            line("cache", &format!("{cache}: {state}"));
+            line("  key", key);
         }
         for Share { upstream, share, servers, fallback } in &self.upstreams {
             let fallback = fallback.as_ref().map(|f| format!(", or else {f}")).unwrap_or_default();
@@ -353,6 +427,11 @@ mod tests {
             upstream = { a = 3, b = 1 }
             rewrite = { path = "/orders/{id}", host = "orders.internal" }
             [[route]]
+            name = "kept"
+            path = "/kept/*"
+            upstream = "a"
+            cache = { vary_on = ["cookie:plan"] }
+            [[route]]
             name = "beta"
             headers = { x-beta = true }
             respond = { status = 204 }
@@ -385,6 +464,18 @@ mod tests {
              \x20server  127.0.0.1:3 weight 1, up\n"
                 .replace("   server", "  server")
         );
+    }
+
+    #[test]
+    fn a_cache_tells_its_key_or_why_it_is_passed_by() {
+        let cached = ask("GET", "http://Shop.test/kept/a?x=1", &[("Cookie", "plan=gold")]);
+        let cache = cached.cache.unwrap();
+        assert_eq!((cache.cache.as_str(), cache.bypass, cache.stored), ("kept", None, false));
+        assert_eq!(cache.key, "http://shop.test/kept/a?x=1 cookie:plan=gold");
+        let posted = ask("POST", "http://shop.test/kept/a", &[]);
+        assert!(posted.text().contains("cache     kept: passed by: method\n"), "{}", posted.text());
+        let ranged = ask("GET", "http://shop.test/kept/a", &[("Range", "pages=1")]);
+        assert_eq!(ranged.cache.unwrap().bypass.as_deref(), Some("range"));
     }
 
     #[test]

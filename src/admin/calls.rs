@@ -15,12 +15,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::guard::{Denied, Guard, Known};
 use super::seats::Seat;
-use super::{dashboard, explain, metrics, openapi, orders, refusals, servers, stats};
+use super::warm::{self, Warming};
+use super::{caches, dashboard, explain, metrics, openapi, orders, refusals, servers, stats};
 use crate::server::control::Command;
 use crate::server::status::Status;
 
 /// The largest configuration that is checked.
 const CHECKED: usize = 4 << 20;
+/// The longest list of URLs to warm a cache with.
+const WARMED: usize = 1 << 20;
 /// The largest body of any other call.
 const CHANGE: usize = 64 * 1024;
 /// How long a body may take.
@@ -48,6 +51,8 @@ pub struct Calls {
     pub guard: Guard,
     /// How many configurations may be checked at a time.
     pub checks: Arc<Semaphore>,
+    /// What caches are being filled with.
+    pub(super) warming: Warming,
 }
 
 impl Calls {
@@ -85,6 +90,19 @@ impl Calls {
                 orders::check(request.into_body(), known, turn).await
             }
             ["config"] => read(method, || orders::config(&self.status)),
+            ["cache", "purge"] if *method == Method::POST => {
+                caches::purge(&self.status, request.body()).await
+            }
+            ["cache", "warm"] if *method == Method::POST => {
+                warm::start(&self.status, &self.warming, request.body()).await
+            }
+            ["cache", "warm"] if reads(method) => warm::show(&self.warming),
+            ["cache", "top"] if reads(method) => {
+                caches::top(&self.status, request.uri().query()).await
+            }
+            ["cache", "purge"] => wrong_method("POST"),
+            ["cache", "warm"] => wrong_method("GET, HEAD, POST"),
+            ["cache", "top"] => wrong_method("GET, HEAD"),
             ["reload" | "rollback"] | ["config", "check"] => wrong_method("POST"),
             ["upstreams"] if reads(method) => servers::all(&self.status).await,
             ["upstreams", upstream] if reads(method) => servers::one(&self.status, upstream).await,
@@ -142,7 +160,11 @@ impl Calls {
         } else {
             None
         };
-        let most = if check { CHECKED } else { CHANGE };
+        let most = match head.uri.path() {
+            _ if check => CHECKED,
+            "/cache/warm" => WARMED,
+            _ => CHANGE,
+        };
         let read = tokio::time::timeout(BODY, Limited::new(body, most).collect()).await;
         match read {
             Ok(Ok(body)) => Ok((Request::from_parts(head, body.to_bytes()), turn)),
@@ -212,6 +234,13 @@ pub(super) fn document(status: StatusCode, body: &impl Serialize) -> Answer {
 pub(super) fn problem(status: StatusCode, code: &str) -> Answer {
     let title = status.canonical_reason().unwrap_or_default();
     let body = json!({ "status": status.as_u16(), "title": title, "code": code });
+    respond(status, "application/problem+json", format!("{body}\n"))
+}
+
+/// A problem document that says what is wrong.
+pub(super) fn explained(status: StatusCode, code: &str, detail: &str) -> Answer {
+    let title = status.canonical_reason().unwrap_or_default();
+    let body = json!({ "status": status.as_u16(), "title": title, "code": code, "detail": detail });
     respond(status, "application/problem+json", format!("{body}\n"))
 }
 

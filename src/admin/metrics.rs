@@ -12,6 +12,7 @@ use http::header::ACCEPT;
 
 use super::stats::unresolved;
 use crate::balance::Member;
+use crate::cache::route::{CacheResult, RouteCache};
 use crate::clock;
 use crate::endpoint::breaker::{Breaker, State};
 use crate::endpoint::standing;
@@ -84,6 +85,8 @@ pub fn page(status: &Status, snapshot: &Snapshot, history: &History, open: bool)
     retries(&mut text, snapshot);
     each(&mut text, LIMIT, "limit", || snapshot.limits().map(|limit| (&*limit.name, limit)));
     each(&mut text, ROUTE, "endpoint", || snapshot.routes.iter().map(|r| (&*r.name, &**r)));
+    cache_requests(&mut text, snapshot);
+    each(&mut text, CACHE, "cache", || snapshot.caches().map(|c| (&*c.store.name, c)));
     if let Some(redis) = &snapshot.redis {
         text.family("tidegate_redis_up", "gauge", "0 while the last call failed.");
         let up = u8::from(!redis.down.load(Relaxed));
@@ -266,6 +269,21 @@ fn retries(text: &mut Text, snapshot: &Snapshot) {
     }
 }
 
+/// Requests on cached routes, by what the cache made of them.
+fn cache_requests(text: &mut Text, snapshot: &Snapshot) {
+    let name = "tidegate_cache_requests_total";
+    let mut caches = snapshot.caches().peekable();
+    if caches.peek().is_some() {
+        text.family(name, "counter", "Requests by what their route's cache made of them.");
+    }
+    for cache in caches {
+        for (result, word) in CacheResult::ALL {
+            let labels = [("cache", &*cache.store.name), ("result", word)];
+            text.sample(name, &labels, cache.counts.get(result) as f64);
+        }
+    }
+}
+
 /// The process, under the names that all exporters use.
 fn process(text: &mut Text, status: &Status) {
     let Process { cpu_seconds, resident_bytes, virtual_bytes, open_fds, max_fds } = Process::read();
@@ -438,6 +456,25 @@ const LIMIT: &[Family<Limit>] = &[
         "Keys pushed out by others although they were not idle.",
         |l| count(&l.state.table().evicted),
     ),
+];
+
+const CACHE: &[Family<RouteCache>] = &[
+    gauge("tidegate_cache_bytes", "Memory that stored responses take.", |c| {
+        Some(c.store.used() as f64)
+    }),
+    gauge("tidegate_cache_memory_limit_bytes", "How much they may take.", |c| {
+        Some(c.store.memory() as f64)
+    }),
+    gauge("tidegate_cache_entries", "Stored responses.", |c| Some(c.store.entries() as f64)),
+    counter("tidegate_cache_evicted_total", "Responses removed to make room.", |c| {
+        count(&c.store.counts.evicted)
+    }),
+    counter("tidegate_cache_purged_total", "Responses removed by purges.", |c| {
+        count(&c.store.counts.purged)
+    }),
+    counter("tidegate_cache_no_room_total", "Responses not stored for want of room.", |c| {
+        count(&c.store.counts.no_room)
+    }),
 ];
 
 const ROUTE: &[Family<Route>] = &[

@@ -3,6 +3,7 @@
 //!
 //! [`guard`] decides who may ask, [`calls`] what is asked; each call has its file.
 
+mod caches;
 pub mod calls;
 mod dashboard;
 mod explain;
@@ -14,6 +15,7 @@ pub mod refusals;
 mod seats;
 mod servers;
 pub mod stats;
+mod warm;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -35,6 +37,7 @@ use tower::service_fn;
 use self::calls::Calls;
 use self::guard::Guard;
 use self::seats::{Seat, Seats};
+use self::warm::Warming;
 use crate::config::schema::bind::Access;
 use crate::net::Address;
 use crate::server::control::Command;
@@ -58,7 +61,13 @@ pub fn start(
     status: Arc<Status>,
     commands: Sender<Command>,
 ) -> Result<Address, BindError> {
-    let calls = Arc::new(Calls { status, commands, guard, checks: Arc::new(Semaphore::new(1)) });
+    let calls = Arc::new(Calls {
+        status,
+        commands,
+        guard,
+        checks: Arc::new(Semaphore::new(1)),
+        warming: Warming::default(),
+    });
     let fail = |source| BindError { address: address.clone(), source };
     let socket = match address {
         Address::Tcp(at) => bind_alone(*at),

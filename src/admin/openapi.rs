@@ -7,10 +7,12 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value as Json, json};
 
+use super::caches::{PurgeWish, Purged, Used};
 use super::calls::{Answer, document as answer};
 use super::refusals::Refusals;
 use super::servers::{Changed, Wish};
 use super::stats::{Stats, UpstreamStats};
+use super::warm::{Progress, WarmWish};
 use crate::explain::Explanation;
 use crate::reload::Outcome;
 
@@ -105,6 +107,42 @@ const CALLS: &[Call] = &[
         "What would happen to a request.",
         &[(200, Body::Json("Explanation")), (422, PROBLEM)],
     ),
+    Call {
+        takes: Some(Body::Json("PurgeWish")),
+        ..call(
+            "post",
+            "/cache/purge",
+            "Removes stored responses, or makes them stale. 400: nothing, or something unknown, is named.",
+            &[(200, Body::Json("Purged")), (400, PROBLEM), (413, PROBLEM), (503, PROBLEM)],
+        )
+    },
+    call(
+        "get",
+        "/cache/top",
+        "The stored responses that were used most.",
+        &[(200, Body::Json("Top")), (400, PROBLEM)],
+    ),
+    Call {
+        takes: Some(Body::Json("WarmWish")),
+        ..call(
+            "post",
+            "/cache/warm",
+            "Asks for URLs as clients do, so that they are stored. 202: it goes on. 409: another one goes on.",
+            &[
+                (200, Body::Json("Progress")),
+                (202, Body::Json("Progress")),
+                (400, PROBLEM),
+                (409, PROBLEM),
+                (413, PROBLEM),
+            ],
+        )
+    },
+    call(
+        "get",
+        "/cache/warm",
+        "How far that is, or how the last one ended. 202: it goes on.",
+        &[(200, Body::Json("Progress")), (202, Body::Json("Progress")), (404, PROBLEM)],
+    ),
     call("get", "/upstreams", "All upstreams.", &[(200, Body::Json("Upstreams"))]),
     call(
         "get",
@@ -138,6 +176,7 @@ const CALLS: &[Call] = &[
 /// Query parameters, by path.
 const PARAMETERS: &[(&str, &str, &str)] = &[
     ("/reload", "force", "`1`: whatever `runtime.shrink_guard` says"),
+    ("/cache/top", "n", "how many, from 1 to 1000; default 20"),
     ("/explain", "method", "default `GET`"),
     ("/explain", "url", "`http://host/path?query`"),
     ("/explain", "header", "`name:value`; may be given several times"),
@@ -232,12 +271,18 @@ fn schemas() -> Json {
     add::<Explanation>(&mut generator);
     add::<Changed>(&mut generator);
     add::<Wish>(&mut generator);
+    add::<PurgeWish>(&mut generator);
+    add::<Purged>(&mut generator);
+    add::<Used>(&mut generator);
+    add::<WarmWish>(&mut generator);
+    add::<Progress>(&mut generator);
     let mut all = Json::Object(generator.take_definitions(true));
     let flag = |name: &str| json!({ "type": "object", "required": [name], "properties": { name: { "type": "boolean" } } });
     all["Live"] = flag("live");
     all["Ready"] = flag("ready");
     all["Draining"] = flag("draining");
     all["Anything"] = json!({ "type": "object" });
+    all["Top"] = json!({ "type": "array", "items": { "$ref": "#/components/schemas/Used" } });
     all["Upstreams"] =
         json!({ "type": "array", "items": { "$ref": "#/components/schemas/UpstreamStats" } });
     let either =
@@ -251,6 +296,7 @@ fn schemas() -> Json {
             "status": { "type": "integer" },
             "title": { "type": "string" },
             "code": { "type": "string" },
+            "detail": { "type": "string" },
         },
     });
     all["Checked"] = json!({

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::caches::{self, CacheStats};
 use crate::balance::Member;
 use crate::clock;
 use crate::endpoint::breaker::{Breaker, State};
@@ -44,6 +45,7 @@ pub struct Stats {
     routes: Vec<RouteStats>,
     upstreams: Vec<UpstreamStats>,
     limits: Vec<LimitStats>,
+    caches: Vec<CacheStats>,
     /// Null without `[redis]`.
     redis: Option<RedisStats>,
 }
@@ -331,6 +333,7 @@ pub fn collect(status: &Status, snapshot: &Snapshot, history: &History) -> Stats
         routes: snapshot.routes.iter().map(|r| route(r, history)).collect(),
         upstreams: snapshot.upstreams.iter().map(|u| upstream(u, history)).collect(),
         limits: snapshot.limits().map(limit).collect(),
+        caches: snapshot.caches().map(caches::stats).collect(),
         redis: snapshot.redis.as_ref().map(|redis| RedisStats {
             up: !redis.down.load(Relaxed),
             errors: redis.errors.load(Relaxed),

@@ -9,6 +9,8 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::wire::head::{Fields, list_items};
 
+/// The place of the scheme among a key's parts.
+const SCHEME: usize = 1;
 /// The place of the path among a key's parts.
 const PATH: usize = 3;
 /// The place of the query.
@@ -94,6 +96,18 @@ impl Key {
     #[must_use]
     pub fn query(&self) -> Option<&[u8]> {
         self.query.map(|query| self.at(query))
+    }
+
+    /// The URL, for people. What a key leaves out of it is left out.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = self.parts().get(SCHEME).copied().flatten().unwrap_or_default();
+        let mut url = [scheme, b"://", self.host(), self.path()].concat();
+        if let Some(query) = self.query() {
+            url.push(b'?');
+            url.extend_from_slice(query);
+        }
+        String::from_utf8_lossy(&url).into_owned()
     }
 
     /// The key of another URL of the same host, everything else being the same.
@@ -248,6 +262,7 @@ mod tests {
         }
         assert_eq!(base, key("a", "/b", None, &[]));
         let whole = key("a.test", "/b", Some("q=1"), &[]);
+        assert_eq!(whole.url(), "http://a.test/b?q=1");
         assert_eq!(
             (whole.host(), whole.path(), whole.query()),
             (&b"a.test"[..], &b"/b"[..], Some(&b"q=1"[..]))

@@ -22,6 +22,15 @@ pub enum Forwarded {
 }
 
 impl Forwarded {
+    /// The most precise word for it.
+    #[must_use]
+    pub fn told(self) -> &'static str {
+        match self {
+            Forwarded::Bypass(detail) => detail,
+            other => other.word(),
+        }
+    }
+
     fn word(self) -> &'static str {
         match self {
             Forwarded::Bypass(_) => "bypass",

@@ -249,6 +249,14 @@ impl Store {
         }
     }
 
+    /// Orders a purge, and returns where its count will be told; `None` while housekeeping has too
+    /// much to do.
+    pub(crate) fn purge(self: &Arc<Self>, purge: Purge) -> Option<oneshot::Receiver<usize>> {
+        let (reply, count) = oneshot::channel();
+        let told = self.housekeeping.try_send(Command::Purge(self.clone(), purge, reply));
+        told.is_ok().then_some(count)
+    }
+
     /// When what is stored for a key was last made invalid.
     fn invalidated_at(&self, key: &Key) -> Millis {
         let one = self.invalidated.pin().get(&key.hash()).copied().unwrap_or(0);
@@ -313,6 +321,12 @@ impl Store {
     #[must_use]
     pub fn memory(&self) -> u64 {
         self.memory.load(Ordering::Relaxed)
+    }
+
+    /// The most responses.
+    #[must_use]
+    pub fn most_entries(&self) -> usize {
+        self.most_entries.load(Ordering::Relaxed)
     }
 
     /// The most bytes that one response may take.

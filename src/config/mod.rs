@@ -15,7 +15,7 @@ pub mod schema;
 pub mod shown;
 pub mod source;
 mod substitute;
-mod suggest;
+pub(crate) mod suggest;
 pub mod tree;
 
 use std::path::Path;

@@ -3,6 +3,7 @@
 pub mod connection;
 pub mod control;
 mod entrance;
+pub mod errand;
 mod handshake;
 pub mod limits;
 pub mod listener;
@@ -139,6 +140,8 @@ pub fn start(
     if let Some(address) = &admin {
         tracing::info!(%address, "admin listening");
     }
+    // The line is set once; before that nobody can have been told of a worker.
+    let _first = status.orders.set(orders.clone().into());
     collector::start(store.clone(), orders.clone(), questions)?;
     let parts = Parts {
         store: store.clone(),

@@ -1,14 +1,16 @@
 //! What the process knows about itself, shared with the admin endpoint.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
 
+use super::worker::Order;
 use crate::reload::Outcome;
 use crate::snapshot::Store;
 use crate::telemetry::collector::Desk;
@@ -23,6 +25,8 @@ pub struct Status {
     pub desk: Desk,
     /// Number of worker threads.
     pub workers: usize,
+    /// Where workers are told things, once they run.
+    pub orders: OnceLock<Box<[UnboundedSender<Order>]>>,
     /// When the process started.
     pub started: SystemTime,
     /// New work is welcome.
@@ -94,6 +98,7 @@ impl Status {
             store,
             desk,
             workers,
+            orders: OnceLock::new(),
             started: SystemTime::now(),
             ready: AtomicBool::new(false),
             drain: Notify::new(),

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, spawn_local};
 
 use super::entrance::{self, Door};
+use super::errand::Errand;
 use super::handshake::Handshakes;
 use super::listener::{Acceptor, Listening, Site};
 use super::status::Status;
@@ -102,6 +103,9 @@ async fn run(context: Context, sockets: Vec<Listening>) -> Rc<Local> {
             Some(order) = orders.recv() => match order {
                 Order::Open(sockets) => acceptors.open(sockets),
                 Order::Close(site) => acceptors.close(&site).await,
+                Order::Run(errand) => {
+                    spawn_local(errand.run(local.clone()));
+                }
                 Order::HandOver(reply) => hand_over(&local, &reply),
             },
         }
@@ -130,6 +134,8 @@ pub enum Order {
     Open(Vec<Listening>),
     /// Do not accept there any more; connections end after their current response.
     Close(Site),
+    /// Walk a request of the proxy's own.
+    Run(Errand),
     /// Hand over what was counted.
     HandOver(Sender<Box<Interval>>),
 }

@@ -25,6 +25,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
 
+use crate::cache::route::RouteCache;
 use crate::config::shown::Shown;
 use crate::policy::limit::Limit;
 use crate::policy::shared::Redis;
@@ -81,6 +82,12 @@ impl Snapshot {
         let policies = self.routes.iter().filter_map(|route| route.policies.as_deref());
         let limits = policies.flat_map(|policies| policies.limits.iter());
         limits.map(|limit| (&*limit.name, limit)).collect::<BTreeMap<_, _>>().into_values()
+    }
+
+    /// The caches, each once, sorted by name.
+    pub fn caches(&self) -> impl Iterator<Item = &RouteCache> {
+        let caches = self.routes.iter().filter_map(|route| route.cache.as_deref());
+        caches.map(|cache| (&*cache.store.name, cache)).collect::<BTreeMap<_, _>>().into_values()
     }
 
     /// The listener with this id; `None` once it is gone.

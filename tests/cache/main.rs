@@ -7,7 +7,9 @@
     reason = "a failed expectation is a panic"
 )]
 
+mod admin;
 mod safety;
+mod seen;
 mod serving;
 mod stampede;
 #[path = "../support/mod.rs"]

@@ -1,0 +1,271 @@
+//! `POST /cache/warm`: asks for URLs as clients would, so that their responses are stored before clients come.
+//!
+//! One warming at a time; it goes on when whoever ordered it has left, and `GET /cache/warm` tells how far it is.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use http::StatusCode;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, oneshot};
+
+use super::caches::{read, split_url};
+use super::calls::{Answer, document, explained, problem};
+use crate::explain::{self, Question};
+use crate::server::errand::{Errand, Outcome};
+use crate::server::status::Status;
+use crate::server::worker::Order;
+use crate::snapshot::{Listener, Snapshot};
+
+/// The most URLs of one call.
+const MOST: usize = 1000;
+/// How many are asked for at a time, unless the call says so, and at most.
+const CONCURRENCY: usize = 8;
+const MOST_CONCURRENCY: usize = 64;
+/// How long one response may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a call waits for its end: a connection to the admin endpoint lives for a minute.
+const WAIT: Duration = Duration::from_secs(45);
+/// How many problems are told.
+const PROBLEMS: usize = 100;
+
+/// What is to be fetched.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WarmWish {
+    /// `http://host/path?query` or `https://…`, as clients ask for them; at most 1000.
+    urls: Vec<String>,
+    /// How many are asked for at a time, from 1 to 64; default 8.
+    concurrency: Option<usize>,
+}
+
+/// How far a warming is.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+pub(super) struct Progress {
+    /// Whether all URLs have been asked for.
+    finished: bool,
+    urls: usize,
+    done: usize,
+    /// Responses that are stored now.
+    stored: usize,
+    /// Responses that were there already, or that a server confirmed.
+    fresh: usize,
+    /// Responses that are not stored.
+    not_stored: usize,
+    /// Requests without a whole response.
+    failed: usize,
+    /// What was not stored and why; the first hundred.
+    problems: Vec<Unstored>,
+}
+
+/// A URL whose response is not stored.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(super) struct Unstored {
+    url: String,
+    reason: String,
+}
+
+/// The warming under way, or the last one.
+#[derive(Debug, Default)]
+pub(super) struct Warming(ArcSwapOption<Run>);
+
+#[derive(Debug)]
+struct Run {
+    urls: Vec<String>,
+    next: AtomicUsize,
+    progress: ArcSwap<Progress>,
+    ended: Notify,
+}
+
+/// `POST /cache/warm`.
+pub(super) async fn start(status: &Arc<Status>, warming: &Warming, body: &[u8]) -> Answer {
+    let wish: WarmWish = match read(body, &["urls", "concurrency"]) {
+        Ok(wish) => wish,
+        Err(answer) => return *answer,
+    };
+    let concurrency = match check(&wish) {
+        Ok(concurrency) => concurrency,
+        Err(why) => return explained(StatusCode::BAD_REQUEST, "bad_warming", &why),
+    };
+    let busy = warming.0.load().as_ref().is_some_and(|run| !run.progress.load().finished);
+    if busy {
+        return problem(StatusCode::CONFLICT, "already_warming");
+    }
+    let progress = Progress { urls: wish.urls.len(), ..Progress::default() };
+    let run = Arc::new(Run {
+        urls: wish.urls,
+        next: AtomicUsize::new(0),
+        progress: ArcSwap::from_pointee(progress),
+        ended: Notify::new(),
+    });
+    warming.0.store(Some(run.clone()));
+    for _ in 0..concurrency.min(run.urls.len()) {
+        tokio::spawn(fetch_all(run.clone(), status.clone()));
+    }
+    let ended = run.ended.notified();
+    // The end may have been before this is asked for.
+    let finished = run.progress.load().finished;
+    if !finished {
+        let _late = tokio::time::timeout(WAIT, ended).await;
+    }
+    tell(&run)
+}
+
+/// `GET /cache/warm`.
+pub(super) fn show(warming: &Warming) -> Answer {
+    match warming.0.load_full() {
+        Some(run) => tell(&run),
+        None => problem(StatusCode::NOT_FOUND, "nothing_warmed"),
+    }
+}
+
+fn tell(run: &Run) -> Answer {
+    let progress = run.progress.load_full();
+    let status = if progress.finished { StatusCode::OK } else { StatusCode::ACCEPTED };
+    document(status, &*progress)
+}
+
+/// How many are asked for at a time.
+fn check(wish: &WarmWish) -> Result<usize, String> {
+    if !(1..=MOST).contains(&wish.urls.len()) {
+        return Err(format!("`urls` holds from 1 to {MOST} URLs, not {}", wish.urls.len()));
+    }
+    if let Some(bad) = wish.urls.iter().find(|url| split_url(url).is_none()) {
+        return Err(format!("`{bad}` is no URL of a host"));
+    }
+    let concurrency = wish.concurrency.unwrap_or(CONCURRENCY);
+    if !(1..=MOST_CONCURRENCY).contains(&concurrency) {
+        return Err(format!("`concurrency` is from 1 to {MOST_CONCURRENCY}, not {concurrency}"));
+    }
+    Ok(concurrency)
+}
+
+/// Asks for one URL after the other, until there are no more.
+async fn fetch_all(run: Arc<Run>, status: Arc<Status>) {
+    loop {
+        let at = run.next.fetch_add(1, Ordering::AcqRel);
+        let Some(url) = run.urls.get(at) else { return };
+        let outcome = fetch(&status, url, at).await;
+        run.note(url, outcome);
+    }
+}
+
+/// Asks for one.
+async fn fetch(status: &Status, url: &str, at: usize) -> Result<Outcome, &'static str> {
+    let (scheme, host, target) = split_url(url).ok_or("no URL")?;
+    let snapshot = status.store.load_full();
+    let listener = listener(&snapshot, scheme, url).ok_or("nothing listens")?.id;
+    drop(snapshot);
+    let workers = status.orders.get().map(|orders| &**orders).unwrap_or_default();
+    let worker = workers.get(at % workers.len().max(1)).ok_or("still starting")?;
+    let (reply, answer) = oneshot::channel();
+    let (host, target) = (host.into(), target.into());
+    let errand = Errand { listener, scheme, host, target, reply };
+    worker.send(Order::Run(errand)).map_err(|_| "stopping")?;
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(Ok(outcome)) => Ok(outcome),
+        Ok(Err(_)) => Err("the listener has gone"),
+        Err(_) => Err("no whole response within 30s"),
+    }
+}
+
+/// Where clients that ask for such a URL come in: where its scheme is spoken and a route with a cache
+/// answers; behind a proxy that ends TLS, elsewhere.
+fn listener<'s>(snapshot: &'s Snapshot, scheme: &str, url: &str) -> Option<&'s Arc<Listener>> {
+    let secure = |listener: &&Arc<Listener>| listener.tls.is_some() == (scheme == "https");
+    let all = || {
+        let listeners = || snapshot.listeners.iter();
+        listeners().filter(secure).chain(listeners().filter(move |listener| !secure(listener)))
+    };
+    let is_cached = |listener: &&Arc<Listener>| {
+        let question = Question {
+            method: "GET".to_owned(),
+            url: url.to_owned(),
+            headers: vec![("x-forwarded-proto".to_owned(), scheme.to_owned())],
+            client: Ipv4Addr::LOCALHOST.into(),
+            listener: Some(listener.name.to_string()),
+        };
+        explain::explain(snapshot, &question).is_ok_and(|said| said.cache.is_some())
+    };
+    all().find(is_cached).or_else(|| all().next())
+}
+
+impl Run {
+    fn note(&self, url: &str, outcome: Result<Outcome, &'static str>) {
+        self.progress.rcu(|known| {
+            let mut progress = Progress::clone(known);
+            progress.done += 1;
+            progress.finished = progress.done == progress.urls;
+            let reason = progress.count(&outcome);
+            if let Some(reason) = reason.filter(|_| progress.problems.len() < PROBLEMS) {
+                progress.problems.push(Unstored { url: url.to_owned(), reason });
+            }
+            progress
+        });
+        if self.progress.load().finished {
+            self.ended.notify_waiters();
+        }
+    }
+}
+
+impl Progress {
+    /// Counts what came of one URL; tells why its response is not stored, if it is not.
+    fn count(&mut self, outcome: &Result<Outcome, &'static str>) -> Option<String> {
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(why) => {
+                self.failed += 1;
+                return Some((*why).to_owned());
+            }
+        };
+        let Outcome { status, cache, whole } = outcome;
+        let mut told = cache.split("; ");
+        let says = |word: &str| told.clone().any(|part| part == word);
+        if !whole {
+            self.failed += 1;
+            return Some(format!("the response was cut (status {status})"));
+        }
+        if says("stored") || says("collapsed") {
+            self.stored += 1;
+            return None;
+        }
+        if says("hit") || says("fwd-status=304") {
+            self.fresh += 1;
+            return None;
+        }
+        self.not_stored += 1;
+        let detail = told.find_map(|part| part.strip_prefix("detail="));
+        Some(match detail {
+            Some(detail) => format!("status {status}, {detail}"),
+            None if cache.is_empty() => format!("status {status}, the route has no cache"),
+            None => format!("status {status}"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_are_told_apart() {
+        let mut progress = Progress::default();
+        let mut count = |status, cache: &str, whole| {
+            progress.count(&Ok(Outcome { status, cache: cache.into(), whole }))
+        };
+        assert_eq!(count(200, "tidegate; fwd=uri-miss; stored; ttl=60", true), None);
+        assert_eq!(count(200, "tidegate; hit; ttl=60", true), None);
+        assert_eq!(count(200, "tidegate; fwd=stale; fwd-status=304; ttl=60", true), None);
+        let private = count(200, "tidegate; fwd=uri-miss; detail=private", true);
+        assert_eq!(private.as_deref(), Some("status 200, private"));
+        let uncached = count(404, "", true);
+        assert_eq!(uncached.as_deref(), Some("status 404, the route has no cache"));
+        assert!(count(200, "tidegate; fwd=uri-miss; stored", false).is_some());
+        let Progress { stored, fresh, not_stored, failed, .. } = progress;
+        assert_eq!((stored, fresh, not_stored, failed), (1, 2, 2, 1));
+    }
+}
