@@ -155,7 +155,8 @@ pub(super) fn attempt(trace: Option<&Trace>, of: &Attempted<'_>) {
         Failure::Grpc(_) => Ok(200),
         other => Err(other.refusal().map_or("upstream_failed", |refusal| refusal.row().code)),
     };
-    let Attempted { number, upstream, server, took, .. } = *of;
+    let Attempted { number, upstream, took, .. } = *of;
+    let server = &*of.server.name;
     trace.attempt(number, took, Attempt { upstream, server, outcome });
 }
 

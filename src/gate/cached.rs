@@ -357,7 +357,7 @@ impl<'a> Matched<'a, '_> {
         &self,
         On { cache, split, granted, .. }: On<'_, 'a, '_>,
         (wanted, flight): (Wanted, Arc<Flight>),
-    ) -> Option<(oneshot::Receiver<Answer>, Rc<Cell<Option<Attempts>>>)> {
+    ) -> Option<Started> {
         let Some(index) = self.ex.worker.draw(|random| split.choose_index(random)) else {
             cache.store.land(&wanted.key, wanted.place(), &flight);
             return None;
@@ -702,10 +702,10 @@ pub(super) struct Told<'a> {
 }
 
 /// The server with this id, wherever a split may have sent a request.
-fn asked<'a>(
-    split: &'a Split,
+fn asked(
+    split: &Split,
     Attempts { server, number }: Attempts,
-) -> Option<(&'a Upstream, &'a Member, u32)> {
+) -> Option<(&Upstream, &Member, u32)> {
     let first = split.targets.iter().map(|(_, target)| target);
     let mut all = first.flat_map(|target| {
         std::iter::successors(Some(target), |target| target.fallback.as_deref())
@@ -759,6 +759,9 @@ struct Fetch {
     attempts: Rc<Cell<Option<Attempts>>>,
 }
 
+/// What a fetch will come to, and what is known of its attempts.
+type Started = (oneshot::Receiver<Answer>, Rc<Cell<Option<Attempts>>>);
+
 /// Attempts at servers.
 #[derive(Debug, Clone, Copy)]
 struct Attempts {
@@ -775,7 +778,7 @@ impl Fetch {
         };
         let no_edits = HeaderEdits::default();
         let attempted = |of: &Attempted<'_>| {
-            self.attempts.set(Some(Attempts { server: of.server_id, number: of.number }));
+            self.attempts.set(Some(Attempts { server: of.server.id, number: of.number }));
         };
         let job = Job {
             worker,

@@ -17,6 +17,7 @@ use super::trail::Trail;
 use super::{KeySource, Target, observe, trial};
 use crate::balance::Key;
 use crate::clock::{self, Instant};
+use crate::endpoint::Endpoint;
 use crate::endpoint::breaker::Permit;
 use crate::exchange::outcome::Note;
 use crate::exchange::{Client, Emit, Outcome, Refusal};
@@ -113,10 +114,8 @@ pub struct Attempted<'a> {
     pub number: u32,
     /// The upstream's name.
     pub upstream: &'a str,
-    /// The server's name.
-    pub server: &'a str,
-    /// The server's id.
-    pub server_id: u32,
+    /// The server.
+    pub server: &'a Endpoint,
     /// How it ended.
     pub ended: Failure,
     /// How long it took, connecting included, up to the head of the response.
@@ -299,8 +298,7 @@ async fn answer<'t, C: Client>(
             attempted(&Attempted {
                 number: progress.attempt,
                 upstream: &target.upstream.name,
-                server: &chosen.member.endpoint.name,
-                server_id: chosen.member.endpoint.id,
+                server: &chosen.member.endpoint,
                 ended: failure,
                 took: clock::now().saturating_duration_since(began),
             });
