@@ -242,6 +242,7 @@ fn walk(
                     scheme,
                     public_host: &public,
                     target: &target,
+                    identity,
                 };
                 said.cache = Some(cached(cache, &url, head, admitted));
             }
