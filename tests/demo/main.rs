@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing step fails the test")]
 
 mod architecture;
+mod deployment;
 mod documents;
 
 use std::io::{BufRead, BufReader, Lines};
