@@ -51,11 +51,24 @@ impl Target {
     /// # Errors
     /// A message for the operator.
     pub(super) fn call(&self, method: Method, path: &str) -> Result<(u16, String), String> {
+        self.call_within(PATIENCE, method, path)
+    }
+
+    /// Calls and returns status and body; waits no longer than `patience`.
+    ///
+    /// # Errors
+    /// A message for the operator.
+    pub(super) fn call_within(
+        &self,
+        patience: Duration,
+        method: Method,
+        path: &str,
+    ) -> Result<(u16, String), String> {
         let endpoint = match &self.admin {
             Some(url) => named(url)?,
             None => from_file(&config_file(self.config.as_deref()))?,
         };
-        endpoint.call(method, path)
+        endpoint.call(patience, method, path)
     }
 }
 
@@ -64,7 +77,7 @@ impl Target {
 /// # Errors
 /// A message for the operator.
 pub(super) fn call(url: &str, method: Method, path: &str) -> Result<(u16, String), String> {
-    named(url)?.call(method, path)
+    named(url)?.call(PATIENCE, method, path)
 }
 
 fn named(url: &str) -> Result<Endpoint, String> {
@@ -72,7 +85,12 @@ fn named(url: &str) -> Result<Endpoint, String> {
 }
 
 impl Endpoint {
-    fn call(&self, method: Method, path: &str) -> Result<(u16, String), String> {
+    fn call(
+        &self,
+        patience: Duration,
+        method: Method,
+        path: &str,
+    ) -> Result<(u16, String), String> {
         let runtime =
             Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
         let asked = async {
@@ -89,9 +107,9 @@ impl Endpoint {
             }
         };
         runtime.block_on(async {
-            let answered = tokio::time::timeout(PATIENCE, asked).await;
+            let answered = tokio::time::timeout(patience, asked).await;
             answered
-                .unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}").into()))
+                .unwrap_or_else(|_| Err(format!("no answer within {patience:?}").into()))
                 .map_err(|error| error.to_string())
         })
     }

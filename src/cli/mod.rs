@@ -6,6 +6,8 @@ mod admin;
 mod check;
 mod demo;
 mod explain;
+mod generate;
+mod health;
 mod reload;
 mod run;
 mod schema;
@@ -18,9 +20,12 @@ use clap::{Parser, Subcommand};
 
 use crate::config::DEFAULT_FILES;
 
+/// The version with the commit it was built from and that commit's date, where `build.rs` knows them.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), env!("TIDEGATE_BUILD"));
+
 /// A Layer-7 load balancer and API gateway.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, about, arg_required_else_help = true)]
+#[command(name = "tidegate", version = VERSION, about, arg_required_else_help = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -40,10 +45,16 @@ enum Command {
     Status(reload::Plain),
     /// Make a running proxy finish what it has and end
     Drain(reload::Plain),
+    /// Say by the exit code whether a running proxy is ready, for container checks
+    Health(health::Arguments),
     /// Run three small servers and the proxy in front of them, to try it out
     Demo,
     /// Print the JSON schema of the configuration file
     Schema,
+    /// Print the completions of a shell
+    Completions(generate::Completions),
+    /// Print the manual page
+    Man,
 }
 
 /// Runs the program and says how it ended.
@@ -63,8 +74,11 @@ pub fn main() -> ExitCode {
         Command::Reload(arguments) => reload::reload(&arguments),
         Command::Status(arguments) => reload::status(&arguments),
         Command::Drain(arguments) => reload::drain(&arguments),
+        Command::Health(arguments) => health::run(&arguments),
         Command::Demo => demo::run(),
         Command::Schema => schema::run(),
+        Command::Completions(arguments) => generate::completions(&arguments),
+        Command::Man => generate::man(),
     }
 }
 

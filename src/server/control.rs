@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::limits;
 use super::listener::{self, Site};
 use super::names;
+use super::service_manager;
 use super::status::Status;
 use super::worker::Order;
 use crate::clock;
@@ -216,12 +217,15 @@ impl Parts {
     }
 
     fn reload(&mut self, force: bool) -> Outcome {
+        service_manager::tell_reloading();
         let current = self.store.load_full();
-        match self.reloader.read(&current, force) {
+        let outcome = match self.reloader.read(&current, force) {
             Ok(Plan::Switch(prepared)) => self.put_into_effect(&current, Ok(*prepared)),
             Ok(Plan::Nothing(why)) => self.stay(&current, why),
             Err(refused) => self.put_into_effect(&current, Err(refused)),
-        }
+        };
+        service_manager::tell_ready();
+        outcome
     }
 
     /// What is asked for is what runs: that is no reload.

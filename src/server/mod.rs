@@ -11,6 +11,7 @@ pub mod machine;
 mod names;
 mod occupant;
 mod proxied;
+mod service_manager;
 pub mod shutdown;
 pub mod status;
 mod streams;
@@ -155,6 +156,7 @@ pub fn start(
     };
     let control = Control::start(parts, line)?;
     status.ready.store(true, Ordering::Release);
+    service_manager::tell_ready();
     Ok(Running {
         listening: bound.names,
         admin,
@@ -191,6 +193,7 @@ impl Running {
             (snapshot.drain, snapshot.drain_delay)
         };
         self.status.ready.store(false, Ordering::Release);
+        service_manager::tell_stopping();
         tracing::info!(?allowed, ?delay, "draining");
         std::thread::sleep(delay);
         self.stop.send_replace(true);

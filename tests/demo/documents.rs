@@ -50,7 +50,7 @@ fn every_file_it_names_exists() {
     let readme = document("README.md");
     let links = Regex::new(r"\]\(([^)#]+)\)").unwrap();
     let links = links.captures_iter(&readme).map(|link| link.get(1).unwrap().as_str());
-    let places = ["src/", "tests/", "config/", "benches/", "docker/", ".ci/"];
+    let places = ["src/", "tests/", "config/", "benches/", "docker/", "dist/", ".ci/"];
     let named = quoted(&readme)
         .filter(|word| places.iter().any(|place| word.starts_with(place)))
         .filter_map(|word| word.split_whitespace().next());

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing step fails the test")]
 
 mod architecture;
+mod commands;
 mod deployment;
 mod documents;
 
