@@ -82,7 +82,8 @@ pub struct End {
 impl End {
     /// The end of an exchange whose response has this status.
     fn of(outcome: Outcome, status: u16) -> Self {
-        let gone = outcome == Outcome::ClientGone;
+        // A tunnel is there to be left: how it was opened is what its line says, as with nginx.
+        let gone = outcome == Outcome::ClientGone && status != 101;
         Self { status: if gone { outcome.status() } else { status }, outcome }
     }
 
@@ -453,7 +454,11 @@ impl<'a> Matched<'a, '_> {
             }
         }
         match sent {
-            Sent::Answered(_, Outcome::ClientGone) | Sent::Gone => {
+            Sent::Answered(status, Outcome::ClientGone) => {
+                client.cut();
+                Ok(End::of(Outcome::ClientGone, status))
+            }
+            Sent::Gone => {
                 client.cut();
                 Ok(End::gone())
             }

@@ -106,8 +106,12 @@ fn sessions_are_resumed_by_every_worker_and_after_a_reload() {
         let again = ["-servername", "a.test", version, "-ign_eof", "-sess_in", session];
         for round in 0..8 {
             if round == 4 {
-                std::fs::rename(proxy.path("tidegate.toml"), proxy.path("old")).unwrap();
-                std::fs::copy(proxy.path("old"), proxy.path("tidegate.toml")).unwrap();
+                // Another content: what is the same is no reload.
+                let text = std::fs::read_to_string(proxy.path("tidegate.toml")).unwrap();
+                let route =
+                    format!("[[route]]\npath = \"/{version}\"\nrespond = {{ status = 204 }}");
+                std::fs::write(proxy.path("new"), format!("{text}\n{route}\n")).unwrap();
+                std::fs::rename(proxy.path("new"), proxy.path("tidegate.toml")).unwrap();
                 let reloads = || proxy.stats()["generation"].as_u64() > Some(1);
                 wait_until(SOON, "it is reloaded", reloads);
             }
