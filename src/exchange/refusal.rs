@@ -36,19 +36,19 @@ pub enum Refusal {
     #[error("no route matches the request")]
     NoRoute,
     /// The client is not known.
-    #[error("the request carries nothing that tells who sent it, or something wrong")]
+    #[error("valid credentials are required")]
     Unauthenticated,
     /// The client is known and may not.
     #[error("the client may not do this")]
     NotAllowed,
     /// Nobody can say who the client is.
-    #[error("what tells clients apart cannot be asked")]
+    #[error("credentials cannot be verified now")]
     AuthUnavailable,
     /// More requests than the rate allows.
     #[error("too many requests in this time")]
     RateLimited,
     /// What is shared between instances cannot be asked.
-    #[error("the limit cannot be asked")]
+    #[error("the shared rate limit cannot be reached")]
     LimitUnavailable,
     /// More requests at a time than allowed.
     #[error("too many requests at a time")]
@@ -163,14 +163,16 @@ impl Refusal {
                 (421, "misdirected_request", "Wrong host for this connection", Some("listen.tls"))
             }
             Refusal::NoRoute => (404, "no_route", "No route", Some("route")),
-            Refusal::Unauthenticated => (401, "auth_required", "Who is asking?", Some("auth")),
+            Refusal::Unauthenticated => {
+                (401, "auth_required", "Authentication required", Some("auth"))
+            }
             Refusal::NotAllowed => (403, "not_allowed", "Not allowed", Some("auth")),
             Refusal::AuthUnavailable => {
-                (503, "auth_unavailable", "Clients cannot be told apart now", Some("auth"))
+                (503, "auth_unavailable", "Authentication unavailable", Some("auth"))
             }
             Refusal::RateLimited => (429, "rate_limited", "Too many requests", Some("limit")),
             Refusal::LimitUnavailable => {
-                (503, "limit_unavailable", "The limit cannot be asked", Some("redis.on_error"))
+                (503, "limit_unavailable", "Rate limit unavailable", Some("redis.on_error"))
             }
             Refusal::ConcurrencyLimited => (
                 429,
@@ -182,24 +184,18 @@ impl Refusal {
                 (413, "body_too_large", "Request body too large", Some(key))
             }
             Refusal::NoServer(miss) => return no_server(miss),
-            Refusal::Crowded => (
-                503,
-                "proxy_overloaded",
-                "Too much is under way",
-                Some("listen.limits.connections"),
-            ),
+            Refusal::Crowded => {
+                (503, "proxy_overloaded", "Proxy overloaded", Some("listen.limits.connections"))
+            }
             Refusal::Overloaded => {
-                (503, "proxy_overloaded", "Too much is under way", Some("runtime.request_memory"))
+                (503, "proxy_overloaded", "Proxy overloaded", Some("runtime.request_memory"))
             }
             Refusal::QueueFull => {
-                (503, "queue_full", "Too many requests wait", Some("upstream.limits.pending"))
+                (503, "queue_full", "Queue full", Some("upstream.limits.pending"))
             }
-            Refusal::QueueTimeout => (
-                503,
-                "queue_timeout",
-                "No server had room in time",
-                Some("upstream.limits.pending_timeout"),
-            ),
+            Refusal::QueueTimeout => {
+                (503, "queue_timeout", "Queue timeout", Some("upstream.limits.pending_timeout"))
+            }
             Refusal::BreakerOpen => {
                 (503, "breaker_open", "Circuit breaker open", Some("upstream.breaker"))
             }
