@@ -95,7 +95,7 @@ async fn exhausted(local: &Local, door: &Door, error: &io::Error) {
     local.worker.connections.borrow_mut().let_go_of(AT_ONCE);
     if let Some(left_out) = local.worker.quotas.take("descriptors", clock::now()) {
         let listen = &door.listener.name;
-        tracing::warn!(%listen, %error, left_out, key = "ulimit -n", "accepting connections is paused");
+        tracing::warn!(%listen, %error, left_out, key = "listen.limits.connections", raise = "ulimit -n", "accepting connections is paused");
     }
     sleep(ACCEPT_PAUSE).await;
 }
