@@ -292,7 +292,7 @@ fn i14_secrets_are_masked_by_what_they_are() {
         [auth.keys]
         api_key = {{ header = "x-api-key", keys = {{ alice = "hunter-alice" }} }}
         [auth.asked]
-        forward = {{ url = "http://bob:hunter-forward@127.0.0.1:1/verify?token=hunter-query" }}
+        forward = {{ url = "http://127.0.0.1:1/verify?token=hunter-query" }}
         "#,
         server = origin.server()
     );
