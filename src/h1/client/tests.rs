@@ -5,7 +5,6 @@ use std::sync::Arc;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
@@ -31,10 +30,12 @@ async fn secure() -> (TlsStream<TcpStream>, TlsStream<TcpStream>) {
     (near.unwrap().into(), far.unwrap().into())
 }
 
-/// Takes all the room that there is in a socket.
-fn fill(socket: &TcpStream) {
-    let socket = SockRef::from(socket);
-    while socket.send(&[0; 4096]).is_ok() {}
+/// Takes all the room that there is in a socket, until no more appears: what is acknowledged late makes some again.
+async fn fill(socket: &TcpStream) {
+    let quiet = Duration::from_millis(100);
+    while tokio::time::timeout(quiet, socket.writable()).await.is_ok() {
+        while socket.try_write(&[0; 4096]).is_ok() {}
+    }
 }
 
 #[tokio::test]
@@ -43,7 +44,7 @@ async fn w1_the_last_words_of_tls_wait_for_no_one_who_does_not_read() {
     for (request, rest) in [("", ""), ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", "unread")] {
         let (near, mut far) = secure().await;
         tokio::io::AsyncWriteExt::write_all(&mut far, request.as_bytes()).await.unwrap();
-        fill(near.get_ref().0);
+        fill(near.get_ref().0).await;
         let stream = Stream::secure(near);
         let mut client = H1Client::new(stream, clock::now(), Rc::default(), 0);
         client.begun = true;
