@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use tidegate::gate::target::{PathMode, Target};
+use tidegate::gate::target::{Keep, PathMode, Target};
 use tidegate::route::{Ask, HostPattern, PathPattern, RouteSpec, RouteTable};
 use tidegate::wire::head::Fields;
 use tidegate::wire::{RequestHead, Version};
@@ -94,7 +94,8 @@ fn target(c: &mut Criterion) {
         head.fields.push(b"Host", b"shop.example.com");
         group.bench_function(kind, |b| {
             b.iter(|| {
-                let target = Target::of(black_box(&head), PathMode::Normalize).expect("a target");
+                let target = Target::of(black_box(&head), PathMode::Normalize, Keep::Normal)
+                    .expect("a target");
                 black_box(target.path().len())
             });
         });

@@ -17,7 +17,7 @@ use crate::exchange::Refusal;
 use crate::exchange::identity::Identity;
 use crate::gate::admit::Admitted;
 use crate::gate::target::{self, Target};
-use crate::gate::{Peer, admit, door, keyed, rewrite};
+use crate::gate::{Peer, admit, door, keyed, lookup, rewrite};
 use crate::route::{Ask, Found, Miss};
 use crate::snapshot::route::{Action, Split};
 use crate::snapshot::template::Values;
@@ -188,11 +188,12 @@ fn walk(
     said: &mut Explanation,
 ) -> Result<(), Refusal> {
     let admitted = admit::admit(head, listener.refuse_trace)?;
-    let target = Target::of(head, listener.path).map_err(Refusal::Target)?;
+    let target = Target::of(head, listener.path, lookup::keep(snapshot));
+    let mut target = target.map_err(Refusal::Target)?;
     said.host = target.host().to_owned();
     said.path = text(target.path());
     let public = identity.host.and_then(target::canonical);
-    let public = public.unwrap_or(Cow::Borrowed(target.host()));
+    let public = public.unwrap_or_else(|| Cow::Owned(target.host().to_owned()));
     if listener.redirect_https && !identity.is_secure() {
         said.action = Some("redirect".to_owned());
         said.status = Some(308);
@@ -201,11 +202,16 @@ fn walk(
     }
     let tls = listener.tls.is_some();
     let client = identity.client;
-    let asked = Asked { listener: listener.id, target: &target, head, client, tls };
-    let Found { route, captures } = match snapshot.table.find(&asked) {
+    let ask = |path| Asked { listener: listener.id, target: &target, path, head, client, tls };
+    let found = snapshot.table.find_spelled(target.spelling(), ask);
+    let Found { route, captures, raw, .. } = match found {
         Ok(found) => found,
-        Err(Miss::NoRoute | Miss::Method) => return Err(Refusal::NoRoute),
+        Err(Miss::NoRoute | Miss::Method) => return Err(lookup::missed(&target)),
     };
+    if raw {
+        target.keep_raw().map_err(Refusal::Target)?;
+        said.path = text(target.path());
+    }
     said.route = Some(route.name.to_string());
     let values =
         Values { host: target.host().as_bytes(), path: target.path(), query: target.query() };
@@ -366,6 +372,7 @@ impl Explanation {
 struct Asked<'a> {
     listener: u16,
     target: &'a Target<'a>,
+    path: &'a [u8],
     head: &'a RequestHead,
     client: Option<IpAddr>,
     tls: bool,
@@ -381,7 +388,7 @@ impl Ask for Asked<'_> {
     }
 
     fn path(&self) -> &[u8] {
-        self.target.path()
+        self.path
     }
 
     fn query(&self) -> Option<&[u8]> {

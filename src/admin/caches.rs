@@ -288,7 +288,7 @@ fn normal(host: &str, target: &str) -> Result<Normal, target::TargetFault> {
     let mut head = RequestHead::default();
     head.set(b"GET", target.as_bytes(), Version::Http11);
     head.fields.push(b"host", host.as_bytes());
-    let target = Target::of(&head, PathMode::Normalize)?;
+    let target = Target::of(&head, PathMode::Normalize, target::Keep::Normal)?;
     Ok((target.host().as_bytes().into(), target.path().into(), target.query().map(Into::into)))
 }
 

@@ -150,9 +150,8 @@ impl Refusal {
     pub fn row(self) -> Row {
         let (status, code, title, key) = match self {
             Refusal::Malformed(fault) => return malformed(fault),
-            Refusal::Target(_) | Refusal::BadRequest(_) => {
-                (400, "bad_request", "Bad request", None)
-            }
+            Refusal::Target(fault) => (400, "bad_request", "Bad request", target_key(fault)),
+            Refusal::BadRequest(_) => (400, "bad_request", "Bad request", None),
             Refusal::RequestTimeout(key) => {
                 (408, "request_timeout", "The request took too long to arrive", Some(key))
             }
@@ -291,6 +290,21 @@ fn no_server(miss: Miss) -> Row {
         Miss::Bound => ("no_server_for_key", "No server for this key", "upstream.balance"),
     };
     Row { status: 503, code, title, key: Some(key) }
+}
+
+/// The key that lets a target pass that is refused.
+fn target_key(fault: TargetFault) -> Option<&'static str> {
+    match fault {
+        TargetFault::Escape | TargetFault::Ambiguous => Some("route.path_encoding"),
+        TargetFault::NotNormal => Some("listen.strict.path"),
+        TargetFault::Form
+        | TargetFault::Character
+        | TargetFault::AboveRoot
+        | TargetFault::DotSegment
+        | TargetFault::HostCount
+        | TargetFault::Host
+        | TargetFault::HostMismatch => None,
+    }
 }
 
 fn malformed(fault: Fault) -> Row {

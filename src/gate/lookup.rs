@@ -3,13 +3,19 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::target::Target;
+use super::target::{Keep, Target};
 use super::{Exchange, police};
 use crate::exchange::Refusal;
 use crate::exchange::identity::Identity;
 use crate::route::{Ask, Found, Miss};
-use crate::snapshot::Route;
+use crate::snapshot::{Route, Snapshot};
 use crate::wire::head::Fields;
+
+/// Whether paths are kept as they are sent: only where a route looks at them so.
+#[must_use]
+pub fn keep(snapshot: &Snapshot) -> Keep {
+    if snapshot.table.has_raw() { Keep::Raw } else { Keep::Normal }
+}
 
 /// The route of a request. A preflight belongs to the route of the request that it asks about.
 pub(super) fn find<'a>(
@@ -18,7 +24,10 @@ pub(super) fn find<'a>(
     identity: &Identity<'_>,
 ) -> Result<Found<'a, Arc<Route>>, Refusal> {
     let method = ex.head.method();
-    let look = |method| ex.snapshot.table.find(&Asked { ex: *ex, target, identity, method });
+    let look = |method| {
+        let ask = |path| Asked { ex: *ex, target, path, identity, method };
+        ex.snapshot.table.find_spelled(target.spelling(), ask)
+    };
     let found = look(method);
     let cors = |found: &Found<'_, Arc<Route>>| {
         found.route.policies.as_ref().is_some_and(|policies| policies.cors.is_some())
@@ -29,13 +38,20 @@ pub(super) fn find<'a>(
     {
         return Ok(found);
     }
-    found.map_err(|(Miss::NoRoute | Miss::Method)| Refusal::NoRoute)
+    found.map_err(|(Miss::NoRoute | Miss::Method)| missed(target))
+}
+
+/// Why a request has no route: nothing looks at its path as it is, or nothing matches.
+#[must_use]
+pub fn missed(target: &Target<'_>) -> Refusal {
+    target.fault().map_or(Refusal::NoRoute, Refusal::Target)
 }
 
 /// What the routing table asks of a request.
 struct Asked<'a> {
     ex: Exchange<'a>,
     target: &'a Target<'a>,
+    path: &'a [u8],
     identity: &'a Identity<'a>,
     method: &'a [u8],
 }
@@ -50,7 +66,7 @@ impl Ask for Asked<'_> {
     }
 
     fn path(&self) -> &[u8] {
-        self.target.path()
+        self.path
     }
 
     fn query(&self) -> Option<&[u8]> {

@@ -13,7 +13,7 @@ mod copy;
 pub mod door;
 mod key;
 pub(crate) mod keyed;
-mod lookup;
+pub mod lookup;
 mod peer;
 mod police;
 pub mod request_id;
@@ -145,18 +145,25 @@ async fn walk<'a, C: Client>(
     story: &mut Story<'a>,
 ) -> Result<End, Refusal> {
     let admitted = admit::admit(ex.head, ex.listener.refuse_trace)?;
-    let target = Target::of(ex.head, ex.listener.path).map_err(Refusal::Target)?;
+    let target = Target::of(ex.head, ex.listener.path, lookup::keep(ex.snapshot));
+    let mut target = target.map_err(Refusal::Target)?;
     if ex.peer.tls.as_ref().is_some_and(|tls| !tls.belongs(target.host())) {
         return Err(Refusal::Misdirected);
     }
     if admitted.answer_options {
         return Ok(own(ex, client, timer, &OPTIONS_ANSWER).await);
     }
-    let public_host = public_host(identity, &target);
     if ex.listener.redirect_https && !identity.is_secure() {
-        return to_https(ex, (&target, &public_host), client, timer).await;
+        if target.fault().is_some() {
+            target.keep_raw().map_err(Refusal::Target)?;
+        }
+        return to_https(ex, (&target, &public_host(identity, &target)), client, timer).await;
     }
-    let Found { route, captures } = find(&ex, &target, identity)?;
+    let Found { route, captures, raw, .. } = find(&ex, &target, identity)?;
+    if raw {
+        target.keep_raw().map_err(Refusal::Target)?;
+    }
+    let public_host = public_host(identity, &target);
     story.route = Some(route);
     route.counts.requests.fetch_add(1, Ordering::Relaxed);
     let _under_way = UnderWay::new(route);

@@ -10,6 +10,7 @@ use std::net::Ipv6Addr;
 
 use thiserror::Error;
 
+use crate::route::Spelling;
 use crate::route::normal::{self, PathFault};
 use crate::wire::{Known, RequestHead, Version};
 
@@ -42,6 +43,9 @@ pub enum TargetFault {
     /// A dot segment that leads above the root.
     #[error("the request path leads above the root")]
     AboveRoot,
+    /// A dot segment, encoded or not, in a path that a route wants as it was sent.
+    #[error("the request path contains a dot segment")]
+    DotSegment,
     /// The path is not in normal form and `strict.path = "refuse"`.
     #[error("the request path is not in normal form")]
     NotNormal,
@@ -73,7 +77,20 @@ pub struct Target<'a> {
     host: Cow<'a, str>,
     sent_host: &'a [u8],
     path: Cow<'a, [u8]>,
+    /// As received.
+    raw: &'a [u8],
+    /// Why the path has no normal form that routes may look at; it is as received then.
+    fault: Option<TargetFault>,
     query: Option<&'a [u8]>,
+}
+
+/// Whether paths are also kept as they were sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// All routes look at the normal form, so a path without one is refused.
+    Normal,
+    /// Some route looks at paths as they were sent.
+    Raw,
 }
 
 impl<'a> Target<'a> {
@@ -81,7 +98,7 @@ impl<'a> Target<'a> {
     ///
     /// # Errors
     /// [`TargetFault`].
-    pub fn of(head: &'a RequestHead, mode: PathMode) -> Result<Self, TargetFault> {
+    pub fn of(head: &'a RequestHead, mode: PathMode, keep: Keep) -> Result<Self, TargetFault> {
         let raw = head.target();
         let mut hosts = head.fields.values(Known::Host);
         let (first, second) = (hosts.next(), hosts.next());
@@ -94,7 +111,7 @@ impl<'a> Target<'a> {
             None => Cow::Borrowed(""),
         };
         if raw == b"*" && head.method() == b"OPTIONS" {
-            return Ok(Self { host, sent_host, path: Cow::Borrowed(raw), query: None });
+            return Ok(Self::whole(host, sent_host, raw));
         }
         let origin_form = match absolute(raw) {
             None => raw,
@@ -106,8 +123,7 @@ impl<'a> Target<'a> {
                 (host, sent_host) = (named, authority);
                 // RFC 9112 §3.2.4: the last proxy turns this form back into `*`.
                 if rest.is_empty() && head.method() == b"OPTIONS" {
-                    let path = Cow::Borrowed(&b"*"[..]);
-                    return Ok(Self { host, sent_host, path, query: None });
+                    return Ok(Self::whole(host, sent_host, b"*"));
                 }
                 if rest.is_empty() { b"/" } else { rest }
             }
@@ -116,13 +132,54 @@ impl<'a> Target<'a> {
         if let Some(query) = query {
             check_query(query)?;
         }
-        let path = match (path.first(), query) {
-            (Some(b'/'), _) => normal_path(path, mode)?,
+        let raw = match (path.first(), query) {
+            (Some(b'/'), _) => path,
             // "http://host?query" has an empty path, which means the root.
-            (None, Some(_)) if absolute(raw).is_some() => Cow::Borrowed(&b"/"[..]),
+            (None, Some(_)) if absolute(raw).is_some() => b"/",
             _ => return Err(TargetFault::Form),
         };
-        Ok(Self { host, sent_host, path, query })
+        let whole = Self::whole(host, sent_host, raw);
+        match normal_path(raw, mode) {
+            Ok(path) => Ok(Self { path, query, ..whole }),
+            Err(fault) if keep == Keep::Normal => Err(fault),
+            Err(_) if !raw.iter().all(|b| normal::is_target_byte(*b)) => {
+                Err(TargetFault::Character)
+            }
+            Err(fault) => Ok(Self { fault: Some(fault), query, ..whole }),
+        }
+    }
+
+    /// A target whose path is in normal form.
+    fn whole(host: Cow<'a, str>, sent_host: &'a [u8], raw: &'a [u8]) -> Self {
+        Self { host, sent_host, path: Cow::Borrowed(raw), raw, fault: None, query: None }
+    }
+
+    /// The path in the forms that routes may look at.
+    #[must_use]
+    pub fn spelling(&self) -> Spelling<'_> {
+        match (&self.path, self.fault) {
+            (Cow::Borrowed(path), None) => Spelling::Same(path),
+            (Cow::Owned(path), None) => Spelling::Differs { normal: Some(path), raw: self.raw },
+            (_, Some(_)) => Spelling::Differs { normal: None, raw: self.raw },
+        }
+    }
+
+    /// Why the path has no normal form.
+    #[must_use]
+    pub fn fault(&self) -> Option<TargetFault> {
+        self.fault
+    }
+
+    /// Takes the path as it was sent for the one that is sent on.
+    ///
+    /// # Errors
+    /// [`TargetFault::DotSegment`].
+    pub fn keep_raw(&mut self) -> Result<(), TargetFault> {
+        if normal::has_dot_segments(self.raw) {
+            return Err(TargetFault::DotSegment);
+        }
+        (self.path, self.fault) = (Cow::Borrowed(self.raw), None);
+        Ok(())
     }
 
     /// The host for matching: lower case, without port and trailing dot. Empty when an HTTP/1.0
@@ -138,7 +195,7 @@ impl<'a> Target<'a> {
         self.sent_host
     }
 
-    /// The path in normal form; `*` for `OPTIONS *`.
+    /// The path in the form that is matched and sent: in normal form, or as received; `*` for `OPTIONS *`.
     #[must_use]
     pub fn path(&self) -> &[u8] {
         &self.path
@@ -267,7 +324,7 @@ mod tests {
         for host in host {
             head.fields.push(b"Host", host.as_bytes());
         }
-        let target = Target::of(&head, PathMode::Normalize)?;
+        let target = Target::of(&head, PathMode::Normalize, Keep::Normal)?;
         let query =
             target.query().map_or(String::new(), |q| format!("?{}", String::from_utf8_lossy(q)));
         let path = String::from_utf8_lossy(target.path()).into_owned();
@@ -401,7 +458,11 @@ mod tests {
         {
             head.set(b"GET", target.as_bytes(), Version::Http11);
             head.fields.push(b"Host", b"a");
-            assert_eq!(Target::of(&head, PathMode::Refuse).is_ok(), accepted, "{target}");
+            assert_eq!(
+                Target::of(&head, PathMode::Refuse, Keep::Normal).is_ok(),
+                accepted,
+                "{target}"
+            );
         }
     }
 
@@ -411,7 +472,7 @@ mod tests {
             let mut head = RequestHead::default();
             head.set(b"GET", &bytes, Version::Http11);
             head.fields.push(b"Host", &bytes);
-            let _read_or_refused = Target::of(&head, PathMode::Normalize);
+            let _read_or_refused = Target::of(&head, PathMode::Normalize, Keep::Normal);
         }
     }
 }

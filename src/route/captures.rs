@@ -20,6 +20,16 @@ impl Captures {
         }
     }
 
+    /// The same captures in another order: each number is the place that its capture had.
+    pub(super) fn ordered(&self, order: &[u8]) -> Self {
+        let mut ordered = Self::default();
+        for (slot, at) in ordered.ranges.iter_mut().zip(order) {
+            *slot = self.ranges.get(usize::from(*at)).copied().unwrap_or_default();
+            ordered.len += 1;
+        }
+        ordered
+    }
+
     /// The n-th captured segment of `path`, counted from 0; empty if there is none.
     #[must_use]
     pub fn get<'p>(&self, n: usize, path: &'p [u8]) -> &'p [u8] {

@@ -66,6 +66,9 @@ pub struct Found<'t, T> {
     pub route: &'t T,
     /// What its path captured.
     pub captures: Captures,
+    /// The path was matched as the client sent it.
+    pub raw: bool,
+    entry: usize,
 }
 
 /// Why none did.
@@ -75,6 +78,20 @@ pub enum Miss {
     NoRoute,
     /// One would, but for the method.
     Method,
+}
+
+/// A request's path in the two forms in which routes may look at it.
+#[derive(Debug, Clone, Copy)]
+pub enum Spelling<'p> {
+    /// The client sent it in normal form, so the two are the same.
+    Same(&'p [u8]),
+    /// They differ.
+    Differs {
+        /// In normal form; `None` where it has none.
+        normal: Option<&'p [u8]>,
+        /// As the client sent it.
+        raw: &'p [u8],
+    },
 }
 
 /// One route in the table.
@@ -89,6 +106,8 @@ struct Entry<T> {
 pub struct RouteTable<T> {
     hosts: Hosts,
     entries: Box<[Entry<T>]>,
+    /// Some route looks at paths as they are sent.
+    raw: bool,
 }
 
 impl<T> RouteTable<T> {
@@ -103,7 +122,49 @@ impl<T> RouteTable<T> {
         let entries: Box<[_]> =
             routes.into_iter().map(|(spec, payload)| Entry { spec, payload }).collect();
         let specs: Vec<&RouteSpec> = entries.iter().map(|entry| &entry.spec).collect();
-        Self { hosts: Hosts::new(&specs), entries }
+        let raw = specs.iter().any(|spec| spec.raw);
+        Self { hosts: Hosts::new(&specs), entries, raw }
+    }
+
+    /// Whether some route looks at paths as clients send them.
+    #[must_use]
+    pub fn has_raw(&self) -> bool {
+        self.raw
+    }
+
+    /// Finds the most specific route that matches a path in the form that the route looks at. `ask` asks with one
+    /// form of the path.
+    ///
+    /// # Errors
+    /// [`Miss`] when there is none.
+    pub fn find_spelled<'p, A: Ask>(
+        &self,
+        path: Spelling<'p>,
+        ask: impl Fn(&'p [u8]) -> A,
+    ) -> Result<Found<'_, T>, Miss> {
+        let (normal, raw) = match path {
+            Spelling::Same(path) => return self.find(&ask(path)),
+            Spelling::Differs { normal, raw } => (normal, raw),
+        };
+        let strict = match normal {
+            Some(normal) => self.find_among(&ask(normal), |spec| !spec.raw),
+            None => Err(Miss::NoRoute),
+        };
+        if !self.raw {
+            return strict;
+        }
+        match (strict, self.find_among(&ask(raw), |spec| spec.raw)) {
+            (Ok(strict), Ok(raw_one)) => {
+                let ask = ask(raw);
+                let rank = |found: &Found<'_, T>| {
+                    self.entries.get(found.entry).map(|entry| entry.spec.specificity(ask.host()))
+                };
+                Ok(if rank(&strict) > rank(&raw_one) { strict } else { raw_one })
+            }
+            (Ok(found), Err(_)) | (Err(_), Ok(found)) => Ok(found),
+            (Err(Miss::Method), Err(_)) | (Err(_), Err(Miss::Method)) => Err(Miss::Method),
+            (Err(Miss::NoRoute), Err(Miss::NoRoute)) => Err(Miss::NoRoute),
+        }
     }
 
     /// Finds the most specific route that matches.
@@ -111,10 +172,18 @@ impl<T> RouteTable<T> {
     /// # Errors
     /// [`Miss`] when there is none.
     pub fn find(&self, ask: &impl Ask) -> Result<Found<'_, T>, Miss> {
+        self.find_among(ask, |_| true)
+    }
+
+    fn find_among(
+        &self,
+        ask: &impl Ask,
+        counts: impl Fn(&RouteSpec) -> bool,
+    ) -> Result<Found<'_, T>, Miss> {
         let mut wrong_method = false;
         let mut accept = |id: u32| {
             let entry = self.entries.get(id as usize)?;
-            if !entry.spec.conditions_hold(ask) {
+            if !counts(&entry.spec) || !entry.spec.conditions_hold(ask) {
                 return None;
             }
             if !entry.spec.admits_method(ask.method()) {
@@ -124,11 +193,14 @@ impl<T> RouteTable<T> {
             Some(entry)
         };
         let found = self.hosts.search(ask.host(), ask.path(), &mut |id| accept(id).is_some());
-        let entry = found.and_then(|id| self.entries.get(id as usize));
-        match entry {
-            Some(entry) => {
-                Ok(Found { route: &entry.payload, captures: entry.spec.path.captures(ask.path()) })
-            }
+        let place = found.map(|id| id as usize);
+        match place.and_then(|at| self.entries.get(at).map(|entry| (at, entry))) {
+            Some((at, entry)) => Ok(Found {
+                route: &entry.payload,
+                captures: entry.spec.captures(ask.path()),
+                raw: entry.spec.raw,
+                entry: at,
+            }),
             None if wrong_method => Err(Miss::Method),
             None => Err(Miss::NoRoute),
         }

@@ -86,6 +86,58 @@ pub(super) fn literal(segment: &[u8]) -> Result<Vec<u8>, PathFault> {
     }
 }
 
+/// Brings one segment of a pattern into the form it has in a path as clients send it: what cannot stand in one is
+/// encoded, everything else is left alone.
+///
+/// # Errors
+/// [`PathFault::Ambiguous`] for a dot segment, which no such path may contain.
+pub(super) fn raw_literal(segment: &[u8]) -> Result<Vec<u8>, PathFault> {
+    let mut out = Vec::with_capacity(segment.len());
+    for byte in segment {
+        if is_target_byte(*byte) {
+            out.push(*byte);
+        } else {
+            out.extend_from_slice(&[b'%', hex(byte >> 4), hex(byte & 15)]);
+        }
+    }
+    if has_dot_segments(&out) { Err(PathFault::Ambiguous) } else { Ok(out) }
+}
+
+/// Whether a segment of a path is a dot segment, or would be taken for one, by any reading of escapes, slashes,
+/// backslashes and parameters (RFC 3986 §5.2.4 and what servers make of it).
+#[must_use]
+pub(crate) fn has_dot_segments(path: &[u8]) -> bool {
+    if !path.contains(&b'.') && memchr::memchr(b'%', path).is_none() {
+        return false;
+    }
+    // How many dots the segment begins with, until something else comes.
+    let mut dots = Some(0_u8);
+    let mut rest = path;
+    let is_dots = |dots: Option<u8>| matches!(dots, Some(1 | 2));
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        let escaped = (*first == b'%').then(|| decode(after.get(..2))).flatten();
+        if escaped.is_some() {
+            rest = after.get(2..).unwrap_or_default();
+        }
+        match escaped.unwrap_or(*first) {
+            b'/' | b'\\' if is_dots(dots) => return true,
+            b'/' | b'\\' => dots = Some(0),
+            b';' | 0 if is_dots(dots) => return true,
+            b'.' => dots = dots.map(|dots| dots.saturating_add(1)),
+            _ => dots = None,
+        }
+    }
+    is_dots(dots)
+}
+
+/// The byte that two hex digits stand for.
+fn decode(digits: Option<&[u8]>) -> Option<u8> {
+    let [high, low] = digits? else { return None };
+    let digit = |d: &u8| char::from(*d).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    Some(digit(high)? << 4 | digit(low)?)
+}
+
 /// Whether a byte may stand in a target at all: visible ASCII except for `#`, which starts a
 /// fragment that clients never send (RFC 9112 §3.2).
 pub(crate) fn is_target_byte(byte: u8) -> bool {
@@ -161,12 +213,7 @@ fn escape_is_normal(digits: Option<&[u8]>) -> Result<bool, PathFault> {
 /// The byte that two hex digits stand for. An encoded slash, backslash or NUL is refused: whether
 /// it separates segments depends on the server.
 fn unescape(digits: Option<&[u8]>) -> Result<u8, PathFault> {
-    let Some([high, low]) = digits else { return Err(PathFault::Escape) };
-    let digit = |d: &u8| char::from(*d).to_digit(16).and_then(|d| u8::try_from(d).ok());
-    let (Some(high), Some(low)) = (digit(high), digit(low)) else {
-        return Err(PathFault::Escape);
-    };
-    match high << 4 | low {
+    match decode(digits).ok_or(PathFault::Escape)? {
         0 => Err(PathFault::Escape),
         b'/' | b'\\' => Err(PathFault::Ambiguous),
         value => Ok(value),
@@ -211,6 +258,45 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn p2_dot_segments_are_seen_in_every_spelling() {
+        for path in [
+            "/.",
+            "/..",
+            "/a/./b",
+            "/a/../b",
+            "/a/%2e%2E/b",
+            "/a/.%2e",
+            "/a%2f..%2Fb",
+            "/a%5c..",
+            "/a\\..\\b",
+            "/..;x/b",
+            "/a/..%3bx",
+            "/a%2f%2e",
+            "/..%00",
+        ] {
+            assert!(has_dot_segments(path.as_bytes()), "{path}");
+        }
+        for path in [
+            "/",
+            "//",
+            "/...",
+            "/.a",
+            "/a.",
+            "/a..b/",
+            "/..a",
+            "/%2e%2e%2e",
+            "/.well-known/x",
+            "/a;..",
+            "/a%2Fb",
+            "/%2",
+            "/%zz",
+            "/a%252e%252e",
+        ] {
+            assert!(!has_dot_segments(path.as_bytes()), "{path}");
+        }
+    }
 
     proptest! {
         #[test]

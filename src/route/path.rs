@@ -69,6 +69,13 @@ impl PathPattern {
     /// # Errors
     /// [`PathError`].
     pub fn parse(text: &str) -> Result<Self, PathError> {
+        Self::parse_by(text, literal)
+    }
+
+    fn parse_by(
+        text: &str,
+        literal: impl Fn(&str, bool) -> Result<Box<[u8]>, PathError>,
+    ) -> Result<Self, PathError> {
         let rest = text.strip_prefix('/').ok_or(PathError::Relative)?;
         let mut names: Vec<&str> = rest.split('/').collect();
         let open = names.last() == Some(&"*");
@@ -108,6 +115,30 @@ impl PathPattern {
         }
         let literal = parts.iter().flatten().map(|part| part.len() + 1).sum();
         Ok(Self::Segments(Segments { parts: parts.into_boxed_slice(), open, literal }))
+    }
+
+    /// Reads a pattern for paths as clients send them: every byte but those that no target can contain stands for
+    /// itself, empty segments and escapes too.
+    ///
+    /// # Errors
+    /// [`PathError`].
+    pub fn parse_raw(text: &str) -> Result<Self, PathError> {
+        Self::parse_by(text, |segment, _| match normal::raw_literal(segment.as_bytes()) {
+            Ok(literal) => Ok(literal.into()),
+            Err(_) => Err(PathError::NeverMatches),
+        })
+    }
+
+    /// How specific the pattern is, whatever the rest of its route.
+    pub(super) fn rank(&self) -> (u8, PatternRank) {
+        let none = (0, 0, false);
+        match self {
+            Self::Exact(_) => (4, none),
+            Self::Prefix(prefix) => (3, (prefix.len(), 0, false)),
+            Self::Segments(segments) => (2, segments.rank()),
+            Self::Regex(_) => (1, none),
+            Self::Any => (0, none),
+        }
     }
 
     /// What the pattern captures of a path that it matches.

@@ -3,8 +3,9 @@
 use ipnet::IpNet;
 
 use super::Ask;
+use super::captures::Captures;
 use super::condition::Condition;
-use super::path::PathPattern;
+use super::path::{PathPattern, PatternRank};
 
 /// A host, or all hosts below one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +27,10 @@ pub struct RouteSpec {
     pub hosts: Box<[HostPattern]>,
     /// Paths.
     pub path: PathPattern,
+    /// For each capture of the route its place among those of the path; empty where they are the same.
+    pub order: Box<[u8]>,
+    /// Paths are matched as clients send them, not in normal form.
+    pub raw: bool,
     /// Methods; empty is all. `GET` does not imply `HEAD`.
     pub methods: Box<[Box<[u8]>]>,
     /// Conditions on headers, query and cookies; all must hold.
@@ -43,10 +48,19 @@ impl RouteSpec {
             listeners: [].into(),
             hosts: [].into(),
             path: PathPattern::Any,
+            order: [].into(),
+            raw: false,
             methods: [].into(),
             conditions: [].into(),
             clients: [].into(),
         }
+    }
+
+    /// What the path captures of a request's that matches, in the route's order.
+    #[must_use]
+    pub fn captures(&self, path: &[u8]) -> Captures {
+        let captures = self.path.captures(path);
+        if self.order.is_empty() { captures } else { captures.ordered(&self.order) }
     }
 
     /// Whether the method is one of the route's.
@@ -68,6 +82,18 @@ impl RouteSpec {
         self.clients.iter().any(|network| network.contains(&client))
     }
 
+    /// How specifically the route matches a request with this host that it does match. Higher goes first.
+    pub(super) fn specificity(&self, host: &str) -> Specificity {
+        let of = |pattern: &HostPattern| match pattern {
+            HostPattern::Exact(name) => (**name == *host).then_some((2, 0)),
+            HostPattern::Below(name) => {
+                host.strip_suffix(&**name)?.strip_suffix('.').map(|_| (1, name.len()))
+            }
+        };
+        let host = self.hosts.iter().filter_map(of).max().unwrap_or((0, 0));
+        (host, self.path.rank(), self.rank())
+    }
+
     /// How specific the route is among those with the same host and path. Higher goes first.
     pub(super) fn rank(&self) -> Rank {
         Rank {
@@ -78,6 +104,9 @@ impl RouteSpec {
         }
     }
 }
+
+/// How specific a route is for a request's host, by its path, and beyond.
+pub(super) type Specificity = ((u8, usize), (u8, PatternRank), Rank);
 
 /// Specificity beyond host and path, most important first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use super::listener::Listener;
 use super::policies::Shared;
 use super::route::{Action, Redirect, Respond, Rewrite, Route};
-use super::template::{Template, capture_names};
+use super::template::Template;
 use super::{Snapshot, Store, access, cache, matching, policies, target, tls, trace, upstream};
 use crate::config::schema::listen::{Listen, ListenRedirect, StrictPath, Underscores};
 use crate::config::schema::route as schema;
@@ -106,12 +106,12 @@ pub fn compile_for(
             Ok(route) => routes.push(Arc::new(route)),
             Err(finding) => findings.push(*finding),
         }
-        match matching::spec(written, &name, config) {
-            Ok(mut spec) => {
-                for listener in &mut spec.listeners {
+        match matching::specs(written, &name, config) {
+            Ok(mut specs) => {
+                for listener in specs.iter_mut().flat_map(|spec| &mut spec.listeners) {
                     *listener = ids.get(usize::from(*listener)).copied().unwrap_or(u16::MAX);
                 }
-                matches.push(spec);
+                matches.push(specs);
             }
             Err(finding) => findings.push(*finding),
         }
@@ -127,12 +127,15 @@ pub fn compile_for(
     if !findings.is_empty() {
         return Err(findings);
     }
+    let each = matches.into_iter().zip(&routes);
+    let table = each.flat_map(|(specs, route)| specs.into_iter().map(|s| (s, route.clone())));
+    let table = table.collect();
     Ok(Snapshot {
         generation: match purpose {
             Purpose::Run | Purpose::Keep => previous.map_or(0, |previous| previous.generation) + 1,
             Purpose::Check { .. } => 0,
         },
-        table: RouteTable::new(matches.into_iter().zip(routes.iter().cloned()).collect()),
+        table: RouteTable::new(table),
         routes: routes.into_boxed_slice(),
         listeners,
         announces: upstreams.iter().any(|upstream| upstream.announce.is_some()),
@@ -271,8 +274,7 @@ fn route(
     known: &HashMap<&str, &Route>,
     shared: &mut Shared<'_>,
 ) -> Result<Route, Box<Finding>> {
-    let path = written.path.as_ref().map_or("", |p| p.value.as_str());
-    let captures: Vec<&str> = capture_names(path).collect();
+    let captures = matching::captures(written);
     let name: Arc<str> = name.into();
     let action = match &written.action {
         schema::Action::Upstream(split) => Action::Forward(target::split(

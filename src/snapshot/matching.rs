@@ -4,39 +4,78 @@ use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 
+use super::template::capture_names;
 use crate::config::schema::route as schema;
 use crate::config::schema::words::HostPattern as WrittenHost;
-use crate::config::{Config, Finding};
+use crate::config::{Config, Finding, Spanned};
 use crate::route::condition::{Condition, Subject, ValueMatch};
 use crate::route::{HostPattern, PathPattern, RouteSpec};
 
-/// Compiles the match of a route.
+/// Compiles the matches of a route: one for each of its paths, and one for a route without any.
 ///
 /// # Errors
 /// A path that is no pattern.
-pub fn spec(
+pub fn specs(
     written: &schema::Route,
     name: &str,
     config: &Config,
-) -> Result<RouteSpec, Box<Finding>> {
-    let path = match (&written.path, &written.path_regex) {
-        (Some(path), _) => PathPattern::parse(&path.value)
-            .map_err(|error| Box::new(Finding::error("bad_path", path.place, error.to_string())))?,
-        (None, Some(regex)) => PathPattern::Regex(regex.value.regex().clone()),
-        (None, None) => PathPattern::Any,
+) -> Result<Vec<RouteSpec>, Box<Finding>> {
+    let mut spec = spec(written, name, config);
+    if let Some(regex) = written.path_regex.as_ref().filter(|_| written.path.is_empty()) {
+        spec.path = PathPattern::Regex(regex.value.regex().clone());
+    }
+    if written.path.is_empty() {
+        return Ok(vec![spec]);
+    }
+    let names = captures(written);
+    let one = |path: &Spanned<String>| {
+        let pattern = match written.path_encoding {
+            schema::PathEncoding::Strict => PathPattern::parse(&path.value),
+            schema::PathEncoding::Raw => PathPattern::parse_raw(&path.value),
+        };
+        let pattern = pattern
+            .map_err(|error| Box::new(Finding::error("bad_path", path.place, error.to_string())))?;
+        Ok(RouteSpec { path: pattern, order: order(&names, &path.value), ..spec.clone() })
     };
+    written.path.iter().map(one).collect()
+}
+
+/// The captures of a route that `{name}` can stand for: those that each of its paths has.
+#[must_use]
+pub fn captures(written: &schema::Route) -> Vec<&str> {
+    let mut paths = written.path.iter().map(|path| path.value.as_str());
+    let Some(first) = paths.next() else { return Vec::new() };
+    let rest: Vec<Vec<&str>> = paths.map(|path| capture_names(path).collect()).collect();
+    capture_names(first).filter(|name| rest.iter().all(|path| path.contains(name))).collect()
+}
+
+/// For each of these captures its place among those of a path; empty where that is the same.
+fn order(names: &[&str], path: &str) -> Box<[u8]> {
+    let own: Vec<&str> = capture_names(path).collect();
+    if own.starts_with(names) {
+        return [].into();
+    }
+    let place = |name: &&str| own.iter().position(|own| own == name);
+    let places = names.iter().map(|name| place(name).and_then(|at| u8::try_from(at).ok()));
+    places.map(|at| at.unwrap_or(u8::MAX)).collect()
+}
+
+/// All of a match but its path.
+fn spec(written: &schema::Route, name: &str, config: &Config) -> RouteSpec {
     let listeners = config.listen.iter().enumerate().filter(|(_, listener)| {
         written.listen.iter().any(|name| listener.name.as_ref() == Some(name))
     });
-    Ok(RouteSpec {
+    RouteSpec {
         name: name.into(),
         listeners: listeners.filter_map(|(at, _)| u16::try_from(at).ok()).collect(),
         hosts: written.host.iter().map(|host| self::host(&host.value)).collect(),
-        path,
+        path: PathPattern::Any,
+        order: [].into(),
+        raw: written.path_encoding == schema::PathEncoding::Raw,
         methods: written.method.iter().map(|m| m.value.get().as_str().as_bytes().into()).collect(),
         conditions: conditions(written),
         clients: written.client.iter().map(|network| network.value.0).collect(),
-    })
+    }
 }
 
 /// The names of all routes, in their order: as written, or all that the route matches on. What a route has counted is
@@ -60,10 +99,11 @@ pub fn names(routes: &[schema::Route]) -> Vec<String> {
 fn derived(written: &schema::Route) -> String {
     let methods: Vec<&str> = written.method.iter().map(|m| m.value.get().as_str()).collect();
     let hosts: Vec<String> = written.host.iter().map(|host| host.value.to_string()).collect();
-    let path = match (&written.path, &written.path_regex) {
-        (Some(path), _) => path.value.clone(),
-        (None, Some(regex)) => regex.value.as_str().to_owned(),
-        (None, None) => "/*".to_owned(),
+    let paths: Vec<&str> = written.path.iter().map(|path| path.value.as_str()).collect();
+    let path = match &written.path_regex {
+        _ if !paths.is_empty() => paths.join(","),
+        Some(regex) => regex.value.as_str().to_owned(),
+        None => "/*".to_owned(),
     };
     let method = if methods.is_empty() { String::new() } else { methods.join(",") + " " };
     let mut name = format!("{method}{}{path}", hosts.join(","));

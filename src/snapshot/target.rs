@@ -4,8 +4,7 @@
 use std::sync::Arc;
 
 use super::route::{Route, Split};
-use super::template::capture_names;
-use super::upstream;
+use super::{matching, upstream};
 use crate::balance::Strategy;
 use crate::config::schema::balance::Balance;
 use crate::config::schema::route as schema;
@@ -166,8 +165,8 @@ fn key(balance: &Balance, route: &schema::Route) -> Result<Option<KeySource>, Bo
         HashKey::Cookie(name) => KeySource::Cookie(name.as_bytes().into()),
         HashKey::Query(name) => KeySource::Query(name.as_bytes().into()),
         HashKey::Capture(name) => {
-            let path = route.path.as_ref().map_or("", |path| path.value.as_str());
-            match capture_names(path).position(|capture| capture == name) {
+            let captures = matching::captures(route);
+            match captures.iter().position(|capture| capture == name) {
                 Some(n) => KeySource::Capture(n),
                 None => {
                     let message = format!("the path of this route captures no `{name}`");

@@ -14,6 +14,7 @@ mod departures;
 mod fields;
 mod harness;
 mod interim;
+mod paths;
 mod peers;
 mod picking;
 mod pipelines;

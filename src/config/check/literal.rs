@@ -7,9 +7,9 @@ use crate::config::schema::forms::Switch;
 use crate::config::schema::process::Access;
 use crate::config::schema::route::{Action, Condition, HeaderRules, Route};
 use crate::config::source::{Place, Spanned};
+use crate::snapshot::matching;
 
 use super::route::REDIRECT_NAMES;
-use super::routes::captures;
 
 pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     for route in &config.route {
@@ -96,8 +96,8 @@ fn check_route(route: &Route, findings: &mut Vec<Finding>) {
             for (name, value) in &respond.headers {
                 refuse("a header", &value.to_string(), name.place, findings);
             }
-            let path = route.path.as_ref().map_or("", |path| path.value.as_str());
-            let known: Vec<&str> = captures(path).chain(REDIRECT_NAMES).collect();
+            let captures = matching::captures(route);
+            let known: Vec<&str> = captures.into_iter().chain(REDIRECT_NAMES).collect();
             let named = placeholders(&respond.body.value).find(|name| known.contains(name));
             if let Some(name) = named {
                 let message = format!("`{{{name}}}` is sent as it is: a body has no placeholders");

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::routes::captures;
 use super::upstream::absolute;
 use crate::config::finding::Finding;
 use crate::config::schema::Config;
@@ -12,6 +11,7 @@ use crate::config::source::{Place, Spanned};
 use crate::config::suggest::did_you_mean;
 use crate::gate::target::is_host;
 use crate::reload::pace;
+use crate::snapshot::matching;
 
 /// Fields that frame a message or belong to one connection (RFC 9110 §7.6.1, RFC 9112 §6). They are
 /// the proxy's to write; a rule about them could split or smuggle messages.
@@ -188,8 +188,8 @@ fn check_template(
     known: &[&str],
     findings: &mut Vec<Finding>,
 ) {
-    let path = route.path.as_ref().map_or("", |path| path.value.as_str());
-    let names: BTreeSet<&str> = captures(path).chain(known.iter().copied()).collect();
+    let captures = matching::captures(route);
+    let names: BTreeSet<&str> = captures.into_iter().chain(known.iter().copied()).collect();
     let mut bad = |message: String, help: Option<String>| {
         findings.push(Finding::error("bad_template", template.place, message).maybe_help(help));
     };

@@ -1,38 +1,49 @@
 //! Routes: the form of their paths, one at a time, and what gets in the way of what, all together.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Read;
 use crate::config::finding::Finding;
 use crate::config::schema::Config;
-use crate::config::schema::route::Route;
+use crate::config::schema::route::{PathEncoding, Route};
 use crate::config::source::{Place, Spanned};
 use crate::reload::pace;
 use crate::route::conflicts::Conflict;
 use crate::route::{self, RouteSpec};
 use crate::snapshot::matching;
 
-/// The most routes. Each takes some KiB when it is compiled, twice while a reload is under way.
+/// The most routes, one with several paths counted as so many. Each takes some KiB when it is compiled, twice while a reload is under way.
 const MOST_ROUTES: usize = 50_000;
 
 pub(super) fn check(config: &Config, read: Read, findings: &mut Vec<Finding>) {
     let before = findings.len();
-    if let Some(first) = config.route.get(MOST_ROUTES) {
-        let message = format!("more than {MOST_ROUTES} routes");
+    let mut paths = 0;
+    let beyond = |route: &&Route| {
+        paths += route.path.len().max(1);
+        paths > MOST_ROUTES
+    };
+    if let Some(first) = config.route.iter().find(beyond) {
+        let message = format!("more than {MOST_ROUTES} routes and paths of routes");
         findings.push(Finding::error("too_large", first.place, message));
         return;
     }
     for route in &config.route {
         pace::step();
-        if let (Some(path), Some(regex)) = (&route.path, &route.path_regex) {
+        if let (Some(path), Some(regex)) = (route.path.first(), &route.path_regex) {
             let message = "a route has `path` or `path_regex`, not both";
             let finding = Finding::error("bad_path", regex.place, message);
             findings.push(finding.related(path.place, "the other one"));
         }
-        if let Some(path) = &route.path
-            && let Err((message, help)) = pattern(&path.value)
-        {
-            findings.push(point(path, message).help(help));
+        let mut known: BTreeMap<&str, Place> = BTreeMap::new();
+        for path in &route.path.0 {
+            if let Err((message, help)) = pattern(&path.value, route.path_encoding) {
+                findings.push(point(path, message).help(help));
+            }
+            let first = *known.entry(&path.value).or_insert(path.place);
+            if first != path.place {
+                let message = format!("`{}` stands twice in this array", path.value);
+                findings.push(point(path, message).related(first, "first written here"));
+            }
         }
     }
     // A route that lost a key to a mistake may seem to tie with another one.
@@ -44,16 +55,48 @@ pub(super) fn check(config: &Config, read: Read, findings: &mut Vec<Finding>) {
 /// Two routes that tie are an error, because nothing but the order of the file could decide between
 /// them. One that can never match is a warning.
 fn conflicts(config: &Config, findings: &mut Vec<Finding>) {
+    // A route with several paths has a match for each; its own do not get in each other's way.
+    let mut specs: Vec<RouteSpec> = Vec::new();
+    let mut written: Vec<(&Route, Option<&Spanned<String>>)> = Vec::new();
     let named = config.route.iter().zip(matching::names(&config.route));
-    let specs = named.map(|(route, name)| matching::spec(route, &name, config)).collect();
-    let specs: Vec<RouteSpec> = match specs {
-        Ok(specs) => specs,
-        Err(finding) => return findings.push(*finding),
-    };
-    let place = |id: usize| config.route.get(id).map_or(Place::NOWHERE, place_of);
+    for (route, name) in named {
+        match matching::specs(route, &name, config) {
+            Ok(all) => specs.extend(all),
+            Err(finding) => return findings.push(*finding),
+        }
+        written.extend(route.path.iter().map(|path| (route, Some(path))));
+        written.extend(route.path.is_empty().then_some((route, None)));
+    }
+    let place = |id: usize| written.get(id).map_or(Place::NOWHERE, |(route, _)| place_of(route));
     let name = |id: usize| specs.get(id).map_or("", |spec| &*spec.name);
+    let same = |a: usize, b: usize| match (written.get(a), written.get(b)) {
+        (Some((a, _)), Some((b, _))) => std::ptr::eq(*a, *b),
+        _ => false,
+    };
+    let mut told: BTreeSet<(usize, usize)> = BTreeSet::new();
+    let owner = |id: usize| (0..id).rev().take_while(|before| same(*before, id)).count();
     for conflict in route::conflicts::conflicts(&specs) {
+        let one_of_several = |id: usize| {
+            written.get(id).and_then(|(route, path)| path.filter(|_| route.path.len() > 1))
+        };
         findings.push(match conflict {
+            Conflict::Tie { route, with } if same(route, with) => continue,
+            // Two arrays may have several paths in common, and one is enough to say so.
+            Conflict::Tie { route, with }
+                if !told.insert((route - owner(route), with - owner(with))) =>
+            {
+                continue;
+            }
+            Conflict::Shadowed { route, by } if let Some(path) = one_of_several(route) => {
+                Finding::warning(
+                    "shadowed",
+                    path.place,
+                    format!("the path `{path}` of the route `{}` can never match", name(route)),
+                )
+                .label("its requests all go elsewhere")
+                .related(place(by), format!("to `{}`", name(by)))
+                .help("prefixes come before patterns with captures and regular expressions")
+            }
             Conflict::Tie { route, with } => Finding::error(
                 "tie",
                 place(route),
@@ -80,7 +123,7 @@ fn conflicts(config: &Config, findings: &mut Vec<Finding>) {
 
 /// Where a route is recognised best: its name, its path, or the whole table.
 fn place_of(route: &Route) -> Place {
-    let path = route.path.as_ref().map(|path| path.place);
+    let path = route.path.first().map(|path| path.place);
     let regex = route.path_regex.as_ref().map(|regex| regex.place);
     route.name.as_ref().map(|name| name.place).or(path).or(regex).unwrap_or(route.place)
 }
@@ -90,7 +133,7 @@ fn point(path: &Spanned<String>, message: String) -> Finding {
 }
 
 /// The form of a pattern: `/`, then segments that are text, `{name}`, or a last `*`.
-fn pattern(path: &str) -> Result<(), (String, String)> {
+fn pattern(path: &str, encoding: PathEncoding) -> Result<(), (String, String)> {
     let wrong = |message: &str, help: &str| Err((message.to_owned(), help.to_owned()));
     let Some(segments) = path.strip_prefix('/') else {
         let help = format!("write \"/{path}\"");
@@ -113,7 +156,10 @@ fn pattern(path: &str) -> Result<(), (String, String)> {
             let help = "`*` is a whole segment: \"/prefix/*\"";
             return wrong("`*` is only allowed as a whole segment", help);
         } else if segment == "." || segment == ".." {
-            let help = "requests are matched after dot segments are resolved";
+            let help = match encoding {
+                PathEncoding::Strict => "requests are matched after dot segments are resolved",
+                PathEncoding::Raw => "requests with dot segments are refused",
+            };
             return wrong("a path with dot segments never matches", help);
         } else if let Some(name) = capture(segment) {
             let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
@@ -136,25 +182,58 @@ fn capture(segment: &str) -> Option<&str> {
     segment.strip_prefix('{')?.strip_suffix('}')
 }
 
-/// The names of a pattern's captures.
-pub(super) fn captures(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/').filter_map(capture)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::pattern;
+    use super::{PathEncoding, pattern};
 
     #[test]
     fn whole_segments_are_text_or_captures_or_a_last_star() {
         for path in ["/", "/a", "/a/", "/a/*", "/*", "/a/{id}/b", "/{a}/{b}/*", "/a//b"] {
-            assert!(pattern(path).is_ok(), "{path}");
+            assert!(pattern(path, PathEncoding::Strict).is_ok(), "{path}");
         }
         for path in [
             "", "a", "*", "/a*", "/*/a", "/{}", "/{a}/{a}", "/a{b}", "/{a", "/a}", "/a?b", "/a b",
             "/../a", "/{a-b}", "/\n",
         ] {
-            assert!(pattern(path).is_err(), "{path}");
+            assert!(pattern(path, PathEncoding::Raw).is_err(), "{path}");
         }
+    }
+
+    /// What is found about these routes, each with a line for its match.
+    fn findings(routes: &[&str]) -> Vec<String> {
+        let head = "[[listen]]\naddress = '127.0.0.1:0'\n".to_owned();
+        let routes = routes.iter().map(|lines| format!("[[route]]\n{lines}\nrespond = {{}}\n"));
+        let text = head + &routes.collect::<String>();
+        match crate::config::load_str("t.toml", &text) {
+            Ok(loaded) => loaded.findings.into_iter().map(|finding| finding.message).collect(),
+            Err(failed) => failed.findings.into_iter().map(|finding| finding.message).collect(),
+        }
+    }
+
+    #[test]
+    fn paths_of_an_array_are_compared_with_those_of_other_routes_only() {
+        assert_eq!(findings(&["path = ['/a/*', '/{x}/b', '/c/{y}']", "path = '/d'"]), [""; 0]);
+        let tie = "the routes `/a,/b` and `/b,/a` tie: some requests match both";
+        assert_eq!(findings(&["path = ['/a', '/b']", "path = ['/b', '/a']"]), [tie]);
+        let shadowed = "the path `/c/{y}` of the route `/a,/c/{y}` can never match";
+        assert_eq!(findings(&["path = ['/a', '/c/{y}']", "path = '/c/*'"]), [shadowed]);
+        let twice = "`/a` stands twice in this array";
+        assert_eq!(findings(&["path = ['/a', '/a']"]), [twice]);
+    }
+
+    #[test]
+    fn a_capture_that_not_all_paths_have_is_unknown() {
+        let route = "path = ['/a/{x}', '/b/{x}/{y}']\nredirect = { to = '/{y}' }";
+        let text = format!("[[listen]]\naddress = '127.0.0.1:0'\n[[route]]\n{route}\n");
+        let failed = crate::config::load_str("t.toml", &text).unwrap_err();
+        assert_eq!(failed.findings[0].message, "`{y}` is not known here");
+    }
+
+    #[test]
+    fn p2_raw_paths_may_have_empty_segments_and_encoded_slashes() {
+        let raw = "path_encoding = 'raw'";
+        assert_eq!(findings(&[&format!("path = '/b//%2F/*'\n{raw}")]), [""; 0]);
+        assert_eq!(findings(&["path = '/b%2Fx'"]).len(), 1);
+        assert_eq!(findings(&[&format!("path = '/a%2f..'\n{raw}")]).len(), 1);
     }
 }

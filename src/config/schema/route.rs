@@ -13,7 +13,7 @@ use super::units::{Bytes, Percent, Period};
 use super::upstream::{RouteRetry, RouteTimeout};
 use super::words::{HeaderName, HeaderText, HostPattern, Method, Network, Pattern};
 use crate::config::finding::Finding;
-use crate::config::read::{Group, Reader, Shape, Table, any_of, schema_of, settings, table};
+use crate::config::read::{Group, Reader, Shape, Table, any_of, schema_of, settings, table, words};
 use crate::config::source::{Place, Spanned};
 use crate::config::tree::{Node, Value};
 
@@ -28,8 +28,10 @@ table! {
         listen: OneOrMany<Spanned<String>> = OneOrMany::default(),
         /// Hosts: "shop.example.com" or "*.example.com". Default: all.
         host: OneOrMany<Spanned<HostPattern>> = OneOrMany::default(),
-        /// "/exact", "/prefix/*", with captures "/a/{name}". Default: all.
-        path: Option<Spanned<String>> = None,
+        /// "/exact", "/prefix/*", with captures "/a/{name}"; one, or an array. Default: all.
+        path: OneOrMany<Spanned<String>> = OneOrMany::default(),
+        /// How the bytes of a path are matched and sent.
+        path_encoding: PathEncoding = PathEncoding::Strict,
         /// A regular expression on the path, in place of `path`.
         path_regex: Option<Spanned<Pattern>> = None,
         /// Methods. Default: all.
@@ -78,6 +80,17 @@ table! {
         body_limit: Option<Bytes> = None,
         /// Whether requests are written to the access log.
         access_log: bool = true,
+    }
+}
+
+words! {
+    /// How the bytes of a request's path are matched and sent; the two are always the same bytes.
+    pub enum PathEncoding ("a treatment of paths") {
+        /// In normal form: escapes that change nothing are decoded, repeated slashes are merged and dot segments
+        /// resolved; encoded slashes and backslashes are refused with 400.
+        Strict = "strict",
+        /// As the client sent them; dot segments, encoded or not, are refused with 400.
+        Raw = "raw",
     }
 }
 

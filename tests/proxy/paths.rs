@@ -1,0 +1,136 @@
+//! Paths: several on one route, and paths that servers want as clients wrote them.
+
+use std::time::Duration;
+
+use crate::support::{Origin, Tidegate, assert_problem, wait_until};
+
+/// A raw route for packages, with another server for everything else.
+fn raw(app: &Origin, rest: &Origin) -> Tidegate {
+    let toml = r#"
+        [log]
+        access = "off"
+        [[listen]]
+        address = "127.0.0.1:0"
+        [upstream.app]
+        servers = ["{app}"]
+        [upstream.rest]
+        servers = ["{rest}"]
+        [[route]]
+        host = "raw.test"
+        path_encoding = "raw"
+        upstream = "app"
+        [[route]]
+        host = "raw.test"
+        path = "/admin/*"
+        upstream = "rest"
+        [[route]]
+        host = "strip.test"
+        path = "/%2F/{name}"
+        path_encoding = "raw"
+        upstream = "app"
+        rewrite = { path = "/v/{name}" }
+        [[route]]
+        upstream = "rest"
+    "#;
+    Tidegate::with(toml, &[("app", &app.server()), ("rest", &rest.server())])
+}
+
+fn get(proxy: &Tidegate, host: &str, target: &str) -> u16 {
+    let mut client = proxy.client();
+    client.send(&format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+    client.response().status
+}
+
+#[test]
+fn one_route_can_have_several_paths() {
+    let origin = Origin::ok("ok");
+    let toml = r#"
+        [log]
+        access = "off"
+        [[listen]]
+        address = "127.0.0.1:0"
+        [upstream.app]
+        servers = ["{app}"]
+        [[route]]
+        path = ["/api/*", "/v2/{id}/{kind}", "/{kind}/old/{id}"]
+        upstream = "app"
+        [[route]]
+        path = ["/x/{id}/{kind}", "/y/{kind}/{id}"]
+        redirect = { to = "/{id}/{kind}" }
+        [[route]]
+        path = "/v2/*"
+        method = "POST"
+        respond = { status = 204 }
+    "#;
+    let proxy = Tidegate::with(toml, &[("app", &origin.server())]);
+    let mut client = proxy.client();
+    for target in ["/api", "/api/1", "/v2/1/2", "/a/old/b"] {
+        assert_eq!(client.get(target).status, 200, "{target}");
+    }
+    let seen: Vec<String> = origin.requests().into_iter().map(|request| request.target).collect();
+    assert_eq!(seen, ["/api", "/api/1", "/v2/1/2", "/a/old/b"]);
+    assert_problem(&client.get("/v3"), 404, "no_route");
+    assert_eq!(client.get("/x/7/blue").header("location"), Some("/7/blue"));
+    assert_eq!(client.get("/y/blue/7").header("location"), Some("/7/blue"));
+}
+
+#[test]
+fn p2_a_raw_route_forwards_every_byte_as_it_was_sent() {
+    let (app, rest) = (Origin::ok("app"), Origin::ok("rest"));
+    let proxy = raw(&app, &rest);
+    let targets = [
+        "/@scope%2fpkg",
+        "/api/queues/%2F/q?x=%2f",
+        "/projects/group%2Fproj",
+        "/bucket//key//",
+        "//",
+        "/a%5cb\\c",
+        "/%41%7e|^x",
+        "/...",
+        "/.well-known/x",
+    ];
+    for target in targets {
+        assert_eq!(get(&proxy, "raw.test", target), 200, "{target}");
+    }
+    let seen: Vec<String> = app.requests().into_iter().map(|request| request.target).collect();
+    assert_eq!(seen, targets);
+    assert_eq!(rest.requests().len(), 0);
+}
+
+#[test]
+fn p2_dot_segments_are_refused_on_a_raw_route() {
+    let (app, rest) = (Origin::ok("app"), Origin::ok("rest"));
+    let proxy = raw(&app, &rest);
+    let targets =
+        ["/a/../b", "/a/%2e%2e/b", "/a/.%2E", "/a%2f..%2fb", "/a/..%5Cb", "/./a", "/a/.", "/..;/a"];
+    for target in targets {
+        assert_eq!(get(&proxy, "raw.test", target), 400, "{target}");
+    }
+    assert_eq!((app.requests().len(), rest.requests().len()), (0, 0));
+}
+
+#[test]
+fn p2_a_more_specific_route_keeps_what_would_get_past_it_by_another_spelling() {
+    let (app, rest) = (Origin::ok("app"), Origin::ok("rest"));
+    let proxy = raw(&app, &rest);
+    for target in ["//admin/x", "/%61dmin/x", "/admin//x"] {
+        assert_eq!(get(&proxy, "raw.test", target), 200, "{target}");
+    }
+    let seen: Vec<String> = rest.requests().into_iter().map(|request| request.target).collect();
+    assert_eq!(seen, ["/admin/x"; 3]);
+    assert_eq!(app.requests().len(), 0);
+}
+
+#[test]
+fn p2_other_routes_stay_strict_and_the_log_names_the_key() {
+    let (app, rest) = (Origin::ok("app"), Origin::ok("rest"));
+    let proxy = raw(&app, &rest);
+    assert_eq!(get(&proxy, "other.test", "/a%2Fb"), 400);
+    wait_until(Duration::from_secs(5), "a line that names the key", || {
+        proxy.log().contains("route.path_encoding")
+    });
+    assert_eq!(get(&proxy, "other.test", "/a//b"), 200);
+    assert_eq!(rest.only_request().target, "/a/b");
+    assert_eq!(get(&proxy, "strip.test", "/%2F/q%2fr"), 200);
+    assert_eq!(app.only_request().target, "/v/q%2fr");
+}
