@@ -23,7 +23,7 @@ const TOTAL_LIMIT: usize = 16 << 20;
 pub const MOST_FILES: usize = 1_024;
 
 /// Tables whose keys are names; each file may add some.
-const NAMED: [&str; 4] = ["upstream", "limit", "auth", "cache"];
+const NAMED: [&str; 5] = ["upstream", "limit", "headers", "auth", "cache"];
 
 /// Gathers the files of one configuration into one tree.
 pub(crate) struct Gathering<'a> {

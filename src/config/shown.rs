@@ -131,6 +131,7 @@ pub fn shown(config: &Config) -> Shown {
         upstream,
         route,
         limit,
+        headers,
         auth,
         cache,
     } = config;
@@ -155,6 +156,9 @@ pub fn shown(config: &Config) -> Shown {
     }
     for (name, value) in limit {
         one("limit", name.value.clone(), json(value));
+    }
+    for (name, value) in headers {
+        one("headers", name.value.clone(), json_at(value, "request_headers"));
     }
     for (name, value) in auth {
         one("auth", name.value.clone(), json(value));
@@ -182,7 +186,7 @@ fn hide(all: &mut Shown, (config, routes): (&Config, &[String]), path: &[String]
             let name = element(rest).and_then(|at| routes.get(at));
             ("route", name.cloned(), rest.get(1..))
         }
-        "upstream" | "limit" | "auth" | "cache" => {
+        "upstream" | "limit" | "headers" | "auth" | "cache" => {
             (table.as_str(), rest.first().cloned(), rest.get(1..))
         }
         _ => (table.as_str(), Some(String::new()), Some(rest)),
@@ -224,6 +228,11 @@ fn all_of(value: &mut Json) {
 
 /// What cannot be shown is equal to itself: a change in it does not show.
 fn json(value: &impl Serialize) -> Box<RawValue> {
+    json_at(value, "")
+}
+
+/// As [`json`], for a value that stands at this key.
+fn json_at(value: &impl Serialize, key: &str) -> Box<RawValue> {
     let text = serde_json::value::to_raw_value(value).unwrap_or_default();
     let tables =
         ["\"set\":{\"", "\"add\":{\"", "\"headers\":{\"", "\"query\":{\"", "\"cookies\":{\""];
@@ -232,7 +241,7 @@ fn json(value: &impl Serialize) -> Box<RawValue> {
         return text;
     }
     let mut value: Json = serde_json::from_str(text.get()).unwrap_or_default();
-    by_kind(&mut value, "", "");
+    by_kind(&mut value, key, "");
     serde_json::value::to_raw_value(&value).unwrap_or_default()
 }
 
@@ -310,6 +319,7 @@ mod tests {
              headers = {{ x-api-key = \"hidden2\", x-env = \"shown2\" }}\n\
              request_headers = {{ set = {{ authorization = \"Basic hidden3\" }}, add = {{ x-y = \"hidden4\" }} }}\n\
              response_headers = {{ set = {{ x-frame-options = \"shown3\" }} }}\n\
+             [headers.h]\nset = {{ x-token = \"hidden7\" }}\n\
              [auth.f]\nforward = {{ url = \"http://bob:hidden5@auth.test/shown4?token=hidden6&a=shown5\" }}\n"
         );
         let page = page(&text);

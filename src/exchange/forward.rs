@@ -7,6 +7,7 @@ use super::identity::Identity;
 use super::sides::Emit;
 use crate::clock;
 use crate::net::Coding;
+use crate::policy::headers::FieldFacts;
 use crate::policy::{HeaderEdits, Pair};
 use crate::tls::Certificate;
 use crate::wire::head::{FieldRef, Fields, list_items};
@@ -109,6 +110,8 @@ pub struct RequestForm<'a> {
     pub identity: &'a Identity<'a>,
     /// What the route changes.
     pub edits: &'a HeaderEdits,
+    /// What is known of the request, where `edits` ask for it.
+    pub facts: Option<&'a dyn FieldFacts>,
     /// The protocol asked for, if any.
     pub upgrade: Option<&'a [u8]>,
     /// The client waits for 100 before it sends the body.
@@ -224,6 +227,14 @@ pub fn request_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
     }
     form.added.iter().for_each(|(name, value)| out.field(name, value));
     edits.written().for_each(|(name, value)| out.field(name, value));
+    if let Some(facts) = form.facts {
+        let mut value = Vec::new();
+        for field in edits.filled() {
+            if field.fill(facts, &mut value) {
+                out.field(&field.name, &value);
+            }
+        }
+    }
 }
 
 /// Fields that [`identity_fields`] writes; what a trusted proxy said is in there.
@@ -364,6 +375,7 @@ mod tests {
             left: None,
             identity: &identity,
             edits,
+            facts: None,
             upgrade: None,
             expects_continue: false,
             length: Some(0),

@@ -418,7 +418,9 @@ impl<'a> Matched<'a, '_> {
             cache.vary_on.iter().any(|input| matches!(input, KeyInput::Header(k) if **k == *name))
         };
         hidden.extend(UNKEYED.iter().filter(|name| !keyed(name)));
-        let form = RequestForm { hidden: &hidden, expects_continue: false, ..form };
+        let facts = self.facts(granted.verified.as_deref(), None);
+        let form =
+            RequestForm { hidden: &hidden, expects_continue: false, facts: Some(&facts), ..form };
         let mut head = Vec::with_capacity(1024);
         forward::write_request(&mut head, &form);
         head.truncate(head.len().saturating_sub(b"\r\n".len()));

@@ -30,7 +30,17 @@ impl<'a> Matched<'a, '_> {
         let traceparent = trace.map(|trace| trace.context.field(1));
         // Only a body in chunks can be followed by anything.
         let length = if trailers.is_none() { Some(body.len() as u64) } else { None };
-        let form = RequestForm { expects_continue: false, length, traceparent, ..*form };
+        // Which server of it is asked is not known yet.
+        let nobody: Arc<str> = "".into();
+        let upstream = &mirror.target.upstream.name;
+        let facts = self.facts(granted.verified.as_deref(), Some((upstream, &nobody)));
+        let form = RequestForm {
+            expects_continue: false,
+            length,
+            traceparent,
+            facts: Some(&facts),
+            ..*form
+        };
         let mut head = Vec::with_capacity(1024);
         forward::write_request(&mut head, &form);
         head.truncate(head.len() - b"\r\n".len());

@@ -11,6 +11,7 @@ pub mod answer;
 mod cached;
 mod copy;
 pub mod door;
+mod fill;
 mod key;
 pub(crate) mod keyed;
 pub mod lookup;
@@ -29,6 +30,7 @@ use self::account::{Account, Story};
 use self::admit::Admitted;
 use self::answer::Answer;
 use self::cached::Cached;
+use self::fill::Asked;
 use self::lookup::find;
 pub use self::peer::Peer;
 use self::police::{Granted, Verdict};
@@ -39,7 +41,7 @@ use crate::exchange::forward::{self, RequestForm};
 use crate::exchange::identity::Identity;
 use crate::exchange::outcome::Note;
 use crate::exchange::{self, Client, Halt, Outcome, Refusal};
-use crate::net::Timer;
+use crate::net::{Coding, Timer};
 use crate::policy::{HeaderEdits, compress};
 use crate::route::{Captures, Found};
 use crate::snapshot::route::{Action, Redirect, Respond, Split};
@@ -178,7 +180,9 @@ async fn walk<'a, C: Client>(
         Matched { ex, id, identity, admitted, target, public_host, client_bytes, route, captures };
     if let Some(policies) = &route.policies {
         let granted = &mut story.granted;
-        match police::ask(&matched, policies, granted, client, timer).await? {
+        let verdict = police::ask(&matched, policies, granted, client, timer).await;
+        matched.fill_response(granted);
+        match verdict? {
             Verdict::Pass => {}
             Verdict::Answer(status) => {
                 let outcome = police::respond(&matched, status, granted, client, timer).await;
@@ -193,6 +197,8 @@ async fn walk<'a, C: Client>(
                 return Ok(End::gone());
             }
         }
+    } else {
+        matched.fill_response(&mut story.granted);
     }
     let Story { trail, trace, granted, cause, cache: told, .. } = story;
     match &route.action {
@@ -401,6 +407,7 @@ impl<'a> Matched<'a, '_> {
         let if_match = self.if_match();
         let if_match = if_match.as_deref();
         let form = RequestForm { if_match, ..self.form(&rewritten, granted) };
+        let asked = Asked::default();
         let patience = self.admitted.grpc.then(|| grpc::timeout(&ex.head.fields)).flatten();
         let deadline = clock::deadline(ex.started, patience);
         let mirror = self.mirror();
@@ -413,16 +420,8 @@ impl<'a> Matched<'a, '_> {
             attempted: if sampled { Some(&attempted) } else { None },
             worker: ex.worker,
             received: Some(&ex.head.fields),
-            head: &|out, Opening { attempt, ask, empty }| {
-                let expects_continue = form.expects_continue || ask;
-                // Of 0 bytes, nothing has come yet, and trailers still may.
-                let length = if empty { Some(0) } else { form.length.filter(|n| *n > 0) };
-                let traceparent = trace.map(|trace| trace.context.field(attempt));
-                // What is left of the client's patience is all that the server has.
-                let left = deadline.map(|at| at.saturating_duration_since(clock::now()));
-                let form =
-                    RequestForm { attempt, expects_continue, traceparent, left, length, ..form };
-                forward::write_request(out, &form)
+            head: &|out, opening| {
+                self.write_attempt(out, &opening, (&form, &asked), granted, (trace, deadline))
             },
             trailer: &trailer,
             fields: &|head, out| {
@@ -431,6 +430,7 @@ impl<'a> Matched<'a, '_> {
                 }
                 forward::response_fields(head, &route.response_edits, out);
                 granted.all().for_each(|(name, value)| out.field(name, value));
+                self.fill_late(granted, &asked, out);
             },
             compress: self.wanted(),
             key: &|source| self.key(source, granted),
@@ -486,6 +486,33 @@ impl<'a> Matched<'a, '_> {
         compress::turned_back(&self.ex.head.fields)
     }
 
+    /// Writes the head of the request for one attempt.
+    fn write_attempt(
+        &self,
+        out: &mut Vec<u8>,
+        opening: &Opening<'_>,
+        (form, asked): (&RequestForm<'_>, &Asked),
+        granted: &Granted<'_>,
+        (trace, deadline): (Option<&Trace>, Option<Instant>),
+    ) -> Coding {
+        let Opening { attempt, ask, empty, upstream, server } = *opening;
+        self.note_asked((upstream, server), asked);
+        let facts = self.facts(granted.verified.as_deref(), Some((upstream, server)));
+        // Of 0 bytes, nothing has come yet, and trailers still may.
+        let length = if empty { Some(0) } else { form.length.filter(|n| *n > 0) };
+        let form = RequestForm {
+            attempt,
+            expects_continue: form.expects_continue || ask,
+            traceparent: trace.map(|trace| trace.context.field(attempt)),
+            // What is left of the client's patience is all that the server has.
+            left: deadline.map(|at| at.saturating_duration_since(clock::now())),
+            length,
+            facts: Some(&facts),
+            ..*form
+        };
+        forward::write_request(out, &form)
+    }
+
     fn form<'f>(&'f self, rewritten: &'f [u8], granted: &'f Granted<'_>) -> RequestForm<'f> {
         let Self { ex, route, admitted, target, .. } = self;
         let original_host = target.sent_host();
@@ -503,6 +530,7 @@ impl<'a> Matched<'a, '_> {
             left: None,
             identity: self.identity,
             edits: &route.request_edits,
+            facts: None,
             upgrade: admitted.upgrade,
             expects_continue: admitted.expects_continue && ex.head.version != Version::Http10,
             length: admitted.length,

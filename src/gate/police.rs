@@ -38,7 +38,7 @@ pub(super) struct Granted<'a> {
     /// Fields of the response, whoever answers.
     pub(super) fields: Added<'a>,
     /// The same, made for this request.
-    pub(super) made: SmallVec<[(&'static [u8], Made); 1]>,
+    pub(super) made: SmallVec<[(&'a [u8], Made); 1]>,
     /// Fields of the request that do not reach the server, in lower case.
     pub(super) hidden: Vec<&'a [u8]>,
     /// What the client's token says.

@@ -23,10 +23,6 @@ pub fn path<'a>(
     }
     if let Some(prefix) = &rewrite.prefix {
         out.extend_from_slice(prefix);
-        // The root below a prefix is the prefix itself.
-        if rest == b"/" && !prefix.is_empty() && values.path != b"/" {
-            rest = b"";
-        }
     }
     if out.is_empty() && rest.is_empty() {
         rest = b"/";
@@ -61,6 +57,17 @@ mod tests {
         assert_eq!(rewritten(None, Some("/v2"), "/"), "/v2/");
         assert_eq!(rewritten(Some("/api"), Some("/v2"), "/api/x/y"), "/v2/x/y");
         assert_eq!(rewritten(Some("/api"), Some("/v2"), "/api"), "/v2");
+        assert_eq!(rewritten(Some("/"), Some("/v2"), "/x"), "/v2/x");
+    }
+
+    #[test]
+    fn p6_a_slash_at_the_end_stays() {
+        assert_eq!(rewritten(Some("/old"), Some("/new"), "/old/"), "/new/");
+        assert_eq!(rewritten(Some("/old"), Some("/new"), "/old"), "/new");
+        assert_eq!(rewritten(Some("/old"), Some("/new"), "/old/a/"), "/new/a/");
+        assert_eq!(rewritten(None, Some("/new"), "/old/"), "/new/old/");
+        assert_eq!(rewritten(Some("/old"), Some(""), "/old/"), "/");
+        assert_eq!(rewritten(Some("/old"), Some(""), "/old"), "/");
     }
 
     #[test]

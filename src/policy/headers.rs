@@ -1,10 +1,111 @@
 //! `request_headers` and `response_headers`: set, add and remove, as an overlay that is applied
 //! while fields are written. Nothing is copied for a route that edits nothing.
 
+use std::fmt;
+
 use crate::wire::{Known, known};
 
 /// A field's name and value.
 pub type Pair = (Box<[u8]>, Box<[u8]>);
+
+/// What can stand in a place of a header's value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FieldPlace {
+    /// The client's address.
+    ClientIp,
+    /// The id of the request.
+    RequestId,
+    /// The host that the client asked for, in canonical form, without port.
+    Host,
+    /// The path as it was matched.
+    Path,
+    /// The query without `?`.
+    Query,
+    /// `http` or `https`, as the client sees it.
+    Scheme,
+    /// The port that the client asked for.
+    Port,
+    /// The name of the route.
+    Route,
+    /// The name of the upstream that is asked.
+    Upstream,
+    /// The name of the server that is asked.
+    Server,
+    /// The n-th capture of the route's path.
+    Capture(usize),
+    /// A claim of the verified token.
+    Claim(Box<str>),
+    /// The subject of the client's certificate.
+    CertificateSubject,
+    /// A field of the request, its name in lower case.
+    Header(Box<[u8]>),
+}
+
+impl FieldPlace {
+    /// Whether it is known only when a server has been chosen.
+    fn is_late(&self) -> bool {
+        matches!(self, Self::Upstream | Self::Server)
+    }
+}
+
+/// A part of a header's value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FieldPart {
+    /// Itself.
+    Text(Box<[u8]>),
+    /// What stands there for a request.
+    Place(FieldPlace),
+}
+
+/// What is known of a request, to fill in header values.
+pub trait FieldFacts: fmt::Debug {
+    /// Appends what stands in a place; nothing where there is nothing.
+    fn append(&self, place: &FieldPlace, out: &mut Vec<u8>);
+}
+
+/// A header whose value is filled in for each request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilledField {
+    /// Its name.
+    pub name: Box<[u8]>,
+    /// Its value.
+    pub parts: Box<[FieldPart]>,
+}
+
+/// When the value of a header can be filled in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// As soon as the route is known.
+    Early,
+    /// When a server has been chosen.
+    Late,
+}
+
+impl FilledField {
+    /// When its value can be filled in.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        let late = |part: &FieldPart| matches!(part, FieldPart::Place(place) if place.is_late());
+        if self.parts.iter().any(late) { Moment::Late } else { Moment::Early }
+    }
+
+    /// Fills `out` with the value; false where the field is not to be written, because the value is empty or holds what
+    /// could end a line (RFC 9110 §5.5).
+    pub fn fill(&self, facts: &dyn FieldFacts, out: &mut Vec<u8>) -> bool {
+        out.clear();
+        for part in &self.parts {
+            match part {
+                FieldPart::Text(text) => out.extend_from_slice(text),
+                FieldPart::Place(place) => facts.append(place, out),
+            }
+        }
+        let end = out.trim_ascii_end().len();
+        out.truncate(end);
+        let start = out.len() - out.trim_ascii_start().len();
+        out.drain(..start);
+        !out.is_empty() && !out.iter().any(|b| b.is_ascii_control() && *b != b'\t')
+    }
+}
 
 /// The compiled edits of one direction.
 #[derive(Debug, Default)]
@@ -13,6 +114,8 @@ pub struct HeaderEdits {
     hidden: Box<[Box<[u8]>]>,
     /// Fields to write after the received ones.
     written: Box<[Pair]>,
+    /// Fields to write after those, with values of the request's own.
+    filled: Box<[FilledField]>,
     touched: u64,
 }
 
@@ -34,7 +137,20 @@ impl HeaderEdits {
             .chain(add)
             .map(|(name, value)| (name.as_bytes().into(), value.as_bytes().into()))
             .collect();
-        Self { hidden, written, touched }
+        Self { hidden, written, filled: [].into(), touched }
+    }
+
+    /// The same, and these fields with values of the request's own.
+    #[must_use]
+    pub fn with_filled(self, filled: Box<[FilledField]>) -> Self {
+        Self { filled, ..self }
+    }
+
+    /// The fields whose values are filled in for each request.
+    #[inline]
+    #[must_use]
+    pub fn filled(&self) -> &[FilledField] {
+        &self.filled
     }
 
     /// Whether a received field is left out.
@@ -76,5 +192,28 @@ mod tests {
         assert!(!edits.replaces(Known::Via));
         let written: Vec<_> = edits.written().collect();
         assert_eq!(written, [(&b"X-Env"[..], &b"prod"[..]), (b"host", b"h"), (b"x-b", b"2")]);
+    }
+
+    #[derive(Debug)]
+    struct Claims(&'static str);
+
+    impl FieldFacts for Claims {
+        fn append(&self, _: &FieldPlace, out: &mut Vec<u8>) {
+            out.extend_from_slice(self.0.as_bytes());
+        }
+    }
+
+    #[test]
+    fn c9_a_value_that_could_end_a_line_is_never_written() {
+        let parts = [FieldPart::Text(b" a-"[..].into()), FieldPart::Place(FieldPlace::Path)];
+        let field = FilledField { name: b"x"[..].into(), parts: parts.into() };
+        let mut out = Vec::new();
+        assert!(field.fill(&Claims("b c "), &mut out));
+        assert_eq!(out, b"a-b c");
+        for claim in ["b\r\nx-admin: 1", "b\nc", "b\0", "b\x7f"] {
+            assert!(!field.fill(&Claims(claim), &mut out), "{claim:?}");
+        }
+        let empty = FilledField { parts: [FieldPart::Place(FieldPlace::Query)].into(), ..field };
+        assert!(!empty.fill(&Claims(" "), &mut out));
     }
 }

@@ -11,11 +11,11 @@ use ipnet::IpNet;
 use super::listener::Listener;
 use super::policies::Shared;
 use super::route::{Action, Redirect, Respond, Rewrite, Route};
-use super::template::Template;
+use super::template::{Piece, Template, pieces, place};
 use super::{Snapshot, Store, access, cache, matching, policies, target, tls, trace, upstream};
 use crate::config::schema::listen::{Listen, ListenRedirect, StrictPath, Underscores};
 use crate::config::schema::route as schema;
-use crate::config::schema::words::{HeaderText, ListenAddress, TrustedProxy};
+use crate::config::schema::words::{HeaderName, HeaderText, ListenAddress, TrustedProxy};
 use crate::config::shown::shown;
 use crate::config::{Config, Finding, Spanned};
 use crate::discovery::Known;
@@ -24,6 +24,7 @@ use crate::gate::target::PathMode;
 use crate::h1::client::HeadTimes;
 use crate::net::Address;
 use crate::policy::cors::FIELDS;
+use crate::policy::headers::{FieldPart, FilledField};
 use crate::policy::{HeaderEdits, Pair};
 use crate::reload::pace;
 use crate::route::RouteTable;
@@ -304,9 +305,17 @@ fn route(
         policies,
         cache,
         mirror,
-        request_edits: edits(&written.request_headers, &[]),
+        request_edits: edits(
+            matching::header_rules(&written.request_headers, config),
+            &captures,
+            &[],
+        ),
         // What the proxy says about other origins must not be said twice.
-        response_edits: edits(&written.response_headers, if cors { &FIELDS } else { &[] }),
+        response_edits: edits(
+            matching::header_rules(&written.response_headers, config),
+            &captures,
+            if cors { &FIELDS } else { &[] },
+        ),
         body_limit: written.body_limit.map(|b| b.get()),
         access_log: written.access_log,
         counts,
@@ -357,20 +366,52 @@ fn literal(value: &HeaderText) -> String {
     String::from_utf8_lossy(value.get().as_bytes()).replace("{{", "{")
 }
 
-fn edits(written: &schema::HeaderRules, hidden: &[&str]) -> HeaderEdits {
-    let schema::HeaderRules { set, add, remove } = written;
-    let pair = |(name, value): (&'_ Spanned<_>, &'_ _)| -> (String, String) {
-        let name: &crate::config::schema::words::HeaderName = &name.value;
-        let value: &crate::config::schema::words::HeaderText = value;
-        (name.get().as_str().to_owned(), literal(value))
-    };
-    let set: Vec<_> = set.iter().map(pair).collect();
-    let add: Vec<_> = add.iter().map(pair).collect();
-    HeaderEdits::new(
-        set.iter().map(|(n, v)| (n.as_str(), v.as_str())),
-        add.iter().map(|(n, v)| (n.as_str(), v.as_str())),
-        remove.iter().map(|n| n.value.get().as_str()).chain(hidden.iter().copied()),
-    )
+/// One set of changes after the other: what a later one sets, adds or removes stands.
+fn edits<'c>(
+    all: impl Iterator<Item = &'c schema::HeaderRules>,
+    captures: &[&str],
+    hidden: &[&str],
+) -> HeaderEdits {
+    let mut set: Vec<(&str, &HeaderText)> = Vec::new();
+    let mut add: Vec<(&str, &HeaderText)> = Vec::new();
+    let mut removed: Vec<&str> = hidden.to_vec();
+    for schema::HeaderRules { set: sets, add: adds, remove } in all {
+        let name = |name: &'c Spanned<HeaderName>| name.value.get().as_str();
+        let removes = remove.iter().map(name);
+        for gone in removes.clone().chain(sets.keys().map(name)) {
+            set.retain(|(name, _)| *name != gone);
+            add.retain(|(name, _)| *name != gone);
+        }
+        removed.extend(removes);
+        set.extend(sets.iter().map(|(of, value)| (name(of), value)));
+        add.extend(adds.iter().map(|(of, value)| (name(of), value)));
+    }
+    removed.extend(set.iter().map(|(name, _)| *name));
+    let written = set.into_iter().chain(add);
+    let (filled, fixed): (Vec<_>, Vec<_>) =
+        written.partition(|(_, value)| value.get().as_bytes().contains(&b'{'));
+    let mut plain: Vec<(&str, String)> = Vec::new();
+    let mut fields = Vec::new();
+    for (name, value) in fixed {
+        plain.push((name, String::from_utf8_lossy(value.get().as_bytes()).into_owned()));
+    }
+    for (name, value) in filled {
+        let text = value.to_string();
+        let parts = pieces(&text).into_iter().map(|piece| match piece {
+            Piece::Text(text) => Some(FieldPart::Text(text.as_bytes().into())),
+            Piece::Name(name) => place(name, captures).map(FieldPart::Place),
+        });
+        // What is unknown has been reported.
+        let parts: Box<[FieldPart]> = parts.flatten().collect();
+        if parts.iter().all(|part| matches!(part, FieldPart::Text(_))) {
+            plain.push((name, literal(value)));
+        } else {
+            fields.push(FilledField { name: name.as_bytes().into(), parts });
+        }
+    }
+    let none = std::iter::empty::<(&str, &str)>();
+    let plain = plain.iter().map(|(name, value)| (*name, value.as_str()));
+    HeaderEdits::new(none, plain, removed.into_iter()).with_filled(fields.into())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use sha2::{Digest, Sha256};
 
 use super::template::capture_names;
+use crate::config::schema::forms::Policy;
 use crate::config::schema::route as schema;
 use crate::config::schema::words::HostPattern as WrittenHost;
 use crate::config::{Config, Finding, Spanned};
@@ -47,6 +48,19 @@ pub fn captures(written: &schema::Route) -> Vec<&str> {
     let Some(first) = paths.next() else { return Vec::new() };
     let rest: Vec<Vec<&str>> = paths.map(|path| capture_names(path).collect()).collect();
     capture_names(first).filter(|name| rest.iter().all(|path| path.contains(name))).collect()
+}
+
+/// The changes of headers that a route names or writes, in order.
+pub fn header_rules<'c>(
+    written: &'c [Policy<schema::HeaderRules>],
+    config: &'c Config,
+) -> impl Iterator<Item = &'c schema::HeaderRules> {
+    written.iter().filter_map(|rules| match rules {
+        Policy::Inline(rules) => Some(rules),
+        // One that is not there has been reported.
+        Policy::Named(name) => config.headers.get(name.value.as_str()),
+        Policy::Off => None,
+    })
 }
 
 /// For each of these captures its place among those of a path; empty where that is the same.

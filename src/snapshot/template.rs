@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::policy::headers::FieldPlace;
+
 /// What can stand in a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -117,6 +119,87 @@ impl Template {
     }
 }
 
+/// A piece of text in which `{name}` may stand for something, as header values are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece<'t> {
+    /// It stands for itself.
+    Text(&'t str),
+    /// The name between braces.
+    Name(&'t str),
+}
+
+/// The pieces of a header's value: names in single braces, `{{` is a brace, and every other brace is one too.
+#[must_use]
+pub fn pieces(text: &str) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    let (mut start, mut rest) = (0, text);
+    while let Some((_, after)) = rest.split_once('{') {
+        let open = text.len() - after.len() - 1;
+        let before = text.get(start..open).unwrap_or_default();
+        let (piece, length) = match (after.strip_prefix('{'), placeholder(after)) {
+            (Some(_), _) => (Piece::Text("{"), 1),
+            (None, Some(name)) => (Piece::Name(name), name.len() + 1),
+            (None, None) => {
+                rest = after;
+                continue;
+            }
+        };
+        if !before.is_empty() {
+            pieces.push(Piece::Text(before));
+        }
+        pieces.push(piece);
+        start = open + 1 + length;
+        rest = text.get(start..).unwrap_or_default();
+    }
+    let last = text.get(start..).unwrap_or_default();
+    if !last.is_empty() {
+        pieces.push(Piece::Text(last));
+    }
+    pieces
+}
+
+/// The name before the brace that closes it.
+fn placeholder(after: &str) -> Option<&str> {
+    let (name, _) = after.split_once('}')?;
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    let first = name.as_bytes().first();
+    let named = first.is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_');
+    (named && name.bytes().all(legal)).then_some(name)
+}
+
+/// What `{…}` may name in the value of a header, besides captures and the three below.
+pub const PLACES: [(&str, FieldPlace); 10] = [
+    ("client_ip", FieldPlace::ClientIp),
+    ("request_id", FieldPlace::RequestId),
+    ("host", FieldPlace::Host),
+    ("path", FieldPlace::Path),
+    ("query", FieldPlace::Query),
+    ("scheme", FieldPlace::Scheme),
+    ("port", FieldPlace::Port),
+    ("route", FieldPlace::Route),
+    ("upstream", FieldPlace::Upstream),
+    ("server", FieldPlace::Server),
+];
+
+/// The place that a name stands for in the value of a header of a route with these captures; `None` for an unknown
+/// name. Captures go first, as they are the route's own.
+#[must_use]
+pub fn place(name: &str, captures: &[&str]) -> Option<FieldPlace> {
+    if let Some(n) = captures.iter().position(|capture| *capture == name) {
+        return Some(FieldPlace::Capture(n));
+    }
+    if name == "client_cert.subject" {
+        return Some(FieldPlace::CertificateSubject);
+    }
+    if let Some(claim) = name.strip_prefix("jwt.").filter(|claim| !claim.is_empty()) {
+        return Some(FieldPlace::Claim(claim.into()));
+    }
+    if let Some(field) = name.strip_prefix("header.").filter(|field| !field.is_empty()) {
+        return Some(FieldPlace::Header(field.to_ascii_lowercase().into_bytes().into()));
+    }
+    PLACES.iter().find(|(known, _)| *known == name).map(|(_, place)| place.clone())
+}
+
 /// The names of the captures of a path, in order.
 pub fn capture_names(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'))
@@ -147,6 +230,19 @@ mod tests {
         assert_eq!(error("/{id"), TemplateError::Brace);
         assert_eq!(error("/id}"), TemplateError::Brace);
         assert_eq!(error("/{ix}"), TemplateError::Unknown("ix".into()));
+    }
+
+    #[test]
+    fn c9_header_values_are_text_and_names_in_single_braces() {
+        use Piece::{Name, Text};
+        let names = [Text("a"), Name("id"), Text("b"), Name("jwt.sub"), Name("header.x-y")];
+        assert_eq!(pieces("a{id}b{jwt.sub}{header.x-y}"), names);
+        assert_eq!(pieces("{{id}"), [Text("{"), Text("id}")]);
+        assert_eq!(pieces("x{{{id}"), [Text("x"), Text("{"), Name("id")]);
+        for text in ["{\"group\":[1]}", "{", "{}", "{ id }", "{1}", "}{", "a{b", "plain"] {
+            assert_eq!(pieces(text), [Text(text)], "{text}");
+        }
+        assert_eq!(pieces(""), []);
     }
 
     #[test]

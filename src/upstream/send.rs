@@ -2,6 +2,7 @@
 //! the answer on. When nothing of that is possible, the same once more with the fallback.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, ready};
 use std::time::Duration;
@@ -35,7 +36,7 @@ pub struct Job<'a> {
     /// The worker this runs on.
     pub worker: &'a Worker,
     /// Writes the request's head for an attempt, and says which body it announces.
-    pub head: &'a dyn Fn(&mut Vec<u8>, Opening) -> Coding,
+    pub head: &'a dyn Fn(&mut Vec<u8>, Opening<'_>) -> Coding,
     /// Whether a field that came behind the client's body may be sent on.
     pub trailer: &'a dyn Fn(&[u8]) -> bool,
     /// Writes the fields of a response as the client must see them.
@@ -84,7 +85,11 @@ pub struct Job<'a> {
 
 /// What the head of a request depends on from one attempt to the next.
 #[derive(Debug, Clone, Copy)]
-pub struct Opening {
+pub struct Opening<'o> {
+    /// The name of the upstream.
+    pub upstream: &'o Arc<str>,
+    /// The name of the server.
+    pub server: &'o Arc<str>,
     /// Counted from 1.
     pub attempt: u32,
     /// The server is to ask for the body before it is sent.

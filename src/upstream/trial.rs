@@ -55,7 +55,13 @@ pub async fn try_once<C: Client>(
     progress.trail.connect = begun.saturating_duration_since(now);
     // The end of an HTTP/2 stream may have come in a frame of its own, or while a connection was made.
     let empty = !body || !probation && upload.is_empty();
-    let opening = Opening { attempt: progress.attempt, ask: probation, empty };
+    let opening = Opening {
+        upstream: &target.upstream.name,
+        server: &endpoint.name,
+        attempt: progress.attempt,
+        ask: probation,
+        empty,
+    };
     let coding = (job.head)(origin.begin(), opening);
     origin.send(coding, job.received);
     let plan = Plan {

@@ -178,6 +178,11 @@ fn c9_what_looks_like_a_placeholder_or_a_pattern_works_or_is_refused() {
     for (more, why) in [
         ("request_headers = { set = { x = \"{nonsense}\" } }", "`{nonsense}`"),
         ("response_headers = { add = { x = \"a-{nonsense}-b\" } }", "`{nonsense}`"),
+        ("request_headers = { set = { x = \"{client-ip}\" } }", "did you mean `client_ip`"),
+        ("request_headers = { set = { x = \"{jwt.sub}\" } }", "whose `auth` verifies tokens"),
+        ("path = [\"/a/{x}\", \"/b\"]\nrequest_headers = { set = { x = \"{x}\" } }", "`{x}`"),
+        ("response_headers = [\"securty\"]\n[headers.security]", "did you mean `security`"),
+        ("response_headers = \"a\"\n[headers.a]\nset = { x = \"{no}\" }", "`{no}`"),
         ("request_headers = { remove = [\"x-*\"] }", "`*` has no meaning"),
         ("cors = { origins = [\"https://*.example.com\"] }", "`*` has no meaning"),
         ("cors = { origins = [\"https://a.example/\"] }", "is no origin"),

@@ -183,6 +183,27 @@ fn tokens_of_each_algorithm_pass_and_their_claims_go_on() {
 }
 
 #[test]
+fn c9_a_claim_fills_a_header_unless_it_could_end_a_line() {
+    let key = Key::new("ES256", "e");
+    let directory = tempfile::tempdir().unwrap();
+    let jwks = file(directory.path(), &set(&[&key]));
+    let origin = Origin::ok("fine");
+    let lines = "auth = 'staff'\nrequest_headers = { set = { x-sub = '{jwt.sub}', x-note = '{jwt.note}' } }\n\
+                 response_headers = { set = { x-you = 'u-{jwt.sub}' } }";
+    let auth = format!(
+        "[auth.staff]\njwt = {{ jwks = \"{jwks}\", issuer = \"https://issuer.test\", audience = \"shop\", algorithms = [\"ES256\"] }}"
+    );
+    let proxy = proxy(&origin, lines, &auth);
+    let mut claims = claims();
+    claims["note"] = json!("a\r\nx-admin: 1");
+    let answer = with(&proxy, &key.token(&claims));
+    assert_eq!((answer.status, answer.all("x-you")), (200, vec!["u-anna"]));
+    let seen = origin.only_request();
+    assert_eq!(seen.all("x-sub"), ["anna"]);
+    assert_eq!((seen.all("x-note"), seen.all("x-admin")), (vec![], vec![]));
+}
+
+#[test]
 fn everything_else_is_refused() {
     let key = Key::new("ES256", "e");
     let other = Key::new("ES256", "e");

@@ -13,6 +13,7 @@ mod counters;
 mod departures;
 mod fields;
 mod harness;
+mod headers;
 mod interim;
 mod paths;
 mod peers;

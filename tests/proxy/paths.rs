@@ -37,7 +37,7 @@ fn raw(app: &Origin, rest: &Origin) -> Tidegate {
 
 fn get(proxy: &Tidegate, host: &str, target: &str) -> u16 {
     let mut client = proxy.client();
-    client.send(&format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+    client.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
     client.response().status
 }
 

@@ -3,18 +3,22 @@
 
 use crate::config::finding::Finding;
 use crate::config::schema::Config;
-use crate::config::schema::forms::Switch;
+use crate::config::schema::forms::{Policy, Switch};
 use crate::config::schema::process::Access;
-use crate::config::schema::route::{Action, Condition, HeaderRules, Route};
+use crate::config::schema::route::{Action, AuthRef, Condition, HeaderRules, Route};
 use crate::config::source::{Place, Spanned};
+use crate::config::suggest::did_you_mean;
+use crate::policy::headers::FieldPlace;
 use crate::snapshot::matching;
+use crate::snapshot::template::{self, Piece};
 
 use super::route::REDIRECT_NAMES;
 
 pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     for route in &config.route {
-        check_route(route, findings);
+        check_route(route, config, findings);
     }
+    config.headers.values().for_each(|rules| check_names(rules, findings));
     for upstream in config.upstream.values() {
         let Some(health) = &upstream.health else { continue };
         refuse("health.path", &health.path.value, health.path.place, findings);
@@ -43,9 +47,17 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     }
 }
 
-fn check_route(route: &Route, findings: &mut Vec<Finding>) {
+fn check_route(route: &Route, config: &Config, findings: &mut Vec<Finding>) {
+    let captures = matching::captures(route);
     for rules in [&route.request_headers, &route.response_headers] {
-        check_rules(rules, findings);
+        for rules in matching::header_rules(rules, config) {
+            check_values(rules, (route, &captures), config, findings);
+        }
+        for rules in rules.iter() {
+            if let Policy::Inline(rules) = rules {
+                check_names(rules, findings);
+            }
+        }
     }
     for method in route.method.iter().filter(|method| method.value.get().as_str().contains('*')) {
         star("method", method.place, "leave `method` out to match all", findings);
@@ -96,7 +108,6 @@ fn check_route(route: &Route, findings: &mut Vec<Finding>) {
             for (name, value) in &respond.headers {
                 refuse("a header", &value.to_string(), name.place, findings);
             }
-            let captures = matching::captures(route);
             let known: Vec<&str> = captures.into_iter().chain(REDIRECT_NAMES).collect();
             let named = placeholders(&respond.body.value).find(|name| known.contains(name));
             if let Some(name) = named {
@@ -108,10 +119,58 @@ fn check_route(route: &Route, findings: &mut Vec<Finding>) {
     }
 }
 
-fn check_rules(rules: &HeaderRules, findings: &mut Vec<Finding>) {
+/// What stands in braces in header values must be known where they are used. A shared set is looked at for each route
+/// that uses it, and what is wrong with it for several of them is said once.
+fn check_values(
+    rules: &HeaderRules,
+    (route, captures): (&Route, &[&str]),
+    config: &Config,
+    findings: &mut Vec<Finding>,
+) {
     for (name, value) in rules.set.iter().chain(&rules.add) {
-        refuse("a header", &value.to_string(), name.place, findings);
+        let text = value.to_string();
+        for placeholder in placeholders(&text) {
+            let wrong = match template::place(placeholder, captures) {
+                None => unknown(placeholder, captures, name.place),
+                Some(FieldPlace::Claim(_)) if !verifies_tokens(route, config) => {
+                    let message =
+                        format!("`{{{placeholder}}}` needs a route whose `auth` verifies tokens");
+                    Finding::error("bad_template", name.place, message)
+                }
+                Some(_) => continue,
+            };
+            let said = |old: &Finding| old.message == wrong.message && old.place == wrong.place;
+            if !findings.iter().any(said) {
+                findings.push(wrong);
+            }
+        }
     }
+}
+
+fn unknown(placeholder: &str, captures: &[&str], place: Place) -> Finding {
+    let named = template::PLACES.iter().map(|(name, _)| *name);
+    let all: Vec<&str> = captures.iter().copied().chain(named).collect();
+    let others = ["jwt.CLAIM", "client_cert.subject", "header.NAME"];
+    let help = did_you_mean(placeholder, all.iter().copied().chain(["client_cert.subject"]));
+    let help = help.unwrap_or_else(|| {
+        let all: Vec<_> = all.iter().chain(&others).map(|name| format!("{{{name}}}")).collect();
+        format!("it can be {}; for the text itself write \"{{{{{placeholder}}}\"", all.join(", "))
+    });
+    let message = format!("`{{{placeholder}}}` is not known here");
+    Finding::error("bad_template", place, message).help(help)
+}
+
+fn verifies_tokens(route: &Route, config: &Config) -> bool {
+    match &route.auth {
+        Some(AuthRef::Named(name)) => {
+            let mut all = config.auth.iter();
+            all.any(|(known, auth)| known.value == name.value && auth.jwt.is_some())
+        }
+        Some(AuthRef::Off) | None => false,
+    }
+}
+
+fn check_names(rules: &HeaderRules, findings: &mut Vec<Finding>) {
     let names = rules.set.keys().chain(rules.add.keys()).chain(&rules.remove);
     for name in names.filter(|name| name.value.get().as_str().contains('*')) {
         star("the name of a header", name.place, "name each header", findings);
@@ -147,7 +206,7 @@ fn refuse(what: &str, text: &str, place: Place, findings: &mut Vec<Finding>) {
             format!("`{{{name}}}` would be sent as it is: {what} has no placeholders here");
         let finding = Finding::error("bad_template", place, message);
         findings.push(finding.help(format!(
-            "captures can be used in rewrite.path and redirect.to, {{host}}, {{path}} and {{query}} in redirect.to; \
+            "they can be used in request_headers, response_headers, rewrite.path and redirect.to; \
              for the text itself write \"{{{{{name}}}\""
         )));
     }
@@ -155,24 +214,9 @@ fn refuse(what: &str, text: &str, place: Place, findings: &mut Vec<Finding>) {
 
 /// The names in single braces; `{{` is a brace.
 fn placeholders(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        loop {
-            let (_, after) = rest.split_once('{')?;
-            rest = after;
-            if let Some(literal) = after.strip_prefix('{') {
-                rest = literal;
-                continue;
-            }
-            let Some((name, _)) = after.split_once('}') else { continue };
-            let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-            let first = name.as_bytes().first();
-            if first.is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_')
-                && name.bytes().all(legal)
-            {
-                return Some(name);
-            }
-        }
+    template::pieces(text).into_iter().filter_map(|piece| match piece {
+        Piece::Name(name) => Some(name),
+        Piece::Text(_) => None,
     })
 }
 

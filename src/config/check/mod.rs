@@ -24,6 +24,7 @@ use super::tree::{Entry, Value};
 pub(crate) struct Names {
     pub(crate) upstream: BTreeSet<String>,
     pub(crate) limit: BTreeSet<String>,
+    pub(crate) headers: BTreeSet<String>,
     pub(crate) auth: BTreeSet<String>,
     pub(crate) cache: BTreeSet<String>,
     pub(crate) listen: BTreeSet<String>,
@@ -46,6 +47,7 @@ impl Names {
         Self {
             upstream: keys("upstream"),
             limit: keys("limit"),
+            headers: keys("headers"),
             auth: keys("auth"),
             cache: keys("cache"),
             listen,

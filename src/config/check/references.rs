@@ -48,6 +48,11 @@ fn route_references(route: &Route, names: &Names, findings: &mut Vec<Finding>) {
             resolve("unknown_limit", "limit", name, &names.limit, findings);
         }
     }
+    for headers in route.request_headers.iter().chain(route.response_headers.iter()) {
+        if let Policy::Named(name) = headers {
+            resolve("unknown_headers", "headers", name, &names.headers, findings);
+        }
+    }
     if let Some(AuthRef::Named(name)) = &route.auth {
         resolve("unknown_auth", "auth", name, &names.auth, findings);
     }
@@ -169,6 +174,17 @@ fn unused_policies(config: &Config, findings: &mut Vec<Finding>) {
             let message = format!("limit `{}` is not used by any route", name.value);
             findings.push(Finding::warning("unused_limit", name.place, message));
         }
+    }
+    let sets =
+        config.route.iter().flat_map(|r| r.request_headers.iter().chain(&r.response_headers.0));
+    let sets = sets.filter_map(|set| match set {
+        Policy::Named(name) => Some(name.value.as_str()),
+        Policy::Inline(_) | Policy::Off => None,
+    });
+    let sets: BTreeSet<&str> = sets.collect();
+    for name in config.headers.keys().filter(|name| !sets.contains(name.value.as_str())) {
+        let message = format!("headers `{}` are not used by any route", name.value);
+        findings.push(Finding::warning("unused_headers", name.place, message));
     }
     if let Some(written) = config.redis.as_ref().filter(|_| !redis) {
         let finding =

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::upstream::absolute;
 use crate::config::finding::Finding;
 use crate::config::schema::Config;
+use crate::config::schema::forms::Policy;
 use crate::config::schema::route::{Action, HeaderRules, Redirect, Respond, Rewrite, Route, Split};
 use crate::config::schema::words::HeaderName;
 use crate::config::source::{Place, Spanned};
@@ -33,6 +34,7 @@ pub(super) const REDIRECT_NAMES: [&str; 3] = ["host", "path", "query"];
 
 pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     let mut names: BTreeMap<&str, Place> = BTreeMap::new();
+    config.headers.values().for_each(|rules| check_rules(rules, findings));
     for route in &config.route {
         pace::step();
         if let Some(name) = &route.name {
@@ -42,8 +44,11 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
         if let Some(rewrite) = &route.rewrite {
             check_rewrite(rewrite, route, findings);
         }
-        for rules in [&route.request_headers, &route.response_headers] {
-            check_rules(rules, findings);
+        let rules = route.request_headers.iter().chain(route.response_headers.iter());
+        for rules in rules {
+            if let Policy::Inline(rules) = rules {
+                check_rules(rules, findings);
+            }
         }
         if let Some(abort) = route.fault.as_ref().and_then(|fault| fault.abort) {
             check_status(abort, 200, findings);
@@ -77,7 +82,7 @@ fn check_action(route: &Route, findings: &mut Vec<Finding>) {
     }
     let useless = [
         ("rewrite", route.rewrite.is_some()),
-        ("request_headers", route.request_headers != HeaderRules::default()),
+        ("request_headers", !route.request_headers.is_empty()),
         ("timeout", route.timeout.is_some()),
         ("retry", route.retry.is_some()),
         ("mirror", route.mirror.is_some()),

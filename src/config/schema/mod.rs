@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use self::listen::Listen;
 use self::policy::{Auth, Cache, Limit};
 use self::process::{Admin, Log, Redis, Runtime};
-use self::route::Route;
+use self::route::{HeaderRules, Route};
 use self::upstream::Upstream;
 use super::read::settings;
 use super::shown::Replaced;
@@ -49,6 +49,8 @@ settings! {
         route: Vec<Route> = Vec::new(),
         /// Shared rate limits, by name.
         limit: BTreeMap<Spanned<String>, Limit> = BTreeMap::new(),
+        /// Shared changes of headers, by name.
+        headers: BTreeMap<Spanned<String>, HeaderRules> = BTreeMap::new(),
         /// Shared authentication, by name.
         auth: BTreeMap<Spanned<String>, Auth> = BTreeMap::new(),
         /// Shared caches, by name.

@@ -56,10 +56,11 @@ table! {
         fault: Option<Fault> = None,
         /// What of the request line and Host is forwarded differently.
         rewrite: Option<Rewrite> = None,
-        /// Changes of the request's headers on the way to the server.
-        request_headers: HeaderRules = HeaderRules::default(),
-        /// Changes of the response's headers on the way to the client.
-        response_headers: HeaderRules = HeaderRules::default(),
+        /// Changes of the request's headers on the way to the server: a table, the name of a `[headers.NAME]`, or an array
+        /// of both, one after the other.
+        request_headers: OneOrMany<Policy<HeaderRules>> = OneOrMany::default(),
+        /// Changes of the response's headers on the way to the client, in the same forms.
+        response_headers: OneOrMany<Policy<HeaderRules>> = OneOrMany::default(),
         /// Cross-origin requests.
         cors: Option<Cors> = None,
         /// Compresses responses with gzip, br or zstd by Accept-Encoding.

@@ -1,0 +1,141 @@
+//! Header values with places in them, filled in for one request.
+//!
+//! Fields for servers are filled in while each attempt's head is written, because the server's name can be in them.
+//! Fields for clients are filled in once the route's policies have been asked, so that refusals have them too; those
+//! that name the server, when its response is passed on.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+
+use super::Matched;
+use super::police::Granted;
+use crate::exchange::Emit;
+use crate::exchange::identity::Identity;
+use crate::policy::headers::{FieldFacts, FieldPlace, Moment};
+use crate::policy::jwt::Verified;
+
+/// The upstream and the server that are asked, by name.
+pub(super) type Server<'s> = (&'s Arc<str>, &'s Arc<str>);
+
+/// Who was asked last, kept for the fields of its response.
+#[derive(Debug, Default)]
+pub(super) struct Asked(RefCell<Option<(Arc<str>, Arc<str>)>>);
+
+/// What is known of a request whose route is known.
+pub(super) struct Facts<'f, 'a, 'i> {
+    matched: &'f Matched<'a, 'i>,
+    verified: Option<&'f Verified>,
+    server: Option<Server<'f>>,
+}
+
+impl fmt::Debug for Facts<'_, '_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "request {}", self.matched.id.as_str())
+    }
+}
+
+impl FieldFacts for Facts<'_, '_, '_> {
+    fn append(&self, place: &FieldPlace, out: &mut Vec<u8>) {
+        let Self { matched, verified, server } = self;
+        let identity = matched.identity;
+        let found: &[u8] = match place {
+            FieldPlace::ClientIp => identity.client_text().unwrap_or_default().as_bytes(),
+            FieldPlace::RequestId => matched.id.as_str().as_bytes(),
+            FieldPlace::Host => matched.public_host.as_bytes(),
+            FieldPlace::Path => matched.target.path(),
+            FieldPlace::Query => matched.target.query().unwrap_or_default(),
+            FieldPlace::Scheme => identity.scheme.as_bytes(),
+            FieldPlace::Port => port(identity, matched.target.sent_host()),
+            FieldPlace::Route => matched.route.name.as_bytes(),
+            FieldPlace::Upstream => server.map_or(&b""[..], |(upstream, _)| upstream.as_bytes()),
+            FieldPlace::Server => server.map_or(&b""[..], |(_, server)| server.as_bytes()),
+            FieldPlace::Capture(n) => matched.capture(*n),
+            FieldPlace::Claim(claim) => {
+                let claims = verified.iter().flat_map(|verified| &verified.claims);
+                let mut named = claims.filter(|(name, _)| name == claim);
+                named.next().map_or(&b""[..], |(_, value)| value.as_bytes())
+            }
+            FieldPlace::CertificateSubject => {
+                let certificate = identity.peer.certificate;
+                certificate.map_or(&b""[..], |certificate| certificate.subject.as_bytes())
+            }
+            FieldPlace::Header(name) => matched.header(name, *verified).unwrap_or_default(),
+        };
+        out.extend_from_slice(found);
+    }
+}
+
+/// The port that the client asked for: as a trusted proxy tells, as in its `Host`, or that of the scheme.
+fn port<'p>(identity: &Identity<'p>, host: &'p [u8]) -> &'p [u8] {
+    let after_literal = host.iter().rposition(|b| *b == b']').map_or(0, |at| at + 1);
+    let tail = host.get(after_literal..).unwrap_or_default();
+    let written = memchr::memrchr(b':', tail).and_then(|at| tail.get(at + 1..));
+    let of_scheme: &[u8] = if identity.is_secure() { b"443" } else { b"80" };
+    // A host that a trusted proxy told says more than the one that it sent.
+    let written = if identity.host.is_some() { None } else { written };
+    identity.port.or(written.filter(|port| !port.is_empty())).unwrap_or(of_scheme)
+}
+
+impl<'a, 'i> Matched<'a, 'i> {
+    /// What is known of this request, to fill in header values.
+    pub(super) fn facts<'f>(
+        &'f self,
+        verified: Option<&'f Verified>,
+        server: Option<Server<'f>>,
+    ) -> Facts<'f, 'a, 'i> {
+        Facts { matched: self, verified, server }
+    }
+
+    /// Fills in the fields of the response that need no server.
+    pub(super) fn fill_response(&self, granted: &mut Granted<'a>) {
+        let filled = self.route.response_edits.filled();
+        if filled.is_empty() {
+            return;
+        }
+        let verified = granted.verified.as_deref();
+        let mut made = Vec::new();
+        for field in filled.iter().filter(|field| field.moment() == Moment::Early) {
+            let mut value = Vec::new();
+            if field.fill(&self.facts(verified, None), &mut value) {
+                made.push((&*field.name, value.into()));
+            }
+        }
+        granted.made.extend(made);
+    }
+
+    /// Some field of the response names the server.
+    fn is_late(&self) -> bool {
+        let filled = self.route.response_edits.filled();
+        filled.iter().any(|field| field.moment() == Moment::Late)
+    }
+
+    /// Notes who is asked, where a field of the response names it.
+    pub(super) fn note_asked(&self, (upstream, server): Server<'_>, Asked(asked): &Asked) {
+        if self.is_late() {
+            asked.replace(Some((upstream.clone(), server.clone())));
+        }
+    }
+
+    /// Writes the fields of the response that name the server.
+    pub(super) fn fill_late(
+        &self,
+        granted: &Granted<'_>,
+        Asked(asked): &Asked,
+        out: &mut dyn Emit,
+    ) {
+        if !self.is_late() {
+            return;
+        }
+        let mut value = Vec::new();
+        let verified = granted.verified.as_deref();
+        let asked = asked.borrow();
+        let server = asked.as_ref().map(|(upstream, server)| (upstream, server));
+        let facts = self.facts(verified, server);
+        for field in self.route.response_edits.filled() {
+            if field.moment() == Moment::Late && field.fill(&facts, &mut value) {
+                out.field(&field.name, &value);
+            }
+        }
+    }
+}
