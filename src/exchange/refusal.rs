@@ -158,9 +158,12 @@ impl Refusal {
             Refusal::Method => (405, "method_not_allowed", "Method not allowed", None),
             Refusal::Expectation => (417, "expectation_failed", "Expectation failed", None),
             Refusal::WebSocketVersion => (426, "upgrade_required", "Upgrade required", None),
-            Refusal::Misdirected => {
-                (421, "misdirected_request", "Wrong host for this connection", Some("listen.tls"))
-            }
+            Refusal::Misdirected => (
+                421,
+                "misdirected_request",
+                "Wrong host for this connection",
+                Some("listen.strict.sni"),
+            ),
             Refusal::NoRoute => (404, "no_route", "No route", Some("route")),
             Refusal::Unauthenticated => {
                 (401, "auth_required", "Authentication required", Some("auth"))

@@ -149,7 +149,7 @@ async fn walk<'a, C: Client>(
     let admitted = admit::admit(ex.head, ex.listener.refuse_trace)?;
     let target = Target::of(ex.head, ex.listener.path, lookup::keep(ex.snapshot));
     let mut target = target.map_err(Refusal::Target)?;
-    if ex.peer.tls.as_ref().is_some_and(|tls| !tls.belongs(target.host())) {
+    if ex.peer.tls.as_ref().is_some_and(|tls| !tls.belongs(target.host(), ex.listener.sni)) {
         return Err(Refusal::Misdirected);
     }
     if admitted.answer_options {

@@ -13,7 +13,7 @@ use super::policies::Shared;
 use super::route::{Action, Redirect, Respond, Rewrite, Route};
 use super::template::{Piece, Template, pieces, place};
 use super::{Snapshot, Store, access, cache, matching, policies, target, tls, trace, upstream};
-use crate::config::schema::listen::{Listen, ListenRedirect, StrictPath, Underscores};
+use crate::config::schema::listen::{Listen, ListenRedirect, StrictPath, StrictSni, Underscores};
 use crate::config::schema::route as schema;
 use crate::config::schema::words::{HeaderName, HeaderText, ListenAddress, TrustedProxy};
 use crate::config::shown::shown;
@@ -30,6 +30,7 @@ use crate::reload::pace;
 use crate::route::RouteTable;
 use crate::server::machine;
 use crate::tls::Server;
+use crate::tls::facts::Misdirected;
 use crate::upstream::Upstream;
 use crate::wire::request;
 
@@ -232,6 +233,11 @@ fn listener(
         trusts_unix: trusted_proxies.iter().any(|proxy| proxy.value == TrustedProxy::Unix),
         redirect_https: redirect.as_ref().is_some_and(|r| r.value == ListenRedirect::Https),
         refuse_trace: strict.max_forwards,
+        sni: match strict.sni {
+            StrictSni::ClientAuth => Misdirected::ClientAuth,
+            StrictSni::Always => Misdirected::Always,
+            StrictSni::Off => Misdirected::Never,
+        },
         path: match strict.path {
             StrictPath::Normalize => PathMode::Normalize,
             StrictPath::Refuse => PathMode::Refuse,

@@ -11,6 +11,7 @@ use crate::gate::target::PathMode;
 use crate::h1::client::HeadTimes;
 use crate::net::room::Room;
 use crate::tls::Server;
+use crate::tls::facts::Misdirected;
 use crate::wire::request::Limits;
 
 /// What a listener counts; it survives reloads.
@@ -71,6 +72,8 @@ pub struct Listener {
     pub redirect_https: bool,
     /// `TRACE` and `CONNECT` are refused.
     pub refuse_trace: bool,
+    /// Which requests for other hosts than that of their TLS connection are refused.
+    pub sni: Misdirected,
     /// What happens to paths that are not in normal form.
     pub path: PathMode,
     /// Open connections, over all workers.

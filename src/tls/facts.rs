@@ -35,6 +35,18 @@ pub struct Certificate {
     pub fingerprint: Box<str>,
 }
 
+/// Which requests are misdirected: those for another host than the client asked for in its handshake, if …
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misdirected {
+    /// … the host's own certificate asks for client certificates, and not as the one that was shown does. Everything else
+    /// is let through: clients that ask for no name, as by address, are many.
+    ClientAuth,
+    /// … the certificate that was shown is not good for it, or something else is asked of its clients.
+    Always,
+    /// None.
+    Never,
+}
+
 impl Facts {
     /// Reads a connection that has been made with this profile.
     #[must_use]
@@ -56,13 +68,19 @@ impl Facts {
         }
     }
 
-    /// Whether requests for this host, in lower case, belong here (RFC 9110 §7.4, §15.5.20): it is the name that the
-    /// client asked for, or the certificate that it was shown is good for it and the same is asked of clients.
+    /// Whether requests for this host, in lower case, belong here (RFC 9110 §7.4, §15.5.20).
     #[must_use]
-    pub fn belongs(&self, host: &str) -> bool {
+    pub fn belongs(&self, host: &str, misdirected: Misdirected) -> bool {
         let asked = self.name.as_deref();
         // HTTP/1.0 names no host.
-        host.is_empty() || asked == Some(host) || self.server.covers(asked, host, self.profile)
+        if host.is_empty() || asked == Some(host) {
+            return true;
+        }
+        match misdirected {
+            Misdirected::Never => true,
+            Misdirected::ClientAuth => !self.server.asks_more(host, self.profile),
+            Misdirected::Always => self.server.covers(asked, host, self.profile),
+        }
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Rules {
 pub struct Server {
     names: Arc<Index>,
     profiles: Vec<Arc<ServerConfig>>,
+    /// For each profile, whether it asks for client certificates.
+    asks: Vec<bool>,
 }
 
 /// Certificates by the names they are good for.
@@ -55,7 +57,8 @@ impl Server {
         let names = Arc::new(Index::new(identities));
         let config = |rules: &Rules| config(rules, names.clone(), protocols).map(Arc::new);
         let profiles = rules.iter().map(config).collect::<Result<_, _>>()?;
-        Ok(Self { names, profiles })
+        let asks = rules.iter().map(|rules| rules.authorities.is_some()).collect();
+        Ok(Self { names, profiles, asks })
     }
 
     /// The rules and settings for a client that asks for this name.
@@ -68,6 +71,12 @@ impl Server {
     /// Its certificates.
     pub fn identities(&self) -> impl Iterator<Item = &Identity> {
         self.names.all.iter().map(|(identity, _)| identity)
+    }
+
+    /// Whether the certificate of a host asks for client certificates in another way than this profile.
+    pub(super) fn asks_more(&self, host: &str, profile: Profile) -> bool {
+        let own = self.names.candidates(Some(host)).next().map(|(_, own)| own);
+        own.is_some_and(|own| own != profile && self.asks.get(own).is_some_and(|asks| *asks))
     }
 
     /// Whether a connection for `name` may carry requests for `host`.

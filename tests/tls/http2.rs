@@ -87,7 +87,8 @@ fn many_streams_share_one_connection() {
 #[test]
 fn what_is_too_much_is_refused_and_the_connection_goes_on() {
     let origin = Origin::ok("fine");
-    let (authority, proxy) = start(&origin, "limits = { headers = 20, body = '1KiB' }");
+    let (authority, proxy) =
+        start(&origin, "limits = { headers = 20, body = '1KiB' }\nstrict = { sni = 'always' }");
     let many: Vec<String> = (0..30).map(|n| format!("X-N-{n}: 1")).collect();
     let mut arguments = vec!["--http2"];
     many.iter().for_each(|field| arguments.extend(["-H", field.as_str()]));

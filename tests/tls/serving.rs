@@ -1,6 +1,6 @@
 //! Requests over TLS: versions, names, sessions, bodies.
 
-use crate::support::{Authority, Origin, SOON, Step, ok, wait_until};
+use crate::support::{Authority, Origin, SOON, Step, curl, ok, wait_until};
 use crate::{ask, entry, proxy, s_client, s_client_saying};
 
 #[test]
@@ -72,12 +72,12 @@ fn each_name_is_shown_its_own_certificate_and_strangers_the_first() {
 }
 
 #[test]
-fn a_host_of_another_certificate_is_misdirected() {
+fn a_host_of_another_certificate_is_misdirected_where_that_is_strict() {
     let authority = Authority::new("ca");
     let origin = Origin::ok("fine");
     let first = entry(&authority.certificate("first", &["first.test", "also.test"]), "");
     let second = entry(&authority.certificate("second", &["second.test"]), "");
-    let proxy = proxy(&origin, &format!("[{first}, {second}]"), "");
+    let proxy = proxy(&origin, &format!("[{first}, {second}]"), "strict = { sni = 'always' }");
     let host = |host: &str| {
         ask(&proxy, &authority, "first.test", &["-H", &format!("Host: {host}")]).text()
     };
@@ -89,6 +89,43 @@ fn a_host_of_another_certificate_is_misdirected() {
         assert!(answer.contains("\"code\":\"misdirected_request\""), "{answer}");
     }
     assert_eq!(origin.requests().len(), 2);
+}
+
+#[test]
+fn p1_clients_that_ask_for_no_name_or_another_are_answered() {
+    let authority = Authority::new("ca");
+    let origin = Origin::ok("fine");
+    let first = entry(&authority.certificate("first", &["first.test"]), "");
+    let second = entry(&authority.certificate("second", &["second.test"]), "");
+    let proxy = proxy(&origin, &format!("[{first}, {second}]"), "");
+    let port = proxy.address().port().to_string();
+    for version in ["--http1.1", "--http2"] {
+        let url = format!("https://127.0.0.1:{port}/");
+        let answer = curl(&["-k", version, "-w", "\n%{http_code}", &url]).text();
+        assert_eq!(answer, "fine\n200", "{version}");
+        let other = ask(&proxy, &authority, "first.test", &[version, "-H", "Host: second.test"]);
+        assert_eq!(other.text(), "fine\n200", "{version}");
+    }
+    assert_eq!(origin.requests().len(), 4);
+}
+
+#[test]
+fn p1_a_name_that_asks_for_certificates_is_open_to_others_where_that_is_off() {
+    let (authority, staff) = (Authority::new("ca"), Authority::new("staff"));
+    let origin = Origin::ok("fine");
+    let open = entry(&authority.certificate("open", &["open.test"]), "");
+    let more = format!(", client_ca = '{}'", staff.ca().display());
+    let closed = entry(&authority.certificate("closed", &["closed.test"]), &more);
+    for (strict, status) in [("", "421"), ("strict = { sni = 'off' }", "200")] {
+        let proxy = proxy(&origin, &format!("[{open}, {closed}]"), strict);
+        let answer = |host: &str| {
+            let field = format!("Host: {host}");
+            let said = ask(&proxy, &authority, "open.test", &["-H", &field]).text();
+            said.rsplit('\n').next().unwrap().to_owned()
+        };
+        assert_eq!(answer("closed.test"), status, "{strict}");
+        assert_eq!(answer("127.0.0.1"), "200", "{strict}");
+    }
 }
 
 #[test]

@@ -98,6 +98,8 @@ settings! {
         max_forwards: bool = true,
         /// Dot segments and encoded slashes.
         path: StrictPath = StrictPath::Normalize,
+        /// Requests for another host than the TLS connection was made for.
+        sni: StrictSni = StrictSni::ClientAuth,
     }
 }
 
@@ -110,6 +112,18 @@ words! {
         Refuse = "refuse",
         /// The field is forwarded.
         Keep = "keep",
+    }
+}
+
+words! {
+    /// When a request whose host is not the one of its TLS connection is refused with 421.
+    pub enum StrictSni ("a treatment of names") {
+        /// Where the host's own certificate asks for client certificates in another way than the one that was shown.
+        ClientAuth = "client_auth",
+        /// Also where the certificate that was shown is not good for the host.
+        Always = "always",
+        /// Never.
+        Off = "off",
     }
 }
 
