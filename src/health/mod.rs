@@ -2,7 +2,7 @@
 //!
 //! One checker per server and process, on a thread of its own, so that neither a slow server nor a
 //! thousand of them can hold up a request. [`check`] is what is asked, [`probe`] how, [`tally`] what the
-//! answers mean, [`supervisor`] keeps the checkers in step with the configuration. Beside them, [`recovery`]
+//! answers mean, [`supervisor`] keeps the checkers in step with the configuration. Beside them, `recovery`
 //! finds out when servers that refused a connection take one again.
 
 pub mod check;
