@@ -75,6 +75,7 @@ fn write(c: &mut Criterion) {
             hidden: &[],
             added: &[],
             if_match: None,
+            facts: None,
             traceparent: None,
             left: None,
             request_id: "0123456789abcdef0123456789abcdef",
