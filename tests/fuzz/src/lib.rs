@@ -5,6 +5,9 @@
 //! that slower. The main package includes `checks` in its tests, so both run the same code.
 
 pub mod checks;
+#[path = "../../../src/clock.rs"]
+pub mod clock;
+pub mod net;
 #[path = "../../../src/h2/state/mod.rs"]
 pub mod state;
 #[path = "../../../src/wire/mod.rs"]
