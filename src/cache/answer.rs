@@ -38,7 +38,8 @@ pub fn share(object: &Object, request: &Fields) -> Share {
         return Share::NotModified;
     }
     // A part of a body that is not all here could turn out to be a part of nothing.
-    let total = object.length.filter(|_| object.head.status == 200 && object.body.is_whole());
+    let total =
+        object.known_length().filter(|_| object.head.status == 200 && object.body.is_whole());
     match (single_range(request), total) {
         (Some(range), Some(total)) if range_applies(object, request) => range.of(total),
         _ => Share::Whole,

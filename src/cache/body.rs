@@ -5,7 +5,7 @@
 //! whole chain; one that is only passed on lets go of it, and its writer then waits for the slowest
 //! reader. Nothing is locked: a link is set once.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -70,9 +70,16 @@ struct Shared {
     readers: AtomicUsize,
     /// Bytes written so far.
     written: AtomicU64,
-    /// The writer has ended the body, whole or cut.
-    ended: AtomicBool,
+    /// One of [`OPEN`], [`WHOLE`] and [`CUT`]; only the writer sets it, after the last link.
+    state: AtomicU8,
 }
+
+/// More may come.
+const OPEN: u8 = 0;
+/// The writer has ended the body as whole.
+const WHOLE: u8 = 1;
+/// The writer has cut the body.
+const CUT: u8 = 2;
 
 /// The writing side of a body; dropping it before its end cuts the body.
 #[derive(Debug)]
@@ -116,12 +123,13 @@ impl BodyWriter {
 
     /// Ends the body as whole.
     pub fn finish(self) {
-        self.end(Next::End);
+        self.end(Next::End, WHOLE);
     }
 
-    fn end(&self, how: Next) {
-        if !self.shared.ended.swap(true, Ordering::AcqRel) {
+    fn end(&self, how: Next, state: u8) {
+        if self.shared.state.load(Ordering::Acquire) == OPEN {
             let _set_once = self.last.next.set(how);
+            self.shared.state.store(state, Ordering::Release);
             self.shared.grown.notify_waiters();
         }
     }
@@ -147,7 +155,7 @@ impl BodyWriter {
 
 impl Drop for BodyWriter {
     fn drop(&mut self) {
-        self.end(Next::Cut);
+        self.end(Next::Cut, CUT);
     }
 }
 
@@ -177,14 +185,7 @@ impl Body {
     /// Whether it was received to its end.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        let mut at = &self.first;
-        loop {
-            match at.next.get() {
-                Some(Next::Part(next)) => at = next,
-                Some(Next::End) => return true,
-                Some(Next::Cut) | None => return false,
-            }
-        }
+        self.shared.state.load(Ordering::Acquire) == WHOLE
     }
 
     /// Keeps trailer fields; only before the body ends.

@@ -117,6 +117,12 @@ impl Object {
         self.head_size() + self.body.written()
     }
 
+    /// The length of its body in bytes: as announced, or as received once it is whole.
+    #[must_use]
+    pub fn known_length(&self) -> Option<u64> {
+        self.length.or_else(|| self.body.is_whole().then(|| self.body.written()))
+    }
+
     /// Counts a use. A counter that is full is not written to, so that an entry everybody asks for
     /// costs no traffic between cores.
     pub fn count_use(&self) {

@@ -475,12 +475,14 @@ impl<'a> Matched<'a, '_> {
         let now = clock::unix_millis();
         let timing = object.timing();
         let (status, length) = match share {
-            Share::Whole if head_request => (object.head.status, Length::Bodiless(object.length)),
+            Share::Whole if head_request => {
+                (object.head.status, Length::Bodiless(object.known_length()))
+            }
             Share::Whole if matches!(object.head.status, 204 | 304) => {
                 (object.head.status, Length::Bodiless(None))
             }
             Share::Whole => {
-                (object.head.status, object.length.map_or(Length::Unknown, Length::Known))
+                (object.head.status, object.known_length().map_or(Length::Unknown, Length::Known))
             }
             Share::NotModified => (304, Length::Bodiless(None)),
             Share::Range(first, last, _) if head_request => {

@@ -57,6 +57,27 @@ fn conditions_and_ranges_are_answered_from_what_is_whole() {
 }
 
 #[test]
+fn a_body_of_unknown_length_has_one_once_it_is_stored() {
+    let origin = Origin::start(|_| {
+        let head =
+            "HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\nTransfer-Encoding: chunked\r\n\r\n";
+        vec![Step::Send(format!("{head}4\r\nfour\r\n2\r\nty\r\n0\r\n\r\n").into())]
+    });
+    let proxy = proxy(&origin, "cache = {}", "");
+    assert_eq!(get(&proxy, "/a").text(), "fourty");
+    let hit = get(&proxy, "/a");
+    assert!(status(&hit).starts_with("tidegate; hit"), "{}", status(&hit));
+    assert_eq!((hit.header("content-length"), hit.text()), (Some("6"), "fourty".into()));
+    assert_eq!(ask(&proxy, "HEAD", "/a", "").header("content-length"), Some("6"));
+    let part = ask(&proxy, "GET", "/a", "Range: bytes=3-4\r\n");
+    assert_eq!(
+        (part.status, part.text(), part.header("content-range")),
+        (206, "rt".into(), Some("bytes 3-4/6"))
+    );
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[test]
 fn a_stale_response_is_validated_and_updated() {
     let origin = Origin::start(|request| {
         let bytes = match request.header("if-none-match") {
