@@ -47,7 +47,8 @@ fn bomb(field: &[u8], fields: usize, extra: &str) -> (usize, u64) {
 
 #[test]
 fn many_small_fields_are_refused_before_they_grow() {
-    // Memory comes to the process in large pieces, now and then. What grows with what is sent does so every time.
+    // Resident memory has been seen to jump by megabytes in one run and not in the next; why is not known. What grows
+    // with what is sent does so every time.
     let least = |field: &[u8]| (0..3).map(|_| bomb(field, 400, "")).min_by_key(|(_, grown)| *grown);
     let fields = least(b"\x40\x01a\x01b").unwrap();
     let crumbs = least(b"\x60\x03a=1").unwrap();
