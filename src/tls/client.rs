@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use sha2::{Digest, Sha256};
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{pem, provider};
+use super::{pem, pinned, provider};
 use crate::files;
 
 /// What is offered to a server (RFC 7301).
@@ -152,10 +152,13 @@ fn config(Wanted { verify, ca, identity }: Wanted<'_>) -> Result<ClientConfig, S
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
     let builder = if verify {
-        builder.with_root_certificates(match ca {
-            Some(ca) => pem::authorities(ca)?,
-            None => roots()?,
-        })
+        match ca {
+            Some(ca) => {
+                let verifier = pinned::Servers::new(pem::authorities(ca)?)?;
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+            }
+            None => builder.with_root_certificates(roots()?),
+        }
     } else {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider())))
     };
@@ -201,7 +204,7 @@ impl ServerCertVerifier for Anybody {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+        pinned::tls12(message, cert, signed)
     }
 
     fn verify_tls13_signature(
@@ -210,7 +213,7 @@ impl ServerCertVerifier for Anybody {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+        pinned::tls13(message, cert, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -4,6 +4,7 @@ pub mod client;
 pub mod facts;
 pub mod identity;
 pub mod pem;
+pub mod pinned;
 pub mod server;
 mod tickets;
 

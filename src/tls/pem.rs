@@ -5,10 +5,10 @@
 
 use std::path::Path;
 
-use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::pinned::Authorities;
 use crate::files;
 
 /// The certificates of a file, in its order.
@@ -47,12 +47,9 @@ pub fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
 ///
 /// # Errors
 /// As for [`certificates`], or one of them is no authority.
-pub fn authorities(path: &Path) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|error| format!("{}: {error}", path.display()))?;
-    }
-    Ok(roots)
+pub fn authorities(path: &Path) -> Result<Authorities, String> {
+    let listed = certificates(path)?;
+    Authorities::new(listed).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// What a file was to contain.

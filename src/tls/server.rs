@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rustls::server::{
-    ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
-};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig, SignatureAlgorithm, SupportedProtocolVersion, version};
+use rustls::{ServerConfig, SignatureAlgorithm, SupportedProtocolVersion, version};
 
+use super::pinned::{Authorities, Clients};
 use super::{Identity, provider, tickets};
 
 /// What is asked of clients: the number of a [`Rules`] of the listener.
@@ -18,7 +17,7 @@ pub type Profile = usize;
 #[derive(Debug)]
 pub struct Rules {
     /// Who signs their certificates; `None` asks for none.
-    pub authorities: Option<Arc<RootCertStore>>,
+    pub authorities: Option<Arc<Authorities>>,
     /// A client without a certificate is refused.
     pub required: bool,
     /// TLS 1.2 is spoken too.
@@ -147,13 +146,11 @@ fn config(rules: &Rules, names: Arc<Index>, protocols: &[&[u8]]) -> Result<Serve
         .map_err(|error| error.to_string())?;
     let (builder, rule) = match authorities {
         None => (builder.with_no_client_auth(), tickets::rule([].into_iter(), false)),
-        Some(roots) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider());
-            let verifier =
-                if *required { verifier } else { verifier.allow_unauthenticated() }.build();
-            let verifier = verifier.map_err(|error| error.to_string())?;
+        Some(authorities) => {
+            let verifier = Arc::new(Clients::new(authorities.clone(), *required)?);
+            let roots = &authorities.roots.roots;
             let subjects: Vec<_> =
-                roots.roots.iter().map(|root| root.subject_public_key_info.to_vec()).collect();
+                roots.iter().map(|root| root.subject_public_key_info.to_vec()).collect();
             let rule = tickets::rule(subjects.iter().map(|s| &**s), *required);
             (builder.with_client_cert_verifier(verifier), rule)
         }

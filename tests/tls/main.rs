@@ -14,6 +14,7 @@ mod browsers;
 mod certificates;
 mod clients;
 mod http2;
+mod pinned;
 mod proxied;
 mod rows;
 mod scanner;

@@ -1,0 +1,269 @@
+//! Certificates that are trusted themselves, because a file of authorities lists them.
+//!
+//! `openssl req -x509` makes a certificate that signs itself and is shown by its server. Path validation knows
+//! authorities and those they sign for (RFC 5280 §6), and refuses one that is both; OpenSSL, and with it nginx and
+//! curl, trusts what is listed. So a certificate that is byte for byte one of the list is taken, in its time and
+//! for its name. Its signature in the handshake still proves that the other side has the key.
+
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{
+    WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+    verify_tls13_signature_with_raw_key,
+};
+use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerMisbehaved,
+    RootCertStore, SignatureScheme,
+};
+use x509_parser::prelude::{FromDer as _, X509Certificate, X509Version};
+
+use super::identity::{Names, names};
+use super::provider;
+
+/// What a file of authorities lists.
+#[derive(Debug)]
+pub struct Authorities {
+    /// To validate paths with.
+    pub(super) roots: Arc<RootCertStore>,
+    /// The same certificates, to be recognised when they are shown themselves.
+    listed: Box<[CertificateDer<'static>]>,
+}
+
+impl Authorities {
+    /// All of these certificates.
+    ///
+    /// # Errors
+    /// One of them cannot be read.
+    pub(super) fn new(listed: Vec<CertificateDer<'static>>) -> Result<Self, Error> {
+        let mut roots = RootCertStore::empty();
+        for certificate in &listed {
+            roots.add(certificate.clone())?;
+        }
+        Ok(Self { roots: Arc::new(roots), listed: listed.into() })
+    }
+
+    /// The certificate, if the list has it and its time is now.
+    fn find<'c>(
+        &self,
+        shown: &'c CertificateDer<'_>,
+        now: UnixTime,
+    ) -> Option<Result<X509Certificate<'c>, CertificateError>> {
+        if !self.listed.iter().any(|listed| **listed == **shown) {
+            return None;
+        }
+        let Ok((_, certificate)) = X509Certificate::from_der(shown) else {
+            return Some(Err(CertificateError::BadEncoding));
+        };
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        let validity = certificate.validity();
+        Some(match () {
+            () if now < validity.not_before.timestamp() => Err(CertificateError::NotValidYet),
+            () if now > validity.not_after.timestamp() => Err(CertificateError::Expired),
+            () => Ok(certificate),
+        })
+    }
+}
+
+/// Whether a certificate is for this server. One without alternative names is for its common name, as with OpenSSL:
+/// most of those that people make for themselves have nothing else.
+fn is_for(certificate: &X509Certificate<'_>, server: &ServerName<'_>) -> bool {
+    let host = server.to_str().to_ascii_lowercase();
+    let own = names(certificate);
+    if !own.dns.is_empty() || !own.ip.is_empty() {
+        return own.cover(&host);
+    }
+    let common = certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok());
+    let common: Box<[Box<str>]> = common.map(|name| name.to_ascii_lowercase().into()).collect();
+    common.iter().any(|name| **name == *host) || Names { dns: common, ip: [].into() }.cover(&host)
+}
+
+/// The error that says which names there are.
+fn other_name(certificate: &X509Certificate<'_>, expected: &ServerName<'_>) -> CertificateError {
+    let Names { dns, ip } = names(certificate);
+    let dns = dns.iter().map(|name| format!("{name:?}"));
+    let ip = ip.iter().map(ToString::to_string);
+    CertificateError::NotValidForNameContext {
+        expected: expected.to_owned(),
+        presented: dns.chain(ip).collect(),
+    }
+}
+
+/// Trusts servers whose certificates are listed, or signed by one that is.
+#[derive(Debug)]
+pub(super) struct Servers {
+    authorities: Authorities,
+    others: Arc<WebPkiServerVerifier>,
+}
+
+impl Servers {
+    /// # Errors
+    /// What rustls does not accept.
+    pub(super) fn new(authorities: Authorities) -> Result<Self, String> {
+        let builder =
+            WebPkiServerVerifier::builder_with_provider(authorities.roots.clone(), provider());
+        let others = builder.build().map_err(|error| error.to_string())?;
+        Ok(Self { authorities, others })
+    }
+}
+
+impl ServerCertVerifier for Servers {
+    fn verify_server_cert(
+        &self,
+        shown: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match self.authorities.find(shown, now) {
+            None => self.others.verify_server_cert(shown, chain, name, ocsp, now),
+            Some(Ok(certificate)) if is_for(&certificate, name) => {
+                Ok(ServerCertVerified::assertion())
+            }
+            Some(Ok(certificate)) => Err(other_name(&certificate, name).into()),
+            Some(Err(error)) => Err(error.into()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        tls12(message, cert, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        tls13(message, cert, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.others.supported_verify_schemes()
+    }
+}
+
+/// Trusts clients whose certificates are listed, or signed by one that is.
+#[derive(Debug)]
+pub(super) struct Clients {
+    authorities: Arc<Authorities>,
+    others: Arc<dyn ClientCertVerifier>,
+}
+
+impl Clients {
+    /// With `required`, a client without a certificate is refused.
+    ///
+    /// # Errors
+    /// What rustls does not accept.
+    pub(super) fn new(authorities: Arc<Authorities>, required: bool) -> Result<Self, String> {
+        let builder =
+            WebPkiClientVerifier::builder_with_provider(authorities.roots.clone(), provider());
+        let builder = if required { builder } else { builder.allow_unauthenticated() };
+        let others = builder.build().map_err(|error| error.to_string())?;
+        Ok(Self { authorities, others })
+    }
+}
+
+impl ClientCertVerifier for Clients {
+    fn client_auth_mandatory(&self) -> bool {
+        self.others.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.others.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        shown: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        match self.authorities.find(shown, now) {
+            None => self.others.verify_client_cert(shown, chain, now),
+            Some(Ok(_)) => Ok(ClientCertVerified::assertion()),
+            Some(Err(error)) => Err(error.into()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        tls12(message, cert, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        tls13(message, cert, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.others.supported_verify_schemes()
+    }
+}
+
+fn algorithms() -> WebPkiSupportedAlgorithms {
+    provider().signature_verification_algorithms
+}
+
+/// A certificate of X.509 version 1 or 2, which webpki reads nothing from: the key in it is as good as any.
+fn old<'c>(certificate: &'c CertificateDer<'_>) -> Option<X509Certificate<'c>> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    (certificate.version() != X509Version::V3).then_some(certificate)
+}
+
+/// Verifies a signature of TLS 1.2 by the key of any certificate.
+pub(super) fn tls12(
+    message: &[u8],
+    certificate: &CertificateDer<'_>,
+    signed: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    let Some(old) = old(certificate) else {
+        return verify_tls12_signature(message, certificate, signed, &algorithms());
+    };
+    let known = algorithms();
+    let scheme = known.mapping.iter().find(|(scheme, _)| *scheme == signed.scheme);
+    let (_, candidates) = scheme.ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
+    let key = &*old.public_key().subject_public_key.data;
+    // Each of them reads keys of its own kind and curve only.
+    let verifies = |algorithm: &&dyn rustls::pki_types::SignatureVerificationAlgorithm| {
+        algorithm.verify_signature(key, message, signed.signature()).is_ok()
+    };
+    if candidates.iter().any(verifies) {
+        Ok(HandshakeSignatureValid::assertion())
+    } else {
+        Err(CertificateError::BadSignature.into())
+    }
+}
+
+/// Verifies a signature of TLS 1.3 by the key of any certificate.
+pub(super) fn tls13(
+    message: &[u8],
+    certificate: &CertificateDer<'_>,
+    signed: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    match old(certificate) {
+        None => verify_tls13_signature(message, certificate, signed, &algorithms()),
+        Some(old) => {
+            let key = SubjectPublicKeyInfoDer::from(old.public_key().raw);
+            verify_tls13_signature_with_raw_key(message, &key, signed, &algorithms())
+        }
+    }
+}
