@@ -49,8 +49,8 @@ enum Command {
     Health(health::Arguments),
     /// Run three small servers and the proxy in front of them, to try it out
     Demo,
-    /// Print the JSON schema of the configuration file
-    Schema,
+    /// Print the JSON schema of the configuration file, or its reference
+    Schema(schema::Arguments),
     /// Print the completions of a shell
     Completions(generate::Completions),
     /// Print the manual page
@@ -76,7 +76,7 @@ pub fn main() -> ExitCode {
         Command::Drain(arguments) => reload::drain(&arguments),
         Command::Health(arguments) => health::run(&arguments),
         Command::Demo => demo::run(),
-        Command::Schema => schema::run(),
+        Command::Schema(arguments) => schema::run(&arguments),
         Command::Completions(arguments) => generate::completions(&arguments),
         Command::Man => generate::man(),
     }

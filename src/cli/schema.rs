@@ -1,11 +1,33 @@
-//! `tidegate schema`: the JSON schema of the configuration file, for editors and validators.
+//! `tidegate schema`: the configuration file described, as JSON schema for editors and validators, or as a
+//! page for people.
 
 use std::process::ExitCode;
 
+use clap::{Args, ValueEnum};
+
 use super::print;
-use crate::config::json_schema;
+use crate::config::{json_schema, reference};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    format: Format,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    /// JSON schema, draft 2020-12
+    Json,
+    /// The reference of all keys
+    Markdown,
+}
 
 /// Prints the schema.
-pub(super) fn run() -> ExitCode {
-    print(&format!("{:#}\n", json_schema().as_value()), ExitCode::SUCCESS)
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    let text = match arguments.format {
+        Format::Json => format!("{:#}\n", json_schema().as_value()),
+        Format::Markdown => reference::markdown(),
+    };
+    print(&text, ExitCode::SUCCESS)
 }

@@ -10,6 +10,7 @@ mod check;
 mod files;
 pub mod finding;
 pub mod read;
+pub mod reference;
 mod render;
 pub mod schema;
 pub mod shown;
@@ -122,9 +123,19 @@ fn load_from(
     settle(gathering)
 }
 
-/// The JSON schema of a configuration file.
+/// The JSON schema of a configuration file, without the keys that this version refuses.
 #[must_use]
 pub fn json_schema() -> schemars::Schema {
+    let mut schema = whole_schema();
+    // A name for editors and validators that keep schemas apart; nothing is fetched from it.
+    schema.insert("$id".into(), "urn:tidegate:configuration".into());
+    schema.insert("title".into(), "tidegate".into());
+    check::leave_out_unavailable(&mut schema);
+    schema
+}
+
+/// The JSON schema of all keys that are read.
+fn whole_schema() -> schemars::Schema {
     let settings = schemars::generate::SchemaSettings::draft2020_12();
     settings.into_generator().into_root_schema_for::<Config>()
 }

@@ -564,10 +564,22 @@ impl Properties {
         default: &T,
     ) {
         let property = self.add::<T>(generator, key, doc);
-        if let Ok(default @ (Json::Bool(_) | Json::Number(_) | Json::String(_))) =
-            serde_json::to_value(default)
-        {
-            property.insert("default".into(), default);
+        let written = match serde_json::to_value(default) {
+            Ok(default @ (Json::Bool(_) | Json::Number(_) | Json::String(_))) => Some(default),
+            Ok(Json::Array(items)) if items.iter().all(|item| !item.is_object()) => {
+                (!items.is_empty()).then_some(Json::Array(items))
+            }
+            // A table of defaults is what `true` stands for, where that may be written.
+            Ok(Json::Object(_)) => {
+                let choices = property.get("anyOf").and_then(Json::as_array);
+                let switch =
+                    choices.is_some_and(|all| all.iter().any(|one| one["type"] == "boolean"));
+                switch.then_some(Json::Bool(true))
+            }
+            _ => None,
+        };
+        if let Some(written) = written {
+            property.insert("default".into(), written);
         }
     }
 
@@ -664,6 +676,11 @@ impl<W: Word> Shape for W {
     fn schema(_: &mut SchemaGenerator) -> Schema {
         let mut schema = schema_of(W::keywords());
         schema.insert("type".into(), "string".into());
+        schema.insert("title".into(), W::WHAT.into());
+        // A closed set of words is its own list of examples.
+        if schema.get("enum").is_none() {
+            schema.insert("examples".into(), json!([W::EXAMPLE]));
+        }
         schema
     }
 }

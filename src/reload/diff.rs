@@ -182,9 +182,13 @@ pub fn diff(old: &Shown, new: &Shown) -> (Vec<Change>, Stays) {
 }
 
 fn change(kind: Kind, what: &str, name: &str, keys: Vec<String>) -> Change {
-    let restart =
-        what == "admin" || keys.iter().any(|key| matches!(&**key, "workers" | "level" | "format"));
+    let restart = keys.iter().any(|key| needs_restart(what, key)) || what == "admin";
     Change { kind, what: what.to_owned(), name: plain(name), keys, restart }
+}
+
+/// Whether a key of a table takes effect only when the process starts again.
+pub(crate) fn needs_restart(what: &str, key: &str) -> bool {
+    what == "admin" || matches!((what, key), ("runtime", "workers") | ("log", "level" | "format"))
 }
 
 /// The keys in which two tables differ.

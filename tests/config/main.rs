@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a failing step fails the test")]
 
 mod keys;
+mod reference;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -272,7 +273,7 @@ fn schema_and_version_are_printed() {
     let output = check(&["schema"]);
     assert!(output.status.success());
     let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(schema["title"], "Config");
+    assert_eq!(schema["title"], "tidegate");
     assert!(check(&["--version"]).stdout.starts_with(b"tidegate "));
     assert_eq!(check(&["nonsense"]).status.code(), Some(2));
 }

@@ -4,6 +4,9 @@
 //! at its place. The table looks at what is written and not at the schema: a default is not a use.
 //! Delete a row when its key starts to work.
 
+use schemars::Schema;
+use serde_json::{Value as Json, json};
+
 use crate::config::finding::Finding;
 use crate::config::source::Place;
 use crate::config::tree::{Entry, Node, Value};
@@ -99,6 +102,83 @@ fn report((key, place): (&str, Place), node: &Node) -> Finding {
     Finding::error("not_available", place, message)
 }
 
+/// Takes out of a JSON schema what [`unavailable`] would report, and the definitions that nothing refers to then.
+pub(crate) fn leave_out(schema: &mut Schema) {
+    let mut root = schema.as_value().clone();
+    for row in ROWS {
+        let steps: Vec<&str> = row.path.split('.').collect();
+        let mut places = Vec::new();
+        lead(&root, "", &steps, &mut places);
+        for (table, key) in places {
+            let Some(Json::Object(properties)) = root.pointer_mut(&table) else { continue };
+            let stays = properties.get(&key).and_then(|property| fine_part(property, &row.fine));
+            match stays {
+                Some(part) => properties.insert(key, part),
+                None => properties.remove(&key),
+            };
+        }
+    }
+    while drop_unused(&mut root) {}
+    if let Ok(left) = Schema::try_from(root) {
+        *schema = left;
+    }
+}
+
+/// Collects the `properties` that hold the last step of a path, as a JSON pointer and the key in it.
+fn lead(root: &Json, at: &str, steps: &[&str], places: &mut Vec<(String, String)>) {
+    let Some(schema) = root.pointer(at) else { return };
+    if let Some(reference) = schema["$ref"].as_str() {
+        return lead(root, reference.trim_start_matches('#'), steps, places);
+    }
+    for (number, _) in schema["anyOf"].as_array().into_iter().flatten().enumerate() {
+        lead(root, &format!("{at}/anyOf/{number}"), steps, places);
+    }
+    match steps {
+        ["*", rest @ ..] => {
+            for of in ["items", "additionalProperties"] {
+                if schema[of].is_object() {
+                    lead(root, &format!("{at}/{of}"), rest, places);
+                }
+            }
+        }
+        [key, rest @ ..] if !schema["properties"][*key].is_null() => match rest {
+            [] => places.push((format!("{at}/properties"), (*key).to_owned())),
+            _ => lead(root, &format!("{at}/properties/{key}"), rest, places),
+        },
+        _ => {}
+    }
+}
+
+/// What is left of a property of which only some values are fine.
+fn fine_part(property: &Json, fine: &Fine) -> Option<Json> {
+    let mut left = property.clone();
+    let choices = left["anyOf"].as_array_mut();
+    match fine {
+        Fine::Nothing => None,
+        Fine::Off => {
+            let mut words = Vec::new();
+            if property.to_string().contains("\"boolean\"") {
+                words.push(Json::Bool(false));
+            }
+            (!words.is_empty())
+                .then(|| json!({ "enum": words, "description": property["description"] }))
+        }
+        Fine::NotTable => {
+            choices?.retain(|one| one["$ref"].is_null() && one["type"] != "object");
+            Some(left)
+        }
+    }
+}
+
+/// Whether there was a definition that nothing refers to.
+fn drop_unused(root: &mut Json) -> bool {
+    let text = root.to_string();
+    let Some(Json::Object(definitions)) = root.get_mut("$defs") else { return false };
+    let before = definitions.len();
+    definitions.retain(|name, _| text.contains(&format!("\"#/$defs/{name}\"")));
+    definitions.len() < before
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_row_names_a_key_of_the_schema() {
-        let schema = crate::config::json_schema();
+        let schema = crate::config::whole_schema();
         let definitions = schema.get("$defs").and_then(|defs| defs.as_object()).unwrap();
         let known = |key: &str| {
             let has = |table: &serde_json::Value| table["properties"].get(key).is_some();
@@ -134,6 +214,36 @@ mod tests {
         };
         for row in ROWS {
             assert!(row.path.split('.').all(|step| step == "*" || known(step)), "{}", row.path);
+        }
+    }
+
+    #[test]
+    fn the_schema_leaves_out_what_is_refused() {
+        let leads = |root: &Json, path: &str| {
+            let mut places = Vec::new();
+            lead(root, "", &path.split('.').collect::<Vec<_>>(), &mut places);
+            places
+        };
+        let shown = crate::config::json_schema();
+        let (shown, whole) = (shown.as_value(), crate::config::whole_schema());
+        for row in ROWS {
+            assert!(!leads(whole.as_value(), row.path).is_empty(), "{}", row.path);
+            let left = leads(shown, row.path);
+            match row.fine {
+                Fine::Nothing => assert_eq!(left, [], "{}", row.path),
+                Fine::Off | Fine::NotTable => {
+                    for (table, key) in left {
+                        let property = &shown.pointer(&table).unwrap()[&key];
+                        assert!(!property.to_string().contains("true"), "{}", row.path);
+                        assert!(property["$ref"].is_null(), "{}", row.path);
+                    }
+                }
+            }
+        }
+        let definitions = shown["$defs"].as_object().unwrap();
+        assert!(definitions.len() > 20);
+        for name in definitions.keys() {
+            assert!(shown.to_string().contains(&format!("#/$defs/{name}\"")), "{name} is unused");
         }
     }
 }

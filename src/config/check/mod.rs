@@ -13,7 +13,7 @@ mod upstream;
 
 use std::collections::BTreeSet;
 
-pub(crate) use self::available::unavailable;
+pub(crate) use self::available::{leave_out as leave_out_unavailable, unavailable};
 use super::finding::Finding;
 use super::schema::Config;
 use super::tree::{Entry, Value};

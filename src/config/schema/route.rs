@@ -140,9 +140,19 @@ impl Group for Action {
     }
 
     fn describe(generator: &mut SchemaGenerator, schema: &mut Map<String, Json>) {
-        let upstream = Split::schema(generator);
-        let respond = Respond::schema(generator);
-        let redirect = Redirect::schema(generator);
+        let described = |mut schema: Schema, about: &str| {
+            schema.insert("description".into(), about.into());
+            schema
+        };
+        let upstream = described(
+            Split::schema(generator),
+            "The upstream that answers, or several with their shares. Every route has exactly one action.",
+        );
+        let respond = described(
+            Respond::schema(generator),
+            "An answer of the proxy's own, in place of an upstream's.",
+        );
+        let redirect = described(Redirect::schema(generator), "Sends the client elsewhere.");
         schema.insert(
             "properties".into(),
             json!({ "upstream": upstream, "respond": respond, "redirect": redirect }),
