@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::Endpoint;
 use crate::clock::{self, Instant};
 use crate::h1::Origin;
-use crate::h2::Link;
+use crate::h2::{Link, Waiters};
 use crate::net::{MadeWith, Opened, Stream, Timer};
 use crate::tls::client::{Offer, Secured};
 use crate::wire::response::HeadLimits;
@@ -87,10 +87,8 @@ pub enum Connected {
 }
 
 /// Connects to the first address of a server that accepts, shakes hands if that is asked for, or fails at `deadline`.
-/// With `limit`
-/// connections open already, one has to be closed first: `make_room` makes others let go of
-/// idle ones. Whether the server takes connections is noted in its standing; a deadline that passed is
-/// the caller's to judge.
+/// It is counted as `opened`; those that wait for a stream of it are `waiters`. Whether the server takes connections is
+/// noted in its standing; a deadline that passed is the caller's to judge.
 ///
 /// Cancel safety: dropping the future abandons the attempt.
 ///
@@ -99,17 +97,13 @@ pub enum Connected {
 pub async fn connect(
     endpoint: &Endpoint,
     way: Way<'_>,
-    (limit, make_room): (u32, impl Fn()),
+    (opened, waiters): (Opened, Rc<Waiters>),
     timer: &mut Timer,
     deadline: Option<Instant>,
 ) -> Result<Connected, ConnectError> {
     let Way { secured, offer, header, streams, head, .. } = way;
     let taken = Cell::new(false);
     let mut attempt = pin!(async {
-        let opened = match Opened::new(&endpoint.open, limit) {
-            Some(opened) => opened,
-            None => Opened::wait(&endpoint.open, limit, make_room).await,
-        };
         endpoint.connects.fetch_add(1, Ordering::Relaxed);
         let mut stream = first_that_accepts(endpoint).await?;
         taken.set(true);
@@ -129,7 +123,12 @@ pub async fn connect(
         };
         let made_with = way.made_with();
         if h2 {
-            return Ok(Connected::Shared(Link::new(stream, opened, made_with, (streams, head))));
+            return Ok(Connected::Shared(Link::new(
+                stream,
+                opened,
+                (made_with, waiters),
+                (streams, head),
+            )));
         }
         let mut origin = Origin::new(stream, opened, clock::now());
         origin.made_with = made_with;

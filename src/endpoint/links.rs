@@ -3,12 +3,11 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
 
 use super::connections::Connections;
 use crate::clock::Instant;
 use crate::h2::link::STREAMS;
-use crate::h2::{H2Origin, Link};
+use crate::h2::{H2Origin, Link, Waiters};
 use crate::net::MadeWith;
 
 /// How many connections to a server may be stalled before no more are made.
@@ -25,7 +24,8 @@ pub struct Links {
 struct Server {
     links: Vec<Rc<Link>>,
     dialing: bool,
-    waiting: Vec<Waker>,
+    /// Those that wait for a stream, by what its connection has to be made with.
+    waiting: Vec<(MadeWith, Rc<Waiters>)>,
     /// It was offered HTTP/2 and chose HTTP/1: there is nothing to wait for.
     declined: bool,
     /// The streams that it allowed on an earlier connection.
@@ -44,8 +44,37 @@ impl Server {
         });
     }
 
+    /// Lets the first of each queue look again, and forgets queues that nobody uses.
     fn wake(&mut self) {
-        self.waiting.drain(..).for_each(Waker::wake);
+        self.waiting.retain(|(_, waiters)| Rc::strong_count(waiters) > 1);
+        self.waiting.iter().for_each(|(_, waiters)| waiters.wake_one());
+    }
+
+    fn waiters(&mut self, made_with: MadeWith) -> Rc<Waiters> {
+        if let Some((_, waiters)) = self.waiting.iter().find(|(with, _)| *with == made_with) {
+            return waiters.clone();
+        }
+        self.waiting.retain(|(_, waiters)| Rc::strong_count(waiters) > 1);
+        let waiters = Rc::<Waiters>::default();
+        self.waiting.push((made_with, waiters.clone()));
+        waiters
+    }
+
+    /// A place on the first connection that has one: what goes out together is written together. Whoever takes it lets the
+    /// next one look whether there are more.
+    fn stream(&mut self, made_with: MadeWith, most: u32) -> Option<Box<H2Origin>> {
+        self.forget();
+        // Those that were made with something else age out.
+        let mut usable = self.links.iter().filter(|link| link.made_with() == made_with);
+        let Some(link) = usable.find(|link| link.has_room(most)) else {
+            // What is idle is of no use here.
+            self.links.retain(|link| !link.is_in_the_way());
+            return None;
+        };
+        let stream = link.open();
+        // If there are no more, the next one connects unless somebody does.
+        link.wake_next(!self.dialing);
+        Some(stream)
     }
 }
 
@@ -59,43 +88,44 @@ pub enum Turn {
 }
 
 impl Links {
-    /// Waits for a stream to the server with the number `id`, on a connection that was made with these settings and
-    /// has carried fewer than `most` requests, or for one's turn to connect.
-    pub fn poll_turn(
-        &mut self,
-        cx: &mut Context<'_>,
-        id: u32,
-        made_with: MadeWith,
-        most: u32,
-    ) -> Poll<Turn> {
-        let id = id as usize;
-        if self.servers.len() <= id {
-            self.servers.resize_with(id + 1, Server::default);
-        }
+    /// The queue for streams to the server with the number `id`, on connections that are made with these settings.
+    pub fn waiters(&mut self, id: u32, made_with: MadeWith) -> Rc<Waiters> {
+        self.server(id).map_or_else(Rc::default, |server| server.waiters(made_with))
+    }
+
+    /// A stream on a connection that has carried fewer than `most` requests.
+    pub fn stream(&mut self, id: u32, made_with: MadeWith, most: u32) -> Option<Box<H2Origin>> {
+        self.server(id)?.stream(made_with, most)
+    }
+
+    /// Such a stream, or the right to connect; `None` if one has to wait for either.
+    pub fn turn(&mut self, id: u32, made_with: MadeWith, most: u32) -> Option<Turn> {
         let most_streams = STREAMS as usize;
-        let Some(server) = self.servers.get_mut(id) else {
-            return Poll::Ready(Turn::Dial(most_streams));
-        };
-        server.forget();
-        // Those that were made with something else age out.
-        // The first one that has room: what goes out together is written together.
-        let mut usable = server.links.iter().filter(|link| link.made_with() == made_with);
-        if let Some(link) = usable.find(|link| link.has_room(most)) {
-            return Poll::Ready(Turn::Stream(link.open()));
+        let Some(server) = self.server(id) else { return Some(Turn::Dial(most_streams)) };
+        if let Some(stream) = server.stream(made_with, most) {
+            return Some(Turn::Stream(stream));
         }
         // A server that does not read is not given another connection to leave unread.
         let stalled = server.links.iter().filter(|link| link.is_stalled()).count();
         if (server.dialing || stalled >= MOST_STALLED) && !server.declined {
-            if !server.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-                server.waiting.push(cx.waker().clone());
-            }
-            return Poll::Pending;
+            return None;
         }
         server.dialing = true;
         if let Some(settled) = server.links.iter().find(|link| link.has_settled()) {
             server.allowed = Some(settled.allows());
         }
-        Poll::Ready(Turn::Dial(server.allowed.unwrap_or(most_streams)))
+        if server.declined {
+            server.wake();
+        }
+        Some(Turn::Dial(server.allowed.unwrap_or(most_streams)))
+    }
+
+    fn server(&mut self, id: u32) -> Option<&mut Server> {
+        let id = id as usize;
+        if self.servers.len() <= id {
+            self.servers.resize_with(id + 1, Server::default);
+        }
+        self.servers.get_mut(id)
     }
 
     /// Closes those that have been idle for long, and forgets those that take no more requests.

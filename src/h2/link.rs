@@ -14,6 +14,7 @@ use super::handle::{Handle, Shared};
 use super::origin::H2Origin;
 use super::seconds;
 use super::state::{Accept, SLACK, State, Terms};
+use super::waiters::Waiters;
 use crate::clock::{self, Instant};
 use crate::net::{MadeWith, Opened, Stream, Timer};
 use crate::wire::request::{Limits, Underscores};
@@ -52,6 +53,8 @@ pub struct Link {
     idle_since: Cell<Instant>,
     /// No more streams are to begin.
     retired: Cell<bool>,
+    /// Requests that wait for a place.
+    waiters: Rc<Waiters>,
     /// Memory for the next head.
     draft: RefCell<Vec<u8>>,
 }
@@ -78,7 +81,7 @@ impl Link {
     pub fn new(
         stream: Stream,
         opened: Opened,
-        made_with: MadeWith,
+        (made_with, waiters): (MadeWith, Rc<Waiters>),
         (streams, head): (usize, HeadLimits),
     ) -> Rc<Self> {
         stream.send_at_once();
@@ -104,9 +107,11 @@ impl Link {
             used: Cell::new(0),
             idle_since: Cell::new(clock::now()),
             retired: Cell::new(false),
+            waiters: waiters.clone(),
             draft: RefCell::default(),
         });
         let opened = link.opened.clone();
+        let weak = Rc::downgrade(&link);
         let mut socket = Socket::new(stream, &[]);
         spawn_local(async move {
             // It ends with the connection, or when nobody can begin a stream any more and the last one has ended.
@@ -114,6 +119,11 @@ impl Link {
             poll_fn(|cx| {
                 if socket.poll(cx, &shared, &mut Nobody).is_ready() {
                     return Poll::Ready(());
+                }
+                // The server may allow more streams now, or have read what was in their way.
+                if !waiters.is_empty() && weak.upgrade().is_some_and(|link| link.has_room(u32::MAX))
+                {
+                    waiters.wake_one();
                 }
                 let (over, stalled) = {
                     let state = shared.borrow();
@@ -135,6 +145,7 @@ impl Link {
             shared.borrow_mut().lose();
             // What counts it goes before it is closed: its place may be needed.
             drop(opened);
+            waiters.wake_one();
             socket.close(ended, &mut timer).await;
         });
         link
@@ -184,6 +195,12 @@ impl Link {
                 || self.opened.wanted())
     }
 
+    /// Whether it does nothing while somebody waits for a connection to be closed.
+    #[must_use]
+    pub fn is_in_the_way(&self) -> bool {
+        self.is_idle() && self.opened.wanted()
+    }
+
     /// Whether it has no streams.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -193,6 +210,13 @@ impl Link {
     /// Answers that have begun, over all streams.
     pub(super) fn heard(&self) -> u64 {
         self.shared.borrow().heard()
+    }
+
+    /// Lets the next one that waits take a place too if there is one, and anyway if it may `dial`.
+    pub fn wake_next(&self, dial: bool) {
+        if !self.waiters.is_empty() && (dial || self.has_room(u32::MAX)) {
+            self.waiters.wake_one();
+        }
     }
 
     /// Begins no more streams.
@@ -275,6 +299,12 @@ impl Drop for Place {
         self.0.streams.set(left);
         if left == 0 {
             self.0.idle_since.set(clock::now());
+            if self.0.waiters.is_empty() && self.0.is_in_the_way() {
+                // Another worker has nothing, and here nobody needs it.
+                self.0.retire();
+                self.0.shared.borrow_mut().announce_end();
+            }
         }
+        self.0.waiters.wake_one();
     }
 }

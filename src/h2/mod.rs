@@ -10,11 +10,13 @@ pub mod origin;
 #[cfg(test)]
 mod simulation;
 pub mod state;
+mod waiters;
 
 pub use client::H2Client;
 pub use connection::Connection;
 pub use link::Link;
 pub use origin::H2Origin;
+pub use waiters::Waiters;
 
 use crate::clock;
 

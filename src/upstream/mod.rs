@@ -2,6 +2,7 @@
 
 pub mod attempt;
 pub mod choose;
+pub mod connection;
 pub mod deliver;
 pub mod detached;
 pub mod keep;

@@ -5,10 +5,9 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-use rustix::io::Errno;
-
 use super::attempt::{self, Ended, Plan, Sending};
 use super::choose::Chosen;
+use super::connection::Connector;
 use super::observe::Verdict;
 use super::replay::Upload;
 use super::retry::Failure;
@@ -16,14 +15,8 @@ use super::send::{Job, Opening, Progress};
 use super::{Origin, Target};
 use crate::clock::{self, Instant};
 use crate::endpoint::Endpoint;
-use crate::endpoint::connect::{self, ConnectError, Connected, Way};
-use crate::endpoint::connections::Demand;
-use crate::endpoint::links::{Dialing, Turn};
 use crate::exchange::{Client, Source};
-use crate::h2::H2Origin;
-use crate::net::timer::earlier;
-use crate::net::{Ends, Timer};
-use crate::tls::client::Offer;
+use crate::net::Timer;
 use crate::wire::{Known, ResponseHead};
 
 /// Sends the request to a server and waits for the head of its response.
@@ -44,7 +37,8 @@ pub async fn try_once<C: Client>(
     progress.trail.first_byte = None;
     job.cause.clear();
     let body = !upload.is_empty();
-    let connected = connection(job, target, chosen, timer, (progress, now, body)).await;
+    let connector = Connector::new(job, target, chosen, now);
+    let connected = connector.connect(progress.repaired, body, timer).await;
     let (mut origin, probation) = connected.inspect_err(|_| {
         progress.trail.connect = clock::now().saturating_duration_since(now);
         job.worker.ledger.attempt(endpoint.id, 0, None);
@@ -168,109 +162,6 @@ fn accepts(head: &ResponseHead, asked: Option<&[u8]>) -> bool {
     asked.is_some_and(|protocol| head.fields.lists(Known::Upgrade, protocol))
 }
 
-/// A connection at rest that suits the request, a stream of a shared one, or a fresh connection.
-async fn connection(
-    job: &Job<'_>,
-    target: &Target,
-    chosen: &Chosen<'_>,
-    timer: &mut Timer,
-    (progress, now, body): (&Progress<'_, '_>, Instant, bool),
-) -> Result<(Origin, bool), Ended> {
-    let endpoint = &chosen.member.endpoint;
-    let upstream = &target.upstream;
-    let secured = upstream.secured(endpoint.id);
-    let offer = match upstream.offer {
-        // Every server can switch protocols with HTTP/1, few with HTTP/2.
-        Offer::Either if job.upgrade.is_some() => Offer::Http1,
-        offer => offer,
-    };
-    let ends = job.ends.filter(|_| upstream.announce.is_some());
-    let header = upstream.announce.map(|form| match ends {
-        Some(ends) => ends.header(form),
-        None => Ends::nobody(form),
-    });
-    let ends = ends.map_or(0, |ends| ends.id);
-    let head = upstream.limits.response_head;
-    let mut way = Way { streams: 0, secured, offer, header, ends, head };
-    let made_with = way.made_with();
-    if offer != Offer::Http2 && !progress.repaired {
-        // A server that is to switch protocols need not ask for the body first.
-        let body = body && job.upgrade.is_none();
-        let demand = if job.repeatable { Demand::Any } else { Demand::Proven { body } };
-        let taken = poll_fn(|cx| {
-            let mut connections = job.worker.connections.borrow_mut();
-            Poll::Ready(connections.take(cx, endpoint, demand, made_with, now))
-        })
-        .await;
-        if let Some(taken) = taken {
-            return Ok((Origin::H1(taken.origin), taken.probation));
-        }
-    }
-    let (end, end_key) = job.end(target.timeouts.total);
-    let deadline = earlier(clock::deadline(now, target.timeouts.connect), end);
-    let late = || match end {
-        Some(end) if clock::now() >= end => Ended::Failed(Failure::Timeout(end_key)),
-        _ => Ended::Failed(Failure::ConnectTimeout),
-    };
-    let connections = &job.worker.connections;
-    let mut dialing = None;
-    if offer != Offer::Http1 {
-        let most = upstream.limits.requests_per_connection;
-        let turn = poll_fn(|cx| {
-            let links = &mut connections.borrow_mut().links;
-            if let Poll::Ready(turn) = links.poll_turn(cx, endpoint.id, made_with, most) {
-                return Poll::Ready(Some(turn));
-            }
-            timer.poll_at(cx, deadline).map(|()| None)
-        });
-        match turn.await {
-            Some(Turn::Stream(stream)) => {
-                return stream_of(stream, job, timer, deadline, late).await;
-            }
-            Some(Turn::Dial(streams)) => {
-                way.streams = streams;
-                dialing = Some(Dialing::new(connections, endpoint.id));
-            }
-            None => return Err(late()),
-        }
-    }
-    let room = (upstream.limits.connections, || job.worker.reclaim());
-    let connected = connect::connect(endpoint, way, room, timer, deadline).await;
-    match connected.map_err(|error| failed(job, endpoint, &error, late))? {
-        Connected::Own(origin) => {
-            dialing.iter().for_each(Dialing::declined);
-            Ok((Origin::H1(origin), false))
-        }
-        Connected::Shared(link) => {
-            let stream = link.open();
-            dialing.iter().for_each(|dialing| dialing.connected(&link));
-            drop(dialing);
-            stream_of(stream, job, timer, deadline, late).await
-        }
-    }
-}
-
-/// A stream that a request can begin on.
-async fn stream_of(
-    stream: Box<H2Origin>,
-    job: &Job<'_>,
-    timer: &mut Timer,
-    deadline: Option<Instant>,
-    late: impl Fn() -> Ended,
-) -> Result<(Origin, bool), Ended> {
-    if job.upgrade.is_some() {
-        // Whether the server takes such requests is known once it has said what it can do.
-        let settled = poll_fn(|cx| match stream.poll_settled(cx) {
-            Poll::Ready(()) => Poll::Ready(true),
-            Poll::Pending => timer.poll_at(cx, deadline).map(|()| false),
-        });
-        if !settled.await {
-            return Err(late());
-        }
-    }
-    Ok((Origin::H2(stream), false))
-}
-
 /// A server that has not said a word of HTTP/2.
 #[cold]
 fn strange(job: &Job<'_>, endpoint: &Endpoint) {
@@ -280,71 +171,5 @@ fn strange(job: &Job<'_>, endpoint: &Endpoint) {
         let (upstream, server) = (&*endpoint.upstream, &*endpoint.name);
         let address = endpoint.where_it_is();
         tracing::warn!(upstream, server, address, key = "upstream.protocol", left_out, "{told}");
-    }
-}
-
-/// What a connection that did not come about means. A server that is down, and a proxy that has run out of something,
-/// look alike to clients: the log tells them apart.
-#[cold]
-fn failed(
-    job: &Job<'_>,
-    endpoint: &Endpoint,
-    error: &ConnectError,
-    late: impl Fn() -> Ended,
-) -> Ended {
-    let (ended, key) = match error {
-        ConnectError::Refused(error) => (Ended::Failed(Failure::Connect), connect_key(error)),
-        ConnectError::NoSocket(error) => (Ended::Failed(Failure::NoSocket), connect_key(error)),
-        ConnectError::Timeout { taken } => {
-            let late = late();
-            // A client in a hurry says nothing about the server.
-            if !matches!(late, Ended::Failed(Failure::ConnectTimeout)) {
-                return late;
-            }
-            if !taken {
-                endpoint.standing.lose(clock::now());
-            }
-            (late, "upstream.timeout.connect")
-        }
-    };
-    let cause = match error {
-        ConnectError::NoSocket(error) if key == "upstream.limits.idle" => {
-            format!("{error}: no local port is free (net.ipv4.ip_local_port_range)")
-        }
-        ConnectError::NoSocket(error) if key == "listen.limits.connections" => {
-            format!("{error}: the process has no descriptor left (ulimit -n)")
-        }
-        error => error.to_string(),
-    };
-    job.cause.set(&cause, Some(key));
-    if let Some(left_out) = job.worker.quotas.take(key, clock::now()) {
-        let errno = match error {
-            ConnectError::Refused(error) | ConnectError::NoSocket(error) => error.raw_os_error(),
-            ConnectError::Timeout { .. } => None,
-        };
-        let (upstream, server) = (&*endpoint.upstream, &*endpoint.name);
-        let address = endpoint.where_it_is();
-        tracing::warn!(
-            upstream,
-            server,
-            address,
-            cause,
-            errno,
-            key,
-            left_out,
-            "no connection to a server"
-        );
-    }
-    ended
-}
-
-/// What would have let a server be connected to.
-fn connect_key(error: &std::io::Error) -> &'static str {
-    match (error.raw_os_error().map(Errno::from_raw_os_error), error.kind()) {
-        // Fewer connections would come and go if more were kept.
-        (Some(Errno::ADDRNOTAVAIL | Errno::ADDRINUSE), _) => "upstream.limits.idle",
-        (Some(Errno::MFILE | Errno::NFILE), _) => "listen.limits.connections",
-        (_, std::io::ErrorKind::InvalidData) => "upstream.tls",
-        _ => "upstream.servers",
     }
 }

@@ -20,6 +20,7 @@ mod grpc;
 mod malformed;
 mod neighbours;
 mod relayed;
+mod scarce;
 mod server;
 mod states;
 #[path = "../support/mod.rs"]

@@ -1,0 +1,299 @@
+//! A connection for an attempt: one at rest, a stream of a shared one, or a fresh one. The requests that wait for streams
+//! are in the queues of [`crate::endpoint::links`]; how a connection is made is [`crate::endpoint::connect`]'s.
+
+use std::cell::RefCell;
+use std::future::{Future, pending, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use rustix::io::Errno;
+
+use super::attempt::Ended;
+use super::choose::Chosen;
+use super::retry::Failure;
+use super::send::Job;
+use super::{Origin, Target};
+use crate::clock::{self, Instant};
+use crate::endpoint::Endpoint;
+use crate::endpoint::connect::{self, ConnectError, Connected, Way};
+use crate::endpoint::connections::{Connections, Demand};
+use crate::endpoint::links::{Dialing, Turn};
+use crate::h2::{H2Origin, Waiters};
+use crate::net::timer::earlier;
+use crate::net::{Ends, MadeWith, Opened, Timer};
+use crate::tls::client::Offer;
+
+/// What one attempt needs of a connection to its server.
+pub struct Connector<'a, 'j> {
+    job: &'a Job<'j>,
+    endpoint: &'a Endpoint,
+    connections: &'a RefCell<Connections>,
+    way: Way<'a>,
+    made_with: MadeWith,
+    /// Requests that one connection carries at most.
+    most: u32,
+    /// Connections that the server gets at most; 0 for no limit.
+    limit: u32,
+    now: Instant,
+    /// When the exchange ends, and the key that says so.
+    end: (Option<Instant>, &'static str),
+    deadline: Option<Instant>,
+}
+
+/// What is free first for a request that holds the right to connect, at the limit of connections.
+enum Freed {
+    Stream(Box<H2Origin>),
+    Connection(Opened),
+}
+
+impl<'a, 'j> Connector<'a, 'j> {
+    /// That of an attempt that begins at `now`.
+    #[must_use]
+    pub fn new(job: &'a Job<'j>, target: &'a Target, chosen: &'a Chosen<'_>, now: Instant) -> Self {
+        let (upstream, endpoint) = (&target.upstream, &*chosen.member.endpoint);
+        let way = way(job, target, endpoint);
+        let end = job.end(target.timeouts.total);
+        Self {
+            job,
+            endpoint,
+            connections: &job.worker.connections,
+            way,
+            made_with: way.made_with(),
+            most: upstream.limits.requests_per_connection,
+            limit: upstream.limits.connections,
+            now,
+            end,
+            deadline: earlier(clock::deadline(now, target.timeouts.connect), end.0),
+        }
+    }
+
+    /// A connection, and whether it is on probation: the server has to ask for the `body` first. An exchange that was
+    /// `repaired` gets none that was at rest.
+    ///
+    /// # Errors
+    /// [`Ended`].
+    pub async fn connect(
+        mut self,
+        repaired: bool,
+        body: bool,
+        timer: &mut Timer,
+    ) -> Result<(Origin, bool), Ended> {
+        if self.way.offer != Offer::Http2
+            && !repaired
+            && let Some(kept) = self.kept(body).await
+        {
+            return Ok(kept);
+        }
+        let (mut dialing, mut waiters) = (None, Rc::default());
+        if self.way.offer != Offer::Http1 {
+            waiters = self.connections.borrow_mut().links.waiters(self.endpoint.id, self.made_with);
+            match self.turn(&waiters, timer).await {
+                Some(Turn::Stream(stream)) => return self.begin(stream, timer).await,
+                Some(Turn::Dial(streams)) => {
+                    self.way.streams = streams;
+                    dialing = Some(Dialing::new(self.connections, self.endpoint.id));
+                }
+                None => return Err(self.late()),
+            }
+        }
+        let opened = match Opened::new(&self.endpoint.open, self.limit) {
+            Some(opened) => opened,
+            None => match self.freed(dialing.is_some(), &waiters, timer).await {
+                Some(Freed::Connection(opened)) => opened,
+                Some(Freed::Stream(stream)) => {
+                    drop(dialing);
+                    return self.begin(stream, timer).await;
+                }
+                None => return Err(self.failed(&ConnectError::Timeout { taken: false })),
+            },
+        };
+        let connected =
+            connect::connect(self.endpoint, self.way, (opened, waiters), timer, self.deadline)
+                .await;
+        match connected.map_err(|error| self.failed(&error))? {
+            Connected::Own(origin) => {
+                dialing.iter().for_each(Dialing::declined);
+                Ok((Origin::H1(origin), false))
+            }
+            Connected::Shared(link) => {
+                let stream = link.open();
+                dialing.iter().for_each(|dialing| dialing.connected(&link));
+                drop(dialing);
+                self.begin(stream, timer).await
+            }
+        }
+    }
+
+    /// A connection of HTTP/1 at rest that the request may go out on.
+    async fn kept(&self, body: bool) -> Option<(Origin, bool)> {
+        // A server that is to switch protocols need not ask for the body first.
+        let body = body && self.job.upgrade.is_none();
+        let demand = if self.job.repeatable { Demand::Any } else { Demand::Proven { body } };
+        let taken = poll_fn(|cx| {
+            let mut connections = self.connections.borrow_mut();
+            Poll::Ready(connections.take(cx, self.endpoint, demand, self.made_with, self.now))
+        })
+        .await?;
+        Some((Origin::H1(taken.origin), taken.probation))
+    }
+
+    /// A stream or the right to connect, in the order of arrival; `None` if the deadline passes first.
+    async fn turn(&self, waiters: &Rc<Waiters>, timer: &mut Timer) -> Option<Turn> {
+        let Self { connections, endpoint, made_with, most, .. } = *self;
+        let look = || connections.borrow_mut().links.turn(endpoint.id, made_with, most);
+        // Whoever waits already comes first.
+        let turn = if waiters.is_empty() { look() } else { None };
+        waiters.wake_one();
+        match turn {
+            Some(turn) => Some(turn),
+            None => within(waiters.clone().wait(look), timer, self.deadline).await,
+        }
+    }
+
+    /// Leave to open a connection, once another one is closed. Until then a stream of one may end, which `dialing` requests
+    /// can take as well. `None` if the deadline passes first.
+    async fn freed(
+        &self,
+        dialing: bool,
+        waiters: &Rc<Waiters>,
+        timer: &mut Timer,
+    ) -> Option<Freed> {
+        let Self { connections, endpoint, made_with, most, .. } = *self;
+        let look = || connections.borrow_mut().links.stream(endpoint.id, made_with, most);
+        let stream =
+            async { if dialing { waiters.clone().wait(look).await } else { pending().await } };
+        let permit = Opened::wait(&endpoint.open, self.limit, || self.job.worker.reclaim());
+        let first = async {
+            tokio::select! {
+                biased;
+                stream = stream => Freed::Stream(stream),
+                opened = permit => Freed::Connection(opened),
+            }
+        };
+        within(first, timer, self.deadline).await
+    }
+
+    /// A stream that a request can begin on.
+    async fn begin(
+        &self,
+        stream: Box<H2Origin>,
+        timer: &mut Timer,
+    ) -> Result<(Origin, bool), Ended> {
+        if self.job.upgrade.is_some() {
+            // Whether the server takes such requests is known once it has said what it can do.
+            let settled = poll_fn(|cx| stream.poll_settled(cx));
+            within(settled, timer, self.deadline).await.ok_or_else(|| self.late())?;
+        }
+        Ok((Origin::H2(stream), false))
+    }
+
+    /// The deadline passed: the exchange's own, or that of connecting.
+    fn late(&self) -> Ended {
+        match self.end {
+            (Some(end), key) if clock::now() >= end => Ended::Failed(Failure::Timeout(key)),
+            _ => Ended::Failed(Failure::ConnectTimeout),
+        }
+    }
+
+    /// What a connection that did not come about means. A server that is down, and a proxy that has run out of something,
+    /// look alike to clients: the log tells them apart.
+    #[cold]
+    fn failed(&self, error: &ConnectError) -> Ended {
+        let Self { job, endpoint, .. } = *self;
+        let (ended, key) = match error {
+            ConnectError::Refused(error) => (Ended::Failed(Failure::Connect), connect_key(error)),
+            ConnectError::NoSocket(error) => (Ended::Failed(Failure::NoSocket), connect_key(error)),
+            ConnectError::Timeout { taken } => {
+                let late = self.late();
+                // A client in a hurry says nothing about the server.
+                if !matches!(late, Ended::Failed(Failure::ConnectTimeout)) {
+                    return late;
+                }
+                if !taken {
+                    endpoint.standing.lose(clock::now());
+                }
+                (late, "upstream.timeout.connect")
+            }
+        };
+        let cause = match error {
+            ConnectError::NoSocket(error) if key == "upstream.limits.idle" => {
+                format!("{error}: no local port is free (net.ipv4.ip_local_port_range)")
+            }
+            ConnectError::NoSocket(error) if key == "listen.limits.connections" => {
+                format!("{error}: the process has no descriptor left (ulimit -n)")
+            }
+            error => error.to_string(),
+        };
+        job.cause.set(&cause, Some(key));
+        if let Some(left_out) = job.worker.quotas.take(key, clock::now()) {
+            let errno = match error {
+                ConnectError::Refused(error) | ConnectError::NoSocket(error) => {
+                    error.raw_os_error()
+                }
+                ConnectError::Timeout { .. } => None,
+            };
+            let (upstream, server) = (&*endpoint.upstream, &*endpoint.name);
+            let address = endpoint.where_it_is();
+            tracing::warn!(
+                upstream,
+                server,
+                address,
+                cause,
+                errno,
+                key,
+                left_out,
+                "no connection to a server"
+            );
+        }
+        ended
+    }
+}
+
+/// How a connection that suits the request is made. How many streams the server allows is not known yet.
+fn way<'a>(job: &'a Job<'_>, target: &'a Target, endpoint: &Endpoint) -> Way<'a> {
+    let upstream = &target.upstream;
+    let offer = match upstream.offer {
+        // Every server can switch protocols with HTTP/1, few with HTTP/2.
+        Offer::Either if job.upgrade.is_some() => Offer::Http1,
+        offer => offer,
+    };
+    let ends = job.ends.filter(|_| upstream.announce.is_some());
+    let header = upstream.announce.map(|form| match ends {
+        Some(ends) => ends.header(form),
+        None => Ends::nobody(form),
+    });
+    Way {
+        streams: 0,
+        secured: upstream.secured(endpoint.id),
+        offer,
+        header,
+        ends: ends.map_or(0, |ends| ends.id),
+        head: upstream.limits.response_head,
+    }
+}
+
+/// What `future` comes to; `None` if `deadline` passes first.
+async fn within<T>(
+    future: impl Future<Output = T>,
+    timer: &mut Timer,
+    deadline: Option<Instant>,
+) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(found) => Poll::Ready(Some(found)),
+        Poll::Pending => timer.poll_at(cx, deadline).map(|()| None),
+    })
+    .await
+}
+
+/// What would have let a server be connected to.
+fn connect_key(error: &std::io::Error) -> &'static str {
+    match (error.raw_os_error().map(Errno::from_raw_os_error), error.kind()) {
+        // Fewer connections would come and go if more were kept.
+        (Some(Errno::ADDRNOTAVAIL | Errno::ADDRINUSE), _) => "upstream.limits.idle",
+        (Some(Errno::MFILE | Errno::NFILE), _) => "listen.limits.connections",
+        (_, std::io::ErrorKind::InvalidData) => "upstream.tls",
+        _ => "upstream.servers",
+    }
+}
