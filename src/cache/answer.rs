@@ -142,6 +142,8 @@ pub struct StoredBody {
     data: Bytes,
     skip: u64,
     left: u64,
+    /// All of the body is read, and then what follows it.
+    whole: bool,
     waiting: Option<Pin<Box<OwnedNotified>>>,
 }
 
@@ -149,7 +151,7 @@ impl StoredBody {
     /// All of a body.
     #[must_use]
     pub fn whole(reader: BodyReader) -> Self {
-        Self { reader, data: Bytes::new(), skip: 0, left: u64::MAX, waiting: None }
+        Self { reader, data: Bytes::new(), skip: 0, left: u64::MAX, whole: true, waiting: None }
     }
 
     /// No body at all.
@@ -162,7 +164,7 @@ impl StoredBody {
     #[must_use]
     pub fn range(reader: BodyReader, first: u64, last: u64) -> Self {
         let left = last.saturating_sub(first).saturating_add(1);
-        Self { reader, data: Bytes::new(), skip: first, left, waiting: None }
+        Self { reader, data: Bytes::new(), skip: first, left, whole: false, waiting: None }
     }
 }
 
@@ -220,7 +222,7 @@ impl Source for StoredBody {
     }
 
     fn trailers(&mut self) -> Result<Option<Fields>, Fault> {
-        Ok(None)
+        Ok(self.reader.trailers().filter(|_| self.whole).cloned())
     }
 }
 

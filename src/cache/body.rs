@@ -72,6 +72,8 @@ struct Shared {
     written: AtomicU64,
     /// One of [`OPEN`], [`WHOLE`] and [`CUT`]; only the writer sets it, after the last link.
     state: AtomicU8,
+    /// Fields behind the body, set before its end.
+    trailers: OnceLock<Fields>,
 }
 
 /// More may come.
@@ -93,7 +95,6 @@ pub struct BodyWriter {
 pub struct Body {
     shared: Arc<Shared>,
     first: Arc<Link>,
-    trailers: Arc<OnceLock<Fields>>,
 }
 
 /// Makes a body and its writer.
@@ -102,7 +103,7 @@ pub fn body() -> (BodyWriter, Body) {
     let shared = Arc::new(Shared::default());
     let first = Arc::new(Link { data: Bytes::new(), _held: None, next: OnceLock::new() });
     let writer = BodyWriter { shared: shared.clone(), last: first.clone() };
-    (writer, Body { shared, first, trailers: Arc::default() })
+    (writer, Body { shared, first })
 }
 
 impl BodyWriter {
@@ -121,8 +122,13 @@ impl BodyWriter {
         self.shared.grown.notify_waiters();
     }
 
-    /// Ends the body as whole.
-    pub fn finish(self) {
+    /// Ends the body as whole, with what follows it.
+    pub fn finish(self, trailers: Option<&Fields>) {
+        if let Some(trailers) = trailers {
+            let mut kept = Fields::default();
+            trailers.iter().for_each(|field| kept.push(field.name, field.value));
+            let _set_once = self.shared.trailers.set(kept);
+        }
         self.end(Next::End, WHOLE);
     }
 
@@ -165,7 +171,7 @@ impl Body {
     pub fn whole(data: Bytes) -> Self {
         let (mut writer, body) = body();
         writer.push(data);
-        writer.finish();
+        writer.finish(None);
         body
     }
 
@@ -182,21 +188,16 @@ impl Body {
         self.shared.written.load(Ordering::Acquire)
     }
 
+    /// The fields behind it, once it has ended.
+    #[must_use]
+    pub fn trailers(&self) -> Option<&Fields> {
+        self.shared.trailers.get()
+    }
+
     /// Whether it was received to its end.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.shared.state.load(Ordering::Acquire) == WHOLE
-    }
-
-    /// Keeps trailer fields; only before the body ends.
-    pub fn set_trailers(&self, trailers: Fields) {
-        let _set_once = self.trailers.set(trailers);
-    }
-
-    /// Its trailer fields, once it has ended.
-    #[must_use]
-    pub fn trailers(&self) -> Option<&Fields> {
-        self.trailers.get()
     }
 }
 
@@ -233,6 +234,12 @@ impl BodyReader {
                 Part::Data(self.at.data.clone())
             }
         }
+    }
+
+    /// The fields behind the body, once it has ended.
+    #[must_use]
+    pub fn trailers(&self) -> Option<&Fields> {
+        self.shared.trailers.get()
     }
 
     /// Whether there is something to take.
@@ -279,7 +286,7 @@ mod tests {
         writer.push(Bytes::from_static(b"cd"));
         assert_eq!(text(&mut early), ("abcd".to_owned(), Part::Later));
         assert!(!body.is_whole());
-        writer.finish();
+        writer.finish(None);
         assert_eq!(text(&mut early), (String::new(), Part::End));
         assert_eq!(text(&mut middle), ("abcd".to_owned(), Part::End));
         assert_eq!(text(&mut body.read()), ("abcd".to_owned(), Part::End));
@@ -317,7 +324,7 @@ mod tests {
         for _ in 0..300_000 {
             writer.push(Bytes::from_static(b"x"));
         }
-        writer.finish();
+        writer.finish(None);
         drop(body);
     }
 }

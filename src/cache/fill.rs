@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use tokio::sync::futures::OwnedNotified;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::body::{self, Body, BodyReader, BodyWriter};
 use super::flight::{Flight, Landing};
@@ -17,13 +17,15 @@ use super::object::{self, Object, Reservation};
 use super::policy::{self, Asked, Millis, Received, Settings, Timing, Unstorable};
 use super::store::Store;
 use crate::clock;
-use crate::exchange::{Emit, Length, Outgoing, Refusal};
+use crate::exchange::{Emit, Length, Outgoing, Refusal, forward};
 use crate::upstream::detached::Receiver;
 use crate::wire::head::Fields;
 use crate::wire::{ResponseHead, known};
 
 /// How much of a body is put together before readers are told, unless the server pauses.
 const PART: usize = 32 * 1024;
+/// How many informational heads may wait for the one who caused a fetch; further ones are for nobody.
+pub const INTERIMS: usize = 8;
 /// How far a body that is not stored may be ahead of its slowest reader, in bytes.
 const AHEAD: usize = 256 * 1024;
 
@@ -76,6 +78,8 @@ pub struct Order {
     pub on_error: bool,
     /// When the request was sent.
     pub asked_at: Millis,
+    /// Who is told of informational responses.
+    pub interims: mpsc::Sender<ResponseHead>,
 }
 
 /// Takes one response.
@@ -247,6 +251,17 @@ impl Filling {
 }
 
 impl Receiver for Filling {
+    fn interim(&mut self, head: &ResponseHead) {
+        // The proxy never asks to be told to go on.
+        if head.status != 100 {
+            let mut told = ResponseHead::default();
+            told.set(head.status, head.reason());
+            forward::interim_fields(head, &mut Stored(&mut told.fields));
+            // They are hints: whoever cannot be told in time does without.
+            let _full = self.order.interims.try_send(told);
+        }
+    }
+
     fn begin(&mut self, response: &Outgoing<'_>) {
         let mut head = ResponseHead::default();
         head.set(response.status, response.reason);
@@ -331,19 +346,24 @@ impl Receiver for Filling {
         self.push_part();
         match std::mem::replace(&mut self.state, State::Ended) {
             State::Storing(object, writer) => {
-                if let Some(trailers) = trailers {
-                    let mut kept = Fields::default();
-                    trailers.iter().for_each(|field| kept.push(field.name, field.value));
-                    object.body.set_trailers(kept);
+                let store = &self.order.store;
+                let bytes = trailers.map_or(0, |trailers| trailers.capacity() as u64);
+                let kept = bytes == 0 || store.reserve(bytes);
+                if kept {
+                    object.reservation.add(bytes);
                 }
                 // A body of another length than announced is not whole, whoever says so.
                 if object.length.is_none_or(|length| length == object.body.written()) {
-                    writer.finish();
-                    self.order.store.insert(object);
+                    writer.finish(trailers);
+                    if kept {
+                        store.insert(object);
+                    } else {
+                        store.count_no_room();
+                    }
                 }
                 self.leave(false);
             }
-            State::Passing(writer) => writer.finish(),
+            State::Passing(writer) => writer.finish(trailers),
             State::Waiting | State::Discarding | State::Ended => {}
         }
     }

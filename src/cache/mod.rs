@@ -11,6 +11,8 @@ pub mod fill;
 pub mod flight;
 pub mod housekeeping;
 pub mod key;
+#[cfg(test)]
+mod model;
 pub mod object;
 pub mod order;
 pub mod policy;

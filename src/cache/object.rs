@@ -123,6 +123,13 @@ impl Object {
         self.length.or_else(|| self.body.is_whole().then(|| self.body.written()))
     }
 
+    /// The length that a client is told; `None` where fields follow the body, which HTTP/1 can only
+    /// send behind chunks.
+    #[must_use]
+    pub fn told_length(&self) -> Option<u64> {
+        self.length.or_else(|| self.known_length().filter(|_| self.body.trailers().is_none()))
+    }
+
     /// Counts a use. A counter that is full is not written to, so that an entry everybody asks for
     /// costs no traffic between cores.
     pub fn count_use(&self) {

@@ -361,9 +361,21 @@ fn initial_age(fields: &Fields, asked_at: Millis, at: Millis) -> u64 {
 pub fn parse_date(text: &[u8]) -> Option<Millis> {
     let text = std::str::from_utf8(text).ok()?;
     let plain = text.is_ascii() && !text.contains("  ") || is_asctime(text);
-    let at = httpdate::parse_http_date(&usual_case(text.trim())).ok().filter(|_| plain)?;
+    let at = parse_any_day(&usual_case(text.trim())).filter(|_| plain)?;
     let since = at.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     Some(millis(since))
+}
+
+/// Reads a date whose day of the week may be wrong: it says nothing that the rest does not, and
+/// servers do get it wrong.
+fn parse_any_day(text: &str) -> Option<SystemTime> {
+    const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+    if let Ok(at) = httpdate::parse_http_date(text) {
+        return Some(at);
+    }
+    let (day, rest) = text.split_at_checked(3)?;
+    let mut days = DAYS.iter().filter(|_| DAYS.contains(&day));
+    days.find_map(|day| httpdate::parse_http_date(&format!("{day}{rest}")).ok())
 }
 
 /// The form of C's `asctime` pads the day with a second blank.
@@ -403,6 +415,22 @@ mod tests {
             fields.push(name.as_bytes(), value.as_bytes());
         }
         fields
+    }
+
+    #[test]
+    fn a_wrong_day_of_the_week_is_still_a_date() {
+        let right = parse_date(b"Mon, 08 Aug 2050 02:01:18 GMT");
+        assert_eq!(right, Some(2_543_536_878_000));
+        for same in [
+            "Thu, 08 Aug 2050 02:01:18 GMT",
+            "Thu Aug  8 02:01:18 2050",
+            "Mon Aug  8 02:01:18 2050",
+        ] {
+            assert_eq!(parse_date(same.as_bytes()), right, "{same}");
+        }
+        for none in ["Xyz, 08 Aug 2050 02:01:18 GMT", "Thu, 32 Aug 2050 02:01:18 GMT", "Thu", "0"] {
+            assert_eq!(parse_date(none.as_bytes()), None, "{none}");
+        }
     }
 
     fn at(shift_seconds: i64) -> String {

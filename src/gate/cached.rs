@@ -4,17 +4,17 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::police::Granted;
 use super::{End, Matched, keyed, rewrite};
 use crate::balance::{Key as BalanceKey, Member};
 use crate::cache::answer::{self, Share, StoredBody};
 use crate::cache::directives::RequestDirectives;
-use crate::cache::fill::{Answer, Filling, Order, OwnResponse};
+use crate::cache::fill::{Answer, Filling, INTERIMS, Order, OwnResponse};
 use crate::cache::flight::{Flight, Landing};
 use crate::cache::key::{self, Key};
 use crate::cache::object::Object;
@@ -213,18 +213,25 @@ impl<'a> Matched<'a, '_> {
     ) -> Result<Cached, Refusal> {
         let had_stale = wanted.stale.is_some();
         let result = if had_stale { CacheResult::Expired } else { CacheResult::Miss };
-        let Some(answer) = self.start_fetch(on, (wanted, flight)) else {
+        let Some(started) = self.start_fetch(on, (wanted, flight)) else {
             on.note(result);
             return Err(Refusal::NoServer(crate::exchange::Miss::Nobody));
         };
-        let (answer, attempts) = answer;
-        let answer = tokio::select! {
-            biased;
-            answer = answer => answer.unwrap_or(Answer::Refused(Refusal::Internal)),
-            () = poll_fn(|cx| client.poll_gone(cx)) => {
-                on.note(result);
-                client.cut();
-                return Ok(Cached::Answered(End::gone()));
+        let Started { mut answer, mut interims, attempts } = started;
+        let mut unsent = false;
+        let answer = loop {
+            tokio::select! {
+                biased;
+                Some(head) = interims.recv() => {
+                    client.interim(&head);
+                    unsent = true;
+                }
+                answer = &mut answer => break answer.unwrap_or(Answer::Refused(Refusal::Internal)),
+                () = poll_fn(|cx| poll_left(cx, client, &mut unsent)) => {
+                    on.note(result);
+                    client.cut();
+                    return Ok(Cached::Answered(End::gone()));
+                }
             }
         };
         on.told.asked.set(attempts.get().and_then(|attempts| asked(on.split, attempts)));
@@ -380,6 +387,7 @@ impl<'a> Matched<'a, '_> {
         for field in self.ex.head.fields.iter() {
             request.push_known(field.name, field.value, field.known);
         }
+        let (interims, heads) = mpsc::channel(INTERIMS);
         let order = Order {
             store: cache.store.clone(),
             flight,
@@ -391,13 +399,14 @@ impl<'a> Matched<'a, '_> {
             stale: wanted.stale,
             on_error: wanted.on_error,
             asked_at: clock::unix_millis(),
+            interims,
         };
         let (sender, receiver) = oneshot::channel();
         let filling = Filling::new(order, sender);
         let under_way = UnderWay::new(self.ex.worker);
         let attempts = fetch.attempts.clone();
         tokio::task::spawn_local(async move { fetch.run(&under_way.0, filling).await });
-        Some((receiver, attempts))
+        Some(Started { answer: receiver, interims: heads, attempts })
     }
 
     /// The head of a fetch, without the empty line at its end.
@@ -476,13 +485,13 @@ impl<'a> Matched<'a, '_> {
         let timing = object.timing();
         let (status, length) = match share {
             Share::Whole if head_request => {
-                (object.head.status, Length::Bodiless(object.known_length()))
+                (object.head.status, Length::Bodiless(object.told_length()))
             }
             Share::Whole if matches!(object.head.status, 204 | 304) => {
                 (object.head.status, Length::Bodiless(None))
             }
             Share::Whole => {
-                (object.head.status, object.known_length().map_or(Length::Unknown, Length::Known))
+                (object.head.status, object.told_length().map_or(Length::Unknown, Length::Known))
             }
             Share::NotModified => (304, Length::Bodiless(None)),
             Share::Range(first, last, _) if head_request => {
@@ -763,8 +772,13 @@ struct Fetch {
     attempts: Rc<Cell<Option<Attempts>>>,
 }
 
-/// What a fetch will come to, and what is known of its attempts.
-type Started = (oneshot::Receiver<Answer>, Rc<Cell<Option<Attempts>>>);
+/// A fetch that was started, as the one who caused it sees it.
+struct Started {
+    answer: oneshot::Receiver<Answer>,
+    /// Informational responses, which are for nobody else.
+    interims: mpsc::Receiver<ResponseHead>,
+    attempts: Rc<Cell<Option<Attempts>>>,
+}
 
 /// Attempts at servers.
 #[derive(Debug, Clone, Copy)]
@@ -845,6 +859,18 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.fetches.set(self.0.fetches.get().saturating_sub(1));
     }
+}
+
+/// Ready when a client has gone; sends what it has been told so far.
+fn poll_left<C: Client>(cx: &mut Context<'_>, client: &mut C, unsent: &mut bool) -> Poll<()> {
+    if *unsent {
+        match client.poll_flush(cx) {
+            Poll::Ready(Ok(())) => *unsent = false,
+            Poll::Ready(Err(_)) => return Poll::Ready(()),
+            Poll::Pending => {}
+        }
+    }
+    client.poll_gone(cx)
 }
 
 async fn wait(timer: &mut Timer, how_long: Duration) {

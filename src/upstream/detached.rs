@@ -14,6 +14,8 @@ use crate::wire::{Fault, ResponseHead};
 
 /// What takes a response that nobody's connection waits for.
 pub trait Receiver {
+    /// The head of an informational response.
+    fn interim(&mut self, _head: &ResponseHead) {}
     /// The head of the final response.
     fn begin(&mut self, response: &Outgoing<'_>);
     /// Takes a part of `data` and says how much.
@@ -121,7 +123,9 @@ impl<R: Receiver> Client for DetachedClient<'_, R> {
         self.data().is_empty()
     }
 
-    fn interim(&mut self, _: &ResponseHead) {}
+    fn interim(&mut self, head: &ResponseHead) {
+        self.receiver.interim(head);
+    }
 
     fn begin(&mut self, response: &Outgoing<'_>) {
         self.begun = true;

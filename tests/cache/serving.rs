@@ -295,3 +295,61 @@ fn a_response_larger_than_an_entry_may_be_is_passed_on_whole() {
         assert_eq!(origin.requests().len(), 2, "nothing was stored");
     }
 }
+
+#[test]
+fn interim_responses_reach_the_one_who_caused_the_fetch_and_are_not_stored() {
+    let origin = Origin::start(|request| {
+        let hint = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n";
+        let last = answer(request, "Cache-Control: max-age=600\r\n", "whole");
+        vec![Step::Send(hint.into()), Step::Send(last)]
+    });
+    let proxy = proxy(&origin, "cache = {}", "");
+    let mut client = proxy.client();
+    client.send("GET /a HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    let hint = client.next_head();
+    assert_eq!((hint.status, hint.header("link")), (103, Some("</a.css>; rel=preload")));
+    let last = client.response();
+    assert_eq!((last.status, last.header("link"), last.text()), (200, None, "whole".into()));
+    client.send("GET /a HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    let stored = client.next_head();
+    assert_eq!((stored.status, stored.header("link")), (200, None));
+    assert!(status(&stored).starts_with("tidegate; hit"), "{}", status(&stored));
+}
+
+#[test]
+fn an_interim_response_does_not_wait_for_the_last_one() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let origin = Origin::start(move |request| {
+        let hint = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n";
+        let last = answer(request, "Cache-Control: max-age=600\r\n", "whole");
+        vec![Step::Send(hint.into()), Step::Until(held.clone()), Step::Send(last)]
+    });
+    let proxy = proxy(&origin, "cache = {}", "");
+    let mut client = proxy.client();
+    client.send("GET /a HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    assert_eq!(client.next_head().status, 103);
+    gate.open();
+    assert_eq!(client.response().text(), "whole");
+}
+
+#[test]
+fn trailers_are_stored_and_sent_behind_a_whole_body_only() {
+    let origin = Origin::start(|request| {
+        let kept = if request.target == "/own" { "no-store" } else { "max-age=600" };
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nCache-Control: {kept}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        );
+        vec![Step::Send(format!("{head}5\r\nhello\r\n0\r\nX-Sum: 7\r\n\r\n").into())]
+    });
+    let proxy = proxy(&origin, "cache = {}", "");
+    for (target, requests) in [("/a", 1), ("/a", 1), ("/own", 2), ("/own", 3)] {
+        let mut client = proxy.client();
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: a.test\r\nTE: trailers\r\n\r\n"));
+        client.wait_for("hello");
+        client.wait_for("X-Sum: 7\r\n\r\n");
+        assert_eq!(origin.requests().len(), requests, "{target}");
+    }
+    let part = ask(&proxy, "GET", "/a", "Range: bytes=1-2\r\n");
+    assert_eq!((part.status, part.text()), (206, "el".into()));
+}
