@@ -1,12 +1,16 @@
 //! Moves one body from its source to its sink without ever holding more than one read of it.
 
+use std::future::poll_fn;
 use std::io;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use thiserror::Error;
 
-use super::sides::{Sink, Source};
-use crate::net::{BodyError, Fill, Mismatch};
+use super::outcome::Outcome;
+use super::sides::{Client, Sink, Source};
+use crate::clock;
+use crate::net::{BodyError, Fill, Mismatch, Timer};
 use crate::wire::head::Fields;
 
 /// Which side stopped a body.
@@ -121,4 +125,37 @@ impl Pump {
     pub fn moved(&self) -> u64 {
         self.moved
     }
+}
+
+/// Sends a body that is known as a whole and ends the response: [`Outcome::Whole`], [`Outcome::ClientGone`] or
+/// [`Outcome::Timeout`]. `write_gap` is the time between two successful writes.
+pub async fn send_bytes<C: Client>(
+    client: &mut C,
+    timer: &mut Timer,
+    mut body: &[u8],
+    write_gap: Option<Duration>,
+) -> Outcome {
+    let mut since = clock::now();
+    poll_fn(|cx| {
+        while !body.is_empty() {
+            match client.poll_write(cx, body) {
+                Poll::Ready(Ok(n)) => {
+                    body = body.get(n..).unwrap_or_default();
+                    since = clock::now();
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(Outcome::ClientGone),
+                Poll::Pending => break,
+            }
+        }
+        if body.is_empty()
+            && let Poll::Ready(finished) = client.poll_finish(cx, None)
+        {
+            let whole = finished.is_ok();
+            return Poll::Ready(if whole { Outcome::Whole } else { Outcome::ClientGone });
+        }
+        ready!(timer.poll_at(cx, clock::deadline(since, write_gap)));
+        client.cut();
+        Poll::Ready(Outcome::Timeout("listen.timeout.write_gap"))
+    })
+    .await
 }

@@ -92,6 +92,9 @@ pub enum Refusal {
     /// The client wants a stored response or none (`only-if-cached`, RFC 9111 §5.2.1.7).
     #[error("no stored response can be used, and the request allows no other")]
     NotCached,
+    /// The route is closed to all but a few clients for a while.
+    #[error("closed for maintenance")]
+    Maintenance,
     /// A defect in the proxy itself; only this request is lost.
     #[error("internal error")]
     Internal,
@@ -214,6 +217,9 @@ impl Refusal {
                 (502, "upstream_invalid", "The server sent an invalid response", None)
             }
             Refusal::NotCached => (504, "not_cached", "Not in the cache", Some("route.cache")),
+            Refusal::Maintenance => {
+                (503, "in_maintenance", "Closed for maintenance", Some("route.maintenance"))
+            }
             Refusal::Internal => (500, "internal_error", "Internal error", None),
         };
         Row { status, code, title, key }
@@ -250,35 +256,43 @@ impl Refusal {
             | Refusal::UpstreamTimeout(_)
             | Refusal::UpstreamClosed
             | Refusal::UpstreamInvalid
-            | Refusal::NotCached => false,
+            | Refusal::NotCached
+            | Refusal::Maintenance => false,
         }
     }
 
     /// The body of the answer, `application/problem+json` (RFC 9457).
     #[must_use]
     pub fn body(self, request_id: &str) -> Vec<u8> {
-        let row = self.row();
+        let Row { status, code, title, key: _ } = self.row();
         let detail = self.to_string();
-        let problem = Problem {
-            status: row.status,
-            title: row.title,
-            code: row.code,
-            detail: &detail,
-            request_id,
-        };
-        let mut body = serde_json::to_vec(&problem).unwrap_or_default();
-        body.push(b'\n');
-        body
+        Problem { status, title, code, detail: &detail, request_id }.body()
     }
 }
 
-#[derive(Serialize)]
-struct Problem<'a> {
-    status: u16,
-    title: &'a str,
-    code: &'a str,
-    detail: &'a str,
-    request_id: &'a str,
+/// A problem document (RFC 9457).
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Problem<'a> {
+    /// The status of the answer.
+    pub status: u16,
+    /// Short text for people; the same for all with this code.
+    pub title: &'a str,
+    /// Stable machine-readable code.
+    pub code: &'a str,
+    /// Text for people about this very answer.
+    pub detail: &'a str,
+    /// The request's id.
+    pub request_id: &'a str,
+}
+
+impl Problem<'_> {
+    /// The document, with a line end.
+    #[must_use]
+    pub fn body(&self) -> Vec<u8> {
+        let mut body = serde_json::to_vec(self).unwrap_or_default();
+        body.push(b'\n');
+        body
+    }
 }
 
 fn no_server(miss: Miss) -> Row {

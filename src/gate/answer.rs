@@ -1,14 +1,22 @@
 //! Answers of the proxy itself: refusals, fixed answers, redirects.
 
-use std::future::poll_fn;
-use std::task::{Poll, ready};
 use std::time::Duration;
 
 use crate::clock;
-use crate::exchange::{Client, Emit, Length, Outcome, Outgoing, Refusal};
+use crate::exchange::{Client, Emit, Length, Outcome, Outgoing, Refusal, pump};
 use crate::net::Timer;
 use crate::policy::HeaderEdits;
+use crate::policy::pages::{Page, Wants};
 use crate::wire::grpc;
+
+/// The type of pages.
+pub(super) const HTML: &[u8] = b"text/html; charset=utf-8";
+/// The type of problem documents (RFC 9457).
+pub(super) const PROBLEM: &[u8] = b"application/problem+json";
+/// Fields of answers that are a page for some and a problem document for others: no cache between may mix them up, and
+/// none may go on telling of an error that is over.
+pub(super) const NEGOTIATED: [(&[u8], &[u8]); 2] =
+    [(b"cache-control", b"no-store"), (b"vary", b"accept")];
 
 /// An answer that is known before it is sent.
 #[derive(Debug, Clone, Copy)]
@@ -62,38 +70,7 @@ pub async fn send<C: Client>(
         },
     });
     let body = if bodiless || answer.head_request { &[] } else { answer.body };
-    write(client, timer, body, write_gap).await
-}
-
-async fn write<C: Client>(
-    client: &mut C,
-    timer: &mut Timer,
-    mut body: &[u8],
-    write_gap: Option<Duration>,
-) -> Outcome {
-    let mut since = clock::now();
-    poll_fn(|cx| {
-        while !body.is_empty() {
-            match client.poll_write(cx, body) {
-                Poll::Ready(Ok(n)) => {
-                    body = body.get(n..).unwrap_or_default();
-                    since = clock::now();
-                }
-                Poll::Ready(Err(_)) => return Poll::Ready(Outcome::ClientGone),
-                Poll::Pending => break,
-            }
-        }
-        if body.is_empty()
-            && let Poll::Ready(finished) = client.poll_finish(cx, None)
-        {
-            let whole = finished.is_ok();
-            return Poll::Ready(if whole { Outcome::Whole } else { Outcome::ClientGone });
-        }
-        ready!(timer.poll_at(cx, clock::deadline(since, write_gap)));
-        client.cut();
-        Poll::Ready(Outcome::Timeout("listen.timeout.write_gap"))
-    })
-    .await
+    pump::send_bytes(client, timer, body, write_gap).await
 }
 
 /// A refusal on its way to a client.
@@ -107,6 +84,8 @@ pub struct Refused<'a> {
     pub head_request: bool,
     /// It was a call of gRPC.
     pub grpc: bool,
+    /// The page that is shown for it, where the route has one for its status, and whether this client wants it.
+    pub page: Option<(&'a Page, Wants)>,
     /// What the route changes.
     pub edits: Option<&'a HeaderEdits>,
     /// What the route's policies add.
@@ -120,15 +99,25 @@ pub async fn refuse<C: Client>(
     refused: &Refused<'_>,
     write_gap: Option<Duration>,
 ) -> Outcome {
-    let Refused { refusal, request_id, head_request, grpc, edits, added } = *refused;
+    let Refused { refusal, request_id, head_request, grpc, page, edits, added } = *refused;
     if refusal.closes() {
         client.close_after();
     }
     if grpc {
         return refuse_call(client, timer, refused, write_gap).await;
     }
-    let body = refusal.body(request_id);
-    let mut fields: Vec<(&[u8], &[u8])> = vec![(b"content-type", b"application/problem+json")];
+    let problem;
+    let (kind, body): (&[u8], &[u8]) = match page {
+        Some((page, Wants::Html)) => (HTML, page),
+        Some((_, Wants::Json | Wants::Anything)) | None => {
+            problem = refusal.body(request_id);
+            (PROBLEM, &problem)
+        }
+    };
+    let mut fields: Vec<(&[u8], &[u8])> = vec![(b"content-type", kind)];
+    if page.is_some() {
+        fields.extend(NEGOTIATED);
+    }
     if refusal == Refusal::Method {
         fields.push((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
     }
@@ -139,14 +128,8 @@ pub async fn refuse<C: Client>(
         fields.push((b"upgrade", b"websocket"));
         fields.push((b"sec-websocket-version", b"13"));
     }
-    let answer = Answer {
-        status: refusal.row().status,
-        fields: &fields,
-        body: &body,
-        head_request,
-        edits,
-        added,
-    };
+    let answer =
+        Answer { status: refusal.row().status, fields: &fields, body, head_request, edits, added };
     send(client, timer, &answer, write_gap).await
 }
 

@@ -33,7 +33,7 @@ use crate::policy::HeaderEdits;
 use crate::route::condition::cookies;
 use crate::snapshot::route::Split;
 use crate::upstream::detached::DetachedClient;
-use crate::upstream::send::{self, Attempted, Job, Sent};
+use crate::upstream::send::{self, Attempted, Instead, Job, Sent};
 use crate::upstream::trail::Trail;
 use crate::upstream::{Target, Upstream};
 use crate::wire::head::Fields;
@@ -478,6 +478,11 @@ impl<'a> Matched<'a, '_> {
     ) -> End {
         on.note(serving.result);
         object.count_use();
+        if self.intercepts()
+            && let Some(instead) = self.instead(&object.head)
+        {
+            return self.serve_instead(&instead, serving, client, timer).await;
+        }
         let request = &self.ex.head.fields;
         let head_request = self.ex.head.method() == b"HEAD";
         let share = answer::share(&object, request);
@@ -557,6 +562,11 @@ impl<'a> Matched<'a, '_> {
     ) -> End {
         on.note(serving.result);
         let OwnResponse { head, length, reader } = own;
+        if self.intercepts()
+            && let Some(instead) = self.instead(&head)
+        {
+            return self.serve_instead(&instead, serving, client, timer).await;
+        }
         let plan = self.compress().and_then(|wanted| wanted.plan(&head, length));
         let told_status = serving.status.write(None, clock::unix_millis());
         let fields =
@@ -574,6 +584,21 @@ impl<'a> Matched<'a, '_> {
         let encoding =
             plan.filter(|_| body.is_some()).and_then(|plan| plan.begin()).map(Encoding::new);
         self.send_body(head.status, (body, encoding), client, timer).await
+    }
+
+    /// Sends what stands in for a response.
+    async fn serve_instead<C: Client>(
+        &self,
+        instead: &Instead,
+        serving: Serving<'_, '_>,
+        client: &mut C,
+        timer: &mut Timer,
+    ) -> End {
+        let told_status = serving.status.write(None, clock::unix_millis());
+        let fields = |out: &mut dyn Emit| {
+            self.stored_fields((&instead.head, None), &serving, &told_status, out);
+        };
+        self.send_instead(instead, &fields, client, timer).await
     }
 
     /// What the client accepts, where this route compresses.
@@ -809,6 +834,7 @@ impl Fetch {
             trailer: &|_| false,
             fields: &|head, out| forward::response_fields(head, &no_edits, out),
             compress: None,
+            instead: None,
             key: &|_| self.key.as_deref().map(BalanceKey::new),
             attempted: Some(&attempted),
             cause: &Note::default(),

@@ -12,6 +12,7 @@ mod cached;
 mod copy;
 pub mod door;
 mod fill;
+mod instead;
 mod key;
 pub(crate) mod keyed;
 pub mod lookup;
@@ -42,7 +43,7 @@ use crate::exchange::identity::Identity;
 use crate::exchange::outcome::Note;
 use crate::exchange::{self, Client, Halt, Outcome, Refusal};
 use crate::net::{Coding, Timer};
-use crate::policy::{HeaderEdits, compress};
+use crate::policy::compress;
 use crate::route::{Captures, Found};
 use crate::snapshot::route::{Action, Redirect, Respond, Split};
 use crate::snapshot::template::Values;
@@ -110,8 +111,7 @@ pub async fn handle<C: Client>(ex: Exchange<'_>, client: &mut C, timer: &mut Tim
     let end = match walk(ex, (&id, &identity), &mut **client, timer, story).await {
         Ok(end) => end,
         Err(refusal) => {
-            let edits = story.route.map(|r| &r.response_edits);
-            refuse(ex, refusal, &id, (edits, &story.granted), &mut **client, timer).await
+            refuse(ex, refusal, &id, (story.route, &story.granted), &mut **client, timer).await
         }
     };
     account.end = Some(end);
@@ -123,7 +123,7 @@ async fn refuse<C: Client>(
     ex: Exchange<'_>,
     refusal: Refusal,
     id: &RequestId<'_>,
-    (edits, granted): (Option<&HeaderEdits>, &Granted<'_>),
+    (route, granted): (Option<&Route>, &Granted<'_>),
     client: &mut C,
     timer: &mut Timer,
 ) -> End {
@@ -134,7 +134,9 @@ async fn refuse<C: Client>(
     let head_request = ex.head.method() == b"HEAD";
     let (request_id, added) = (id.as_str(), &*granted.all().collect::<Vec<_>>());
     let grpc = grpc::is_call(ex.head);
-    let refused = answer::Refused { refusal, request_id, head_request, grpc, edits, added };
+    let edits = route.map(|route| &route.response_edits);
+    let page = route.and_then(|route| instead::page(route, refusal, &ex.head.fields));
+    let refused = answer::Refused { refusal, request_id, head_request, grpc, page, edits, added };
     answer::refuse(client, timer, &refused, ex.listener.write_gap).await;
     End::of(Outcome::Refused(refusal), refusal.row().status)
 }
@@ -433,6 +435,7 @@ impl<'a> Matched<'a, '_> {
                 self.fill_late(granted, &asked, out);
             },
             compress: self.wanted(),
+            instead: if self.intercepts() { Some(&|head| self.instead(head)) } else { None },
             key: &|source| self.key(source, granted),
             cause,
             request_id: self.id.as_str(),

@@ -1,6 +1,7 @@
 //! A route's policies, asked one after the other before its action.
 //!
-//! The order: cross-origin preflights are answered; limits that count `before` authentication;
+//! The order: cross-origin preflights are answered; during maintenance nobody else is served but those who are
+//! excepted; limits that count `before` authentication;
 //! who is not known is refused; then the other rate limits, so that only clients that may use the route use theirs up; then concurrency, which holds a place until the
 //! response has been passed on; then faults, which stand for a server that fails.
 
@@ -109,6 +110,12 @@ async fn ask_each<'a, C: Client>(
         && cross_origin(cors, matched, granted)
     {
         return Ok(Verdict::Answer(204));
+    }
+    if let Some(maintenance) = &policies.maintenance
+        && !maintenance.excepts(matched.identity.client)
+    {
+        granted.made.push((b"retry-after", maintenance.retry_after.as_bytes().into()));
+        return Err(Refusal::Maintenance);
     }
     let early = limit(matched, policies, Counted::BeforeAuth, granted).await?;
     if let Some(auth) = &policies.auth {
@@ -543,10 +550,16 @@ pub(super) async fn respond<C: Client>(
     timer: &mut Timer,
 ) -> Outcome {
     let added: Vec<(&[u8], &[u8])> = granted.all().collect();
+    let mut fields: Vec<(&[u8], &[u8])> = Vec::new();
+    let page = matched.page(status);
+    if page.is_some() {
+        fields.push((b"content-type", answer::HTML));
+        fields.extend(answer::NEGOTIATED);
+    }
     let answer = answer::Answer {
         status,
-        fields: &[],
-        body: b"",
+        fields: &fields,
+        body: page.map_or(&[], |page| page),
         head_request: matched.ex.head.method() == b"HEAD",
         edits: Some(&matched.route.response_edits),
         added: &added,

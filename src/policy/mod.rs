@@ -11,6 +11,8 @@ pub mod headers;
 pub mod jwks;
 pub mod jwt;
 pub mod limit;
+pub mod maintenance;
+pub mod pages;
 pub mod shared;
 pub mod table;
 
@@ -61,6 +63,8 @@ impl Policies {
 pub struct Policies {
     /// Which other origins' pages may use it.
     pub cors: Option<cors::Cors>,
+    /// Who may use it while nobody else may.
+    pub maintenance: Option<maintenance::Maintenance>,
     /// Who may use it.
     pub auth: Option<Auth>,
     /// The name of `auth`; empty without.

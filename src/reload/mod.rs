@@ -27,7 +27,7 @@ use crate::config::schema::words::ServerAddress;
 use crate::config::{self, Config, Loaded, Report, Sources};
 use crate::discovery::{Hosts, Known, Names};
 use crate::snapshot::compile::Purpose;
-use crate::snapshot::{Snapshot, compile, tls};
+use crate::snapshot::{Snapshot, compile, pages, tls};
 
 /// Configurations that can be gone back to.
 const HISTORY: usize = 10;
@@ -373,7 +373,10 @@ impl Prepared {
 fn watched(sources: &Sources, config: &Config) -> Watched {
     let users = config.auth.values().filter_map(|auth| auth.basic.as_ref());
     let users = users.map(|Basic { users_file }| users_file.as_path());
-    let outside = tls::files(config).chain(users).chain(sources.named().map(PathBuf::as_path));
+    let outside = tls::files(config)
+        .chain(users)
+        .chain(pages::files(config))
+        .chain(sources.named().map(PathBuf::as_path));
     let texts = sources.files().iter().map(|source| Path::new(&source.name));
     Watched::new(texts, outside, sources.patterns())
 }

@@ -153,6 +153,7 @@ pub(super) async fn refuse<C: Client>(
         request_id: id.as_str(),
         head_request: head.method() == b"HEAD",
         grpc: grpc::is_call(head),
+        page: None,
         edits: None,
         added: &[],
     };

@@ -12,7 +12,9 @@ use super::listener::Listener;
 use super::policies::Shared;
 use super::route::{Action, Redirect, Respond, Rewrite, Route};
 use super::template::{Piece, Template, pieces, place};
-use super::{Snapshot, Store, access, cache, matching, policies, target, tls, trace, upstream};
+use super::{
+    Snapshot, Store, access, cache, matching, pages, policies, target, tls, trace, upstream,
+};
 use crate::config::schema::listen::{Listen, ListenRedirect, StrictPath, StrictSni, Underscores};
 use crate::config::schema::route as schema;
 use crate::config::schema::words::{HeaderName, HeaderText, ListenAddress, TrustedProxy};
@@ -303,6 +305,7 @@ fn route(
         None => None,
     };
     let cache = cache::cache(written, &name, config, shared)?;
+    let pages = pages::pages(written, known, shared)?;
     let cors = written.cors.is_some();
     Ok(Route {
         name,
@@ -310,6 +313,7 @@ fn route(
         rewrite: rewrite(written.rewrite.as_ref(), &captures)?,
         policies,
         cache,
+        pages,
         mirror,
         request_edits: edits(
             matching::header_rules(&written.request_headers, config),

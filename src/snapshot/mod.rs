@@ -8,6 +8,7 @@ mod cache;
 pub mod compile;
 pub mod listener;
 pub mod matching;
+pub mod pages;
 mod policies;
 pub mod route;
 mod target;

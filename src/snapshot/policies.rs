@@ -46,7 +46,9 @@ pub(super) struct Shared<'p> {
     redis: Option<Arc<Redis>>,
     /// Key sets that are kept already.
     sources: Vec<Weak<Keys>>,
-    purpose: Purpose,
+    pub(super) purpose: Purpose,
+    /// Pages by their file, each of which is read once.
+    pub(super) pages: super::pages::Files,
 }
 
 impl<'p> Shared<'p> {
@@ -70,8 +72,9 @@ impl<'p> Shared<'p> {
         let known = known.collect();
         let previous = policies.flat_map(|policies| policies.limits.iter()).collect();
         let (made, jwts, basics) = (Vec::new(), Vec::new(), Vec::new());
+        let pages = super::pages::Files::default();
         let caches = super::cache::Stores::of(routes_before, purpose);
-        Self { previous, made, jwts, basics, known, redis, sources, caches, purpose }
+        Self { previous, made, jwts, basics, known, redis, sources, caches, purpose, pages }
     }
 
     /// The state of a limit: that of another route with the same one, that from before, or a new one.
@@ -105,6 +108,7 @@ pub(super) fn policies(
         limit_policies: limit::policies(&limits),
         limits,
         cors: written.cors.as_ref().map(cors),
+        maintenance: written.maintenance.as_ref().map(super::pages::maintenance),
         auth: auth(written.auth.as_ref(), config, shared, known)?,
         auth_name: match &written.auth {
             Some(AuthRef::Named(name)) => name.value.as_str().into(),
@@ -116,6 +120,7 @@ pub(super) fn policies(
     };
     let Policies {
         cors,
+        maintenance,
         auth,
         auth_name: _,
         limits,
@@ -125,6 +130,7 @@ pub(super) fn policies(
         compress,
     } = &policies;
     let any = cors.is_some()
+        || maintenance.is_some()
         || auth.is_some()
         || !limits.is_empty()
         || concurrency.is_some()

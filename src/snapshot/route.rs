@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use super::template::Template;
 use crate::cache::route::RouteCache;
 use crate::clock::Random;
+use crate::policy::pages::Pages;
 use crate::policy::{HeaderEdits, Pair, Policies};
 use crate::upstream::Target;
 use crate::upstream::mirror::Mirror;
@@ -25,6 +26,8 @@ pub struct Route {
     pub response_edits: HeaderEdits,
     /// What stands between a match and the action; `None` costs nothing.
     pub policies: Option<Box<Policies>>,
+    /// Its own pages for errors and maintenance.
+    pub pages: Option<Arc<Pages>>,
     /// Where its responses are stored.
     pub cache: Option<Box<RouteCache>>,
     /// Who gets copies of its requests.

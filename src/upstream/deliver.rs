@@ -10,16 +10,19 @@ use super::observe::Verdict;
 use super::relay::{self, Limits};
 use super::replay::Upload;
 use super::retry::Failure;
-use super::send::{self, Job, Sent};
+use super::send::{self, Instead, Job, Sent};
 use super::{Origin, Target, observe};
 use crate::clock;
 use crate::exchange::encoded::Encoding;
-use crate::exchange::{Client, Emit, Length, Outcome, Outgoing};
-use crate::net::Timer;
+use crate::exchange::{Client, Emit, Length, Outcome, Outgoing, Source as _, pump};
+use crate::net::{Fill, Timer};
 use crate::wire::{Fields, Known, grpc};
 
 /// How long a tunnel may be silent.
 const TUNNEL_IDLE: Duration = Duration::from_hours(1);
+
+/// How much of a body that nobody will see is read so that its connection can be kept.
+const SKIPPED: usize = 256 << 10;
 
 /// A server that has answered.
 pub struct Served<'a> {
@@ -68,6 +71,10 @@ pub async fn deliver<C: Client>(
         return Sent::Answered(status, outcome);
     }
     end_trial(job, &mut chosen, ended);
+    if let Some(instead) = job.instead.and_then(|instead| instead(origin.head())) {
+        let served = Served { target, chosen, origin, sending };
+        return deliver_instead(job, (served, ended), &instead, upload, &bond, timer).await;
+    }
     let head = origin.head();
     let length = origin.length(job.head_request);
     let plan = job.compress.and_then(|wanted| wanted.plan(head, length));
@@ -115,6 +122,63 @@ pub async fn deliver<C: Client>(
         }
     }
     Sent::Answered(status, outcome)
+}
+
+/// Sends something else than the server's answer, of which the head has been read.
+async fn deliver_instead<C: Client>(
+    job: &Job<'_>,
+    (served, ended): (Served<'_>, Failure),
+    Instead { head, body }: &Instead,
+    upload: &mut Upload<'_, C>,
+    bond: &dyn Fn(&mut dyn Emit),
+    timer: &mut Timer,
+) -> Sent {
+    let Served { target, mut chosen, mut origin, sending } = served;
+    let (length, sent): (_, &[u8]) = if job.head_request {
+        (Length::Bodiless(Some(body.len() as u64)), &[])
+    } else {
+        (Length::Known(body.len() as u64), body)
+    };
+    if sending.active() {
+        // The rest of the request is of no use to anybody.
+        upload.client.close_after();
+    }
+    upload.client.begin(&Outgoing {
+        status: head.status,
+        reason: head.reason(),
+        fields: &|out| {
+            (job.fields)(head, out);
+            bond(out);
+        },
+        length,
+    });
+    if Verdict::of(ended) == Verdict::Good {
+        note(job, target, &mut chosen, (Outcome::Whole, ended, sending.broken_off));
+    }
+    if !sending.active() && skip_body(&mut origin).await {
+        put_to_rest(job, target, &chosen, origin);
+    }
+    let outcome = pump::send_bytes(upload.client, timer, sent, job.write_gap).await;
+    Sent::Answered(head.status, outcome)
+}
+
+/// Forgets the body of a response as far as it is there already; whether that was all of it.
+async fn skip_body(origin: &mut Origin) -> bool {
+    let mut left = SKIPPED;
+    poll_fn(|cx| {
+        loop {
+            match origin.poll_fill(cx) {
+                Poll::Ready(Ok(Fill::End)) => return Poll::Ready(true),
+                Poll::Ready(Ok(Fill::Data)) if left > 0 => {
+                    let n = origin.data().len();
+                    origin.consume(n);
+                    left = left.saturating_sub(n);
+                }
+                Poll::Ready(_) | Poll::Pending => return Poll::Ready(false),
+            }
+        }
+    })
+    .await
 }
 
 /// Ends a call of gRPC with a status, which clients of it look for behind the messages; `false` when that cannot be sent at

@@ -145,6 +145,7 @@ impl Mirror {
             trailer: &|_| true,
             fields: &|_, _| {},
             compress: None,
+            instead: None,
             key: &|_| copy.key.as_deref().map(Key::new),
             attempted: None,
             cause: &Note::default(),

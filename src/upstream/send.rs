@@ -43,6 +43,8 @@ pub struct Job<'a> {
     pub fields: &'a dyn Fn(&ResponseHead, &mut dyn Emit),
     /// What the client accepts, where responses are compressed.
     pub compress: Option<Wanted<'a>>,
+    /// What stands in for a server's answer, where something may.
+    pub instead: Option<&'a Substitute<'a>>,
     /// The part of the request that a strategy goes by.
     pub key: &'a dyn Fn(&KeySource) -> Option<Key<'a>>,
     /// Is told of every attempt that has ended, when somebody wants to know.
@@ -81,6 +83,18 @@ pub struct Job<'a> {
     pub grpc: bool,
     /// When the client stops waiting, if it said so.
     pub deadline: Option<Instant>,
+}
+
+/// Says what stands in for a server's answer; `None` for nothing.
+pub type Substitute<'a> = dyn Fn(&ResponseHead) -> Option<Instead> + 'a;
+
+/// What a client is sent in the stead of a server's answer.
+#[derive(Debug)]
+pub struct Instead {
+    /// Its head; framing fields are not in it.
+    pub head: ResponseHead,
+    /// Its body.
+    pub body: Arc<[u8]>,
 }
 
 /// What the head of a request depends on from one attempt to the next.

@@ -6,6 +6,7 @@ use super::upstream::absolute;
 use crate::config::finding::Finding;
 use crate::config::schema::Config;
 use crate::config::schema::forms::Policy;
+use crate::config::schema::pages::Errors;
 use crate::config::schema::route::{Action, HeaderRules, Redirect, Respond, Rewrite, Route, Split};
 use crate::config::schema::words::HeaderName;
 use crate::config::source::{Place, Spanned};
@@ -43,6 +44,9 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
         check_action(route, findings);
         if let Some(rewrite) = &route.rewrite {
             check_rewrite(rewrite, route, findings);
+        }
+        if let Some(errors) = &route.errors {
+            check_errors(errors, findings);
         }
         let rules = route.request_headers.iter().chain(route.response_headers.iter());
         for rules in rules {
@@ -183,6 +187,23 @@ fn check_rewrite(rewrite: &Rewrite, route: &Route, findings: &mut Vec<Finding>) 
     {
         let message = format!("`{}` is no host with an optional port", host.value);
         findings.push(Finding::error("bad_value", host.place, message));
+    }
+}
+
+/// Of two pages for one status the one with the narrower range counts, so two ranges of one width must not meet.
+fn check_errors(errors: &Errors, findings: &mut Vec<Finding>) {
+    for (n, (range, _)) in errors.pages.iter().enumerate() {
+        let (own, place) = (range.value, range.place);
+        let tie = errors.pages.iter().take(n).find(|(other, _)| {
+            let other = other.value;
+            let same = other.last - other.first == own.last - own.first;
+            same && other.first <= own.last && own.first <= other.last
+        });
+        if let Some((other, _)) = tie {
+            let message = "two pages for one status, and neither range is the narrower one";
+            let finding = Finding::error("several_pages", place, message);
+            findings.push(finding.related(other.place, "the other one"));
+        }
     }
 }
 

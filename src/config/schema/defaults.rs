@@ -116,6 +116,8 @@ pub const BREAKER_MIN_REQUESTS: NonZeroU32 = at_least_one(20);
 /// `upstream.balance.ttl` of an affinity cookie.
 pub const STICKY_TTL: Timeout = Timeout::seconds(3600);
 
+/// `route.maintenance.retry_after`.
+pub const MAINTENANCE_RETRY_AFTER: Timeout = Timeout::seconds(300);
 /// `route.redirect.status`.
 pub const REDIRECT_STATUS: u16 = 308;
 /// `route.respond.status`.

@@ -9,6 +9,7 @@ pub mod defaults;
 pub mod forms;
 pub mod health;
 pub mod listen;
+pub mod pages;
 pub mod policy;
 pub mod process;
 pub mod route;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::defaults;
 use super::forms::{OneOrMany, Policy};
+use super::pages::{Errors, Maintenance};
 use super::policy::{Cache, Concurrency, Cors, Limit};
 use super::units::{Bytes, Percent, Period};
 use super::upstream::{RouteRetry, RouteTimeout};
@@ -61,6 +62,10 @@ table! {
         request_headers: OneOrMany<Policy<HeaderRules>> = OneOrMany::default(),
         /// Changes of the response's headers on the way to the client, in the same forms.
         response_headers: OneOrMany<Policy<HeaderRules>> = OneOrMany::default(),
+        /// Pages for errors, by status: HTML files that browsers are shown. Everybody else gets problem+json.
+        errors: Option<Errors> = None,
+        /// Closes the route: 503 with Retry-After for everybody who is not excepted. An HTML file, or a table.
+        maintenance: Option<Maintenance> = None,
         /// Cross-origin requests.
         cors: Option<Cors> = None,
         /// Compresses responses with gzip, br or zstd by Accept-Encoding.

@@ -60,6 +60,7 @@ fn broken() -> Snapshot {
         response_edits: HeaderEdits::default(),
         policies: None,
         cache: None,
+        pages: None,
         mirror: None,
         body_limit: None,
         access_log: true,

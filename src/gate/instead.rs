@@ -1,0 +1,84 @@
+//! Pages in the stead of errors: the proxy's own, and with `intercept` those of servers.
+
+use super::{End, Matched, answer};
+use crate::exchange::refusal::Problem;
+use crate::exchange::{Client, Emit, Length, Outgoing, Refusal, pump};
+use crate::net::Timer;
+use crate::policy::pages::{Page, Wants, without_content};
+use crate::snapshot::Route;
+use crate::upstream::send::Instead;
+use crate::wire::ResponseHead;
+use crate::wire::head::Fields;
+
+/// The page that a route has for a refusal, and whether this client wants it.
+pub(super) fn page<'r>(
+    route: &'r Route,
+    refusal: Refusal,
+    request: &Fields,
+) -> Option<(&'r Page, Wants)> {
+    let pages = route.pages.as_deref()?;
+    let own = pages.maintenance.as_ref().filter(|_| refusal == Refusal::Maintenance);
+    let page = own.or_else(|| pages.of(refusal.row().status))?;
+    Some((page, Wants::of(request)))
+}
+
+impl Matched<'_, '_> {
+    /// Whether something may stand in for what servers answer to this request.
+    pub(super) fn intercepts(&self) -> bool {
+        let pages = self.route.pages.as_deref();
+        pages.is_some_and(|pages| pages.intercepts()) && !self.admitted.grpc
+    }
+
+    /// The page for an answer of the proxy's own that is no refusal, if this client wants it.
+    pub(super) fn page(&self, status: u16) -> Option<&Page> {
+        let page = self.route.pages.as_deref()?.of(status)?;
+        let wanted = Wants::of(&self.ex.head.fields) == Wants::Html && !self.admitted.grpc;
+        wanted.then_some(page)
+    }
+
+    /// What stands in for this answer of a server: a page for browsers, a problem document for others. Who wants JSON
+    /// gets what the server says.
+    pub(super) fn instead(&self, head: &ResponseHead) -> Option<Instead> {
+        let page = self.route.pages.as_deref()?.instead_of(head)?;
+        let (kind, body) = match Wants::of(&self.ex.head.fields) {
+            Wants::Html => (answer::HTML, page.clone()),
+            Wants::Anything => (answer::PROBLEM, self.problem(head.status).into()),
+            Wants::Json => return None,
+        };
+        let mut head = without_content(head);
+        head.fields.push(b"content-type", kind);
+        answer::NEGOTIATED.iter().for_each(|(name, value)| head.fields.push(name, value));
+        Some(Instead { head, body })
+    }
+
+    fn problem(&self, status: u16) -> Vec<u8> {
+        let code = http::StatusCode::from_u16(status).ok();
+        let detail = format!("the server answered {status}");
+        Problem {
+            status,
+            title: code.and_then(|code| code.canonical_reason()).unwrap_or("Error"),
+            code: "upstream_error",
+            detail: &detail,
+            request_id: self.id.as_str(),
+        }
+        .body()
+    }
+
+    /// Answers with what stands in for a server's answer.
+    pub(super) async fn send_instead<C: Client>(
+        &self,
+        Instead { head, body }: &Instead,
+        fields: &dyn Fn(&mut dyn Emit),
+        client: &mut C,
+        timer: &mut Timer,
+    ) -> End {
+        let (length, sent): (_, &[u8]) = if self.ex.head.method() == b"HEAD" {
+            (Length::Bodiless(Some(body.len() as u64)), &[])
+        } else {
+            (Length::Known(body.len() as u64), body)
+        };
+        client.begin(&Outgoing { status: head.status, reason: head.reason(), fields, length });
+        let outcome = pump::send_bytes(client, timer, sent, self.ex.listener.write_gap).await;
+        End::of(outcome, head.status)
+    }
+}

@@ -1,0 +1,181 @@
+//! Pages of one's own in the stead of errors: for browsers, who say that they want HTML. Programs are told the same in
+//! problem+json, and neither calls of gRPC nor those who ask for JSON alone ever see a page.
+
+use std::sync::Arc;
+
+use super::compress::weight;
+use crate::wire::head::{Fields, list_items};
+use crate::wire::{Known, ResponseHead, grpc};
+
+/// An HTML page, read when the configuration was loaded.
+pub type Page = Arc<[u8]>;
+
+/// The pages of a route.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Pages {
+    /// First and last status and their page, narrow ranges first.
+    errors: Box<[(u16, u16, Page)]>,
+    /// They also stand in for what servers answer.
+    intercept: bool,
+    /// Shown during maintenance.
+    pub maintenance: Option<Page>,
+}
+
+/// The form in which an answer is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wants {
+    /// A page: HTML is accepted by name, and nothing that a program reads is preferred.
+    Html,
+    /// JSON, and no page.
+    Json,
+    /// Whatever there is.
+    Anything,
+}
+
+impl Wants {
+    /// What `Accept` says (RFC 9110 §12.5.1). Who calls by gRPC wants nothing else in its stead, whatever it accepts.
+    #[must_use]
+    pub fn of(request: &Fields) -> Self {
+        if request.named(b"content-type").any(grpc::is_type) {
+            return Self::Json;
+        }
+        let (mut html, mut json) = (None, None);
+        for item in request.named(b"accept").flat_map(list_items) {
+            let mut parts = item.split(|byte| *byte == b';');
+            let kind = parts.next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
+            let weight = weight(parts);
+            let known = match &*kind {
+                b"text/html" | b"application/xhtml+xml" => &mut html,
+                b"text/*" => &mut html,
+                b"application/json" => &mut json,
+                kind if kind.starts_with(b"application/") && kind.ends_with(b"json") => &mut json,
+                _ => continue,
+            };
+            *known = (*known).max(Some(weight));
+        }
+        match (html.filter(|weight| *weight > 0), json.filter(|weight| *weight > 0)) {
+            (Some(html), json) if json.is_none_or(|json| json <= html) => Self::Html,
+            (_, Some(_)) => Self::Json,
+            _ => Self::Anything,
+        }
+    }
+}
+
+impl Pages {
+    /// Pages by status, and the one shown during maintenance.
+    #[must_use]
+    pub fn new(
+        mut errors: Vec<(u16, u16, Page)>,
+        intercept: bool,
+        maintenance: Option<Page>,
+    ) -> Self {
+        errors.sort_by_key(|(first, last, _)| (last - first, *first));
+        Self { errors: errors.into(), intercept, maintenance }
+    }
+
+    /// The page for an answer of the proxy's own with this status.
+    #[must_use]
+    pub fn of(&self, status: u16) -> Option<&Page> {
+        let found = self.errors.iter().find(|(first, last, _)| (*first..=*last).contains(&status));
+        found.map(|(.., page)| page)
+    }
+
+    /// Whether any page stands in for what servers answer.
+    #[must_use]
+    pub fn intercepts(&self) -> bool {
+        self.intercept
+    }
+
+    /// The page that stands in for what a server answered. Calls of gRPC get what it answered.
+    #[must_use]
+    pub fn instead_of(&self, head: &ResponseHead) -> Option<&Page> {
+        if !self.intercept || grpc::status(&head.fields).is_some() {
+            return None;
+        }
+        let kind = head.fields.named(b"content-type").next().unwrap_or_default();
+        self.of(head.status).filter(|_| !grpc::is_type(kind))
+    }
+}
+
+/// The head of a server's answer without what describes its content, of which another one takes the place
+/// (RFC 9110 §8). What tells a client how to go on stays: `Retry-After`, `WWW-Authenticate`, `Set-Cookie`.
+#[must_use]
+pub fn without_content(head: &ResponseHead) -> ResponseHead {
+    let describes: [&[u8]; 18] = [
+        b"content-type",
+        b"content-encoding",
+        b"content-language",
+        b"content-location",
+        b"content-range",
+        b"content-disposition",
+        b"content-md5",
+        b"content-digest",
+        b"repr-digest",
+        b"digest",
+        b"content-security-policy",
+        b"etag",
+        b"last-modified",
+        b"accept-ranges",
+        b"cache-control",
+        b"expires",
+        b"pragma",
+        b"trailer",
+    ];
+    let mut left = ResponseHead::default();
+    left.set(head.status, head.reason());
+    for field in head.fields.iter() {
+        let own = field.known == Known::ContentLength
+            || describes.iter().any(|name| field.name.eq_ignore_ascii_case(name));
+        if !own {
+            left.fields.push_known(field.name, field.value, field.known);
+        }
+    }
+    left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wants(accept: &[&str]) -> Wants {
+        let mut fields = Fields::default();
+        accept.iter().for_each(|value| fields.push(b"Accept", value.as_bytes()));
+        Wants::of(&fields)
+    }
+
+    #[test]
+    fn browsers_want_pages_and_programs_do_not() {
+        let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8";
+        for html in
+            [browser, "text/html", "TEXT/HTML;q=0.1", "text/*", "application/json;q=0.5, text/html"]
+        {
+            assert_eq!(wants(&[html]), Wants::Html, "{html}");
+        }
+        assert_eq!(wants(&["*/*", "text/html"]), Wants::Html);
+        let json = ["application/json", "application/problem+json", "application/vnd.api+json"];
+        for json in json {
+            assert_eq!(wants(&[json]), Wants::Json, "{json}");
+        }
+        for json in ["application/json, text/plain, */*", "application/json, text/html;q=0.9"] {
+            assert_eq!(wants(&[json]), Wants::Json, "{json}");
+        }
+        for anything in ["*/*", "", "image/png,*/*", "text/html;q=0", "application/*", "q"] {
+            assert_eq!(wants(&[anything]), Wants::Anything, "{anything}");
+        }
+        assert_eq!(wants(&[]), Wants::Anything);
+    }
+
+    #[test]
+    fn the_narrowest_range_has_the_page() {
+        let page = |name: &str| Page::from(name.as_bytes());
+        let all = vec![(400, 599, page("all")), (503, 503, page("one")), (502, 504, page("some"))];
+        let pages = Pages::new(all, false, None);
+        for (status, expected) in [(503, "one"), (502, "some"), (404, "all"), (599, "all")] {
+            assert_eq!(pages.of(status).map(|page| &**page), Some(expected.as_bytes()));
+        }
+        assert_eq!(pages.of(200), None);
+        let mut head = ResponseHead::default();
+        head.status = 503;
+        assert_eq!(pages.instead_of(&head), None, "it does not intercept");
+    }
+}

@@ -1,0 +1,80 @@
+//! Compiles a route's own pages: reads their files, each of them once for all routes.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::compile::Purpose;
+use super::policies::Shared;
+use super::route::Route;
+use crate::config::schema::pages as schema;
+use crate::config::schema::route;
+use crate::config::{Config, Finding, Spanned};
+use crate::files;
+use crate::policy::maintenance::Maintenance;
+use crate::policy::pages::{Page, Pages};
+
+/// Pages that have been read, and why others could not be.
+pub(super) type Files = HashMap<PathBuf, Result<Page, String>>;
+
+/// Compiles `errors` and the page of `maintenance`; `None` without any.
+///
+/// # Errors
+/// A file that cannot be used.
+pub(super) fn pages(
+    written: &route::Route,
+    known: Option<&Route>,
+    shared: &mut Shared<'_>,
+) -> Result<Option<Arc<Pages>>, Box<Finding>> {
+    if shared.purpose == Purpose::Keep
+        && let Some(known) = known
+    {
+        return Ok(known.pages.clone());
+    }
+    let mut errors = Vec::new();
+    let schema::Errors { pages, intercept } = match &written.errors {
+        Some(errors) => errors,
+        None => &schema::Errors::default(),
+    };
+    for (range, file) in pages {
+        errors.push((range.value.first, range.value.last, page(file, shared)?));
+    }
+    let file = written.maintenance.as_ref().and_then(|maintenance| maintenance.page.as_ref());
+    let maintenance = file.map(|file| page(file, shared)).transpose()?;
+    let any = !errors.is_empty() || maintenance.is_some();
+    Ok(any.then(|| Arc::new(Pages::new(errors, *intercept, maintenance))))
+}
+
+fn page(file: &Spanned<PathBuf>, shared: &mut Shared<'_>) -> Result<Page, Box<Finding>> {
+    let read = match shared.purpose {
+        Purpose::Check { files: false } => return Ok(Page::from([])),
+        Purpose::Run | Purpose::Keep | Purpose::Check { files: true } => shared
+            .pages
+            .entry(file.value.clone())
+            .or_insert_with(|| files::read(&file.value, files::LARGEST).map(Page::from)),
+    };
+    read.clone().map_err(|why| {
+        let message = format!("the page {} cannot be used: {why}", file.value.display());
+        Box::new(Finding::error("bad_file", file.place, message))
+    })
+}
+
+/// Compiles `maintenance`.
+pub(super) fn maintenance(written: &schema::Maintenance) -> Maintenance {
+    let schema::MaintenanceTable { page: _, except, retry_after } = &**written;
+    let seconds = retry_after.get().as_millis().div_ceil(1000);
+    Maintenance {
+        except: except.iter().map(|network| network.value.0).collect(),
+        retry_after: seconds.to_string().into(),
+    }
+}
+
+/// The files of all pages, to be watched.
+pub fn files(config: &Config) -> impl Iterator<Item = &Path> {
+    config.route.iter().flat_map(|route| {
+        let errors = route.errors.iter().flat_map(|errors| errors.pages.iter());
+        let errors = errors.map(|(_, file)| file.value.as_path());
+        let maintenance = route.maintenance.iter().filter_map(|it| it.page.as_ref());
+        errors.chain(maintenance.map(|file| file.value.as_path()))
+    })
+}
