@@ -16,11 +16,12 @@ use crate::endpoint::standing;
 use crate::exchange::Refusal;
 use crate::exchange::identity::Identity;
 use crate::gate::admit::Admitted;
-use crate::gate::target::{self, Target};
+use crate::gate::target::Target;
 use crate::gate::{Peer, admit, door, keyed, lookup, rewrite};
+use crate::route::authority;
+use crate::route::template::Values;
 use crate::route::{Ask, Found, Miss};
 use crate::snapshot::route::{Action, Split};
-use crate::snapshot::template::Values;
 use crate::snapshot::{Listener, Route, Snapshot};
 use crate::wire::head::Fields;
 use crate::wire::{RequestHead, Version};
@@ -192,7 +193,7 @@ fn walk(
     let mut target = target.map_err(Refusal::Target)?;
     said.host = target.host().to_owned();
     said.path = text(target.path());
-    let public = identity.host.and_then(target::canonical);
+    let public = identity.host.and_then(authority::canonical);
     let public = public.unwrap_or_else(|| Cow::Owned(target.host().to_owned()));
     if listener.redirect_https && !identity.is_secure() {
         said.action = Some("redirect".to_owned());

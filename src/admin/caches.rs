@@ -16,6 +16,7 @@ use crate::cache::store::Store;
 use crate::clock;
 use crate::config::suggest::did_you_mean;
 use crate::gate::target::{self, PathMode, Target};
+use crate::route::authority;
 use crate::route::condition::parameters;
 use crate::server::status::Status;
 use crate::snapshot::Snapshot;
@@ -254,7 +255,7 @@ fn understand(wish: &PurgeWish) -> Result<Purge, String> {
         purge.tag = Some(tag.as_bytes().into());
     }
     if let Some(host) = host {
-        let canonical = target::canonical(host.as_bytes()).filter(|host| !host.is_empty());
+        let canonical = authority::canonical(host.as_bytes()).filter(|host| !host.is_empty());
         let canonical = canonical.ok_or_else(|| format!("`{host}` is no host"))?;
         purge.host = Some(canonical.as_bytes().into());
     }

@@ -11,11 +11,12 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::calls::{Answer, document, problem};
 use super::guard::Known;
-use crate::config::{self, Report, shown};
-use crate::reload::{Outcome, pace};
+use crate::config::{Report, shown};
+use crate::pace;
+use crate::reload::Outcome;
 use crate::server::control::Command;
-use crate::server::limits::stand_back;
 use crate::server::status::Status;
+use crate::snapshot::check;
 
 /// How long a reload may take: new host names are waited for, thousands of routes compiled.
 const RELOAD: Duration = Duration::from_secs(30);
@@ -70,9 +71,9 @@ pub(super) fn config(status: &Status) -> Answer {
 pub(super) async fn check(body: Bytes, known: Known, turn: Option<OwnedSemaphorePermit>) -> Answer {
     let (tell, told) = oneshot::channel();
     let work = move || {
-        stand_back();
+        pace::stand_back();
         pace::can_wait();
-        let checked = config::check_bytes("body", &body, known == Known::Operator);
+        let checked = check::check_bytes("body", &body, known == Known::Operator);
         let (ok, report) = match checked {
             Ok(loaded) => (true, Report::of(loaded.findings, loaded.sources)),
             Err(report) => (false, report),

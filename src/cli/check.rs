@@ -13,8 +13,9 @@ use serde_json::{Value as Json, json};
 use super::reload::describe;
 use super::{admin, config_file, print, print_error};
 use crate::config::shown::{self, Shown};
-use crate::config::{self, Colour, Config, Report};
+use crate::config::{Colour, Config, Report};
 use crate::reload::diff::{self, Change, Stays};
+use crate::snapshot::check;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -42,7 +43,7 @@ enum Format {
 /// with cannot be asked.
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let path = config_file(arguments.config.as_deref());
-    let (report, config) = match config::check_file(&path) {
+    let (report, config) = match check::check_file(&path) {
         Ok(loaded) => {
             let report = Report::of(loaded.findings, loaded.sources);
             (report, Some(loaded.config))

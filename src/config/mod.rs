@@ -6,9 +6,11 @@
 //! types cannot say. Nothing stops at the first mistake. What a [`Config`] means is for the rooms
 //! that compile it.
 
+pub mod certificates;
 mod check;
 mod files;
 pub mod finding;
+pub mod matching;
 pub mod read;
 pub mod reference;
 mod render;
@@ -56,28 +58,6 @@ pub fn load(path: &Path) -> Result<Loaded, Report> {
     settle(gathering)
 }
 
-/// Loads a file as [`load`] does, and adds what would keep it from running.
-///
-/// # Errors
-/// All findings, if one of them is an error.
-pub fn check_file(path: &Path) -> Result<Loaded, Report> {
-    let outside = Outside { variable: &substitute::process_variable, files: true };
-    let mut gathering = Gathering::new(outside);
-    gathering.add_file(path, Place::NOWHERE);
-    inspect(settle(gathering)?, true)
-}
-
-/// What keeps a configuration that loads from running.
-fn inspect(loaded: Loaded, files: bool) -> Result<Loaded, Report> {
-    let Loaded { config, mut findings, sources } = loaded;
-    findings.extend(crate::snapshot::compile::inspect(&config, files));
-    let report = Report::new(findings, sources, 0);
-    match report.errors() {
-        0 => Ok(Loaded { config, findings: report.findings, sources: report.sources }),
-        _ => Err(report),
-    }
-}
-
 /// Loads a configuration from text that may come from elsewhere: `include` and `${file:…}` are
 /// errors in it, so that it cannot make this process read files.
 ///
@@ -95,16 +75,15 @@ pub fn load_bytes(name: &str, bytes: &[u8]) -> Result<Loaded, Report> {
     load_from(name, bytes, &substitute::process_variable)
 }
 
-/// As [`load_bytes`], with what would keep it from running. Variables of this process are read only where the
-/// one who asks may know them.
+/// As [`load_bytes`], for whoever may not know the variables of this process: they are put in only with `may_read`.
 ///
 /// # Errors
 /// All findings, if one of them is an error.
-pub fn check_bytes(name: &str, bytes: &[u8], may_read: bool) -> Result<Loaded, Report> {
+pub fn load_foreign(name: &str, bytes: &[u8], may_read: bool) -> Result<Loaded, Report> {
     let none = |_: &str| None;
     let variable: &dyn Fn(&str) -> Option<String> =
         if may_read { &substitute::process_variable } else { &none };
-    inspect(load_from(name, bytes, variable)?, false)
+    load_from(name, bytes, variable)
 }
 
 fn load_from(
@@ -163,7 +142,7 @@ fn settle(gathering: Gathering<'_>) -> Result<Loaded, Report> {
         // What seems to be missing from a table may be what could not be read of it.
         findings.extend(checked.filter(|finding| !torn.contains(&finding.place)));
         if files {
-            findings.extend(crate::snapshot::tls::inspect(config));
+            findings.extend(certificates::inspect(config));
         }
     }
     findings.extend(check::unavailable(&root));

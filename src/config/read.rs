@@ -18,7 +18,7 @@ use super::shown::Replaced;
 use super::source::{Place, Sources, Spanned};
 use super::suggest::did_you_mean;
 use super::tree::{Entry, Node, Value};
-use crate::reload::pace;
+use crate::pace;
 
 /// The most regular expressions. Each takes 50 KiB or more once it is compiled, and a reload has two sets of them.
 const MOST_PATTERNS: usize = 2_000;

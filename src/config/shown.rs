@@ -15,8 +15,8 @@ use serde_json::value::RawValue;
 
 use super::Config;
 use super::tree::{Entry, Node, Value};
-use crate::reload::pace;
-use crate::snapshot::matching;
+use crate::config::matching;
+use crate::pace;
 
 /// A configuration as it is compared: by what, then by name. JSON text, because that is compared a thousand times
 /// and looked into where it differs.

@@ -6,9 +6,9 @@
 use smallvec::SmallVec;
 
 use super::Peer;
-use super::target::is_host;
 use crate::exchange::forward::{is_option, is_protected};
 use crate::exchange::identity::{Identity, OtherEnd};
+use crate::route::authority::is_host;
 use crate::snapshot::Listener;
 use crate::wire::head::{Fields, list_items};
 use crate::wire::{Known, RequestHead};

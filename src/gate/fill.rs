@@ -12,8 +12,9 @@ use super::Matched;
 use super::police::Granted;
 use crate::exchange::Emit;
 use crate::exchange::identity::Identity;
-use crate::policy::headers::{FieldFacts, FieldPlace, Moment};
+use crate::policy::headers::{FieldFacts, Moment};
 use crate::policy::jwt::Verified;
+use crate::route::template::FieldPlace;
 
 /// The upstream and the server that are asked, by name.
 pub(super) type Server<'s> = (&'s Arc<str>, &'s Arc<str>);

@@ -44,9 +44,10 @@ use crate::exchange::outcome::Note;
 use crate::exchange::{self, Client, Halt, Outcome, Refusal};
 use crate::net::{Coding, Timer};
 use crate::policy::compress;
+use crate::route::authority;
+use crate::route::template::Values;
 use crate::route::{Captures, Found};
 use crate::snapshot::route::{Action, Redirect, Respond, Split};
-use crate::snapshot::template::Values;
 use crate::snapshot::{Listener, Route, Snapshot};
 use crate::telemetry::trace::Trace;
 use crate::upstream::mirror::Keeper;
@@ -226,7 +227,7 @@ async fn walk<'a, C: Client>(
 
 /// The host that the client asked for, before trusted proxies wrote another one.
 fn public_host<'h>(identity: &Identity<'h>, target: &'h Target<'_>) -> Cow<'h, str> {
-    identity.host.and_then(target::canonical).unwrap_or(Cow::Borrowed(target.host()))
+    identity.host.and_then(authority::canonical).unwrap_or(Cow::Borrowed(target.host()))
 }
 
 /// An address as IPv6, so that both families take the same form.

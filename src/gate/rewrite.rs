@@ -1,7 +1,7 @@
 //! `rewrite`: the path a server sees instead of the one that was matched.
 
+use crate::route::template::Values;
 use crate::snapshot::route::Rewrite;
-use crate::snapshot::template::Values;
 
 /// Appends the rewritten path to `out`.
 pub fn path<'a>(
@@ -33,7 +33,7 @@ pub fn path<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::template::Template;
+    use crate::route::template::Template;
 
     fn rewritten(strip: Option<&str>, prefix: Option<&str>, from: &str) -> String {
         let rewrite = Rewrite {

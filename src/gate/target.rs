@@ -6,12 +6,11 @@
 //! one pass and not copied.
 
 use std::borrow::Cow;
-use std::net::Ipv6Addr;
 
 use thiserror::Error;
 
-use crate::route::Spelling;
 use crate::route::normal::{self, PathFault};
+use crate::route::{Spelling, authority};
 use crate::wire::{Known, RequestHead, Version};
 
 /// What happens to a path that is not in normal form.
@@ -107,7 +106,7 @@ impl<'a> Target<'a> {
         }
         let mut sent_host = first.unwrap_or_default();
         let mut host = match first {
-            Some(value) => canonical_host(value)?,
+            Some(value) => authority::canonical(value).ok_or(TargetFault::Host)?,
             None => Cow::Borrowed(""),
         };
         if raw == b"*" && head.method() == b"OPTIONS" {
@@ -116,7 +115,7 @@ impl<'a> Target<'a> {
         let origin_form = match absolute(raw) {
             None => raw,
             Some((authority, rest)) => {
-                let named = canonical_host(authority)?;
+                let named = authority::canonical(authority).ok_or(TargetFault::Host)?;
                 if first.is_some() && (named != host || port(authority) != port(sent_host)) {
                     return Err(TargetFault::HostMismatch);
                 }
@@ -254,62 +253,6 @@ fn port(authority: &[u8]) -> &[u8] {
         },
         None => b"",
     }
-}
-
-/// RFC 1035 §2.3.4. Longer names do not exist, and looking one up label by label is not free.
-const MAX_HOST: usize = 255;
-
-/// Validates a host with an optional port and brings the host into the form that is matched.
-fn canonical_host(value: &[u8]) -> Result<Cow<'_, str>, TargetFault> {
-    let text = std::str::from_utf8(value).map_err(|_| TargetFault::Host)?;
-    if let Some(rest) = text.strip_prefix('[') {
-        let (literal, after) = rest.split_once(']').ok_or(TargetFault::Host)?;
-        let address: Ipv6Addr = literal.parse().map_err(|_| TargetFault::Host)?;
-        match after.strip_prefix(':') {
-            None if after.is_empty() => {}
-            None => return Err(TargetFault::Host),
-            Some(port) => check_port(port)?,
-        }
-        // An address has many spellings (RFC 5952 §2); routes are written with this one.
-        return Ok(Cow::Owned(format!("[{address}]")));
-    }
-    let (host, port) = text.split_once(':').unwrap_or((text, ""));
-    check_port(port)?;
-    let host = host.strip_suffix('.').unwrap_or(host);
-    let valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
-    if host.is_empty()
-        || host.len() > MAX_HOST
-        || host.split('.').any(str::is_empty)
-        || !host.bytes().all(valid)
-    {
-        return Err(TargetFault::Host);
-    }
-    if host.bytes().any(|b| b.is_ascii_uppercase()) {
-        Ok(Cow::Owned(host.to_ascii_lowercase()))
-    } else {
-        Ok(Cow::Borrowed(host))
-    }
-}
-
-/// Whether this is a host with an optional port.
-#[must_use]
-pub fn is_host(value: &[u8]) -> bool {
-    canonical_host(value).is_ok()
-}
-
-/// The host of an authority in the form that is matched; `None` where it is none.
-#[must_use]
-pub fn canonical(authority: &[u8]) -> Option<Cow<'_, str>> {
-    canonical_host(authority).ok()
-}
-
-/// RFC 3986 §3.2.3: digits, possibly none.
-fn check_port(port: &str) -> Result<(), TargetFault> {
-    let digits = port.bytes().all(|b| b.is_ascii_digit());
-    if !digits || !port.is_empty() && port.parse::<u16>().is_err() {
-        return Err(TargetFault::Host);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -3,50 +3,11 @@
 
 use std::fmt;
 
+use crate::route::template::FieldPlace;
 use crate::wire::{Known, known};
 
 /// A field's name and value.
 pub type Pair = (Box<[u8]>, Box<[u8]>);
-
-/// What can stand in a place of a header's value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FieldPlace {
-    /// The client's address.
-    ClientIp,
-    /// The id of the request.
-    RequestId,
-    /// The host that the client asked for, in canonical form, without port.
-    Host,
-    /// The path as it was matched.
-    Path,
-    /// The query without `?`.
-    Query,
-    /// `http` or `https`, as the client sees it.
-    Scheme,
-    /// The port that the client asked for.
-    Port,
-    /// The name of the route.
-    Route,
-    /// The name of the upstream that is asked.
-    Upstream,
-    /// The name of the server that is asked.
-    Server,
-    /// The n-th capture of the route's path.
-    Capture(usize),
-    /// A claim of the verified token.
-    Claim(Box<str>),
-    /// The subject of the client's certificate.
-    CertificateSubject,
-    /// A field of the request, its name in lower case.
-    Header(Box<[u8]>),
-}
-
-impl FieldPlace {
-    /// Whether it is known only when a server has been chosen.
-    fn is_late(&self) -> bool {
-        matches!(self, Self::Upstream | Self::Server)
-    }
-}
 
 /// A part of a header's value.
 #[derive(Debug, Clone, PartialEq, Eq)]

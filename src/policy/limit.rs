@@ -74,12 +74,6 @@ pub struct Pace {
 pub const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
 
 impl Pace {
-    /// Time until a burst that was used up is whole again.
-    #[must_use]
-    pub fn recovers_in(self) -> Duration {
-        (self.period / self.count.max(1)).saturating_mul(self.burst)
-    }
-
     /// Time between two requests of the steady rate, and the nanoseconds in which times are kept: a thousandth of that,
     /// or as many more as it takes for a whole burst to stay well below the half of what a value can tell.
     fn measure(self) -> (Duration, u64) {
@@ -493,7 +487,8 @@ mod tests {
         ) {
             let period = Duration::from_secs(period);
             let pace = Pace { count: (count >> shift).max(1), period, burst: burst >> narrow };
-            prop_assume!(pace.recovers_in() <= LONGEST);
+            let recovers_in = (period / pace.count).saturating_mul(pace.burst);
+            prop_assume!(recovers_in <= LONGEST);
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_time().start_paused(true).build().unwrap();
             runtime.block_on(async move {

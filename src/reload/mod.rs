@@ -3,7 +3,6 @@
 //! This prepares and remembers; `server::control` opens and closes what has to be opened and closed.
 
 pub mod diff;
-pub mod pace;
 pub mod watch;
 mod weights;
 
@@ -20,6 +19,7 @@ use thiserror::Error;
 use self::diff::{Change, Stays};
 use self::watch::{Content, Watched, Watcher};
 use self::weights::Weights;
+use crate::config::certificates;
 use crate::config::schema::policy::Basic;
 use crate::config::schema::process::ReloadBy;
 use crate::config::schema::upstream::Servers;
@@ -27,7 +27,7 @@ use crate::config::schema::words::ServerAddress;
 use crate::config::{self, Config, Loaded, Report, Sources};
 use crate::discovery::{Hosts, Known, Names};
 use crate::snapshot::compile::Purpose;
-use crate::snapshot::{Snapshot, compile, pages, tls};
+use crate::snapshot::{Snapshot, compile, pages};
 
 /// Configurations that can be gone back to.
 const HISTORY: usize = 10;
@@ -373,7 +373,7 @@ impl Prepared {
 fn watched(sources: &Sources, config: &Config) -> Watched {
     let users = config.auth.values().filter_map(|auth| auth.basic.as_ref());
     let users = users.map(|Basic { users_file }| users_file.as_path());
-    let outside = tls::files(config)
+    let outside = certificates::files(config)
         .chain(users)
         .chain(pages::files(config))
         .chain(sources.named().map(PathBuf::as_path));

@@ -10,6 +10,7 @@
 //! does not grow with the number of routes. It does not allocate. The exception is a host with regular
 //! expressions, which cost something each and one small allocation together.
 
+pub mod authority;
 pub mod captures;
 pub mod condition;
 pub mod conflicts;
@@ -18,6 +19,7 @@ pub mod normal;
 pub mod path;
 mod paths;
 pub mod spec;
+pub mod template;
 
 use std::cmp::Reverse;
 use std::net::IpAddr;

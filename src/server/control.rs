@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::limits;
 use super::listener::{self, Site};
 use super::names;
 use super::service_manager;
@@ -24,8 +23,8 @@ use super::worker::Order;
 use crate::clock;
 use crate::health::Supervisor;
 use crate::net::Address;
+use crate::pace;
 use crate::reload::diff::{self, Stays};
-use crate::reload::pace;
 use crate::reload::{Outcome, Plan, Prepared, Refused, Reloader};
 use crate::snapshot::{Snapshot, Store};
 use crate::upstream::keep;
@@ -130,7 +129,7 @@ impl Control {
 
 impl Parts {
     fn run(mut self, commands: &Receiver<Command>) {
-        limits::stand_back();
+        pace::stand_back();
         pace::can_wait();
         let mut looks = 0;
         loop {

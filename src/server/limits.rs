@@ -1,4 +1,4 @@
-//! What the process may open, and which threads of it give way to others.
+//! How many descriptors the process may open, and how many client connections fit into that.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -26,16 +26,6 @@ pub fn connections(descriptors: u64, memory: usize) -> u32 {
     let pairs = (descriptors - RESERVED.min(descriptors / 2)) / 2;
     let fitting = u64::try_from(memory / MEMORY_OF_ONE).unwrap_or(u64::MAX);
     u32::try_from(pairs.min(fitting)).unwrap_or(u32::MAX).clamp(4, 1_000_000)
-}
-
-/// Such a thread gets about a tenth of what a worker gets, when both want the same CPU.
-const NICE: i32 = 10;
-
-/// Makes the thread that calls this give way to workers when there are fewer CPUs than threads with work. For
-/// threads that nobody waits for: reloads, statistics, logs.
-pub fn stand_back() {
-    // A system that does not allow it runs them like the others.
-    let _refused = rustix::process::setpriority_process(None, NICE);
 }
 
 #[cfg(test)]

@@ -11,26 +11,25 @@ use ipnet::IpNet;
 use super::listener::Listener;
 use super::policies::Shared;
 use super::route::{Action, Redirect, Respond, Rewrite, Route};
-use super::template::{Piece, Template, pieces, place};
-use super::{
-    Snapshot, Store, access, cache, matching, pages, policies, target, tls, trace, upstream,
-};
+use super::{Snapshot, Store, access, cache, pages, policies, target, trace, upstream};
 use crate::config::schema::listen::{Listen, ListenRedirect, StrictPath, StrictSni, Underscores};
 use crate::config::schema::route as schema;
 use crate::config::schema::words::{HeaderName, HeaderText, ListenAddress, TrustedProxy};
 use crate::config::shown::shown;
 use crate::config::{Config, Finding, Spanned};
+use crate::config::{certificates, matching};
 use crate::discovery::Known;
 use crate::files;
 use crate::gate::target::PathMode;
 use crate::h1::client::HeadTimes;
+use crate::machine;
 use crate::net::Address;
+use crate::pace;
 use crate::policy::cors::FIELDS;
 use crate::policy::headers::{FieldPart, FilledField};
 use crate::policy::{HeaderEdits, Pair};
-use crate::reload::pace;
 use crate::route::RouteTable;
-use crate::server::machine;
+use crate::route::template::{Piece, Template, pieces, place};
 use crate::tls::Server;
 use crate::tls::facts::Misdirected;
 use crate::upstream::Upstream;
@@ -177,12 +176,12 @@ fn listeners(
         let known =
             previous.and_then(|p| p.listeners.iter().find(|l| *l.name == written.shown_name()));
         let tls = match purpose {
-            Purpose::Run => tls::tls(written).unwrap_or_else(|wrong| {
+            Purpose::Run => certificates::compile_listener(written).unwrap_or_else(|wrong| {
                 findings.extend(wrong);
                 None
             }),
             Purpose::Keep => known.and_then(|known| known.tls.clone()),
-            // `tls::inspect` looks at them.
+            // `certificates::inspect` looks at them.
             Purpose::Check { .. } => None,
         };
         Arc::new(listener(written, tls, connections, known))

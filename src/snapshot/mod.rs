@@ -5,15 +5,13 @@
 
 mod access;
 mod cache;
+pub mod check;
 pub mod compile;
 pub mod listener;
-pub mod matching;
 pub mod pages;
 mod policies;
 pub mod route;
 mod target;
-pub mod template;
-pub mod tls;
 mod trace;
 mod upstream;
 

@@ -10,6 +10,7 @@ use crate::config::schema::forms::{OneOrMany, Policy};
 use crate::config::schema::policy as schema;
 use crate::config::schema::process;
 use crate::config::schema::route::{self, AuthRef};
+use crate::config::schema::units::Rate;
 use crate::config::schema::words::{HeaderName, LimitKey, Secret};
 use crate::config::{Config, Finding, Place, Spanned};
 use crate::files;
@@ -26,6 +27,9 @@ use crate::policy::jwt::{Jwt, Terms};
 use crate::policy::limit::{Limit, Pace, Part, State};
 use crate::policy::shared::{OnError, Redis};
 use crate::policy::{Auth, Policies, limit};
+
+// What the check lets in is what a limit can count.
+const _: () = assert!(Rate::LONGEST_RECOVERY.as_secs() == limit::LONGEST.as_secs());
 
 /// A limit: whether it is of one route alone, and its name.
 #[derive(Debug)]

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::template::Template;
 use crate::cache::route::RouteCache;
 use crate::clock::Random;
 use crate::policy::pages::Pages;
 use crate::policy::{HeaderEdits, Pair, Policies};
+use crate::route::template::Template;
 use crate::upstream::Target;
 use crate::upstream::mirror::Mirror;
 

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use super::route::{Route, Split};
-use super::{matching, upstream};
+use super::upstream;
 use crate::balance::Strategy;
+use crate::config::matching;
 use crate::config::schema::balance::Balance;
 use crate::config::schema::route as schema;
 use crate::config::schema::units::Percent;

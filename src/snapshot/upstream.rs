@@ -11,6 +11,7 @@ use super::compile::Purpose;
 use super::{Snapshot, target};
 use crate::balance::hash::{Bound, Table};
 use crate::balance::{Member, Rules, Strategy, shard};
+use crate::config::certificates;
 use crate::config::schema::balance::{Balance, HashTable, ShardBy, ShardRange};
 use crate::config::schema::forms::Switch;
 use crate::config::schema::health::{self, BreakerPer};
@@ -192,9 +193,9 @@ fn tls(
     let known = old.and_then(|old| old.tls.values().next()).map(|known| &known.outgoing);
     let outgoing = match (purpose, known) {
         (Purpose::Keep, Some(known)) => Ok(known.clone()),
-        (Purpose::Run | Purpose::Keep, _) => super::tls::outgoing(settings, known),
-        // `tls::inspect` looks at the files.
-        (Purpose::Check { .. }, _) => super::tls::outgoing(
+        (Purpose::Run | Purpose::Keep, _) => certificates::compile_upstream(settings, known),
+        // `certificates::inspect` looks at the files.
+        (Purpose::Check { .. }, _) => certificates::compile_upstream(
             &schema::UpstreamTls { verify: false, ..schema::UpstreamTls::default() },
             None,
         ),

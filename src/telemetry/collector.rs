@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::history::{Exists, History};
 use super::ledger::{Interval, NO_ROUTE};
 use super::trace::encode;
-use crate::server::limits;
+use crate::pace;
 use crate::server::worker::Order;
 use crate::snapshot::{Snapshot, Store};
 
@@ -89,7 +89,7 @@ pub fn start(
 
 impl Collector {
     fn run(mut self, questions: &Receiver<Question>) {
-        limits::stand_back();
+        pace::stand_back();
         let mut next = Instant::now() + SECOND;
         let mut seconds = 0;
         loop {

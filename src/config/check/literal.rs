@@ -2,15 +2,15 @@
 //! are, which nobody means.
 
 use crate::config::finding::Finding;
+use crate::config::matching;
 use crate::config::schema::Config;
 use crate::config::schema::forms::{Policy, Switch};
 use crate::config::schema::process::Access;
 use crate::config::schema::route::{Action, AuthRef, Condition, HeaderRules, Route};
 use crate::config::source::{Place, Spanned};
 use crate::config::suggest::did_you_mean;
-use crate::policy::headers::FieldPlace;
-use crate::snapshot::matching;
-use crate::snapshot::template::{self, Piece};
+use crate::route::template::FieldPlace;
+use crate::route::template::{self, Piece};
 
 use super::route::REDIRECT_NAMES;
 

@@ -7,10 +7,10 @@ use crate::config::schema::forms::{OneOrMany, Policy};
 use crate::config::schema::listen::Listen;
 use crate::config::schema::policy::{Auth, Cache, Limit, Store, Tier};
 use crate::config::schema::route::AuthRef;
+use crate::config::schema::units::Rate;
 use crate::config::schema::words::{HeaderName, LimitKey, ListenAddress, TrustedProxy};
 use crate::config::source::{Place, Spanned};
-use crate::gate::target::is_host;
-use crate::policy::limit::{self, Pace};
+use crate::route::authority::is_host;
 
 pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     for auth in config.auth.values() {
@@ -63,11 +63,10 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
 /// A burst that nobody lives to see come back is a mistake, and more than the arithmetic holds.
 fn check_limit(limit: &Limit, findings: &mut Vec<Finding>) {
     let Limit { rate, burst, .. } = limit;
-    let pace = Pace { count: rate.value.count(), period: rate.value.period(), burst: *burst };
-    if pace.recovers_in() > limit::LONGEST {
+    if rate.value.recovers_in(*burst) > Rate::LONGEST_RECOVERY {
         let message =
             format!("at {} a burst of {burst} takes more than 100 years to come back", rate.value);
-        let most = limit::LONGEST.as_nanos() / (pace.period / pace.count.max(1)).as_nanos().max(1);
+        let most = Rate::LONGEST_RECOVERY.as_nanos() / rate.value.recovers_in(1).as_nanos().max(1);
         findings.push(
             Finding::error("bad_value", rate.place, message)
                 .help(format!("the largest burst at this rate is {most}")),

@@ -12,7 +12,7 @@ use crate::config::schema::route::{Action, AuthRef, Route};
 use crate::config::schema::upstream::{Server, Servers, Upstream};
 use crate::config::source::Spanned;
 use crate::config::suggest::did_you_mean;
-use crate::reload::pace;
+use crate::pace;
 
 pub(super) fn check(config: &Config, names: &Names, read: Read, findings: &mut Vec<Finding>) {
     for route in &config.route {

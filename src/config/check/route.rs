@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::upstream::absolute;
 use crate::config::finding::Finding;
+use crate::config::matching;
 use crate::config::schema::Config;
 use crate::config::schema::forms::Policy;
 use crate::config::schema::pages::Errors;
@@ -11,9 +12,8 @@ use crate::config::schema::route::{Action, HeaderRules, Redirect, Respond, Rewri
 use crate::config::schema::words::HeaderName;
 use crate::config::source::{Place, Spanned};
 use crate::config::suggest::did_you_mean;
-use crate::gate::target::is_host;
-use crate::reload::pace;
-use crate::snapshot::matching;
+use crate::pace;
+use crate::route::authority::is_host;
 
 /// Fields that frame a message or belong to one connection (RFC 9110 §7.6.1, RFC 9112 §6). They are
 /// the proxy's to write; a rule about them could split or smuggle messages.

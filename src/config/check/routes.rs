@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Read;
 use crate::config::finding::Finding;
+use crate::config::matching;
 use crate::config::schema::Config;
 use crate::config::schema::route::{PathEncoding, Route};
 use crate::config::source::{Place, Spanned};
-use crate::reload::pace;
+use crate::pace;
 use crate::route::conflicts::Conflict;
 use crate::route::{self, RouteSpec};
-use crate::snapshot::matching;
 
 /// The most routes, one with several paths counted as so many. Each takes some KiB when it is compiled, twice while a reload is under way.
 const MOST_ROUTES: usize = 50_000;

@@ -156,6 +156,15 @@ impl Rate {
             Per::Hour => Duration::from_secs(3600),
         }
     }
+
+    /// The longest time that a whole burst may take to come back.
+    pub const LONGEST_RECOVERY: Duration = Duration::from_hours(100 * 365 * 24);
+
+    /// Time until a burst that was used up is whole again at this rate.
+    #[must_use]
+    pub fn recovers_in(self, burst: u32) -> Duration {
+        (self.period() / self.count.max(1)).saturating_mul(burst)
+    }
 }
 
 impl Percent {

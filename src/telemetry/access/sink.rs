@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::files;
-use crate::server::limits;
+use crate::pace;
 
 /// Blocks that may wait: with 32 KiB each, 4 MiB per log.
 const QUEUE: usize = 128;
@@ -116,7 +116,7 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, queue: &Receiver<Message>) {
-        limits::stand_back();
+        pace::stand_back();
         while let Ok(message) = queue.recv() {
             match message {
                 Message::Block(block) => {

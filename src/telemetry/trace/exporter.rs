@@ -19,7 +19,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use super::{Span, encode};
 use crate::clock::Random;
 use crate::net::fetch::{Error, Remote};
-use crate::server::limits;
+use crate::pace;
 
 /// Requests whose spans may wait.
 const QUEUE: usize = 2048;
@@ -78,7 +78,7 @@ impl Exporter {
             complained: None,
         };
         thread::Builder::new().name("otlp".into()).spawn(move || {
-            limits::stand_back();
+            pace::stand_back();
             runtime.block_on(sending.run(received));
         })?;
         Ok(Self { url: url.to_owned(), instance, queue, counts })

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 
-use super::template::capture_names;
 use crate::config::schema::forms::Policy;
 use crate::config::schema::route as schema;
 use crate::config::schema::words::HostPattern as WrittenHost;
 use crate::config::{Config, Finding, Spanned};
 use crate::route::condition::{Condition, Subject, ValueMatch};
+use crate::route::template::capture_names;
 use crate::route::{HostPattern, PathPattern, RouteSpec};
 
 /// Compiles the matches of a route: one for each of its paths, and one for a route without any.

@@ -1,4 +1,4 @@
-//! Long work in small pieces, so that it does not hold up requests.
+//! Work that can wait: threads that stand back, and long work in small pieces, so that neither holds up requests.
 //!
 //! Where there are fewer CPUs than threads with work, the kernel lets whoever runs go on for some
 //! milliseconds before a worker that has just got something to do may take its place. A reload of a
@@ -8,6 +8,9 @@ use std::cell::Cell;
 
 /// How many calls pass between two times of giving way: some tens of microseconds.
 const CALLS: u32 = 4;
+
+/// Such a thread gets about a tenth of what a worker gets, when both want the same CPU.
+const NICE: i32 = 10;
 
 thread_local! {
     /// Whether this thread's work can wait, and how often it was asked.
@@ -28,4 +31,11 @@ pub fn step() {
             std::thread::yield_now();
         }
     }
+}
+
+/// Makes the thread that calls this give way to workers when there are fewer CPUs than threads with work. For
+/// threads that nobody waits for: reloads, statistics, logs.
+pub fn stand_back() {
+    // A system that does not allow it runs them like the others.
+    let _refused = rustix::process::setpriority_process(None, NICE);
 }

@@ -22,7 +22,7 @@ const PROTOCOLS: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
 ///
 /// # Errors
 /// All that is wrong with them, each at its place.
-pub(super) fn tls(listen: &Listen) -> Result<Option<Arc<Server>>, Vec<Finding>> {
+pub fn compile_listener(listen: &Listen) -> Result<Option<Arc<Server>>, Vec<Finding>> {
     let mut findings = Vec::new();
     let mut rules: Vec<Rules> = Vec::new();
     let mut asked: Vec<Asked<'_>> = Vec::new();
@@ -91,7 +91,7 @@ fn rules((client_ca, client_auth, oldest): Asked<'_>) -> Result<Rules, String> {
 ///
 /// # Errors
 /// A file that cannot be used.
-pub(super) fn outgoing(
+pub fn compile_upstream(
     written: &UpstreamTls,
     known: Option<&Arc<Outgoing>>,
 ) -> Result<Arc<Outgoing>, String> {
@@ -106,7 +106,7 @@ pub fn inspect(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     let now = i64::try_from(clock::unix_seconds()).unwrap_or(i64::MAX);
     for listen in &config.listen {
-        match tls(listen) {
+        match compile_listener(listen) {
             Err(wrong) => findings.extend(wrong),
             Ok(None) => {}
             Ok(Some(server)) => {
@@ -125,7 +125,7 @@ pub fn inspect(config: &Config) -> Vec<Finding> {
     }
     for upstream in config.upstream.values() {
         let Switch::On(written) = &upstream.tls else { continue };
-        if let Err(message) = outgoing(written, None) {
+        if let Err(message) = compile_upstream(written, None) {
             findings.push(Finding::error("bad_certificate", upstream.place, message));
         }
     }
