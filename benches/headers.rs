@@ -4,9 +4,9 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use tidegate::exchange::HeaderEdits;
 use tidegate::exchange::forward::{RequestForm, response_fields, write_request};
 use tidegate::exchange::identity::{Identity, OtherEnd};
-use tidegate::policy::HeaderEdits;
 use tidegate::wire::hpack::{Decoder, Encoder};
 use tidegate::wire::request::{Limits, RequestParser};
 use tidegate::wire::response::ResponseParser;

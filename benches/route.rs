@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use tidegate::gate::target::{Keep, PathMode, Target};
+use tidegate::exchange::target::{Keep, PathMode, Target};
 use tidegate::route::{Ask, HostPattern, PathPattern, RouteSpec, RouteTable};
 use tidegate::wire::head::Fields;
 use tidegate::wire::{RequestHead, Version};

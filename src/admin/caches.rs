@@ -15,7 +15,7 @@ use crate::cache::route::{CacheCounts, CacheResult, KeyParts, RouteCache};
 use crate::cache::store::Store;
 use crate::clock;
 use crate::config::suggest::did_you_mean;
-use crate::gate::target::{self, PathMode, Target};
+use crate::exchange::target::{self, PathMode, Target};
 use crate::route::authority;
 use crate::route::condition::parameters;
 use crate::server::status::Status;

@@ -4,7 +4,7 @@
 //! The walk in [`crate::gate`] sees a client only through [`sides::Client`]; who parsed the request
 //! and in which protocol is decided elsewhere.
 
-pub mod encoded;
+pub mod edits;
 pub mod forward;
 pub mod identity;
 pub mod outcome;
@@ -12,7 +12,9 @@ pub mod pump;
 pub mod queue;
 pub mod refusal;
 pub mod sides;
+pub mod target;
 
+pub use edits::{HeaderEdits, Pair};
 pub use outcome::{Cut, Halt, Outcome};
 pub use pump::{Pump, PumpError};
 pub use queue::Queue;

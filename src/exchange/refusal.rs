@@ -5,7 +5,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::outcome::{CLIENTS_DEADLINE, config_key};
-use crate::gate::target::TargetFault;
+use crate::exchange::target::TargetFault;
 use crate::wire::Fault;
 
 /// Why an exchange was not answered by a server.

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::clock;
+use crate::exchange::HeaderEdits;
 use crate::exchange::{Client, Emit, Length, Outcome, Outgoing, Refusal, pump};
 use crate::net::Timer;
-use crate::policy::HeaderEdits;
 use crate::policy::pages::{Page, Wants};
 use crate::wire::grpc;
 

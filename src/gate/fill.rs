@@ -11,8 +11,8 @@ use std::sync::Arc;
 use super::Matched;
 use super::police::Granted;
 use crate::exchange::Emit;
+use crate::exchange::edits::{FieldFacts, Moment};
 use crate::exchange::identity::Identity;
-use crate::policy::headers::{FieldFacts, Moment};
 use crate::policy::jwt::Verified;
 use crate::route::template::FieldPlace;
 

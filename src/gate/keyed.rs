@@ -2,12 +2,12 @@
 //! same response. The walk and `explain` ask the same code.
 
 use super::admit::Admitted;
-use super::target::Target;
 use crate::cache::answer;
 use crate::cache::key::Key;
 use crate::cache::route::{KeyInput, RouteCache};
 use crate::cache::status::Forwarded;
 use crate::exchange::identity::Identity;
+use crate::exchange::target::Target;
 use crate::route::condition::cookies;
 use crate::wire::head::Fields;
 use crate::wire::{Known, RequestHead};

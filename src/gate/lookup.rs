@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::target::{Keep, Target};
 use super::{Exchange, police};
 use crate::exchange::Refusal;
 use crate::exchange::identity::Identity;
+use crate::exchange::target::{Keep, Target};
 use crate::route::{Ask, Found, Miss};
 use crate::snapshot::{Route, Snapshot};
 use crate::wire::head::Fields;

@@ -1,7 +1,7 @@
 //! The walk of a request, from its head to the end of its response. The page to read first.
 //!
 //! It does not know who parsed the request: the client is a [`Client`], whatever it speaks. In
-//! order: who sends it ([`door`]), is the request acceptable ([`admit`]), what does it ask for ([`target`]), which route is
+//! order: who sends it ([`door`]), is the request acceptable ([`admit`]), what does it ask for ([`crate::exchange::target`]), which route is
 //! that ([`crate::route`]), and then the route's one action. Everything the proxy says itself goes
 //! through [`answer`].
 
@@ -20,7 +20,6 @@ mod peer;
 mod police;
 pub mod request_id;
 pub mod rewrite;
-pub mod target;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -36,11 +35,12 @@ use self::lookup::find;
 pub use self::peer::Peer;
 use self::police::{Granted, Verdict};
 use self::request_id::RequestId;
-use self::target::{Target, TargetFault};
 use crate::clock::{self, Instant};
+use crate::exchange::HeaderEdits;
 use crate::exchange::forward::{self, RequestForm};
 use crate::exchange::identity::Identity;
 use crate::exchange::outcome::Note;
+use crate::exchange::target::{Target, TargetFault};
 use crate::exchange::{self, Client, Halt, Outcome, Refusal};
 use crate::net::{Coding, Timer};
 use crate::policy::compress;

@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 
-use super::Pair;
+use crate::exchange::Pair;
 use crate::exchange::forward;
 use crate::exchange::identity::Identity;
 use crate::net::fetch::{Error, Remote};

@@ -14,8 +14,8 @@ use serde_json::{Map, Value as Json};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use super::Pair;
 use super::jwks::{Keys, Set};
+use crate::exchange::Pair;
 
 /// How long a token that was verified counts as such, in seconds: one that is revoked by changing the keys lives
 /// no longer than that.

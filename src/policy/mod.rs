@@ -5,9 +5,9 @@ pub mod basic;
 pub mod compress;
 pub mod concurrency;
 pub mod cors;
+pub mod encoded;
 pub mod fault;
 pub mod forward_auth;
-pub mod headers;
 pub mod jwks;
 pub mod jwt;
 pub mod limit;
@@ -19,8 +19,6 @@ pub mod table;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-
-pub use headers::{HeaderEdits, Pair};
 
 /// A field's value that was made for one request; most need no memory of their own.
 pub type Made = SmallVec<[u8; 64]>;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::gate::target::PathMode;
+use crate::exchange::target::PathMode;
 use crate::h1::client::HeadTimes;
 use crate::net::room::Room;
 use crate::tls::Server;

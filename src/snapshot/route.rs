@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::cache::route::RouteCache;
 use crate::clock::Random;
+use crate::exchange::{HeaderEdits, Pair};
+use crate::policy::Policies;
 use crate::policy::pages::Pages;
-use crate::policy::{HeaderEdits, Pair, Policies};
 use crate::route::template::Template;
 use crate::upstream::Target;
 use crate::upstream::mirror::Mirror;

@@ -13,9 +13,9 @@ use super::retry::Failure;
 use super::send::{self, Instead, Job, Sent};
 use super::{Origin, Target, observe};
 use crate::clock;
-use crate::exchange::encoded::Encoding;
 use crate::exchange::{Client, Emit, Length, Outcome, Outgoing, Source as _, pump};
 use crate::net::{Fill, Timer};
+use crate::policy::encoded::Encoding;
 use crate::wire::{Fields, Known, grpc};
 
 /// How long a tunnel may be silent.

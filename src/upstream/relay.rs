@@ -9,12 +9,12 @@ use super::Origin;
 use super::attempt::Sending;
 use super::replay::Upload;
 use crate::clock::{self, Instant};
-use crate::exchange::encoded::Encoding;
 use crate::exchange::outcome::TUNNEL_IDLE;
 use crate::exchange::pump::Waiting;
 use crate::exchange::{Client, Cut, Outcome, Pump, PumpError};
 use crate::net::timer::earlier;
 use crate::net::{BodyError, Timer};
+use crate::policy::encoded::Encoding;
 
 /// The deadlines while a response is passed on.
 #[derive(Debug, Clone, Copy)]

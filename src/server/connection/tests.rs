@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::*;
 use crate::balance::{Ask, Balance, Member};
 use crate::clock::Random;
-use crate::policy::HeaderEdits;
+use crate::exchange::HeaderEdits;
 use crate::route::{RouteSpec, RouteTable};
 use crate::server::handshake::Handshakes;
 use crate::server::status::Status;

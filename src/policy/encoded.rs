@@ -2,9 +2,9 @@
 
 use std::task::{Context, Poll};
 
-use super::sides::Source;
+use super::compress::Compressor;
+use crate::exchange::Source;
 use crate::net::{BodyError, Fill};
-use crate::policy::compress::Compressor;
 use crate::wire::Fault;
 use crate::wire::head::Fields;
 
