@@ -14,7 +14,7 @@ use crate::net::{self, Timer};
 use crate::policy::forward_auth::Idle;
 use crate::policy::jwt::Verified;
 use crate::policy::shared;
-use crate::telemetry::access::Lines;
+use crate::telemetry::access::{AccessLog, Line, Lines};
 use crate::telemetry::ledger::Ledger;
 use crate::telemetry::refusals::Quotas;
 use crate::wire::RequestHead;
@@ -122,6 +122,13 @@ impl Worker {
         let mut timers = self.timers.borrow_mut();
         if timers.len() < KEEP_HEADS {
             timers.push(timer.handed_on());
+        }
+    }
+
+    /// Writes a line into the access log, if it is among those that are written.
+    pub fn write_access(&self, log: &AccessLog, line: &Line<'_>) {
+        if self.draw(|random| log.samples(random)) {
+            self.access.write(&self.ledger, log, line);
         }
     }
 

@@ -108,7 +108,7 @@ fn settle<C: Client>(
             server: server.map(|m| &*m.endpoint),
             cause: cause.as_ref(),
         };
-        ending.tell(ex.worker);
+        ending.tell(&ex.worker.quotas, &ex.worker.ledger);
     }
     let trace_id = trace.as_ref().map(|trace| trace.context.trace_text());
     if let (Some(tracing), Some(trace)) = (&ex.snapshot.trace, trace)
@@ -120,8 +120,7 @@ fn settle<C: Client>(
     if route.is_some_and(|route| !route.access_log) {
         return;
     }
-    ex.worker.access.write(
-        ex.worker,
+    ex.worker.write_access(
         log,
         &access::Line {
             request_id: id.as_str(),

@@ -12,14 +12,12 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
-use super::Check;
 use super::probe::{ProbeError, probe};
 use super::recovery::{self, Recovery};
 use super::tally::{Change, Tally};
 use crate::clock::{self, Random};
 use crate::endpoint::{Endpoint, standing};
-use crate::snapshot::Snapshot;
-use crate::upstream::{State, Upstream};
+use crate::upstream::{Check, State, Upstream};
 
 /// Checks under way at a time; the others wait for a moment.
 const AT_ONCE: usize = 64;
@@ -81,10 +79,10 @@ impl Supervisor {
         Ok(Self { orders: Some(orders), unchecked, thread: Some(thread) })
     }
 
-    /// Checks what a snapshot wants checked from now on. Servers for which nothing changed do not
-    /// notice.
-    pub fn follow(&self, snapshot: &Snapshot) {
-        let subjects = snapshot.upstreams.iter().flat_map(|upstream| {
+    /// Checks the servers of these upstreams that are to be checked from now on. Servers for which nothing changed do
+    /// not notice.
+    pub fn follow(&self, upstreams: &[Arc<Upstream>]) {
+        let subjects = upstreams.iter().flat_map(|upstream| {
             let checks = upstream.checks.iter().zip(upstream.pool.members());
             // Who has no address cannot be asked.
             let checks = checks.filter(|(_, member)| !member.endpoint.addresses.is_empty());
@@ -99,7 +97,7 @@ impl Supervisor {
         self.unchecked.store(subjects.iter().filter(new).count(), Ordering::Release);
         if let Some(orders) = &self.orders {
             // An error means that the thread is gone, with the process about to be.
-            let _sent = orders.blocking_send((subjects, snapshot.upstreams.to_vec()));
+            let _sent = orders.blocking_send((subjects, upstreams.to_vec()));
         }
     }
 
@@ -278,12 +276,14 @@ mod tests {
              health = {{ kind = \"tcp\", every = \"{every}\" }}\n[[route]]\nupstream = \"a\"\n"
         );
         let config = crate::config::load_str("test.toml", &text).unwrap().config;
-        let snapshot = crate::snapshot::compile::compile(&config, None, 16).unwrap();
-        let upstream = &snapshot.upstreams[0];
+        let upstream = config.upstream.values().next().unwrap();
+        let addresses = [crate::net::Address::Tcp(address)];
+        let endpoint = Endpoint::new("a".into(), "a".into(), addresses.into());
+        endpoint.standing.take_out(standing::UNCHECKED);
         Subject {
-            endpoint: upstream.pool.members()[0].endpoint.clone(),
-            state: upstream.state.clone(),
-            check: upstream.checks[0].clone(),
+            endpoint: Arc::new(endpoint),
+            state: Arc::default(),
+            check: Check::new(upstream.health.as_ref().unwrap(), "a.test"),
         }
     }
 

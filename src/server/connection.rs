@@ -196,7 +196,7 @@ fn account<C: Client>(
         server: None,
         cause: None,
     };
-    ending.tell(&local.worker);
+    ending.tell(&local.worker.quotas, &local.worker.ledger);
     local.worker.ledger.request(&Entry {
         route: None,
         method: method_index(head.method()),
@@ -230,7 +230,7 @@ fn account<C: Client>(
             first_byte: None,
             total: Duration::ZERO,
         };
-        local.worker.access.write(&local.worker, log, &line);
+        local.worker.write_access(log, &line);
     }
 }
 

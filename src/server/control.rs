@@ -322,7 +322,7 @@ impl Parts {
         self.close(&gone);
         self.allow(&sites);
         let now = self.store.load();
-        self.health.follow(&now);
+        self.health.follow(&now.upstreams);
         forget(current, &now);
         drop(now);
         self.sites = sites;

@@ -1,5 +1,6 @@
 //! Starts everything in order, waits for the end, and stops everything in order.
 
+pub mod collector;
 pub mod connection;
 pub mod control;
 mod entrance;
@@ -9,6 +10,7 @@ pub mod limits;
 pub mod listener;
 mod names;
 mod occupant;
+mod otlp;
 mod proxied;
 mod service_manager;
 pub mod shutdown;
@@ -38,7 +40,6 @@ use crate::machine;
 use crate::net::{Address, open, room};
 use crate::reload::{self, Reloader};
 use crate::snapshot::{Store, compile};
-use crate::telemetry::collector;
 use crate::{admin, clock};
 
 /// How long a start waits for the first health checks. Servers that take longer are taken for unhealthy
@@ -115,7 +116,7 @@ pub fn start(
         None => None,
     };
     let health = Supervisor::start()?;
-    health.follow(&store.load());
+    health.follow(&store.load().upstreams);
     // Clients wait in the listening sockets' queues meanwhile.
     health.first_round(FIRST_ROUND);
     let peers: Arc<[Notify]> = (0..workers).map(|_| Notify::new()).collect();

@@ -10,10 +10,10 @@ use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::collector::Desk;
 use super::worker::Order;
 use crate::reload::Outcome;
 use crate::snapshot::Store;
-use crate::telemetry::collector::Desk;
 use crate::telemetry::process::unix;
 
 /// Counters and states of the whole process.

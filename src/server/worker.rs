@@ -72,7 +72,7 @@ pub fn spawn(context: Context, sockets: Vec<Listening>) -> io::Result<thread::Jo
                 let local = runtime.block_on(run(context, sockets));
                 // Whatever is still under way ends here, and is written down.
                 drop(runtime);
-                local.worker.access.hand_on(&local.worker);
+                local.worker.access.hand_on(&local.worker.ledger);
             }
             Err(error) => tracing::error!(%error, "a worker could not start"),
         }
@@ -93,7 +93,7 @@ async fn run(context: Context, sockets: Vec<Listening>) -> Rc<Local> {
     let reclaimer = spawn_local(reclaim(local.clone()));
     let scribe = spawn_local({
         let local = local.clone();
-        async move { local.worker.access.keep_moving(&local.worker).await }
+        async move { local.worker.access.keep_moving(&local.worker.ledger).await }
     });
     loop {
         tokio::select! {

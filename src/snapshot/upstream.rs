@@ -23,12 +23,11 @@ use crate::discovery::{Answer, Known};
 use crate::endpoint::breaker::{Settings, Trip};
 use crate::endpoint::{Endpoint, ejection, standing};
 use crate::h2::link::STREAMS;
-use crate::health::Check;
 use crate::net::{Address, Announce};
 use crate::tls::client::{Offer, Secured};
 use crate::upstream::pool::Placed;
 use crate::upstream::sticky::Sticky;
-use crate::upstream::{Breaking, Limits, Pool, Upstream};
+use crate::upstream::{Breaking, Check, Limits, Pool, Upstream};
 use crate::wire::response::HeadLimits;
 
 /// What an upstream depends on that is not in its table.

@@ -1,7 +1,7 @@
 //! What a worker writes down about requests, and gives away once a second.
 //!
 //! A worker writes into memory of its own, so that counting costs neither a lock nor a cache line that
-//! others write to. [`super::collector`] asks for the whole interval and adds it up elsewhere.
+//! others write to. A collector asks for the whole interval and adds it up elsewhere.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -4,7 +4,6 @@
 //! admin endpoint reads.
 
 pub mod access;
-pub mod collector;
 pub mod history;
 pub mod ledger;
 pub mod log;

@@ -12,13 +12,13 @@ use std::time::{Duration, SystemTime};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::ledger::Ledger;
 use super::process::unix;
 use crate::clock::{self, Instant};
 use crate::endpoint::Endpoint;
 use crate::exchange::Outcome;
 use crate::exchange::outcome::{Cause, TUNNEL_IDLE};
 use crate::wire::{Known, RequestHead};
-use crate::worker::Worker;
 
 /// Lines per kind, second and worker.
 const LINES: u32 = 10;
@@ -145,16 +145,16 @@ impl Ending<'_> {
 
     /// Writes the log line, if its kind has not used up what it may write, and remembers it.
     #[cold]
-    pub fn tell(&self, worker: &Worker) {
+    pub fn tell(&self, quotas: &Quotas, ledger: &Ledger) {
         let row = self.outcome.row();
         let Some(code) = row.code else { return };
         if self.outcome == Outcome::ClientGone {
             return;
         }
-        if let Some(left_out) = worker.quotas.take(code, clock::now()) {
+        if let Some(left_out) = quotas.take(code, clock::now()) {
             self.log(code, left_out);
         }
-        worker.ledger.remember(code, || self.remembered(code));
+        ledger.remember(code, || self.remembered(code));
     }
 
     fn reason(&self) -> Cow<'_, str> {

@@ -1,6 +1,7 @@
 //! A named group of servers: which of them gets a request, and what happens when that fails.
 
 pub mod attempt;
+pub mod check;
 pub mod choose;
 pub mod connection;
 pub mod deliver;
@@ -26,12 +27,12 @@ use std::time::Duration;
 use crate::balance::Rules;
 use crate::endpoint::breaker::{self, Breaker};
 use crate::endpoint::ejection;
-use crate::health::Check;
 use crate::net::Announce;
 use crate::tls::client::{Offer, Secured};
 use crate::wire::response::HeadLimits;
 
 pub use crate::exchange::Queue;
+pub use check::Check;
 pub use origin::Origin;
 pub use pool::Pool;
 pub use retry::Retry;

@@ -9,7 +9,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 
 use super::{Connected, ProbeError};
-use crate::health::Check;
+use crate::upstream::Check;
 
 /// The longest answer: two bytes of message and a frame are expected.
 const ANSWER: usize = 4096;

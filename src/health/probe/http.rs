@@ -8,7 +8,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::{Connected, ProbeError};
-use crate::health::Check;
+use crate::upstream::Check;
 
 /// How much of a body is looked through.
 const BODY: usize = 64 * 1024;

@@ -12,10 +12,10 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::Check;
 use crate::config::schema::health::HealthKind;
 use crate::net::{Address, Ends};
 use crate::tls::client::{Offer, Secured};
+use crate::upstream::Check;
 
 /// Why a server is not well.
 #[derive(Debug, Error)]

@@ -15,7 +15,8 @@ use tokio::sync::Notify;
 
 pub use self::line::Line;
 use self::sink::{Block, Sink};
-use crate::worker::Worker;
+use super::ledger::Ledger;
+use crate::clock::Random;
 
 /// Lines are handed on when this much has come together,
 const BLOCK: usize = 32 * 1024;
@@ -44,6 +45,14 @@ pub struct AccessLog {
     pub sink: Arc<Sink>,
 }
 
+impl AccessLog {
+    /// Draws whether a request is among those that are written.
+    #[must_use]
+    pub fn samples(&self, random: &mut Random) -> bool {
+        self.share >= 1.0 || random.unit() < self.share
+    }
+}
+
 /// The lines that a worker has not handed on yet.
 #[derive(Debug, Default)]
 pub struct Lines {
@@ -57,13 +66,10 @@ pub struct Lines {
 
 impl Lines {
     /// Adds a line.
-    pub fn write(&self, worker: &Worker, log: &AccessLog, line: &Line<'_>) {
-        if log.share < 1.0 && worker.draw(|random| random.unit()) >= log.share {
-            return;
-        }
+    pub fn write(&self, ledger: &Ledger, log: &AccessLog, line: &Line<'_>) {
         let other = self.sink.borrow().as_ref().is_none_or(|sink| !Arc::ptr_eq(sink, &log.sink));
         if other {
-            self.hand_on(worker);
+            self.hand_on(ledger);
             *self.sink.borrow_mut() = Some(log.sink.clone());
         }
         let mut bytes = self.bytes.borrow_mut();
@@ -75,27 +81,27 @@ impl Lines {
         self.count.set(self.count.get() + 1);
         if bytes.len() >= BLOCK {
             drop(bytes);
-            self.hand_on(worker);
+            self.hand_on(ledger);
         }
     }
 
     /// Hands on what there is.
-    pub fn hand_on(&self, worker: &Worker) {
+    pub fn hand_on(&self, ledger: &Ledger) {
         let bytes = self.bytes.take();
         let lines = self.count.take();
         let sink = self.sink.borrow();
         let Some(sink) = sink.as_ref().filter(|_| lines > 0) else { return };
         if !sink.offer(Block { bytes, lines }) {
-            worker.ledger.dropped(u64::from(lines));
+            ledger.dropped(u64::from(lines));
         }
     }
 
     /// Hands on lines that have waited long enough, for ever.
-    pub async fn keep_moving(&self, worker: &Worker) {
+    pub async fn keep_moving(&self, ledger: &Ledger) {
         loop {
             self.begun.notified().await;
             tokio::time::sleep(DELAY).await;
-            self.hand_on(worker);
+            self.hand_on(ledger);
         }
     }
 }

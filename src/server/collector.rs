@@ -8,12 +8,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::history::{Exists, History};
-use super::ledger::{Interval, NO_ROUTE};
-use super::trace::encode;
+use super::otlp;
+use super::worker::Order;
 use crate::pace;
-use crate::server::worker::Order;
 use crate::snapshot::{Snapshot, Store};
+use crate::telemetry::history::{Exists, History};
+use crate::telemetry::ledger::{Interval, NO_ROUTE};
 
 /// How long the workers may take to hand over what they have. One that takes longer is late, not lost.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -133,7 +133,7 @@ impl Collector {
         if let Some(tracing) = &snapshot.trace {
             let exporter = &tracing.exporter;
             let (instance, history) = (&exporter.instance, &self.history);
-            exporter.offer_metrics(encode::metrics(instance, &snapshot, history, self.started));
+            exporter.offer_metrics(otlp::metrics(instance, &snapshot, history, self.started));
         }
     }
 

@@ -1,0 +1,124 @@
+//! The counters in OTLP's protobuf form, version 1.
+
+use std::time::SystemTime;
+
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::metrics::v1::{
+    AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint,
+    ResourceMetrics, ScopeMetrics, Sum, metric, number_data_point,
+};
+use prost::Message;
+
+use crate::endpoint::Endpoint;
+use crate::snapshot::Snapshot;
+use crate::telemetry::history::{BUCKETS, History, MethodReport};
+use crate::telemetry::process::unix;
+use crate::telemetry::trace::encode::{resource, scope, text};
+
+/// A request for `/v1/metrics`: requests and their duration by route, attempts and what is under way by
+/// server. `started` is when counting began.
+pub(super) fn metrics(
+    instance: &str,
+    snapshot: &Snapshot,
+    history: &History,
+    started: SystemTime,
+) -> Vec<u8> {
+    let times = Times { start: nanos(started), now: nanos(SystemTime::now()) };
+    let mut durations = Vec::new();
+    for route in &snapshot.routes {
+        for (method, report) in history.methods(route.counts.id) {
+            durations.push(times.duration(&route.name, method, &report));
+        }
+    }
+    let members = || snapshot.upstreams.iter().flat_map(|u| u.pool.members());
+    let attempts = members().map(|member| {
+        let requests = member.endpoint.requests.load(std::sync::atomic::Ordering::Relaxed);
+        times.number(server(&member.endpoint), requests)
+    });
+    let in_flight = members().map(|member| {
+        times.number(server(&member.endpoint), u64::from(member.endpoint.in_flight()))
+    });
+    let cumulative = AggregationTemporality::Cumulative.into();
+    let metrics = vec![
+        Metric {
+            name: "http.server.request.duration".to_owned(),
+            description: "From a request's head to the end of its response.".to_owned(),
+            unit: "s".to_owned(),
+            data: Some(metric::Data::Histogram(Histogram {
+                data_points: durations,
+                aggregation_temporality: cumulative,
+            })),
+            ..Metric::default()
+        },
+        Metric {
+            name: "tidegate.server.requests".to_owned(),
+            description: "Attempts sent to a server.".to_owned(),
+            unit: "{request}".to_owned(),
+            data: Some(metric::Data::Sum(Sum {
+                data_points: attempts.collect(),
+                aggregation_temporality: cumulative,
+                is_monotonic: true,
+            })),
+            ..Metric::default()
+        },
+        Metric {
+            name: "tidegate.server.in_flight".to_owned(),
+            description: "Requests under way at a server.".to_owned(),
+            unit: "{request}".to_owned(),
+            data: Some(metric::Data::Gauge(Gauge { data_points: in_flight.collect() })),
+            ..Metric::default()
+        },
+    ];
+    let scope_metrics = vec![ScopeMetrics { scope: scope(), metrics, ..ScopeMetrics::default() }];
+    let resource_metrics = ResourceMetrics {
+        resource: resource(instance),
+        scope_metrics,
+        ..ResourceMetrics::default()
+    };
+    ExportMetricsServiceRequest { resource_metrics: vec![resource_metrics] }.encode_to_vec()
+}
+
+fn server(endpoint: &Endpoint) -> Vec<KeyValue> {
+    vec![text("tidegate.upstream", &endpoint.upstream), text("server.address", &endpoint.name)]
+}
+
+/// When counting began, and now, in nanoseconds since 1970.
+struct Times {
+    start: u64,
+    now: u64,
+}
+
+impl Times {
+    fn number(&self, attributes: Vec<KeyValue>, value: u64) -> NumberDataPoint {
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        NumberDataPoint {
+            attributes,
+            start_time_unix_nano: self.start,
+            time_unix_nano: self.now,
+            value: Some(number_data_point::Value::AsInt(value)),
+            ..NumberDataPoint::default()
+        }
+    }
+
+    fn duration(&self, route: &str, method: &str, report: &MethodReport) -> HistogramDataPoint {
+        // Ours are cumulative, OTLP's are not, and the last one has no upper end.
+        let upto = report.buckets.iter().copied().chain([report.count]);
+        let before = std::iter::once(0).chain(report.buckets.iter().copied());
+        HistogramDataPoint {
+            attributes: vec![text("http.request.method", method), text("tidegate.route", route)],
+            start_time_unix_nano: self.start,
+            time_unix_nano: self.now,
+            count: report.count,
+            sum: Some(report.micros as f64 / 1e6),
+            bucket_counts: upto.zip(before).map(|(upto, before)| upto - before).collect(),
+            explicit_bounds: BUCKETS.iter().map(|micros| *micros as f64 / 1e6).collect(),
+            ..HistogramDataPoint::default()
+        }
+    }
+}
+
+fn nanos(at: SystemTime) -> u64 {
+    // Exact enough: microseconds of today fit.
+    (unix(at) * 1e6) as u64 * 1000
+}
