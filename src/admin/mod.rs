@@ -38,11 +38,14 @@ use self::calls::Calls;
 use self::guard::Guard;
 use self::seats::{Seat, Seats};
 use self::warm::Warming;
-use crate::config::schema::bind::Access;
+use crate::config::Spanned;
+use crate::config::schema::process::Admin;
+use crate::config::schema::words::Secret;
 use crate::net::Address;
 use crate::server::control::Command;
 use crate::server::listener::{BindError, bind_alone, bind_unix};
 use crate::server::status::Status;
+use crate::snapshot::compile;
 
 /// How long a client may take for a request head, and for the next one.
 const HEADERS: Duration = Duration::from_secs(5);
@@ -51,16 +54,22 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a connection may live: long enough for a scrape, short enough for slow readers.
 const LIFETIME: Duration = Duration::from_secs(60);
 
-/// Starts the endpoint and returns the address it is bound to.
+/// Starts the endpoint as it is written and returns the address it is bound to.
 ///
 /// # Errors
 /// When the address cannot be bound or the thread not be started.
-pub fn start(
-    (address, access): (&Address, &Access),
-    guard: Guard,
+pub fn open(
+    written: &Admin,
     status: Arc<Status>,
     commands: Sender<Command>,
 ) -> Result<Address, BindError> {
+    let address = &compile::listen_address(&written.address.value);
+    let access = &written.address.value.access;
+    let secret = |secret: &Option<Spanned<Secret>>| -> Option<String> {
+        secret.as_ref().map(|secret| secret.value.expose().to_owned())
+    };
+    let (token, read_token) = (secret(&written.token), secret(&written.read_token));
+    let guard = Guard::new(address, token.as_deref(), read_token.as_deref());
     let calls = Arc::new(Calls {
         status,
         commands,

@@ -9,7 +9,7 @@ use super::{config_file, print_error};
 use crate::config::{self, Colour, Report};
 use crate::server::shutdown::Stop;
 use crate::server::{self, StartError};
-use crate::telemetry;
+use crate::{admin, telemetry};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -36,7 +36,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Ok(stop) => stop,
         Err(error) => return print_error(&format!("error: {error}\n")),
     };
-    let code = match server::start(&loaded.config, Some(&path), &sources) {
+    let code = match server::start(&loaded.config, Some(&path), &sources, admin::open) {
         Ok(running) => {
             stop.wait(&running.commands, &running.status);
             running.drain();

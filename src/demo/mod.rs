@@ -12,6 +12,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use thiserror::Error;
 use tracing_appender::non_blocking::WorkerGuard;
 
+use crate::admin;
 use crate::config::{self, Config, Report, Sources};
 use crate::server::{self, Running, StartError};
 use crate::telemetry;
@@ -63,11 +64,11 @@ pub fn start() -> Result<Demo, DemoError> {
         [(one, origin::start(one)?), (two, origin::start(two)?), (three, origin::start(three)?)];
     let (mut text, mut config) = configure(&servers, free(PROXY_PORT), free(ADMIN_PORT))?;
     let log = telemetry::log::start(&config.log);
-    let running = match server::start(&config, None, &Sources::default()) {
+    let running = match server::start(&config, None, &Sources::default(), admin::open) {
         // Somebody took a port after it was looked at.
         Err(StartError::Bind(_) | StartError::Admin(_)) => {
             (text, config) = configure(&servers, 0, 0)?;
-            server::start(&config, None, &Sources::default())?
+            server::start(&config, None, &Sources::default(), admin::open)?
         }
         started => started?,
     };

@@ -31,16 +31,14 @@ use tokio::sync::{Notify, mpsc, watch};
 use self::control::{Command, Control, Parts};
 use self::listener::BindError;
 use self::status::Status;
-use crate::admin::guard::Guard;
+use crate::clock;
 use crate::config::schema::process::Admin;
-use crate::config::schema::words::Secret;
-use crate::config::{Config, Finding, Sources, Spanned};
+use crate::config::{Config, Finding, Sources};
 use crate::health::Supervisor;
 use crate::machine;
 use crate::net::{Address, open, room};
 use crate::reload::{self, Reloader};
 use crate::snapshot::{Store, compile};
-use crate::{admin, clock};
 
 /// How long a start waits for the first health checks. Servers that take longer are taken for unhealthy
 /// until they have answered.
@@ -82,7 +80,11 @@ pub struct Running {
     workers: Vec<std::thread::JoinHandle<()>>,
 }
 
-/// Starts a proxy with a configuration that was read from `file`, if it was.
+/// Opens the admin endpoint, which lives above this room and looks down on it.
+pub type OpenAdmin = fn(&Admin, Arc<Status>, Sender<Command>) -> Result<Address, BindError>;
+
+/// Starts a proxy with a configuration that was read from `file`, if it was. `open_admin` is called where the
+/// configuration has an admin endpoint.
 ///
 /// # Errors
 /// [`StartError`]; nothing is left running.
@@ -90,6 +92,7 @@ pub fn start(
     config: &Config,
     file: Option<&Path>,
     sources: &Sources,
+    open_admin: OpenAdmin,
 ) -> Result<Running, StartError> {
     let descriptors = limits::raise_descriptors();
     let connections = limits::connections(descriptors, machine::usable_memory());
@@ -112,7 +115,9 @@ pub fn start(
     let line = control::line();
     let commands = line.0.clone();
     let admin = match &config.admin {
-        Some(admin) => Some(start_admin(admin, &status, commands.clone())?),
+        Some(admin) => {
+            Some(open_admin(admin, status.clone(), commands.clone()).map_err(StartError::Admin)?)
+        }
         None => None,
     };
     let health = Supervisor::start()?;
@@ -168,21 +173,6 @@ pub fn start(
         stop,
         workers: threads,
     })
-}
-
-fn start_admin(
-    admin: &Admin,
-    status: &Arc<Status>,
-    commands: Sender<Command>,
-) -> Result<Address, StartError> {
-    let address = compile::listen_address(&admin.address.value);
-    let secret = |secret: &Option<Spanned<Secret>>| -> Option<String> {
-        secret.as_ref().map(|secret| secret.value.expose().to_owned())
-    };
-    let (token, read_token) = (secret(&admin.token), secret(&admin.read_token));
-    let guard = Guard::new(&address, token.as_deref(), read_token.as_deref());
-    admin::start((&address, &admin.address.value.access), guard, status.clone(), commands)
-        .map_err(StartError::Admin)
 }
 
 impl Running {
