@@ -1,6 +1,6 @@
 //! tidegate: a Layer-7 load balancer and API gateway.
 //!
-//! Modules are declared in the order in which a request meets them.
+//! `ARCHITECTURE.md` follows a request through the rooms and lists them by floors: a room names only rooms below its own.
 
 pub mod admin;
 pub mod balance;

@@ -7,6 +7,7 @@ mod architecture;
 mod commands;
 mod deployment;
 mod documents;
+mod floors;
 
 use std::io::{BufRead, BufReader, Lines};
 use std::net::TcpListener;
