@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use serde_json::Value as Json;
 
 use super::json_schema;
-use crate::reload::diff::needs_restart;
+use super::schema::needs_restart;
 
 /// What stands above the tables.
 const INTRODUCTION: &str = "\

@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use crate::config::schema::needs_restart;
 use crate::config::shown::{Shown, plain};
 use crate::pace;
 
@@ -184,11 +185,6 @@ pub fn diff(old: &Shown, new: &Shown) -> (Vec<Change>, Stays) {
 fn change(kind: Kind, what: &str, name: &str, keys: Vec<String>) -> Change {
     let restart = keys.iter().any(|key| needs_restart(what, key)) || what == "admin";
     Change { kind, what: what.to_owned(), name: plain(name), keys, restart }
-}
-
-/// Whether a key of a table takes effect only when the process starts again.
-pub(crate) fn needs_restart(what: &str, key: &str) -> bool {
-    what == "admin" || matches!((what, key), ("runtime", "workers") | ("log", "level" | "format"))
 }
 
 /// The keys in which two tables differ.

@@ -28,6 +28,11 @@ use super::read::settings;
 use super::shown::Replaced;
 use super::source::Spanned;
 
+/// Whether a key of a table takes effect only when the process starts again.
+pub(crate) fn needs_restart(what: &str, key: &str) -> bool {
+    what == "admin" || matches!((what, key), ("runtime", "workers") | ("log", "level" | "format"))
+}
+
 settings! {
     /// The configuration of tidegate.
     pub struct Config {
