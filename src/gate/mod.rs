@@ -36,7 +36,6 @@ pub use self::peer::Peer;
 use self::police::{Granted, Verdict};
 use self::request_id::RequestId;
 use crate::clock::{self, Instant};
-use crate::exchange::HeaderEdits;
 use crate::exchange::forward::{self, RequestForm};
 use crate::exchange::identity::Identity;
 use crate::exchange::outcome::Note;
