@@ -16,7 +16,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::guard::{Denied, Guard, Known};
 use super::seats::Seat;
 use super::warm::{self, Warming};
-use super::{caches, dashboard, explain, metrics, openapi, orders, refusals, servers, stats};
+use super::{
+    caches, dashboard, explain, history, metrics, openapi, orders, refusals, servers, stats,
+};
 use crate::server::control::Command;
 use crate::server::status::Status;
 
@@ -81,6 +83,9 @@ impl Calls {
             ["refusals"] if reads(method) => {
                 told(self.status.desk.ask(refusals::collect).await.as_ref())
             }
+            ["history"] if reads(method) => {
+                history::show(&self.status, request.uri().query()).await
+            }
             ["reload"] if *method == Method::POST => {
                 orders::reload(&self.commands, request.uri().query()).await
             }
@@ -118,9 +123,8 @@ impl Calls {
                 servers::order(&self.status, upstream, server, order).await
             }
             ["upstreams", _, "servers", _, _] => wrong_method("POST"),
-            ["explain" | "stats" | "metrics" | "refusals" | "upstreams"] | ["upstreams", _] => {
-                wrong_method("GET, HEAD")
-            }
+            ["explain" | "stats" | "metrics" | "refusals" | "history" | "upstreams"]
+            | ["upstreams", _] => wrong_method("GET, HEAD"),
             _ => problem(StatusCode::NOT_FOUND, "no_such_call"),
         }
     }

@@ -8,6 +8,7 @@ pub mod calls;
 mod dashboard;
 mod explain;
 pub mod guard;
+mod history;
 pub mod metrics;
 pub mod openapi;
 mod orders;

@@ -15,6 +15,7 @@ use super::stats::{Stats, UpstreamStats};
 use super::warm::{Progress, WarmWish};
 use crate::explain::Explanation;
 use crate::reload::Outcome;
+use crate::telemetry::timeline::Report;
 
 /// What a body is.
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +67,12 @@ const CALLS: &[Call] = &[
         "/refusals",
         "The last exchanges that did not end well, by code, the newest first.",
         &[(200, Body::Json("Refusals"))],
+    ),
+    call(
+        "get",
+        "/history",
+        "The last six hours by route and server: responses by class, medians, 99th percentiles.",
+        &[(200, Body::Json("Report")), (422, PROBLEM)],
     ),
     call("get", "/openapi.json", "This document.", &[(200, Body::Json("Anything"))]),
     call(
@@ -177,6 +184,9 @@ const CALLS: &[Call] = &[
 const PARAMETERS: &[(&str, &str, &str)] = &[
     ("/reload", "force", "`1`: whatever `runtime.shrink_guard` says"),
     ("/cache/top", "n", "how many, from 1 to 1000; default 20"),
+    ("/history", "minutes", "how far back, from 1 to 360; default 360"),
+    ("/history", "points", "into how many points at most, from 1 to 2160; default 360"),
+    ("/history", "of", "`all`: without routes and servers"),
     ("/explain", "method", "default `GET`"),
     ("/explain", "url", "`http://host/path?query`"),
     ("/explain", "header", "`name:value`; may be given several times"),
@@ -266,6 +276,7 @@ fn schemas() -> Json {
     let mut generator = settings.into_generator();
     add::<Stats>(&mut generator);
     add::<Refusals>(&mut generator);
+    add::<Report>(&mut generator);
     add::<UpstreamStats>(&mut generator);
     add::<Outcome>(&mut generator);
     add::<Explanation>(&mut generator);

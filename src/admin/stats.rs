@@ -10,7 +10,7 @@ use super::caches::{self, CacheStats};
 use crate::balance::Member;
 use crate::clock;
 use crate::endpoint::breaker::{Breaker, State};
-use crate::endpoint::standing;
+use crate::endpoint::{Endpoint, standing};
 use crate::exchange::Queue;
 use crate::net::{held, room};
 use crate::policy::concurrency::Concurrency;
@@ -19,6 +19,7 @@ use crate::server::status::{Reload, Status};
 use crate::snapshot::{Listener, Route, Snapshot};
 use crate::telemetry::history::{History, Summary, Windows};
 use crate::telemetry::process::Process;
+use crate::telemetry::timeline::Usage;
 use crate::tls::Identity;
 use crate::tls::identity::Names;
 use crate::upstream::Upstream;
@@ -41,6 +42,8 @@ pub struct Stats {
     process: Process,
     access_log: AccessLogStats,
     reloads: ReloadStats,
+    /// What `/history` is kept in.
+    history: Usage,
     listeners: Vec<ListenerStats>,
     routes: Vec<RouteStats>,
     upstreams: Vec<UpstreamStats>,
@@ -275,6 +278,12 @@ pub(super) struct ServerStats {
     name_fault: Option<String>,
     /// "up", or why it gets no requests.
     state: &'static str,
+    /// Since when it is in this state, in seconds since 1970; null if it always was.
+    since: Option<u64>,
+    /// What led to the state, in a sentence; null when it is up.
+    why: Option<String>,
+    /// How the latest active check ended; null before the first one.
+    last_check: Option<LastCheck>,
     /// It is coming back and gets a growing share.
     slow_start: bool,
     weight: u32,
@@ -295,6 +304,15 @@ pub(super) struct ServerStats {
     connects: u64,
     #[serde(flatten)]
     traffic: Traffic,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct LastCheck {
+    /// In seconds since 1970.
+    at: u64,
+    ok: bool,
+    /// What was wrong.
+    why: Option<String>,
 }
 
 /// Reads all counters. They are not read at one moment, so sums may be off by what happened meanwhile.
@@ -329,6 +347,7 @@ pub fn collect(status: &Status, snapshot: &Snapshot, history: &History) -> Stats
             last_error: status.reloads.last_error.load().as_deref().cloned(),
             latest: Vec::clone(&status.reloads.latest.load()),
         },
+        history: history.timeline.usage(),
         listeners: snapshot.listeners.iter().map(|l| listener(l, history)).collect(),
         routes: snapshot.routes.iter().map(|r| route(r, history)).collect(),
         upstreams: snapshot.upstreams.iter().map(|u| upstream(u, history)).collect(),
@@ -489,6 +508,13 @@ pub(super) fn member(upstream: &Upstream, member: &Member, history: &History) ->
         addresses: endpoint.addresses.iter().map(ToString::to_string).collect(),
         name_fault: endpoint.name_fault.load().as_deref().cloned(),
         state: standing::word(bits),
+        since: endpoint.standing.since(),
+        why: why(endpoint),
+        last_check: endpoint.checked.load().as_deref().map(|checked| LastCheck {
+            at: checked.at,
+            ok: checked.fault.is_none(),
+            why: checked.fault.clone(),
+        }),
         slow_start: bits.ramping(),
         weight: member.weight,
         connections: endpoint.open.count(),
@@ -505,6 +531,27 @@ pub(super) fn member(upstream: &Upstream, member: &Member, history: &History) ->
         connects: endpoint.connects.load(Relaxed),
         traffic: traffic(history.servers(std::iter::once(endpoint.id))),
     }
+}
+
+/// What led to a server's state.
+fn why(endpoint: &Endpoint) -> Option<String> {
+    let said = match standing::word(endpoint.standing.bits()) {
+        "up" => return None,
+        "disabled" | "draining" => "an operator's order".to_owned(),
+        "unresolved" => match endpoint.name_fault.load().as_deref() {
+            Some(fault) => format!("its name: {fault}"),
+            None => "its name has no address".to_owned(),
+        },
+        "unhealthy" => {
+            let checked = endpoint.checked.load();
+            let fault = checked.as_deref().and_then(|checked| checked.fault.as_deref());
+            format!("active checks: {}", fault.unwrap_or("not enough of them passed yet"))
+        }
+        "unchecked" => "its first check has not ended".to_owned(),
+        "ejected" => "it failed too many requests (upstream.eject)".to_owned(),
+        _ => "it did not take the last connection".to_owned(),
+    };
+    Some(said)
 }
 
 fn limited(limit: u32) -> Option<u32> {

@@ -56,6 +56,8 @@ pub struct Endpoint {
     pub checks_passed: AtomicU64,
     /// Active checks it failed.
     pub checks_failed: AtomicU64,
+    /// How the latest active check ended; none before the first one has.
+    pub checked: ArcSwapOption<Checked>,
     /// Why the latest look-up of its name gave no address; none where all is well, or there is no name.
     pub name_fault: ArcSwapOption<String>,
 }
@@ -82,6 +84,7 @@ impl Endpoint {
             connects: AtomicU64::new(0),
             checks_passed: AtomicU64::new(0),
             checks_failed: AtomicU64::new(0),
+            checked: ArcSwapOption::empty(),
             name_fault: ArcSwapOption::empty(),
         }
     }
@@ -121,6 +124,15 @@ impl Endpoint {
         self.requests.fetch_add(1, Ordering::Relaxed);
         Some(Slot(self))
     }
+}
+
+/// How an active check ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// When, in seconds since 1970.
+    pub at: u64,
+    /// What was wrong; none when it passed.
+    pub fault: Option<String>,
 }
 
 /// One request under way at an endpoint, until it is dropped.

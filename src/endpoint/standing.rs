@@ -49,6 +49,8 @@ pub struct Standing {
     joined: AtomicU64,
     /// When it became unreachable, in the same.
     lost: AtomicU64,
+    /// When a reason last came or went, in seconds since 1970; 0 while none ever has.
+    changed: AtomicU64,
 }
 
 /// What a pick wants to know, read at once.
@@ -86,9 +88,22 @@ impl Standing {
         Bits(self.bits.load(Ordering::Relaxed))
     }
 
+    /// When a reason last came or went, in seconds since 1970; `None` while none ever has.
+    #[must_use]
+    pub fn since(&self) -> Option<u64> {
+        Some(self.changed.load(Ordering::Relaxed)).filter(|at| *at > 0)
+    }
+
+    fn note(&self, changed: bool) -> bool {
+        if changed {
+            self.changed.store(clock::unix_seconds(), Ordering::Relaxed);
+        }
+        changed
+    }
+
     /// Takes the server out for one more reason; true when it had not been out for it.
     pub fn take_out(&self, reason: u8) -> bool {
-        self.bits.fetch_or(reason, Ordering::AcqRel) & reason == 0
+        self.note(self.bits.fetch_or(reason, Ordering::AcqRel) & reason == 0)
     }
 
     /// Withdraws a reason; true when it was there. When it was the last one, the slow start begins.
@@ -101,7 +116,7 @@ impl Standing {
             let back = bits & reason != 0 && rest & REASONS == 0;
             Some(if back { rest | RAMPING } else { rest })
         });
-        changed.is_ok() && was & reason != 0
+        self.note(changed.is_ok() && was & reason != 0)
     }
 
     /// The server did not take a connection.
@@ -123,12 +138,12 @@ impl Standing {
         if away >= BLINK {
             return self.bring_back(UNREACHABLE, now);
         }
-        self.bits.fetch_and(!UNREACHABLE, Ordering::AcqRel) & UNREACHABLE != 0
+        self.note(self.bits.fetch_and(!UNREACHABLE, Ordering::AcqRel) & UNREACHABLE != 0)
     }
 
     /// Withdraws a reason without a slow start: for servers that were there from the beginning.
     pub fn admit(&self, reason: u8) {
-        self.bits.fetch_and(!reason, Ordering::AcqRel);
+        self.note(self.bits.fetch_and(!reason, Ordering::AcqRel) & reason != 0);
     }
 
     /// The server's share during a slow start that takes `whole`, from 0.1 to 1. Ends the slow start
@@ -168,7 +183,12 @@ mod tests {
     fn a_server_is_out_until_the_last_reason_is_withdrawn() {
         let standing = Standing::default();
         assert!(standing.bits().clear());
+        assert_eq!(standing.since(), None);
+        assert!(!standing.bring_back(UNHEALTHY, clock::now()));
+        assert_eq!(standing.since(), None, "nothing has changed");
+        let before = clock::unix_seconds();
         assert!(standing.take_out(UNHEALTHY));
+        assert!(standing.since() >= Some(before));
         assert!(standing.take_out(EJECTED));
         assert!(!standing.take_out(EJECTED));
         assert!(standing.bring_back(UNHEALTHY, clock::now()));

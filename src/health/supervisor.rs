@@ -16,7 +16,7 @@ use super::probe::{ProbeError, probe};
 use super::recovery::{self, Recovery};
 use super::tally::{Change, Tally};
 use crate::clock::{self, Random};
-use crate::endpoint::{Endpoint, standing};
+use crate::endpoint::{Checked, Endpoint, standing};
 use crate::upstream::{Check, State, Upstream};
 
 /// Checks under way at a time; the others wait for a moment.
@@ -208,6 +208,8 @@ impl Checker {
             let counter =
                 if result.is_ok() { &endpoint.checks_passed } else { &endpoint.checks_failed };
             counter.fetch_add(1, Ordering::Relaxed);
+            let fault = result.as_ref().err().map(ToString::to_string);
+            endpoint.checked.store(Some(Arc::new(Checked { at: clock::unix_seconds(), fault })));
             if let Some(change) = tally.record(result.is_ok()) {
                 self.apply(change, result.err().as_ref());
             }

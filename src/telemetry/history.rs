@@ -8,6 +8,8 @@ use serde::Serialize;
 
 use super::ledger::{ById, ByMethod, DIGITS, Interval, METHODS, Tally};
 use super::refusals::Remembered;
+use super::timeline::{CLASSES, ROWS, STEP, Sample, Step, Timeline, Whole};
+use crate::clock;
 use crate::exchange::outcome::{CUTS, OUTCOMES};
 
 /// The longest window, in seconds.
@@ -170,6 +172,8 @@ struct Piece {
     second: u64,
     requests: u32,
     errors: u32,
+    /// 1xx to 5xx, and without a response.
+    classes: [u32; CLASSES],
     /// Times in microseconds and how often, only those there were.
     times: Box<[(u32, u32)]>,
 }
@@ -185,9 +189,21 @@ impl Piece {
             second,
             requests: tally.statuses.iter().map(|(_, n)| n).sum(),
             errors: errors.map(|(_, n)| n).sum(),
+            classes: classes(tally),
             times: times.collect(),
         }
     }
+}
+
+fn classes(tally: &Tally) -> [u32; CLASSES] {
+    let mut classes = [0; CLASSES];
+    for (status, count) in &tally.statuses {
+        let class = usize::from(status / 100).checked_sub(1).unwrap_or(CLASSES - 1);
+        if let Some(sum) = classes.get_mut(class) {
+            *sum += count;
+        }
+    }
+    classes
 }
 
 /// The history of one place.
@@ -227,6 +243,10 @@ pub struct History {
     latest: BTreeMap<&'static str, VecDeque<Remembered>>,
     /// Lines of the access log that were dropped.
     pub dropped_lines: u64,
+    /// The last six hours.
+    pub timeline: Timeline,
+    /// How the exchanges of the step that is under way ended.
+    outcomes: [u32; OUTCOMES.len()],
 }
 
 impl History {
@@ -236,6 +256,9 @@ impl History {
             self.add_route(*id, methods);
         }
         for (id, tally) in &interval.listeners {
+            for (sum, n) in self.outcomes.iter_mut().zip(tally.outcomes) {
+                *sum += n;
+            }
             self.listeners.entry(*id).or_default().add(self.second, tally);
         }
         for (id, tally) in &interval.servers {
@@ -281,6 +304,24 @@ impl History {
         self.refusals.retain(|(id, _), _| (exists.route)(*id));
         self.listeners.retain(|id, place| keep(place, (exists.listener)(*id)));
         self.servers.retain(|id, place| keep(place, (exists.server)(*id)));
+        self.timeline.retain(exists.route, exists.server);
+        if second.is_multiple_of(STEP) {
+            self.end_step();
+        }
+    }
+
+    /// Ten seconds are over: writes down what they were.
+    fn end_step(&mut self) {
+        let from = self.second.saturating_sub(STEP);
+        let sample = |(id, place): (&u32, &Place)| (*id, sampled(std::iter::once(place), from).0);
+        let (sample_of_all, heat) = sampled(self.listeners.values(), from);
+        let outcomes = std::mem::take(&mut self.outcomes);
+        self.timeline.record(Step {
+            end: clock::unix_seconds(),
+            whole: Whole { sample: sample_of_all, outcomes, heat },
+            routes: self.routes.iter().map(sample),
+            servers: self.servers.iter().map(sample),
+        });
     }
 
     /// What is known about a route.
@@ -386,6 +427,31 @@ impl History {
     }
 }
 
+/// What happened at some places since a second, and how the times spread.
+fn sampled<'a>(places: impl Iterator<Item = &'a Place>, from: u64) -> (Sample, [u32; ROWS]) {
+    let (mut sample, mut heat) = (Sample::default(), [0; ROWS]);
+    let mut times = Total::default().latency;
+    let recent =
+        places.flat_map(|place| place.recent.iter().rev().take_while(|p| p.second >= from));
+    for piece in recent {
+        for (sum, n) in sample.classes.iter_mut().zip(piece.classes) {
+            *sum += n;
+        }
+        for (micros, count) in &piece.times {
+            let _recorded = times.record_n(u64::from(*micros), u64::from(*count));
+            let row = BUCKETS.partition_point(|upto| *upto < u64::from(*micros));
+            if let Some(sum) = heat.get_mut(row) {
+                *sum += count;
+            }
+        }
+    }
+    let at = |quantile| u32::try_from(times.value_at_quantile(quantile)).unwrap_or(u32::MAX);
+    if !times.is_empty() {
+        sample.micros = [at(0.5), at(0.99)];
+    }
+    (sample, heat)
+}
+
 /// What is still configured.
 pub struct Exists<'a> {
     /// Whether there is a route of this id.
@@ -472,6 +538,34 @@ mod tests {
         assert_eq!(end.windows.sixty, Window::default());
         assert!(end.windows.total.latency_ms.is_some());
         assert_eq!((end.classes, end.received, end.sent), ([0, 59, 0, 0, 50], 109, 218));
+    }
+
+    #[test]
+    fn every_ten_seconds_become_a_step() {
+        let mut history = History::default();
+        for _ in 0..10 {
+            history.add(&interval([(2, 200), (20, 503), (70_000, 404)].into_iter()));
+            history.next_second(&ALL);
+        }
+        history.add(&interval([(5, 301)].into_iter()));
+        let wish = super::super::timeline::Wish { minutes: 60, points: 100, places: true };
+        let said = history.timeline.read(&wish, &[(1, "r".into())], &[(5, "u/s".into())]);
+        let said = serde_json::to_value(said).unwrap();
+        assert_eq!(said["all"]["classes"], serde_json::json!([[0, 10, 0, 10, 10, 0]]));
+        assert_eq!(said["outcomes"][0][0], 30);
+        let heat = &said["heat"][0];
+        assert_eq!((&heat[1], &heat[4], &heat[15]), (&10.into(), &10.into(), &10.into()));
+        for line in ["routes", "servers"] {
+            assert_eq!(said[line][0]["classes"], said["all"]["classes"], "{line}");
+            assert!(close(said[line][0]["p50_ms"][0].as_f64().unwrap(), 20.0), "{said}");
+        }
+        for _ in 0..10 {
+            history.next_second(&ALL);
+        }
+        let said = history.timeline.read(&wish, &[], &[]);
+        let said = serde_json::to_value(said).unwrap();
+        assert_eq!(said["all"]["classes"][1], serde_json::json!([0, 0, 1, 0, 0, 0]));
+        assert_eq!(said["all"]["p99_ms"].as_array().unwrap().len(), 2);
     }
 
     #[test]

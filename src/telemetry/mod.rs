@@ -9,4 +9,5 @@ pub mod ledger;
 pub mod log;
 pub mod process;
 pub mod refusals;
+pub mod timeline;
 pub mod trace;

@@ -117,6 +117,14 @@ impl Browser {
         self.call("POST", &self.within("/goog/cdp/execute"), &body);
     }
 
+    /// A window of another size, narrower than the browser would make one.
+    pub(crate) fn resize(&self, width: u32, height: u32) {
+        let body = json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": {
+            "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500
+        } });
+        self.call("POST", &self.within("/goog/cdp/execute"), &body);
+    }
+
     /// What the page complained about.
     pub(crate) fn complaints(&self) -> Value {
         self.call("POST", &self.within("/se/log"), &json!({ "type": "browser" }))

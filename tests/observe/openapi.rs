@@ -73,6 +73,8 @@ fn every_call_answers_as_described() {
         ("GET", "/stats", "/stats", "", 200),
         ("GET", "/metrics", "/metrics", "", 200),
         ("GET", "/refusals", "/refusals", "", 200),
+        ("GET", "/history", "/history?minutes=60", "", 200),
+        ("GET", "/history", "/history?minutes=0", "", 422),
         ("GET", "/openapi.json", "/openapi.json", "", 200),
         ("GET", "/config", "/config", "", 200),
         (

@@ -1,0 +1,424 @@
+//! The last six hours, in steps of ten seconds: what a dashboard shows to who has just opened it.
+//!
+//! The collector writes a sample per place and step out of what it has anyway, so the path of a request does not
+//! know about it. Memory is bounded: so many samples of so many places, each of a fixed size.
+
+use std::collections::VecDeque;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::history::BUCKETS;
+use super::ledger::ById;
+use crate::exchange::outcome::OUTCOMES;
+
+/// The seconds of a step.
+pub const STEP: u64 = 10;
+/// How many steps are kept: six hours.
+pub const STEPS: usize = 2160;
+/// How many routes have samples of their own, and how many servers.
+pub const PLACES: usize = 64;
+/// After so many steps without a request a place makes room for another one: ten minutes.
+const IDLE: u64 = 60;
+/// Classes of responses: 1xx to 5xx, and none at all.
+pub const CLASSES: usize = 6;
+/// The heat map's rows: one for each of [`BUCKETS`], one beyond.
+pub const ROWS: usize = BUCKETS.len() + 1;
+
+/// What happened at one place in one step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sample {
+    /// Responses by hundreds, and those without any.
+    pub classes: [u32; CLASSES],
+    /// The median and the 99th percentile in microseconds; 0 without requests.
+    pub micros: [u32; 2],
+}
+
+impl Sample {
+    fn requests(&self) -> u64 {
+        self.classes.iter().map(|n| u64::from(*n)).sum()
+    }
+}
+
+/// What is known of all requests together, besides a [`Sample`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Whole {
+    /// Requests, classes and times.
+    pub sample: Sample,
+    /// Exchanges by how they ended, in the order of [`OUTCOMES`].
+    pub outcomes: [u32; OUTCOMES.len()],
+    /// How many took at most so long, by rows of the heat map.
+    pub heat: [u32; ROWS],
+}
+
+/// The samples of one route or server, the latest last. They end with the latest step.
+#[derive(Debug, Clone, Default)]
+struct Series {
+    samples: VecDeque<Sample>,
+    /// The latest step that had a request.
+    active: u64,
+}
+
+/// Series of one kind of place.
+#[derive(Debug, Default)]
+pub struct Places {
+    series: ById<Series>,
+    /// How often a place found no room.
+    left_out: u64,
+}
+
+impl Places {
+    fn record(&mut self, step: u64, samples: impl Iterator<Item = (u32, Sample)>) {
+        for series in self.series.values_mut() {
+            push(&mut series.samples, Sample::default());
+        }
+        for (id, sample) in samples.filter(|(_, sample)| *sample != Sample::default()) {
+            if !self.series.contains_key(&id)
+                && self.series.len() >= PLACES
+                && !self.make_room(step)
+            {
+                self.left_out += 1;
+                continue;
+            }
+            let series = self.series.entry(id).or_default();
+            series.active = step;
+            match series.samples.back_mut() {
+                Some(latest) => *latest = sample,
+                None => series.samples.push_back(sample),
+            }
+        }
+    }
+
+    /// Forgets the place that has been idle longest, if that is long enough.
+    fn make_room(&mut self, step: u64) -> bool {
+        let oldest = self.series.iter().min_by_key(|(_, series)| series.active);
+        let oldest = oldest.filter(|(_, series)| series.active + IDLE < step).map(|(id, _)| *id);
+        oldest.is_some_and(|id| self.series.remove(&id).is_some())
+    }
+}
+
+/// All of it.
+#[derive(Debug, Default)]
+pub struct Timeline {
+    /// How many steps there have been.
+    step: u64,
+    /// When each step ended, in seconds since 1970.
+    ends: VecDeque<u32>,
+    all: VecDeque<Whole>,
+    routes: Places,
+    servers: Places,
+}
+
+/// What a step was.
+#[derive(Debug)]
+pub struct Step<R, S> {
+    /// When it ended, in seconds since 1970.
+    pub end: u64,
+    /// All requests.
+    pub whole: Whole,
+    /// By route.
+    pub routes: R,
+    /// By server.
+    pub servers: S,
+}
+
+impl Timeline {
+    /// Adds a step.
+    pub fn record<R, S>(&mut self, step: Step<R, S>)
+    where
+        R: Iterator<Item = (u32, Sample)>,
+        S: Iterator<Item = (u32, Sample)>,
+    {
+        self.step += 1;
+        push(&mut self.ends, u32::try_from(step.end).unwrap_or(u32::MAX));
+        push(&mut self.all, step.whole);
+        self.routes.record(self.step, step.routes);
+        self.servers.record(self.step, step.servers);
+    }
+
+    /// Forgets what is not configured any more.
+    pub fn retain(&mut self, route: impl Fn(u32) -> bool, server: impl Fn(u32) -> bool) {
+        self.routes.series.retain(|id, _| route(*id));
+        self.servers.series.retain(|id, _| server(*id));
+    }
+
+    /// How much of it is in use.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let series = self.routes.series.len() + self.servers.series.len();
+        let each = size_of::<Sample>() * STEPS;
+        let whole = (size_of::<Whole>() + size_of::<u32>()) * STEPS;
+        Usage {
+            steps: self.all.len(),
+            step_limit: STEPS,
+            step_seconds: STEP,
+            series,
+            series_limit: 2 * PLACES,
+            left_out: self.routes.left_out + self.servers.left_out,
+            bytes_limit: whole + 2 * PLACES * each,
+        }
+    }
+
+    /// What is asked for. Names are given by the caller; places without one are left out.
+    #[must_use]
+    pub fn read(&self, wish: &Wish, routes: &[(u32, String)], servers: &[(u32, String)]) -> Report {
+        let kept = (wish.minutes.saturating_mul(60) / STEP).try_into().unwrap_or(STEPS);
+        let steps = self.all.len().min(kept);
+        let merged = steps.div_ceil(wish.points.max(1)).max(1);
+        // Groups end with the latest step, so that the first one may be smaller.
+        let cut = Cut { skip: self.all.len() - steps, first: steps % merged, merged };
+        let ends: Vec<u32> =
+            cut.groups(&self.ends).filter_map(|group| group.last().copied()).collect();
+        let whole: Vec<Whole> = cut.groups(&self.all).map(|group| together(&group)).collect();
+        let samples: Vec<Sample> = whole.iter().map(|whole| whole.sample).collect();
+        let lines = |places: &Places, names: &[(u32, String)], wanted: bool| {
+            let named = names.iter().filter(|_| wanted);
+            let found = named.filter_map(|(id, name)| Some((name, places.series.get(id)?)));
+            let line = |(name, series): (&String, &Series)| {
+                let missing = self.all.len() - series.samples.len();
+                let blank = std::iter::repeat_n(Sample::default(), missing);
+                let all: VecDeque<Sample> = blank.chain(series.samples.iter().copied()).collect();
+                let samples: Vec<Sample> = cut.groups(&all).map(|group| merge(&group)).collect();
+                Line { name: name.clone(), columns: Columns::of(&samples) }
+            };
+            found.map(line).collect()
+        };
+        Report {
+            step_seconds: STEP,
+            point_seconds: STEP * merged as u64,
+            usage: self.usage(),
+            ends,
+            all: Columns::of(&samples),
+            outcomes: whole.iter().map(|whole| whole.outcomes).collect(),
+            heat_ms: BUCKETS.map(|micros| micros as f64 / 1000.0),
+            heat: whole.iter().map(|whole| whole.heat).collect(),
+            routes: lines(&self.routes, routes, wish.places),
+            servers: lines(&self.servers, servers, wish.places),
+        }
+    }
+}
+
+fn push<T>(ring: &mut VecDeque<T>, item: T) {
+    if ring.len() >= STEPS {
+        ring.pop_front();
+    }
+    ring.push_back(item);
+}
+
+/// Which steps become one point.
+struct Cut {
+    skip: usize,
+    first: usize,
+    merged: usize,
+}
+
+impl Cut {
+    fn groups<'a, T: Copy>(
+        &self,
+        ring: &'a VecDeque<T>,
+    ) -> impl Iterator<Item = Vec<T>> + use<'a, T> {
+        let all: Vec<T> = ring.iter().skip(self.skip).copied().collect();
+        let (first, rest) = all.split_at(self.first.min(all.len()));
+        let mut groups: Vec<Vec<T>> = Vec::new();
+        groups.extend((!first.is_empty()).then(|| first.to_vec()));
+        groups.extend(rest.chunks(self.merged).map(<[T]>::to_vec));
+        groups.into_iter()
+    }
+}
+
+fn together(steps: &[Whole]) -> Whole {
+    let samples: Vec<Sample> = steps.iter().map(|whole| whole.sample).collect();
+    let mut sum = Whole { sample: merge(&samples), ..Whole::default() };
+    for whole in steps {
+        add(&mut sum.outcomes, &whole.outcomes);
+        add(&mut sum.heat, &whole.heat);
+    }
+    sum
+}
+
+/// Several steps as one: counts add up, of the medians the one of the busiest step, of the 99th percentiles the highest.
+fn merge(steps: &[Sample]) -> Sample {
+    let mut sum = Sample::default();
+    for step in steps {
+        add(&mut sum.classes, &step.classes);
+        sum.micros[1] = sum.micros[1].max(step.micros[1]);
+    }
+    let busiest = steps.iter().max_by_key(|step| step.requests());
+    sum.micros[0] = busiest.map_or(0, |step| step.micros[0]);
+    sum
+}
+
+fn add(sums: &mut [u32], more: &[u32]) {
+    for (sum, n) in sums.iter_mut().zip(more) {
+        *sum = sum.saturating_add(*n);
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wish {
+    /// How far back.
+    pub minutes: u64,
+    /// Into how many points, at most.
+    pub points: usize,
+    /// Whether routes and servers are wanted, too.
+    pub places: bool,
+}
+
+/// How much of the memory for history is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Usage {
+    /// Steps that are kept.
+    steps: usize,
+    step_limit: usize,
+    step_seconds: u64,
+    /// Routes and servers with samples of their own.
+    series: usize,
+    series_limit: usize,
+    /// How often a route or server had requests in a step and found no room.
+    left_out: u64,
+    /// What all of it takes at most, in bytes.
+    bytes_limit: usize,
+}
+
+/// What happened in the time that was asked for. All lists are of the same length.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Report {
+    /// The finest resolution there is.
+    step_seconds: u64,
+    /// How long a point of this answer is.
+    point_seconds: u64,
+    usage: Usage,
+    /// When each point ended, in seconds since 1970.
+    ends: Vec<u32>,
+    /// All requests.
+    all: Columns,
+    /// Exchanges of each point by how they ended: whole, client gone, server cut, timeout, refused, proxy cut.
+    outcomes: Vec<[u32; OUTCOMES.len()]>,
+    /// Up to how many milliseconds a row of the heat map goes; one more row has the rest.
+    heat_ms: [f64; BUCKETS.len()],
+    /// How many requests of each point are in each row.
+    heat: Vec<[u32; ROWS]>,
+    /// By route; empty unless asked for.
+    routes: Vec<Line>,
+    /// By server, "upstream/server"; empty unless asked for.
+    servers: Vec<Line>,
+}
+
+/// One route or server.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Line {
+    name: String,
+    #[serde(flatten)]
+    columns: Columns,
+}
+
+/// One list per figure.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Columns {
+    /// Responses of each point: 1xx, 2xx, 3xx, 4xx, 5xx, none.
+    classes: Vec<[u32; CLASSES]>,
+    /// The median in milliseconds; null where nothing happened. Of points of several steps that of the busiest step.
+    p50_ms: Vec<Option<f64>>,
+    /// The 99th percentile; of points of several steps the highest of theirs.
+    p99_ms: Vec<Option<f64>>,
+}
+
+impl Columns {
+    fn of(samples: &[Sample]) -> Self {
+        let times = |which: usize| {
+            let time = |sample: &Sample| {
+                let micros = sample.micros.get(which).copied().unwrap_or_default();
+                (sample.requests() > 0).then(|| f64::from(micros) / 1000.0)
+            };
+            samples.iter().map(time).collect()
+        };
+        Self {
+            classes: samples.iter().map(|sample| sample.classes).collect(),
+            p50_ms: times(0),
+            p99_ms: times(1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(ok: u32, p50: u32, p99: u32) -> Sample {
+        Sample { classes: [0, ok, 0, 0, 0, 0], micros: [p50, p99] }
+    }
+
+    fn step(timeline: &mut Timeline, end: u64, all: Sample, routes: &[(u32, Sample)]) {
+        let whole = Whole { sample: all, ..Whole::default() };
+        let routes = routes.iter().copied();
+        timeline.record(Step { end, whole, routes, servers: std::iter::empty() });
+    }
+
+    const ALL: Wish = Wish { minutes: 360, points: STEPS, places: true };
+
+    #[test]
+    fn six_hours_are_kept_and_no_more() {
+        let mut timeline = Timeline::default();
+        for n in 0..2161_u32 {
+            step(
+                &mut timeline,
+                u64::from(n) * 10,
+                sample(n, 1000, 2000),
+                &[(7, sample(n, 1000, 2000))],
+            );
+        }
+        let said = timeline.read(&ALL, &[(7, "a".into())], &[]);
+        assert_eq!((said.ends.len(), said.ends[0], said.point_seconds), (2160, 10, 10));
+        assert_eq!(said.all.classes[2159], [0, 2160, 0, 0, 0, 0]);
+        assert_eq!(said.routes[0].columns.classes, said.all.classes);
+        assert_eq!(said.all.p99_ms[0], Some(2.0));
+        assert_eq!(timeline.usage().bytes_limit, 2160 * (124 + 128 * 32));
+    }
+
+    #[test]
+    fn points_of_several_steps_end_with_the_latest_and_lose_nothing() {
+        let mut timeline = Timeline::default();
+        for (n, one) in
+            [sample(1, 9, 9), sample(2, 2, 8), sample(5, 1, 3), sample(0, 0, 0)].iter().enumerate()
+        {
+            step(&mut timeline, n as u64, *one, &[]);
+        }
+        let said = timeline.read(&Wish { points: 2, ..ALL }, &[], &[]);
+        assert_eq!((said.ends, said.point_seconds), (vec![1, 3], 20));
+        assert_eq!(said.all.classes, [[0, 3, 0, 0, 0, 0], [0, 5, 0, 0, 0, 0]]);
+        assert_eq!(said.all.p50_ms, [Some(0.002), Some(0.001)]);
+        assert_eq!(said.all.p99_ms, [Some(0.009), Some(0.003)]);
+        let late = timeline.read(&Wish { minutes: 0, ..ALL }, &[], &[]);
+        assert_eq!(late.ends, [0_u32; 0]);
+    }
+
+    #[test]
+    fn a_route_that_comes_late_is_as_long_as_the_others() {
+        let mut timeline = Timeline::default();
+        step(&mut timeline, 10, sample(1, 1, 1), &[]);
+        step(&mut timeline, 20, sample(1, 1, 1), &[(7, sample(1, 5, 5))]);
+        step(&mut timeline, 30, sample(0, 0, 0), &[]);
+        let said = timeline.read(&ALL, &[(7, "late".into()), (8, "never".into())], &[]);
+        assert_eq!(said.routes.len(), 1);
+        assert_eq!(said.routes[0].columns.p50_ms, [None, Some(0.005), None]);
+    }
+
+    #[test]
+    fn places_are_bounded_and_idle_ones_make_room() {
+        let mut timeline = Timeline::default();
+        let many: Vec<_> = (0..70).map(|id| (id, sample(1, 1, 1))).collect();
+        step(&mut timeline, 10, sample(70, 1, 1), &many);
+        assert_eq!((timeline.usage().series, timeline.usage().left_out), (64, 6));
+        for n in 0..61 {
+            step(&mut timeline, 20 + n, sample(1, 1, 1), &[(3, sample(1, 1, 1))]);
+        }
+        step(&mut timeline, 100, sample(1, 1, 1), &[(99, sample(1, 1, 1))]);
+        assert_eq!((timeline.usage().series, timeline.usage().left_out), (64, 6));
+        assert!(
+            timeline.routes.series.contains_key(&99) && timeline.routes.series.contains_key(&3)
+        );
+        timeline.retain(|id| id == 99, |_| true);
+        assert_eq!(timeline.usage().series, 1);
+    }
+}
