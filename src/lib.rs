@@ -29,5 +29,7 @@ pub mod snapshot;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;
-pub mod wire;
 pub mod worker;
+
+/// The codec, below all rooms.
+pub use http_codec as wire;

@@ -115,7 +115,7 @@ impl<S: Transport> Socket<S> {
                 Poll::Pending => break,
             }
         }
-        state.wait(clock::now);
+        state.wait(|| clock::now().into_std());
         if self.flushing {
             match self.stream.poll_flush(cx) {
                 Poll::Ready(Ok(())) => self.flushing = false,

@@ -131,7 +131,9 @@ impl Link {
                 };
                 if !over {
                     let Some(since) = stalled else { return Poll::Pending };
-                    ready!(timer.poll_at(cx, clock::deadline(since, Some(DEAD))));
+                    ready!(
+                        timer.poll_at(cx, clock::deadline(Instant::from_std(since), Some(DEAD)))
+                    );
                     tracing::debug!("a server takes nothing of what is sent to it over HTTP/2");
                     return Poll::Ready(());
                 }
@@ -165,7 +167,7 @@ impl Link {
     /// Whether the server has taken nothing of what waits for it for some time.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
-        let since = self.shared.borrow().stalled();
+        let since = self.shared.borrow().stalled().map(Instant::from_std);
         since.is_some_and(|since| clock::now().saturating_duration_since(since) >= STALLED)
     }
 

@@ -9,11 +9,11 @@ pub mod link;
 pub mod origin;
 #[cfg(test)]
 mod simulation;
-pub mod state;
 mod waiters;
 
 pub use client::H2Client;
 pub use connection::Connection;
+pub use http_codec::h2 as state;
 pub use link::Link;
 pub use origin::H2Origin;
 pub use waiters::Waiters;

@@ -4,7 +4,7 @@
 //! cannot; the decoder must give the same one for every prefix, and the same data.
 
 use super::{Plan, show};
-use crate::wire::chunked::Decoder;
+use http_codec::chunked::Decoder;
 
 const MAX_EXTENSION_BYTES: usize = 4096;
 const MAX_TRAILER_BYTES: usize = 8192;

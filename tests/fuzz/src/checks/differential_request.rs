@@ -8,8 +8,8 @@
 use super::peer::{self, Seen};
 use super::reading::{self, End, Message, Pairs, Start};
 use super::{Plan, show};
-use crate::wire::head::Version;
-use crate::wire::request::{Limits, Underscores};
+use http_codec::head::Version;
+use http_codec::request::{Limits, Underscores};
 
 /// Nothing may be dropped: all fields are compared.
 const LIMITS: Limits = Limits { bytes: 32 * 1024, fields: 1000, underscores: Underscores::Keep };

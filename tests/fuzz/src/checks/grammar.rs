@@ -4,8 +4,8 @@
 //! rules of RFC 9112 §3 to §6. Where the codec and this disagree, one of them is wrong.
 
 use super::reading::{Pairs, Start};
-use crate::wire::framing::Framing;
-use crate::wire::head::Version;
+use http_codec::framing::Framing;
+use http_codec::head::Version;
 
 /// A head by the book.
 #[derive(Debug, PartialEq, Eq)]

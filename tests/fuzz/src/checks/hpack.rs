@@ -1,7 +1,7 @@
 //! HPACK: whatever is read can be written and read again, and nonsense breaks nothing.
 
 use super::{Plan, show};
-use crate::wire::hpack::{Decoder, Encoder, Field};
+use http_codec::hpack::{Decoder, Encoder, Field};
 
 type Pair = (Vec<u8>, Vec<u8>);
 
@@ -25,7 +25,7 @@ pub fn check(input: &[u8]) {
         encoder.begin(&mut written);
         for (name, value) in &mut fields {
             name.make_ascii_lowercase();
-            let known = crate::wire::known::lookup(name);
+            let known = http_codec::known::lookup(name);
             encoder.field(&mut written, name, value, known);
         }
         let mut reread = Vec::new();
@@ -39,7 +39,7 @@ fn read(
     decoder: &mut Decoder,
     block: &[u8],
     fields: &mut Vec<Pair>,
-) -> Result<(), crate::wire::hpack::Broken> {
+) -> Result<(), http_codec::hpack::Broken> {
     let mut each = |field: Field<'_>| fields.push((field.name.to_vec(), field.value.to_vec()));
     decoder.decode(block, &mut each)
 }

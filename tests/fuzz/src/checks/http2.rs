@@ -4,9 +4,9 @@
 use std::task::{Context, Poll, Waker};
 
 use super::{Plan, show};
-use crate::state::{Accept, State, Taken, Terms};
-use crate::wire::frames::{self, Code, Head, flag, kind};
-use crate::wire::{Fault, RequestHead, ResponseHead};
+use http_codec::frames::{self, Code, Head, flag, kind};
+use http_codec::h2::{Accept, State, Taken, Terms};
+use http_codec::{Fault, RequestHead, ResponseHead};
 
 const STREAM_WINDOW: u32 = 70_000;
 
@@ -30,7 +30,7 @@ pub fn check(input: &[u8]) {
 fn terms(plan: &Plan) -> Terms {
     let head = plan.limits;
     let bytes = head.bytes.min(1 << 20);
-    let head = crate::wire::request::Limits { bytes, ..head };
+    let head = http_codec::request::Limits { bytes, ..head };
     let stream_window_most = 2 * STREAM_WINDOW;
     let growth = STREAM_WINDOW;
     Terms {
@@ -114,7 +114,7 @@ fn ask(plan: &Plan, pieces: &[&[u8]]) -> (Vec<String>, Vec<u8>) {
     let slots: Vec<u32> = (0..3).filter_map(|_| state.open()).collect();
     for slot in &slots {
         state.put_head(*slot, true, &mut |encoder, out| {
-            encoder.field(out, b"a", b"b", crate::wire::Known::Other)
+            encoder.field(out, b"a", b"b", http_codec::Known::Other)
         });
     }
     feed(&mut state, &mut Begun::default(), pieces);

@@ -16,7 +16,7 @@ pub mod request;
 pub mod response;
 pub mod round_trip;
 
-use crate::wire::request::{Limits, Underscores};
+use http_codec::request::{Limits, Underscores};
 
 /// Panics when the bytes break a rule.
 pub type Check = fn(&[u8]);

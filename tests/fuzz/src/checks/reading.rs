@@ -3,14 +3,14 @@
 //! It holds what arrived in a buffer, as the proxy does, so that the places where one message ends
 //! and the next begins are part of what is checked.
 
-use crate::wire::chunked::Decoder;
-use crate::wire::fault::{Fault, ResponseFault};
-use crate::wire::framing::{self, Framing};
-use crate::wire::head::{Fields, RequestHead, ResponseHead, Version};
-use crate::wire::known::Known;
-use crate::wire::request::{Limits, RequestParser};
-use crate::wire::response::ResponseParser;
-use crate::wire::trailers;
+use http_codec::chunked::Decoder;
+use http_codec::fault::{Fault, ResponseFault};
+use http_codec::framing::{self, Framing};
+use http_codec::head::{Fields, RequestHead, ResponseHead, Version};
+use http_codec::known::Known;
+use http_codec::request::{Limits, RequestParser};
+use http_codec::response::ResponseParser;
+use http_codec::trailers;
 
 /// More messages than this on one connection show nothing new.
 pub const MAX_MESSAGES: usize = 32;

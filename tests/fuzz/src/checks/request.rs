@@ -2,9 +2,9 @@
 
 use super::reading::{self, Message, Start};
 use super::{Plan, grammar, show};
-use crate::wire::fault::Fault;
-use crate::wire::head::RequestHead;
-use crate::wire::request::{Limits, RequestParser, Underscores};
+use http_codec::fault::Fault;
+use http_codec::head::RequestHead;
+use http_codec::request::{Limits, RequestParser, Underscores};
 
 /// The longest method and the most empty lines before a request.
 const MAX_METHOD: usize = 32;

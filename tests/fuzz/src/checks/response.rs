@@ -2,8 +2,8 @@
 
 use super::reading::{self, Message, Start};
 use super::{Plan, grammar, show};
-use crate::wire::head::ResponseHead;
-use crate::wire::response::{HEAD_BYTES, MAX_FIELDS, ResponseParser};
+use http_codec::head::ResponseHead;
+use http_codec::response::{HEAD_BYTES, MAX_FIELDS, ResponseParser};
 
 /// Panics when a rule is broken.
 pub fn check(input: &[u8]) {

@@ -2,11 +2,11 @@
 
 use super::reading::{self, End, Message, Start};
 use super::{Plan, show};
-use crate::wire::chunked::Decoder;
-use crate::wire::encode::{self, ChunkPrefix};
-use crate::wire::framing::Framing;
-use crate::wire::head::Version;
-use crate::wire::request::{Limits, Underscores};
+use http_codec::chunked::Decoder;
+use http_codec::encode::{self, ChunkPrefix};
+use http_codec::framing::Framing;
+use http_codec::head::Version;
+use http_codec::request::{Limits, Underscores};
 
 /// Writing may lengthen a head, by the space after each colon.
 const ANY: Limits =
@@ -21,7 +21,7 @@ pub fn check(input: &[u8]) {
     }
     for message in reading::responses(&[wire], plan.head_request).messages {
         let written = write(&message, plan.piece);
-        if written.len() < crate::wire::response::HEAD_BYTES {
+        if written.len() < http_codec::response::HEAD_BYTES {
             same(&message, &written, reading::responses(&[&written], plan.head_request));
         }
     }

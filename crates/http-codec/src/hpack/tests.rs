@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::wire::Known;
+use crate::Known;
 
 type Pair = (Vec<u8>, Vec<u8>);
 
@@ -134,7 +134,7 @@ fn encode(encoder: &mut Encoder, fields: &[(&str, &str)]) -> Vec<u8> {
     let mut out = Vec::new();
     encoder.begin(&mut out);
     for (name, value) in fields {
-        let known = crate::wire::known::lookup(name.as_bytes());
+        let known = crate::known::lookup(name.as_bytes());
         encoder.field(&mut out, name.as_bytes(), value.as_bytes(), known);
     }
     out

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use super::State;
 use super::slot::KEEP;
 use super::{AT_REST, Role, StreamEnd};
-use crate::wire::{Fields, ResponseFault, ResponseHead};
+use crate::{Fields, ResponseFault, ResponseHead};
 
 /// What there is of a body.
 #[derive(Debug)]

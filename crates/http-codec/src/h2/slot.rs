@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::task::{Context, Waker};
 
 use super::stream::{StreamEnd, StreamState};
-use crate::wire::{Fault, Fields, ResponseHead};
+use crate::{Fault, Fields, ResponseHead};
 
 /// How much memory a stream keeps for the next one.
 pub(super) const KEEP: usize = 16 * 1024;

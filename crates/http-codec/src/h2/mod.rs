@@ -19,12 +19,12 @@ use self::slot::Slot;
 use self::stream::ClosedStreams;
 pub use self::stream::{StreamEnd, StreamState};
 pub use self::take::Taken;
-use crate::clock::Instant;
-use crate::net::held::Weight;
-use crate::wire::frames::{self, Code, kind, setting};
-use crate::wire::hpack::{Decoder, Encoder};
-use crate::wire::request::Limits;
-use crate::wire::{Fault, RequestHead};
+use crate::frames::{self, Code, kind, setting};
+use crate::hpack::{Decoder, Encoder};
+use crate::request::Limits;
+use crate::{Fault, RequestHead};
+use memory_budget::Weight;
+use std::time::Instant;
 
 /// What is sent as soon as possible; whoever wants to send more waits until less of it is left.
 const HIGH: usize = 128 * 1024;
@@ -312,8 +312,8 @@ impl State {
 
     /// What may be sent on all streams together; what may still be received, what the other side has not been told that it
     /// may send again, and what both were at first.
-    #[cfg(test)]
-    pub(super) fn windows(&self) -> (i64, i64, i64, i64) {
+    #[must_use]
+    pub fn windows(&self) -> (i64, i64, i64, i64) {
         let all = i64::from(self.terms.connection_window.max(frames::WINDOW));
         (self.credit, self.window, i64::from(self.unsaid), all)
     }

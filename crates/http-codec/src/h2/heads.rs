@@ -2,10 +2,10 @@
 //! what no head may have.
 
 use super::Accept;
-use crate::wire::head::Fields;
-use crate::wire::hpack::{Field, Name, Pseudo};
-use crate::wire::request::{Limits, MAX_METHOD, Underscores, is_token};
-use crate::wire::{
+use crate::head::Fields;
+use crate::hpack::{Field, Name, Pseudo};
+use crate::request::{Limits, MAX_METHOD, Underscores, is_token};
+use crate::{
     Fault, Known, RequestHead, ResponseFault, ResponseHead, Version, grpc, remains, trailers,
 };
 

@@ -3,8 +3,8 @@
 use super::heads::{self, Heard};
 use super::stream::Misplaced;
 use super::{Accept, Leaving, Role, State, StreamEnd, StreamState, control};
-use crate::wire::frames::{self, Code, Head, flag, kind};
-use crate::wire::{Fault, RequestHead, ResponseFault, framing};
+use crate::frames::{self, Code, Head, flag, kind};
+use crate::{Fault, RequestHead, ResponseFault, framing};
 
 /// Frames that one head may be spread over beside the first.
 const CONTINUATIONS: u32 = 64;

@@ -2,7 +2,7 @@
 
 use super::receive::Verdict;
 use super::{GOODBYE, Leaving, Role, State, StreamEnd};
-use crate::wire::frames::{self, Code, Head, flag, kind, setting};
+use crate::frames::{self, Code, Head, flag, kind, setting};
 
 /// Settings in one frame. There are seven; whoever sends hundreds wants to make work (CVE-2020-11080).
 const SETTINGS: usize = 32;

@@ -30,8 +30,8 @@
 use std::collections::VecDeque;
 
 use super::Ended;
-use crate::wire::frames::Code;
-use crate::wire::{Fault, ResponseFault};
+use crate::frames::Code;
+use crate::{Fault, ResponseFault};
 
 /// Streams that were closed by a reset and are remembered, at 8 bytes each.
 const REMEMBERED: usize = 512;

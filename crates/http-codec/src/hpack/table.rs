@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::decode::{Name, Pseudo};
 use super::{OVERHEAD, TABLE};
-use crate::wire::known::Known;
+use crate::known::Known;
 
 /// An entry that is always there.
 pub(super) type Static = (&'static [u8], &'static [u8], Name);

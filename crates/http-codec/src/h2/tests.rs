@@ -6,9 +6,9 @@ use std::task::Poll;
 use proptest::prelude::*;
 
 use super::*;
-use crate::wire::frames::{Head, flag};
-use crate::wire::hpack::Pseudo;
-use crate::wire::{Known, ResponseFault, ResponseHead};
+use crate::frames::{Head, flag};
+use crate::hpack::Pseudo;
+use crate::{Known, ResponseFault, ResponseHead};
 
 const BIG: u32 = 1 << 20;
 

@@ -4,9 +4,9 @@ use std::io;
 use std::task::{Context, Poll};
 
 use super::{BURST, FULL, HIGH, Leaving, Role, SLACK, State, StreamEnd, StreamState};
-use crate::clock::Instant;
-use crate::wire::frames::{self, Code, Head, flag, kind};
-use crate::wire::hpack::Encoder;
+use crate::frames::{self, Code, Head, flag, kind};
+use crate::hpack::Encoder;
+use std::time::Instant;
 
 /// Less than this in a frame because the other side's window ends there earns nothing.
 const CRUMB: usize = 256;

@@ -3,8 +3,8 @@
 use super::TABLE;
 use super::huffman;
 use super::table::{self, Named, Table};
-use crate::wire::known::{self, Known};
-use crate::wire::request::is_token;
+use crate::known::{self, Known};
+use crate::request::is_token;
 
 /// The block is not HPACK. What follows cannot be read either: the connection has to end (RFC 9113 §4.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -358,8 +358,8 @@ mod tests {
     fn kept_lines_are_written_in_one_form() {
         let bytes = b"GET / HTTP/1.1\r\nA: 1\r\nB: 2\r\nDrop: x\r\nC:3\r\nD: 4 \r\nE: 5\r\n\r\n";
         let mut head = RequestHead::default();
-        let limits = crate::wire::request::Limits::default();
-        let mut parser = crate::wire::request::RequestParser::default();
+        let limits = crate::request::Limits::default();
+        let mut parser = crate::request::RequestParser::default();
         parser.parse(bytes, &limits, &mut head).unwrap().unwrap();
         let mut out = Vec::new();
         head.fields.write_lines(&mut out, &mut |field| field.name != b"Drop");

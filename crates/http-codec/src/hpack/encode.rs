@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::decode::{Name, Pseudo};
 use super::table::{self, Named, Table};
 use super::{OVERHEAD, TABLE, huffman, put_number};
-use crate::wire::known::Known;
+use crate::known::Known;
 
 /// Places for what was seen; two fields of one hash have places of their own.
 const PLACES: usize = 256;
