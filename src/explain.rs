@@ -214,8 +214,12 @@ fn walk(
         said.path = text(target.path());
     }
     said.route = Some(route.name.to_string());
-    let values =
-        Values { host: target.host().as_bytes(), path: target.path(), query: target.query() };
+    let values = Values {
+        host: target.host().as_bytes(),
+        path: target.path(),
+        query: target.query(),
+        rest: b"",
+    };
     let capture = |n| captures.get(n, target.path());
     match &route.action {
         Action::Respond(respond) => {
@@ -233,7 +237,7 @@ fn walk(
         Action::Forward(split) => {
             let mut path = Vec::new();
             if route.rewrite.changes_path() {
-                rewrite::path(&mut path, &route.rewrite, &values, capture);
+                rewrite::path(&mut path, &route.rewrite, &values, raw, capture)?;
             } else {
                 path.extend_from_slice(target.path());
             }

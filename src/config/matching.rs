@@ -50,6 +50,16 @@ pub fn captures(written: &schema::Route) -> Vec<&str> {
     capture_names(first).filter(|name| rest.iter().all(|path| path.contains(name))).collect()
 }
 
+/// The upstreams that a route forwards to, without their fallbacks.
+pub fn upstreams(written: &schema::Route) -> impl Iterator<Item = &str> {
+    let split = match &written.action {
+        schema::Action::Upstream(split) => Some(split),
+        schema::Action::Respond(_) | schema::Action::Redirect(_) => None,
+    };
+    let targets = split.into_iter().flat_map(|split| split.targets.iter());
+    targets.map(|target| target.upstream.value.as_str())
+}
+
 /// The changes of headers that a route names or writes, in order.
 pub fn header_rules<'c>(
     written: &'c [Policy<schema::HeaderRules>],

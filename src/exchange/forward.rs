@@ -50,6 +50,9 @@ const PROTECTED: [Known; 7] = [
     Known::Date,
 ];
 
+/// What was taken off the start of the path, for servers that write URLs.
+const PREFIX: &[u8] = b"x-forwarded-prefix";
+
 /// Options of `Connection` that are no field names to be removed.
 pub(crate) fn is_option(item: &[u8]) -> bool {
     [&b"close"[..], b"keep-alive", b"upgrade", b"te"].iter().any(|o| item.eq_ignore_ascii_case(o))
@@ -94,6 +97,8 @@ pub struct RequestForm<'a> {
     pub host: &'a [u8],
     /// The `Host` the client sent.
     pub original_host: &'a [u8],
+    /// What was taken off the start of the path, where servers are told.
+    pub prefix: Option<&'a [u8]>,
     /// The id of the request.
     pub request_id: &'a str,
     /// Received fields that are left out, in lower case.
@@ -194,7 +199,8 @@ pub fn request_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
             || known == Known::MaxForwards && counted
             || known == Known::Traceparent && form.traceparent.is_some()
             || known == Known::Other && form.left.is_some() && name == b"grpc-timeout"
-            || form.if_match.is_some() && name.eq_ignore_ascii_case(b"if-match");
+            || form.if_match.is_some() && name.eq_ignore_ascii_case(b"if-match")
+            || form.prefix.is_some() && name.eq_ignore_ascii_case(PREFIX);
         let left_out = own || nominates && is_nominated(fields, name) || form.leaves_out(name);
         !left_out
     });
@@ -266,6 +272,12 @@ fn identity_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
         && !edits.replaces(Known::XForwardedPort)
     {
         out.field(b"x-forwarded-port", port);
+    }
+    if let Some(prefix) = form.prefix.filter(|_| !edits.hides(PREFIX)) {
+        // Trusted proxies before this one may have taken off a prefix of their own.
+        let before = head.fields.named(PREFIX).next().filter(|_| !form.leaves_out(PREFIX));
+        let before = before.unwrap_or_default().strip_suffix(b"/").or(before).unwrap_or_default();
+        out.field(PREFIX, &[before, prefix].concat());
     }
     if let Some(client) = identity.client_text()
         && !edits.replaces(Known::XRealIp)
@@ -367,6 +379,7 @@ mod tests {
             query: Some(b"q"),
             host: b"a.test",
             original_host: b"a.test",
+            prefix: None,
             request_id: "id",
             hidden: &[],
             added: &[],

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::police::Granted;
-use super::{End, Matched, keyed, rewrite};
+use super::{End, Matched, keyed};
 use crate::balance::{Key as BalanceKey, Member};
 use crate::cache::answer::{self, Share, StoredBody};
 use crate::cache::directives::RequestDirectives;
@@ -416,11 +416,8 @@ impl<'a> Matched<'a, '_> {
         granted: &Granted<'_>,
         stale: Option<&Object>,
     ) -> Vec<u8> {
-        let mut rewritten = Vec::new();
-        if self.route.rewrite.changes_path() {
-            let capture = |n| self.capture(n);
-            rewrite::path(&mut rewritten, &self.route.rewrite, &self.values(), capture);
-        }
+        // What cannot be rewritten has been refused.
+        let rewritten = self.rewritten().unwrap_or_default();
         let form = self.form(&rewritten, granted);
         let mut hidden: Vec<&[u8]> = form.hidden.to_vec();
         let keyed = |name: &[u8]| {
@@ -616,6 +613,8 @@ impl<'a> Matched<'a, '_> {
         out: &mut dyn Emit,
     ) {
         let edits = &self.route.response_edits;
+        let turned = self.turned_back(head);
+        let head = turned.as_ref().unwrap_or(head);
         for field in head.fields.iter() {
             let sent = match object {
                 Some(object) if serving.unasked => object.sends(field.name),

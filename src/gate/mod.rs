@@ -20,6 +20,7 @@ mod peer;
 mod police;
 pub mod request_id;
 pub mod rewrite;
+mod turned;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -178,8 +179,21 @@ async fn walk<'a, C: Client>(
     let client_bytes = identity.client.map(octets);
     let target = &target;
     let public_host = &public_host;
-    let matched =
-        Matched { ex, id, identity, admitted, target, public_host, client_bytes, route, captures };
+    let matched = Matched {
+        ex,
+        id,
+        identity,
+        admitted,
+        target,
+        public_host,
+        client_bytes,
+        route,
+        captures,
+        raw,
+    };
+    if route.rewrite.regex.is_some() {
+        matched.rewritten()?;
+    }
     if let Some(policies) = &route.policies {
         let granted = &mut story.granted;
         let verdict = police::ask(&matched, policies, granted, client, timer).await;
@@ -324,6 +338,8 @@ struct Matched<'a, 'i> {
     client_bytes: Option<[u8; 16]>,
     route: &'a Route,
     captures: Captures,
+    /// The path is sent as it came.
+    raw: bool,
 }
 
 impl<'a> Matched<'a, '_> {
@@ -332,7 +348,18 @@ impl<'a> Matched<'a, '_> {
             host: self.target.host().as_bytes(),
             path: self.target.path(),
             query: self.target.query(),
+            rest: b"",
         }
+    }
+
+    /// The path that a server sees; empty where it is the same.
+    fn rewritten(&self) -> Result<Vec<u8>, Refusal> {
+        let mut out = Vec::new();
+        let rewrite = &self.route.rewrite;
+        if rewrite.changes_path() {
+            rewrite::path(&mut out, rewrite, &self.values(), self.raw, |n| self.capture(n))?;
+        }
+        Ok(out)
     }
 
     fn capture(&self, n: usize) -> &[u8] {
@@ -401,11 +428,7 @@ impl<'a> Matched<'a, '_> {
         let Some(goal) = ex.worker.draw(|random| split.choose(random)) else {
             return Err(Refusal::NoServer(exchange::Miss::Nobody));
         };
-        let mut rewritten = Vec::new();
-        if route.rewrite.changes_path() {
-            let capture = |n| self.capture(n);
-            rewrite::path(&mut rewritten, &route.rewrite, &self.values(), capture);
-        }
+        let rewritten = self.rewritten()?;
         let if_match = self.if_match();
         let if_match = if_match.as_deref();
         let form = RequestForm { if_match, ..self.form(&rewritten, granted) };
@@ -427,6 +450,8 @@ impl<'a> Matched<'a, '_> {
             },
             trailer: &trailer,
             fields: &|head, out| {
+                let turned = self.turned_back(head);
+                let head = turned.as_ref().unwrap_or(head);
                 if let Some(cache) = invalidates {
                     self.invalidate(cache, granted, head);
                 }
@@ -525,6 +550,7 @@ impl<'a> Matched<'a, '_> {
             query: target.query(),
             host: route.rewrite.host.as_deref().unwrap_or(original_host),
             original_host,
+            prefix: self.forwarded_prefix(),
             request_id: self.id.as_str(),
             hidden: &granted.hidden,
             added: granted.verified.as_ref().map_or(&[], |verified| &verified.fields),

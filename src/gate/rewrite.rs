@@ -1,50 +1,104 @@
 //! `rewrite`: the path a server sees instead of the one that was matched.
 
-use crate::route::template::Values;
-use crate::snapshot::route::Rewrite;
+use std::borrow::Cow;
 
-/// Appends the rewritten path to `out`.
+use crate::exchange::Refusal;
+use crate::route::normal::{has_dot_segments, normalize};
+use crate::route::template::Values;
+use crate::snapshot::rewrite::Rewrite;
+
+/// Appends the rewritten path to `out`. `raw` is a path that is sent as it came.
+///
+/// # Errors
+/// An expression has made something of the path that leads elsewhere than it says, which is refused.
 pub fn path<'a>(
     out: &mut Vec<u8>,
     rewrite: &Rewrite,
     values: &Values<'a>,
+    raw: bool,
     capture: impl Fn(usize) -> &'a [u8],
-) {
+) -> Result<(), Refusal> {
     if let Some(template) = &rewrite.path {
-        template.write(out, values, capture);
-        return;
+        let rest = rewrite.rests.iter().find_map(|start| start.divide(values.path));
+        let (_, rest) = rest.unwrap_or_default();
+        template.write(out, &Values { rest, ..*values }, capture);
+        return Ok(());
     }
-    let mut rest = values.path;
-    if let Some(prefix) = &rewrite.strip_prefix
-        && let Some(stripped) = rest.strip_prefix(&**prefix)
-        && (stripped.is_empty() || stripped.starts_with(b"/"))
-    {
-        rest = stripped;
+    let mut rest = Cow::Borrowed(stripped(rewrite, values.path).1);
+    if let Some((regex, to)) = &rewrite.regex {
+        let whole: &[u8] = if rest.is_empty() { b"/" } else { &rest };
+        // A path is ASCII in whatever form it is matched.
+        let text = std::str::from_utf8(whole).unwrap_or_default();
+        if let Cow::Owned(replaced) = regex.replace_all(text, &**to) {
+            rest = Cow::Owned(checked(replaced.into_bytes(), raw)?);
+        }
     }
     if let Some(prefix) = &rewrite.prefix {
-        out.extend_from_slice(prefix);
+        prefix.write(out, values, capture);
     }
     if out.is_empty() && rest.is_empty() {
-        rest = b"/";
+        out.push(b'/');
     }
-    out.extend_from_slice(rest);
+    out.extend_from_slice(&rest);
+    Ok(())
+}
+
+/// What `strip_prefix` takes off a path, and what it leaves.
+pub(super) fn stripped<'p>(rewrite: &Rewrite, path: &'p [u8]) -> (&'p [u8], &'p [u8]) {
+    let divided = rewrite.strip_prefix.as_ref().and_then(|start| start.divide(path));
+    divided.unwrap_or((b"", path))
+}
+
+/// What an expression made, as a path that is acceptable: pieces of one that were harmless apart may lead above it
+/// together.
+fn checked(mut path: Vec<u8>, raw: bool) -> Result<Vec<u8>, Refusal> {
+    const REASON: Refusal = Refusal::BadRequest("the path cannot be rewritten safely");
+    if !path.starts_with(b"/") {
+        path.insert(0, b'/');
+    }
+    if has_dot_segments(&path) {
+        return Err(REASON);
+    }
+    if raw {
+        return Ok(path);
+    }
+    match normalize(&path) {
+        Ok(normal) => Ok(normal.into_owned()),
+        Err(_) => Err(REASON),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::route::template::Template;
+    use crate::snapshot::rewrite::Start;
+
+    fn values(path: &str) -> Values<'_> {
+        Values { host: b"", path: path.as_bytes(), query: None, rest: b"" }
+    }
+
+    fn apply(rewrite: &Rewrite, from: &str, capture: &'static str) -> Result<String, Refusal> {
+        let mut out = Vec::new();
+        path(&mut out, rewrite, &values(from), false, |_| capture.as_bytes())?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    fn prefixes(strip: Option<&str>, prefix: Option<&str>) -> Rewrite {
+        Rewrite {
+            strip_prefix: strip.map(Start::new),
+            prefix: prefix.map(|prefix| Template::of_path(prefix, &["id"]).unwrap()),
+            ..Rewrite::default()
+        }
+    }
 
     fn rewritten(strip: Option<&str>, prefix: Option<&str>, from: &str) -> String {
-        let rewrite = Rewrite {
-            strip_prefix: strip.map(|s| s.as_bytes().into()),
-            prefix: prefix.map(|s| s.as_bytes().into()),
-            ..Rewrite::default()
-        };
-        let mut out = Vec::new();
-        let values = Values { host: b"", path: from.as_bytes(), query: None };
-        path(&mut out, &rewrite, &values, |_| b"");
-        String::from_utf8(out).unwrap()
+        apply(&prefixes(strip, prefix), from, "7").unwrap()
+    }
+
+    fn by_regex(strip: Option<&str>, expression: &str, to: &str) -> Rewrite {
+        let regex = Some((regex::Regex::new(expression).unwrap(), to.into()));
+        Rewrite { regex, ..prefixes(strip, None) }
     }
 
     #[test]
@@ -58,6 +112,7 @@ mod tests {
         assert_eq!(rewritten(Some("/api"), Some("/v2"), "/api/x/y"), "/v2/x/y");
         assert_eq!(rewritten(Some("/api"), Some("/v2"), "/api"), "/v2");
         assert_eq!(rewritten(Some("/"), Some("/v2"), "/x"), "/v2/x");
+        assert_eq!(rewritten(Some("/t/{id}"), Some("/u/{id}"), "/t/7/x"), "/u/7/x");
     }
 
     #[test]
@@ -72,13 +127,54 @@ mod tests {
 
     #[test]
     fn a_template_replaces_the_whole_path() {
+        let template = Some(Template::of_path("/orders/{id}", &["id"]).unwrap());
+        let rewrite = Rewrite { path: template, ..Rewrite::default() };
+        assert_eq!(apply(&rewrite, "/o/7/x", "7").unwrap(), "/orders/7");
+    }
+
+    #[test]
+    fn c9_the_rest_of_a_path_goes_where_the_template_says() {
         let rewrite = Rewrite {
-            path: Some(Template::new("/orders/{id}", &["id"]).unwrap()),
+            path: Some(Template::of_path("/users/{id}/*", &["id"]).unwrap()),
+            rests: ["/u/{id}", "/v"].map(Start::new).into(),
             ..Rewrite::default()
         };
-        let mut out = Vec::new();
-        let values = Values { host: b"", path: b"/o/7/x", query: None };
-        path(&mut out, &rewrite, &values, |_| b"7");
-        assert_eq!(out, b"/orders/7");
+        for (from, to) in [
+            ("/u/7/a/b", "/users/7/a/b"),
+            ("/u/7/", "/users/7/"),
+            ("/u/7", "/users/7"),
+            ("/v/x", "/users/7/x"),
+        ] {
+            assert_eq!(apply(&rewrite, from, "7").unwrap(), to);
+        }
+        let all = Rewrite {
+            path: Some(Template::of_path("/*", &[]).unwrap()),
+            rests: ["/u"].map(Start::new).into(),
+            ..Rewrite::default()
+        };
+        assert_eq!(apply(&all, "/u", "").unwrap(), "/");
+        assert_eq!(apply(&all, "/u/x", "").unwrap(), "/x");
+    }
+
+    #[test]
+    fn an_expression_replaces_what_it_finds_after_the_prefix() {
+        let rewrite = by_regex(Some("/app"), r"^/old/(\d+)", "/new/$1");
+        for (from, to) in [
+            ("/app/old/5", "/new/5"),
+            ("/app/old/5/edit", "/new/5/edit"),
+            ("/app/old/x", "/old/x"),
+            ("/app", "/"),
+            ("/old/5", "/new/5"),
+        ] {
+            assert_eq!(apply(&rewrite, from, "").unwrap(), to);
+        }
+        assert_eq!(apply(&by_regex(None, "^/a", "b"), "/a/c", "").unwrap(), "/b/c");
+        assert_eq!(apply(&by_regex(None, "^/$", "/index"), "/", "").unwrap(), "/index");
+        assert_eq!(apply(&by_regex(None, "/+x", "//y"), "/x", "").unwrap(), "/y");
+        for (expression, to, from) in
+            [("^/x(.*)$", "/.$1", "/x./etc"), ("-", ".", "/--/x"), ("_", "%2f", "/a_b")]
+        {
+            assert!(apply(&by_regex(None, expression, to), from, "").is_err(), "{expression}");
+        }
     }
 }

@@ -8,6 +8,8 @@ enum Place {
     Host,
     Path,
     Query,
+    /// What follows the part of the route's path before its `*`.
+    Rest,
     /// The n-th capture of the route's path.
     Capture(usize),
 }
@@ -48,6 +50,8 @@ pub struct Values<'a> {
     pub path: &'a [u8],
     /// Without `?`.
     pub query: Option<&'a [u8]>,
+    /// What the `*` of the route's path stands for, with the slash before it.
+    pub rest: &'a [u8],
 }
 
 impl Template {
@@ -86,6 +90,25 @@ impl Template {
         Ok(Self { parts: parts.into_boxed_slice(), has_query, has_host })
     }
 
+    /// Compiles a template of a path, which may end with `/*`: the rest of the path goes there.
+    ///
+    /// # Errors
+    /// [`TemplateError`].
+    pub fn of_path(text: &str, captures: &[&str]) -> Result<Self, TemplateError> {
+        let Some(before) = text.strip_suffix("/*") else { return Self::new(text, captures) };
+        let mut template = Self::new(before, captures)?;
+        let mut parts = template.parts.into_vec();
+        parts.push(Part::Place(Place::Rest));
+        template.parts = parts.into();
+        Ok(template)
+    }
+
+    /// Whether the rest of the path is filled in.
+    #[must_use]
+    pub fn has_rest(&self) -> bool {
+        self.parts.contains(&Part::Place(Place::Rest))
+    }
+
     /// Whether the template says itself what becomes of the query. If not, it is kept.
     #[must_use]
     pub fn has_query(&self) -> bool {
@@ -105,14 +128,19 @@ impl Template {
         values: &Values<'a>,
         capture: impl Fn(usize) -> &'a [u8],
     ) {
+        let start = out.len();
         for part in &self.parts {
             out.extend_from_slice(match part {
                 Part::Text(text) => text,
                 Part::Place(Place::Host) => values.host,
                 Part::Place(Place::Path) => values.path,
                 Part::Place(Place::Query) => values.query.unwrap_or_default(),
+                Part::Place(Place::Rest) => values.rest,
                 Part::Place(Place::Capture(n)) => capture(*n),
             });
+        }
+        if out.len() == start && self.has_rest() {
+            out.push(b'/');
         }
     }
 }
@@ -250,7 +278,7 @@ mod tests {
 
     fn fill(text: &str) -> String {
         let template = Template::new(text, &["id"]).unwrap();
-        let values = Values { host: b"a.test", path: b"/p/7", query: Some(b"q=1") };
+        let values = Values { host: b"a.test", path: b"/p/7", query: Some(b"q=1"), rest: b"" };
         let mut out = Vec::new();
         template.write(&mut out, &values, |_| b"7");
         String::from_utf8(out).unwrap()

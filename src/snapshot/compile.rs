@@ -10,8 +10,8 @@ use ipnet::IpNet;
 
 use super::listener::Listener;
 use super::policies::Shared;
-use super::route::{Action, Redirect, Respond, Rewrite, Route};
-use super::{Snapshot, Store, access, cache, pages, policies, target, trace, upstream};
+use super::route::{Action, Redirect, Respond, Route};
+use super::{Snapshot, Store, access, cache, pages, policies, rewrite, target, trace, upstream};
 use crate::config::schema::listen::{Listen, ListenRedirect, StrictPath, StrictSni, Underscores};
 use crate::config::schema::route as schema;
 use crate::config::schema::words::{HeaderName, HeaderText, ListenAddress, TrustedProxy};
@@ -309,7 +309,7 @@ fn route(
     Ok(Route {
         name,
         action,
-        rewrite: rewrite(written.rewrite.as_ref(), &captures)?,
+        rewrite: rewrite::rewrite(written, &captures, config)?,
         policies,
         cache,
         pages,
@@ -348,21 +348,6 @@ fn respond(written: &schema::Respond) -> Respond {
         fields: fields.into_boxed_slice(),
         body: body.value.as_bytes().into(),
     }
-}
-
-fn rewrite(written: Option<&schema::Rewrite>, captures: &[&str]) -> Result<Rewrite, Box<Finding>> {
-    let Some(schema::Rewrite { place: _, strip_prefix, prefix, path, host }) = written else {
-        return Ok(Rewrite::default());
-    };
-    let bare = |text: &Spanned<String>| -> Box<[u8]> {
-        text.value.trim_end_matches('/').as_bytes().into()
-    };
-    Ok(Rewrite {
-        strip_prefix: strip_prefix.as_ref().map(bare),
-        prefix: prefix.as_ref().map(bare),
-        path: path.as_ref().map(|p| template(p, captures)).transpose()?,
-        host: host.as_ref().map(|h| h.value.get().as_bytes().into()),
-    })
 }
 
 fn template(text: &Spanned<String>, captures: &[&str]) -> Result<Template, Box<Finding>> {

@@ -10,6 +10,7 @@ pub mod compile;
 pub mod listener;
 pub mod pages;
 mod policies;
+pub mod rewrite;
 pub mod route;
 mod target;
 mod trace;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::rewrite::Rewrite;
 use crate::cache::route::RouteCache;
 use crate::clock::Random;
 use crate::exchange::{HeaderEdits, Pair};
@@ -98,27 +99,6 @@ pub struct Redirect {
     pub status: u16,
     /// The new location.
     pub to: Template,
-}
-
-/// `rewrite`.
-#[derive(Debug, Default)]
-pub struct Rewrite {
-    /// Taken off the start of the path, by segment; without a slash at its end.
-    pub strip_prefix: Option<Box<[u8]>>,
-    /// Put at the start of the path; without a slash at its end.
-    pub prefix: Option<Box<[u8]>>,
-    /// The whole path.
-    pub path: Option<Template>,
-    /// The `Host` field.
-    pub host: Option<Box<[u8]>>,
-}
-
-impl Rewrite {
-    /// Whether the path changes.
-    #[must_use]
-    pub fn changes_path(&self) -> bool {
-        self.strip_prefix.is_some() || self.prefix.is_some() || self.path.is_some()
-    }
 }
 
 /// What all workers count together, because it must be known at once. It survives reloads.

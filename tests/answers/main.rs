@@ -7,6 +7,7 @@
 )]
 
 mod pages;
+mod rewriting;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -79,13 +79,13 @@ fn check_route(route: &Route, config: &Config, findings: &mut Vec<Finding>) {
         let parts = [("strip_prefix", &rewrite.strip_prefix), ("prefix", &rewrite.prefix)];
         for (key, part) in parts {
             let Some(part) = part else { continue };
-            refuse(key, &part.value, part.place, findings);
             if part.value.contains('*') {
                 star(key, part.place, "a prefix is written without it", findings);
             }
         }
-        if let Some(path) = rewrite.path.as_ref().filter(|path| path.value.contains('*')) {
-            let help = "to keep the rest of the path use `strip_prefix` and `prefix`";
+        let amiss = |path: &str| path.strip_suffix("/*").unwrap_or(path).contains('*');
+        if let Some(path) = rewrite.path.as_ref().filter(|path| amiss(&path.value)) {
+            let help = "the rest of the path goes to its end: \"/new/*\"";
             star("rewrite.path", path.place, help, findings);
         }
         if let Some(host) = &rewrite.host {

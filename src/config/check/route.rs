@@ -8,8 +8,10 @@ use crate::config::matching;
 use crate::config::schema::Config;
 use crate::config::schema::forms::Policy;
 use crate::config::schema::pages::Errors;
-use crate::config::schema::route::{Action, HeaderRules, Redirect, Respond, Rewrite, Route, Split};
-use crate::config::schema::words::HeaderName;
+use crate::config::schema::route::{
+    Action, HeaderRules, PathRegex, Redirect, Respond, Rewrite, Route, Split,
+};
+use crate::config::schema::words::{HeaderName, Pattern};
 use crate::config::source::{Place, Spanned};
 use crate::config::suggest::did_you_mean;
 use crate::pace;
@@ -168,15 +170,33 @@ fn check_rewrite(rewrite: &Rewrite, route: &Route, findings: &mut Vec<Finding>) 
     for (key, part) in parts {
         let Some(part) = part else { continue };
         absolute(key, part, findings);
-        if let Some(path) = &rewrite.path {
+        check_template(part, route, &[], findings);
+    }
+    if let Some(PathRegex { r#match, to }) = &rewrite.path_regex {
+        check_replacement(&r#match.value, to, findings);
+    }
+    let places = parts.map(|(key, part)| (key, part.as_ref().map(|part| part.place)));
+    let regex = ("path_regex", rewrite.path_regex.as_ref().map(|regex| regex.r#match.place));
+    for (key, place) in places.into_iter().chain([regex]) {
+        if let (Some(path), Some(place)) = (&rewrite.path, place) {
             let message = format!("`path` replaces the whole path, so `{key}` has nothing to do");
-            let finding = Finding::error("bad_value", part.place, message);
+            let finding = Finding::error("bad_value", place, message);
             findings.push(finding.related(path.place, "the whole path"));
         }
     }
     if let Some(path) = &rewrite.path {
         absolute("path", path, findings);
         check_template(path, route, &[], findings);
+        let goes_on = |path: &Spanned<String>| path.value.ends_with("/*");
+        if goes_on(path) && (route.path.is_empty() || !route.path.iter().all(goes_on)) {
+            let message = "`*` is the rest of a path, and this route's path does not end with `/*`";
+            findings.push(Finding::error("bad_template", path.place, message));
+        }
+    }
+    let nothing = rewrite.strip_prefix.is_none() && rewrite.prefix.is_none();
+    if rewrite.answers && nothing && rewrite.host.is_none() {
+        let message = "`answers` has nothing to turn back without strip_prefix, prefix or host";
+        findings.push(Finding::warning("no_effect", rewrite.place, message));
     }
     if let Some(host) = &rewrite.host
         && host.value.get().is_empty()
@@ -187,6 +207,48 @@ fn check_rewrite(rewrite: &Rewrite, route: &Route, findings: &mut Vec<Finding>) 
     {
         let message = format!("`{}` is no host with an optional port", host.value);
         findings.push(Finding::error("bad_value", host.place, message));
+    }
+}
+
+/// What takes the place of a match must be a part of a path, and name groups that there are.
+fn check_replacement(pattern: &Pattern, to: &Spanned<String>, findings: &mut Vec<Finding>) {
+    let mut bad = |message: String, help: Option<String>| {
+        findings.push(Finding::error("bad_template", to.place, message).maybe_help(help));
+    };
+    if to.value.chars().any(|c| c.is_control() || " ?#\\".contains(c) || !c.is_ascii()) {
+        bad("`to` contains a character that no path may have".into(), None);
+    }
+    if to.value.split('/').any(|segment| matches!(segment, "." | "..")) {
+        bad("`to` contains a dot segment".into(), None);
+    }
+    let regex = pattern.regex();
+    let mut rest = to.value.as_str();
+    while let Some((_, after)) = rest.split_once('$') {
+        if let Some(after) = after.strip_prefix('$') {
+            rest = after;
+            continue;
+        }
+        let braced = after.strip_prefix('{').and_then(|inside| inside.split_once('}'));
+        let end =
+            after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
+        let (name, next) = braced.unwrap_or_else(|| after.split_at(end));
+        let known = match name.parse::<usize>() {
+            Ok(n) => n < regex.captures_len(),
+            Err(_) => regex.capture_names().flatten().any(|known| known == name),
+        };
+        if !known {
+            let digits = name.find(|c: char| !c.is_ascii_digit()).unwrap_or(name.len());
+            let (number, letters) = name.split_at(digits);
+            let help = if name.is_empty() {
+                Some("a dollar sign is written `$$`".to_owned())
+            } else if braced.is_none() && !number.is_empty() && !letters.is_empty() {
+                Some(format!("write `$${{{number}}}{letters}`"))
+            } else {
+                did_you_mean(name, regex.capture_names().flatten())
+            };
+            bad(format!("`${name}` is no group of the expression"), help);
+        }
+        rest = next;
     }
 }
 

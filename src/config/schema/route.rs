@@ -339,14 +339,30 @@ table! {
     /// What is forwarded differently from what came in.
     pub struct Rewrite {
         [#[serde(skip)] place: Place]
-        /// Taken off the start of the path.
+        /// Taken off the start of the path, by segment; may have captures, which stand for any segment.
         strip_prefix: Option<Spanned<String>> = None,
-        /// Put at the start of the path, after `strip_prefix`.
+        /// Put at the start of the path, after `strip_prefix`; may have captures.
         prefix: Option<Spanned<String>> = None,
-        /// The whole path, with captures; not together with the other two.
+        /// The whole path, with captures; "/*" at its end is the rest of a route's path that ends so. Not together with
+        /// the others.
         path: Option<Spanned<String>> = None,
+        /// What an expression finds in the path is replaced, after `strip_prefix` and before `prefix`.
+        path_regex: Option<PathRegex> = None,
         /// The Host header.
         host: Option<Spanned<HeaderText>> = None,
+        /// Turns back what servers answer: Location, Content-Location, and Path and Domain of cookies. Servers are told
+        /// what was taken off by X-Forwarded-Prefix.
+        answers: bool = false,
+    }
+}
+
+table! {
+    /// An expression and what it is replaced by.
+    pub struct PathRegex {
+        /// The expression; every match is replaced.
+        r#match: Spanned<Pattern>,
+        /// What takes its place: $1 and $name are its groups, or $${1} before a letter or digit; $$ is a dollar sign.
+        to: Spanned<String>,
     }
 }
 

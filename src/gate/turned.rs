@@ -1,0 +1,322 @@
+//! Answers of servers turned back: where a path was shortened or a host replaced on the way in, what a response says of
+//! paths and hosts is brought into the client's terms on the way out, as with `ProxyPassReverse` and `proxy_redirect`.
+//!
+//! Only what is known to be the server's own is touched: a path, a URL of the host that the server was sent, or of the
+//! server's address. What already begins with the prefix that was taken off was written by a server that heeds
+//! `X-Forwarded-Prefix`, and stays.
+
+use std::borrow::Cow;
+
+use super::Matched;
+use super::rewrite::stripped;
+use crate::snapshot::rewrite::Answers;
+use crate::wire::ResponseHead;
+
+/// Where a request came from and went to.
+#[derive(Debug, Clone, Copy)]
+struct Way<'w> {
+    /// Taken off the start of the path.
+    stripped: &'w [u8],
+    /// Put at the start of the path; without a slash at its end.
+    prefix: &'w [u8],
+    /// `http` or `https`, as the client sees it.
+    scheme: &'w str,
+    /// The host that the client asked for, with its port.
+    public: &'w [u8],
+    /// The host that the server was sent.
+    sent: &'w [u8],
+    /// The addresses of servers.
+    answers: &'w Answers,
+}
+
+impl Matched<'_, '_> {
+    /// The head of a response with its fields turned back; `None` where nothing has to be.
+    pub(super) fn turned_back(&self, head: &ResponseHead) -> Option<ResponseHead> {
+        let rewrite = &self.route.rewrite;
+        let answers = rewrite.answers.as_deref()?;
+        if !head.fields.iter().any(|field| kind(field.name).is_some()) {
+            return None;
+        }
+        let mut prefix = Vec::new();
+        if let Some(template) = &rewrite.prefix {
+            template.write(&mut prefix, &self.values(), |n| self.capture(n));
+        }
+        let way = Way {
+            stripped: stripped(rewrite, self.target.path()).0,
+            prefix: &prefix,
+            scheme: self.identity.scheme,
+            public: self.identity.host.unwrap_or(self.target.sent_host()),
+            sent: rewrite.host.as_deref().unwrap_or(self.target.sent_host()),
+            answers,
+        };
+        let mut turned = ResponseHead::default();
+        turned.set(head.status, head.reason());
+        turned.version = head.version;
+        for field in head.fields.iter() {
+            let value = match kind(field.name) {
+                Some(Kind::Reference) => way.reference(field.value),
+                Some(Kind::Cookie) => way.cookie(field.value),
+                None => Cow::Borrowed(field.value),
+            };
+            turned.fields.push_known(field.name, &value, field.known);
+            if field.never_indexed {
+                turned.fields.guard_last();
+            }
+        }
+        Some(turned)
+    }
+
+    /// What servers are told was taken off the path, on a route that turns answers back.
+    pub(super) fn forwarded_prefix(&self) -> Option<&[u8]> {
+        self.route.rewrite.answers.as_ref()?;
+        let (stripped, _) = stripped(&self.route.rewrite, self.target.path());
+        Some(stripped).filter(|stripped| !stripped.is_empty())
+    }
+}
+
+enum Kind {
+    Reference,
+    Cookie,
+}
+
+fn kind(name: &[u8]) -> Option<Kind> {
+    match name.len() {
+        8 if name.eq_ignore_ascii_case(b"location") => Some(Kind::Reference),
+        16 if name.eq_ignore_ascii_case(b"content-location") => Some(Kind::Reference),
+        10 if name.eq_ignore_ascii_case(b"set-cookie") => Some(Kind::Cookie),
+        _ => None,
+    }
+}
+
+impl Way<'_> {
+    /// A path of the server's in the client's terms; `None` where it is the same, or none that leads here.
+    fn path(&self, path: &[u8]) -> Option<Vec<u8>> {
+        let below = |path: &[u8], prefix: &[u8]| {
+            let rest = path.strip_prefix(prefix)?;
+            let whole = rest.is_empty() || matches!(rest.first(), Some(b'/' | b'?' | b'#'));
+            whole.then(|| rest.to_vec())
+        };
+        if self.stripped == self.prefix {
+            return None;
+        }
+        if !self.stripped.is_empty() && below(path, self.stripped).is_some() {
+            return None;
+        }
+        let rest = below(path, self.prefix)?;
+        let turned = [self.stripped, &rest].concat();
+        Some(if turned.starts_with(b"/") { turned } else { [b"/", &*turned].concat() })
+    }
+
+    /// A reference (RFC 3986 §4.1), which is relative, a path, or a URL with or without its scheme.
+    fn reference<'v>(&self, value: &'v [u8]) -> Cow<'v, [u8]> {
+        let (scheme, rest) = match value.iter().position(|byte| *byte == b':') {
+            Some(at) if is_web(value.get(..at).unwrap_or_default()) => {
+                (value.get(..at), value.get(at + 1..).unwrap_or_default())
+            }
+            _ => (None, value),
+        };
+        let Some(after) = rest.strip_prefix(b"//") else {
+            let turned =
+                if scheme.is_none() && rest.starts_with(b"/") { self.path(rest) } else { None };
+            return turned.map_or(Cow::Borrowed(value), Cow::Owned);
+        };
+        let end = after.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(after.len());
+        let (host, path) = after.split_at(end);
+        let secure = scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https"));
+        let host = canonical(host, secure);
+        let public = canonical(self.public, self.scheme == "https");
+        let is_public = host == public;
+        let own = is_public
+            || host == canonical(self.sent, secure)
+            || self.answers.servers.contains(&*host);
+        if !own || self.public.is_empty() {
+            return Cow::Borrowed(value);
+        }
+        let path = self.path(path).map_or(Cow::Borrowed(path), Cow::Owned);
+        let mut turned = Vec::new();
+        match scheme {
+            // Who sends a client elsewhere than it is means that: to https above all.
+            Some(scheme) if is_public => turned.extend_from_slice(scheme),
+            Some(_) if secure => turned.extend_from_slice(b"https"),
+            Some(_) => turned.extend_from_slice(self.scheme.as_bytes()),
+            None => {}
+        }
+        if scheme.is_some() {
+            turned.push(b':');
+        }
+        turned.extend_from_slice(b"//");
+        turned.extend_from_slice(self.public);
+        turned.extend_from_slice(&path);
+        Cow::Owned(turned)
+    }
+
+    /// A cookie (RFC 6265 §4.1.1): its `Path` and `Domain`.
+    fn cookie<'v>(&self, value: &'v [u8]) -> Cow<'v, [u8]> {
+        let mut out: Vec<u8> = Vec::new();
+        let mut changed = false;
+        for (n, part) in value.split(|byte| *byte == b';').enumerate() {
+            if n > 0 {
+                out.push(b';');
+            }
+            let at = memchr::memchr(b'=', part).filter(|_| n > 0);
+            let (name, attribute) = match at.and_then(|at| part.split_at_checked(at + 1)) {
+                Some((name, attribute)) => (name, attribute.trim_ascii()),
+                None => (part, &b""[..]),
+            };
+            let turned = match name.trim_ascii() {
+                name if name.eq_ignore_ascii_case(b"path=") => self.cookie_path(attribute),
+                name if name.eq_ignore_ascii_case(b"domain=") => self.cookie_domain(attribute),
+                _ => None,
+            };
+            match turned {
+                Some(turned) => {
+                    changed = true;
+                    out.extend_from_slice(name);
+                    out.extend_from_slice(&turned);
+                }
+                None => out.extend_from_slice(part),
+            }
+        }
+        if changed { Cow::Owned(out) } else { Cow::Borrowed(value) }
+    }
+
+    /// The path of a cookie. For all of the server it is what was taken off, without a slash at its end: with one, it
+    /// would not be sent for the path that is just that (RFC 6265 §5.1.4).
+    fn cookie_path(&self, path: &[u8]) -> Option<Vec<u8>> {
+        if !path.starts_with(b"/") {
+            return None;
+        }
+        let mut turned = self.path(path)?;
+        if turned.len() > 1 && path == b"/" && turned.ends_with(b"/") {
+            turned.pop();
+        }
+        Some(turned)
+    }
+
+    /// The domain of a cookie, where it is the host that the server was sent in the stead of the client's.
+    fn cookie_domain(&self, domain: &[u8]) -> Option<Vec<u8>> {
+        let bare = |host: &[u8]| without_port(host).to_ascii_lowercase();
+        let domain = domain.strip_prefix(b".").unwrap_or(domain);
+        let (sent, public) = (bare(self.sent), bare(self.public));
+        let own = domain.eq_ignore_ascii_case(&sent) && sent != public && !public.is_empty();
+        own.then_some(public)
+    }
+}
+
+fn is_web(scheme: &[u8]) -> bool {
+    scheme.eq_ignore_ascii_case(b"http") || scheme.eq_ignore_ascii_case(b"https")
+}
+
+/// A host without the port that its scheme has anyway, in lower case.
+fn canonical(host: &[u8], secure: bool) -> Vec<u8> {
+    let host = host.to_ascii_lowercase();
+    let usual: &[u8] = if secure { b":443" } else { b":80" };
+    host.strip_suffix(usual).map(<[u8]>::to_vec).unwrap_or(host)
+}
+
+fn without_port(host: &[u8]) -> &[u8] {
+    let after_literal = host.iter().rposition(|b| *b == b']').map_or(0, |at| at + 1);
+    let tail = host.get(after_literal..).unwrap_or_default();
+    let end = memchr::memrchr(b':', tail).map_or(host.len(), |at| after_literal + at);
+    host.get(..end).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn answers() -> Answers {
+        Answers { servers: BTreeSet::from([b"10.0.0.1:8080"[..].into()]) }
+    }
+
+    fn way<'w>(
+        answers: &'w Answers,
+        (stripped, prefix): (&'w str, &'w str),
+        scheme: &'w str,
+        (public, sent): (&'w str, &'w str),
+    ) -> Way<'w> {
+        let [stripped, prefix, public, sent] = [stripped, prefix, public, sent].map(str::as_bytes);
+        Way { stripped, prefix, scheme, public, sent, answers }
+    }
+
+    fn text(value: Cow<'_, [u8]>) -> String {
+        String::from_utf8(value.into_owned()).unwrap()
+    }
+
+    #[test]
+    fn references_are_turned_back_and_those_elsewhere_left_alone() {
+        let answers = answers();
+        let way = way(&answers, ("/app", ""), "https", ("a.test", "a.test"));
+        for (from, to) in [
+            ("/login", "/app/login"),
+            ("/", "/app/"),
+            ("/x?y=/z#w", "/app/x?y=/z#w"),
+            ("/app/x", "/app/x"),
+            ("/app", "/app"),
+            ("/application", "/app/application"),
+            ("x/y", "x/y"),
+            ("../x", "../x"),
+            ("?q=/x", "?q=/x"),
+            ("#f", "#f"),
+            ("", ""),
+            ("https://a.test/x", "https://a.test/app/x"),
+            ("HTTPS://A.Test:443/x", "HTTPS://a.test/app/x"),
+            ("https://a.test", "https://a.test/app"),
+            ("https://a.test?x", "https://a.test/app?x"),
+            ("http://10.0.0.1:8080/x", "https://a.test/app/x"),
+            ("//10.0.0.1:8080/x", "//a.test/app/x"),
+            ("//a.test/x", "//a.test/app/x"),
+            ("https://b.test/x", "https://b.test/x"),
+            ("https://a.test.evil/x", "https://a.test.evil/x"),
+            ("https://a.test@evil/x", "https://a.test@evil/x"),
+            ("//b.test/x", "//b.test/x"),
+            ("mailto:a@a.test", "mailto:a@a.test"),
+            ("custom://a.test/x", "custom://a.test/x"),
+            ("http:/x", "http:/x"),
+        ] {
+            assert_eq!(text(way.reference(from.as_bytes())), to, "{from}");
+        }
+    }
+
+    #[test]
+    fn prefixes_are_exchanged_and_the_scheme_is_the_client_s() {
+        let answers = answers();
+        let pair = ("/app", "/v2");
+        let way = way(&answers, pair, "http", ("shop.test:8443", "orders.internal"));
+        for (from, to) in [
+            ("/v2/x", "/app/x"),
+            ("/v2", "/app"),
+            ("/v20", "/v20"),
+            ("/other", "/other"),
+            ("http://orders.internal/v2/x", "http://shop.test:8443/app/x"),
+            ("https://orders.internal/v2/x", "https://shop.test:8443/app/x"),
+            ("http://orders.internal/other", "http://shop.test:8443/other"),
+            ("http://shop.test:8443/v2", "http://shop.test:8443/app"),
+            ("http://shop.test/v2", "http://shop.test/v2"),
+        ] {
+            assert_eq!(text(way.reference(from.as_bytes())), to, "{from}");
+        }
+    }
+
+    #[test]
+    fn cookies_have_the_client_s_path_and_domain() {
+        let answers = answers();
+        let way = way(&answers, ("/app", ""), "http", ("a.test:81", "b.internal:80"));
+        for (from, to) in [
+            ("a=1; Path=/; HttpOnly", "a=1; Path=/app; HttpOnly"),
+            ("a=1;path=/x/;Secure", "a=1;path=/app/x/;Secure"),
+            ("a=1; Path=/app/x", "a=1; Path=/app/x"),
+            ("a=/; b", "a=/; b"),
+            ("path=/; Path = /", "path=/; Path = /"),
+            ("a=1; Domain=.B.internal; Path=/", "a=1; Domain=a.test; Path=/app"),
+            ("a=1; Domain=other.internal", "a=1; Domain=other.internal"),
+            ("a=1; Domain=internal", "a=1; Domain=internal"),
+            ("a=1; Path=", "a=1; Path="),
+            ("", ""),
+        ] {
+            assert_eq!(text(way.cookie(from.as_bytes())), to, "{from}");
+        }
+    }
+}
