@@ -216,26 +216,7 @@ async fn walk<'a, C: Client>(
     } else {
         matched.fill_response(&mut story.granted);
     }
-    let Story { trail, trace, granted, cause, cache: told, .. } = story;
-    match &route.action {
-        Action::Forward(split) => {
-            if let Some(cache) = &route.cache {
-                let by = (&*granted, &*told);
-                let asked = matched.answer_from_cache(cache, split, by, client, timer);
-                match asked.await? {
-                    Cached::Answered(end) => return Ok(end),
-                    Cached::Forward(status) => {
-                        let status = status.write(None, 0).into_bytes();
-                        granted.made.push((b"cache-status", status.into()));
-                    }
-                }
-            }
-            let story = (trail, trace.as_ref(), &*granted, &*cause);
-            matched.forward(split, limit, client, timer, story).await
-        }
-        Action::Respond(respond) => Ok(matched.respond(respond, granted, client, timer).await),
-        Action::Redirect(redirect) => matched.redirect(redirect, granted, client, timer).await,
-    }
+    matched.act(limit, client, timer, story).await
 }
 
 /// The host that the client asked for, before trusted proxies wrote another one.
@@ -364,6 +345,36 @@ impl<'a> Matched<'a, '_> {
 
     fn capture(&self, n: usize) -> &[u8] {
         self.captures.get(n, self.target.path())
+    }
+
+    /// The route's one action.
+    async fn act<C: Client>(
+        &self,
+        limit: (u64, &'static str),
+        client: &mut C,
+        timer: &mut Timer,
+        story: &mut Story<'a>,
+    ) -> Result<End, Refusal> {
+        let Story { trail, trace, granted, cause, cache: told, .. } = story;
+        match &self.route.action {
+            Action::Forward(split) => {
+                if let Some(cache) = &self.route.cache {
+                    let by = (&*granted, &*told);
+                    let asked = self.answer_from_cache(cache, split, by, client, timer);
+                    match asked.await? {
+                        Cached::Answered(end) => return Ok(end),
+                        Cached::Forward(status) => {
+                            let status = status.write(None, 0).into_bytes();
+                            granted.made.push((b"cache-status", status.into()));
+                        }
+                    }
+                }
+                let story = (trail, trace.as_ref(), &*granted, &*cause);
+                self.forward(split, limit, client, timer, story).await
+            }
+            Action::Respond(respond) => Ok(self.respond(respond, granted, client, timer).await),
+            Action::Redirect(redirect) => self.redirect(redirect, granted, client, timer).await,
+        }
     }
 
     async fn respond<C: Client>(
