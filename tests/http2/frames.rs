@@ -259,6 +259,29 @@ impl Wire {
         (verdict.unwrap_or(Verdict::Closed), Ending::Lost)
     }
 
+    /// The proxy's own answer on a stream: its status, the `detail` of its body, and the code of the reset behind it if it is
+    /// reset.
+    pub fn refusal(&mut self, stream: u32) -> (u16, String, Option<u32>) {
+        let (mut status, mut body) = (0, Vec::new());
+        let detail = |status: u16, body: &[u8]| {
+            let problem: serde_json::Value = serde_json::from_slice(body).unwrap();
+            assert_eq!(problem["status"], status);
+            problem["detail"].as_str().unwrap().to_owned()
+        };
+        loop {
+            let frame = self.next(|frame| frame.stream == stream).expect("the stream ends first");
+            match frame.kind {
+                HEADERS => status = frame.status(),
+                DATA => body.extend(&frame.payload),
+                RST_STREAM => return (status, detail(status, &body), Some(frame.number(0))),
+                _ => continue,
+            }
+            if frame.ends() {
+                return (status, detail(status, &body), None);
+            }
+        }
+    }
+
     /// Reads until the connection has ended; the code of its GOAWAY, if there was one.
     pub fn end(&mut self) -> Option<u32> {
         let mut code = None;
