@@ -73,7 +73,7 @@ fn who_is_known_passes_with_what_was_said_of_him() {
         }
         assert_eq!((request.text().as_str(), request.header("content-length")), ("", None));
     }
-    for request in origin.requests() {
+    for request in origin.all_requests(3) {
         assert_eq!(
             request.all("x-user"),
             ["anna"],

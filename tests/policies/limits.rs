@@ -124,8 +124,14 @@ fn a_delayed_burst_arrives_at_the_steady_rate() {
     answers.sort_by_key(|(_, at)| *at);
     assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");
     // Three pass at once, the others 50 ms apart: the last of nine after 300 ms.
-    assert!(answers[2].1 < Duration::from_millis(200), "{answers:?}");
-    assert!(answers[8].1 >= Duration::from_millis(290), "{answers:?}");
+    for (n, (_, at)) in answers.iter().enumerate() {
+        let least = 50 * n.saturating_sub(2) as u64;
+        assert!(*at >= Duration::from_millis(least), "{n}: {answers:?}");
+    }
+    assert!(answers[8].1 < Duration::from_millis(900), "{answers:?}");
+    // Those that come late on a busy machine need not wait.
+    let delayed = proxy.stats()["limits"][0]["delayed"].as_u64().unwrap();
+    assert!((1..=6).contains(&delayed), "{delayed}");
 }
 
 #[test]
@@ -156,7 +162,14 @@ fn it_lets_through_what_nginx_lets_through() {
     let mut totals = [0_usize, 0];
     // Pauses long against what a burst takes, so that both see the same times.
     for (requests, pause) in [(30, 450), (3, 50), (10, 730), (25, 1250), (40, 0)] {
-        let passed = clients.each_mut().map(|client| passed(&statuses(client, requests, "")));
+        // In turns, so that what holds up one of them holds up both.
+        let mut answers = [Vec::new(), Vec::new()];
+        for _ in 0..requests {
+            for (client, answers) in clients.iter_mut().zip(&mut answers) {
+                answers.push(get(client, "").status);
+            }
+        }
+        let passed = answers.map(|answers| passed(&answers));
         totals[0] += passed[0];
         totals[1] += passed[1];
         // The tenth of a second in which a burst ends may hold one more for either.

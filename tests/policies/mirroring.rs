@@ -33,7 +33,7 @@ fn a_copy_is_what_the_server_got_and_its_answer_reaches_nobody() {
     assert_eq!(client.get("/plain").text(), "real");
     wait_until(SOON, "three copies have come", || shadow.requests().len() == 3);
     let copies = shadow.requests();
-    for real in origin.requests() {
+    for real in origin.all_requests(3) {
         // Each is sent by a task of its own, so they may come in any order.
         let same = |copy: &&Request| copy.all("x-request-id") == real.all("x-request-id");
         let copy = copies.iter().find(same).unwrap();

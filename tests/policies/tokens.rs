@@ -176,7 +176,7 @@ fn tokens_of_each_algorithm_pass_and_their_claims_go_on() {
             assert_eq!(answer.status, 200, "{}: {}", key.algorithm, answer.text());
         }
     }
-    for request in origin.requests() {
+    for request in origin.all_requests(6) {
         assert_eq!(request.all("x-user-id"), ["anna"]);
         assert_eq!(request.all("x-roles"), ["a,b"]);
     }

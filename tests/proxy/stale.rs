@@ -172,7 +172,7 @@ fn an_origin_that_says_close_is_not_used_again() {
         assert!(!answer.says_close(), "the origin's close is not the client's business");
     }
     assert_eq!(origin.accepts(), 3);
-    assert!(origin.requests().iter().all(|r| r.index == 0));
+    assert!(origin.all_requests(3).iter().all(|r| r.index == 0));
 }
 
 /// Answers the first request without a body, and sends one all the same once the second has come.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::setup::{Lines, with, with_servers};
 use crate::support::{
     Blackhole, End, Gate, Origin, RawClient, SOON, Step, assert_problem, assert_problem_and_close,
-    check_problem, escape, ok, wait_until,
+    escape, ok, wait_until,
 };
 
 const NO_RETRY: &str = "retry = { attempts = 0 }\neject = false\n";
@@ -14,24 +14,37 @@ fn upstream(timeout: &str) -> String {
     format!("{NO_RETRY}timeout = {{ {timeout} }}")
 }
 
-/// Runs `story` and checks that it took at least `least` and not absurdly long.
-fn takes<T>(least: u64, story: impl FnOnce() -> T) -> T {
+/// The timeouts that are set here, in milliseconds: three of them leave room for what a busy machine adds.
+const SET: u64 = 500;
+
+/// Runs `story`, in which a time-out of [`SET`] passes, and checks that it took so long and not three times as long.
+fn takes<T>(story: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let result = story();
     let took = start.elapsed();
-    // Timers may be coarse, but never early by more than a tick.
-    assert!(took >= Duration::from_millis(least * 8 / 10), "it took only {took:?}");
-    assert!(took < SOON, "it took {took:?}");
+    // Timers may be coarse, but never early by more than a tick; some began before the story did.
+    assert!(took >= Duration::from_millis(SET * 8 / 10), "it took only {took:?}");
+    assert!(took < Duration::from_millis(3 * SET), "it took {took:?}");
     result
+}
+
+/// Sends ten bytes, never silent for long but for more than [`SET`] in all.
+fn send_steadily(client: &mut RawClient) {
+    let began = Instant::now();
+    for _ in 0..10 {
+        std::thread::sleep(Duration::from_millis(SET / 6));
+        client.send("x");
+    }
+    assert!(began.elapsed() > Duration::from_millis(3 * SET / 2));
 }
 
 #[test]
 fn headers_bounds_the_time_to_a_whole_head() {
     let origin = Origin::ok("never");
-    let listen = "timeout = { headers = \"300ms\" }";
+    let listen = "timeout = { headers = \"500ms\" }";
     let proxy = with(&origin, Lines { listen, ..Lines::default() });
     let mut client = proxy.client();
-    takes(300, || {
+    takes(|| {
         client.send("GET / HTTP/1.1\r\nHost: a.te");
         let answer = client.response();
         assert_problem_and_close(&mut client, &answer, 408, "");
@@ -42,17 +55,19 @@ fn headers_bounds_the_time_to_a_whole_head() {
 #[test]
 fn headers_is_not_prolonged_by_one_byte_at_a_time() {
     let origin = Origin::ok("never");
-    let listen = "timeout = { headers = \"300ms\" }";
+    let listen = "timeout = { headers = \"500ms\" }";
     let proxy = with(&origin, Lines { listen, ..Lines::default() });
     let mut client = proxy.client();
-    client.send("GET / HTTP/1.1\r\nX-Slow: ");
     let mut seen = Vec::new();
-    // The refusal must come in time; until then a byte arrives every 20 ms.
-    wait_until(Duration::from_secs(3), "the slow head is refused", || {
-        client.offer("x");
-        let (bytes, end) = client.end(Duration::from_millis(20));
-        seen.extend_from_slice(&bytes);
-        end != End::StillOpen
+    takes(|| {
+        client.send("GET / HTTP/1.1\r\nX-Slow: ");
+        // The refusal must come in time; until then a byte arrives every 20 ms.
+        wait_until(SOON, "the slow head is refused", || {
+            client.offer("x");
+            let (bytes, end) = client.end(Duration::from_millis(20));
+            seen.extend_from_slice(&bytes);
+            end != End::StillOpen
+        });
     });
     assert!(seen.starts_with(b"HTTP/1.1 408 "), "{}", escape(&seen));
 }
@@ -60,29 +75,29 @@ fn headers_is_not_prolonged_by_one_byte_at_a_time() {
 #[test]
 fn a_connection_without_a_byte_is_closed_silently() {
     let origin = Origin::ok("never");
-    let listen = "timeout = { headers = \"300ms\", idle = \"300ms\" }";
+    let listen = "timeout = { headers = \"500ms\", idle = \"500ms\" }";
     let proxy = with(&origin, Lines { listen, ..Lines::default() });
     let mut client = proxy.client();
-    takes(300, || client.assert_closes(SOON));
+    takes(|| client.assert_closes(SOON));
 }
 
 #[test]
 fn idle_closes_a_kept_connection_silently() {
     let origin = Origin::ok("ok");
-    let listen = "timeout = { idle = \"300ms\" }";
+    let listen = "timeout = { idle = \"500ms\" }";
     let proxy = with(&origin, Lines { listen, ..Lines::default() });
     let mut client = proxy.client();
     assert_eq!(client.get("/").status, 200);
-    takes(300, || client.assert_closes(SOON));
+    takes(|| client.assert_closes(SOON));
 }
 
 #[test]
 fn body_gap_bounds_the_silence_within_a_request_body() {
     let origin = Origin::ok("never");
-    let listen = "timeout = { body_gap = \"300ms\" }";
+    let listen = "timeout = { body_gap = \"500ms\" }";
     let proxy = with(&origin, Lines { listen, ..Lines::default() });
     let mut client = proxy.client();
-    takes(300, || {
+    takes(|| {
         client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\nhello");
         let answer = client.response();
         assert_problem_and_close(&mut client, &answer, 408, "");
@@ -94,14 +109,11 @@ fn body_gap_bounds_the_silence_within_a_request_body() {
 #[test]
 fn body_gap_does_not_bound_a_slow_but_steady_upload() {
     let origin = Origin::ok("ok");
-    let listen = "timeout = { body_gap = \"400ms\" }";
+    let listen = "timeout = { body_gap = \"500ms\" }";
     let proxy = with(&origin, Lines { listen, ..Lines::default() });
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\n");
-    for _ in 0..10 {
-        std::thread::sleep(Duration::from_millis(80));
-        client.send("x");
-    }
+    send_steadily(&mut client);
     assert_eq!(client.response().status, 200);
 }
 
@@ -111,12 +123,14 @@ fn write_gap_ends_a_client_that_stops_reading() {
         let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n".to_vec();
         vec![Step::Send(head), Step::Fill(1_000_000_000)]
     });
-    let listen = "timeout = { write_gap = \"400ms\" }";
+    let listen = "timeout = { write_gap = \"500ms\" }";
     let proxy = with(&origin, Lines { listen, ..Lines::default() });
     let mut client = RawClient::connect_narrow(proxy.address());
-    client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
-    wait_until(Duration::from_secs(10), "the origin is released", || {
-        origin.accepts() == 1 && origin.open_connections() == 0
+    takes(|| {
+        client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        wait_until(SOON, "the origin is released", || {
+            origin.accepts() == 1 && origin.open_connections() == 0
+        });
     });
     assert!(origin.sent() < 1_000_000_000);
 }
@@ -124,14 +138,11 @@ fn write_gap_ends_a_client_that_stops_reading() {
 #[test]
 fn connect_bounds_a_connect_that_nobody_answers() {
     let hole = Blackhole::start();
-    let upstream = upstream("connect = \"300ms\"");
+    let upstream = upstream("connect = \"500ms\"");
     let servers = format!("\"{}\"", hole.address);
     let proxy = with_servers(&servers, Lines { upstream: &upstream, ..Lines::default() });
-    let answer = takes(300, || proxy.client().get("/"));
-    check_problem(&answer, &[502, 504], "").unwrap();
-    let text = answer.text();
-    let named = ["upstream_timeout", "upstream_connect"].iter().any(|code| text.contains(code));
-    assert!(named, "{text}");
+    let answer = takes(|| proxy.client().get("/"));
+    assert_problem(&answer, 504, "upstream_timeout");
 }
 
 #[test]
@@ -139,36 +150,36 @@ fn send_bounds_an_origin_that_does_not_read() {
     let gate = Gate::default();
     let wait = gate.clone();
     let origin = Origin::on_head(move |_| vec![Step::Until(wait.clone()), Step::Close]);
-    let upstream = upstream("send = \"400ms\"");
+    let upstream = upstream("send = \"500ms\"");
     let proxy = with(&origin, Lines { upstream: &upstream, ..Lines::default() });
     let mut client = proxy.client();
     client.send(format!("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {}\r\n\r\n", 60 << 20));
-    client.send_until_blocked(&[b'x'; 65536], Duration::from_secs(3), 60 << 20);
-    assert_problem(&client.response(), 504, "upstream_timeout");
+    takes(|| {
+        // The answer comes once the proxy has found nobody to take more for so long.
+        client.send_until_blocked(&[b'x'; 65536], Duration::from_millis(SET / 5), 60 << 20);
+        assert_problem(&client.response(), 504, "upstream_timeout");
+    });
     gate.open();
 }
 
 #[test]
 fn first_byte_bounds_the_wait_for_an_answer() {
     let origin = Origin::start(|_| vec![Step::Hold]);
-    let upstream = upstream("first_byte = \"300ms\"");
+    let upstream = upstream("first_byte = \"500ms\"");
     let proxy = with(&origin, Lines { upstream: &upstream, ..Lines::default() });
     let mut client = proxy.client();
-    takes(300, || assert_problem(&client.get("/"), 504, "upstream_timeout"));
+    takes(|| assert_problem(&client.get("/"), 504, "upstream_timeout"));
     wait_until(SOON, "the origin is told", || origin.open_connections() == 0);
 }
 
 #[test]
 fn first_byte_starts_when_the_request_is_complete() {
     let origin = Origin::ok("ok");
-    let upstream = upstream("first_byte = \"400ms\"");
+    let upstream = upstream("first_byte = \"500ms\"");
     let proxy = with(&origin, Lines { upstream: &upstream, ..Lines::default() });
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 10\r\n\r\n");
-    for _ in 0..10 {
-        std::thread::sleep(Duration::from_millis(80));
-        client.send("x");
-    }
+    send_steadily(&mut client);
     assert_eq!(client.response().status, 200);
 }
 
@@ -177,11 +188,11 @@ fn gap_resets_a_client_whose_answer_stalls() {
     let origin = Origin::start(|_| {
         vec![Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello".to_vec()), Step::Hold]
     });
-    let upstream = upstream("gap = \"300ms\"");
+    let upstream = upstream("gap = \"500ms\"");
     let proxy = with(&origin, Lines { upstream: &upstream, ..Lines::default() });
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
-    let (bytes, end) = takes(300, || client.end(SOON));
+    let (bytes, end) = takes(|| client.end(SOON));
     assert!(bytes.ends_with(b"hello"));
     assert_eq!(end, End::Reset);
     wait_until(SOON, "the origin is told", || origin.open_connections() == 0);
@@ -190,10 +201,10 @@ fn gap_resets_a_client_whose_answer_stalls() {
 #[test]
 fn total_bounds_a_request_that_gets_no_answer() {
     let origin = Origin::start(|_| vec![Step::Hold]);
-    let upstream = upstream("total = \"300ms\"");
+    let upstream = upstream("total = \"500ms\"");
     let proxy = with(&origin, Lines { upstream: &upstream, ..Lines::default() });
     let mut client = proxy.client();
-    takes(300, || assert_problem(&client.get("/"), 504, "upstream_timeout"));
+    takes(|| assert_problem(&client.get("/"), 504, "upstream_timeout"));
 }
 
 #[test]
@@ -206,11 +217,11 @@ fn total_bounds_an_answer_that_trickles() {
         }
         steps
     });
-    let upstream = upstream("total = \"400ms\"");
+    let upstream = upstream("total = \"500ms\"");
     let proxy = with(&origin, Lines { upstream: &upstream, ..Lines::default() });
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
-    let (_, end) = takes(400, || client.end(SOON));
+    let (_, end) = takes(|| client.end(SOON));
     assert_eq!(end, End::Reset);
 }
 
@@ -219,9 +230,9 @@ fn a_routes_timeout_overrides_the_upstreams() {
     let origin = Origin::start(|_| vec![Step::Hold]);
     let upstream = upstream("first_byte = \"60s\"");
     let lines =
-        Lines { upstream: &upstream, route: "timeout = { first_byte = \"300ms\" }", listen: "" };
+        Lines { upstream: &upstream, route: "timeout = { first_byte = \"500ms\" }", listen: "" };
     let proxy = with(&origin, lines);
-    takes(300, || assert_problem(&proxy.client().get("/"), 504, "upstream_timeout"));
+    takes(|| assert_problem(&proxy.client().get("/"), 504, "upstream_timeout"));
 }
 
 #[test]
@@ -229,10 +240,10 @@ fn interim_answers_do_not_count_as_the_first_byte() {
     let origin = Origin::start(|_| {
         vec![Step::Send(b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n".to_vec()), Step::Hold]
     });
-    let upstream = upstream("first_byte = \"300ms\"");
+    let upstream = upstream("first_byte = \"500ms\"");
     let proxy = with(&origin, Lines { upstream: &upstream, ..Lines::default() });
     let mut client = proxy.client();
-    assert_problem(&client.get("/"), 504, "upstream_timeout");
+    takes(|| assert_problem(&client.get("/"), 504, "upstream_timeout"));
 }
 
 #[test]
@@ -241,7 +252,7 @@ fn a_client_can_go_on_after_a_504() {
         "/slow" => vec![Step::Hold],
         _ => vec![Step::Send(ok("fine"))],
     });
-    let upstream = upstream("first_byte = \"300ms\"");
+    let upstream = upstream("first_byte = \"500ms\"");
     let proxy = with(&origin, Lines { upstream: &upstream, ..Lines::default() });
     let mut client = proxy.client();
     let slow = client.get("/slow");

@@ -56,7 +56,7 @@ fn most_requests_on_a_connection(file: &str) -> usize {
         assert_eq!(client.get("/").status, 200);
     }
     let mut per_connection: BTreeMap<usize, usize> = BTreeMap::new();
-    for request in origin.requests() {
+    for request in origin.all_requests(60) {
         *per_connection.entry(request.connection).or_default() += 1;
     }
     per_connection.into_values().max().unwrap()

@@ -206,6 +206,13 @@ impl Origin {
         requests.remove(0)
     }
 
+    /// All requests so far; panics unless there were so many.
+    pub fn all_requests(&self, count: usize) -> Vec<Request> {
+        let requests = self.requests();
+        assert_eq!(requests.len(), count, "requests at the origin: {requests:?}");
+        requests
+    }
+
     pub fn connections(&self) -> Vec<Seen> {
         lock(&self.records).connections.clone()
     }

@@ -248,12 +248,23 @@ impl Drop for Tidegate {
         if self.child.try_wait().ok().flatten().is_none() {
             self.signal(Signal::TERM);
             let child = &mut self.child;
-            let gone = &mut || child.try_wait().ok().flatten().is_some();
-            if !holds_within(Duration::from_millis(500), gone) {
-                let _ = self.child.kill();
+            let mut status = None;
+            holds_within(Duration::from_millis(500), &mut || {
+                status = child.try_wait().ok().flatten();
+                status.is_some()
+            });
+            match status {
+                // Somebody may still be connected, and is drained for longer than a test waits.
+                None => drop(self.child.kill()),
+                Some(status) if !thread::panicking() => {
+                    assert_eq!(status.code(), Some(0), "after SIGTERM; its log:\n{}", self.log());
+                }
+                Some(_) => {}
             }
         }
         let _ = self.child.wait();
+        let log = self.log();
+        assert!(thread::panicking() || !log.contains("panicked at"), "it panicked:\n{log}");
     }
 }
 

@@ -17,7 +17,7 @@ fn both_versions_are_spoken_and_the_server_is_told() {
             answer.stderr
         );
     }
-    for request in origin.requests() {
+    for request in origin.all_requests(2) {
         assert_eq!(request.all("x-forwarded-proto"), ["https"]);
         assert_eq!(request.all("x-forwarded-for"), ["127.0.0.1"]);
     }

@@ -216,6 +216,7 @@ mod tests {
         let sink = Sink::over(out, Destination::File(path)).unwrap();
         let big = || Block { bytes: vec![b'x'; 1 << 20], lines: 1 };
         let taken = (0..10_000).take_while(|_| sink.offer(big())).count();
-        assert!(taken <= QUEUE + 1, "{taken}");
+        // The writer may have one of them in its hands.
+        assert!((128..=129).contains(&taken), "{taken}");
     }
 }
