@@ -80,6 +80,8 @@ pub struct Target<'a> {
     raw: &'a [u8],
     /// Why the path has no normal form that routes may look at; it is as received then.
     fault: Option<TargetFault>,
+    /// As servers read it that take encoded slashes for slashes, where it has no normal form for that.
+    slashed: Option<Vec<u8>>,
     query: Option<&'a [u8]>,
 }
 
@@ -144,13 +146,24 @@ impl<'a> Target<'a> {
             Err(_) if !raw.iter().all(|b| normal::is_target_byte(*b)) => {
                 Err(TargetFault::Character)
             }
-            Err(fault) => Ok(Self { fault: Some(fault), query, ..whole }),
+            Err(fault) => {
+                let slashed = normal::with_slashes(raw);
+                Ok(Self { fault: Some(fault), slashed, query, ..whole })
+            }
         }
     }
 
     /// A target whose path is in normal form.
     fn whole(host: Cow<'a, str>, sent_host: &'a [u8], raw: &'a [u8]) -> Self {
-        Self { host, sent_host, path: Cow::Borrowed(raw), raw, fault: None, query: None }
+        Self {
+            host,
+            sent_host,
+            path: Cow::Borrowed(raw),
+            raw,
+            fault: None,
+            slashed: None,
+            query: None,
+        }
     }
 
     /// The path in the forms that routes may look at.
@@ -158,8 +171,12 @@ impl<'a> Target<'a> {
     pub fn spelling(&self) -> Spelling<'_> {
         match (&self.path, self.fault) {
             (Cow::Borrowed(path), None) => Spelling::Same(path),
-            (Cow::Owned(path), None) => Spelling::Differs { normal: Some(path), raw: self.raw },
-            (_, Some(_)) => Spelling::Differs { normal: None, raw: self.raw },
+            (Cow::Owned(path), None) => {
+                Spelling::Differs { normal: Some(path), raw: self.raw, slashed: None }
+            }
+            (_, Some(_)) => {
+                Spelling::Differs { normal: None, raw: self.raw, slashed: self.slashed.as_deref() }
+            }
         }
     }
 

@@ -166,7 +166,8 @@ impl ForwardAuth {
         *request.method_mut() = Method::GET;
         *request.uri_mut() = self.remote.target();
         let headers = request.headers_mut();
-        for field in fields.iter().filter(|field| passes(field.known)) {
+        let asked = fields.iter().filter(|field| passes(field.known) && !is_condition(field.name));
+        for field in asked {
             let (name, value) = (field.name.try_into(), HeaderValue::from_bytes(field.value));
             if let (Ok(name), Ok(value)) = (name, value) {
                 let name: HeaderName = name;
@@ -226,7 +227,8 @@ impl ForwardAuth {
                 let cookies = cookies.map(|cookie| cookie.as_bytes().to_vec()).collect();
                 Said::Pass(self.copied(&parts.headers), cookies)
             }
-            // Half a page is none.
+            // Half a page is none, and one that is "not modified" is of no use to somebody who has another one.
+            304 => Said::Nothing("status", format!("{} answered {status}", self.place())),
             300..=499 if self.passes_answers => {
                 let body = body?.to_bytes();
                 Said::Show(Box::new(Page { status, fields: shown(&parts.headers), body }))
@@ -255,6 +257,14 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         source = cause.source();
     }
     text
+}
+
+/// Whether a client's field is a condition on what it asked for, or asks for a part of that (RFC 9110 §13, §14): an
+/// authentication server that held to it would say 304, 412 or 206 of a client that it knows.
+fn is_condition(name: &[u8]) -> bool {
+    const PREFIX: &[u8] = b"if-";
+    name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))
+        || name.eq_ignore_ascii_case(b"range")
 }
 
 /// Whether a client's field goes to the authentication server: nothing about the connection or the body.

@@ -93,6 +93,8 @@ pub enum Spelling<'p> {
         normal: Option<&'p [u8]>,
         /// As the client sent it.
         raw: &'p [u8],
+        /// As a server reads it that takes encoded slashes for slashes, where that is why it has no normal form.
+        slashed: Option<&'p [u8]>,
     },
 }
 
@@ -144,9 +146,9 @@ impl<T> RouteTable<T> {
         path: Spelling<'p>,
         ask: impl Fn(&'p [u8]) -> A,
     ) -> Result<Found<'_, T>, Miss> {
-        let (normal, raw) = match path {
+        let (normal, raw, slashed) = match path {
             Spelling::Same(path) => return self.find(&ask(path)),
-            Spelling::Differs { normal, raw } => (normal, raw),
+            Spelling::Differs { normal, raw, slashed } => (normal, raw, slashed),
         };
         let strict = match normal {
             Some(normal) => self.find_among(&ask(normal), |spec| !spec.raw),
@@ -155,13 +157,26 @@ impl<T> RouteTable<T> {
         if !self.raw {
             return strict;
         }
-        match (strict, self.find_among(&ask(raw), |spec| spec.raw)) {
+        let among_raw = self.find_among(&ask(raw), |spec| spec.raw);
+        let outranks = |one: &Found<'_, T>, other: &Found<'_, T>| {
+            let ask = ask(raw);
+            let rank = |found: &Found<'_, T>| {
+                self.entries.get(found.entry).map(|entry| entry.spec.specificity(ask.host()))
+            };
+            rank(one) > rank(other)
+        };
+        match (strict, among_raw) {
             (Ok(strict), Ok(raw_one)) => {
-                let ask = ask(raw);
-                let rank = |found: &Found<'_, T>| {
-                    self.entries.get(found.entry).map(|entry| entry.spec.specificity(ask.host()))
-                };
-                Ok(if rank(&strict) > rank(&raw_one) { strict } else { raw_one })
+                Ok(if outranks(&strict, &raw_one) { strict } else { raw_one })
+            }
+            // For a server that decodes slashes it is a path of another route, which would be evaded.
+            (Err(_), Ok(found))
+                if slashed.is_some_and(|path| {
+                    let meant = self.find_among(&ask(path), |spec| !spec.raw);
+                    meant.is_ok_and(|meant| outranks(&meant, &found))
+                }) =>
+            {
+                Err(Miss::NoRoute)
             }
             (Ok(found), Err(_)) | (Err(_), Ok(found)) => Ok(found),
             (Err(Miss::Method), Err(_)) | (Err(_), Err(Miss::Method)) => Err(Miss::Method),

@@ -131,6 +131,23 @@ pub(crate) fn has_dot_segments(path: &[u8]) -> bool {
     is_dots(dots)
 }
 
+/// A path without a normal form as servers read it that take encoded slashes and backslashes for slashes, in normal
+/// form; `None` if there is nothing of the kind in it, or that has no normal form either.
+#[must_use]
+pub(crate) fn with_slashes(path: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(path.len());
+    let (mut rest, mut found) = (path, false);
+    while let Some((first, after)) = rest.split_first() {
+        let escaped = (*first == b'%').then(|| decode(after.get(..2))).flatten();
+        let is_slash = matches!(escaped.unwrap_or(*first), b'/' | b'\\');
+        found |= is_slash && *first != b'/';
+        out.push(if is_slash { b'/' } else { *first });
+        rest =
+            if is_slash && escaped.is_some() { after.get(2..).unwrap_or_default() } else { after };
+    }
+    if found { Some(normalize(&out).ok()?.into_owned()) } else { None }
+}
+
 /// The byte that two hex digits stand for.
 fn decode(digits: Option<&[u8]>) -> Option<u8> {
     let [high, low] = digits? else { return None };
@@ -258,6 +275,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn encoded_slashes_can_be_read_as_slashes() {
+        let read =
+            |path: &str| with_slashes(path.as_bytes()).map(|path| String::from_utf8(path).unwrap());
+        assert_eq!(read("/admin%2fx").as_deref(), Some("/admin/x"));
+        assert_eq!(read("/%2Fadmin%5cx%41").as_deref(), Some("/admin/xA"));
+        assert_eq!(read("/a\\b/").as_deref(), Some("/a/b/"));
+        for path in ["/a//b", "/a%2", "/a%252fb", "/a%2f%zz"] {
+            assert_eq!(read(path), None, "{path}");
+        }
+    }
 
     #[test]
     fn p2_dot_segments_are_seen_in_every_spelling() {

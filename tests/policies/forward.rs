@@ -146,6 +146,44 @@ fn pages(request: &Request) -> Vec<Step> {
     })
 }
 
+/// Holds to conditions, as a server of files does: of what the client has it says 304, of a part 206, and 412.
+fn conditional(request: &Request) -> Vec<Step> {
+    let conditions = ["if-none-match", "if-match", "if-modified-since", "if-range", "range"];
+    match conditions.into_iter().find_map(|name| request.header(name)) {
+        Some(_) => answer("HTTP/1.1 412 No\r\nContent-Length: 0\r\n\r\n"),
+        None if request.target == "/unchanged" => answer("HTTP/1.1 304 No\r\nETag: \"a\"\r\n\r\n"),
+        None => answer("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+    }
+}
+
+#[test]
+fn conditions_are_for_the_server_and_not_for_the_judge() {
+    let (judge, origin) = (Origin::start(conditional), Origin::ok("fine"));
+    let guarded = guarded(&origin, &format!("http://{}/", judge.server()));
+    let fields = [
+        ("If-None-Match", "\"a\""),
+        ("If-Match", "*"),
+        ("if-modified-since", "Thu, 26 Nov 2026 00:00:00 GMT"),
+        ("If-Range", "\"a\""),
+        ("Range", "bytes=0-1"),
+    ];
+    for (name, value) in fields {
+        let request = format!("GET / HTTP/1.1\r\nHost: a.test\r\n{name}: {value}\r\n\r\n");
+        assert_eq!(guarded.client().exchange(request).text(), "fine", "{name}");
+    }
+    let seen = origin.all_requests(5);
+    for ((name, value), request) in fields.iter().zip(&seen) {
+        assert_eq!(request.all(&name.to_ascii_lowercase()), [*value]);
+    }
+    // Whoever has nothing can do nothing with "not modified".
+    let auth = format!(
+        "[auth.staff]\nforward = {{ url = \"http://{}/unchanged\", pass = \"answer\" }}\n",
+        judge.server()
+    );
+    let passing = proxy(&origin, "auth = 'staff'", &auth);
+    assert_problem(&ask(&passing, "/", "x=y"), 503, "auth_unavailable");
+}
+
 #[test]
 fn p15_answers_reach_the_client_as_they_were_written() {
     let (judge, origin) = (Origin::start(pages), Origin::ok("fine"));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Origin, Tidegate, assert_problem, wait_until};
+use crate::support::{Origin, Response, Tidegate, assert_problem, wait_until};
 
 /// A raw route for packages, with another server for everything else.
 fn raw(app: &Origin, rest: &Origin) -> Tidegate {
@@ -35,10 +35,12 @@ fn raw(app: &Origin, rest: &Origin) -> Tidegate {
     Tidegate::with(toml, &[("app", &app.server()), ("rest", &rest.server())])
 }
 
+fn ask(proxy: &Tidegate, host: &str, target: &str) -> Response {
+    proxy.client().exchange(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"))
+}
+
 fn get(proxy: &Tidegate, host: &str, target: &str) -> u16 {
-    let mut client = proxy.client();
-    client.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
-    client.response().status
+    ask(proxy, host, target).status
 }
 
 #[test]
@@ -119,6 +121,54 @@ fn p2_a_more_specific_route_keeps_what_would_get_past_it_by_another_spelling() {
     let seen: Vec<String> = rest.requests().into_iter().map(|request| request.target).collect();
     assert_eq!(seen, ["/admin/x"; 3]);
     assert_eq!(app.requests().len(), 0);
+}
+
+#[test]
+fn p2_encoded_slashes_do_not_lead_around_a_more_specific_route() {
+    let (app, rest) = (Origin::ok("app"), Origin::ok("rest"));
+    let proxy = raw(&app, &rest);
+    // A server that decodes slashes would take these for what the other route is there for.
+    for target in ["/admin%2fx", "/admin%2Fx%2fy?a", "/%2fadmin%5cx", "/%61dmin\\x", "/admin%2f"] {
+        let answer = ask(&proxy, "raw.test", target);
+        assert_problem(&answer, 400, "bad_request");
+        assert!(answer.text().contains("ambiguous"), "{target}: {}", answer.text());
+    }
+    // Nobody's but this route's.
+    for target in ["/administrator%2fx", "/x%2fadmin%2fx"] {
+        assert_eq!(get(&proxy, "raw.test", target), 200, "{target}");
+    }
+    assert_eq!((app.requests().len(), rest.requests().len()), (2, 0));
+}
+
+/// What SECURITY.md says of servers that cut parameters off before they map a path.
+#[test]
+fn parameters_belong_to_their_segment_and_can_be_refused() {
+    let origin = Origin::ok("ok");
+    let toml = r#"
+        [log]
+        access = "off"
+        [[listen]]
+        address = "127.0.0.1:0"
+        [upstream.app]
+        servers = ["{app}"]
+        [[route]]
+        path = "/admin/*"
+        respond = { status = 403 }
+        [[route]]
+        host = "servlets.test"
+        path_regex = '^/admin(;|%3B)'
+        respond = { status = 403 }
+        [[route]]
+        upstream = "app"
+    "#;
+    let proxy = Tidegate::with(toml, &[("app", &origin.server())]);
+    for target in ["/admin;a/x", "/admin%3ba/x", "/%61dmin;/x", "//admin;a"] {
+        assert_eq!(get(&proxy, "servlets.test", target), 403, "{target}");
+    }
+    assert_eq!(get(&proxy, "a.test", "/admin/x;a"), 403);
+    assert_eq!(origin.accepts(), 0);
+    assert_eq!(get(&proxy, "a.test", "/admin;a/x"), 200);
+    assert_eq!(origin.only_request().target, "/admin;a/x");
 }
 
 #[test]
