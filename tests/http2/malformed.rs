@@ -21,13 +21,16 @@ const STREAM_CLOSED: u32 = 5;
 const FRAME_SIZE_ERROR: u32 = 6;
 const COMPRESSION_ERROR: u32 = 9;
 
+/// The status of an answer, its `detail`, and the code of the reset behind it.
+type Said = (u16, String, Option<u32>);
+
 /// A stream that is malformed: the answer says why, and then it is reset (RFC 9113 §8.1.1).
-fn malformed(detail: &str) -> (u16, String, Option<u32>) {
+fn malformed(detail: &str) -> Said {
     (400, detail.into(), Some(PROTOCOL_ERROR))
 }
 
 /// A request that is well formed as HTTP/2 has it, but contradicts itself or has no place here.
-fn refused(status: u16, detail: &str) -> (u16, String, Option<u32>) {
+fn refused(status: u16, detail: &str) -> Said {
     (status, detail.into(), None)
 }
 
@@ -39,7 +42,7 @@ const PROTOCOL: (&str, &str) = (":protocol", "websocket");
 
 /// The rows: a name, all fields of a request, and what is said to them.
 #[allow(clippy::too_many_lines, reason = "a table")]
-fn heads() -> Vec<(&'static str, Vec<u8>, (u16, String, Option<u32>))> {
+fn heads() -> Vec<(&'static str, Vec<u8>, Said)> {
     let with = |name: &'static str, value: &'static str| get(&[(name, value)]);
     let path = |path: &'static str| block(&[METHOD, SCHEME, (":path", path), HOST]);
     let authority = |host: &'static str| block(&[METHOD, SCHEME, PATH, (":authority", host)]);
@@ -235,16 +238,15 @@ fn trailers_are_fields_and_nothing_else() {
     assert!(passed.contains("x-sum") && !passed.contains("sly") && !passed.contains("length"));
 }
 
-#[test]
-fn frames_that_must_not_be_end_the_connection() {
-    let origin = Origin::ok("fine");
-    let proxy = proxy(origin.server(), "");
+/// The rows: a name, the code of GOAWAY, and what is sent.
+#[allow(clippy::too_many_lines, reason = "a table")]
+fn frames() -> Vec<(&'static str, u32, Vec<u8>)> {
     let open = frame(HEADERS, END_HEADERS, 3, &request("POST", &[]));
     let setting = |id: u16, value: u32| {
         frame(SETTINGS, 0, 0, &[&id.to_be_bytes()[..], &value.to_be_bytes()].concat())
     };
     let unfinished = frame(HEADERS, END_STREAM, 5, &get(&[]));
-    let rows: Vec<(&str, u32, Vec<u8>)> = vec![
+    vec![
         ("DATA on an idle stream", PROTOCOL_ERROR, frame(DATA, 0, 9, b"x")),
         ("DATA on stream 0", PROTOCOL_ERROR, frame(DATA, 0, 0, b"x")),
         ("an even stream", PROTOCOL_ERROR, frame(HEADERS, END_HEADERS, 2, &get(&[]))),
@@ -311,7 +313,14 @@ fn frames_that_must_not_be_end_the_connection() {
             FRAME_SIZE_ERROR,
             [open, frame(DATA, 0, 3, &[0; 17 * 1024])].concat(),
         ),
-    ];
+    ]
+}
+
+#[test]
+fn frames_that_must_not_be_end_the_connection() {
+    let origin = Origin::ok("fine");
+    let proxy = proxy(origin.server(), "");
+    let rows = frames();
     assert_eq!(rows.len(), 26);
     for (name, code, bytes) in rows {
         let mut client = Wire::connect(proxy.address(), &[]);
