@@ -15,6 +15,13 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
+/// The date and time of day, for what people and other programs read. It jumps when somebody sets it: no deadline goes by
+/// it.
+#[must_use]
+pub fn wall() -> SystemTime {
+    SystemTime::now()
+}
+
 /// Seconds since 1970, for what outlives the process: cookies, tokens.
 #[must_use]
 pub fn unix_seconds() -> u64 {

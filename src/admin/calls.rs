@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -48,7 +48,7 @@ pub struct Calls {
     /// What the process knows about itself.
     pub status: Arc<Status>,
     /// Where reloads are asked for.
-    pub commands: Sender<Command>,
+    pub commands: SyncSender<Command>,
     /// Who may call.
     pub guard: Guard,
     /// How many configurations may be checked at a time.

@@ -20,7 +20,7 @@ mod warm;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use http::Request;
@@ -62,7 +62,7 @@ const LIFETIME: Duration = Duration::from_secs(60);
 pub fn open(
     written: &Admin,
     status: Arc<Status>,
-    commands: Sender<Command>,
+    commands: SyncSender<Command>,
 ) -> Result<Address, BindError> {
     let address = &compile::listen_address(&written.address.value);
     let access = &written.address.value.access;

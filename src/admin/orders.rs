@@ -1,7 +1,7 @@
 //! Calls that concern the whole process: reload, rollback, drain, and what the configuration is.
 
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,23 +22,27 @@ use crate::snapshot::check;
 const RELOAD: Duration = Duration::from_secs(30);
 
 /// `POST /reload`, `POST /reload?force=1`: 200 when it runs, 409 when it was refused.
-pub(super) async fn reload(commands: &Sender<Command>, query: Option<&str>) -> Answer {
+pub(super) async fn reload(commands: &SyncSender<Command>, query: Option<&str>) -> Answer {
     let force = query.is_some_and(|query| query.split('&').any(|pair| pair == "force=1"));
     ask(commands, |reply| Command::Reload { force, reply: Some(reply) }).await
 }
 
 /// `POST /rollback`.
-pub(super) async fn rollback(commands: &Sender<Command>) -> Answer {
+pub(super) async fn rollback(commands: &SyncSender<Command>) -> Answer {
     ask(commands, |reply| Command::Rollback { reply: Some(reply) }).await
 }
 
 pub(super) async fn ask(
-    commands: &Sender<Command>,
+    commands: &SyncSender<Command>,
     command: impl FnOnce(oneshot::Sender<Outcome>) -> Command,
 ) -> Answer {
     let (reply, outcome) = oneshot::channel();
-    if commands.send(command(reply)).is_err() {
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "stopping");
+    match commands.try_send(command(reply)) {
+        Ok(()) => {}
+        Err(TrySendError::Full(_)) => return problem(StatusCode::SERVICE_UNAVAILABLE, "busy"),
+        Err(TrySendError::Disconnected(_)) => {
+            return problem(StatusCode::SERVICE_UNAVAILABLE, "stopping");
+        }
     }
     match tokio::time::timeout(RELOAD, outcome).await {
         Ok(Ok(outcome)) if outcome.ok => document(StatusCode::OK, &outcome),

@@ -1,7 +1,6 @@
 //! `/stats`: what is counted, as JSON.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::SystemTime;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -318,7 +317,7 @@ struct LastCheck {
 /// Reads all counters. They are not read at one moment, so sums may be off by what happened meanwhile.
 #[must_use]
 pub fn collect(status: &Status, snapshot: &Snapshot, history: &History) -> Stats {
-    let uptime = SystemTime::now().duration_since(status.started).unwrap_or_default();
+    let uptime = clock::wall().duration_since(status.started).unwrap_or_default();
     Stats {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: uptime.as_secs(),

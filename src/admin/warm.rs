@@ -165,7 +165,10 @@ async fn fetch(status: &Status, url: &str, at: usize) -> Result<Outcome, &'stati
     let (reply, answer) = oneshot::channel();
     let (host, target) = (host.into(), target.into());
     let errand = Errand { listener, scheme, host, target, reply };
-    worker.send(Order::Run(errand)).map_err(|_| "stopping")?;
+    match tokio::time::timeout(PATIENCE, worker.send(Order::Run(errand))).await {
+        Ok(sent) => sent.map_err(|_| "stopping")?,
+        Err(_) => return Err("no worker took it within 30s"),
+    }
     match tokio::time::timeout(PATIENCE, answer).await {
         Ok(Ok(outcome)) => Ok(outcome),
         Ok(Err(_)) => Err("the listener has gone"),

@@ -267,7 +267,7 @@ impl Receiver for Filling {
         head.set(response.status, response.reason);
         (response.fields)(&mut Stored(&mut head.fields));
         if head.fields.named(b"date").next().is_none() {
-            let date = httpdate::fmt_http_date(std::time::SystemTime::now());
+            let date = httpdate::fmt_http_date(clock::wall());
             head.fields.push(b"date", date.as_bytes());
         }
         if let Some(stale) = self.order.stale.clone() {

@@ -4,6 +4,7 @@
 //! The walk in [`crate::gate`] sees a client only through [`sides::Client`]; who parsed the request
 //! and in which protocol is decided elsewhere.
 
+pub mod deadline;
 pub mod edits;
 pub mod forward;
 pub mod identity;
@@ -14,6 +15,7 @@ pub mod refusal;
 pub mod sides;
 pub mod target;
 
+pub use deadline::Deadline;
 pub use edits::{HeaderEdits, Pair};
 pub use outcome::{Cut, Halt, Outcome};
 pub use pump::{Pump, PumpError};

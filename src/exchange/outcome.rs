@@ -7,12 +7,8 @@
 use std::cell::RefCell;
 use std::fmt::Display;
 
+use super::deadline::Deadline;
 use super::refusal::Refusal;
-
-/// What stands for a key where the client's own deadline, `grpc-timeout`, ended an exchange.
-pub const CLIENTS_DEADLINE: &str = "grpc-timeout";
-/// What stands for a key where a tunnel was silent for too long.
-pub const TUNNEL_IDLE: &str = "tunnel";
 
 /// How an exchange ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +19,8 @@ pub enum Outcome {
     ClientGone,
     /// The server ended its response in the middle of it.
     ServerCut(Cut),
-    /// A deadline ended a response that had begun; carries the key that sets it.
-    Timeout(&'static str),
+    /// A deadline ended a response that had begun.
+    Timeout(Deadline),
     /// The proxy answered itself.
     Refused(Refusal),
     /// The proxy ended a response in the middle of it.
@@ -92,7 +88,7 @@ impl Outcome {
             Outcome::ServerCut(Cut::Closed) => Some(0),
             Outcome::ServerCut(Cut::Reset) => Some(1),
             Outcome::ServerCut(Cut::Invalid) => Some(2),
-            Outcome::Timeout("upstream.timeout.gap" | "upstream.timeout.total") => Some(3),
+            Outcome::Timeout(Deadline::Gap | Deadline::Total) => Some(3),
             Outcome::Whole
             | Outcome::ClientGone
             | Outcome::Timeout(_)
@@ -108,7 +104,7 @@ impl Outcome {
             Outcome::Whole => (None, None),
             Outcome::ClientGone => (Some("client_closed"), None),
             Outcome::ServerCut(cut) => (Some(cut.code()), Some("upstream.eject")),
-            Outcome::Timeout(key) => (Some(deadline(key)), config_key(key)),
+            Outcome::Timeout(deadline) => (Some(deadline.code()), deadline.key()),
             Outcome::Refused(refusal) | Outcome::ProxyCut(Halt::Refusal(refusal)) => {
                 let row = refusal.row();
                 (Some(row.code), row.key)
@@ -132,14 +128,12 @@ impl Outcome {
             Outcome::ServerCut(Cut::Invalid) => {
                 "the framing of the server's response is invalid".to_owned()
             }
-            Outcome::Timeout("listen.timeout.write_gap") => {
+            Outcome::Timeout(Deadline::ClientWrite) => {
                 "the client took nothing for too long".to_owned()
             }
-            Outcome::Timeout("upstream.timeout.total") => {
-                "the exchange took longer than it may".to_owned()
-            }
-            Outcome::Timeout(CLIENTS_DEADLINE) => "the client's deadline has passed".to_owned(),
-            Outcome::Timeout(TUNNEL_IDLE) => "nothing came through the tunnel".to_owned(),
+            Outcome::Timeout(Deadline::Total) => "the exchange took longer than it may".to_owned(),
+            Outcome::Timeout(Deadline::Client) => "the client's deadline has passed".to_owned(),
+            Outcome::Timeout(Deadline::Tunnel) => "nothing came through the tunnel".to_owned(),
             Outcome::Timeout(_) => "the server sent nothing for too long".to_owned(),
             Outcome::Refused(refusal) | Outcome::ProxyCut(Halt::Refusal(refusal)) => {
                 refusal.to_string()
@@ -174,24 +168,6 @@ impl Cut {
             Cut::Invalid => "response_invalid",
         }
     }
-}
-
-/// The code of a deadline that ended a response.
-fn deadline(key: &'static str) -> &'static str {
-    match key {
-        "upstream.timeout.gap" => "gap_timeout",
-        "listen.timeout.write_gap" => "write_timeout",
-        "upstream.timeout.total" => "total_timeout",
-        CLIENTS_DEADLINE => "client_deadline",
-        TUNNEL_IDLE => "tunnel_timeout",
-        _ => "response_timeout",
-    }
-}
-
-/// What is a key of the configuration, and not a stand-in for one.
-#[must_use]
-pub fn config_key(key: &'static str) -> Option<&'static str> {
-    Some(key).filter(|key| !matches!(*key, CLIENTS_DEADLINE | TUNNEL_IDLE))
 }
 
 /// What the last failure of an exchange was, in words that no client is told: the system's, or those of TLS.
@@ -242,12 +218,12 @@ mod tests {
                 Some("upstream.eject"),
             ),
             (
-                Outcome::Timeout("upstream.timeout.gap"),
+                Outcome::Timeout(Deadline::Gap),
                 "timeout",
                 Some("gap_timeout"),
                 Some("upstream.timeout.gap"),
             ),
-            (Outcome::Timeout(CLIENTS_DEADLINE), "timeout", Some("client_deadline"), None),
+            (Outcome::Timeout(Deadline::Client), "timeout", Some("client_deadline"), None),
             (Outcome::Refused(Refusal::NoRoute), "refused", Some("no_route"), Some("route")),
             (
                 Outcome::ProxyCut(Halt::Drain),
@@ -265,8 +241,8 @@ mod tests {
     fn only_what_servers_did_counts_as_their_cuts() {
         let reason = |outcome: Outcome| outcome.cut_index().and_then(|at| CUTS.get(at)).copied();
         assert_eq!(reason(Outcome::ServerCut(Cut::Reset)), Some("reset"));
-        assert_eq!(reason(Outcome::Timeout("upstream.timeout.gap")), Some("timeout"));
-        assert_eq!(reason(Outcome::Timeout("listen.timeout.write_gap")), None);
+        assert_eq!(reason(Outcome::Timeout(Deadline::Gap)), Some("timeout"));
+        assert_eq!(reason(Outcome::Timeout(Deadline::ClientWrite)), None);
         assert_eq!(reason(Outcome::ClientGone), None);
     }
 

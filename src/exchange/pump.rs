@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::Deadline;
 use super::outcome::Outcome;
 use super::sides::{Client, Sink, Source};
 use crate::clock;
@@ -155,7 +156,7 @@ pub async fn send_bytes<C: Client>(
         }
         ready!(timer.poll_at(cx, clock::deadline(since, write_gap)));
         client.cut();
-        Poll::Ready(Outcome::Timeout("listen.timeout.write_gap"))
+        Poll::Ready(Outcome::Timeout(Deadline::ClientWrite))
     })
     .await
 }

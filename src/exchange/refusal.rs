@@ -4,7 +4,7 @@
 use serde::Serialize;
 use thiserror::Error;
 
-use super::outcome::{CLIENTS_DEADLINE, config_key};
+use super::deadline::Deadline;
 use crate::exchange::target::TargetFault;
 use crate::wire::Fault;
 
@@ -22,7 +22,7 @@ pub enum Refusal {
     BadRequest(&'static str),
     /// The head or the body did not arrive in time.
     #[error("the request was not completed in time")]
-    RequestTimeout(&'static str),
+    RequestTimeout(Deadline),
     /// `TRACE`, `CONNECT`.
     #[error("the method is not allowed here")]
     Method,
@@ -81,8 +81,8 @@ pub enum Refusal {
     #[error("could not connect to a server")]
     Connect,
     /// The server took too long; carries the timeout's key.
-    #[error("the server did not answer {}", within(.0))]
-    UpstreamTimeout(&'static str),
+    #[error("the server did not answer {}", within(*.0))]
+    UpstreamTimeout(Deadline),
     /// The server closed the connection before it answered.
     #[error("the server closed the connection without an answer")]
     UpstreamClosed,
@@ -101,8 +101,8 @@ pub enum Refusal {
 }
 
 /// Which deadline has passed, as far as a client is told: its own, or one.
-fn within(key: &str) -> &str {
-    if key == CLIENTS_DEADLINE { "within grpc-timeout" } else { "in time" }
+fn within(deadline: Deadline) -> &'static str {
+    if deadline == Deadline::Client { "within grpc-timeout" } else { "in time" }
 }
 
 /// Why no server was chosen.
@@ -155,8 +155,8 @@ impl Refusal {
             Refusal::Malformed(fault) => return malformed(fault),
             Refusal::Target(fault) => (400, "bad_request", "Bad request", target_key(fault)),
             Refusal::BadRequest(_) => (400, "bad_request", "Bad request", None),
-            Refusal::RequestTimeout(key) => {
-                (408, "request_timeout", "The request took too long to arrive", Some(key))
+            Refusal::RequestTimeout(deadline) => {
+                (408, "request_timeout", "The request took too long to arrive", deadline.key())
             }
             Refusal::Method => (405, "method_not_allowed", "Method not allowed", None),
             Refusal::Expectation => (417, "expectation_failed", "Expectation failed", None),
@@ -207,8 +207,8 @@ impl Refusal {
             Refusal::Connect => {
                 (502, "upstream_connect", "Could not reach the server", Some("upstream.servers"))
             }
-            Refusal::UpstreamTimeout(key) => {
-                (504, "upstream_timeout", "The server took too long", config_key(key))
+            Refusal::UpstreamTimeout(deadline) => {
+                (504, "upstream_timeout", "The server took too long", deadline.key())
             }
             Refusal::UpstreamClosed => {
                 (502, "upstream_closed", "The server closed the connection", Some("upstream.retry"))
@@ -358,7 +358,7 @@ mod tests {
             (Refusal::NoServer(Miss::Unhealthy), 503, "no_healthy_server"),
             (Refusal::NoServer(Miss::Unresolved), 503, "no_healthy_server"),
             (Refusal::Connect, 502, "upstream_connect"),
-            (Refusal::UpstreamTimeout("x"), 504, "upstream_timeout"),
+            (Refusal::UpstreamTimeout(Deadline::FirstByte), 504, "upstream_timeout"),
             (Refusal::BodyTooLarge("x"), 413, "body_too_large"),
             (Refusal::BadRequest("x"), 400, "bad_request"),
             (Refusal::Malformed(Fault::BareLf), 400, "bad_request"),

@@ -26,7 +26,7 @@ use crate::exchange::HeaderEdits;
 use crate::exchange::forward::{self, RequestForm};
 use crate::exchange::outcome::{Cut, Note, Outcome};
 use crate::exchange::pump::Waiting;
-use crate::exchange::{Client, Emit, Length, Outgoing, Pump, PumpError, Refusal, Source};
+use crate::exchange::{Client, Deadline, Emit, Length, Outgoing, Pump, PumpError, Refusal, Source};
 use crate::net::Coding;
 use crate::net::Timer;
 use crate::policy::encoded::Encoding;
@@ -929,7 +929,7 @@ async fn copy<C: Client>(
             moved = pump.moved();
             since = clock::now();
         }
-        let gone = Outcome::Timeout("listen.timeout.write_gap");
+        let gone = Outcome::Timeout(Deadline::ClientWrite);
         timer.poll_at(cx, clock::deadline(since, write_gap)).map(|()| gone)
     })
     .await

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::files;
 use crate::net::fetch::{Error, Remote};
 
@@ -217,7 +217,7 @@ impl Watcher {
         };
         while let Some(keys) = self.keys.upgrade() {
             if self.due(&keys) {
-                self.last = Some(Instant::now());
+                self.last = Some(clock::now());
                 keys.wanted.store(false, Relaxed);
                 let read = match &keys.source {
                     Source::File(path) => files::read(path, LARGEST as u64),

@@ -2,14 +2,15 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::otlp;
-use super::worker::Order;
+use super::worker::{ORDERS, Order};
+use crate::clock;
 use crate::pace;
 use crate::snapshot::{Snapshot, Store};
 use crate::telemetry::history::{Exists, History};
@@ -18,6 +19,8 @@ use crate::telemetry::ledger::{Interval, NO_ROUTE};
 /// How long the workers may take to hand over what they have. One that takes longer is late, not lost.
 const PATIENCE: Duration = Duration::from_millis(200);
 const SECOND: Duration = Duration::from_secs(1);
+/// Questions that may wait to be read out; whoever asks one more is told nothing.
+const QUESTIONS: usize = 64;
 /// How many seconds pass between two exports of the counters.
 const EXPORT: u32 = 10;
 
@@ -26,7 +29,7 @@ type Question = Box<dyn FnOnce(&History) + Send>;
 
 /// Where questions are asked. The thread ends when the last of these is gone.
 #[derive(Clone)]
-pub struct Desk(Sender<Question>);
+pub struct Desk(SyncSender<Question>);
 
 impl std::fmt::Debug for Desk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -36,7 +39,7 @@ impl std::fmt::Debug for Desk {
 
 impl Desk {
     /// Reads something out of the history, after everything that has happened so far is in it. `None`
-    /// when the process is stopping.
+    /// when the process is stopping, or too many ask.
     pub async fn ask<T: Send + 'static>(
         &self,
         read: impl FnOnce(&History) -> T + Send + 'static,
@@ -46,7 +49,7 @@ impl Desk {
             // Who asked may have gone.
             let _gone = answer.send(read(history));
         });
-        self.0.send(question).ok()?;
+        self.0.try_send(question).ok()?;
         answered.await.ok()
     }
 }
@@ -54,7 +57,7 @@ impl Desk {
 /// A desk and the line that leads from it to the collector.
 #[must_use]
 pub fn desk() -> (Desk, Questions) {
-    let (ask, asked) = channel();
+    let (ask, asked) = sync_channel(QUESTIONS);
     (Desk(ask), Questions(asked))
 }
 
@@ -64,9 +67,9 @@ pub struct Questions(Receiver<Question>);
 struct Collector {
     history: History,
     store: Store,
-    workers: Vec<mpsc::UnboundedSender<Order>>,
+    workers: Vec<mpsc::Sender<Order>>,
     started: SystemTime,
-    reply: Sender<Box<Interval>>,
+    reply: SyncSender<Box<Interval>>,
     replies: Receiver<Box<Interval>>,
 }
 
@@ -76,12 +79,12 @@ struct Collector {
 /// When it cannot be started.
 pub fn start(
     store: Store,
-    workers: Vec<mpsc::UnboundedSender<Order>>,
+    workers: Vec<mpsc::Sender<Order>>,
     questions: Questions,
 ) -> io::Result<()> {
-    let (reply, replies) = channel();
+    let (reply, replies) = sync_channel(workers.len() * ORDERS);
     let history = History::default();
-    let started = SystemTime::now();
+    let started = clock::wall();
     let collector = Collector { history, store, workers, started, reply, replies };
     thread::Builder::new().name("telemetry".into()).spawn(move || collector.run(&questions.0))?;
     Ok(())
@@ -90,10 +93,10 @@ pub fn start(
 impl Collector {
     fn run(mut self, questions: &Receiver<Question>) {
         pace::stand_back();
-        let mut next = Instant::now() + SECOND;
+        let mut next = clock::now() + SECOND;
         let mut seconds = 0;
         loop {
-            match questions.recv_timeout(next.saturating_duration_since(Instant::now())) {
+            match questions.recv_timeout(next.saturating_duration_since(clock::now())) {
                 Ok(question) => {
                     self.gather();
                     question(&self.history);
@@ -118,10 +121,10 @@ impl Collector {
             self.history.add(&late);
         }
         let order = || Order::HandOver(self.reply.clone());
-        let asked = self.workers.iter().filter(|worker| worker.send(order()).is_ok()).count();
-        let until = Instant::now() + PATIENCE;
+        let asked = self.workers.iter().filter(|worker| worker.try_send(order()).is_ok()).count();
+        let until = clock::now() + PATIENCE;
         for _ in 0..asked {
-            let left = until.saturating_duration_since(Instant::now());
+            let left = until.saturating_duration_since(clock::now());
             let Ok(interval) = self.replies.recv_timeout(left) else { return };
             self.history.add(&interval);
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::streams;
 use super::worker::Local;
 use crate::clock::{self, Instant};
-use crate::exchange::{Client, Halt, Outcome, Refusal};
+use crate::exchange::{Client, Deadline, Halt, Outcome, Refusal};
 use crate::gate::request_id::RequestId;
 use crate::gate::{self, Exchange, Peer, answer};
 use crate::h1::client::Closing;
@@ -81,7 +81,7 @@ pub(super) async fn serve(local: &Rc<Local>, stream: Stream, peer: Peer, way: Wa
                 false
             }
             Next::Timeout => {
-                let refusal = Refusal::RequestTimeout("listen.timeout.headers");
+                let refusal = Refusal::RequestTimeout(Deadline::RequestHead);
                 let of = (&peer, &*listener, &*head);
                 Box::pin(refuse(local, of, refusal, &mut client, &mut timer)).await;
                 false

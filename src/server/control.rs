@@ -9,7 +9,7 @@ use std::io;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ pub(super) struct Parts {
     pub(super) status: Arc<Status>,
     pub(super) health: Supervisor,
     pub(super) reloader: Reloader,
-    pub(super) workers: Vec<mpsc::UnboundedSender<Order>>,
+    pub(super) workers: Vec<mpsc::Sender<Order>>,
     /// What is open.
     pub(super) sites: Vec<Site>,
     /// How often [`Parts::sweep`] was called.
@@ -90,14 +90,14 @@ pub(super) struct Parts {
 /// The running thread; it ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Control {
-    commands: Sender<Command>,
+    commands: SyncSender<Command>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Control {
     pub(super) fn start(
         parts: Parts,
-        (commands, received): (Sender<Command>, Receiver<Command>),
+        (commands, received): (SyncSender<Command>, Receiver<Command>),
     ) -> io::Result<Self> {
         let thread = std::thread::Builder::new().name("control".into());
         let thread = Some(thread.spawn(move || parts.run(&received))?);
@@ -105,17 +105,44 @@ impl Control {
     }
 }
 
+/// Commands that may wait for the thread.
+const COMMANDS: usize = 64;
+/// The longest time that a worker may take until there is room for another order.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Gives a worker an order, waiting for a moment if it has too many already.
+fn give_order(worker: &mpsc::Sender<Order>, order: Order) {
+    let mut order = order;
+    let until = clock::now() + PATIENCE;
+    loop {
+        match worker.try_send(order) {
+            // An error means that the worker has ended, and the process is about to.
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => return,
+            Err(mpsc::error::TrySendError::Full(again)) => order = again,
+        }
+        if clock::now() >= until {
+            tracing::error!("a worker takes no orders");
+            return;
+        }
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
 /// The two ends of the line to the thread.
-pub(super) fn line() -> (Sender<Command>, Receiver<Command>) {
-    channel()
+pub(super) fn line() -> (SyncSender<Command>, Receiver<Command>) {
+    sync_channel(COMMANDS)
 }
 
 impl Control {
     /// Ends the thread, which removes the files of Unix sockets. One that hangs in a file system is not waited for.
     pub(super) fn close(mut self) {
-        // An error means that it has ended already.
-        let _ended = self.commands.send(Command::Stop);
         let deadline = clock::now() + FAREWELL;
+        // It may have other things to do first; that nobody listens means that it has ended already.
+        while let Err(TrySendError::Full(_)) = self.commands.try_send(Command::Stop)
+            && clock::now() < deadline
+        {
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
         let ended = |thread: &JoinHandle<()>| thread.is_finished() || clock::now() >= deadline;
         while self.thread.as_ref().is_some_and(|thread| !ended(thread)) {
             std::thread::park_timeout(Duration::from_millis(2));
@@ -313,8 +340,7 @@ impl Parts {
         snapshot.bound_caches();
         self.retired.push(self.store.swap(Arc::new(snapshot)));
         for (worker, sockets) in self.workers.iter().zip(bound.per_worker) {
-            // An error means that the worker has ended, and the process is about to.
-            let _ended = worker.send(Order::Open(sockets));
+            give_order(worker, Order::Open(sockets));
         }
         for (name, address) in &bound.names {
             tracing::info!(%address, listener = %name, "listening");
@@ -348,7 +374,7 @@ impl Parts {
     fn close(&self, gone: &[Site]) {
         for site in gone {
             for worker in &self.workers {
-                let _ended = worker.send(Order::Close(site.clone()));
+                give_order(worker, Order::Close(site.clone()));
             }
             if let Address::Unix(path) = &site.address {
                 // Somebody else may have removed it already.

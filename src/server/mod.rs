@@ -22,7 +22,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -73,7 +73,7 @@ pub struct Running {
     /// What it reports about itself.
     pub status: Arc<Status>,
     /// Where reloads are asked for.
-    pub commands: Sender<Command>,
+    pub commands: SyncSender<Command>,
     store: Store,
     control: Control,
     stop: watch::Sender<bool>,
@@ -81,7 +81,7 @@ pub struct Running {
 }
 
 /// Opens the admin endpoint, which lives above this room and looks down on it.
-pub type OpenAdmin = fn(&Admin, Arc<Status>, Sender<Command>) -> Result<Address, BindError>;
+pub type OpenAdmin = fn(&Admin, Arc<Status>, SyncSender<Command>) -> Result<Address, BindError>;
 
 /// Starts a proxy with a configuration that was read from `file`, if it was. `open_admin` is called where the
 /// configuration has an admin endpoint.
@@ -129,7 +129,7 @@ pub fn start(
     let mut threads = Vec::new();
     let mut orders = Vec::new();
     for (index, sockets) in bound.per_worker.into_iter().enumerate() {
-        let (order, ordered) = mpsc::unbounded_channel();
+        let (order, ordered) = mpsc::channel(worker::ORDERS);
         orders.push(order);
         let context = worker::Context {
             index,

@@ -10,6 +10,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use prost::Message;
 
+use crate::clock;
 use crate::endpoint::Endpoint;
 use crate::snapshot::Snapshot;
 use crate::telemetry::history::{BUCKETS, History, MethodReport};
@@ -24,7 +25,7 @@ pub(super) fn metrics(
     history: &History,
     started: SystemTime,
 ) -> Vec<u8> {
-    let times = Times { start: nanos(started), now: nanos(SystemTime::now()) };
+    let times = Times { start: nanos(started), now: nanos(clock::wall()) };
     let mut durations = Vec::new();
     for route in &snapshot.routes {
         for (method, report) in history.methods(route.counts.id) {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -41,7 +41,7 @@ impl Stop {
     /// the process without waiting for anything: an operator who asks twice means it. After a call the first signal
     /// does not count: a supervisor sends it when its preStop hook has made the call.
     /// Until then SIGHUP asks for a reload, and SIGUSR1 for log files to be opened anew.
-    pub fn wait(mut self, commands: &Sender<Command>, status: &Status) {
+    pub fn wait(mut self, commands: &SyncSender<Command>, status: &Status) {
         let asked = self.next(Some((commands, status)));
         std::thread::spawn(move || {
             if asked == Asked::Call {
@@ -53,11 +53,11 @@ impl Stop {
         });
     }
 
-    fn next(&mut self, running: Option<(&Sender<Command>, &Status)>) -> Asked {
+    fn next(&mut self, running: Option<(&SyncSender<Command>, &Status)>) -> Asked {
         let Self { runtime, terminate, interrupt, hangup, rotated } = self;
         runtime.block_on(async {
             // Nobody is there to be told once the drain has begun.
-            let tell = |command| running.map(|(commands, _)| commands.send(command));
+            let tell = |command| running.map(|(commands, _)| commands.try_send(command));
             let called = async {
                 match running {
                     Some((_, status)) => status.drain.notified().await,

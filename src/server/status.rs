@@ -8,10 +8,11 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::Notify;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc;
 
 use super::collector::Desk;
 use super::worker::Order;
+use crate::clock;
 use crate::reload::Outcome;
 use crate::snapshot::Store;
 use crate::telemetry::process::unix;
@@ -26,7 +27,7 @@ pub struct Status {
     /// Number of worker threads.
     pub workers: usize,
     /// Where workers are told things, once they run.
-    pub orders: OnceLock<Box<[UnboundedSender<Order>]>>,
+    pub orders: OnceLock<Box<[mpsc::Sender<Order>]>>,
     /// When the process started.
     pub started: SystemTime,
     /// New work is welcome.
@@ -77,7 +78,7 @@ impl Reloads {
     pub fn remember(&self, outcome: &Outcome) {
         let mut latest = Vec::clone(&self.latest.load());
         latest.push(Reload {
-            at: unix(SystemTime::now()),
+            at: unix(clock::wall()),
             ok: outcome.ok,
             generation: outcome.generation,
             changes: outcome.changes.iter().map(ToString::to_string).collect(),
@@ -99,7 +100,7 @@ impl Status {
             desk,
             workers,
             orders: OnceLock::new(),
-            started: SystemTime::now(),
+            started: clock::wall(),
             ready: AtomicBool::new(false),
             drain: Notify::new(),
             reloads: Reloads::default(),

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 use std::task::{Context as TaskContext, Poll, Waker};
 use std::thread;
 use std::time::Duration;
@@ -42,7 +42,7 @@ pub struct Context {
     /// What is reported.
     pub status: Arc<Status>,
     /// What it is told while it runs.
-    pub orders: mpsc::UnboundedReceiver<Order>,
+    pub orders: mpsc::Receiver<Order>,
     /// Becomes true when a drain begins.
     pub stopped: watch::Receiver<bool>,
 }
@@ -122,10 +122,14 @@ async fn run(context: Context, sockets: Vec<Listening>) -> Rc<Local> {
     local
 }
 
-fn hand_over(local: &Local, reply: &Sender<Box<Interval>>) {
-    // Nobody collects any more when the process is about to end.
-    let _gone = reply.send(local.worker.ledger.hand_over());
+fn hand_over(local: &Local, reply: &SyncSender<Box<Interval>>) {
+    // There is room for one reply to each order that may be waiting. Nobody collects any more when the process is about to
+    // end.
+    let _gone = reply.try_send(local.worker.ledger.hand_over());
 }
+
+/// Orders that may wait for a worker.
+pub const ORDERS: usize = 64;
 
 /// What a worker is told while it runs.
 #[derive(Debug)]
@@ -137,7 +141,7 @@ pub enum Order {
     /// Walk a request of the proxy's own.
     Run(Errand),
     /// Hand over what was counted.
-    HandOver(Sender<Box<Interval>>),
+    HandOver(SyncSender<Box<Interval>>),
 }
 
 /// The listening sockets of a worker.

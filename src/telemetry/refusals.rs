@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -16,8 +16,8 @@ use super::ledger::Ledger;
 use super::process::unix;
 use crate::clock::{self, Instant};
 use crate::endpoint::Endpoint;
-use crate::exchange::Outcome;
-use crate::exchange::outcome::{Cause, TUNNEL_IDLE};
+use crate::exchange::outcome::Cause;
+use crate::exchange::{Deadline, Outcome};
 use crate::wire::{Known, RequestHead};
 
 /// Lines per kind, second and worker.
@@ -187,7 +187,7 @@ impl Ending<'_> {
             Outcome::Refused(_) if status >= 500 => line!(warn, "request refused"),
             Outcome::Refused(_) => line!(info, "request refused"),
             Outcome::ServerCut(_) => line!(warn, "response cut by the server"),
-            Outcome::Timeout(TUNNEL_IDLE) => line!(info, "tunnel ended by a timeout"),
+            Outcome::Timeout(Deadline::Tunnel) => line!(info, "tunnel ended by a timeout"),
             Outcome::Timeout(_) => line!(warn, "response ended by a timeout"),
             Outcome::ProxyCut(_) => line!(warn, "response cut by the proxy"),
             Outcome::Whole | Outcome::ClientGone => {}
@@ -208,7 +208,7 @@ impl Ending<'_> {
     fn remembered(&self, code: &'static str) -> Remembered {
         let Said { method, host, path } = self.said();
         Remembered {
-            time: unix(SystemTime::now()),
+            time: unix(clock::wall()),
             request_id: shown(self.request_id.as_bytes()).into_owned(),
             outcome: self.outcome.row().outcome,
             code,

@@ -11,7 +11,7 @@ use crate::clock::{self, Instant};
 use crate::endpoint::reuse::PROBATION;
 use crate::exchange::outcome::Note;
 use crate::exchange::pump::Waiting;
-use crate::exchange::{Client, HeadError, Pump, PumpError, Refusal, Sink};
+use crate::exchange::{Client, Deadline, HeadError, Pump, PumpError, Refusal, Sink};
 use crate::net::timer::earlier;
 use crate::net::{BodyError, Timer};
 use crate::wire::{Fault, ResponseFault};
@@ -54,7 +54,7 @@ pub enum Ended {
 #[derive(Debug, Clone, Copy)]
 pub struct Plan<'a> {
     /// When the exchange has to be over, and what says so.
-    pub end: (Option<Instant>, &'static str),
+    pub end: (Option<Instant>, Deadline),
     /// When this attempt began.
     pub begun: Instant,
     /// Deadlines towards the server.
@@ -316,12 +316,12 @@ impl Attempt<'_> {
         Poll::Ready(Err(match stage {
             _ if self.overall.is_some_and(|at| clock::now() >= at) => {
                 let over = self.plan.end.0.is_some_and(|at| clock::now() >= at);
-                let key = if over { self.plan.end.1 } else { "upstream.retry.per_try" };
-                Ended::Failed(Failure::Timeout(key))
+                let deadline = if over { self.plan.end.1 } else { Deadline::PerTry };
+                Ended::Failed(Failure::Timeout(deadline))
             }
-            Stage::Body => Ended::Refused(Refusal::RequestTimeout("listen.timeout.body_gap")),
-            Stage::Send => Ended::Failed(Failure::Timeout("upstream.timeout.send")),
-            Stage::Head => Ended::Failed(Failure::Timeout("upstream.timeout.first_byte")),
+            Stage::Body => Ended::Refused(Refusal::RequestTimeout(Deadline::RequestBody)),
+            Stage::Send => Ended::Failed(Failure::Timeout(Deadline::Send)),
+            Stage::Head => Ended::Failed(Failure::Timeout(Deadline::FirstByte)),
         }))
     }
 }

@@ -19,6 +19,7 @@ use crate::endpoint::Endpoint;
 use crate::endpoint::connect::{self, ConnectError, Connected, Way};
 use crate::endpoint::connections::{Connections, Demand};
 use crate::endpoint::links::{Dialing, Turn};
+use crate::exchange::Deadline;
 use crate::h2::{H2Origin, Waiters};
 use crate::net::timer::earlier;
 use crate::net::{Ends, MadeWith, Opened, Timer};
@@ -36,8 +37,8 @@ pub struct Connector<'a, 'j> {
     /// Connections that the server gets at most; 0 for no limit.
     limit: u32,
     now: Instant,
-    /// When the exchange ends, and the key that says so.
-    end: (Option<Instant>, &'static str),
+    /// When the exchange ends, and what says so.
+    end: (Option<Instant>, Deadline),
     deadline: Option<Instant>,
 }
 
@@ -191,7 +192,9 @@ impl<'a, 'j> Connector<'a, 'j> {
     /// The deadline passed: the exchange's own, or that of connecting.
     fn late(&self) -> Ended {
         match self.end {
-            (Some(end), key) if clock::now() >= end => Ended::Failed(Failure::Timeout(key)),
+            (Some(end), deadline) if clock::now() >= end => {
+                Ended::Failed(Failure::Timeout(deadline))
+            }
             _ => Ended::Failed(Failure::ConnectTimeout),
         }
     }
@@ -202,8 +205,12 @@ impl<'a, 'j> Connector<'a, 'j> {
     fn failed(&self, error: &ConnectError) -> Ended {
         let Self { job, endpoint, .. } = *self;
         let (ended, key) = match error {
-            ConnectError::Refused(error) => (Ended::Failed(Failure::Connect), connect_key(error)),
-            ConnectError::NoSocket(error) => (Ended::Failed(Failure::NoSocket), connect_key(error)),
+            ConnectError::Refused(error) => {
+                (Ended::Failed(Failure::Connect), Lack::of(error).key())
+            }
+            ConnectError::NoSocket(error) => {
+                (Ended::Failed(Failure::NoSocket), Lack::of(error).key())
+            }
             ConnectError::Timeout { taken } => {
                 let late = self.late();
                 // A client in a hurry says nothing about the server.
@@ -217,10 +224,10 @@ impl<'a, 'j> Connector<'a, 'j> {
             }
         };
         let cause = match error {
-            ConnectError::NoSocket(error) if key == "upstream.limits.idle" => {
+            ConnectError::NoSocket(error) if Lack::of(error) == Lack::Ports => {
                 format!("{error}: no local port is free (net.ipv4.ip_local_port_range)")
             }
-            ConnectError::NoSocket(error) if key == "listen.limits.connections" => {
+            ConnectError::NoSocket(error) if Lack::of(error) == Lack::Descriptors => {
                 format!("{error}: the process has no descriptor left (ulimit -n)")
             }
             error => error.to_string(),
@@ -287,13 +294,36 @@ async fn within<T>(
     .await
 }
 
-/// What would have let a server be connected to.
-fn connect_key(error: &std::io::Error) -> &'static str {
-    match (error.raw_os_error().map(Errno::from_raw_os_error), error.kind()) {
-        // Fewer connections would come and go if more were kept.
-        (Some(Errno::ADDRNOTAVAIL | Errno::ADDRINUSE), _) => "upstream.limits.idle",
-        (Some(Errno::MFILE | Errno::NFILE), _) => "listen.limits.connections",
-        (_, std::io::ErrorKind::InvalidData) => "upstream.tls",
-        _ => "upstream.servers",
+/// What was missing for a connection to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lack {
+    /// A local port: fewer connections would come and go if more were kept.
+    Ports,
+    /// A descriptor of the process or of the system.
+    Descriptors,
+    /// Trust in the server.
+    Trust,
+    /// A server that takes connections.
+    Server,
+}
+
+impl Lack {
+    fn of(error: &std::io::Error) -> Self {
+        match (error.raw_os_error().map(Errno::from_raw_os_error), error.kind()) {
+            (Some(Errno::ADDRNOTAVAIL | Errno::ADDRINUSE), _) => Self::Ports,
+            (Some(Errno::MFILE | Errno::NFILE), _) => Self::Descriptors,
+            (_, std::io::ErrorKind::InvalidData) => Self::Trust,
+            _ => Self::Server,
+        }
+    }
+
+    /// The configuration key that would have let a server be connected to.
+    fn key(self) -> &'static str {
+        match self {
+            Self::Ports => "upstream.limits.idle",
+            Self::Descriptors => "listen.limits.connections",
+            Self::Trust => "upstream.tls",
+            Self::Server => "upstream.servers",
+        }
     }
 }

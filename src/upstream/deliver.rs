@@ -13,7 +13,7 @@ use super::retry::Failure;
 use super::send::{self, Instead, Job, Sent};
 use super::{Origin, Target, observe};
 use crate::clock;
-use crate::exchange::{Client, Emit, Length, Outcome, Outgoing, Source as _, pump};
+use crate::exchange::{Client, Deadline, Emit, Length, Outcome, Outgoing, Source as _, pump};
 use crate::net::{Fill, Timer};
 use crate::policy::encoded::Encoding;
 use crate::wire::{Fields, Known, grpc};
@@ -232,7 +232,7 @@ fn note(
     let permit = chosen.permit.take();
     match outcome {
         Outcome::Whole => observe::ended(upstream, endpoint, permit, ended),
-        Outcome::ServerCut(_) | Outcome::Timeout("upstream.timeout.gap") if !broken_off => {
+        Outcome::ServerCut(_) | Outcome::Timeout(Deadline::Gap) if !broken_off => {
             observe::failed(upstream, endpoint, permit);
         }
         // How a call would have ended is not known.

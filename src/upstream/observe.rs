@@ -6,11 +6,12 @@
 use std::sync::atomic::Ordering;
 
 use super::Upstream;
-use super::retry::{CLIENTS_DEADLINE, Failure};
+use super::retry::Failure;
 use crate::clock;
 use crate::endpoint::breaker::Permit;
 use crate::endpoint::ejection::{Settings, Size};
 use crate::endpoint::{Endpoint, standing};
+use crate::exchange::Deadline;
 use crate::wire::grpc;
 
 /// What the end of an attempt says.
@@ -40,7 +41,7 @@ impl Verdict {
             | Failure::NoSocket
             | Failure::Rejected => Self::Neutral,
             // Or clients in a hurry could have any server ejected.
-            Failure::Timeout(CLIENTS_DEADLINE) => Self::Neutral,
+            Failure::Timeout(Deadline::Client) => Self::Neutral,
             Failure::Connect
             | Failure::ConnectTimeout
             | Failure::Closed

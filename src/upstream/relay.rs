@@ -9,9 +9,8 @@ use super::Origin;
 use super::attempt::Sending;
 use super::replay::Upload;
 use crate::clock::{self, Instant};
-use crate::exchange::outcome::TUNNEL_IDLE;
 use crate::exchange::pump::Waiting;
-use crate::exchange::{Client, Cut, Outcome, Pump, PumpError};
+use crate::exchange::{Client, Cut, Deadline, Outcome, Pump, PumpError};
 use crate::net::timer::earlier;
 use crate::net::{BodyError, Timer};
 use crate::policy::encoded::Encoding;
@@ -23,8 +22,8 @@ pub struct Limits {
     pub gap: Option<Duration>,
     /// Between two successful writes to the client.
     pub write_gap: Option<Duration>,
-    /// The end of the whole exchange, and the key that sets it.
-    pub end: (Option<Instant>, &'static str),
+    /// The end of the whole exchange, and what sets it.
+    pub end: (Option<Instant>, Deadline),
 }
 
 /// Passes on the response whose head is already queued at the client, compressed if it is to be, and
@@ -65,11 +64,11 @@ pub async fn response<C: Client>(
             return Poll::Ready(Outcome::ClientGone);
         }
         let since = progress.since(download.moved() + sending.pump.moved(), download.waiting());
-        let (allowed, key) = match download.waiting() {
-            Waiting::Source => (limits.gap, "upstream.timeout.gap"),
-            Waiting::Sink => (limits.write_gap, "listen.timeout.write_gap"),
+        let (allowed, deadline) = match download.waiting() {
+            Waiting::Source => (limits.gap, Deadline::Gap),
+            Waiting::Sink => (limits.write_gap, Deadline::ClientWrite),
         };
-        let (end, end_key) = limits.end;
+        let (end, overall_deadline) = limits.end;
         let at = earlier(clock::deadline(since, allowed), end);
         if timer.poll_at(cx, earlier(at, upload.client.look_again())).is_pending() {
             return Poll::Pending;
@@ -79,7 +78,7 @@ pub async fn response<C: Client>(
             return Poll::Pending;
         }
         let overall = end.is_some_and(|end| clock::now() >= end);
-        Poll::Ready(Outcome::Timeout(if overall { end_key } else { key }))
+        Poll::Ready(Outcome::Timeout(if overall { overall_deadline } else { deadline }))
     })
     .await
 }
@@ -153,7 +152,7 @@ pub async fn tunnel<C: Client>(
         if timer.poll_at(cx, clock::deadline(since, idle)).is_pending() {
             return Poll::Pending;
         }
-        Poll::Ready(Outcome::Timeout(TUNNEL_IDLE))
+        Poll::Ready(Outcome::Timeout(Deadline::Tunnel))
     });
     let outcome = outcome.await;
     if outcome != Outcome::Whole {

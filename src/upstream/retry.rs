@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::{self, Instant};
+use crate::exchange::Deadline;
 use crate::exchange::Refusal;
 use crate::wire::{Known, RequestHead};
 
@@ -43,11 +44,6 @@ pub struct Retry {
     pub backoff: Option<Duration>,
 }
 
-/// What [`Failure::Timeout`] carries when it was the client that waited no longer.
-pub use crate::exchange::outcome::CLIENTS_DEADLINE;
-/// What it carries when the time for the whole exchange is over.
-pub const TOTAL: &str = "upstream.timeout.total";
-
 /// How an attempt failed before any response was passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
@@ -73,7 +69,7 @@ pub enum Failure {
     /// malformed is the same everywhere.
     Rejected,
     /// No answer in time; carries the key.
-    Timeout(&'static str),
+    Timeout(Deadline),
     /// The answer is not a valid response.
     Invalid,
     /// A response with a status that counts as a failure.
@@ -89,13 +85,13 @@ impl Failure {
     pub fn refusal(self) -> Option<Refusal> {
         match self {
             Failure::Connect | Failure::NoSocket => Some(Refusal::Connect),
-            Failure::ConnectTimeout => Some(Refusal::UpstreamTimeout("upstream.timeout.connect")),
+            Failure::ConnectTimeout => Some(Refusal::UpstreamTimeout(Deadline::Connect)),
             Failure::Stale { .. }
             | Failure::Unprocessed
             | Failure::Unasked
             | Failure::Closed
             | Failure::Rejected => Some(Refusal::UpstreamClosed),
-            Failure::Timeout(key) => Some(Refusal::UpstreamTimeout(key)),
+            Failure::Timeout(deadline) => Some(Refusal::UpstreamTimeout(deadline)),
             Failure::Invalid => Some(Refusal::UpstreamInvalid),
             Failure::Status(_) | Failure::Grpc(_) => None,
         }
@@ -195,7 +191,7 @@ impl Retry {
             Failure::Connect | Failure::NoSocket => return onward(self.on_connect),
             Failure::ConnectTimeout => return onward(self.on_connect || self.on_timeout),
             // There is no time left for another attempt, or no use in one.
-            Failure::Timeout(TOTAL | CLIENTS_DEADLINE) | Failure::Rejected => {
+            Failure::Timeout(Deadline::Total | Deadline::Client) | Failure::Rejected => {
                 return Decision::GiveUp;
             }
             Failure::Stale { .. } | Failure::Closed => (self.on_reset, repeatable),
@@ -346,9 +342,12 @@ mod tests {
 
     #[test]
     fn a_request_that_may_have_been_processed_is_repeated_only_when_harmless() {
-        for failure in
-            [Failure::Closed, Failure::Invalid, Failure::Timeout("k"), Failure::Status(503)]
-        {
+        for failure in [
+            Failure::Closed,
+            Failure::Invalid,
+            Failure::Timeout(Deadline::FirstByte),
+            Failure::Status(503),
+        ] {
             assert_eq!(retry().decide(failure, GET), Decision::Elsewhere);
             assert_eq!(retry().decide(failure, POST), Decision::GiveUp);
             let spent = Facts { retries: 1, ..GET };
@@ -359,8 +358,8 @@ mod tests {
 
     #[test]
     fn nothing_is_repeated_when_the_time_for_the_exchange_is_over() {
-        for key in [TOTAL, CLIENTS_DEADLINE] {
-            assert_eq!(retry().decide(Failure::Timeout(key), GET), Decision::GiveUp);
+        for deadline in [Deadline::Total, Deadline::Client] {
+            assert_eq!(retry().decide(Failure::Timeout(deadline), GET), Decision::GiveUp);
         }
     }
 

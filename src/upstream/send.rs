@@ -13,7 +13,7 @@ use super::deliver::{self, Served};
 use super::mirror::Keeper;
 use super::observe::Verdict;
 use super::replay::{Replay, Upload};
-use super::retry::{CLIENTS_DEADLINE, Decision, Facts, Failure, TOTAL};
+use super::retry::{Decision, Facts, Failure};
 use super::trail::Trail;
 use super::{KeySource, Target, observe, trial};
 use crate::balance::Key;
@@ -21,7 +21,7 @@ use crate::clock::{self, Instant};
 use crate::endpoint::Endpoint;
 use crate::endpoint::breaker::Permit;
 use crate::exchange::outcome::Note;
-use crate::exchange::{Client, Emit, Outcome, Refusal};
+use crate::exchange::{Client, Deadline, Emit, Outcome, Refusal};
 use crate::net::{Coding, Ends, Timer};
 use crate::policy::compress::Wanted;
 use crate::tls::client::Offer;
@@ -115,13 +115,13 @@ pub struct Opening<'o> {
 impl Job<'_> {
     /// The end of the exchange with `timeout.total`, and what sets it.
     #[must_use]
-    pub fn end(&self, total: Option<Duration>) -> (Option<Instant>, &'static str) {
+    pub fn end(&self, total: Option<Duration>) -> (Option<Instant>, Deadline) {
         let total = clock::deadline(self.started, total);
         match (total, self.deadline) {
             (total, Some(told)) if total.is_none_or(|total| told < total) => {
-                (Some(told), CLIENTS_DEADLINE)
+                (Some(told), Deadline::Client)
             }
-            (total, _) => (total, TOTAL),
+            (total, _) => (total, Deadline::Total),
         }
     }
 }

@@ -67,3 +67,73 @@ fn the_codec_does_no_io_and_reads_no_clock() {
         assert!(!code.contains(door), "{door} in the codec");
     }
 }
+
+/// Where the code says something it must not, without what stands in comments.
+fn said(folder: &str, wrong: impl Fn(&str, &str) -> bool) -> Vec<String> {
+    let mut files = Vec::new();
+    collect(&root().join(folder), &mut files);
+    assert!(files.len() > 5, "no code in {folder}");
+    let mut found = Vec::new();
+    for file in files {
+        let path = file.strip_prefix(root()).unwrap().display().to_string();
+        for (number, line) in fs::read_to_string(&file).unwrap().lines().enumerate() {
+            if !line.trim_start().starts_with("//") && wrong(&path, line) {
+                found.push(format!("{path}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn there_is_one_clock() {
+    let reads =
+        ["Instant::now()", "SystemTime::now()", "UNIX_EPOCH.elapsed()", "OffsetDateTime::now"];
+    let wrong = |path: &str, line: &str| {
+        path != "src/clock.rs" && reads.iter().any(|read| line.contains(read))
+    };
+    let found = said("src", wrong);
+    assert!(found.is_empty(), "read through src/clock.rs:\n{}", found.join("\n"));
+    assert!(
+        !wrong("src/clock.rs", "Instant::now()") && wrong("src/a.rs", "let x = Instant::now();")
+    );
+}
+
+#[test]
+fn there_is_no_unbounded_channel() {
+    let wrong = |_: &str, line: &str| {
+        // `sync_channel` and tokio's `channel(n)` say how much may wait; `oneshot` and `watch` hold one.
+        let std =
+            line.contains("channel()") && !line.contains("oneshot::") && !line.contains("fn ");
+        std || line.contains("unbounded")
+    };
+    let found = said("src", wrong);
+    assert!(found.is_empty(), "a channel needs a bound:\n{}", found.join("\n"));
+    assert!(wrong("", "let (a, b) = mpsc::channel();") && wrong("", "mpsc::unbounded_channel()"));
+    assert!(!wrong("", "let (a, b) = oneshot::channel();") && !wrong("", "sync_channel(64)"));
+}
+
+/// Keys of the configuration are for people who read a log: a branch on one breaks when it is renamed.
+#[test]
+fn no_text_decides() {
+    let key = |text: &str| {
+        let text = text.split('"').next().unwrap_or_default();
+        let known =
+            ["listen.", "upstream.", "route.", "runtime.", "auth.", "cache.", "log.", "redis."];
+        known.iter().any(|start| text.starts_with(start))
+    };
+    let wrong = |_: &str, line: &str| {
+        let compared = ["== \"", "!= \""].iter().any(|op| line.split(op).skip(1).any(key));
+        let line = line.trim_start();
+        let pattern = line.split_once("=>").map_or("", |(pattern, _)| pattern);
+        let matched = pattern.split('"').skip(1).step_by(2).any(key);
+        compared || matched || line.contains("matches!") && line.split('"').skip(1).any(key)
+    };
+    let rooms = ["exchange", "upstream", "gate", "endpoint", "server", "telemetry", "policy"];
+    let found: Vec<String> = rooms.iter().flat_map(|r| said(&format!("src/{r}"), wrong)).collect();
+    assert!(found.is_empty(), "branch on a variant:\n{}", found.join("\n"));
+    assert!(
+        wrong("", "if key == \"upstream.limits.idle\" {") && wrong("", "\"route.a\" | \"b\" => 1,")
+    );
+    assert!(!wrong("", "Self::A => \"upstream.limits.idle\","));
+}

@@ -51,7 +51,7 @@ async fn w1_the_last_words_of_tls_wait_for_no_one_who_does_not_read() {
         if !request.is_empty() {
             client.inbox = Inbox::holding(rest.as_bytes());
         }
-        let begun = std::time::Instant::now();
+        let begun = clock::now();
         let mut timer = Timer::default();
         let closed = client.close(&mut timer, Some(Duration::from_millis(200)));
         let ended = tokio::time::timeout(Duration::from_secs(10), closed).await;

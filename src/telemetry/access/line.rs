@@ -4,13 +4,14 @@
 //! cursor: control bytes and bytes that are not UTF-8 never come out as they came in.
 
 use std::io::Write as _;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
 use super::Format;
+use crate::clock;
 use crate::exchange::Outcome;
 use crate::exchange::outcome::Row;
 use crate::wire::{Known, RequestHead, Version};
@@ -84,7 +85,7 @@ const COMBINED: &[BorrowedFormatItem<'_>] =
 impl WallClock {
     /// Now.
     pub fn now(&mut self) -> Moment<'_> {
-        self.at(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+        self.at(clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default())
     }
 
     fn at(&mut self, since: Duration) -> Moment<'_> {

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::{self, Instant};
 use crate::files;
 use crate::pace;
 
@@ -163,7 +164,7 @@ impl Writer {
     fn complain(&mut self, error: &io::Error) {
         let due = self.complained.is_none_or(|at| at.elapsed() >= COMPLAIN);
         if due {
-            self.complained = Some(Instant::now());
+            self.complained = Some(clock::now());
             let lost = self.lost.load(Relaxed);
             tracing::error!(%error, lost, key = "log.access", "the access log cannot be written");
         }

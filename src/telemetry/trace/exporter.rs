@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
@@ -17,7 +17,7 @@ use tokio::runtime::Builder;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::{Span, encode};
-use crate::clock::Random;
+use crate::clock::{self, Instant, Random};
 use crate::net::fetch::{Error, Remote};
 use crate::pace;
 
@@ -137,7 +137,7 @@ impl Sending {
             match next {
                 Ok(Some(Message::Spans(spans))) => {
                     batch.extend(spans);
-                    due = due.or_else(|| Some(tokio::time::Instant::now() + DELAY));
+                    due = due.or_else(|| Some(clock::now() + DELAY));
                     if batch.len() < BATCH {
                         continue;
                     }
@@ -195,7 +195,7 @@ impl Sending {
 
     fn complain(&mut self, error: &str) {
         if self.complained.is_none_or(|at| at.elapsed() >= COMPLAIN) {
-            self.complained = Some(Instant::now());
+            self.complained = Some(clock::now());
             let dropped = self.counts.dropped.load(Relaxed);
             tracing::warn!(error, dropped, key = "log.trace.otlp", "traces cannot be exported");
         }

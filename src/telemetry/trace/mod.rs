@@ -10,11 +10,11 @@ pub mod exporter;
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 pub use self::context::Context;
 use self::exporter::Exporter;
-use crate::clock::Random;
+use crate::clock::{self, Random};
 use crate::wire::{Known, RequestHead};
 
 /// `log.trace`.
@@ -179,6 +179,6 @@ pub struct Root {
 
 fn ended_now(took: Duration) -> (u64, u64) {
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    let end = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let end = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
     (nanos(end.saturating_sub(took)), nanos(end))
 }
