@@ -29,7 +29,7 @@ use tidegate::policy::fault::Fault;
 use tidegate::policy::jwks::{Keys, Source};
 use tidegate::policy::jwt::{Jwt, Terms};
 use tidegate::policy::limit::{Pace, State};
-use tidegate::upstream::mirror::Seen;
+use tidegate::upstream::mirror_buffer::MirrorBuffer;
 use tidegate::wire::ResponseHead;
 use tidegate::wire::head::Fields;
 
@@ -190,7 +190,7 @@ fn mirror(c: &mut Criterion) {
     let body = vec![b'x'; 4096];
     c.bench_function("mirror/keep 4 KiB of body", |b| {
         b.iter(|| {
-            let mut seen = Seen::default();
+            let mut seen = MirrorBuffer::default();
             seen.add(black_box(&body));
             seen
         });

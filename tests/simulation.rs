@@ -18,9 +18,10 @@ use std::time::Duration;
 use tidegate::balance::{Ask, Key};
 use tidegate::clock::{self, Random};
 use tidegate::endpoint::{Slot, standing};
+use tidegate::exchange::Deadline;
 use tidegate::snapshot::compile;
 use tidegate::upstream::retry::{Decision, Facts, Failure};
-use tidegate::upstream::{Retry, Upstream, keep, observe};
+use tidegate::upstream::{Retry, Upstream, outlier, upkeep};
 
 const SERVERS: usize = 100;
 /// Requests that a server works on at a time; the others wait at the server.
@@ -183,7 +184,7 @@ impl<'a> Simulation<'a> {
                 }
                 Event::Done(slot) => self.done(now, slot),
                 Event::Tick => {
-                    keep::tick(self.upstream, clock::now());
+                    upkeep::tick(self.upstream, clock::now());
                     if now < END {
                         self.at(now + 100_000, Event::Tick);
                     }
@@ -233,7 +234,7 @@ impl<'a> Simulation<'a> {
             Trouble::Slow => (Failure::Status(200), work * 10),
             Trouble::Failing => (Failure::Status(500), 1000),
             Trouble::Away | Trouble::Restarting(_) => (Failure::Connect, 0),
-            Trouble::Stopped => (Failure::Timeout("timeout.first_byte"), 2_000_000),
+            Trouble::Stopped => (Failure::Timeout(Deadline::FirstByte), 2_000_000),
             Trouble::Breaking => (Failure::Closed, work / 10),
         };
         let request = Request { pending, came: now, server, failure, work, _slot: slot };
@@ -261,7 +262,7 @@ impl<'a> Simulation<'a> {
         if failure == Failure::Connect {
             member.endpoint.standing.lose(clock::now());
         }
-        observe::ended(self.upstream, &member.endpoint, None, failure);
+        outlier::ended(self.upstream, &member.endpoint, None, failure);
         if failure == Failure::Status(200) {
             member.endpoint.latency.observe(clock::now(), Duration::from_micros(took));
             self.figures.latencies.push(now - pending.came);
@@ -301,7 +302,7 @@ impl<'a> Simulation<'a> {
         for (n, member) in self.upstream.pool.members().iter().enumerate() {
             let refuses = matches!(Trouble::of(n).now(now), Trouble::Away | Trouble::Restarting(_));
             if !refuses && member.endpoint.standing.reach(clock::now()) {
-                observe::readmit(self.upstream, &member.endpoint, "it takes connections again");
+                outlier::readmit(self.upstream, &member.endpoint, "it takes connections again");
             }
         }
     }

@@ -18,6 +18,13 @@ from collections import defaultdict
 # A documentation comment that begins so has no subject: the reader has to guess it from the name.
 RIDDLES = set("what whether who whom whose which why how where when it its he she they their this these those there".split())
 
+EXAMPLES = [
+    ("files that name a balancer (peak_ewma)", r"PeakEwma|peak_ewma"),
+    ("files that name a policy with counters (concurrency)", r"\bConcurrency\b|\bconcurrency\b"),
+    ("files that name a policy of responses (compress)", r"\bCompress\b|\bcompress\b|\bEncoding\b|\bWanted\b"),
+    ("files outside h2 that name HTTP/2's sides", r"H2Client|H2Origin|\bh2::"),
+]
+
 
 def blank(text):
     """The code with comments, texts and characters blanked out, line for line."""
@@ -162,6 +169,10 @@ def measure(root):
     at = lambda share: sizes[min(len(sizes) - 1, int(len(sizes) * share))]
     percent = lambda part, whole: f"{100 * part / max(1, whole):.0f} % ({part} of {whole})"
     all_types = sum(map(len, types.values()))
+    # What an addition touches, told by the files that name an example of it.
+    def touched(pattern):
+        return sorted(p for p, t in files if p.startswith("src/") and not is_test(p) and re.search(pattern, blank(without_tests(t))))
+
     rows = [
         ("rooms in a circle", (c := circle(files)), str(len(c))),
         ("type names of one word", short_types, percent(len(short_types), all_types)),
@@ -171,6 +182,8 @@ def measure(root):
         ("functions over 100 lines", long, str(len(long))),
         ("files: number, median and 90th percentile of lines", sizes, f"{len(sizes)}, {at(0.5)}, {at(0.9)}"),
     ]
+    for what, pattern in EXAMPLES:
+        rows.append((what, found := touched(pattern), str(len(found))))
     return rows
 
 

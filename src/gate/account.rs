@@ -14,9 +14,9 @@ use crate::telemetry::access;
 use crate::telemetry::ledger::{Entry, METHODS, method_index};
 use crate::telemetry::refusals::Ending;
 use crate::telemetry::trace::{Attempt, Root, Trace, Value};
+use crate::upstream::attempt_summary::AttemptSummary;
+use crate::upstream::request::AttemptReport;
 use crate::upstream::retry::Failure;
-use crate::upstream::send::Attempted;
-use crate::upstream::trail::Trail;
 use crate::wire::Known;
 
 /// What becomes known of a request on its way.
@@ -25,7 +25,7 @@ pub(super) struct Story<'a> {
     /// The route that matched.
     pub(super) route: Option<&'a Route>,
     /// What upstreams had to do with it.
-    pub(super) trail: Trail<'a>,
+    pub(super) trail: AttemptSummary<'a>,
     /// What the last failure was.
     pub(super) cause: Note,
     /// What the route's policies added.
@@ -147,14 +147,14 @@ fn settle<C: Client>(
 }
 
 /// Notes an attempt in the trace.
-pub(super) fn attempt(trace: Option<&Trace>, of: &Attempted<'_>) {
+pub(super) fn attempt(trace: Option<&Trace>, of: &AttemptReport<'_>) {
     let Some(trace) = trace else { return };
     let outcome = match of.ended {
         Failure::Status(status) => Ok(status),
         Failure::Grpc(_) => Ok(200),
         other => Err(other.refusal().map_or("upstream_failed", |refusal| refusal.row().code)),
     };
-    let Attempted { number, upstream, took, .. } = *of;
+    let AttemptReport { number, upstream, took, .. } = *of;
     let server = &*of.server.name;
     trace.attempt(number, took, Attempt { upstream, server, outcome });
 }

@@ -32,9 +32,10 @@ use crate::net::Timer;
 use crate::policy::encoded::Encoding;
 use crate::route::condition::cookies;
 use crate::snapshot::route::Split;
+use crate::upstream::attempt_summary::AttemptSummary;
 use crate::upstream::detached::DetachedClient;
-use crate::upstream::send::{self, Attempted, Instead, Job, Sent};
-use crate::upstream::trail::Trail;
+use crate::upstream::forward::forward_request;
+use crate::upstream::request::{AttemptReport, ForwardOutcome, ForwardRequest, Instead};
 use crate::upstream::{Target, Upstream};
 use crate::wire::head::Fields;
 use crate::wire::{Known, ResponseHead, encode};
@@ -819,10 +820,10 @@ impl Fetch {
             return filling.end(None);
         };
         let no_edits = HeaderEdits::default();
-        let attempted = |of: &Attempted<'_>| {
+        let attempted = |of: &AttemptReport<'_>| {
             self.attempts.set(Some(Attempts { server: of.server.id, number: of.number }));
         };
-        let job = Job {
+        let job = ForwardRequest {
             worker,
             received: None,
             head: &|out, _| {
@@ -854,17 +855,17 @@ impl Fetch {
             deadline: None,
         };
         let mut client = DetachedClient::new(&[], filling);
-        let (mut timer, mut trail) = (Timer::default(), Trail::default());
-        let sent = send::send(&job, target, &mut client, &mut timer, &mut trail).await;
+        let (mut timer, mut trail) = (Timer::default(), AttemptSummary::default());
+        let sent = forward_request(&job, target, &mut client, &mut timer, &mut trail).await;
         let refusal = match sent {
-            Sent::Refused(refusal) => Some(refusal),
-            Sent::Answered(_, outcome) => {
+            ForwardOutcome::Refused(refusal) => Some(refusal),
+            ForwardOutcome::Answered(_, outcome) => {
                 if let Some(member) = trail.member {
                     worker.ledger.fetched(member.endpoint.id, outcome, client.sent());
                 }
                 None
             }
-            Sent::Gone => None,
+            ForwardOutcome::Gone => None,
         };
         client.receiver.end(refusal);
     }

@@ -6,7 +6,7 @@ use crate::exchange::{Client, Emit, Length, Outgoing, Refusal, pump};
 use crate::net::Timer;
 use crate::policy::pages::{Page, Wants, without_content};
 use crate::snapshot::Route;
-use crate::upstream::send::Instead;
+use crate::upstream::request::Instead;
 use crate::wire::ResponseHead;
 use crate::wire::head::Fields;
 

@@ -23,6 +23,7 @@ pub mod rewrite;
 mod turned;
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -50,10 +51,11 @@ use crate::route::{Captures, Found};
 use crate::snapshot::route::{Action, Redirect, Respond, Split};
 use crate::snapshot::{Listener, Route, Snapshot};
 use crate::telemetry::trace::Trace;
-use crate::upstream::mirror::Keeper;
+use crate::upstream::attempt_summary::AttemptSummary;
+use crate::upstream::forward::forward_request;
+use crate::upstream::mirror_buffer::MirrorBuffer;
+use crate::upstream::request::{AttemptReport, ForwardOutcome, ForwardRequest, Opening};
 use crate::upstream::retry;
-use crate::upstream::send::{self, Attempted, Job, Opening, Sent};
-use crate::upstream::trail::Trail;
 use crate::wire::{RequestHead, Version, grpc};
 use crate::worker::Worker;
 
@@ -304,7 +306,7 @@ async fn to_https<C: Client>(
 }
 
 /// What is written down while a request is forwarded, and what policies added to it.
-type Progress<'s, 'a> = (&'s mut Trail<'a>, Option<&'s Trace>, &'s Granted<'a>, &'s Note);
+type Progress<'s, 'a> = (&'s mut AttemptSummary<'a>, Option<&'s Trace>, &'s Granted<'a>, &'s Note);
 
 /// A request whose route is known.
 struct Matched<'a, 'i> {
@@ -447,12 +449,12 @@ impl<'a> Matched<'a, '_> {
         let patience = self.admitted.grpc.then(|| grpc::timeout(&ex.head.fields)).flatten();
         let deadline = clock::deadline(ex.started, patience);
         let mirror = self.mirror();
-        let seen = mirror.map(|_| Keeper::default());
-        let attempted = |of: &Attempted<'_>| account::attempt(trace, of);
+        let seen = mirror.map(|_| RefCell::<MirrorBuffer>::default());
+        let attempted = |of: &AttemptReport<'_>| account::attempt(trace, of);
         let invalidates = route.cache.as_deref().filter(|_| !retry::safe(ex.head));
         let sampled = trace.is_some_and(|trace| trace.context.sampled);
         let trailer = |name: &[u8]| !door::is_claim(name, false) && !form.leaves_out(name);
-        let job = Job {
+        let job = ForwardRequest {
             attempted: if sampled { Some(&attempted) } else { None },
             worker: ex.worker,
             received: Some(&ex.head.fields),
@@ -490,7 +492,7 @@ impl<'a> Matched<'a, '_> {
             grpc: self.admitted.grpc,
             deadline,
         };
-        let sent = send::send(&job, goal, client, timer, trail).await;
+        let sent = forward_request(&job, goal, client, timer, trail).await;
         if let Some((mirror, seen)) = mirror.zip(seen) {
             match seen.into_inner().whole(client, &trailer) {
                 Some(whole) => {
@@ -500,16 +502,16 @@ impl<'a> Matched<'a, '_> {
             }
         }
         match sent {
-            Sent::Answered(status, Outcome::ClientGone) => {
+            ForwardOutcome::Answered(status, Outcome::ClientGone) => {
                 client.cut();
                 Ok(End::of(Outcome::ClientGone, status))
             }
-            Sent::Gone => {
+            ForwardOutcome::Gone => {
                 client.cut();
                 Ok(End::gone())
             }
-            Sent::Answered(status, outcome) => Ok(End::of(outcome, status)),
-            Sent::Refused(refusal) => Err(refusal),
+            ForwardOutcome::Answered(status, outcome) => Ok(End::of(outcome, status)),
+            ForwardOutcome::Refused(refusal) => Err(refusal),
         }
     }
 

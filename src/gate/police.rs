@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use super::{Matched, answer};
 use crate::clock;
 use crate::exchange::outcome::Note;
-use crate::exchange::{Client, Outcome, Refusal};
+use crate::exchange::{Client, Outcome, Refusal, pause};
 use crate::net::Timer;
 use crate::policy::api_key::ApiKeys;
 use crate::policy::basic::{Basic, Busy, Credentials};
@@ -29,7 +29,6 @@ use crate::policy::shared::{OnError, Unanswered};
 use crate::policy::table::Hashed;
 use crate::policy::{Auth, Made, Policies};
 use crate::route::condition::cookies;
-use crate::upstream::send;
 use crate::wire::Known;
 use crate::wire::head::Fields;
 
@@ -136,13 +135,13 @@ async fn ask_each<'a, C: Client>(
             Err(Kept::Gone) => return Ok(Verdict::Gone),
         }
     }
-    if !wait.is_zero() && send::pause(client, timer, Some(wait)).await.is_err() {
+    if !wait.is_zero() && pause(client, timer, Some(wait)).await.is_err() {
         return Ok(Verdict::Gone);
     }
     if let Some(fault) = &policies.fault
         && fault.happens(matched.id.as_str())
     {
-        if send::pause(client, timer, fault.delay).await.is_err() {
+        if pause(client, timer, fault.delay).await.is_err() {
             return Ok(Verdict::Gone);
         }
         if let Some(status) = fault.abort {

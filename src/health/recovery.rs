@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 use crate::clock::{self, Instant};
 use crate::endpoint::{Endpoint, standing};
 use crate::net::Stream;
-use crate::upstream::{Upstream, observe};
+use crate::upstream::{Upstream, outlier};
 
 /// How often unreachable servers are looked for.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
@@ -94,7 +94,7 @@ async fn ask(upstream: Arc<Upstream>, endpoint: Arc<Endpoint>) {
 
 /// The server takes connections again: what it was ejected for is over.
 fn welcome(upstream: &Upstream, endpoint: &Endpoint) {
-    if !observe::readmit(upstream, endpoint, "it takes connections again") {
+    if !outlier::readmit(upstream, endpoint, "it takes connections again") {
         upstream.state.queue.release_all();
         let (upstream, server) = (&upstream.name, &endpoint.name);
         tracing::debug!(%upstream, %server, "the server takes connections again");

@@ -27,7 +27,7 @@ use crate::pace;
 use crate::reload::diff::{self, Stays};
 use crate::reload::{Outcome, Plan, Prepared, Refused, Reloader};
 use crate::snapshot::{Snapshot, Store};
-use crate::upstream::keep;
+use crate::upstream::upkeep;
 
 /// How often upstreams are looked after. An ejection ends at most this much late.
 const LOOK: Duration = Duration::from_millis(100);
@@ -181,7 +181,7 @@ impl Parts {
             self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
             let now = clock::now();
             for upstream in &self.store.load().upstreams {
-                keep::tick(upstream, now);
+                upkeep::tick(upstream, now);
             }
             looks += 1;
             if looks >= FILES {

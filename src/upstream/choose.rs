@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::send::{Job, MAX_TRIED, Progress};
+use super::request::{ForwardRequest, MAX_TRIED, Progress};
 use super::{Target, Upstream};
 use crate::balance::{Ask, Key, Member, Rules};
 use crate::clock::{self, Instant, Random};
@@ -50,7 +50,7 @@ pub enum Unchosen {
 /// # Errors
 /// [`Unchosen`], but not [`Unchosen::Full`].
 pub async fn first<'a, C: Client>(
-    job: &Job<'_>,
+    job: &ForwardRequest<'_>,
     target: &'a Target,
     progress: &mut Progress<'_, '_>,
     client: &mut C,
@@ -70,7 +70,7 @@ pub async fn first<'a, C: Client>(
 /// # Errors
 /// [`Unchosen`], but not [`Unchosen::Full`].
 pub async fn in_turn<'a, C: Client>(
-    job: &Job<'_>,
+    job: &ForwardRequest<'_>,
     target: &'a Target,
     progress: &mut Progress<'_, '_>,
     carried: &mut Option<Permit<'a>>,
@@ -104,7 +104,7 @@ pub async fn in_turn<'a, C: Client>(
 /// # Errors
 /// [`Unchosen`].
 pub fn at_once<'a>(
-    job: &Job<'_>,
+    job: &ForwardRequest<'_>,
     target: &'a Target,
     progress: &Progress<'_, '_>,
     carried: &mut Option<Permit<'a>>,

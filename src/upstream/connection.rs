@@ -9,10 +9,10 @@ use std::task::Poll;
 
 use rustix::io::Errno;
 
-use super::attempt::Ended;
 use super::choose::Chosen;
+use super::exchange_io::AttemptError;
+use super::request::ForwardRequest;
 use super::retry::Failure;
-use super::send::Job;
 use super::{Origin, Target};
 use crate::clock::{self, Instant};
 use crate::endpoint::Endpoint;
@@ -27,7 +27,7 @@ use crate::tls::client::Offer;
 
 /// What one attempt needs of a connection to its server.
 pub struct Connector<'a, 'j> {
-    job: &'a Job<'j>,
+    job: &'a ForwardRequest<'j>,
     endpoint: &'a Endpoint,
     connections: &'a RefCell<Connections>,
     way: Way<'a>,
@@ -51,7 +51,12 @@ enum Freed {
 impl<'a, 'j> Connector<'a, 'j> {
     /// That of an attempt that begins at `now`.
     #[must_use]
-    pub fn new(job: &'a Job<'j>, target: &'a Target, chosen: &'a Chosen<'_>, now: Instant) -> Self {
+    pub fn new(
+        job: &'a ForwardRequest<'j>,
+        target: &'a Target,
+        chosen: &'a Chosen<'_>,
+        now: Instant,
+    ) -> Self {
         let (upstream, endpoint) = (&target.upstream, &*chosen.member.endpoint);
         let way = way(job, target, endpoint);
         let end = job.end(target.timeouts.total);
@@ -73,13 +78,13 @@ impl<'a, 'j> Connector<'a, 'j> {
     /// `repaired` gets none that was at rest.
     ///
     /// # Errors
-    /// [`Ended`].
+    /// [`AttemptError`].
     pub async fn connect(
         mut self,
         repaired: bool,
         body: bool,
         timer: &mut Timer,
-    ) -> Result<(Origin, bool), Ended> {
+    ) -> Result<(Origin, bool), AttemptError> {
         if self.way.offer != Offer::Http2
             && !repaired
             && let Some(kept) = self.kept(body).await
@@ -180,7 +185,7 @@ impl<'a, 'j> Connector<'a, 'j> {
         &self,
         stream: Box<H2Origin>,
         timer: &mut Timer,
-    ) -> Result<(Origin, bool), Ended> {
+    ) -> Result<(Origin, bool), AttemptError> {
         if self.job.upgrade.is_some() {
             // Whether the server takes such requests is known once it has said what it can do.
             let settled = poll_fn(|cx| stream.poll_settled(cx));
@@ -190,31 +195,31 @@ impl<'a, 'j> Connector<'a, 'j> {
     }
 
     /// The deadline passed: the exchange's own, or that of connecting.
-    fn late(&self) -> Ended {
+    fn late(&self) -> AttemptError {
         match self.end {
             (Some(end), deadline) if clock::now() >= end => {
-                Ended::Failed(Failure::Timeout(deadline))
+                AttemptError::Failed(Failure::Timeout(deadline))
             }
-            _ => Ended::Failed(Failure::ConnectTimeout),
+            _ => AttemptError::Failed(Failure::ConnectTimeout),
         }
     }
 
     /// What a connection that did not come about means. A server that is down, and a proxy that has run out of something,
     /// look alike to clients: the log tells them apart.
     #[cold]
-    fn failed(&self, error: &ConnectError) -> Ended {
+    fn failed(&self, error: &ConnectError) -> AttemptError {
         let Self { job, endpoint, .. } = *self;
         let (ended, key) = match error {
             ConnectError::Refused(error) => {
-                (Ended::Failed(Failure::Connect), Lack::of(error).key())
+                (AttemptError::Failed(Failure::Connect), Lack::of(error).key())
             }
             ConnectError::NoSocket(error) => {
-                (Ended::Failed(Failure::NoSocket), Lack::of(error).key())
+                (AttemptError::Failed(Failure::NoSocket), Lack::of(error).key())
             }
             ConnectError::Timeout { taken } => {
                 let late = self.late();
                 // A client in a hurry says nothing about the server.
-                if !matches!(late, Ended::Failed(Failure::ConnectTimeout)) {
+                if !matches!(late, AttemptError::Failed(Failure::ConnectTimeout)) {
                     return late;
                 }
                 if !taken {
@@ -258,7 +263,7 @@ impl<'a, 'j> Connector<'a, 'j> {
 }
 
 /// How a connection that suits the request is made. How many streams the server allows is not known yet.
-fn way<'a>(job: &'a Job<'_>, target: &'a Target, endpoint: &Endpoint) -> Way<'a> {
+fn way<'a>(job: &'a ForwardRequest<'_>, target: &'a Target, endpoint: &Endpoint) -> Way<'a> {
     let upstream = &target.upstream;
     let offer = match upstream.offer {
         // Every server can switch protocols with HTTP/1, few with HTTP/2.

@@ -39,6 +39,7 @@ pub struct DetachedClient<'a, R> {
     /// What takes the response.
     pub receiver: R,
     body: &'a [u8],
+    trailers: Option<&'a Fields>,
     at: usize,
     taken: u64,
     begun: bool,
@@ -48,7 +49,13 @@ pub struct DetachedClient<'a, R> {
 impl<'a, R: Receiver> DetachedClient<'a, R> {
     /// A client that sends this body.
     pub fn new(body: &'a [u8], receiver: R) -> Self {
-        Self { receiver, body, at: 0, taken: 0, begun: false, ended: false }
+        Self { receiver, body, trailers: None, at: 0, taken: 0, begun: false, ended: false }
+    }
+
+    /// The same, with fields behind the body.
+    #[must_use]
+    pub fn with_trailers(self, trailers: Option<&'a Fields>) -> Self {
+        Self { trailers, ..self }
     }
 }
 
@@ -67,7 +74,7 @@ impl<R> Source for DetachedClient<'_, R> {
     }
 
     fn trailers(&mut self) -> Result<Option<Fields>, Fault> {
-        Ok(None)
+        Ok(self.trailers.cloned())
     }
 }
 
@@ -116,7 +123,7 @@ impl<R: Receiver> Client for DetachedClient<'_, R> {
     }
 
     fn is_empty(&self) -> bool {
-        self.body.is_empty()
+        self.body.is_empty() && self.trailers.is_none()
     }
 
     fn request_done(&self) -> bool {

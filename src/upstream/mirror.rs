@@ -1,7 +1,6 @@
 //! `route.mirror`: copies of requests for another upstream. They are sent when the client has its answer, by tasks
 //! of their own, and what comes back is thrown away, so they neither delay nor fail anything.
 
-use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,19 +9,19 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::Target;
-use super::send::{self, Job, Sent};
-use super::trail::Trail;
+use super::attempt_summary::AttemptSummary;
+use super::detached::{DetachedClient, Receiver};
+use super::forward::forward_request;
+use super::request::{ForwardOutcome, ForwardRequest};
 use crate::balance::Key;
-use crate::clock::{self, Instant};
+use crate::clock;
 use crate::exchange::outcome::Note;
-use crate::exchange::{Client, Emit, Outcome, Outgoing, Sink, Source};
-use crate::net::{BodyError, Coding, Fill, Timer};
+use crate::exchange::{Outcome, Outgoing};
+use crate::net::{Coding, Timer};
+use crate::wire::encode;
 use crate::wire::head::Fields;
-use crate::wire::{Fault, ResponseHead, encode};
 use crate::worker::Worker;
 
-/// Requests with longer bodies are not copied.
-const BODY: usize = 64 * 1024;
 /// Copies that a worker has under way; further requests are not copied.
 const MOST: u32 = 64;
 /// How long a copy may take.
@@ -50,39 +49,6 @@ pub struct Counts {
     pub failed: AtomicU64,
     /// Requests that were not copied: too many copies were under way, or the body was too long or incomplete.
     pub dropped: AtomicU64,
-}
-
-/// A request body as it goes by.
-#[derive(Debug, Default)]
-pub struct Seen {
-    bytes: Vec<u8>,
-    lost: bool,
-}
-
-impl Seen {
-    /// Keeps what a server has been sent.
-    pub fn add(&mut self, data: &[u8]) {
-        if self.bytes.len() + data.len() > BODY {
-            self.lost = true;
-            self.bytes = Vec::new();
-        }
-        if !self.lost {
-            self.bytes.extend_from_slice(data);
-        }
-    }
-
-    /// The body and what came behind it and may be sent on, if it was kept to its end.
-    pub fn whole<C: Client>(
-        self,
-        client: &mut C,
-        trailer: &dyn Fn(&[u8]) -> bool,
-    ) -> Option<(Vec<u8>, Option<Fields>)> {
-        let all =
-            !self.lost && client.request_done() && client.received() == self.bytes.len() as u64;
-        let mut trailers = if all { client.trailers().ok()? } else { None };
-        trailers.iter_mut().for_each(|fields| fields.retain(|field| trailer(field.name)));
-        all.then_some((self.bytes, trailers))
-    }
 }
 
 /// A copy of a request.
@@ -127,7 +93,7 @@ impl Mirror {
     }
 
     async fn exchange(&self, worker: &Worker, copy: &Copy) -> bool {
-        let job = Job {
+        let job = ForwardRequest {
             worker,
             received: None,
             head: &|out, opening| {
@@ -166,10 +132,11 @@ impl Mirror {
             grpc: false,
             deadline: None,
         };
-        let mut nobody = Nobody { of: copy, at: 0, read: 0, begun: false };
-        let (mut timer, mut trail) = (Timer::default(), Trail::default());
-        let sent = send::send(&job, &self.target, &mut nobody, &mut timer, &mut trail).await;
-        matches!(sent, Sent::Answered(_, Outcome::Whole))
+        let mut client = DetachedClient::new(&copy.body, Discard::default())
+            .with_trailers(copy.trailers.as_ref());
+        let (mut timer, mut trail) = (Timer::default(), AttemptSummary::default());
+        let sent = forward_request(&job, &self.target, &mut client, &mut timer, &mut trail).await;
+        matches!(sent, ForwardOutcome::Answered(_, Outcome::Whole))
     }
 }
 
@@ -189,35 +156,16 @@ impl Drop for UnderWay {
     }
 }
 
-/// The client of a copy: it has a body to send and no use for an answer.
-struct Nobody<'a> {
-    of: &'a Copy,
-    at: usize,
+/// Reads an answer and keeps nothing of it.
+#[derive(Debug, Default)]
+struct Discard {
     read: usize,
-    begun: bool,
 }
 
-impl Source for Nobody<'_> {
-    fn poll_fill(&mut self, _: &mut Context<'_>) -> Poll<Result<Fill, BodyError>> {
-        let fill = if self.data().is_empty() { Fill::End } else { Fill::Data };
-        Poll::Ready(Ok(fill))
-    }
+impl Receiver for Discard {
+    fn begin(&mut self, _: &Outgoing<'_>) {}
 
-    fn data(&self) -> &[u8] {
-        self.of.body.get(self.at..).unwrap_or_default()
-    }
-
-    fn consume(&mut self, n: usize) {
-        self.at += n;
-    }
-
-    fn trailers(&mut self) -> Result<Option<Fields>, Fault> {
-        Ok(self.of.trailers.clone())
-    }
-}
-
-impl Sink for Nobody<'_> {
-    fn poll_write(&mut self, _: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_take(&mut self, _: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         self.read += data.len();
         if self.read > ANSWER {
             return Poll::Ready(Err(io::ErrorKind::FileTooLarge.into()));
@@ -225,56 +173,13 @@ impl Sink for Nobody<'_> {
         Poll::Ready(Ok(data.len()))
     }
 
-    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
+    fn flush(&mut self) {}
 
-    fn poll_finish(&mut self, _: &mut Context<'_>, _: Option<&Fields>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Client for Nobody<'_> {
-    fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
-        Poll::Pending
-    }
-
-    fn look_again(&self) -> Option<Instant> {
-        None
-    }
-
-    fn received(&self) -> u64 {
-        self.at as u64
-    }
-
-    fn sent(&self) -> u64 {
-        self.read as u64
-    }
-
-    fn request_done(&self) -> bool {
-        self.data().is_empty()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.of.body.is_empty() && self.of.trailers.is_none()
-    }
-
-    fn interim(&mut self, _: &ResponseHead) {}
-
-    fn begin(&mut self, _: &Outgoing<'_>) {
-        self.begun = true;
-    }
-
-    fn begun(&self) -> bool {
-        self.begun
-    }
-
-    fn close_after(&mut self) {}
-
-    fn upgrade(&mut self, _: &dyn Fn(&mut dyn Emit)) {}
+    fn finish(&mut self, _: Option<&Fields>) {}
 
     fn cut(&mut self) {}
-}
 
-/// Where a request body is kept while it goes by.
-pub type Keeper = RefCell<Seen>;
+    fn poll_unwanted(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+}

@@ -1,23 +1,25 @@
 //! A named group of servers: which of them gets a request, and what happens when that fails.
 
-pub mod attempt;
+pub mod attempt_summary;
 pub mod check;
 pub mod choose;
 pub mod connection;
-pub mod deliver;
+pub mod copy;
 pub mod detached;
-pub mod keep;
+pub mod exchange_io;
+pub mod forward;
 pub mod mirror;
-pub mod observe;
+pub mod mirror_buffer;
 pub mod origin;
+pub mod outlier;
 pub mod pool;
-pub mod relay;
-pub mod replay;
+pub mod request;
+pub mod request_body;
+pub mod response;
 pub mod retry;
-pub mod send;
 pub mod sticky;
-pub mod trail;
-pub mod trial;
+pub mod try_once;
+pub mod upkeep;
 
 use std::collections::HashMap;
 use std::sync::Arc;

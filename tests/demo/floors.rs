@@ -1,7 +1,7 @@
 //! Rooms stand on floors, and a room names only rooms below its own floor. `ARCHITECTURE.md` has the list; what is read
 //! here are the tokens of the code, so that comments and texts count for nothing and nothing else is overlooked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -170,4 +170,50 @@ fn no_room_names_one_on_its_own_floor_or_above() {
     }
     assert!(arrows > 500, "{arrows} arrows");
     assert!(wrong.is_empty(), "up or sideways:\n{}", wrong.join("\n"));
+}
+
+/// The modules of a room that a file names, itself not counted.
+fn siblings_named_in(code: &str, own: &str) -> BTreeSet<String> {
+    let mut named = BTreeSet::new();
+    read(code.parse().unwrap(), 0, &mut named);
+    let siblings = named.into_iter().filter_map(|named| match named {
+        Named::FromAbove(1, name) if name != own => Some(name),
+        _ => None,
+    });
+    siblings.collect()
+}
+
+/// Takes away files that name no other one until none is left, or only circles and what leads to them.
+fn circle(mut arrows: BTreeMap<String, BTreeSet<String>>) -> BTreeSet<String> {
+    loop {
+        let free = |(file, to): (&String, &BTreeSet<String>)| {
+            to.iter().all(|to| !arrows.contains_key(to)).then(|| file.clone())
+        };
+        let Some(bottom) = arrows.iter().find_map(free) else {
+            return arrows.into_keys().collect();
+        };
+        arrows.remove(&bottom);
+    }
+}
+
+#[test]
+fn the_files_of_upstream_form_no_circle() {
+    let room = root().join("src/upstream");
+    let mut arrows = BTreeMap::new();
+    for entry in fs::read_dir(room).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        if name != "mod" {
+            let named = siblings_named_in(&fs::read_to_string(&path).unwrap(), &name);
+            arrows.insert(name, named);
+        }
+    }
+    assert!(
+        arrows.len() > 10 && arrows.values().map(BTreeSet::len).sum::<usize>() > 20,
+        "{arrows:?}"
+    );
+    assert_eq!(circle(arrows), BTreeSet::new());
+    let arrow = |from: &str, to: &str| (from.to_owned(), BTreeSet::from([to.to_owned()]));
+    let two = BTreeMap::from([arrow("a", "b"), arrow("b", "a"), arrow("c", "d")]);
+    assert_eq!(circle(two), ["a", "b"].map(String::from).into());
 }

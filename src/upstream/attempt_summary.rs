@@ -7,7 +7,7 @@ use crate::balance::Member;
 
 /// The last attempt, and how it came to be. Empty for a request that no server was asked for.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Trail<'a> {
+pub struct AttemptSummary<'a> {
     /// The upstream asked last.
     pub upstream: Option<&'a Upstream>,
     /// The server asked last.

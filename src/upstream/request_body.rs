@@ -1,10 +1,11 @@
 //! The request body as an attempt sees it: what an earlier attempt already took, then the rest from
 //! the client. Bodies are remembered only while a second attempt is possible, and only up to a limit.
 
+use std::cell::RefCell;
 use std::task::{Context, Poll};
 
-use super::mirror::Keeper;
-use super::send::Job;
+use super::mirror_buffer::MirrorBuffer;
+use super::request::ForwardRequest;
 use crate::exchange::{Client, Source};
 use crate::net::{BodyError, Fill, Held};
 use crate::wire::Fault;
@@ -60,14 +61,18 @@ pub struct Upload<'a, C> {
     /// How much of the remembered part this attempt has taken.
     at: usize,
     limit: u64,
-    seen: Option<&'a Keeper>,
+    seen: Option<&'a RefCell<MirrorBuffer>>,
     trailer: &'a dyn Fn(&[u8]) -> bool,
 }
 
 impl<'a, C: Client> Upload<'a, C> {
     /// Starts an attempt. A body of more than the job's limit is an error. What is taken from the client is kept for
     /// a copy, if there will be one.
-    pub fn new<'j: 'a>(client: &'a mut C, replay: &'a mut Replay, job: &Job<'j>) -> Self {
+    pub fn new<'j: 'a>(
+        client: &'a mut C,
+        replay: &'a mut Replay,
+        job: &ForwardRequest<'j>,
+    ) -> Self {
         let (limit, _) = job.body_limit;
         Self { client, replay, at: 0, limit, seen: job.seen, trailer: job.trailer }
     }

@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::Origin;
-use super::attempt::Sending;
-use super::replay::Upload;
+use super::exchange_io::Sending;
+use super::request_body::Upload;
 use crate::clock::{self, Instant};
 use crate::exchange::pump::Waiting;
 use crate::exchange::{Client, Cut, Deadline, Outcome, Pump, PumpError};

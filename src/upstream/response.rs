@@ -4,14 +4,14 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::attempt::Sending;
 use super::choose::Chosen;
-use super::observe::Verdict;
-use super::relay::{self, Limits};
-use super::replay::Upload;
+use super::copy::{self, Limits};
+use super::exchange_io::Sending;
+use super::outlier::Verdict;
+use super::request::{ForwardOutcome, ForwardRequest, Instead};
+use super::request_body::Upload;
 use super::retry::Failure;
-use super::send::{self, Instead, Job, Sent};
-use super::{Origin, Target, observe};
+use super::{Origin, Target, outlier};
 use crate::clock;
 use crate::exchange::{Client, Deadline, Emit, Length, Outcome, Outgoing, Source as _, pump};
 use crate::net::{Fill, Timer};
@@ -38,11 +38,11 @@ pub struct Served<'a> {
 
 /// Passes the response on.
 pub async fn deliver<C: Client>(
-    job: &Job<'_>,
+    job: &ForwardRequest<'_>,
     served: Served<'_>,
     upload: &mut Upload<'_, C>,
     timer: &mut Timer,
-) -> Sent {
+) -> ForwardOutcome {
     let Served { target, mut chosen, mut origin, mut sending } = served;
     let status = origin.head().status;
     let cookie = match &target.upstream.sticky {
@@ -56,9 +56,9 @@ pub async fn deliver<C: Client>(
             out.field(b"set-cookie", cookie);
         }
     };
-    let ended = send::ended(job, origin.head());
+    let ended = job.read_status(origin.head());
     if status == 101 {
-        observe::succeeded(&chosen.member.endpoint, chosen.permit.take());
+        outlier::succeeded(&chosen.member.endpoint, chosen.permit.take());
         let head = origin.head();
         let protocol = head.fields.first(Known::Upgrade).unwrap_or_default();
         upload.client.upgrade(&|out| {
@@ -67,8 +67,8 @@ pub async fn deliver<C: Client>(
             out.field(b"upgrade", protocol);
         });
         origin.upgrade();
-        let outcome = relay::tunnel(upload.client, &mut origin, timer, Some(TUNNEL_IDLE)).await;
-        return Sent::Answered(status, outcome);
+        let outcome = copy::tunnel(upload.client, &mut origin, timer, Some(TUNNEL_IDLE)).await;
+        return ForwardOutcome::Answered(status, outcome);
     }
     end_trial(job, &mut chosen, ended);
     if let Some(instead) = job.instead.and_then(|instead| instead(origin.head())) {
@@ -98,7 +98,7 @@ pub async fn deliver<C: Client>(
         write_gap: job.write_gap,
         end: job.end(target.timeouts.total),
     };
-    let outcome = relay::response(upload, &mut origin, &mut sending, encoding, timer, limits).await;
+    let outcome = copy::response(upload, &mut origin, &mut sending, encoding, timer, limits).await;
     // What is bad was noted when the head came.
     if Verdict::of(ended) == Verdict::Good {
         let ended = match origin.grpc_status() {
@@ -121,18 +121,18 @@ pub async fn deliver<C: Client>(
             }
         }
     }
-    Sent::Answered(status, outcome)
+    ForwardOutcome::Answered(status, outcome)
 }
 
 /// Sends something else than the server's answer, of which the head has been read.
 async fn deliver_instead<C: Client>(
-    job: &Job<'_>,
+    job: &ForwardRequest<'_>,
     (served, ended): (Served<'_>, Failure),
     Instead { head, body }: &Instead,
     upload: &mut Upload<'_, C>,
     bond: &dyn Fn(&mut dyn Emit),
     timer: &mut Timer,
-) -> Sent {
+) -> ForwardOutcome {
     let Served { target, mut chosen, mut origin, sending } = served;
     let (length, sent): (_, &[u8]) = if job.head_request {
         (Length::Bodiless(Some(body.len() as u64)), &[])
@@ -159,7 +159,7 @@ async fn deliver_instead<C: Client>(
         put_to_rest(job, target, &chosen, origin);
     }
     let outcome = pump::send_bytes(upload.client, timer, sent, job.write_gap).await;
-    Sent::Answered(head.status, outcome)
+    ForwardOutcome::Answered(head.status, outcome)
 }
 
 /// Forgets the body of a response as far as it is there already; whether that was all of it.
@@ -198,7 +198,7 @@ async fn tell_call<C: Client>(client: &mut C, outcome: Outcome, request_id: &str
 
 /// Ends a trial of a breaker as soon as a server has answered well: it holds up others, and the answer
 /// may take hours. How a call of gRPC went is known at its end only.
-fn end_trial(job: &Job<'_>, chosen: &mut Chosen<'_>, ended: Failure) {
+fn end_trial(job: &ForwardRequest<'_>, chosen: &mut Chosen<'_>, ended: Failure) {
     if !job.grpc
         && Verdict::of(ended) == Verdict::Good
         && let Some(trial) = chosen.permit.take_if(|permit| permit.is_trial())
@@ -208,7 +208,7 @@ fn end_trial(job: &Job<'_>, chosen: &mut Chosen<'_>, ended: Failure) {
 }
 
 /// Keeps a connection that may carry another request.
-fn put_to_rest(job: &Job<'_>, target: &Target, chosen: &Chosen<'_>, origin: Origin) {
+fn put_to_rest(job: &ForwardRequest<'_>, target: &Target, chosen: &Chosen<'_>, origin: Origin) {
     let limits = &target.upstream.limits;
     if let Origin::H1(origin) = origin
         && origin.reusable()
@@ -223,7 +223,7 @@ fn put_to_rest(job: &Job<'_>, target: &Target, chosen: &Chosen<'_>, origin: Orig
 /// What the end of an answer says about its server. One that breaks off has failed, unless the client
 /// broke off first; whose doing it is that the time for the exchange is over, nobody knows.
 fn note(
-    job: &Job<'_>,
+    job: &ForwardRequest<'_>,
     target: &Target,
     chosen: &mut Chosen<'_>,
     (outcome, ended, broken_off): (Outcome, Failure, bool),
@@ -231,12 +231,12 @@ fn note(
     let (upstream, endpoint) = (&target.upstream, &chosen.member.endpoint);
     let permit = chosen.permit.take();
     match outcome {
-        Outcome::Whole => observe::ended(upstream, endpoint, permit, ended),
+        Outcome::Whole => outlier::ended(upstream, endpoint, permit, ended),
         Outcome::ServerCut(_) | Outcome::Timeout(Deadline::Gap) if !broken_off => {
-            observe::failed(upstream, endpoint, permit);
+            outlier::failed(upstream, endpoint, permit);
         }
         // How a call would have ended is not known.
-        Outcome::ClientGone if !job.grpc => observe::succeeded(endpoint, permit),
+        Outcome::ClientGone if !job.grpc => outlier::succeeded(endpoint, permit),
         Outcome::ServerCut(_)
         | Outcome::Timeout(_)
         | Outcome::ClientGone

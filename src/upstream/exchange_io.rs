@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::replay::Upload;
+use super::request_body::Upload;
 use super::retry::Failure;
 use super::{Origin, Timeouts};
 use crate::clock::{self, Instant};
@@ -41,7 +41,7 @@ impl Sending {
 
 /// Why there is no response head to go on with.
 #[derive(Debug)]
-pub enum Ended {
+pub enum AttemptError {
     /// The server failed; another attempt may be possible.
     Failed(Failure),
     /// The client's own doing; it is answered.
@@ -85,14 +85,14 @@ pub struct Plan<'a> {
 /// Cancel safety: dropping the future leaves both connections in an unknown state; they must be closed.
 ///
 /// # Errors
-/// [`Ended`].
+/// [`AttemptError`].
 pub async fn attempt<C: Client>(
     upload: &mut Upload<'_, C>,
     origin: &mut Origin,
     sending: &mut Sending,
     timer: &mut Timer,
     plan: &Plan<'_>,
-) -> Result<(), Ended> {
+) -> Result<(), AttemptError> {
     let begun = plan.begun;
     let mut state = Attempt {
         plan,
@@ -136,7 +136,7 @@ impl Attempt<'_> {
         origin: &mut Origin,
         sending: &mut Sending,
         timer: &mut Timer,
-    ) -> Poll<Result<(), Ended>> {
+    ) -> Poll<Result<(), AttemptError>> {
         if sending.active() {
             self.poll_send(cx, upload, origin, sending)?;
         }
@@ -144,10 +144,10 @@ impl Attempt<'_> {
             return Poll::Ready(result);
         }
         if self.interim > 0 && matches!(upload.client.poll_flush(cx), Poll::Ready(Err(_))) {
-            return Poll::Ready(Err(Ended::Gone));
+            return Poll::Ready(Err(AttemptError::Gone));
         }
         if upload.client.poll_gone(cx).is_ready() {
-            return Poll::Ready(Err(Ended::Gone));
+            return Poll::Ready(Err(AttemptError::Gone));
         }
         self.poll_deadlines(cx, sending, timer, upload.client.look_again())
     }
@@ -158,7 +158,7 @@ impl Attempt<'_> {
         upload: &mut Upload<'_, C>,
         origin: &mut Origin,
         sending: &mut Sending,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), AttemptError> {
         if self.hold.is_some() {
             // Only the head may leave for now; its failure shows when the answer is read.
             let flushed = Sink::poll_flush(origin, cx);
@@ -179,7 +179,7 @@ impl Attempt<'_> {
             }
             Poll::Ready(Err(PumpError::Announced(_))) => {
                 origin.cut();
-                Err(Ended::Refused(Refusal::Malformed(Fault::ContentLength)))
+                Err(AttemptError::Refused(Refusal::Malformed(Fault::ContentLength)))
             }
         }
     }
@@ -190,7 +190,7 @@ impl Attempt<'_> {
         upload: &mut Upload<'_, C>,
         origin: &mut Origin,
         sending: &mut Sending,
-    ) -> Poll<Result<(), Ended>> {
+    ) -> Poll<Result<(), AttemptError>> {
         if self.switched {
             return self.poll_switch(sending);
         }
@@ -251,16 +251,16 @@ impl Attempt<'_> {
                 }
                 Poll::Ready(Err(HeadError::Unprocessed)) => Failure::Unprocessed,
             };
-            return Poll::Ready(Err(Ended::Failed(failure)));
+            return Poll::Ready(Err(AttemptError::Failed(failure)));
         }
     }
 
     /// Ready once the request that the server has answered with another protocol has left.
-    fn poll_switch(&self, sending: &Sending) -> Poll<Result<(), Ended>> {
+    fn poll_switch(&self, sending: &Sending) -> Poll<Result<(), AttemptError>> {
         if sending.pump.is_done() {
             Poll::Ready(Ok(()))
         } else if sending.refused {
-            Poll::Ready(Err(Ended::Failed(Failure::Invalid)))
+            Poll::Ready(Err(AttemptError::Failed(Failure::Invalid)))
         } else {
             Poll::Pending
         }
@@ -278,7 +278,7 @@ impl Attempt<'_> {
         sending: &Sending,
         timer: &mut Timer,
         look_again: Option<Instant>,
-    ) -> Poll<Result<(), Ended>> {
+    ) -> Poll<Result<(), AttemptError>> {
         let stage = if !sending.active() {
             Stage::Head
         } else if sending.pump.waiting() == Waiting::Sink {
@@ -307,7 +307,7 @@ impl Attempt<'_> {
         }
         if self.hold.is_some_and(|until| clock::now() >= until) {
             // The server did not ask for the body, so it cannot have processed the request.
-            return Poll::Ready(Err(Ended::Failed(Failure::Unasked)));
+            return Poll::Ready(Err(AttemptError::Failed(Failure::Unasked)));
         }
         if next.is_none_or(|at| clock::now() < at) {
             cx.waker().wake_by_ref();
@@ -317,23 +317,23 @@ impl Attempt<'_> {
             _ if self.overall.is_some_and(|at| clock::now() >= at) => {
                 let over = self.plan.end.0.is_some_and(|at| clock::now() >= at);
                 let deadline = if over { self.plan.end.1 } else { Deadline::PerTry };
-                Ended::Failed(Failure::Timeout(deadline))
+                AttemptError::Failed(Failure::Timeout(deadline))
             }
-            Stage::Body => Ended::Refused(Refusal::RequestTimeout(Deadline::RequestBody)),
-            Stage::Send => Ended::Failed(Failure::Timeout(Deadline::Send)),
-            Stage::Head => Ended::Failed(Failure::Timeout(Deadline::FirstByte)),
+            Stage::Body => AttemptError::Refused(Refusal::RequestTimeout(Deadline::RequestBody)),
+            Stage::Send => AttemptError::Failed(Failure::Timeout(Deadline::Send)),
+            Stage::Head => AttemptError::Failed(Failure::Timeout(Deadline::FirstByte)),
         }))
     }
 }
 
 /// What a client is told about its own request body.
-pub(super) fn client_fault(error: &BodyError, key: &'static str) -> Ended {
+pub(super) fn client_fault(error: &BodyError, key: &'static str) -> AttemptError {
     match error {
-        BodyError::Framing(fault) => Ended::Refused(Refusal::Malformed(*fault)),
-        BodyError::Truncated => {
-            Ended::Refused(Refusal::BadRequest("the connection ended inside the request body"))
-        }
-        BodyError::TooLarge => Ended::Refused(Refusal::BodyTooLarge(key)),
-        BodyError::Io(_) => Ended::Gone,
+        BodyError::Framing(fault) => AttemptError::Refused(Refusal::Malformed(*fault)),
+        BodyError::Truncated => AttemptError::Refused(Refusal::BadRequest(
+            "the connection ended inside the request body",
+        )),
+        BodyError::TooLarge => AttemptError::Refused(Refusal::BodyTooLarge(key)),
+        BodyError::Io(_) => AttemptError::Gone,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Upstream, observe};
+use super::{Upstream, outlier};
 use crate::clock::{self, Instant};
 use crate::endpoint::standing;
 
@@ -39,7 +39,7 @@ pub fn tick(upstream: &Upstream, now: Instant) {
     for member in members {
         let endpoint = &member.endpoint;
         if endpoint.record.interval(endpoint.requests.load(Ordering::Relaxed), settings) {
-            observe::eject(upstream, endpoint, settings, "rate of failures");
+            outlier::eject(upstream, endpoint, settings, "rate of failures");
         }
     }
 }

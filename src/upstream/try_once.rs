@@ -5,13 +5,13 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::attempt::{self, Ended, Plan, Sending};
 use super::choose::Chosen;
 use super::connection::Connector;
-use super::observe::Verdict;
-use super::replay::Upload;
+use super::exchange_io::{self, AttemptError, Plan, Sending};
+use super::outlier::Verdict;
+use super::request::{ForwardRequest, Opening, Progress};
+use super::request_body::Upload;
 use super::retry::Failure;
-use super::send::{Job, Opening, Progress};
 use super::{Origin, Target};
 use crate::clock::{self, Instant};
 use crate::endpoint::Endpoint;
@@ -22,15 +22,15 @@ use crate::wire::{Known, ResponseHead};
 /// Sends the request to a server and waits for the head of its response.
 ///
 /// # Errors
-/// [`Ended`].
+/// [`AttemptError`].
 pub async fn try_once<C: Client>(
-    job: &Job<'_>,
+    job: &ForwardRequest<'_>,
     target: &Target,
     chosen: &Chosen<'_>,
     (upload, sending): (&mut Upload<'_, C>, &mut Sending),
     timer: &mut Timer,
     progress: &mut Progress<'_, '_>,
-) -> Result<Origin, Ended> {
+) -> Result<Origin, AttemptError> {
     // The first attempt begins with the exchange, for all that a deadline can tell.
     let now = if progress.attempt == 1 { job.started } else { clock::now() };
     let endpoint = &chosen.member.endpoint;
@@ -72,9 +72,9 @@ pub async fn try_once<C: Client>(
         reused,
         probation,
     };
-    let mut ended = attempt::attempt(upload, &mut origin, sending, timer, &plan).await;
+    let mut ended = exchange_io::attempt(upload, &mut origin, sending, timer, &plan).await;
     if ended.is_ok() && is_broken(&mut origin).await {
-        ended = Err(Ended::Failed(Failure::Invalid));
+        ended = Err(AttemptError::Failed(Failure::Invalid));
     }
     let took = clock::now().saturating_duration_since(begun);
     if target.upstream.timed {
@@ -85,7 +85,7 @@ pub async fn try_once<C: Client>(
     match ended {
         Ok(()) if origin.head().status == 101 && !accepts(origin.head(), job.upgrade) => {
             job.cause.set("101 to a protocol that was not asked for", None);
-            Err(Ended::Failed(Failure::Invalid))
+            Err(AttemptError::Failed(Failure::Invalid))
         }
         Ok(()) => {
             if reused && origin.is_own() {
@@ -98,11 +98,11 @@ pub async fn try_once<C: Client>(
                 strange(job, endpoint);
             }
             match ended {
-                Ended::Failed(Failure::Stale { .. }) if origin.is_own() => {
+                AttemptError::Failed(Failure::Stale { .. }) if origin.is_own() => {
                     endpoint.reuse.broken(clock::now());
                 }
-                Ended::Failed(Failure::Unasked) => endpoint.reuse.silent(),
-                Ended::Failed(Failure::Timeout(_)) => origin.doubt(),
+                AttemptError::Failed(Failure::Unasked) => endpoint.reuse.silent(),
+                AttemptError::Failed(Failure::Timeout(_)) => origin.doubt(),
                 _ => {}
             }
             Err(ended)
@@ -120,17 +120,17 @@ async fn is_broken(origin: &mut Origin) -> bool {
 
 /// Counts the attempt, connecting included, unless the client ended it.
 fn note(
-    job: &Job<'_>,
+    job: &ForwardRequest<'_>,
     endpoint: &Endpoint,
-    ended: &Result<(), Ended>,
+    ended: &Result<(), AttemptError>,
     origin: &Origin,
     from: Instant,
     now: Instant,
 ) {
     let (status, took) = match ended {
         Ok(()) => (origin.head().status, Some(now.saturating_duration_since(from))),
-        Err(Ended::Failed(_)) => (0, None),
-        Err(Ended::Refused(_) | Ended::Gone) => return,
+        Err(AttemptError::Failed(_)) => (0, None),
+        Err(AttemptError::Refused(_) | AttemptError::Gone) => return,
     };
     job.worker.ledger.attempt(endpoint.id, status, took);
 }
@@ -138,7 +138,7 @@ fn note(
 /// Notes how long the response took. A server that fails quickly must not look fast.
 fn time(
     endpoint: &Endpoint,
-    ended: &Result<(), Ended>,
+    ended: &Result<(), AttemptError>,
     origin: &Origin,
     now: Instant,
     took: Duration,
@@ -150,10 +150,10 @@ fn time(
             endpoint.latency.penalize(now, seconds.map(Duration::from_secs));
         }
         Ok(()) => endpoint.latency.observe(now, took),
-        Err(Ended::Failed(failure)) if Verdict::of(*failure) == Verdict::Bad => {
+        Err(AttemptError::Failed(failure)) if Verdict::of(*failure) == Verdict::Bad => {
             endpoint.latency.penalize(now, None);
         }
-        Err(Ended::Failed(_) | Ended::Refused(_) | Ended::Gone) => {}
+        Err(AttemptError::Failed(_) | AttemptError::Refused(_) | AttemptError::Gone) => {}
     }
 }
 
@@ -164,7 +164,7 @@ fn accepts(head: &ResponseHead, asked: Option<&[u8]>) -> bool {
 
 /// A server that has not said a word of HTTP/2.
 #[cold]
-fn strange(job: &Job<'_>, endpoint: &Endpoint) {
+fn strange(job: &ForwardRequest<'_>, endpoint: &Endpoint) {
     let told = "the server does not seem to speak HTTP/2";
     job.cause.set(told, Some("upstream.protocol"));
     if let Some(left_out) = job.worker.quotas.take("no_http2", clock::now()) {

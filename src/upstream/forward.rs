@@ -1,207 +1,27 @@
 //! A request's way through an upstream: choose a server, try it, decide what a failure means, pass
 //! the answer on. When nothing of that is possible, the same once more with the fallback.
 
-use std::future::poll_fn;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Poll, ready};
 use std::time::Duration;
 
-use super::attempt::{Ended, Sending};
+use super::attempt_summary::AttemptSummary;
 use super::choose::{self, Chosen, Unchosen};
-use super::deliver::{self, Served};
-use super::mirror::Keeper;
-use super::observe::Verdict;
-use super::replay::{Replay, Upload};
+use super::exchange_io::{AttemptError, Sending};
+use super::outlier::Verdict;
+use super::request::{AttemptReport, ForwardOutcome, ForwardRequest, Progress};
+use super::request_body::{Replay, Upload};
+use super::response::{self, Served};
 use super::retry::{Decision, Facts, Failure};
-use super::trail::Trail;
-use super::{KeySource, Target, observe, trial};
-use crate::balance::Key;
-use crate::clock::{self, Instant};
-use crate::endpoint::Endpoint;
+use super::{Target, outlier, try_once};
+use crate::clock;
 use crate::endpoint::breaker::Permit;
-use crate::exchange::outcome::Note;
-use crate::exchange::{Client, Deadline, Emit, Outcome, Refusal};
-use crate::net::{Coding, Ends, Timer};
-use crate::policy::compress::Wanted;
+use crate::exchange::{Client, Refusal, pause};
+use crate::net::Timer;
 use crate::tls::client::Offer;
-use crate::wire::{Fields, ResponseHead, grpc};
-use crate::worker::Worker;
-
-/// Servers remembered as tried: the most that one request is sent to.
-pub(super) const MAX_TRIED: usize = 32;
-
-/// One request for an upstream. Everything that does not change between attempts.
-pub struct Job<'a> {
-    /// The worker this runs on.
-    pub worker: &'a Worker,
-    /// Writes the request's head for an attempt, and says which body it announces.
-    pub head: &'a dyn Fn(&mut Vec<u8>, Opening<'_>) -> Coding,
-    /// Whether a field that came behind the client's body may be sent on.
-    pub trailer: &'a dyn Fn(&[u8]) -> bool,
-    /// Writes the fields of a response as the client must see them.
-    pub fields: &'a dyn Fn(&ResponseHead, &mut dyn Emit),
-    /// What the client accepts, where responses are compressed.
-    pub compress: Option<Wanted<'a>>,
-    /// What stands in for a server's answer, where something may.
-    pub instead: Option<&'a Substitute<'a>>,
-    /// The part of the request that a strategy goes by.
-    pub key: &'a dyn Fn(&KeySource) -> Option<Key<'a>>,
-    /// Is told of every attempt that has ended, when somebody wants to know.
-    pub attempted: Option<&'a dyn Fn(&Attempted<'_>)>,
-    /// Where the cause of a failure is noted, for the log.
-    pub cause: &'a Note,
-    /// The fields of the request as they were received.
-    pub received: Option<&'a Fields>,
-    /// The request's id, for the log.
-    pub request_id: &'a str,
-    /// Whose the client's connection is, for servers that are told.
-    pub ends: Option<&'a Ends>,
-    /// The method is `HEAD`.
-    pub head_request: bool,
-    /// The method is safe: it asks for nothing but an answer.
-    pub safe: bool,
-    /// Sending it twice does no harm.
-    pub repeatable: bool,
-    /// The client waits for 100 before it sends the body.
-    pub expects_continue: bool,
-    /// The protocol the client wants to switch to.
-    pub upgrade: Option<&'a [u8]>,
-    /// Where the body is kept as it goes by, for a copy of the request.
-    pub seen: Option<&'a Keeper>,
-    /// The most body bytes, and the key that says so.
-    pub body_limit: (u64, &'static str),
-    /// Between two parts of the request body.
-    pub body_gap: Option<Duration>,
-    /// Between two successful writes to the client.
-    pub write_gap: Option<Duration>,
-    /// What all requests may hold together, in bytes.
-    pub memory: usize,
-    /// When the exchange began.
-    pub started: Instant,
-    /// It is a call of gRPC.
-    pub grpc: bool,
-    /// When the client stops waiting, if it said so.
-    pub deadline: Option<Instant>,
-}
-
-/// Says what stands in for a server's answer; `None` for nothing.
-pub type Substitute<'a> = dyn Fn(&ResponseHead) -> Option<Instead> + 'a;
-
-/// What a client is sent in the stead of a server's answer.
-#[derive(Debug)]
-pub struct Instead {
-    /// Its head; framing fields are not in it.
-    pub head: ResponseHead,
-    /// Its body.
-    pub body: Arc<[u8]>,
-}
-
-/// What the head of a request depends on from one attempt to the next.
-#[derive(Debug, Clone, Copy)]
-pub struct Opening<'o> {
-    /// The name of the upstream.
-    pub upstream: &'o Arc<str>,
-    /// The name of the server.
-    pub server: &'o Arc<str>,
-    /// Counted from 1.
-    pub attempt: u32,
-    /// The server is to ask for the body before it is sent.
-    pub ask: bool,
-    /// All of the request is there already, and it has neither a body nor trailers.
-    pub empty: bool,
-}
-
-impl Job<'_> {
-    /// The end of the exchange with `timeout.total`, and what sets it.
-    #[must_use]
-    pub fn end(&self, total: Option<Duration>) -> (Option<Instant>, Deadline) {
-        let total = clock::deadline(self.started, total);
-        match (total, self.deadline) {
-            (total, Some(told)) if total.is_none_or(|total| told < total) => {
-                (Some(told), Deadline::Client)
-            }
-            (total, _) => (total, Deadline::Total),
-        }
-    }
-}
-
-/// An attempt that has ended.
-#[derive(Debug, Clone, Copy)]
-pub struct Attempted<'a> {
-    /// Counted from 1.
-    pub number: u32,
-    /// The upstream's name.
-    pub upstream: &'a str,
-    /// The server.
-    pub server: &'a Endpoint,
-    /// How it ended.
-    pub ended: Failure,
-    /// How long it took, connecting included, up to the head of the response.
-    pub took: Duration,
-}
-
-/// How a request that was forwarded ended.
-#[derive(Debug)]
-pub enum Sent {
-    /// A response with this status was passed on.
-    Answered(u16, Outcome),
-    /// The proxy has to answer.
-    Refused(Refusal),
-    /// The client has gone.
-    Gone,
-}
-
-/// Where the loop over attempts stands.
-#[derive(Debug)]
-pub struct Progress<'p, 't> {
-    tried: [u32; MAX_TRIED],
-    tried_count: usize,
-    retries: u32,
-    /// Counted from 1, over all upstreams.
-    pub attempt: u32,
-    /// A stale connection was made up for already.
-    pub repaired: bool,
-    /// The last server provably did not process the request.
-    pub unprocessed: bool,
-    /// What is to be told about it, whenever the request ends.
-    pub trail: &'p mut Trail<'t>,
-}
-
-impl<'p, 't> Progress<'p, 't> {
-    fn new(trail: &'p mut Trail<'t>) -> Self {
-        let tried = [0; MAX_TRIED];
-        let (repaired, unprocessed) = (false, false);
-        Self { tried, tried_count: 0, retries: 0, attempt: 1, repaired, unprocessed, trail }
-    }
-
-    /// Goes on with another upstream.
-    fn start_over(&mut self) {
-        self.tried_count = 0;
-        self.retries = 0;
-        self.repaired = false;
-        self.unprocessed = false;
-        self.attempt += 1;
-    }
-
-    /// The servers that failed this request.
-    #[must_use]
-    pub fn tried(&self) -> &[u32] {
-        self.tried.get(..self.tried_count).unwrap_or_default()
-    }
-
-    /// Remembers that a server was tried; false if no more can be.
-    fn remember(&mut self, id: u32) -> bool {
-        let Some(slot) = self.tried.get_mut(self.tried_count) else { return false };
-        *slot = id;
-        self.tried_count += 1;
-        true
-    }
-}
 
 /// Why an upstream did not answer.
 #[derive(Debug)]
-enum Unanswered {
+enum UpstreamError {
     /// No server could be asked.
     Unusable(Refusal),
     /// All attempts failed, the last one like this.
@@ -216,13 +36,13 @@ enum Unanswered {
 ///
 /// Cancel safety: dropping the future closes the connection to the server and ends the request
 /// everywhere; counters are given back.
-pub async fn send<'t, C: Client>(
-    job: &Job<'_>,
+pub async fn forward_request<'t, C: Client>(
+    job: &ForwardRequest<'_>,
     target: &'t Target,
     client: &mut C,
     timer: &mut Timer,
-    trail: &mut Trail<'t>,
-) -> Sent {
+    trail: &mut AttemptSummary<'t>,
+) -> ForwardOutcome {
     let mut target = target;
     let mut progress = Progress::new(trail);
     // A server of HTTP/2 may say of any request that it did not process it.
@@ -255,42 +75,46 @@ pub async fn send<'t, C: Client>(
 /// The upstream that answers instead. One that cannot be used, or did not process the request, may be
 /// replaced for any request; one that failed only for requests that ask for nothing but an answer.
 fn fallback<'a>(
-    job: &Job<'_>,
+    job: &ForwardRequest<'_>,
     target: &'a Target,
-    unanswered: &Unanswered,
+    unanswered: &UpstreamError,
     replay: &Replay,
 ) -> Option<&'a Target> {
     let next = target.fallback.as_deref()?;
     let allowed = match unanswered {
-        Unanswered::Unusable(_) => replay.complete(),
-        Unanswered::Failed(Failure::Rejected) => false,
-        Unanswered::Failed(failure) => (job.safe || failure.is_unprocessed()) && replay.complete(),
-        Unanswered::Refused(_) | Unanswered::Gone => false,
+        UpstreamError::Unusable(_) => replay.complete(),
+        UpstreamError::Failed(Failure::Rejected) => false,
+        UpstreamError::Failed(failure) => {
+            (job.safe || failure.is_unprocessed()) && replay.complete()
+        }
+        UpstreamError::Refused(_) | UpstreamError::Gone => false,
     };
     allowed.then_some(next)
 }
 
-impl Unanswered {
-    fn sent(self) -> Sent {
+impl UpstreamError {
+    fn sent(self) -> ForwardOutcome {
         match self {
-            Unanswered::Unusable(refusal) | Unanswered::Refused(refusal) => Sent::Refused(refusal),
-            Unanswered::Failed(failure) => {
-                Sent::Refused(failure.refusal().unwrap_or(Refusal::Internal))
+            UpstreamError::Unusable(refusal) | UpstreamError::Refused(refusal) => {
+                ForwardOutcome::Refused(refusal)
             }
-            Unanswered::Gone => Sent::Gone,
+            UpstreamError::Failed(failure) => {
+                ForwardOutcome::Refused(failure.refusal().unwrap_or(Refusal::Internal))
+            }
+            UpstreamError::Gone => ForwardOutcome::Gone,
         }
     }
 }
 
 /// One upstream's part: attempts until one of its servers answers.
 async fn answer<'t, C: Client>(
-    job: &Job<'_>,
+    job: &ForwardRequest<'_>,
     target: &'t Target,
     progress: &mut Progress<'_, 't>,
     replay: &mut Replay,
     client: &mut C,
     timer: &mut Timer,
-) -> Result<Sent, Unanswered> {
+) -> Result<ForwardOutcome, UpstreamError> {
     target.retry.budget.request();
     progress.trail.upstream = Some(&target.upstream);
     let mut chosen = match choose::first(job, target, progress, client, timer).await {
@@ -304,17 +128,17 @@ async fn answer<'t, C: Client>(
         let began = job.attempted.map(|_| clock::now());
         let mut upload = Upload::new(client, replay, job);
         let tried =
-            trial::try_once(job, target, &chosen, (&mut upload, &mut sending), timer, progress);
+            try_once::try_once(job, target, &chosen, (&mut upload, &mut sending), timer, progress);
         let tried = tried.await;
         let taken = upload.taken();
         let (failure, origin) = match tried {
-            Ok(origin) => (ended(job, origin.head()), Some(origin)),
-            Err(Ended::Failed(failure)) => (failure, None),
-            Err(Ended::Refused(refusal)) => return Err(Unanswered::Refused(refusal)),
-            Err(Ended::Gone) => return Err(Unanswered::Gone),
+            Ok(origin) => (job.read_status(origin.head()), Some(origin)),
+            Err(AttemptError::Failed(failure)) => (failure, None),
+            Err(AttemptError::Refused(refusal)) => return Err(UpstreamError::Refused(refusal)),
+            Err(AttemptError::Gone) => return Err(UpstreamError::Gone),
         };
         if let (Some(attempted), Some(began)) = (job.attempted, began) {
-            attempted(&Attempted {
+            attempted(&AttemptReport {
                 number: progress.attempt,
                 upstream: &target.upstream.name,
                 server: &chosen.member.endpoint,
@@ -339,18 +163,18 @@ async fn answer<'t, C: Client>(
             (None, Some(origin)) => {
                 let last_resort = failed(target, failure) && job.safe && replay.complete();
                 if last_resort && target.fallback.is_some() {
-                    return Err(Unanswered::Failed(failure));
+                    return Err(UpstreamError::Failed(failure));
                 }
                 // What the server has already been sent is not sent once more with the rest of it.
                 let upload = Upload::new(client, replay, job);
                 let mut upload = upload.at(taken);
                 progress.trail.status = Some(origin.head().status);
                 let served = Served { target, chosen, origin, sending };
-                return Ok(deliver::deliver(job, served, &mut upload, timer).await);
+                return Ok(response::deliver(job, served, &mut upload, timer).await);
             }
             (None, None) => {
                 note_lost(target, &mut chosen, failure, carried);
-                return Err(Unanswered::Failed(failure));
+                return Err(UpstreamError::Failed(failure));
             }
             (Some(next), _) => {
                 if let Some(count) = target.upstream.state.retried.get(failure.reason_index()) {
@@ -365,28 +189,20 @@ async fn answer<'t, C: Client>(
                 }
                 progress.attempt += 1;
                 if pause(client, timer, next.pause).await.is_err() {
-                    return Err(Unanswered::Gone);
+                    return Err(UpstreamError::Gone);
                 }
             }
         }
     }
 }
 
-/// What the head of a response says.
-pub(super) fn ended(job: &Job<'_>, head: &ResponseHead) -> Failure {
-    match grpc::status(&head.fields).filter(|_| job.grpc && head.status == 200) {
-        Some(status) if status != grpc::OK => Failure::Grpc(status),
-        _ => Failure::Status(head.status),
-    }
-}
-
-impl From<Unchosen> for Unanswered {
+impl From<Unchosen> for UpstreamError {
     fn from(unchosen: Unchosen) -> Self {
         match unchosen {
-            Unchosen::Full => Unanswered::Unusable(Refusal::QueueFull),
-            Unchosen::Tried => Unanswered::Unusable(Refusal::Internal),
-            Unchosen::Refused(refusal) => Unanswered::Unusable(refusal),
-            Unchosen::Gone => Unanswered::Gone,
+            Unchosen::Full => UpstreamError::Unusable(Refusal::QueueFull),
+            Unchosen::Tried => UpstreamError::Unusable(Refusal::Internal),
+            Unchosen::Refused(refusal) => UpstreamError::Unusable(refusal),
+            Unchosen::Gone => UpstreamError::Gone,
         }
     }
 }
@@ -410,7 +226,7 @@ fn failed(target: &Target, failure: Failure) -> bool {
 }
 
 fn log_attempt(
-    job: &Job<'_>,
+    job: &ForwardRequest<'_>,
     target: &Target,
     chosen: &Chosen<'_>,
     failure: Failure,
@@ -448,7 +264,7 @@ fn note<'a>(
     match Verdict::of(failure) {
         // An answer is noted at its end.
         Verdict::Good => {}
-        Verdict::Bad => observe::failed(upstream, endpoint, chosen.permit.take()),
+        Verdict::Bad => outlier::failed(upstream, endpoint, chosen.permit.take()),
         Verdict::Neutral => {
             endpoint.failures.fetch_add(1, Ordering::Relaxed);
         }
@@ -468,7 +284,7 @@ fn note_lost<'a>(
     let (upstream, endpoint) = (&target.upstream, &chosen.member.endpoint);
     match failure {
         Failure::Stale { .. } | Failure::Unprocessed => {
-            observe::failed(upstream, endpoint, carried.or(chosen.permit.take()));
+            outlier::failed(upstream, endpoint, carried.or(chosen.permit.take()));
         }
         _ => {
             if let Some(permit) = carried.filter(|_| Verdict::of(failure) == Verdict::Bad) {
@@ -480,7 +296,7 @@ fn note_lost<'a>(
 
 /// Finds out whether and where the request is sent again.
 async fn next<'a, C: Client>(
-    job: &Job<'_>,
+    job: &ForwardRequest<'_>,
     target: &'a Target,
     (failure, decision): (Failure, Decision),
     (progress, carried): (&mut Progress<'_, '_>, &mut Option<Permit<'a>>),
@@ -507,7 +323,7 @@ async fn next<'a, C: Client>(
         found => found,
     };
     let Ok(server) = found else {
-        progress.tried_count = progress.tried_count.saturating_sub(1);
+        progress.forget_last();
         // There is nobody else: a server that said so may take it on another connection.
         let again = failure == Failure::Unprocessed && !progress.repaired;
         return again.then_some(Next { server: None, pause: None });
@@ -526,27 +342,4 @@ async fn next<'a, C: Client>(
     progress.retries += 1;
     let pause = ceiling.map(|c| c.mul_f64(job.worker.draw(|random| random.unit())));
     Some(Next { server: Some(server), pause })
-}
-
-/// Waits; an error when the client leaves meanwhile.
-pub(crate) async fn pause<C: Client>(
-    client: &mut C,
-    timer: &mut Timer,
-    pause: Option<Duration>,
-) -> Result<(), ()> {
-    let Some(pause) = pause else { return Ok(()) };
-    let until = clock::deadline(clock::now(), Some(pause));
-    poll_fn(|cx| {
-        if client.poll_gone(cx).is_ready() {
-            return Poll::Ready(Err(()));
-        }
-        if let Some(at) = client.look_again().filter(|at| until.is_some_and(|until| *at < until)) {
-            ready!(timer.poll_at(cx, Some(at)));
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        ready!(timer.poll_at(cx, until));
-        Poll::Ready(Ok(()))
-    })
-    .await
 }

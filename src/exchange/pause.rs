@@ -1,0 +1,35 @@
+//! A pause of an exchange.
+
+use std::future::poll_fn;
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use super::Client;
+use crate::clock;
+use crate::net::Timer;
+
+/// Waits for so long, if for anything.
+///
+/// # Errors
+/// The client has left meanwhile.
+pub async fn pause<C: Client>(
+    client: &mut C,
+    timer: &mut Timer,
+    pause: Option<Duration>,
+) -> Result<(), ()> {
+    let Some(pause) = pause else { return Ok(()) };
+    let until = clock::deadline(clock::now(), Some(pause));
+    poll_fn(|cx| {
+        if client.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(()));
+        }
+        if let Some(at) = client.look_again().filter(|at| until.is_some_and(|until| *at < until)) {
+            ready!(timer.poll_at(cx, Some(at)));
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        ready!(timer.poll_at(cx, until));
+        Poll::Ready(Ok(()))
+    })
+    .await
+}

@@ -1,0 +1,40 @@
+//! A request's body, kept while it goes by, for a copy of the request.
+
+use crate::exchange::Client;
+use crate::wire::Fields;
+
+/// Requests with longer bodies are not copied.
+const BODY: usize = 64 * 1024;
+
+/// A request body as it goes by.
+#[derive(Debug, Default)]
+pub struct MirrorBuffer {
+    bytes: Vec<u8>,
+    lost: bool,
+}
+
+impl MirrorBuffer {
+    /// Keeps what a server has been sent.
+    pub fn add(&mut self, data: &[u8]) {
+        if self.bytes.len() + data.len() > BODY {
+            self.lost = true;
+            self.bytes = Vec::new();
+        }
+        if !self.lost {
+            self.bytes.extend_from_slice(data);
+        }
+    }
+
+    /// The body and what came behind it and may be sent on, if it was kept to its end.
+    pub fn whole<C: Client>(
+        self,
+        client: &mut C,
+        trailer: &dyn Fn(&[u8]) -> bool,
+    ) -> Option<(Vec<u8>, Option<Fields>)> {
+        let all =
+            !self.lost && client.request_done() && client.received() == self.bytes.len() as u64;
+        let mut trailers = if all { client.trailers().ok()? } else { None };
+        trailers.iter_mut().for_each(|fields| fields.retain(|field| trailer(field.name)));
+        all.then_some((self.bytes, trailers))
+    }
+}

@@ -1,0 +1,205 @@
+//! The words in which a request is forwarded: what is asked, where the loop over attempts stands, and how it all ended.
+//! Everything else here builds on them.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::KeySource;
+use super::attempt_summary::AttemptSummary;
+use super::mirror_buffer::MirrorBuffer;
+use super::retry::Failure;
+use crate::balance::Key;
+use crate::clock::{self, Instant};
+use crate::endpoint::Endpoint;
+use crate::exchange::outcome::Note;
+use crate::exchange::{Deadline, Emit, Outcome, Refusal};
+use crate::net::{Coding, Ends};
+use crate::policy::compress::Wanted;
+use crate::wire::{Fields, ResponseHead, grpc};
+use crate::worker::Worker;
+
+/// Servers remembered as tried: the most that one request is sent to.
+pub(super) const MAX_TRIED: usize = 32;
+
+/// One request for an upstream. Everything that does not change between attempts.
+pub struct ForwardRequest<'a> {
+    /// The worker this runs on.
+    pub worker: &'a Worker,
+    /// Writes the request's head for an attempt, and says which body it announces.
+    pub head: &'a dyn Fn(&mut Vec<u8>, Opening<'_>) -> Coding,
+    /// Whether a field that came behind the client's body may be sent on.
+    pub trailer: &'a dyn Fn(&[u8]) -> bool,
+    /// Writes the fields of a response as the client must see them.
+    pub fields: &'a dyn Fn(&ResponseHead, &mut dyn Emit),
+    /// What the client accepts, where responses are compressed.
+    pub compress: Option<Wanted<'a>>,
+    /// What stands in for a server's answer, where something may.
+    pub instead: Option<&'a Substitute<'a>>,
+    /// The part of the request that a strategy goes by.
+    pub key: &'a dyn Fn(&KeySource) -> Option<Key<'a>>,
+    /// Is told of every attempt that has ended, when somebody wants to know.
+    pub attempted: Option<&'a dyn Fn(&AttemptReport<'_>)>,
+    /// Where the cause of a failure is noted, for the log.
+    pub cause: &'a Note,
+    /// The fields of the request as they were received.
+    pub received: Option<&'a Fields>,
+    /// The request's id, for the log.
+    pub request_id: &'a str,
+    /// Whose the client's connection is, for servers that are told.
+    pub ends: Option<&'a Ends>,
+    /// The method is `HEAD`.
+    pub head_request: bool,
+    /// The method is safe: it asks for nothing but an answer.
+    pub safe: bool,
+    /// Sending it twice does no harm.
+    pub repeatable: bool,
+    /// The client waits for 100 before it sends the body.
+    pub expects_continue: bool,
+    /// The protocol the client wants to switch to.
+    pub upgrade: Option<&'a [u8]>,
+    /// Where the body is kept as it goes by, for a copy of the request.
+    pub seen: Option<&'a RefCell<MirrorBuffer>>,
+    /// The most body bytes, and the key that says so.
+    pub body_limit: (u64, &'static str),
+    /// Between two parts of the request body.
+    pub body_gap: Option<Duration>,
+    /// Between two successful writes to the client.
+    pub write_gap: Option<Duration>,
+    /// What all requests may hold together, in bytes.
+    pub memory: usize,
+    /// When the exchange began.
+    pub started: Instant,
+    /// It is a call of gRPC.
+    pub grpc: bool,
+    /// When the client stops waiting, if it said so.
+    pub deadline: Option<Instant>,
+}
+
+/// Says what stands in for a server's answer; `None` for nothing.
+pub type Substitute<'a> = dyn Fn(&ResponseHead) -> Option<Instead> + 'a;
+
+/// What a client is sent in the stead of a server's answer.
+#[derive(Debug)]
+pub struct Instead {
+    /// Its head; framing fields are not in it.
+    pub head: ResponseHead,
+    /// Its body.
+    pub body: Arc<[u8]>,
+}
+
+/// What the head of a request depends on from one attempt to the next.
+#[derive(Debug, Clone, Copy)]
+pub struct Opening<'o> {
+    /// The name of the upstream.
+    pub upstream: &'o Arc<str>,
+    /// The name of the server.
+    pub server: &'o Arc<str>,
+    /// Counted from 1.
+    pub attempt: u32,
+    /// The server is to ask for the body before it is sent.
+    pub ask: bool,
+    /// All of the request is there already, and it has neither a body nor trailers.
+    pub empty: bool,
+}
+
+impl ForwardRequest<'_> {
+    /// The end of the exchange with `timeout.total`, and what sets it.
+    #[must_use]
+    pub fn end(&self, total: Option<Duration>) -> (Option<Instant>, Deadline) {
+        let total = clock::deadline(self.started, total);
+        match (total, self.deadline) {
+            (total, Some(told)) if total.is_none_or(|total| told < total) => {
+                (Some(told), Deadline::Client)
+            }
+            (total, _) => (total, Deadline::Total),
+        }
+    }
+
+    /// Reads from the head of a response how the attempt that it ends went.
+    pub(super) fn read_status(&self, head: &ResponseHead) -> Failure {
+        match grpc::status(&head.fields).filter(|_| self.grpc && head.status == 200) {
+            Some(status) if status != grpc::OK => Failure::Grpc(status),
+            _ => Failure::Status(head.status),
+        }
+    }
+}
+
+/// An attempt that has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct AttemptReport<'a> {
+    /// Counted from 1.
+    pub number: u32,
+    /// The upstream's name.
+    pub upstream: &'a str,
+    /// The server.
+    pub server: &'a Endpoint,
+    /// How it ended.
+    pub ended: Failure,
+    /// How long it took, connecting included, up to the head of the response.
+    pub took: Duration,
+}
+
+/// How a request that was forwarded ended.
+#[derive(Debug)]
+pub enum ForwardOutcome {
+    /// A response with this status was passed on.
+    Answered(u16, Outcome),
+    /// The proxy has to answer.
+    Refused(Refusal),
+    /// The client has gone.
+    Gone,
+}
+
+/// Where the loop over attempts stands.
+#[derive(Debug)]
+pub struct Progress<'p, 't> {
+    tried: [u32; MAX_TRIED],
+    tried_count: usize,
+    /// Attempts that the budget of retries paid for.
+    pub(super) retries: u32,
+    /// Counted from 1, over all upstreams.
+    pub attempt: u32,
+    /// A stale connection was made up for already.
+    pub repaired: bool,
+    /// The last server provably did not process the request.
+    pub unprocessed: bool,
+    /// What is to be told about it, whenever the request ends.
+    pub trail: &'p mut AttemptSummary<'t>,
+}
+
+impl<'p, 't> Progress<'p, 't> {
+    pub(super) fn new(trail: &'p mut AttemptSummary<'t>) -> Self {
+        let tried = [0; MAX_TRIED];
+        let (repaired, unprocessed) = (false, false);
+        Self { tried, tried_count: 0, retries: 0, attempt: 1, repaired, unprocessed, trail }
+    }
+
+    /// Goes on with another upstream.
+    pub(super) fn start_over(&mut self) {
+        self.tried_count = 0;
+        self.retries = 0;
+        self.repaired = false;
+        self.unprocessed = false;
+        self.attempt += 1;
+    }
+
+    /// The servers that failed this request.
+    #[must_use]
+    pub fn tried(&self) -> &[u32] {
+        self.tried.get(..self.tried_count).unwrap_or_default()
+    }
+
+    /// Forgets the server that was remembered last.
+    pub(super) fn forget_last(&mut self) {
+        self.tried_count = self.tried_count.saturating_sub(1);
+    }
+
+    /// Remembers that a server was tried; false if no more can be.
+    pub(super) fn remember(&mut self, id: u32) -> bool {
+        let Some(slot) = self.tried.get_mut(self.tried_count) else { return false };
+        *slot = id;
+        self.tried_count += 1;
+        true
+    }
+}
