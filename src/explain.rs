@@ -12,12 +12,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::route::{KeyInput, RouteCache};
 use crate::clock;
+use crate::config::schema::units::Rate;
 use crate::endpoint::standing;
 use crate::exchange::Refusal;
 use crate::exchange::identity::Identity;
 use crate::exchange::target::Target;
 use crate::gate::admit::Admitted;
 use crate::gate::{Peer, admit, door, keyed, lookup, rewrite};
+use crate::policy::limit::{Limit, Pace};
 use crate::route::authority;
 use crate::route::template::Values;
 use crate::route::{Ask, Found, Miss};
@@ -64,10 +66,29 @@ pub struct Explanation {
     pub sent_path: Option<String>,
     /// The host that a server sees.
     pub sent_host: Option<String>,
+    /// The names of those of whom one has to let the client in, in the order in which they are asked.
+    pub auth: Vec<String>,
+    /// The rate limits that it is counted on, in the order in which they are asked.
+    pub limits: Vec<Counted>,
     /// What a cache makes of it; null on a route without one.
     pub cache: Option<Cached>,
     /// The upstreams that it may go to.
     pub upstreams: Vec<Share>,
+}
+
+/// A rate limit that a request is counted on.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Counted {
+    /// Its name.
+    pub limit: String,
+    /// The steady rate, such as `20/10s`.
+    pub rate: String,
+    /// How many beyond that may pass at once.
+    pub burst: u32,
+    /// It comes before authentication.
+    pub before_auth: bool,
+    /// The client is in a network that is not counted.
+    pub exempt: bool,
 }
 
 /// What a cache makes of a request.
@@ -214,6 +235,10 @@ fn walk(
         said.path = text(target.path());
     }
     said.route = Some(route.name.to_string());
+    if let Some(policies) = &route.policies {
+        said.auth = policies.ways.iter().map(|way| way.name.to_string()).collect();
+        said.limits = policies.limits.iter().map(|limit| counted(limit, client)).collect();
+    }
     let values = Values {
         host: target.host().as_bytes(),
         path: target.path(),
@@ -260,6 +285,17 @@ fn walk(
         }
     }
     Ok(())
+}
+
+fn counted(limit: &Limit, client: Option<IpAddr>) -> Counted {
+    let Pace { count, period, burst } = limit.state.pace;
+    Counted {
+        limit: limit.name.to_string(),
+        rate: Rate::new(count, period).to_string(),
+        burst,
+        before_auth: limit.before_auth,
+        exempt: limit.exempts(client),
+    }
 }
 
 fn cached(
@@ -344,6 +380,14 @@ impl Explanation {
         }
         if let Some(route) = &self.route {
             line("route", route);
+        }
+        if !self.auth.is_empty() {
+            line("auth", &self.auth.join(", or "));
+        }
+        for Counted { limit, rate, burst, before_auth, exempt } in &self.limits {
+            let early = if *before_auth { ", before auth" } else { "" };
+            let exempt = if *exempt { ", not this client" } else { "" };
+            line("limit", &format!("{limit}: {rate}, burst {burst}{early}{exempt}"));
         }
         if let (Some(action), Some(status)) = (&self.action, self.status) {
             let location = self.location.as_deref().unwrap_or_default();
@@ -449,6 +493,16 @@ mod tests {
             headers = { x-beta = true }
             respond = { status = 204 }
             [[route]]
+            name = "staff"
+            path = "/staff/*"
+            auth = ["people", "robots"]
+            limit = [{ rate = "20/10s", burst = 5, before = "auth" }, { rate = "3/2d", except = "127.0.0.0/8" }]
+            upstream = "a"
+            [auth.people]
+            api_key = { header = "x-key", keys = { a = "b" } }
+            [auth.robots]
+            api_key = { header = "x-robot", keys = { a = "b" } }
+            [[route]]
             name = "old"
             path = "/old/*"
             redirect = { to = "https://{host}/new", status = 301 }
@@ -489,6 +543,18 @@ mod tests {
         assert!(posted.text().contains("cache     kept: passed by: method\n"), "{}", posted.text());
         let ranged = ask("GET", "http://shop.test/kept/a", &[("Range", "pages=1")]);
         assert_eq!(ranged.cache.unwrap().bypass.as_deref(), Some("range"));
+    }
+
+    #[test]
+    fn ways_in_and_limits_are_told() {
+        let text = ask("GET", "http://x.test/staff/a", &[]).text();
+        for line in [
+            "auth      people, or robots\n",
+            "limit     staff#1: 20/10s, burst 5, before auth\n",
+            "limit     staff#2: 3/48h, burst 0, not this client\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
     }
 
     #[test]

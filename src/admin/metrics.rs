@@ -448,6 +448,9 @@ const LIMIT: &[Family<Limit>] = &[
     counter("tidegate_limit_delayed_total", "Requests that had to wait.", |l| {
         count(&l.state.delayed)
     }),
+    counter("tidegate_limit_exempt_total", "Requests of clients that are not counted.", |l| {
+        count(&l.state.exempt)
+    }),
     gauge("tidegate_limit_keys", "Keys that have not been idle for long.", |l| {
         Some(l.state.table().len() as f64)
     }),

@@ -77,6 +77,8 @@ struct LimitStats {
     refused: u64,
     /// Requests that had to wait.
     delayed: u64,
+    /// Requests of clients that are not counted (`except`).
+    exempt: u64,
     /// Clients, or whatever is counted by, that have not been idle for long.
     keys: usize,
     /// How many there can be; more push out others.
@@ -365,6 +367,7 @@ fn limit(limit: &Limit) -> LimitStats {
         name: limit.name.to_string(),
         refused: state.refused.load(Relaxed),
         delayed: state.delayed.load(Relaxed),
+        exempt: state.exempt.load(Relaxed),
         keys: table.len(),
         key_limit: table.capacity(),
         evicted: table.evicted.load(Relaxed),

@@ -18,6 +18,7 @@ use crate::upstream::attempt_summary::AttemptSummary;
 use crate::upstream::request::AttemptReport;
 use crate::upstream::retry::Failure;
 use crate::wire::Known;
+use crate::wire::pairs::masked;
 
 /// What becomes known of a request on its way.
 #[derive(Debug, Default)]
@@ -128,6 +129,7 @@ fn settle<C: Client>(
             client: identity.shown(),
             listener: &ex.listener.name,
             head: ex.head,
+            masked: &ex.snapshot.masked_query,
             route: route.map(|r| &*r.name),
             upstream: upstream.map(|u| &*u.name),
             server: server.map(|m| &*m.endpoint.name),
@@ -165,7 +167,8 @@ fn root(ex: &Exchange<'_>, identity: &Identity<'_>, route: Option<&Route>, end: 
     let text = |bytes: &[u8]| Value::Text(String::from_utf8_lossy(bytes).into_owned());
     let head = ex.head;
     let method = METHODS.get(method_index(head.method())).copied().unwrap_or("other");
-    let mut target = head.target().splitn(2, |byte| *byte == b'?');
+    let target = masked(head.target(), &ex.snapshot.masked_query);
+    let mut target = target.splitn(2, |byte| *byte == b'?');
     let mut attributes = vec![
         ("http.request.method", Value::Text(method.to_owned())),
         ("url.scheme", Value::Text(identity.scheme.to_owned())),

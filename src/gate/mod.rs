@@ -11,6 +11,7 @@ pub mod answer;
 mod cached;
 mod copy;
 pub mod door;
+mod entry;
 mod fill;
 mod instead;
 mod key;

@@ -5,29 +5,24 @@
 //! who is not known is refused; then the other rate limits, so that only clients that may use the route use theirs up; then concurrency, which holds a place until the
 //! response has been passed on; then faults, which stand for a server that fails.
 
-use std::fmt::Display;
-use std::future::poll_fn;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 
-use super::{Matched, answer};
-use crate::clock;
+use super::{Matched, answer, entry};
 use crate::exchange::outcome::Note;
 use crate::exchange::{Client, Outcome, Refusal, pause};
 use crate::net::Timer;
-use crate::policy::api_key::ApiKeys;
-use crate::policy::basic::{Basic, Busy, Credentials};
 use crate::policy::concurrency::{Kept, Place};
 use crate::policy::cors::{Added, Cors};
-use crate::policy::forward_auth::{ForwardAuth, Page, Question, Said};
-use crate::policy::jwt::{Denied, Jwt, Verified, bearer};
+use crate::policy::forward_auth::Page;
+use crate::policy::jwt::Verified;
 use crate::policy::limit::{Limit, Part, Passed, Report, Wait};
 use crate::policy::shared::{OnError, Unanswered};
 use crate::policy::table::Hashed;
-use crate::policy::{Auth, Made, Policies};
+use crate::policy::{Made, Policies};
 use crate::route::condition::cookies;
 use crate::wire::Known;
 use crate::wire::head::Fields;
@@ -117,8 +112,8 @@ async fn ask_each<'a, C: Client>(
         return Err(Refusal::Maintenance);
     }
     let early = limit(matched, policies, Counted::BeforeAuth, granted).await?;
-    if let Some(auth) = &policies.auth {
-        match authenticate(auth, (matched, policies), granted, client).await? {
+    if !policies.ways.is_empty() {
+        match entry::admit(matched, &policies.ways, granted, client).await? {
             Verdict::Pass => {}
             other => return Ok(other),
         }
@@ -149,221 +144,6 @@ async fn ask_each<'a, C: Client>(
         }
     }
     Ok(Verdict::Pass)
-}
-
-/// Finds out who the client is, and whether it may use the route.
-async fn authenticate<'a, C: Client>(
-    auth: &'a Auth,
-    (matched, policies): Asked<'_, 'a, '_>,
-    granted: &mut Granted<'a>,
-    client: &mut C,
-) -> Result<Verdict, Refusal> {
-    match auth {
-        Auth::ApiKeys(keys) => api_key(keys, (matched, policies), granted)?,
-        Auth::Basic(basic) => password(basic, (matched, policies), granted).await?,
-        Auth::Jwt(jwt) => match token(jwt, (matched, policies), granted, client).await? {
-            Verdict::Pass => {}
-            other => return Ok(other),
-        },
-        Auth::Forward(judge) => match judged(judge, matched, client).await {
-            None => return Ok(Verdict::Gone),
-            Some(Said::Pass(fields, cookies)) => {
-                let cookies = cookies.into_iter();
-                granted.made.extend(cookies.map(|c| (&b"set-cookie"[..], c.into())));
-                granted.hidden.extend(judge.copy.iter().map(|name| &**name));
-                granted.verified = Some(Rc::new(Verified { fields, ..Verified::default() }));
-            }
-            Some(Said::Deny(status, fields)) => {
-                let why = format!("{} answered {status}", judge.place());
-                deny((matched, policies), granted, "denied", (why, "auth.forward"));
-                granted.made.extend(fields.into_iter().map(|(name, value)| (name, value.into())));
-                return match status {
-                    401 => Err(Refusal::Unauthenticated),
-                    403 => Err(Refusal::NotAllowed),
-                    status => Ok(Verdict::Answer(status)),
-                };
-            }
-            Some(Said::Show(page)) => {
-                let why = format!("{} answered {}", judge.place(), page.status);
-                deny((matched, policies), granted, "denied", (why, "auth.forward"));
-                if !matched.admitted.grpc {
-                    return Ok(Verdict::Page(page));
-                }
-                // A call is told in its own way.
-                return Err(match page.status {
-                    403 => Refusal::NotAllowed,
-                    429 => Refusal::RateLimited,
-                    _ => Refusal::Unauthenticated,
-                });
-            }
-            Some(Said::Nothing(reason, why)) => {
-                deny((matched, policies), granted, reason, (why, "auth.forward"));
-                return Err(Refusal::AuthUnavailable);
-            }
-        },
-    }
-    Ok(Verdict::Pass)
-}
-
-/// A request and the policies that it is subject to.
-type Asked<'w, 'a, 'i> = (&'w Matched<'a, 'i>, &'w Policies);
-
-/// Counts a client that is not let in, and notes why.
-#[cold]
-fn deny(
-    (matched, policies): Asked<'_, '_, '_>,
-    granted: &Granted<'_>,
-    reason: &'static str,
-    (why, key): (impl Display, &'static str),
-) {
-    matched.ex.worker.ledger.denied(&policies.auth_name, reason);
-    let name = &policies.auth_name;
-    granted.cause.set(format_args!("{why} (auth.{name})"), Some(key));
-}
-
-fn api_key(
-    keys: &ApiKeys,
-    asked: Asked<'_, '_, '_>,
-    granted: &mut Granted<'_>,
-) -> Result<(), Refusal> {
-    let mut given = asked.0.ex.head.fields.named(&keys.header);
-    let (whose, reason, why) = match (given.next(), given.next()) {
-        (Some(key), None) => (keys.whose(key), "unknown", "the key is not one of those known"),
-        (None, _) => (None, "missing", "there is no key"),
-        (Some(_), Some(_)) => (None, "several", "there is more than one key"),
-    };
-    if whose.is_none() {
-        deny(asked, granted, reason, (why, "auth.api_key"));
-        granted.made.push((b"www-authenticate", b"ApiKey realm=\"tidegate\""[..].into()));
-        return Err(Refusal::Unauthenticated);
-    }
-    Ok(())
-}
-
-/// Verifies name and password, unless they were right lately.
-async fn password(
-    basic: &Basic,
-    asked: Asked<'_, '_, '_>,
-    granted: &mut Granted<'_>,
-) -> Result<(), Refusal> {
-    let mut given = asked.0.ex.head.fields.values(Known::Authorization);
-    let credentials = match (given.next(), given.next()) {
-        (Some(field), None) => Credentials::of(field),
-        _ => None,
-    };
-    if let Some(credentials) = credentials {
-        let client = asked.0.identity.client.map(network).unwrap_or_default();
-        match basic.verify(credentials, &client).await {
-            Ok(true) => return Ok(()),
-            Ok(false) => deny(asked, granted, "wrong", ("name or password is wrong", "auth.basic")),
-            Err(Busy::Guessing) => {
-                let why = "too many guesses of one client or for one name";
-                deny(asked, granted, "guessing", (why, "auth.basic"));
-                granted.made.push((b"retry-after", b"1"[..].into()));
-                return Err(Refusal::RateLimited);
-            }
-            Err(Busy::Full) => {
-                let why = "too many passwords are being verified";
-                deny(asked, granted, "busy", (why, "auth.basic"));
-                return Err(Refusal::AuthUnavailable);
-            }
-        }
-    } else {
-        deny(asked, granted, "missing", ("there is no name and password", "auth.basic"));
-    }
-    let challenge = b"Basic realm=\"tidegate\", charset=\"UTF-8\"";
-    granted.made.push((b"www-authenticate", challenge[..].into()));
-    Err(Refusal::Unauthenticated)
-}
-
-/// What another server says of the client; `None` when the client leaves meanwhile.
-async fn judged<C: Client>(
-    judge: &ForwardAuth,
-    matched: &Matched<'_, '_>,
-    client: &mut C,
-) -> Option<Said> {
-    let (head, target) = (matched.ex.head, matched.target);
-    let question = Question {
-        method: head.method(),
-        path: target.path(),
-        query: target.query(),
-        host: target.sent_host(),
-        identity: matched.identity,
-        request_id: matched.id.as_str(),
-        fields: &head.fields,
-    };
-    tokio::select! {
-        biased;
-        said = judge.ask(&matched.ex.worker.judges, question) => Some(said),
-        () = poll_fn(|cx| client.poll_gone(cx)) => None,
-    }
-}
-
-/// Verifies the client's token. Where its key is not known yet, the request waits for the keys to be read once more.
-async fn token<'a, C: Client>(
-    jwt: &'a Jwt,
-    asked: Asked<'_, 'a, '_>,
-    granted: &mut Granted<'a>,
-    client: &mut C,
-) -> Result<Verdict, Refusal> {
-    // Whoever is let in, what a client says of itself must not reach the server as ours.
-    granted.hidden.extend(jwt.forward().iter().map(|(_, header)| &**header));
-    let mut said = verified(jwt, asked.0);
-    if said.as_ref().is_err_and(|denied| denied.may_be_new_key()) {
-        let again = tokio::select! {
-            biased;
-            again = jwt.keys().refetch() => again,
-            () = poll_fn(|cx| client.poll_gone(cx)) => return Ok(Verdict::Gone),
-        };
-        if again {
-            said = verified(jwt, asked.0);
-        }
-    }
-    match said {
-        Ok(verified) if !verified.allowed => {
-            let why = "the token lacks what `allow` asks for";
-            deny(asked, granted, "not_allowed", (why, "auth.jwt.allow"));
-            Err(Refusal::NotAllowed)
-        }
-        Ok(verified) => {
-            granted.verified = Some(verified);
-            Ok(Verdict::Pass)
-        }
-        Err(denied) => {
-            deny(asked, granted, denied.reason(), (denied, denied.key()));
-            if denied == Denied::NoKeys {
-                return Err(Refusal::AuthUnavailable);
-            }
-            // RFC 6750 §3: the error only where there was a token.
-            let challenge: &[u8] = if denied == Denied::Missing {
-                b"Bearer realm=\"tidegate\""
-            } else {
-                b"Bearer realm=\"tidegate\", error=\"invalid_token\""
-            };
-            granted.made.push((b"www-authenticate", challenge.into()));
-            Err(Refusal::Unauthenticated)
-        }
-    }
-}
-
-/// Verifies the token of a request, unless this worker has done so lately.
-fn verified(jwt: &Jwt, matched: &Matched<'_, '_>) -> Result<Rc<Verified>, Denied> {
-    let worker = matched.ex.worker;
-    let mut given = matched.ex.head.fields.values(Known::Authorization);
-    let token = match (given.next(), given.next()) {
-        (Some(field), None) => bearer(field).ok_or(Denied::Missing)?,
-        (None, _) => return Err(Denied::Missing),
-        (Some(_), Some(_)) => return Err(Denied::Several),
-    };
-    let now = clock::unix_seconds();
-    let fingerprint = jwt.fingerprint(token);
-    let known = worker.tokens.borrow().get(&fingerprint).cloned();
-    if let Some(known) = known.filter(|known| jwt.still(known, now)) {
-        return Ok(known);
-    }
-    let verified = Rc::new(jwt.verify(token, now)?);
-    worker.remember(fingerprint, verified.clone());
-    Ok(verified)
 }
 
 /// Adds what pages of other origins need. `true` for a preflight, which is then complete.
@@ -400,6 +180,10 @@ async fn limit<'a>(
     let verified = granted.verified.clone();
     let who = (matched, verified.as_deref());
     for (at, limit) in limits.iter().enumerate().filter(|(_, limit)| these(limit)) {
+        if limit.exempts(matched.identity.client) {
+            limit.state.exempt.fetch_add(1, Ordering::Relaxed);
+            continue;
+        }
         let Some(checked) = check(who, limit).await? else { continue };
         match checked {
             Ok(Passed { remaining, wait: own, reset }) => {
@@ -456,7 +240,8 @@ type Who<'w, 'a, 'i> = (&'w Matched<'a, 'i>, Option<&'w Verified>);
 
 fn give_back<'l>(who: Who<'_, '_, '_>, limits: impl Iterator<Item = &'l Limit>) {
     // What Redis has counted stays counted: another round trip would cost more than it is worth.
-    for limit in limits.filter(|limit| limit.redis.is_none()) {
+    let client = who.0.identity.client;
+    for limit in limits.filter(|limit| limit.redis.is_none() && !limit.exempts(client)) {
         if let Some(key) = hash(who, &limit.key, |parts| limit.state.hash(parts)) {
             limit.state.give_back(key, who.0.ex.started);
         }
@@ -502,7 +287,7 @@ fn part<'w>(
 }
 
 /// What counts as one client: an IPv4 address, or the /64 of an IPv6 address, which is what one household gets.
-fn network(ip: IpAddr) -> [u8; 8] {
+pub(super) fn network(ip: IpAddr) -> [u8; 8] {
     let mut network = [0; 8];
     match ip {
         IpAddr::V4(v4) => {

@@ -1,8 +1,9 @@
-//! `auth.NAME.jwt`: clients known by a signed token (RFC 7519) in `Authorization: Bearer` (RFC 6750).
+//! `auth.NAME.jwt`: clients known by a signed token (RFC 7519) in `Authorization: Bearer` (RFC 6750), a cookie or the query.
 //!
 //! Only signatures of the configured algorithms count, and a key only verifies tokens of its own
 //! kind, so a token cannot choose to be verified with a public key as a secret, or not at all.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -16,6 +17,9 @@ use thiserror::Error;
 
 use super::jwks::{Keys, Set};
 use crate::exchange::Pair;
+use crate::wire::Known;
+use crate::wire::head::Fields;
+use crate::wire::pairs::{cookies, decoded, decoded_equals, parameters};
 
 /// How long a token that was verified counts as such, in seconds: one that is revoked by changing the keys lives
 /// no longer than that.
@@ -41,6 +45,19 @@ pub struct Terms {
     pub forward: Box<[Forward]>,
     /// Claims and the values that they must have.
     pub allow: Box<[(Box<str>, Box<str>)]>,
+    /// Where tokens are looked for; the first place that has one counts.
+    pub from: Box<[Place]>,
+}
+
+/// Where a token may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// `Authorization: Bearer` (RFC 6750 §2.1).
+    Header,
+    /// The cookie of this name.
+    Cookie(Box<[u8]>),
+    /// The query parameter of this name (RFC 6750 §2.3).
+    Query(Box<[u8]>),
 }
 
 /// One `jwt`.
@@ -156,9 +173,8 @@ impl Denied {
             Denied::Issuer => "auth.jwt.issuer",
             Denied::Audience => "auth.jwt.audience",
             Denied::Unsendable => "auth.jwt.forward",
-            Denied::Missing
-            | Denied::Critical
-            | Denied::Several
+            Denied::Missing | Denied::Several => "auth.jwt.from",
+            Denied::Critical
             | Denied::Malformed
             | Denied::Expired
             | Denied::NotYetValid
@@ -184,6 +200,40 @@ impl Jwt {
     #[must_use]
     pub fn forward(&self) -> &[Forward] {
         &self.terms.forward
+    }
+
+    /// Finds the token of a request in the first place that has one.
+    ///
+    /// # Errors
+    /// [`Denied::Missing`], or [`Denied::Several`] where one place has more than one: servers could take another than
+    /// the one that was verified.
+    pub fn token<'r>(
+        &self,
+        fields: &'r Fields,
+        query: Option<&'r [u8]>,
+    ) -> Result<Cow<'r, [u8]>, Denied> {
+        for place in &self.terms.from {
+            let found = match place {
+                Place::Header => {
+                    let fields = fields.values(Known::Authorization);
+                    only(fields)?.and_then(bearer).map(Cow::Borrowed)
+                }
+                Place::Cookie(name) => {
+                    let all = fields.values(Known::Cookie).flat_map(cookies);
+                    let all = all.filter(|(n, _)| **n == **name).map(|(_, value)| value);
+                    only(all)?.map(unquoted).map(Cow::Borrowed)
+                }
+                Place::Query(name) => {
+                    let all = parameters(query.unwrap_or_default());
+                    let all = all.filter(|(n, _)| decoded_equals(n, name)).map(|(_, value)| value);
+                    only(all)?.map(decoded)
+                }
+            };
+            if let Some(token) = found.filter(|token| !token.is_empty()) {
+                return Ok(token);
+            }
+        }
+        Err(Denied::Missing)
     }
 
     /// What verifies its tokens.
@@ -345,6 +395,20 @@ fn as_field(text: String) -> Option<String> {
     carried.then_some(text)
 }
 
+/// The only one of these, if there is any.
+fn only<'r>(mut all: impl Iterator<Item = &'r [u8]>) -> Result<Option<&'r [u8]>, Denied> {
+    match (all.next(), all.next()) {
+        (one, None) => Ok(one),
+        (_, Some(_)) => Err(Denied::Several),
+    }
+}
+
+/// A cookie's value without the quotes that may stand around it (RFC 6265 §4.1.1).
+fn unquoted(value: &[u8]) -> &[u8] {
+    let inner = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+    inner.unwrap_or(value)
+}
+
 /// The token of an `Authorization` field.
 #[must_use]
 pub fn bearer(field: &[u8]) -> Option<&[u8]> {
@@ -418,6 +482,7 @@ mod tests {
             max_token: 16 * 1024,
             forward: [("sub".into(), b"x-user"[..].into())].into(),
             allow: Box::default(),
+            from: [Place::Header].into(),
         }
     }
 
@@ -427,6 +492,44 @@ mod tests {
         let signature =
             jsonwebtoken::crypto::sign(text.as_bytes(), &key, Algorithm::HS256).unwrap();
         format!("{text}.{signature}").into_bytes()
+    }
+
+    #[test]
+    fn the_first_place_with_a_token_counts() {
+        let from =
+            [Place::Header, Place::Cookie(b"sid"[..].into()), Place::Query(b"t k"[..].into())];
+        let directory = tempfile::tempdir().unwrap();
+        let (keys, _) = keys(directory.path(), SECRET);
+        let jwt = Jwt::new(keys, Terms { from: from.into(), ..terms() });
+        let found = |lines: &[(&str, &str)], query: &str| {
+            let mut fields = Fields::default();
+            lines.iter().for_each(|(name, value)| fields.push(name.as_bytes(), value.as_bytes()));
+            let token = jwt.token(&fields, (!query.is_empty()).then_some(query.as_bytes()));
+            token.map(|token| String::from_utf8(token.into_owned()).unwrap())
+        };
+        let bearer = ("Authorization", "Bearer h");
+        let cookie = ("Cookie", "a=b; sid=\"c\"");
+        assert_eq!(found(&[bearer, cookie], "t+k=q"), Ok("h".into()));
+        assert_eq!(found(&[("Authorization", "Basic x"), cookie], "t+k=q"), Ok("c".into()));
+        assert_eq!(found(&[("Cookie", "sid=; SID=x")], "a&t%20k=q%2E%71&b"), Ok("q.q".into()));
+        for none in ["", "t+k", "t+k=", "T+k=q", "t=q", "k=q"] {
+            assert_eq!(
+                found(&[("Authorization", "Bearer ")], none),
+                Err(Denied::Missing),
+                "{none}"
+            );
+        }
+        for several in [
+            found(&[bearer, bearer], ""),
+            found(&[("Authorization", "Basic x"), bearer], ""),
+            found(&[("Cookie", "sid=a; sid=a")], ""),
+            found(&[("Cookie", "sid=a"), ("Cookie", "sid=")], ""),
+            found(&[("Cookie", "sid=\"a; sid=b\"")], ""),
+            found(&[], "t+k=a&t%20k=a"),
+            found(&[], "t+k=&t+k=a"),
+        ] {
+            assert_eq!(several, Err(Denied::Several));
+        }
     }
 
     const HEADER: &str = r#"{"alg":"HS256","kid":"1"}"#;

@@ -48,11 +48,20 @@ impl Auth {
     }
 }
 
+/// One way in.
+#[derive(Debug)]
+pub struct Way {
+    /// The name of the `[auth.NAME]`.
+    pub name: Arc<str>,
+    /// How clients are known.
+    pub auth: Auth,
+}
+
 impl Policies {
-    /// Whether a field of this name says what the route's authentication knows.
+    /// Whether a field of this name says what one of the route's authentications knows.
     #[must_use]
     pub fn replaces(&self, name: &[u8]) -> bool {
-        self.auth.as_ref().is_some_and(|auth| auth.replaces(name))
+        self.ways.iter().any(|way| way.auth.replaces(name))
     }
 }
 
@@ -63,10 +72,8 @@ pub struct Policies {
     pub cors: Option<cors::Cors>,
     /// Who may use it while nobody else may.
     pub maintenance: Option<maintenance::Maintenance>,
-    /// Who may use it.
-    pub auth: Option<Auth>,
-    /// The name of `auth`; empty without.
-    pub auth_name: Arc<str>,
+    /// Who may use it: whom one of these lets in, asked in this order. Empty lets everybody in.
+    pub ways: Box<[Way]>,
     /// How often.
     pub limits: Box<[limit::Limit]>,
     /// What `RateLimit-Policy` says of them.

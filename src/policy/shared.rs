@@ -29,13 +29,15 @@ static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
         local paid = tonumber(redis.call('GET', KEYS[1]) or now)
         if paid < now then paid = now end
         local ahead = paid - now
-        if ahead > tolerance then
+        -- Times are exact to a quarter of a microsecond: what was allowed is not refused for that.
+        if ahead > tolerance + 1 then
             return {0, 0, math.ceil(ahead - tolerance), math.ceil(ahead)}
         end
         paid = paid + interval
         local expires = math.max(1, math.ceil((paid - now) / 1000))
         redis.call('SET', KEYS[1], string.format('%.3f', paid), 'PX', expires)
-        return {1, math.floor((tolerance - ahead) / interval), 0, math.ceil(paid - now)}
+        local left = math.max(0, math.floor((tolerance - ahead) / interval + 0.001))
+        return {1, left, 0, math.ceil(paid - now)}
         ",
     )
 });

@@ -4,6 +4,8 @@ use regex::Regex;
 
 use super::Ask;
 use crate::wire::Known;
+use crate::wire::pairs::decode;
+pub(crate) use crate::wire::pairs::{cookies, decoded_equals, parameters};
 
 /// What a value must be.
 #[derive(Debug, Clone)]
@@ -97,68 +99,5 @@ impl Condition {
                 std::str::from_utf8(value).is_ok_and(|v| regex.is_match(v))
             }),
         }
-    }
-}
-
-/// The pairs of a query. A name without `=` has an empty value.
-pub(crate) fn parameters(query: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    query.split(|b| *b == b'&').filter(|pair| !pair.is_empty()).map(|pair| split_at(pair, b'='))
-}
-
-/// The pairs of a `Cookie` field (RFC 6265 §4.2.1).
-pub(crate) fn cookies(value: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    value.split(|b| *b == b';').map(|pair| split_at(pair.trim_ascii(), b'='))
-}
-
-fn split_at(pair: &[u8], separator: u8) -> (&[u8], &[u8]) {
-    match memchr::memchr(separator, pair) {
-        Some(at) => (pair.get(..at).unwrap_or_default(), pair.get(at + 1..).unwrap_or_default()),
-        None => (pair, &[]),
-    }
-}
-
-/// Whether encoded text stands for `text`, without decoding it into memory.
-fn decoded_equals(encoded: &[u8], text: &[u8]) -> bool {
-    decode(encoded).eq(text.iter().copied())
-}
-
-/// Decodes `%XX` and `+` as forms are encoded. An invalid escape stands for itself.
-fn decode(encoded: &[u8]) -> impl Iterator<Item = u8> + '_ {
-    let mut rest = encoded;
-    std::iter::from_fn(move || {
-        let (byte, after) = rest.split_first()?;
-        rest = after;
-        if *byte == b'+' {
-            return Some(b' ');
-        }
-        if *byte == b'%'
-            && let Some([high, low]) = after.get(..2)
-            && let (Some(high), Some(low)) =
-                (char::from(*high).to_digit(16), char::from(*low).to_digit(16))
-        {
-            rest = after.get(2..).unwrap_or_default();
-            return u8::try_from(high << 4 | low).ok();
-        }
-        Some(*byte)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn query_values_are_compared_decoded() {
-        assert!(decoded_equals(b"a%20b+c", b"a b c"));
-        assert!(decoded_equals(b"100%", b"100%"));
-        assert!(!decoded_equals(b"a", b"ab"));
-    }
-
-    #[test]
-    fn pairs_are_split_at_the_first_sign() {
-        let pairs: Vec<_> = parameters(b"a=1&b&&c=2=3").collect();
-        assert_eq!(pairs, [(&b"a"[..], &b"1"[..]), (b"b", b""), (b"c", b"2=3")]);
-        let pairs: Vec<_> = cookies(b"a=1; b=\"2\";c").collect();
-        assert_eq!(pairs, [(&b"a"[..], &b"1"[..]), (b"b", b"\"2\""), (b"c", b"")]);
     }
 }

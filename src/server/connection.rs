@@ -208,12 +208,14 @@ fn account<C: Client>(
         received,
         sent,
     });
-    if let Some(log) = &local.current.get().access {
+    let snapshot = local.current.get();
+    if let Some(log) = &snapshot.access {
         let line = Line {
             request_id,
             client: &peer.text,
             listener: &listener.name,
             head,
+            masked: &snapshot.masked_query,
             trace_id: None,
             route: None,
             upstream: None,

@@ -147,6 +147,7 @@ pub fn compile_for(
         redis,
         access,
         trace,
+        masked_query: policies::masked_query(config),
         drain: config.runtime.drain.get(),
         drain_delay: config.runtime.drain_delay.get(),
         request_memory: match config.runtime.request_memory {

@@ -60,6 +60,8 @@ pub struct Snapshot {
     pub access: Option<AccessLog>,
     /// Which requests are traced, if any.
     pub trace: Option<Tracing>,
+    /// The query parameters that may hold tokens, which are not written down.
+    pub masked_query: Box<[Box<[u8]>]>,
     /// How long a shutdown waits for what is under way.
     pub drain: Duration,
     /// How long it goes on accepting before that.

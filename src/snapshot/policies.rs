@@ -1,5 +1,6 @@
 //! Compiles a route's policies, taking over what they have counted.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 
 use jsonwebtoken::Algorithm;
@@ -11,7 +12,7 @@ use crate::config::schema::policy as schema;
 use crate::config::schema::process;
 use crate::config::schema::route::{self, AuthRef};
 use crate::config::schema::units::Rate;
-use crate::config::schema::words::{HeaderName, LimitKey, Secret};
+use crate::config::schema::words::{HeaderName, LimitKey, Secret, TokenPlace};
 use crate::config::{Config, Finding, Place, Spanned};
 use crate::files;
 use crate::net::fetch::Remote;
@@ -23,10 +24,10 @@ use crate::policy::cors::Cors;
 use crate::policy::fault::Fault;
 use crate::policy::forward_auth::ForwardAuth;
 use crate::policy::jwks::{Keys, Source};
-use crate::policy::jwt::{Jwt, Terms};
+use crate::policy::jwt::{self, Jwt, Terms};
 use crate::policy::limit::{Limit, Pace, Part, State};
 use crate::policy::shared::{OnError, Redis};
-use crate::policy::{Auth, Policies, limit};
+use crate::policy::{Auth, Policies, Way, limit};
 
 // What the check lets in is what a limit can count.
 const _: () = assert!(Rate::LONGEST_RECOVERY.as_secs() == limit::LONGEST.as_secs());
@@ -64,14 +65,15 @@ impl<'p> Shared<'p> {
         let routes_before = previous;
         let routes = previous.iter().flat_map(|previous| previous.routes.iter());
         let policies = routes.filter_map(|route| route.policies.as_deref());
-        let sources = policies.clone().filter_map(|policies| match &policies.auth {
-            Some(Auth::Jwt(jwt)) => Some(Arc::downgrade(jwt.keys())),
-            Some(Auth::ApiKeys(_) | Auth::Basic(_) | Auth::Forward(_)) | None => None,
+        let ways = policies.clone().flat_map(|policies| policies.ways.iter());
+        let sources = ways.clone().filter_map(|way| match &way.auth {
+            Auth::Jwt(jwt) => Some(Arc::downgrade(jwt.keys())),
+            Auth::ApiKeys(_) | Auth::Basic(_) | Auth::Forward(_) => None,
         });
         let sources = sources.collect();
-        let known = policies.clone().filter_map(|policies| match &policies.auth {
-            Some(Auth::Basic(basic)) => Some(basic.clone()),
-            Some(Auth::ApiKeys(_) | Auth::Jwt(_) | Auth::Forward(_)) | None => None,
+        let known = ways.filter_map(|way| match &way.auth {
+            Auth::Basic(basic) => Some(basic.clone()),
+            Auth::ApiKeys(_) | Auth::Jwt(_) | Auth::Forward(_) => None,
         });
         let known = known.collect();
         let previous = policies.flat_map(|policies| policies.limits.iter()).collect();
@@ -113,11 +115,7 @@ pub(super) fn policies(
         limits,
         cors: written.cors.as_ref().map(cors),
         maintenance: written.maintenance.as_ref().map(super::pages::maintenance),
-        auth: auth(written.auth.as_ref(), config, shared, known)?,
-        auth_name: match &written.auth {
-            Some(AuthRef::Named(name)) => name.value.as_str().into(),
-            _ => "".into(),
-        },
+        ways: ways(written.auth.as_ref(), config, shared, known)?,
         concurrency: written.concurrency.as_ref().map(|c| concurrency(c, known)),
         fault: written.fault.as_ref().map(fault),
         compress: written.compress.then(|| compress(known)),
@@ -125,8 +123,7 @@ pub(super) fn policies(
     let Policies {
         cors,
         maintenance,
-        auth,
-        auth_name: _,
+        ways,
         limits,
         limit_policies: _,
         concurrency,
@@ -135,7 +132,7 @@ pub(super) fn policies(
     } = &policies;
     let any = cors.is_some()
         || maintenance.is_some()
-        || auth.is_some()
+        || !ways.is_empty()
         || !limits.is_empty()
         || concurrency.is_some()
         || fault.is_some()
@@ -162,7 +159,7 @@ fn limits(
         };
         // A name that leads nowhere has been reported by the check.
         let Some(written) = found else { continue };
-        let schema::Limit { place: _, rate, burst, key, store, delay, before } = written;
+        let schema::Limit { place: _, rate, burst, key, store, delay, before, except } = written;
         let own = matches!(policy, Policy::Inline(_));
         let pace = Pace { count: rate.value.count(), period: rate.value.period(), burst: *burst };
         let state = shared.state((own, &name), pace);
@@ -175,6 +172,7 @@ fn limits(
             label,
             key: parts(key),
             delay: *delay,
+            except: except.iter().map(|network| network.0).collect(),
             state,
             redis,
         });
@@ -264,21 +262,35 @@ fn cors(written: &schema::Cors) -> Cors {
     }
 }
 
-fn auth(
+/// Compiles all ways in.
+fn ways(
     written: Option<&AuthRef>,
     config: &Config,
     shared: &mut Shared<'_>,
     known: Option<&Route>,
+) -> Result<Box<[Way]>, Box<Finding>> {
+    let mut ways = Vec::new();
+    for name in written.map_or(&[][..], AuthRef::names) {
+        // A name that leads nowhere has been reported by the check.
+        let Some(found) = config.auth.get(name.value.as_str()) else { continue };
+        let policies = known.and_then(|route| route.policies.as_ref());
+        let mut known = policies.iter().flat_map(|policies| policies.ways.iter());
+        let known = known.find(|way| *way.name == *name.value).map(|way| &way.auth);
+        if let Some(auth) = auth(name, found, shared, known)? {
+            ways.push(Way { name: name.value.as_str().into(), auth });
+        }
+    }
+    Ok(ways.into())
+}
+
+fn auth(
+    name: &Spanned<String>,
+    found: &schema::Auth,
+    shared: &mut Shared<'_>,
+    known: Option<&Auth>,
 ) -> Result<Option<Auth>, Box<Finding>> {
-    let Some(AuthRef::Named(name)) = written else { return Ok(None) };
-    let mut all = config.auth.iter();
-    // A name that leads nowhere has been reported by the check.
-    let Some((_, found)) = all.find(|(known, _)| known.value == name.value) else {
-        return Ok(None);
-    };
     let schema::Auth { place, jwt, api_key, basic, forward } = found;
     if let Some(written) = basic {
-        let known = known.and_then(|route| route.policies.as_ref()?.auth.as_ref());
         if let (Purpose::Keep, Some(Auth::Basic(users))) = (shared.purpose, known) {
             return Ok(Some(Auth::Basic(users.clone())));
         }
@@ -357,8 +369,17 @@ impl Shared<'_> {
         if let Some((_, made)) = self.jwts.iter().find(|(known, _)| **known == *name) {
             return Ok(made.clone());
         }
-        let schema::Jwt { jwks, issuer, audience, algorithms, forward, allow, leeway, max_token } =
-            written;
+        let schema::Jwt {
+            jwks,
+            issuer,
+            audience,
+            algorithms,
+            forward,
+            allow,
+            leeway,
+            max_token,
+            from,
+        } = written;
         let bad = |message: String| Box::new(Finding::error("bad_value", jwks.place, message));
         let source = source(&jwks.value).map_err(bad)?;
         let mut running = self.sources.iter().filter_map(Weak::upgrade);
@@ -388,11 +409,30 @@ impl Shared<'_> {
                 max_token: usize::try_from(max_token.get()).unwrap_or(usize::MAX),
                 forward: forward.collect(),
                 allow: allow.collect(),
+                from: from.iter().map(|place| token_place(&place.value)).collect(),
             },
         );
         let jwt = Arc::new(jwt);
         self.jwts.push((name.into(), jwt.clone()));
         Ok(jwt)
+    }
+}
+
+/// The query parameters that may hold a token of any of the configured kinds.
+pub(super) fn masked_query(config: &Config) -> Box<[Box<[u8]>]> {
+    let jwts = config.auth.values().filter_map(|auth| auth.jwt.as_ref());
+    let names = jwts.flat_map(|jwt| jwt.from.iter()).filter_map(|place| match &place.value {
+        TokenPlace::Query(name) => Some(name.as_bytes()),
+        TokenPlace::Header | TokenPlace::Cookie(_) => None,
+    });
+    names.collect::<BTreeSet<_>>().into_iter().map(Box::from).collect()
+}
+
+fn token_place(written: &TokenPlace) -> jwt::Place {
+    match written {
+        TokenPlace::Header => jwt::Place::Header,
+        TokenPlace::Cookie(name) => jwt::Place::Cookie(name.as_bytes().into()),
+        TokenPlace::Query(name) => jwt::Place::Query(name.as_bytes().into()),
     }
 }
 

@@ -376,3 +376,57 @@ fn i8_routes_that_differ_in_anything_count_apart() {
     ];
     assert_eq!(names, expected.map(|(name, requests)| (name.to_owned(), requests)));
 }
+
+#[test]
+fn windows_of_any_length_are_kept() {
+    let origin = Origin::ok("fine");
+    for (rate, burst, policy, left) in [
+        ("20/10s", 19, "q=20;w=10", "r=19;t=1"),
+        ("5/500ms", 4, "q=5;w=1", "r=4;t=1"),
+        ("3/2d", 2, "q=3;w=172800", "r=2;t=57600"),
+    ] {
+        let proxy = proxy(&origin, &format!("limit = {{ rate = '{rate}', burst = {burst} }}"), "");
+        let mut client = proxy.client();
+        let began = Instant::now();
+        let first = get(&mut client, "");
+        assert_eq!(first.header("ratelimit-policy"), Some(&*format!("\"app#1\";{policy}")));
+        assert_eq!(first.header("ratelimit"), Some(&*format!("\"app#1\";{left}")));
+        let passed = 1 + passed(&statuses(&mut client, 60, ""));
+        // One more for each interval that it took.
+        let interval = match rate {
+            "20/10s" => Duration::from_millis(500),
+            "5/500ms" => Duration::from_millis(100),
+            _ => Duration::from_hours(16),
+        };
+        let due = began.elapsed().as_nanos() / interval.as_nanos();
+        let least = burst as usize + 1;
+        assert!((least..=least + due as usize + 1).contains(&passed), "{rate}: {passed}");
+    }
+}
+
+#[test]
+fn networks_that_are_excepted_are_not_counted() {
+    let origin = Origin::ok("fine");
+    let limits = "limit = [{ rate = '1/h', except = ['10.0.0.0/8', '2001:db8::/32'] }, { rate = '1/h', burst = 2, except = '10.0.0.0/16' }]";
+    let proxy = proxy(&origin, limits, "");
+    let mut client = proxy.client();
+    let mut from = |ip: &str| get(&mut client, &format!("X-Forwarded-For: {ip}\r\n"));
+    let statuses = |ip: &str, from: &mut dyn FnMut(&str) -> Response| -> Vec<u16> {
+        (0..4).map(|_| from(ip).status).collect()
+    };
+    assert_eq!(statuses("10.0.1.1", &mut from), [200; 4]);
+    assert_eq!(statuses("::ffff:10.0.1.2", &mut from), [200; 4]);
+    assert_eq!(statuses("10.1.1.1", &mut from), [200, 200, 200, 429]);
+    assert_eq!(statuses("2001:db8::1", &mut from), [200, 200, 200, 429]);
+    assert_eq!(statuses("192.0.2.1", &mut from), [200, 429, 429, 429]);
+    // What the client says of itself behind what the trusted proxy says is no way out.
+    assert_eq!(from("10.0.1.1, 192.0.2.1").status, 429);
+    assert_eq!(from("10.0.1.1").header("ratelimit"), None);
+    assert_eq!(from("10.2.1.1").header("ratelimit"), Some("\"app#2\";r=2;t=3600"));
+    let stats = proxy.stats();
+    let exempt: Vec<u64> =
+        stats["limits"].as_array().unwrap().iter().map(|l| l["exempt"].as_u64().unwrap()).collect();
+    assert_eq!(exempt, [18, 9]);
+    let metrics = RawClient::connect(proxy.admin()).ask("/metrics").text();
+    assert!(metrics.contains("tidegate_limit_exempt_total{limit=\"app#2\"} 9\n"), "{metrics}");
+}

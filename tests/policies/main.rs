@@ -20,6 +20,7 @@ mod redis;
 #[path = "../support/mod.rs"]
 mod support;
 mod tokens;
+mod ways;
 
 use support::{Origin, Tidegate};
 

@@ -215,3 +215,42 @@ fn s5_2_a_hundred_a_minute_over_all_instances() {
     let due = began.elapsed().as_millis() / 600;
     assert!((100..=100 + due as usize + 1).contains(&passed), "{passed} in {:?}", began.elapsed());
 }
+
+#[test]
+fn windows_and_exceptions_hold_in_redis_too() {
+    let (redis, origin) = (Redis::start(), Origin::ok("fine"));
+    for (rate, burst, told) in
+        [("3/2d", 2, "r=2;t=57600"), ("7/3h", 6, "r=6;t=1543"), ("2/500ms", 1, "r=1;t=1")]
+    {
+        redis.command(&["FLUSHALL"]);
+        let limit = format!("rate = '{rate}'\nburst = {burst}");
+        let instances = [0, 1].map(|_| instance(&origin, redis.address, "", &limit));
+        let mut clients = instances.each_ref().map(Tidegate::client);
+        let began = Instant::now();
+        let first = ask(&mut clients[0], "k");
+        assert_eq!(first.header("ratelimit"), Some(&*format!("\"per_key\";{told}")));
+        let passed = 1 + (0..40).filter(|n| ask(&mut clients[n % 2], "k").status == 200).count();
+        let due = match rate {
+            "2/500ms" => began.elapsed().as_millis() / 250,
+            _ => 0,
+        };
+        let least = burst + 1;
+        assert!((least..=least + due as usize).contains(&passed), "{rate}: {passed}");
+        // A key lives no longer than it takes to pay for what was let in.
+        let key = redis.command(&["KEYS", "*"]);
+        let left: i64 = redis.command(&["PTTL", &key]).parse().unwrap();
+        let most = match rate {
+            "3/2d" => 172_800_000,
+            "7/3h" => 10_800_001,
+            _ => 500,
+        };
+        assert!(left > most * 9 / 10 || rate == "2/500ms", "{rate}: {left} of {most}");
+        assert!(left <= most, "{rate}: {left} of {most}");
+    }
+    redis.command(&["FLUSHALL"]);
+    let spared = "rate = '1/h'\nexcept = '127.0.0.0/8'";
+    let proxy = instance(&origin, redis.address, "", spared);
+    let mut client = proxy.client();
+    assert_eq!([0, 1, 2].map(|_| ask(&mut client, "k").status), [200; 3]);
+    assert_eq!(redis.command(&["KEYS", "*"]), "");
+}

@@ -18,7 +18,7 @@ use crate::support::{
 use crate::{config, proxy};
 
 /// A key pair, as a PEM file.
-struct Key {
+pub(crate) struct Key {
     directory: tempfile::TempDir,
     algorithm: &'static str,
     id: &'static str,
@@ -39,7 +39,7 @@ fn openssl(arguments: &[&str], input: &[u8]) -> Vec<u8> {
 }
 
 impl Key {
-    fn new(algorithm: &'static str, id: &'static str) -> Self {
+    pub(crate) fn new(algorithm: &'static str, id: &'static str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let kind: &[&str] = match algorithm {
             "RS256" => &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
@@ -56,7 +56,7 @@ impl Key {
     }
 
     /// The public half as a JWK.
-    fn jwk(&self) -> Value {
+    pub(crate) fn jwk(&self) -> Value {
         let der = openssl(&["pkey", "-in", &self.pem(), "-pubout", "-outform", "DER"], b"");
         let end = |n: usize| BASE64.encode(&der[der.len() - n..]);
         let mut jwk = match self.algorithm {
@@ -92,7 +92,7 @@ impl Key {
         }
     }
 
-    fn token(&self, claims: &Value) -> String {
+    pub(crate) fn token(&self, claims: &Value) -> String {
         let header = json!({ "alg": self.algorithm, "typ": "JWT", "kid": self.id });
         let text = parts(&header, claims);
         format!("{text}.{}", BASE64.encode(self.sign(&text)))
@@ -127,11 +127,11 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-fn claims() -> Value {
+pub(crate) fn claims() -> Value {
     json!({ "sub": "anna", "iss": "https://issuer.test", "aud": "shop", "exp": now() + 600, "roles": ["a", "b"] })
 }
 
-fn set(keys: &[&Key]) -> String {
+pub(crate) fn set(keys: &[&Key]) -> String {
     json!({ "keys": keys.iter().map(|key| key.jwk()).collect::<Vec<_>>() }).to_string()
 }
 
@@ -145,7 +145,7 @@ fn guarded(origin: &Origin, jwks: &str) -> Tidegate {
     proxy(origin, "auth = 'staff'", &auth)
 }
 
-fn file(directory: &Path, text: &str) -> String {
+pub(crate) fn file(directory: &Path, text: &str) -> String {
     let path = directory.join("jwks.json");
     std::fs::write(&path, text).unwrap();
     path.display().to_string()

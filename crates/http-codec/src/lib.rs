@@ -17,6 +17,7 @@ pub mod h2;
 pub mod head;
 pub mod hpack;
 pub mod known;
+pub mod pairs;
 pub mod remains;
 pub mod request;
 pub mod response;

@@ -160,14 +160,9 @@ fn unknown(placeholder: &str, captures: &[&str], place: Place) -> Finding {
     Finding::error("bad_template", place, message).help(help)
 }
 
-fn verifies_tokens(route: &Route, config: &Config) -> bool {
-    match &route.auth {
-        Some(AuthRef::Named(name)) => {
-            let mut all = config.auth.iter();
-            all.any(|(known, auth)| known.value == name.value && auth.jwt.is_some())
-        }
-        Some(AuthRef::Off) | None => false,
-    }
+pub(super) fn verifies_tokens(route: &Route, config: &Config) -> bool {
+    let mut names = route.auth.iter().flat_map(AuthRef::names);
+    names.any(|name| config.auth.get(name.value.as_str()).is_some_and(|auth| auth.jwt.is_some()))
 }
 
 fn check_names(rules: &HeaderRules, findings: &mut Vec<Finding>) {

@@ -6,9 +6,8 @@ use crate::config::schema::Config;
 use crate::config::schema::forms::{OneOrMany, Policy};
 use crate::config::schema::listen::Listen;
 use crate::config::schema::policy::{Auth, Cache, Limit, Store, Tier};
-use crate::config::schema::route::AuthRef;
 use crate::config::schema::units::Rate;
-use crate::config::schema::words::{HeaderName, LimitKey, ListenAddress, TrustedProxy};
+use crate::config::schema::words::{HeaderName, LimitKey, ListenAddress, TokenPlace, TrustedProxy};
 use crate::config::source::{Place, Spanned};
 use crate::route::authority::is_host;
 
@@ -99,8 +98,24 @@ fn check_handed_on(name: &Spanned<HeaderName>, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Where tokens are looked for: at least in one place, and in none of them twice.
+fn check_places(from: &[Spanned<TokenPlace>], place: Place, findings: &mut Vec<Finding>) {
+    if from.is_empty() {
+        let finding = Finding::error("bad_value", place, "`from` names no place of a token");
+        findings.push(finding.help("leave it out for \"header\""));
+    }
+    for (at, place) in from.iter().enumerate() {
+        if let Some(first) = from.iter().take(at).find(|first| *first == place) {
+            let message = format!("`{place}` is given twice");
+            let finding = Finding::error("duplicate_name", place.place, message);
+            findings.push(finding.related(first.place, "first given here"));
+        }
+    }
+}
+
 fn check_auth(auth: &Auth, findings: &mut Vec<Finding>) {
     if let Some(jwt) = &auth.jwt {
+        check_places(&jwt.from, auth.place, findings);
         jwt.forward.values().for_each(|name| check_handed_on(name, findings));
     }
     if let Some(forward) = &auth.forward {
@@ -168,13 +183,7 @@ fn needs_tokens(config: &Config, findings: &mut Vec<Finding>) {
         }
     }
     for route in &config.route {
-        let verified = match &route.auth {
-            Some(AuthRef::Named(name)) => {
-                let mut all = config.auth.iter();
-                all.any(|(known, auth)| known.value == name.value && auth.jwt.is_some())
-            }
-            Some(AuthRef::Off) | None => false,
-        };
+        let verified = super::literal::verifies_tokens(route, config);
         let limits = route.limit.iter().any(|it| match it {
             Policy::Inline(limit) => by_claim(&limit.key),
             Policy::Named(name) => {

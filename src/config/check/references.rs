@@ -53,7 +53,7 @@ fn route_references(route: &Route, names: &Names, findings: &mut Vec<Finding>) {
             resolve("unknown_headers", "headers", name, &names.headers, findings);
         }
     }
-    if let Some(AuthRef::Named(name)) = &route.auth {
+    for name in route.auth.iter().flat_map(AuthRef::names) {
         resolve("unknown_auth", "auth", name, &names.auth, findings);
     }
     if let Some(Policy::Named(name)) = &route.cache {
@@ -151,9 +151,8 @@ fn unused_policies(config: &Config, findings: &mut Vec<Finding>) {
     let (mut auths, mut limits) = (BTreeSet::new(), BTreeSet::new());
     let mut redis = false;
     for route in &config.route {
-        if let Some(AuthRef::Named(name)) = &route.auth {
-            auths.insert(name.value.as_str());
-        }
+        let named = route.auth.iter().flat_map(AuthRef::names);
+        auths.extend(named.map(|name| name.value.as_str()));
         for limit in route.limit.iter() {
             match limit {
                 Policy::Named(name) => {

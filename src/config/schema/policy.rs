@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::defaults;
 use super::forms::OneOrMany;
 use super::units::{Bytes, Period, Rate, Timeout};
-use super::words::{HeaderName, LimitKey, Method, Secret};
+use super::words::{HeaderName, LimitKey, Method, Network, Secret, TokenPlace};
 use crate::config::read::{settings, table, words};
 use crate::config::source::{Place, Spanned};
 
@@ -15,7 +15,7 @@ table! {
     /// A rate limit (GCRA).
     pub struct Limit {
         [#[serde(skip)] place: Place]
-        /// The steady rate.
+        /// The steady rate: a number per `s`, `min`, `h` or `d`, or per window of any length, as in "20/10s".
         rate: Spanned<Rate>,
         /// How many beyond the steady one may pass at once. At the steady rate they must come back within 100 years.
         burst: u32 = 0,
@@ -27,6 +27,8 @@ table! {
         delay: Option<u32> = None,
         /// "auth": requests are counted before authentication. Default: only those of clients that are known.
         before: Option<Before> = None,
+        /// Networks whose clients are not counted.
+        except: OneOrMany<Network> = OneOrMany::default(),
     }
 }
 
@@ -97,6 +99,8 @@ table! {
         leeway: Period = defaults::TOKEN_LEEWAY,
         /// The longest token that is looked at.
         max_token: Bytes = defaults::MAX_TOKEN,
+        /// Where a token is looked for, in this order; the first place that has one counts. "header" is `Authorization: Bearer`.
+        from: OneOrMany<Spanned<TokenPlace>> = OneOrMany(vec![TokenPlace::Header.into()]),
     }
 }
 

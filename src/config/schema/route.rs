@@ -74,7 +74,7 @@ table! {
         limit: OneOrMany<Policy<Limit>> = OneOrMany::default(),
         /// Requests at a time.
         concurrency: Option<Concurrency> = None,
-        /// Name of an `[auth.NAME]`, or "off".
+        /// Name of an `[auth.NAME]`, several of which one has to let the client in, or "off".
         auth: Option<AuthRef> = None,
         /// A table, the name of a `[cache.NAME]`, or false.
         cache: Option<Policy<Cache>> = None,
@@ -383,8 +383,19 @@ settings! {
 pub enum AuthRef {
     /// Everybody.
     Off,
-    /// As the `[auth.NAME]` says.
-    Named(Spanned<String>),
+    /// As one of these `[auth.NAME]` says; they are asked in this order. Never empty.
+    Named(Vec<Spanned<String>>),
+}
+
+impl AuthRef {
+    /// The names, none for everybody.
+    #[must_use]
+    pub fn names(&self) -> &[Spanned<String>] {
+        match self {
+            Self::Off => &[],
+            Self::Named(names) => names,
+        }
+    }
 }
 
 impl Shape for AuthRef {
@@ -394,12 +405,45 @@ impl Shape for AuthRef {
             Value::Boolean(false) => {
                 reader.bad(node, "`false` is not a name".into(), Some("write \"off\"".into()))
             }
-            _ => Shape::read(node, reader).map(Self::Named),
+            Value::Array(items) => {
+                let names = Vec::<Spanned<String>>::read(node, reader)?;
+                if items.is_empty() {
+                    let help = "name one, or write \"off\" to let everybody in";
+                    return reader.bad(
+                        node,
+                        "an empty list lets nobody in".into(),
+                        Some(help.into()),
+                    );
+                }
+                let off = items.iter().find(|i| matches!(&i.value, Value::String(t) if t == "off"));
+                if let Some(off) = off {
+                    let message = "\"off\" beside others would let everybody in";
+                    let help = "write auth = \"off\" if that is meant";
+                    return reader.bad(off, message.into(), Some(help.into()));
+                }
+                for (at, name) in names.iter().enumerate() {
+                    if let Some(first) = names.iter().take(at).find(|first| *first == name) {
+                        let message = format!("`{}` is named twice", name.value);
+                        let finding = Finding::error("duplicate_name", name.place, message);
+                        reader.report(finding.related(first.place, "first named here"));
+                        return None;
+                    }
+                }
+                // What could not be read has been reported.
+                (names.len() == items.len()).then_some(Self::Named(names))
+            }
+            _ => Shape::read(node, reader).map(|name| Self::Named(vec![name])),
         }
     }
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
-        String::schema(generator)
+        let name = String::schema(generator).to_value();
+        any_of([
+            String::schema(generator),
+            schema_of(
+                json!({ "type": "array", "items": name, "minItems": 1, "uniqueItems": true }),
+            ),
+        ])
     }
 }
 
@@ -407,7 +451,10 @@ impl Serialize for AuthRef {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Off => serializer.serialize_str("off"),
-            Self::Named(name) => name.serialize(serializer),
+            Self::Named(names) => match names.as_slice() {
+                [name] => name.serialize(serializer),
+                several => several.serialize(serializer),
+            },
         }
     }
 }

@@ -37,19 +37,20 @@ pub enum OrOff<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bytes(u64);
 
-/// Events per time: `"10/s"`, `"100/min"`, `"1000/h"`.
+/// Events per time: `"10/s"`, `"100/min"`, `"1000/h"`, or in a window of any length: `"20/10s"`, `"5/500ms"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rate {
     count: u32,
-    per: Per,
+    period: Duration,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Per {
-    Second,
-    Minute,
-    Hour,
-}
+/// Windows that are named by their unit alone.
+const WINDOWS: [(&str, Duration); 4] = [
+    ("s", Duration::from_secs(1)),
+    ("min", Duration::from_secs(60)),
+    ("h", Duration::from_secs(3600)),
+    ("d", Duration::from_secs(86_400)),
+];
 
 /// A share from `"0%"` to `"100%"`, exact to a ten-thousandth of a percent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -141,6 +142,12 @@ impl Bytes {
 }
 
 impl Rate {
+    /// `count` events in each `period`; at least one, and at least a millisecond.
+    #[must_use]
+    pub fn new(count: u32, period: Duration) -> Self {
+        Self { count: count.max(1), period: period.max(Duration::from_millis(1)) }
+    }
+
     /// Events in each [`Rate::period`]; at least 1.
     #[must_use]
     pub const fn count(self) -> u32 {
@@ -150,11 +157,7 @@ impl Rate {
     /// The period the count is for.
     #[must_use]
     pub const fn period(self) -> Duration {
-        match self.per {
-            Per::Second => Duration::from_secs(1),
-            Per::Minute => Duration::from_secs(60),
-            Per::Hour => Duration::from_secs(3600),
-        }
+        self.period
     }
 
     /// The longest time that a whole burst may take to come back.
@@ -333,27 +336,37 @@ impl Word for Rate {
     const EXAMPLE: &'static str = "10/s";
 
     fn parse(text: &str) -> Result<Self, Wrong> {
-        let units = "a rate is a whole number per s, min or h, such as \"10/s\" or \"100/min\"";
+        let units = "a rate is a whole number per s, min, h or d, or per duration, such as \"10/s\", \"100/min\" or \"20/10s\"";
         let (number, unit) = number_and_unit(text, "a rate").map_err(|w| w.or(units))?;
-        let per = match unit {
-            "/s" => Per::Second,
-            "/min" => Per::Minute,
-            "/h" => Per::Hour,
-            "" => {
-                return Err(Wrong::new("a rate needs a unit").help(format!("write \"{number}/s\"")));
+        let wrong = || Wrong::new(format!("\"{text}\" is not a rate"));
+        let Some(window) = unit.strip_prefix('/') else {
+            return Err(match unit {
+                "" => Wrong::new("a rate needs a unit").help(format!("write \"{number}/s\"")),
+                _ => wrong().help(units),
+            });
+        };
+        let known = WINDOWS.iter().find(|(name, _)| *name == window);
+        let period = match known {
+            Some((_, period)) => *period,
+            None if window == "m" => return Err(wrong().help(format!("write \"{number}/min\""))),
+            None if !window.starts_with(|c: char| c.is_ascii_digit()) => {
+                return Err(wrong().help(units));
             }
-            "/m" => {
-                return Err(Wrong::new(format!("\"{text}\" is not a rate"))
-                    .help(format!("write \"{number}/min\"")));
+            None => {
+                Timeout::parse(window).map_err(|w| wrong().help(w.help.unwrap_or(w.message)))?.get()
             }
-            _ => return Err(Wrong::new(format!("\"{text}\" is not a rate")).help(units)),
         };
         match u32::try_from(number) {
             Ok(0) => Err(Wrong::new("a rate of zero would refuse everything")
                 .help("to refuse requests, answer them: respond = { status = 403 }")),
-            Ok(count) => Ok(Self { count, per }),
+            // Times are counted in nanoseconds.
+            Ok(count) if u128::from(count) > period.as_nanos() => {
+                Err(Wrong::new(format!("\"{text}\" is too fast"))
+                    .help("the fastest rate is one in each nanosecond, \"1000000/1ms\""))
+            }
+            Ok(count) => Ok(Self { count, period }),
             Err(_) => Err(Wrong::new(format!("\"{text}\" is too large"))
-                .help("the largest rate is \"4294967295/s\"")),
+                .help("the largest rate is \"4294967295/min\"")),
         }
     }
 
@@ -362,7 +375,7 @@ impl Word for Rate {
     }
 
     fn keywords() -> Json {
-        json!({ "pattern": "^0*[1-9][0-9]*/(s|min|h)$" })
+        json!({ "pattern": "^0*[1-9][0-9]*/(s|min|h|d|0*[1-9][0-9]*(ms|s|m|h|d))$" })
     }
 }
 
@@ -485,12 +498,11 @@ impl fmt::Display for Bytes {
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let per = match self.per {
-            Per::Second => "s",
-            Per::Minute => "min",
-            Per::Hour => "h",
-        };
-        write!(f, "{}/{per}", self.count)
+        let known = WINDOWS.iter().find(|(_, period)| *period == self.period);
+        match known {
+            Some((unit, _)) => write!(f, "{}/{unit}", self.count),
+            None => write!(f, "{}/{}", self.count, Period(self.period)),
+        }
     }
 }
 
@@ -566,6 +578,47 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_is_for_a_window_of_any_length() {
+        for (text, count, period, shown) in [
+            ("20/10s", 20, Duration::from_secs(10), "20/10s"),
+            ("5/500ms", 5, Duration::from_millis(500), "5/500ms"),
+            ("3/2d", 3, Duration::from_secs(172_800), "3/48h"),
+            ("7/1m", 7, Duration::from_secs(60), "7/min"),
+            ("7/1000ms", 7, Duration::from_secs(1), "7/s"),
+            ("1/d", 1, Duration::from_secs(86_400), "1/d"),
+            ("1000000/1ms", 1_000_000, Duration::from_millis(1), "1000000/1ms"),
+        ] {
+            let rate = Rate::parse(text).unwrap();
+            assert_eq!((rate.count(), rate.period(), &*rate.to_string()), (count, period, shown));
+        }
+        for text in [
+            "5/0s",
+            "5/",
+            "5/ms",
+            "5/1",
+            "5/-1s",
+            "5/1.5s",
+            "5/ 1s",
+            "5 /1s",
+            "5/1s ",
+            "0/10s",
+            "-1/s",
+            "5/1min",
+            "5/s1",
+            "5/1s1s",
+            "5//s",
+            "5/٣s",
+            "5/367d",
+            "1000001/1ms",
+            "4294967296/s",
+            "5/99999999999999999999s",
+        ] {
+            assert!(Rate::parse(text).is_err(), "{text}");
+        }
+        assert_eq!(help::<Rate>("5/1min"), "write \"1m\"");
+    }
+
+    #[test]
     fn a_timeout_is_never_zero() {
         assert!(Timeout::parse("0s").is_err());
         assert!(Period::parse("0s").is_ok());
@@ -587,15 +640,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn units_survive_printing_and_parsing(number in 0u32.., parts in 0u32..=1_000_000) {
+        fn units_survive_printing_and_parsing(
+            number in 0u32.., parts in 0u32..=1_000_000, window in 1u64..=31_622_400_000,
+        ) {
+            let window = Duration::from_millis(window);
             let period = Period::milliseconds(u64::from(number));
             prop_assert_eq!(Period::parse(&period.to_string()).unwrap(), period);
             let bytes = Bytes::new(u64::from(number));
             prop_assert_eq!(Bytes::parse(&bytes.to_string()).unwrap(), bytes);
             let percent = Percent { parts_per_million: parts };
             prop_assert_eq!(Percent::parse(&percent.to_string()).unwrap(), percent);
-            for per in [Per::Second, Per::Minute, Per::Hour] {
-                let rate = Rate { count: number.max(1), per };
+            for (_, period) in WINDOWS.into_iter().chain([("", window)]) {
+                let count = number.clamp(1, u32::try_from(period.as_nanos()).unwrap_or(u32::MAX));
+                let rate = Rate { count, period };
                 prop_assert_eq!(Rate::parse(&rate.to_string()).unwrap(), rate);
             }
         }

@@ -119,6 +119,17 @@ pub enum LimitKey {
     Jwt(String),
 }
 
+/// Where a client's token is looked for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TokenPlace {
+    /// `Authorization: Bearer`.
+    Header,
+    /// A cookie.
+    Cookie(String),
+    /// A query parameter, by its decoded name.
+    Query(String),
+}
+
 /// A range of status codes: `"200-299"` or `"204"`, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StatusRange {
@@ -584,6 +595,28 @@ impl Word for LimitKey {
     }
 }
 
+impl Word for TokenPlace {
+    const WHAT: &'static str = "a place of a token";
+    const EXAMPLE: &'static str = "cookie:session";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        match kind_and_name(text) {
+            ("header", None) => Ok(Self::Header),
+            ("header", Some(_)) => Err(Wrong::new(format!("\"{text}\" is not a place of a token"))
+                .help("\"header\" is `Authorization: Bearer`, and no other header is looked at")),
+            // A cookie's name is a token, like a header's (RFC 6265 §4.1.1).
+            ("cookie", Some(name)) if header(name).is_ok() => Ok(Self::Cookie(name.to_owned())),
+            ("cookie", Some(name)) => Err(Wrong::new(format!("{name:?} is no name of a cookie"))),
+            ("query", Some(name)) => Ok(Self::Query(name.to_owned())),
+            _ => Err(not_one_of(text, Self::WHAT, &["header", "cookie:NAME", "query:NAME"])),
+        }
+    }
+
+    fn keywords() -> Json {
+        json!({ "pattern": "^(header|(cookie|query):.+)$" })
+    }
+}
+
 impl Word for StatusRange {
     const WHAT: &'static str = "a range of status codes";
     const EXAMPLE: &'static str = "200-299";
@@ -747,6 +780,16 @@ impl fmt::Display for LimitKey {
     }
 }
 
+impl fmt::Display for TokenPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header => f.write_str("header"),
+            Self::Cookie(name) => write!(f, "cookie:{name}"),
+            Self::Query(name) => write!(f, "query:{name}"),
+        }
+    }
+}
+
 impl fmt::Display for StatusRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.first, self.last)
@@ -797,6 +840,7 @@ serialize_as_text!(
     Method,
     HashKey,
     LimitKey,
+    TokenPlace,
     StatusRange,
     RetryOn,
 );

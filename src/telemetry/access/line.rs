@@ -3,6 +3,7 @@
 //! Everything a client can put in is escaped, so that no request can forge a line or move a terminal's
 //! cursor: control bytes and bytes that are not UTF-8 never come out as they came in.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -14,6 +15,7 @@ use super::Format;
 use crate::clock;
 use crate::exchange::Outcome;
 use crate::exchange::outcome::Row;
+use crate::wire::pairs::masked;
 use crate::wire::{Known, RequestHead, Version};
 
 /// What is known about a request that has ended.
@@ -29,6 +31,8 @@ pub struct Line<'a> {
     pub listener: &'a str,
     /// Its head, or what could be made out of it.
     pub head: &'a RequestHead,
+    /// The query parameters that hold secrets.
+    pub masked: &'a [Box<[u8]>],
     /// The route that matched.
     pub route: Option<&'a str>,
     /// The upstream asked last.
@@ -112,17 +116,17 @@ impl Line<'_> {
         out.push(b'\n');
     }
 
-    fn request_line(&self) -> (&[u8], &[u8], &'static str) {
+    fn request_line(&self) -> (&[u8], Cow<'_, [u8]>, &'static str) {
         let head = self.head;
         if head.method().is_empty() {
-            return (b"-", b"-", "-");
+            return (b"-", Cow::Borrowed(b"-"), "-");
         }
         let version = match head.version {
             Version::Http10 => "HTTP/1.0",
             Version::Http11 => "HTTP/1.1",
             Version::Http2 => "HTTP/2.0",
         };
-        (head.method(), head.target(), version)
+        (head.method(), masked(head.target(), self.masked), version)
     }
 
     fn ended(&self) -> Row {
@@ -138,6 +142,11 @@ impl Line<'_> {
         self.head.fields.named(name).next()
     }
 
+    /// Where the client says that it comes from, which may be a URL with a token.
+    fn referer(&self) -> Option<Cow<'_, [u8]>> {
+        self.named(b"referer").map(|referer| masked(referer, self.masked))
+    }
+
     /// `TIME CLIENT "METHOD TARGET VERSION" STATUS SENT TOTALms key=value …`; what does not apply is left out.
     fn text(&self, out: &mut Vec<u8>, at: Moment<'_>) {
         let (method, target, version) = self.request_line();
@@ -145,7 +154,7 @@ impl Line<'_> {
         put(out, format_args!(".{:03}Z {} \"", at.millis, self.client));
         quoted(out, method);
         out.push(b' ');
-        quoted(out, target);
+        quoted(out, &target);
         put(out, format_args!(" {version}\" {} {} ", self.status, self.sent));
         millis(out, self.total);
         out.extend_from_slice(b"ms");
@@ -193,13 +202,14 @@ impl Line<'_> {
         let (method, target, version) = self.request_line();
         put(out, format_args!("{{\"time\":\"{}.{:03}Z\"", at.iso, at.millis));
         let Row { outcome, code, key } = self.ended();
+        let referer = self.referer();
         let words: [(&str, Option<&[u8]>); 17] = [
             ("request_id", Some(self.request_id.as_bytes())),
             ("client", Some(self.client.as_bytes())),
             ("listener", Some(self.listener.as_bytes())),
             ("method", Some(method)),
             ("host", self.field(Known::Host)),
-            ("target", Some(target)),
+            ("target", Some(&target)),
             ("protocol", Some(version.as_bytes())),
             ("route", self.route.map(str::as_bytes)),
             ("upstream", self.upstream.map(str::as_bytes)),
@@ -208,7 +218,7 @@ impl Line<'_> {
             ("outcome", Some(outcome.as_bytes())),
             ("code", code.map(str::as_bytes)),
             ("key", key.map(str::as_bytes)),
-            ("referer", self.named(b"referer")),
+            ("referer", referer.as_deref()),
             ("user_agent", self.named(b"user-agent")),
             ("trace_id", self.trace_id),
         ];
@@ -248,9 +258,9 @@ impl Line<'_> {
         put(out, format_args!("{} - - [{}] \"", self.client, at.combined));
         quoted(out, method);
         out.push(b' ');
-        quoted(out, target);
+        quoted(out, &target);
         put(out, format_args!(" {version}\" {} {} \"", self.status, self.sent));
-        quoted(out, self.named(b"referer").unwrap_or(b"-"));
+        quoted(out, &self.referer().unwrap_or(Cow::Borrowed(b"-")));
         out.extend_from_slice(b"\" \"");
         quoted(out, self.named(b"user-agent").unwrap_or(b"-"));
         out.push(b'"');
@@ -338,6 +348,7 @@ mod tests {
             client: "10.0.0.9",
             listener: "public",
             head,
+            masked: &[],
             route: Some("shop"),
             upstream: Some("app"),
             server: Some("127.0.0.1:3000"),

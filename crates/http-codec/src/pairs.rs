@@ -1,0 +1,118 @@
+//! Pairs of names and values in queries and cookies, without copying them.
+
+use std::borrow::Cow;
+
+/// The pairs of a query. A name without `=` has an empty value.
+pub fn parameters(query: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    query.split(|b| *b == b'&').filter(|pair| !pair.is_empty()).map(|pair| split_at(pair, b'='))
+}
+
+/// The pairs of a `Cookie` field (RFC 6265 §4.2.1).
+pub fn cookies(value: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    value.split(|b| *b == b';').map(|pair| split_at(pair.trim_ascii(), b'='))
+}
+
+fn split_at(pair: &[u8], separator: u8) -> (&[u8], &[u8]) {
+    match memchr::memchr(separator, pair) {
+        Some(at) => (pair.get(..at).unwrap_or_default(), pair.get(at + 1..).unwrap_or_default()),
+        None => (pair, &[]),
+    }
+}
+
+/// Whether encoded text stands for `text`, without decoding it into memory.
+#[must_use]
+pub fn decoded_equals(encoded: &[u8], text: &[u8]) -> bool {
+    decode(encoded).eq(text.iter().copied())
+}
+
+/// An encoded value as it is meant.
+#[must_use]
+pub fn decoded(encoded: &[u8]) -> Cow<'_, [u8]> {
+    if encoded.iter().any(|byte| matches!(byte, b'%' | b'+')) {
+        return Cow::Owned(decode(encoded).collect());
+    }
+    Cow::Borrowed(encoded)
+}
+
+/// Decodes `%XX` and `+` as forms are encoded. An invalid escape stands for itself.
+pub fn decode(encoded: &[u8]) -> impl Iterator<Item = u8> + '_ {
+    let mut rest = encoded;
+    std::iter::from_fn(move || {
+        let (byte, after) = rest.split_first()?;
+        rest = after;
+        if *byte == b'+' {
+            return Some(b' ');
+        }
+        if *byte == b'%'
+            && let Some([high, low]) = after.get(..2)
+            && let (Some(high), Some(low)) =
+                (char::from(*high).to_digit(16), char::from(*low).to_digit(16))
+        {
+            rest = after.get(2..).unwrap_or_default();
+            return u8::try_from(high << 4 | low).ok();
+        }
+        Some(*byte)
+    })
+}
+
+/// A request target or URL with `***` in place of the values of these query parameters, for those who write it down.
+#[must_use]
+pub fn masked<'t>(target: &'t [u8], names: &[Box<[u8]>]) -> Cow<'t, [u8]> {
+    let secret = |name: &[u8]| names.iter().any(|secret| decoded_equals(name, secret));
+    let query = memchr::memchr(b'?', target).filter(|_| !names.is_empty());
+    let Some((path, query)) = query.and_then(|at| target.split_at_checked(at + 1)) else {
+        return Cow::Borrowed(target);
+    };
+    if !parameters(query).any(|(name, _)| secret(name)) {
+        return Cow::Borrowed(target);
+    }
+    let mut out = path.to_vec();
+    for (at, pair) in query.split(|byte| *byte == b'&').enumerate() {
+        if at > 0 {
+            out.push(b'&');
+        }
+        match split_at(pair, b'=') {
+            (name, value) if secret(name) && !value.is_empty() => {
+                out.extend_from_slice(name);
+                out.extend_from_slice(b"=***");
+            }
+            _ => out.extend_from_slice(pair),
+        }
+    }
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_secret_parameters_are_masked() {
+        let names = [Box::from(&b"token"[..])];
+        let shown = |target: &str| {
+            String::from_utf8(masked(target.as_bytes(), &names).into_owned()).unwrap()
+        };
+        assert_eq!(shown("/a?x=1&token=s&y=2"), "/a?x=1&token=***&y=2");
+        assert_eq!(shown("/a?t%6Fken=s&&token=t?u=v&token"), "/a?t%6Fken=***&&token=***&token");
+        assert_eq!(shown("https://a.test/?token=s#frag"), "https://a.test/?token=***");
+        for same in ["/token=s", "/a?Token=s&tokens=1", "", "?", "/a?token=", "/a?b=token=s"] {
+            assert_eq!(shown(same), same);
+        }
+        assert_eq!(*masked(b"/a?token=s", &[]), *b"/a?token=s");
+    }
+
+    #[test]
+    fn query_values_are_compared_decoded() {
+        assert!(decoded_equals(b"a%20b+c", b"a b c"));
+        assert!(decoded_equals(b"100%", b"100%"));
+        assert!(!decoded_equals(b"a", b"ab"));
+    }
+
+    #[test]
+    fn pairs_are_split_at_the_first_sign() {
+        let pairs: Vec<_> = parameters(b"a=1&b&&c=2=3").collect();
+        assert_eq!(pairs, [(&b"a"[..], &b"1"[..]), (b"b", b""), (b"c", b"2=3")]);
+        let pairs: Vec<_> = cookies(b"a=1; b=\"2\";c").collect();
+        assert_eq!(pairs, [(&b"a"[..], &b"1"[..]), (b"b", b"\"2\""), (b"c", b"")]);
+    }
+}

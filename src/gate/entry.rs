@@ -1,0 +1,352 @@
+//! Who may use a route with `auth`: its ways in are asked one after the other, until one lets the client in.
+//!
+//! What identifies a client to servers is said by that way alone. Where none does, all of them tell how to get in
+//! (`WWW-Authenticate`), and the answer is that of the way which knows most about the client. A token whose key may
+//! be new is asked about again only when nobody else lets its client in.
+
+use std::fmt::{self, Display, Write as _};
+use std::future::poll_fn;
+use std::rc::Rc;
+
+use smallvec::SmallVec;
+
+use super::Matched;
+use super::police::{Granted, Verdict, network};
+use crate::clock;
+use crate::exchange::{Client, Refusal};
+use crate::policy::api_key::ApiKeys;
+use crate::policy::basic::{Basic, Busy, Credentials};
+use crate::policy::forward_auth::{ForwardAuth, Page, Question, Said};
+use crate::policy::jwt::{Denied, Jwt, Verified};
+use crate::policy::{Auth, Made, Way};
+use crate::wire::Known;
+
+/// What a way in makes of a client.
+enum Entry {
+    /// It is let in.
+    In,
+    /// It is not.
+    Out(Denial),
+    /// It has gone.
+    Gone,
+}
+
+/// Why a way in does not let a client in, and what the client is told.
+struct Denial {
+    /// A word for counters.
+    reason: &'static str,
+    /// For operators.
+    why: Why,
+    /// The configuration key that would change it.
+    key: &'static str,
+    told: Told,
+    /// How a client gets in that way.
+    challenge: Option<&'static [u8]>,
+    /// What else the client is told.
+    fields: Vec<(&'static [u8], Vec<u8>)>,
+    /// The token may be signed with a key that is not known yet.
+    may_be_new_key: bool,
+}
+
+enum Why {
+    Text(&'static str),
+    Token(Denied),
+    Made(String),
+}
+
+impl Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Why::Text(text) => f.write_str(text),
+            Why::Token(denied) => denied.fmt(f),
+            Why::Made(text) => f.write_str(text),
+        }
+    }
+}
+
+/// The answer to a client that is not let in.
+enum Told {
+    /// The proxy's own.
+    Refusal(Refusal),
+    /// A status that an authentication server gave, without its page.
+    Status(u16),
+    /// That server's page.
+    Page(Box<Page>),
+}
+
+impl Denial {
+    fn new(reason: &'static str, why: Why, key: &'static str, refusal: Refusal) -> Self {
+        let (told, fields) = (Told::Refusal(refusal), Vec::new());
+        Self { reason, why, key, told, challenge: None, fields, may_be_new_key: false }
+    }
+
+    fn challenged(self, challenge: &'static [u8]) -> Self {
+        Self { challenge: Some(challenge), ..self }
+    }
+
+    /// Which denial is the answer, where there are several: that nobody can tell at the moment, then where to go to get
+    /// in, then that a known client may not, then that it is not known. A 403 of a server that is asked may mean either,
+    /// and gives way to who says how to get in (as with nginx's `satisfy any`).
+    fn rank(&self, way: &Way) -> u8 {
+        let asked = matches!(way.auth, Auth::Forward(_));
+        match &self.told {
+            Told::Refusal(Refusal::AuthUnavailable) => 5,
+            Told::Refusal(Refusal::RateLimited) => 4,
+            Told::Refusal(Refusal::NotAllowed) if !asked => 2,
+            Told::Refusal(Refusal::NotAllowed) => 0,
+            Told::Page(page) if page.status == 403 => 0,
+            Told::Page(page) if page.status == 401 => 1,
+            Told::Page(_) | Told::Status(_) => 3,
+            Told::Refusal(_) => 1,
+        }
+    }
+
+    fn status(&self) -> u16 {
+        match &self.told {
+            Told::Refusal(refusal) => refusal.row().status,
+            Told::Status(status) => *status,
+            Told::Page(page) => page.status,
+        }
+    }
+}
+
+/// Those that did not let the client in; most routes have one way in.
+type Denials<'a> = SmallVec<[(&'a Way, Denial); 1]>;
+
+/// Finds out who the client is, and whether it may use the route.
+pub(super) async fn admit<'a, C: Client>(
+    matched: &Matched<'a, '_>,
+    ways: &'a [Way],
+    granted: &mut Granted<'a>,
+    client: &mut C,
+) -> Result<Verdict, Refusal> {
+    // Whoever lets a client in, what it says of itself must not reach the server as ours.
+    for way in ways {
+        match &way.auth {
+            Auth::Jwt(jwt) => {
+                granted.hidden.extend(jwt.forward().iter().map(|(_, header)| &**header));
+            }
+            Auth::Forward(judge) => granted.hidden.extend(judge.copy.iter().map(|name| &**name)),
+            Auth::ApiKeys(_) | Auth::Basic(_) => {}
+        }
+    }
+    let mut denials = Denials::new();
+    for way in ways {
+        let entry = match &way.auth {
+            Auth::ApiKeys(keys) => api_key(keys, matched),
+            Auth::Basic(basic) => password(basic, matched).await,
+            Auth::Jwt(jwt) => token(jwt, matched, granted),
+            Auth::Forward(judge) => ask(judge, matched, granted, client).await,
+        };
+        match entry {
+            Entry::In => return Ok(Verdict::Pass),
+            Entry::Gone => return Ok(Verdict::Gone),
+            Entry::Out(denial) => denials.push((way, denial)),
+        }
+    }
+    for (way, denial) in denials.iter_mut().filter(|(_, denial)| denial.may_be_new_key) {
+        let Auth::Jwt(jwt) = &way.auth else { continue };
+        let again = tokio::select! {
+            biased;
+            again = jwt.keys().refetch() => again,
+            () = poll_fn(|cx| client.poll_gone(cx)) => return Ok(Verdict::Gone),
+        };
+        if !again {
+            continue;
+        }
+        match token(jwt, matched, granted) {
+            Entry::In => return Ok(Verdict::Pass),
+            Entry::Gone => return Ok(Verdict::Gone),
+            Entry::Out(new) => *denial = new,
+        }
+    }
+    refuse(matched, denials, granted)
+}
+
+/// Counts a client that nobody lets in, notes why, and says what it is told.
+#[cold]
+fn refuse(
+    matched: &Matched<'_, '_>,
+    denials: Denials<'_>,
+    granted: &mut Granted<'_>,
+) -> Result<Verdict, Refusal> {
+    let mut why = String::new();
+    for (way, denial) in &denials {
+        matched.ex.worker.ledger.denied(&way.name, denial.reason);
+        let separator = if why.is_empty() { "" } else { "; " };
+        // Writing to a string cannot fail.
+        let _ok = write!(why, "{separator}{} (auth.{})", denial.why, way.name);
+    }
+    // The first of those that know most.
+    let ranks = denials.iter().map(|(way, denial)| denial.rank(way));
+    let chosen = ranks.enumerate().max_by_key(|(at, rank)| (*rank, usize::MAX - at));
+    let chosen = chosen.map_or(0, |(at, _)| at);
+    let status = denials.get(chosen).map_or(401, |(_, denial)| denial.status());
+    let mut told = None;
+    for (at, (_, denial)) in denials.into_iter().enumerate() {
+        let Denial { key, challenge, fields, told: answer, .. } = denial;
+        let challenge = challenge.map(|challenge| (&b"www-authenticate"[..], challenge.to_vec()));
+        for (name, value) in challenge.into_iter().chain(fields) {
+            let value: Made = value.into();
+            let challenge = status == 401 && name == b"www-authenticate";
+            let known = || granted.made.iter().any(|(n, v)| *n == name && *v == value);
+            if (challenge && !known()) || (at == chosen && !challenge) {
+                granted.made.push((name, value));
+            }
+        }
+        if at == chosen {
+            granted.cause.set(format_args!("{why}"), Some(key));
+            told = Some(answer);
+        }
+    }
+    match told {
+        Some(Told::Page(page)) => Ok(Verdict::Page(page)),
+        Some(Told::Status(status)) => Ok(Verdict::Answer(status)),
+        Some(Told::Refusal(refusal)) => Err(refusal),
+        None => Err(Refusal::Unauthenticated),
+    }
+}
+
+fn api_key(keys: &ApiKeys, matched: &Matched<'_, '_>) -> Entry {
+    let mut given = matched.ex.head.fields.named(&keys.header);
+    let (reason, why) = match (given.next(), given.next()) {
+        (Some(key), None) if keys.whose(key).is_some() => return Entry::In,
+        (Some(_), None) => ("unknown", "the key is not one of those known"),
+        (None, _) => ("missing", "there is no key"),
+        (Some(_), Some(_)) => ("several", "there is more than one key"),
+    };
+    let denial = Denial::new(reason, Why::Text(why), "auth.api_key", Refusal::Unauthenticated);
+    Entry::Out(denial.challenged(b"ApiKey realm=\"tidegate\""))
+}
+
+/// Verifies name and password, unless they were right lately.
+async fn password(basic: &Basic, matched: &Matched<'_, '_>) -> Entry {
+    const KEY: &str = "auth.basic";
+    let mut given = matched.ex.head.fields.values(Known::Authorization);
+    let credentials = match (given.next(), given.next()) {
+        (Some(field), None) => Credentials::of(field),
+        _ => None,
+    };
+    let (reason, why) = if let Some(credentials) = credentials {
+        let client = matched.identity.client.map(network).unwrap_or_default();
+        match basic.verify(credentials, &client).await {
+            Ok(true) => return Entry::In,
+            Ok(false) => ("wrong", "name or password is wrong"),
+            Err(Busy::Guessing) => {
+                let why = Why::Text("too many guesses of one client or for one name");
+                let denial = Denial::new("guessing", why, KEY, Refusal::RateLimited);
+                let fields = vec![(&b"retry-after"[..], b"1".to_vec())];
+                return Entry::Out(Denial { fields, ..denial });
+            }
+            Err(Busy::Full) => {
+                let why = Why::Text("too many passwords are being verified");
+                return Entry::Out(Denial::new("busy", why, KEY, Refusal::AuthUnavailable));
+            }
+        }
+    } else {
+        ("missing", "there is no name and password")
+    };
+    let denial = Denial::new(reason, Why::Text(why), KEY, Refusal::Unauthenticated);
+    Entry::Out(denial.challenged(b"Basic realm=\"tidegate\", charset=\"UTF-8\""))
+}
+
+/// Asks another server about the client.
+async fn ask<'a, C: Client>(
+    judge: &ForwardAuth,
+    matched: &Matched<'a, '_>,
+    granted: &mut Granted<'a>,
+    client: &mut C,
+) -> Entry {
+    const KEY: &str = "auth.forward";
+    let (head, target) = (matched.ex.head, matched.target);
+    let question = Question {
+        method: head.method(),
+        path: target.path(),
+        query: target.query(),
+        host: target.sent_host(),
+        identity: matched.identity,
+        request_id: matched.id.as_str(),
+        fields: &head.fields,
+    };
+    let said = tokio::select! {
+        biased;
+        said = judge.ask(&matched.ex.worker.judges, question) => said,
+        () = poll_fn(|cx| client.poll_gone(cx)) => return Entry::Gone,
+    };
+    let answered = |status: u16| Why::Made(format!("{} answered {status}", judge.place()));
+    Entry::Out(match said {
+        Said::Pass(fields, cookies) => {
+            let cookies = cookies.into_iter();
+            granted.made.extend(cookies.map(|c| (&b"set-cookie"[..], c.into())));
+            granted.verified = Some(Rc::new(Verified { fields, ..Verified::default() }));
+            return Entry::In;
+        }
+        Said::Deny(status, fields) => {
+            let told = match status {
+                401 => Told::Refusal(Refusal::Unauthenticated),
+                403 => Told::Refusal(Refusal::NotAllowed),
+                status => Told::Status(status),
+            };
+            let denial = Denial::new("denied", answered(status), KEY, Refusal::Unauthenticated);
+            Denial { told, fields, ..denial }
+        }
+        Said::Show(page) => {
+            let why = answered(page.status);
+            // A call is told in its own way.
+            let told = match page.status {
+                _ if !matched.admitted.grpc => Told::Page(page),
+                403 => Told::Refusal(Refusal::NotAllowed),
+                429 => Told::Refusal(Refusal::RateLimited),
+                _ => Told::Refusal(Refusal::Unauthenticated),
+            };
+            Denial { told, ..Denial::new("denied", why, KEY, Refusal::Unauthenticated) }
+        }
+        Said::Nothing(reason, why) => {
+            Denial::new(reason, Why::Made(why), KEY, Refusal::AuthUnavailable)
+        }
+    })
+}
+
+/// Verifies the client's token.
+fn token(jwt: &Jwt, matched: &Matched<'_, '_>, granted: &mut Granted<'_>) -> Entry {
+    match verified(jwt, matched) {
+        Ok(verified) if !verified.allowed => {
+            let why = Why::Text("the token lacks what `allow` asks for");
+            Entry::Out(Denial::new("not_allowed", why, "auth.jwt.allow", Refusal::NotAllowed))
+        }
+        Ok(verified) => {
+            granted.verified = Some(verified);
+            Entry::In
+        }
+        Err(denied) => {
+            let (reason, key) = (denied.reason(), denied.key());
+            let made = |refusal| Denial::new(reason, Why::Token(denied), key, refusal);
+            if denied == Denied::NoKeys {
+                return Entry::Out(made(Refusal::AuthUnavailable));
+            }
+            // RFC 6750 §3: the error only where there was a token.
+            let challenge: &[u8] = if denied == Denied::Missing {
+                b"Bearer realm=\"tidegate\""
+            } else {
+                b"Bearer realm=\"tidegate\", error=\"invalid_token\""
+            };
+            let denial = made(Refusal::Unauthenticated).challenged(challenge);
+            Entry::Out(Denial { may_be_new_key: denied.may_be_new_key(), ..denial })
+        }
+    }
+}
+
+/// Verifies the token of a request, unless this worker has done so lately.
+fn verified(jwt: &Jwt, matched: &Matched<'_, '_>) -> Result<Rc<Verified>, Denied> {
+    let worker = matched.ex.worker;
+    let token = jwt.token(&matched.ex.head.fields, matched.target.query())?;
+    let now = clock::unix_seconds();
+    let fingerprint = jwt.fingerprint(&token);
+    let known = worker.tokens.borrow().get(&fingerprint).cloned();
+    if let Some(known) = known.filter(|known| jwt.still(known, now)) {
+        return Ok(known);
+    }
+    let verified = Rc::new(jwt.verify(&token, now)?);
+    worker.remember(fingerprint, verified.clone());
+    Ok(verified)
+}
