@@ -209,7 +209,7 @@ fn walk(
     identity: &Identity<'_>,
     said: &mut Explanation,
 ) -> Result<(), Refusal> {
-    let admitted = admit::admit(head, listener.refuse_trace)?;
+    let admitted = admit::admit(head, listener.methods)?;
     let target = Target::of(head, listener.path, lookup::keep(snapshot));
     let mut target = target.map_err(Refusal::Target)?;
     said.host = target.host().to_owned();

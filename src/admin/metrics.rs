@@ -114,8 +114,11 @@ fn connections(text: &mut Text, snapshot: &Snapshot) {
     text.family(name, "counter", "Connections for which there was no place, or no descriptor.");
     for listener in &snapshot.listeners {
         let counts = &listener.counts;
-        for (reason, count) in [("connections", &counts.refused), ("descriptors", &counts.starved)]
-        {
+        for (reason, count) in [
+            ("connections", &counts.refused),
+            ("connections_per_client", &counts.refused_per_client),
+            ("descriptors", &counts.starved),
+        ] {
             let labels = [("listener", &*listener.name), ("reason", reason)];
             text.sample(name, &labels, count.load(Relaxed) as f64);
         }

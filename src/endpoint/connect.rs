@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, ready};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use tokio::io::AsyncWriteExt as _;
@@ -65,6 +66,8 @@ pub struct Way<'a> {
     pub ends: u64,
     /// What the heads of responses may be.
     pub head: HeadLimits,
+    /// How long the connection is kept without requests, where requests share it.
+    pub kept_for: Duration,
     /// The streams that the server is taken to allow until it says so itself.
     pub streams: usize,
 }
@@ -101,7 +104,7 @@ pub async fn connect(
     timer: &mut Timer,
     deadline: Option<Instant>,
 ) -> Result<Connected, ConnectError> {
-    let Way { secured, offer, header, streams, head, .. } = way;
+    let Way { secured, offer, header, streams, head, kept_for, .. } = way;
     let taken = Cell::new(false);
     let mut attempt = pin!(async {
         endpoint.connects.fetch_add(1, Ordering::Relaxed);
@@ -127,7 +130,7 @@ pub async fn connect(
                 stream,
                 opened,
                 (made_with, waiters),
-                (streams, head),
+                (streams, head, kept_for),
             )));
         }
         let mut origin = Origin::new(stream, opened, clock::now());

@@ -15,9 +15,6 @@ use crate::clock::{self, Instant};
 use crate::h1::Origin;
 use crate::net::MadeWith;
 
-/// The longest an idle connection is kept; less if the server says so.
-const IDLE_FOR: Duration = Duration::from_secs(30);
-
 /// What a request demands of a connection that is not fresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Demand {
@@ -85,13 +82,13 @@ impl Connections {
         None
     }
 
-    /// Puts a connection to rest unless `endpoint` has enough of them. Its `idle` limit is shared out
+    /// Puts a connection to rest for so long unless `endpoint` has enough of them. Its `idle` limit is shared out
     /// among the workers.
     pub fn put(
         &mut self,
         endpoint: &Endpoint,
         mut origin: Box<Origin>,
-        limit: usize,
+        (limit, kept_for): (usize, Duration),
         now: Instant,
     ) {
         let id = endpoint.id as usize;
@@ -101,7 +98,7 @@ impl Connections {
         let Some(stack) = self.stacks.get_mut(id) else { return };
         let kept = origin.advertised() != Some(Duration::ZERO) && !endpoint.open.wanted();
         if stack.len() < limit && kept {
-            origin.rest(now);
+            origin.rest(now, kept_for);
             stack.push(origin);
         }
     }
@@ -147,7 +144,7 @@ impl Connections {
 }
 
 fn allowed(origin: &Origin) -> Duration {
-    let Some(told) = origin.advertised() else { return IDLE_FOR };
+    let Some(told) = origin.advertised() else { return origin.kept_for() };
     // A margin of a second would leave nothing of a timeout of one.
-    IDLE_FOR.min(told.saturating_sub(reuse::ADVERTISED_MARGIN).max(told / 2))
+    origin.kept_for().min(told.saturating_sub(reuse::ADVERTISED_MARGIN).max(told / 2))
 }

@@ -42,7 +42,8 @@ impl Deadline {
             Deadline::Gap => Some("upstream.timeout.gap"),
             Deadline::PerTry => Some("upstream.retry.per_try"),
             Deadline::Total => Some("upstream.timeout.total"),
-            Deadline::Client | Deadline::Tunnel => None,
+            Deadline::Tunnel => Some("upstream.timeout.tunnel"),
+            Deadline::Client => None,
         }
     }
 

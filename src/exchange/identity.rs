@@ -159,6 +159,24 @@ fn address(item: &[u8]) -> Option<IpAddr> {
     bare().or_else(with_port).or_else(in_brackets).map(|ip: IpAddr| ip.to_canonical())
 }
 
+/// What counts as one client: an IPv4 address, or the /64 of an IPv6 address, which is what one household gets.
+#[must_use]
+pub fn network(ip: IpAddr) -> [u8; 8] {
+    let mut network = [0; 8];
+    match ip {
+        IpAddr::V4(v4) => {
+            // No global address begins like this.
+            let (_, end) = network.split_at_mut(4);
+            end.copy_from_slice(&v4.octets());
+        }
+        IpAddr::V6(v6) => {
+            let octets = v6.octets();
+            network.copy_from_slice(octets.get(..8).unwrap_or(&[0; 8]));
+        }
+    }
+    network
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,5 +248,13 @@ mod tests {
         assert_eq!(told("10.0.0.1", &forged)[..2], ["1.2.3.4", "https"]);
         let rest = [("X-Forwarded-For", "6.6.6.6, 1.2.3.4"), ("X-Forwarded-Proto", "http, https")];
         assert_eq!(told("10.0.0.1", &rest)[..2], ["1.2.3.4", "https"]);
+    }
+
+    #[test]
+    fn a_household_is_one_client() {
+        let of = |ip: &str| network(ip.parse().unwrap());
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
     }
 }

@@ -65,6 +65,9 @@ pub enum Refusal {
     /// As many connections are open as may be, and none of them is idle.
     #[error("as many connections are open as may be, and none of them is idle")]
     Crowded,
+    /// The client has as many connections open as one may have.
+    #[error("this client has as many connections open as one may have")]
+    ClientConnections,
     /// Requests under way hold as much memory as they may.
     #[error("requests under way hold as much memory as they may")]
     Overloaded,
@@ -192,6 +195,12 @@ impl Refusal {
             Refusal::Crowded => {
                 (503, "proxy_overloaded", "Proxy overloaded", Some("listen.limits.connections"))
             }
+            Refusal::ClientConnections => (
+                429,
+                "too_many_connections",
+                "Too many connections",
+                Some("listen.limits.connections_per_client"),
+            ),
             Refusal::Overloaded => {
                 (503, "proxy_overloaded", "Proxy overloaded", Some("runtime.request_memory"))
             }
@@ -237,6 +246,7 @@ impl Refusal {
             | Refusal::Expectation
             | Refusal::BodyTooLarge(_)
             | Refusal::Crowded
+            | Refusal::ClientConnections
             | Refusal::Internal => true,
             Refusal::WebSocketVersion
             | Refusal::Unauthenticated

@@ -1,6 +1,7 @@
 //! What a request must be before it is routed: one that has one meaning and that the proxy may pass on.
 
 use crate::exchange::{Refusal, forward};
+use crate::snapshot::listener::Methods;
 use crate::wire::head::list_items;
 use crate::wire::{Fault, Framing, Known, RequestHead, Version, framing, grpc};
 
@@ -23,13 +24,15 @@ pub struct Admitted<'a> {
 ///
 /// # Errors
 /// The refusal to answer with.
-pub fn admit(head: &RequestHead, refuse_trace: bool) -> Result<Admitted<'_>, Refusal> {
+pub fn admit(head: &RequestHead, methods: Methods) -> Result<Admitted<'_>, Refusal> {
     let fields = &head.fields;
     let method = head.method();
-    if method == b"CONNECT" || method == b"TRACE" && refuse_trace {
+    if method == b"CONNECT" || method == b"TRACE" && methods.refuse_trace {
         return Err(Refusal::Method);
     }
-    if !method.iter().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'-') {
+    if !methods.any
+        && !method.iter().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'-')
+    {
         // Methods are case-sensitive: `get` is none that anybody has defined.
         return Err(Refusal::Malformed(Fault::MethodTooLong));
     }
@@ -119,6 +122,9 @@ fn handshake(head: &RequestHead) -> Result<(), Refusal> {
 mod tests {
     use super::*;
 
+    const STRICT: Methods = Methods { refuse_trace: true, any: false };
+    const OPEN: Methods = Methods { refuse_trace: false, any: true };
+
     fn head(method: &str, version: Version, fields: &[(&str, &str)]) -> RequestHead {
         let mut head = RequestHead::default();
         head.set(method.as_bytes(), b"/", version);
@@ -136,21 +142,22 @@ mod tests {
 
     #[test]
     fn methods_that_reveal_or_tunnel_are_refused() {
-        assert_eq!(admit(&head("CONNECT", Version::Http11, &[]), false), Err(Refusal::Method));
-        assert_eq!(admit(&head("TRACE", Version::Http11, &[]), true), Err(Refusal::Method));
-        assert!(admit(&head("TRACE", Version::Http11, &[]), false).is_ok());
-        assert!(admit(&head("get", Version::Http11, &[]), true).is_err());
-        assert!(admit(&head("M-SEARCH", Version::Http11, &[]), true).is_ok());
+        assert_eq!(admit(&head("CONNECT", Version::Http11, &[]), OPEN), Err(Refusal::Method));
+        assert_eq!(admit(&head("TRACE", Version::Http11, &[]), STRICT), Err(Refusal::Method));
+        assert!(admit(&head("TRACE", Version::Http11, &[]), OPEN).is_ok());
+        assert!(admit(&head("get", Version::Http11, &[]), STRICT).is_err());
+        assert!(admit(&head("get", Version::Http11, &[]), OPEN).is_ok());
+        assert!(admit(&head("M-SEARCH", Version::Http11, &[]), STRICT).is_ok());
     }
 
     #[test]
     fn only_one_expectation_is_known() {
-        assert!(admit(&get(&[("Expect", "100-Continue")]), true).unwrap().expects_continue);
+        assert!(admit(&get(&[("Expect", "100-Continue")]), STRICT).unwrap().expects_continue);
         for bad in ["200-ok", "y 100-continue", "100-continue, x", ""] {
-            assert_eq!(admit(&get(&[("Expect", bad)]), true), Err(Refusal::Expectation), "{bad}");
+            assert_eq!(admit(&get(&[("Expect", bad)]), STRICT), Err(Refusal::Expectation), "{bad}");
         }
         let old = head("POST", Version::Http10, &[("Expect", "100-continue")]);
-        assert!(!admit(&old, true).unwrap().expects_continue);
+        assert!(!admit(&old, STRICT).unwrap().expects_continue);
     }
 
     #[test]
@@ -161,25 +168,25 @@ mod tests {
             ("Sec-WebSocket-Version", "13"),
             KEY,
         ];
-        assert_eq!(admit(&get(&full), true).unwrap().upgrade, Some(&b"websocket"[..]));
+        assert_eq!(admit(&get(&full), STRICT).unwrap().upgrade, Some(&b"websocket"[..]));
         let mut other_version = full;
         other_version[2].1 = "777";
-        assert_eq!(admit(&get(&other_version), true), Err(Refusal::WebSocketVersion));
+        assert_eq!(admit(&get(&other_version), STRICT), Err(Refusal::WebSocketVersion));
         let mut short = full;
         short[3].1 = "abc";
-        assert!(matches!(admit(&get(&short), true), Err(Refusal::BadRequest(_))));
+        assert!(matches!(admit(&get(&short), STRICT), Err(Refusal::BadRequest(_))));
     }
 
     #[test]
     fn an_upgrade_that_cannot_be_meant_is_ignored() {
         let ask = [("Connection", "upgrade"), ("Upgrade", "foo")];
-        assert_eq!(admit(&get(&ask), true).unwrap().upgrade, Some(&b"foo"[..]));
-        assert_eq!(admit(&get(&ask[1..]), true).unwrap().upgrade, None);
-        assert_eq!(admit(&head("GET", Version::Http10, &ask), true).unwrap().upgrade, None);
+        assert_eq!(admit(&get(&ask), STRICT).unwrap().upgrade, Some(&b"foo"[..]));
+        assert_eq!(admit(&get(&ask[1..]), STRICT).unwrap().upgrade, None);
+        assert_eq!(admit(&head("GET", Version::Http10, &ask), STRICT).unwrap().upgrade, None);
         let h2c = [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c")];
-        assert_eq!(admit(&get(&h2c), true).unwrap().upgrade, None);
+        assert_eq!(admit(&get(&h2c), STRICT).unwrap().upgrade, None);
         let socket = [ask[0], ("Upgrade", "websocket"), ("Content-Length", "5")];
-        assert_eq!(admit(&get(&socket), true).unwrap().upgrade, None);
+        assert_eq!(admit(&get(&socket), STRICT).unwrap().upgrade, None);
     }
 
     #[test]
@@ -187,17 +194,17 @@ mod tests {
         let ask = [("Connection", "Upgrade"), ("Upgrade", "tcp")];
         for framing in [("Content-Length", "2"), ("Transfer-Encoding", "chunked")] {
             let post = head("POST", Version::Http11, &[ask[0], ask[1], framing]);
-            assert_eq!(admit(&post, true).unwrap().upgrade, Some(&b"tcp"[..]), "{framing:?}");
+            assert_eq!(admit(&post, STRICT).unwrap().upgrade, Some(&b"tcp"[..]), "{framing:?}");
         }
         let h2c = [ask[0], ("Upgrade", "h2c"), ("Content-Length", "2")];
-        assert_eq!(admit(&head("POST", Version::Http11, &h2c), true).unwrap().upgrade, None);
+        assert_eq!(admit(&head("POST", Version::Http11, &h2c), STRICT).unwrap().upgrade, None);
     }
 
     #[test]
     fn options_for_the_proxy_itself_are_recognised() {
         let zero = head("OPTIONS", Version::Http11, &[("Max-Forwards", "0")]);
-        assert!(admit(&zero, true).unwrap().answer_options);
+        assert!(admit(&zero, STRICT).unwrap().answer_options);
         let one = head("OPTIONS", Version::Http11, &[("Max-Forwards", "1")]);
-        assert!(!admit(&one, true).unwrap().answer_options);
+        assert!(!admit(&one, STRICT).unwrap().answer_options);
     }
 }

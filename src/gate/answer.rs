@@ -121,7 +121,7 @@ pub async fn refuse<C: Client>(
     if refusal == Refusal::Method {
         fields.push((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
     }
-    if matches!(refusal, Refusal::Crowded | Refusal::Overloaded) {
+    if matches!(refusal, Refusal::Crowded | Refusal::ClientConnections | Refusal::Overloaded) {
         fields.push((b"retry-after", b"1"));
     }
     if refusal == Refusal::WebSocketVersion {

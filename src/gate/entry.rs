@@ -11,8 +11,9 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 use super::Matched;
-use super::police::{Granted, Verdict, network};
+use super::police::{Granted, Verdict};
 use crate::clock;
+use crate::exchange::identity::network;
 use crate::exchange::{Client, Refusal};
 use crate::policy::api_key::ApiKeys;
 use crate::policy::basic::{Basic, Busy, Credentials};

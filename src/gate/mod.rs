@@ -152,7 +152,7 @@ async fn walk<'a, C: Client>(
     timer: &mut Timer,
     story: &mut Story<'a>,
 ) -> Result<End, Refusal> {
-    let admitted = admit::admit(ex.head, ex.listener.refuse_trace)?;
+    let admitted = admit::admit(ex.head, ex.listener.methods)?;
     let target = Target::of(ex.head, ex.listener.path, lookup::keep(ex.snapshot));
     let mut target = target.map_err(Refusal::Target)?;
     if ex.peer.tls.as_ref().is_some_and(|tls| !tls.belongs(target.host(), ex.listener.sni)) {

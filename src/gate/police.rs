@@ -5,13 +5,13 @@
 //! who is not known is refused; then the other rate limits, so that only clients that may use the route use theirs up; then concurrency, which holds a place until the
 //! response has been passed on; then faults, which stand for a server that fails.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 
 use super::{Matched, answer, entry};
+use crate::exchange::identity::network;
 use crate::exchange::outcome::Note;
 use crate::exchange::{Client, Outcome, Refusal, pause};
 use crate::net::Timer;
@@ -286,23 +286,6 @@ fn part<'w>(
     }
 }
 
-/// What counts as one client: an IPv4 address, or the /64 of an IPv6 address, which is what one household gets.
-pub(super) fn network(ip: IpAddr) -> [u8; 8] {
-    let mut network = [0; 8];
-    match ip {
-        IpAddr::V4(v4) => {
-            // No global address begins like this.
-            let (_, end) = network.split_at_mut(4);
-            end.copy_from_slice(&v4.octets());
-        }
-        IpAddr::V6(v6) => {
-            let octets = v6.octets();
-            network.copy_from_slice(octets.get(..8).unwrap_or(&[0; 8]));
-        }
-    }
-    network
-}
-
 /// The answer of an authentication server, as it wrote it.
 pub(super) async fn show<C: Client>(
     matched: &Matched<'_, '_>,
@@ -349,17 +332,4 @@ pub(super) async fn respond<C: Client>(
         added: &added,
     };
     answer::send(client, timer, &answer, matched.ex.listener.write_gap).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_household_is_one_client() {
-        let of = |ip: &str| network(ip.parse().unwrap());
-        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
-        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
-        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
-    }
 }

@@ -65,6 +65,31 @@ pub struct HeadTimes {
     pub idle: Option<Duration>,
 }
 
+/// When a connection ends although nothing is wrong with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life {
+    /// After so many requests.
+    pub requests: u32,
+    /// When it is so old.
+    pub age: Option<Duration>,
+}
+
+impl Default for Life {
+    fn default() -> Self {
+        Self { requests: u32::MAX, age: None }
+    }
+}
+
+impl Life {
+    /// When a connection that began at `now` is too old. `place` spreads them over the last tenth of their time, so that
+    /// those that came together do not all come again together.
+    #[must_use]
+    pub fn end(self, now: Instant, place: u8) -> Option<Instant> {
+        let age = self.age?;
+        now.checked_add(age.saturating_sub(age / 10 * u32::from(place) / 255))
+    }
+}
+
 /// One client connection that speaks HTTP/1.
 #[derive(Debug)]
 pub struct H1Client {
@@ -83,6 +108,8 @@ pub struct H1Client {
     ended: bool,
     cut: bool,
     requests: u32,
+    /// The most of them, and when it is too old for another one.
+    most: (u32, Option<Instant>),
     /// Bytes of the current response's body.
     sent: u64,
     head_at: Instant,
@@ -139,7 +166,12 @@ impl Closing {
 impl H1Client {
     /// Takes over an accepted socket.
     #[must_use]
-    pub fn new(stream: Stream, now: Instant, closing: Rc<Closing>, place: u8) -> Self {
+    pub fn new(
+        stream: Stream,
+        now: Instant,
+        (closing, life): (Rc<Closing>, Life),
+        place: u8,
+    ) -> Self {
         Self {
             stream,
             inbox: Inbox::default(),
@@ -154,6 +186,7 @@ impl H1Client {
             ended: false,
             cut: false,
             requests: 0,
+            most: (life.requests, life.end(now, place)),
             sent: 0,
             head_at: now,
             closing,
@@ -192,6 +225,7 @@ impl H1Client {
             }
             Poll::Pending => {
                 let until = earlier(idle_until, self.closing.idle_until(self.place));
+                let until = if self.requests > 0 { earlier(until, self.most.1) } else { until };
                 timer.poll_at(cx, until).map(|()| false)
             }
         })
@@ -418,6 +452,12 @@ impl H1Client {
         Poll::Pending
     }
 
+    /// Whether it has carried as many requests as it may, or is too old for another one.
+    fn is_spent(&self) -> bool {
+        let (most, end) = self.most;
+        self.requests >= most || end.is_some_and(|end| clock::now() >= end)
+    }
+
     /// Writes the fields that belong to the connection, and the end of the head.
     fn finish_head(&mut self, length: Length) -> Coding {
         if length == Length::Unknown && self.version == Version::Http10 {
@@ -426,7 +466,7 @@ impl H1Client {
         }
         // Requests that came before the client ended its side are answered (RFC 9112 §9.3.2).
         let over = self.ended && self.inbox.is_empty();
-        let keep_alive = self.keep_alive && !over && !self.closing.keeps_none();
+        let keep_alive = self.keep_alive && !over && !self.closing.keeps_none() && !self.is_spent();
         self.keep_alive = keep_alive;
         let version = self.version;
         let out = self.out.head();

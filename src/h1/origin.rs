@@ -37,6 +37,8 @@ pub struct Origin {
     uses: u32,
     /// When the last answer was complete.
     idle_since: Instant,
+    /// How long it is kept from then on.
+    kept_for: Duration,
     /// How long the server said that it keeps an idle connection.
     advertised: Option<Duration>,
     /// What it was made with.
@@ -64,6 +66,7 @@ impl Origin {
             reset: false,
             uses: 0,
             idle_since: now,
+            kept_for: Duration::ZERO,
             advertised: None,
             made_with: MadeWith::default(),
         }
@@ -100,6 +103,12 @@ impl Origin {
     #[must_use]
     pub fn idle_since(&self) -> Instant {
         self.idle_since
+    }
+
+    /// How long it is kept at rest, unless its server says less.
+    #[must_use]
+    pub fn kept_for(&self) -> Duration {
+        self.kept_for
     }
 
     /// How long the server said that it keeps an idle connection (`Keep-Alive: timeout=`).
@@ -190,8 +199,9 @@ impl Origin {
     }
 
     /// Puts the connection to rest.
-    pub fn rest(&mut self, now: Instant) {
+    pub fn rest(&mut self, now: Instant, kept_for: Duration) {
         self.idle_since = now;
+        self.kept_for = kept_for;
         self.parser = ResponseParser::default();
         self.out.shrink();
     }

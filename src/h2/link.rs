@@ -36,8 +36,6 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// is taken for dead.
 const STALLED: Duration = Duration::from_millis(500);
 const DEAD: Duration = Duration::from_secs(10);
-/// How long a connection without streams is kept.
-const IDLE_FOR: Duration = Duration::from_secs(30);
 
 /// One connection, as its streams see it.
 #[derive(Debug)]
@@ -51,6 +49,8 @@ pub struct Link {
     /// Streams begun.
     used: Cell<u32>,
     idle_since: Cell<Instant>,
+    /// How long it is kept without streams.
+    kept_for: Duration,
     /// No more streams are to begin.
     retired: Cell<bool>,
     /// Requests that wait for a place.
@@ -82,7 +82,7 @@ impl Link {
         stream: Stream,
         opened: Opened,
         (made_with, waiters): (MadeWith, Rc<Waiters>),
-        (streams, head): (usize, HeadLimits),
+        (streams, head, kept_for): (usize, HeadLimits, Duration),
     ) -> Rc<Self> {
         stream.send_at_once();
         let HeadLimits { bytes, fields } = head;
@@ -106,6 +106,7 @@ impl Link {
             streams: Cell::new(0),
             used: Cell::new(0),
             idle_since: Cell::new(clock::now()),
+            kept_for,
             retired: Cell::new(false),
             waiters: waiters.clone(),
             draft: RefCell::default(),
@@ -193,7 +194,7 @@ impl Link {
     #[must_use]
     pub fn is_stale(&self, now: Instant) -> bool {
         self.is_idle()
-            && (now.saturating_duration_since(self.idle_since.get()) >= IDLE_FOR
+            && (now.saturating_duration_since(self.idle_since.get()) >= self.kept_for
                 || self.opened.wanted())
     }
 

@@ -34,7 +34,7 @@ pub(super) struct Way<'a> {
     /// When it has to end.
     pub closing: Rc<Closing>,
     /// There is no room for it: whatever it asks for, it is told that.
-    pub full: bool,
+    pub full: Option<Refusal>,
 }
 
 /// Serves one connection until either side ends it.
@@ -42,14 +42,14 @@ pub(super) async fn serve(local: &Rc<Local>, stream: Stream, peer: Peer, way: Wa
     let Way { seat, listener, closing, full } = way;
     let place = seat.number().to_le_bytes()[0].wrapping_mul(97);
     let mut timer = Timer::default();
-    let mut client = H1Client::new(stream, clock::now(), closing.clone(), place);
+    let mut client = H1Client::new(stream, clock::now(), (closing.clone(), listener.life), place);
     while client.wake(seat, &mut timer, listener.times).await {
         let mut head = local.worker.take_head();
         let waits = (seat, &mut timer);
         let next = client.next(&mut head, waits, &listener.head, listener.times).await;
         let go_on = match next {
-            Next::Request if full => {
-                let refusal = Refusal::Crowded;
+            Next::Request if full.is_some() => {
+                let refusal = full.unwrap_or(Refusal::Crowded);
                 let of = (&peer, &*listener, &*head);
                 Box::pin(refuse(local, of, refusal, &mut client, &mut timer)).await;
                 false

@@ -6,7 +6,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -22,6 +22,7 @@ use super::proxied::{self, Told};
 use super::worker::Local;
 use super::{connection, streams};
 use crate::clock;
+use crate::exchange::{Refusal, identity};
 use crate::gate::Peer;
 use crate::h1::client::Closing;
 use crate::net::room::{self, Full, Inside};
@@ -148,6 +149,17 @@ impl Local {
         self.worker.call_others();
     }
 
+    /// Counts a client that has too many connections, and says so in the log.
+    #[cold]
+    fn tell_crowded(&self, settings: &Listener, client: IpAddr) {
+        settings.counts.refused_per_client.fetch_add(1, Relaxed);
+        if let Some(left_out) = self.worker.quotas.take("connections_per_client", clock::now()) {
+            let (listen, key) = (&settings.name, "listen.limits.connections_per_client");
+            let limit = settings.per_client.as_ref().map_or(0, |per_client| per_client.most);
+            tracing::warn!(%listen, %client, limit, key, left_out, "connection refused: its client has too many");
+        }
+    }
+
     /// Makes the room that other workers have asked for, as far as there is something idle here.
     pub(super) fn heed(&self) {
         let seats = &self.worker.seats;
@@ -193,20 +205,20 @@ impl Arrived {
             };
             tracing::warn!(%listen, client, open, all, limit, key, left_out, "connection refused: none is idle");
         }
-        let _told = timeout(GOODBYE, self.connect(true)).await;
+        let _told = timeout(GOODBYE, self.connect(Some(Refusal::Crowded))).await;
     }
 
     async fn serve(self, inside: Inside) {
         let _inside = inside;
-        self.connect(false).await;
+        self.connect(None).await;
     }
 
     /// Learns who this is, shakes hands, and serves. With `full`, each request is told that there is no room.
-    async fn connect(self, full: bool) {
+    async fn connect(self, mut full: Option<Refusal>) {
         let Self { local, settings, closing, mut stream, from } = self;
         let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         let seats = &local.worker.seats;
-        let seat = if full {
+        let seat = if full.is_some() {
             seats.take_aside(waker, settings.id)
         } else {
             seats.take(waker, settings.id)
@@ -222,6 +234,18 @@ impl Arrived {
             };
             ip = said.as_ref().map_or(ip, |told| Some(told.client.ip().to_canonical()));
             told = said;
+        }
+        let crowds = |ip: &IpAddr| told.is_some() || !settings.trusts(*ip);
+        let counted = settings.per_client.as_ref().zip(ip.filter(crowds));
+        let place = counted.map(|(per_client, ip)| {
+            let state = &per_client.state;
+            let network = identity::network(ip);
+            state.enter(state.hash(std::iter::once(&network[..])), per_client.most).ok_or(ip)
+        });
+        let mut crowded = false;
+        if let Some(Err(ip)) = place {
+            local.tell_crowded(&settings, ip);
+            (full, crowded) = (full.or(Some(Refusal::ClientConnections)), true);
         }
         // Nobody is told by what is not asked for.
         let ends = if tells { ends(told, from, &stream) } else { None };
@@ -248,14 +272,22 @@ impl Arrived {
             ends,
         };
         let way = connection::Way { seat: &seat, listener: settings.clone(), closing, full };
-        match stream {
-            stream if peer.tls.as_ref().is_some_and(|tls| tls.http2) => {
-                // Boxed, so that other connections do not hold the memory of these.
-                let parts = (Vec::new(), stream);
-                Box::pin(streams::serve(&local, parts, peer, way)).await;
+        let serve = async {
+            match stream {
+                stream if peer.tls.as_ref().is_some_and(|tls| tls.http2) => {
+                    // Boxed, so that other connections do not hold the memory of these.
+                    let parts = (Vec::new(), stream);
+                    Box::pin(streams::serve(&local, parts, peer, way)).await;
+                }
+                stream => connection::serve(&local, stream, peer, way).await,
             }
-            stream => connection::serve(&local, stream, peer, way).await,
+        };
+        if crowded {
+            let _told = timeout(GOODBYE, Box::pin(serve)).await;
+        } else {
+            serve.await;
         }
+        drop(place);
         reclaimed(&seat, &settings);
     }
 }

@@ -22,6 +22,7 @@ use crate::h2::connection::Streams;
 use crate::h2::state::{Accept, Ended, SLACK, Terms};
 use crate::h2::{Connection, H2Client};
 use crate::net::seats::{Seat, Wait};
+use crate::net::timer::earlier;
 use crate::net::{Stream, Timer};
 use crate::snapshot::Listener;
 use crate::wire::frames::{self, Code};
@@ -42,7 +43,7 @@ struct Shared {
     peer: Peer,
     listener: Arc<Listener>,
     /// There is no room for it.
-    full: bool,
+    full: Option<Refusal>,
     /// Streams under way.
     open: Cell<u32>,
 }
@@ -58,8 +59,12 @@ pub(super) async fn serve(
     drop(read);
     let shared = Rc::new(Shared { local: local.clone(), peer, listener, full, open: Cell::new(0) });
     let mut life = Life {
-        taker: Taker { shared: shared.clone(), streams: connection.streams(), any: false },
+        taker: Taker { shared: shared.clone(), streams: connection.streams(), any: 0 },
         phase: Phase::Fresh,
+        end: shared
+            .listener
+            .life
+            .end(clock::now(), seat.number().to_le_bytes()[0].wrapping_mul(97)),
         idle_since: clock::now(),
         timer: Timer::default(),
     };
@@ -104,6 +109,8 @@ enum Phase {
 struct Life {
     taker: Taker,
     phase: Phase,
+    /// When it is too old for more.
+    end: Option<Instant>,
     idle_since: Instant,
     timer: Timer,
 }
@@ -122,7 +129,7 @@ impl Life {
                 return Poll::Ready(());
             }
             let Shared { open, listener, .. } = &*self.taker.shared;
-            if self.phase == Phase::Fresh && self.taker.any {
+            if self.phase == Phase::Fresh && self.taker.any > 0 {
                 self.phase = Phase::Used;
             }
             let mut asked = false;
@@ -138,17 +145,26 @@ impl Life {
                 Phase::Ending | Phase::Ended => Some(GOODBYE),
             };
             let idle = clock::deadline(self.idle_since, allowed);
+            let mut until = idle;
+            let mut spent = false;
+            if self.phase == Phase::Used {
+                until = earlier(idle, self.end);
+                spent = self.taker.any >= listener.life.requests
+                    || self.end.is_some_and(|end| clock::now() >= end);
+            }
             let told = match self.phase {
                 Phase::Fresh => closing.has_begun() || asked,
-                Phase::Used => closing.keeps_none() || self.taker.shared.full || asked,
+                Phase::Used => {
+                    closing.keeps_none() || self.taker.shared.full.is_some() || asked || spent
+                }
                 Phase::Ending => asked,
                 Phase::Ended => false,
             };
             if !told {
-                if self.timer.poll_at(cx, idle).is_pending() {
+                if self.timer.poll_at(cx, until).is_pending() {
                     return Poll::Pending;
                 }
-                if idle.is_some_and(|idle| clock::now() < idle) {
+                if idle.is_none_or(|idle| clock::now() < idle) {
                     continue;
                 }
             }
@@ -173,8 +189,8 @@ impl Life {
 struct Taker {
     shared: Rc<Shared>,
     streams: Streams,
-    /// There has been one.
-    any: bool,
+    /// How many there have been.
+    any: u32,
 }
 
 impl Accept for Taker {
@@ -190,7 +206,7 @@ impl Accept for Taker {
     }
 
     fn stream(&mut self, slot: u32, head: Box<RequestHead>, fault: Option<Fault>) {
-        self.any = true;
+        self.any = self.any.saturating_add(1);
         let client = self.streams.client(slot, Some(&*head).filter(|_| fault.is_none()));
         self.shared.open.set(self.shared.open.get() + 1);
         let begun = Begun { of: Open(self.shared.clone()), head, fault, client };
@@ -224,8 +240,8 @@ impl Begun {
         let of = (peer, &**listener);
         let client = &mut self.client;
         match self.fault {
-            None if self.of.0.full => {
-                let refusal = Refusal::Crowded;
+            None if self.of.0.full.is_some() => {
+                let refusal = self.of.0.full.unwrap_or(Refusal::Crowded);
                 let of = (peer, &**listener, &*self.head);
                 Box::pin(connection::refuse(local, of, refusal, client, &mut timer)).await;
                 client.settle(&mut timer).await;

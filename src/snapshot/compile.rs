@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use ipnet::IpNet;
 
-use super::listener::Listener;
+use super::listener::{Listener, Methods, PerClient};
 use super::policies::Shared;
 use super::route::{Action, Redirect, Respond, Route};
 use super::{Snapshot, Store, access, cache, pages, policies, rewrite, target, trace, upstream};
-use crate::config::schema::listen::{Listen, ListenRedirect, StrictPath, StrictSni, Underscores};
+use crate::config::schema::listen::{
+    Listen, ListenRedirect, StrictMethods, StrictPath, StrictSni, Underscores,
+};
 use crate::config::schema::route as schema;
 use crate::config::schema::words::{HeaderName, HeaderText, ListenAddress, TrustedProxy};
 use crate::config::shown::shown;
@@ -23,7 +25,7 @@ use crate::exchange::edits::{FieldPart, FilledField};
 use crate::exchange::target::PathMode;
 use crate::exchange::{HeaderEdits, Pair};
 use crate::files;
-use crate::h1::client::HeadTimes;
+use crate::h1::client::{HeadTimes, Life};
 use crate::machine;
 use crate::net::Address;
 use crate::pace;
@@ -234,7 +236,10 @@ fn listener(
         trusted: trusted_proxies.iter().filter_map(|proxy| network(proxy.value)).collect(),
         trusts_unix: trusted_proxies.iter().any(|proxy| proxy.value == TrustedProxy::Unix),
         redirect_https: redirect.as_ref().is_some_and(|r| r.value == ListenRedirect::Https),
-        refuse_trace: strict.max_forwards,
+        methods: Methods {
+            refuse_trace: strict.max_forwards,
+            any: strict.methods == StrictMethods::Any,
+        },
         sni: match strict.sni {
             StrictSni::ClientAuth => Misdirected::ClientAuth,
             StrictSni::Always => Misdirected::Always,
@@ -245,6 +250,16 @@ fn listener(
             StrictPath::Refuse => PathMode::Refuse,
         },
         connections: limits.connections.map_or(connections, std::num::NonZeroU32::get),
+        per_client: limits.connections_per_client.map(|most| PerClient {
+            most: most.get(),
+            state: known
+                .and_then(|known| known.per_client.as_ref())
+                .map_or_else(Arc::default, |per_client| per_client.state.clone()),
+        }),
+        life: Life {
+            requests: limits.requests_per_connection.map_or(u32::MAX, std::num::NonZeroU32::get),
+            age: timeout.connection_age.get().map(|age| age.get()),
+        },
     }
 }
 

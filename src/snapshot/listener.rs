@@ -8,8 +8,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::exchange::target::PathMode;
-use crate::h1::client::HeadTimes;
+use crate::h1::client::{HeadTimes, Life};
 use crate::net::room::Room;
+use crate::policy::concurrency;
 use crate::tls::Server;
 use crate::tls::facts::Misdirected;
 use crate::wire::request::Limits;
@@ -23,6 +24,8 @@ pub struct Counts {
     pub accepted: AtomicU64,
     /// Connections told that too many are open, and that none of them is idle.
     pub refused: AtomicU64,
+    /// Connections told that their client has too many.
+    pub refused_per_client: AtomicU64,
     /// How often none could be accepted, because the process or the system had no descriptors left.
     pub starved: AtomicU64,
     /// Connections closed because of their PROXY header, or for want of one.
@@ -35,6 +38,24 @@ pub struct Counts {
     pub handshakes_failed: AtomicU64,
     /// and that were not begun, because too many were under way.
     pub handshakes_refused: AtomicU64,
+}
+
+/// Which methods a listener lets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Methods {
+    /// `TRACE` is refused, as `CONNECT` always is.
+    pub refuse_trace: bool,
+    /// Every token is a method; otherwise only what looks like one that somebody has defined.
+    pub any: bool,
+}
+
+/// How many connections one client may have open.
+#[derive(Debug)]
+pub struct PerClient {
+    /// So many.
+    pub most: u32,
+    /// Those there are; it survives reloads.
+    pub state: Arc<concurrency::State>,
 }
 
 /// One `[[listen]]`.
@@ -70,14 +91,18 @@ pub struct Listener {
     pub trusts_unix: bool,
     /// Everything is redirected to https.
     pub redirect_https: bool,
-    /// `TRACE` and `CONNECT` are refused.
-    pub refuse_trace: bool,
+    /// Which methods are refused.
+    pub methods: Methods,
     /// Which requests for other hosts than that of their TLS connection are refused.
     pub sni: Misdirected,
     /// What happens to paths that are not in normal form.
     pub path: PathMode,
     /// Open connections, over all workers.
     pub connections: u32,
+    /// Those of one client; `None` is no cap.
+    pub per_client: Option<PerClient>,
+    /// When a connection ends although nothing is wrong with it.
+    pub life: Life,
 }
 
 impl Listener {

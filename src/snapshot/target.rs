@@ -182,13 +182,15 @@ fn key(balance: &Balance, route: &schema::Route) -> Result<Option<KeySource>, Bo
 }
 
 fn timeouts(written: &upstream_schema::UpstreamTimeout) -> Timeouts {
-    let upstream_schema::UpstreamTimeout { connect, send, first_byte, gap, total } = written;
+    let upstream_schema::UpstreamTimeout { connect, send, first_byte, gap, total, tunnel, kept: _ } =
+        written;
     Timeouts {
         connect: Some(connect.get()),
         send: Some(send.get()),
         first_byte: Some(first_byte.get()),
-        gap: Some(gap.get()),
+        gap: gap.get().map(|t| t.get()),
         total: total.get().map(|t| t.get()),
+        tunnel: tunnel.get().map(|t| t.get()),
     }
 }
 

@@ -99,6 +99,7 @@ pub(super) fn upstream(
         },
         limits: Limits {
             idle: usize::try_from(*idle).unwrap_or(usize::MAX),
+            kept: written.timeout.kept.get(),
             requests_per_connection: cap(requests_per_connection),
             connections: cap(connections),
             response_head: HeadLimits {

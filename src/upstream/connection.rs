@@ -276,6 +276,7 @@ fn way<'a>(job: &'a ForwardRequest<'_>, target: &'a Target, endpoint: &Endpoint)
         None => Ends::nobody(form),
     });
     Way {
+        kept_for: upstream.limits.kept,
         streams: 0,
         secured: upstream.secured(endpoint.id),
         offer,

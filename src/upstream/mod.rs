@@ -96,6 +96,8 @@ pub struct Breaking {
 pub struct Limits {
     /// Idle connections kept per server.
     pub idle: usize,
+    /// How long a connection without requests is kept.
+    pub kept: Duration,
     /// Requests after which a connection is not used again.
     pub requests_per_connection: u32,
     /// Open connections per server.
@@ -184,4 +186,6 @@ pub struct Timeouts {
     pub gap: Option<Duration>,
     /// The whole exchange.
     pub total: Option<Duration>,
+    /// Between two parts of what goes through a tunnel.
+    pub tunnel: Option<Duration>,
 }

@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::task::Poll;
-use std::time::Duration;
 
 use super::choose::Chosen;
 use super::copy::{self, Limits};
@@ -17,9 +16,6 @@ use crate::exchange::{Client, Deadline, Emit, Length, Outcome, Outgoing, Source 
 use crate::net::{Fill, Timer};
 use crate::policy::encoded::Encoding;
 use crate::wire::{Fields, Known, grpc};
-
-/// How long a tunnel may be silent.
-const TUNNEL_IDLE: Duration = Duration::from_hours(1);
 
 /// How much of a body that nobody will see is read so that its connection can be kept.
 const SKIPPED: usize = 256 << 10;
@@ -59,16 +55,7 @@ pub async fn deliver<C: Client>(
     let ended = job.read_status(origin.head());
     if status == 101 {
         outlier::succeeded(&chosen.member.endpoint, chosen.permit.take());
-        let head = origin.head();
-        let protocol = head.fields.first(Known::Upgrade).unwrap_or_default();
-        upload.client.upgrade(&|out| {
-            (job.fields)(head, out);
-            bond(out);
-            out.field(b"upgrade", protocol);
-        });
-        origin.upgrade();
-        let outcome = copy::tunnel(upload.client, &mut origin, timer, Some(TUNNEL_IDLE)).await;
-        return ForwardOutcome::Answered(status, outcome);
+        return switch(job, target, &mut origin, upload.client, &bond, timer).await;
     }
     end_trial(job, &mut chosen, ended);
     if let Some(instead) = job.instead.and_then(|instead| instead(origin.head())) {
@@ -121,6 +108,28 @@ pub async fn deliver<C: Client>(
             }
         }
     }
+    ForwardOutcome::Answered(status, outcome)
+}
+
+/// Passes a 101 on, and then whatever either side sends.
+async fn switch<C: Client>(
+    job: &ForwardRequest<'_>,
+    target: &Target,
+    origin: &mut Origin,
+    client: &mut C,
+    bond: &dyn Fn(&mut dyn Emit),
+    timer: &mut Timer,
+) -> ForwardOutcome {
+    let head = origin.head();
+    let status = head.status;
+    let protocol = head.fields.first(Known::Upgrade).unwrap_or_default();
+    client.upgrade(&|out| {
+        (job.fields)(head, out);
+        bond(out);
+        out.field(b"upgrade", protocol);
+    });
+    origin.upgrade();
+    let outcome = copy::tunnel(client, origin, timer, target.timeouts.tunnel).await;
     ForwardOutcome::Answered(status, outcome)
 }
 
@@ -216,7 +225,7 @@ fn put_to_rest(job: &ForwardRequest<'_>, target: &Target, chosen: &Chosen<'_>, o
     {
         let idle = limits.idle.div_ceil(job.worker.workers);
         let mut connections = job.worker.connections.borrow_mut();
-        connections.put(&chosen.member.endpoint, origin, idle, clock::now());
+        connections.put(&chosen.member.endpoint, origin, (idle, limits.kept), clock::now());
     }
 }
 

@@ -6,6 +6,7 @@
     reason = "a failed expectation is a panic"
 )]
 
+mod bounds;
 mod pages;
 mod rewriting;
 #[path = "../support/mod.rs"]

@@ -83,11 +83,13 @@ fn defaults_are_those_of_the_contract() {
         shown,
         serde_json::json!({
             "limits": {
-                "connections": null, "header_bytes": "32KiB", "headers": 100, "body": "64MiB",
+                "connections": null, "connections_per_client": null,
+                "requests_per_connection": null, "header_bytes": "32KiB", "headers": 100, "body": "64MiB",
                 "streams": 100
             },
             "timeout": {
-                "tls": "10s", "headers": "10s", "idle": "75s", "body_gap": "30s", "write_gap": "1m"
+                "tls": "10s", "headers": "10s", "idle": "75s", "body_gap": "30s", "write_gap": "1m",
+                "connection_age": "off"
             }
         })
     );
@@ -95,7 +97,8 @@ fn defaults_are_those_of_the_contract() {
     assert_eq!(
         serde_json::to_value(&upstream.timeout).unwrap(),
         serde_json::json!({
-            "connect": "2s", "send": "1m", "first_byte": "30s", "gap": "1m", "total": "off"
+            "connect": "2s", "send": "1m", "first_byte": "30s", "gap": "1m", "total": "off",
+            "tunnel": "1h", "kept": "30s"
         })
     );
     assert_eq!(upstream.retry.attempts, 1);

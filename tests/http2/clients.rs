@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::frames::{END_HEADERS, GOAWAY, HEADERS, Verdict, Wire, frame, get};
-use crate::support::{Gate, Origin, SOON, Step, curl, ok, wait_until};
+use crate::support::{Gate, Origin, SOON, Step, Tidegate, curl, ok, wait_until};
 use crate::{ask, config, proxy};
 
 #[test]
@@ -87,6 +87,35 @@ fn a_drain_says_goodbye_and_lets_streams_end() {
     assert_eq!(client.verdict(1), Verdict::Status(200));
     client.next(|frame| frame.stream == 1 && frame.ends()).expect("the whole answer");
     assert_eq!(proxy.wait_exit(SOON).code(), Some(0));
+}
+
+#[test]
+fn a_connection_that_is_old_or_much_used_is_told_to_end() {
+    for listen in
+        ["limits = { requests_per_connection = 2 }", "timeout = { connection_age = '1s' }"]
+    {
+        let gate = Gate::default();
+        let until = gate.clone();
+        let origin =
+            Origin::start(move |_| vec![Step::Until(until.clone()), Step::Send(ok("held"))]);
+        let upstream = format!("servers = ['{}']", origin.server());
+        let proxy = Tidegate::start(&config(&upstream, listen));
+        let mut client = Wire::connect(proxy.address(), &[]);
+        client.head(1, &get(&[]));
+        client.head(3, &get(&[]));
+        // What is under way goes on.
+        let goodbye = client.next(|frame| frame.kind == GOAWAY).expect("a GOAWAY");
+        assert_eq!(goodbye.number(4), 0, "{listen}");
+        gate.open();
+        let mut ended = Vec::new();
+        while ended.len() < 2 {
+            let frame = client.next(|frame| frame.ends()).expect("the whole answer");
+            ended.push(frame.stream);
+        }
+        ended.sort_unstable();
+        assert_eq!(ended, [1, 3], "{listen}");
+        assert_eq!(client.end(), Some(0), "{listen}");
+    }
 }
 
 #[test]

@@ -57,10 +57,10 @@ pub const FIRST_BYTE: Timeout = Timeout::seconds(30);
 pub const GAP: Timeout = Timeout::seconds(60);
 /// `upstream.limits.idle`: idle connections kept per server.
 pub const IDLE_CONNECTIONS: u32 = 256;
-/// How long an idle upstream connection is kept, or less if the server says so. Not a key.
-pub const IDLE_KEPT: Period = Period::seconds(30);
-/// How long an upgraded connection may be silent in both directions. Not a key.
-pub const TUNNEL_IDLE: Period = Period::seconds(3600);
+/// `upstream.timeout.kept`.
+pub const KEPT: Timeout = Timeout::seconds(30);
+/// `upstream.timeout.tunnel`.
+pub const TUNNEL: Timeout = Timeout::seconds(3600);
 /// `upstream.limits.pending_timeout`.
 pub const PENDING_TIMEOUT: Timeout = Timeout::seconds(1);
 /// `upstream.slow_start`.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::bind::Bind;
 use super::defaults;
 use super::forms::OneOrMany;
-use super::units::{Bytes, Timeout};
+use super::units::{Bytes, OrOff, Timeout};
 use super::words::TrustedProxy;
 use crate::config::read::{settings, table, words};
 use crate::config::source::{Place, Spanned};
@@ -62,6 +62,11 @@ settings! {
         /// Open client connections. At the limit those that have been idle longest make room. All listeners together
         /// have no more than the file descriptor limit allows, which is the default.
         connections: Option<NonZeroU32> = None,
+        /// Open connections of one client, by its address (IPv6: its /64). Trusted proxies are not counted, but those
+        /// whom they name in a PROXY header. Default: no cap.
+        connections_per_client: Option<NonZeroU32> = None,
+        /// Requests after which a connection is ended: Connection: close, or GOAWAY. Default: no cap.
+        requests_per_connection: Option<NonZeroU32> = None,
         /// Bytes of a request head.
         header_bytes: Spanned<Bytes> = defaults::HEADER_BYTES.into(),
         /// Number of header fields of a request.
@@ -86,6 +91,8 @@ settings! {
         body_gap: Timeout = defaults::BODY_GAP,
         /// Between two successful writes to the client.
         write_gap: Timeout = defaults::WRITE_GAP,
+        /// For a whole connection, within 10 % less: then it is ended as soon as what is under way has been answered.
+        connection_age: OrOff<Timeout> = OrOff::Off,
     }
 }
 
@@ -100,6 +107,18 @@ settings! {
         path: StrictPath = StrictPath::Normalize,
         /// Requests for another host than the TLS connection was made for.
         sni: StrictSni = StrictSni::ClientAuth,
+        /// Methods of requests; `max_forwards` is asked beside it.
+        methods: StrictMethods = StrictMethods::Known,
+    }
+}
+
+words! {
+    /// Which methods are let through.
+    pub enum StrictMethods ("a treatment of methods") {
+        /// Those written as all known ones are: capitals, digits and `-`. Everything else is refused with 501.
+        Known = "known",
+        /// Every token (RFC 9110 §9.1), such as `get`, which is another method than `GET`.
+        Any = "any",
     }
 }
 

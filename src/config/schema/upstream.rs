@@ -289,10 +289,14 @@ settings! {
         send: Timeout = defaults::SEND,
         /// From the end of the request to the head of the response.
         first_byte: Timeout = defaults::FIRST_BYTE,
-        /// Between two pieces of a response body.
-        gap: Timeout = defaults::GAP,
+        /// Between two pieces of a response body; "off" where a stream may be silent for ever.
+        gap: OrOff<Timeout> = OrOff::At(defaults::GAP),
         /// For the whole exchange, retries included.
         total: OrOff<Timeout> = OrOff::Off,
+        /// For anything to come through a tunnel, such as a WebSocket, from either side.
+        tunnel: OrOff<Timeout> = OrOff::At(defaults::TUNNEL),
+        /// How long a connection without requests is kept; less if its server says so.
+        kept: Timeout = defaults::KEPT,
     }
 }
 
@@ -305,10 +309,12 @@ settings! {
         send: Option<Timeout> = None,
         /// From the end of the request to the head of the response.
         first_byte: Option<Timeout> = None,
-        /// Between two pieces of a response body.
-        gap: Option<Timeout> = None,
+        /// Between two pieces of a response body; "off" where a stream may be silent for ever.
+        gap: Option<OrOff<Timeout>> = None,
         /// For the whole exchange, retries included.
         total: Option<OrOff<Timeout>> = None,
+        /// For anything to come through a tunnel, such as a WebSocket, from either side.
+        tunnel: Option<OrOff<Timeout>> = None,
     }
 }
 
@@ -359,6 +365,8 @@ impl UpstreamTimeout {
             first_byte: route.first_byte.unwrap_or(self.first_byte),
             gap: route.gap.unwrap_or(self.gap),
             total: route.total.unwrap_or(self.total),
+            tunnel: route.tunnel.unwrap_or(self.tunnel),
+            kept: self.kept,
         }
     }
 }

@@ -46,7 +46,7 @@ async fn w1_the_last_words_of_tls_wait_for_no_one_who_does_not_read() {
         tokio::io::AsyncWriteExt::write_all(&mut far, request.as_bytes()).await.unwrap();
         fill(near.get_ref().0).await;
         let stream = Stream::secure(near);
-        let mut client = H1Client::new(stream, clock::now(), Rc::default(), 0);
+        let mut client = H1Client::new(stream, clock::now(), Default::default(), 0);
         client.begun = true;
         if !request.is_empty() {
             client.inbox = Inbox::holding(rest.as_bytes());

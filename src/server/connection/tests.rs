@@ -100,7 +100,12 @@ async fn a_defect_costs_one_request_a_500_and_a_count() {
         };
         let seat = local.worker.seats.take(std::task::Waker::noop().clone(), 0);
         let (closing, full) = (Rc::default(), false);
-        let way = Way { seat: &seat, listener: listener.clone(), closing, full };
+        let way = Way {
+            seat: &seat,
+            listener: listener.clone(),
+            closing,
+            full: full.then_some(Refusal::Crowded),
+        };
         let served = serve(&local, Stream::Unix(near), peer, way);
         let (answer, ()) = tokio::join!(client, served);
         assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
