@@ -309,7 +309,7 @@ fn cached(
         KeyInput::Cookie(name) => keyed::cookie(&head.fields, name),
         KeyInput::Claim(_) => None,
     };
-    let key = keyed::key(cache, url, input);
+    let key = keyed::write_key(&mut Vec::new(), cache, url, input).to_key();
     let mut shown = key.url();
     for added in &cache.vary_on {
         let value = input(added).map_or("(none)".into(), String::from_utf8_lossy);
@@ -320,7 +320,7 @@ fn cached(
             KeyInput::Claim(name) => write!(shown, " jwt:{name}"),
         };
     }
-    let found = cache.store.find(&key, &head.fields).object;
+    let found = cache.store.find(key.borrowed(), &head.fields).object;
     let now = clock::unix_millis();
     Cached {
         cache: cache.store.name.to_string(),

@@ -48,6 +48,8 @@ pub struct Worker {
     pub tokens: RefCell<HashMap<[u8; 32], Rc<Verified>>>,
     /// Copies of requests under way.
     pub mirrored: Cell<u32>,
+    /// Room in which keys of caches are written.
+    pub cache_key: RefCell<Vec<u8>>,
     /// Fetches for caches under way.
     pub fetches: Cell<u32>,
     /// What it counts.
@@ -77,6 +79,7 @@ impl Worker {
             redis: shared::Connections::default(),
             tokens: RefCell::default(),
             mirrored: Cell::new(0),
+            cache_key: RefCell::default(),
             fetches: Cell::new(0),
             ledger: Ledger::default(),
             access: Lines::default(),

@@ -241,7 +241,7 @@ mod tests {
 
     fn has(store: &Store, path: &str) -> bool {
         let key = Key::new("c", b"http", b"a", path.as_bytes(), None, &[]);
-        store.find(&key, &crate::wire::head::Fields::default()).object.is_some()
+        store.find(key.borrowed(), &crate::wire::head::Fields::default()).object.is_some()
     }
 
     fn obey_all(house: &mut Housekeeping, commands: &Receiver<Command>) {

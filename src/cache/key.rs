@@ -4,9 +4,11 @@
 //! place in the table.
 
 use std::hash::{Hash, Hasher};
+use std::sync::OnceLock;
 
-use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
+use crate::clock::Random;
 use crate::wire::head::{Fields, list_items};
 
 /// The place of the scheme among a key's parts.
@@ -33,6 +35,86 @@ impl Hash for Key {
     }
 }
 
+/// A key as it lies in a buffer, so that a stored response is found without asking for memory.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyRef<'b> {
+    hash: u128,
+    text: &'b [u8],
+}
+
+/// What hashes begin with: different in every process, so that nobody can make two that collide.
+fn seed() -> u64 {
+    static SEED: OnceLock<u64> = OnceLock::new();
+    *SEED.get_or_init(|| Random::from_entropy().next_u64())
+}
+
+impl<'b> KeyRef<'b> {
+    /// Writes a key into a buffer, in the place of what is there. The parts are those of
+    /// [`Key::new`], in its order.
+    pub fn write<'p>(
+        buffer: &'b mut Vec<u8>,
+        parts: impl Iterator<Item = Option<&'p [u8]>>,
+    ) -> Self {
+        buffer.clear();
+        for part in parts {
+            buffer.push(u8::from(part.is_some()));
+            let part = part.unwrap_or_default();
+            let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+            buffer.extend_from_slice(&length.to_be_bytes());
+            buffer.extend_from_slice(part);
+        }
+        Self::of(buffer)
+    }
+
+    fn of(text: &'b [u8]) -> Self {
+        Self { hash: xxh3_128_with_seed(text, seed()), text }
+    }
+
+    /// The hash that finds it.
+    #[must_use]
+    pub fn hash(&self) -> u128 {
+        self.hash
+    }
+
+    /// Whether it is this one.
+    #[must_use]
+    pub fn is(&self, key: &Key) -> bool {
+        self.hash == key.hash && *self.text == *key.text
+    }
+
+    /// A key of its own.
+    #[must_use]
+    pub fn to_key(self) -> Key {
+        let mut spans = [None; QUERY + 1];
+        for (span, part) in spans.iter_mut().zip(Parts { text: self.text, at: 0 }) {
+            *span = part;
+        }
+        let [_, _, host, path, query] = spans;
+        let (host, path) = (host.unwrap_or_default(), path.unwrap_or_default());
+        Key { hash: self.hash, text: self.text.into(), host, path, query }
+    }
+}
+
+/// The places of a key's parts in its text: where each begins and how long it is.
+struct Parts<'b> {
+    text: &'b [u8],
+    at: usize,
+}
+
+impl Iterator for Parts<'_> {
+    type Item = Option<(u32, u32)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let head = self.text.get(self.at..self.at.checked_add(5)?)?;
+        let (there, length) = head.split_first()?;
+        let length = u32::from_be_bytes(length.try_into().ok()?);
+        let start = self.at + 5;
+        let end = start.checked_add(length as usize).filter(|end| *end <= self.text.len())?;
+        self.at = end;
+        Some((*there == 1).then_some((u32::try_from(start).ok()?, length)))
+    }
+}
+
 impl Key {
     /// Makes the key of a request. `extra` holds the values of whatever else the route adds, in the
     /// order of its configuration; an absent one is `None` and differs from an empty one.
@@ -45,28 +127,22 @@ impl Key {
         query: Option<&[u8]>,
         extra: &[Option<&[u8]>],
     ) -> Self {
-        let mut parts = vec![Some(cache.as_bytes()), Some(scheme), Some(host), Some(path), query];
-        parts.extend_from_slice(extra);
-        Self::of(&parts)
+        let parts = [Some(cache.as_bytes()), Some(scheme), Some(host), Some(path), query];
+        KeyRef::write(&mut Vec::new(), parts.into_iter().chain(extra.iter().copied())).to_key()
     }
 
-    fn of(parts: &[Option<&[u8]>]) -> Self {
-        let length: usize = parts.iter().flatten().map(|part| part.len()).sum();
-        let mut text = Vec::with_capacity(length + 5 * parts.len());
-        let mut spans = [(0, 0); QUERY + 1];
-        for (at, part) in parts.iter().enumerate() {
-            text.push(u8::from(part.is_some()));
-            let part = part.unwrap_or_default();
-            let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
-            text.extend_from_slice(&length.to_be_bytes());
-            if let Some(span) = spans.get_mut(at) {
-                *span = (u32::try_from(text.len()).unwrap_or(u32::MAX), length);
-            }
-            text.extend_from_slice(part);
-        }
-        let [_, _, host, path, query] = spans;
-        let query = parts.get(QUERY).is_some_and(Option::is_some).then_some(query);
-        Self { hash: xxh3_128(&text), text: text.into_boxed_slice(), host, path, query }
+    /// The key that these bytes are; `None` when they are none.
+    #[must_use]
+    pub fn from_bytes(text: &[u8]) -> Option<Self> {
+        let mut places = Parts { text, at: 0 };
+        let count = places.by_ref().count();
+        (count > QUERY && places.at == text.len()).then(|| KeyRef::of(text).to_key())
+    }
+
+    /// The same, borrowed.
+    #[must_use]
+    pub fn borrowed(&self) -> KeyRef<'_> {
+        KeyRef { hash: self.hash, text: &self.text }
     }
 
     /// The hash that finds it.
@@ -101,7 +177,7 @@ impl Key {
     /// The URL, for people. What a key leaves out of it is left out.
     #[must_use]
     pub fn url(&self) -> String {
-        let scheme = self.parts().get(SCHEME).copied().flatten().unwrap_or_default();
+        let scheme = self.parts().nth(SCHEME).flatten().unwrap_or_default();
         let mut url = [scheme, b"://", self.host(), self.path()].concat();
         if let Some(query) = self.query() {
             url.push(b'?');
@@ -113,32 +189,17 @@ impl Key {
     /// The key of another URL of the same host, everything else being the same.
     #[must_use]
     pub fn with_path(&self, path: &[u8], query: Option<&[u8]>) -> Self {
-        let mut parts = self.parts();
-        if let Some(part) = parts.get_mut(PATH) {
-            *part = Some(path);
-        }
-        if let Some(part) = parts.get_mut(QUERY) {
-            *part = query.filter(|_| self.query.is_some() || query.is_some());
-        }
-        Self::of(&parts)
+        let known = self.parts().enumerate().map(|(at, part)| match at {
+            PATH => Some(path),
+            QUERY => query,
+            _ => part,
+        });
+        KeyRef::write(&mut Vec::new(), known).to_key()
     }
 
     /// Its parts in order.
-    fn parts(&self) -> Vec<Option<&[u8]>> {
-        let mut parts = Vec::new();
-        let mut rest = &*self.text;
-        while let Some((head, after)) = rest.split_at_checked(5) {
-            let (there, length) = match head {
-                [there, length @ ..] => (*there == 1, length.try_into().map(u32::from_be_bytes)),
-                [] => break,
-            };
-            let Some((part, after)) = after.split_at_checked(length.unwrap_or(0) as usize) else {
-                break;
-            };
-            parts.push(there.then_some(part));
-            rest = after;
-        }
-        parts
+    fn parts(&self) -> impl Iterator<Item = Option<&[u8]>> {
+        Parts { text: &self.text, at: 0 }.map(|place| place.map(|place| self.at(place)))
     }
 
     /// Its bytes, for tiers that keep it elsewhere.
@@ -176,7 +237,7 @@ pub fn vary_names(fields: &Fields) -> Box<[Box<[u8]>]> {
 /// `Accept-Encoding` only the codings count that can be answered with, in a fixed order.
 #[must_use]
 pub fn variant(names: &[Box<[u8]>], fields: &Fields) -> u64 {
-    let mut hasher = Xxh3::new();
+    let mut hasher = Xxh3::with_seed(seed());
     for name in names {
         hasher.update(b"\0");
         if **name == *b"accept-encoding" {

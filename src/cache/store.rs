@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::flight::Flight;
 use super::housekeeping::Command;
-use super::key::{self, Key};
+use super::key::{self, Key, KeyRef};
 use super::object::Object;
 use super::policy::Millis;
 use super::purge::Purge;
@@ -116,9 +116,9 @@ impl Store {
 
     /// Finds what is stored for a request.
     #[must_use]
-    pub fn find(&self, key: &Key, fields: &Fields) -> Found {
+    pub fn find(&self, key: KeyRef<'_>, fields: &Fields) -> Found {
         let table = self.table.pin();
-        let slot = table.get(&key.hash()).filter(|slot| *slot.key == *key);
+        let slot = table.get(&key.hash()).filter(|slot| key.is(&slot.key));
         let Some(slot) = slot else { return Found { variant: 0, object: None } };
         let variant = if slot.names.is_empty() { 0 } else { key::variant(&slot.names, fields) };
         let object = slot.variants.iter().find(|(known, _)| *known == variant);
@@ -127,8 +127,8 @@ impl Store {
 
     /// Whether anything is stored for a key.
     #[must_use]
-    pub fn has_key(&self, key: &Key) -> bool {
-        self.table.pin().get(&key.hash()).is_some_and(|slot| *slot.key == *key)
+    pub fn has_key(&self, key: KeyRef<'_>) -> bool {
+        self.table.pin().get(&key.hash()).is_some_and(|slot| key.is(&slot.key))
     }
 
     /// Adds a whole response in the place of the one before it. `false` when a purge that came

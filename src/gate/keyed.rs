@@ -3,7 +3,7 @@
 
 use super::admit::Admitted;
 use crate::cache::answer;
-use crate::cache::key::Key;
+use crate::cache::key::KeyRef;
 use crate::cache::route::{KeyInput, RouteCache};
 use crate::cache::status::Forwarded;
 use crate::exchange::identity::Identity;
@@ -45,29 +45,32 @@ pub(crate) struct Url<'u> {
     pub(crate) identity: &'u Identity<'u>,
 }
 
-/// The key of a request; `input` finds the value of what the route adds.
-pub(crate) fn key<'v>(
-    cache: &RouteCache,
+/// Writes the key of a request into a buffer; `input` finds the value of what the route adds.
+pub(crate) fn write_key<'b, 'v>(
+    buffer: &'b mut Vec<u8>,
+    cache: &'v RouteCache,
     url: &Url<'v>,
     input: impl Fn(&KeyInput) -> Option<&'v [u8]>,
-) -> Key {
+) -> KeyRef<'b> {
     let Url { route, scheme, public_host, target, identity } = url;
-    let mut extra: Vec<Option<&[u8]>> = vec![Some(route.as_bytes())];
-    // Servers are told both hosts, so both count.
-    let host_sent = target.host();
-    extra.push((host_sent != *public_host).then_some(host_sent.as_bytes()));
-    // With their ports and as they are written: what servers are told ends up in redirects and links.
-    if cache.key.host {
-        let (sent, public) = (target.sent_host(), public_host.as_bytes());
-        extra.push((sent != public).then_some(sent));
-        extra.push(identity.host.filter(|told| *told != public));
-        extra.push(identity.port);
-    }
-    extra.extend(cache.vary_on.iter().map(input));
     let host = if cache.key.host { public_host.as_bytes() } else { b"" };
     let path = if cache.key.path { target.path() } else { b"" };
     let query = target.query().filter(|_| cache.key.query);
-    Key::new(&cache.store.name, scheme.as_bytes(), host, path, query, &extra)
+    let name = cache.store.name.as_bytes();
+    let where_to = [Some(name), Some(scheme.as_bytes()), Some(host), Some(path), query];
+    // Servers are told both hosts, so both count.
+    let host_sent = target.host();
+    let routed =
+        [Some(route.as_bytes()), (host_sent != *public_host).then_some(host_sent.as_bytes())];
+    // With their ports and as they are written: what servers are told ends up in redirects and links.
+    let told = cache.key.host.then(|| {
+        let (sent, public) = (target.sent_host(), public_host.as_bytes());
+        let other = identity.host.filter(|told| *told != public);
+        [(sent != public).then_some(sent), other, identity.port]
+    });
+    let added = cache.vary_on.iter().map(input);
+    let parts = where_to.into_iter().chain(routed).chain(told.into_iter().flatten()).chain(added);
+    KeyRef::write(buffer, parts)
 }
 
 /// The value of a cookie.

@@ -10,7 +10,7 @@ use super::exchange_io::Sending;
 use super::request_body::Upload;
 use crate::clock::{self, Instant};
 use crate::exchange::pump::Waiting;
-use crate::exchange::{Client, Cut, Deadline, Outcome, Pump, PumpError};
+use crate::exchange::{Client, Cut, Deadline, Outcome, Pump, PumpError, Source};
 use crate::net::timer::earlier;
 use crate::net::{BodyError, Timer};
 use crate::policy::encoded::Encoding;
@@ -79,6 +79,40 @@ pub async fn response<C: Client>(
         }
         let overall = end.is_some_and(|end| clock::now() >= end);
         Poll::Ready(Outcome::Timeout(if overall { overall_deadline } else { deadline }))
+    })
+    .await
+}
+
+/// Copies a body that is kept, or on its way into a store, to a client. The source's own side has
+/// its deadlines where it is fetched.
+///
+/// Cancel safety: the client's connection must be closed.
+pub async fn stored<C: Client>(
+    source: &mut impl Source,
+    client: &mut C,
+    timer: &mut Timer,
+    write_gap: Option<Duration>,
+) -> Outcome {
+    let mut pump = Pump::default();
+    let mut progress = Progress::default();
+    poll_fn(|cx| {
+        match pump.poll(cx, source, client) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Outcome::Whole),
+            Poll::Ready(Err(PumpError::Source(error))) => {
+                return Poll::Ready(Outcome::ServerCut(cut(&error)));
+            }
+            Poll::Ready(Err(PumpError::Announced(_))) => {
+                return Poll::Ready(Outcome::ServerCut(Cut::Invalid));
+            }
+            Poll::Ready(Err(PumpError::Sink(_))) => return Poll::Ready(Outcome::ClientGone),
+            Poll::Pending => {}
+        }
+        if pump.waiting() == Waiting::Source {
+            return client.poll_gone(cx).map(|()| Outcome::ClientGone);
+        }
+        let since = progress.since(pump.moved(), Waiting::Sink);
+        let gone = Outcome::Timeout(Deadline::ClientWrite);
+        timer.poll_at(cx, clock::deadline(since, write_gap)).map(|()| gone)
     })
     .await
 }

@@ -1,0 +1,293 @@
+//! A fetch for a cache: what servers are asked, by a task that survives whoever caused it.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{MOST_FETCHES, On, Wanted};
+use crate::balance::Key as BalanceKey;
+use crate::cache::fill::{Answer, Filling, INTERIMS, Order};
+use crate::cache::flight::Flight;
+use crate::cache::key::KeyRef;
+use crate::cache::object::Object;
+use crate::cache::policy::Asked;
+use crate::cache::route::{KeyInput, RouteCache};
+use crate::clock;
+use crate::exchange::forward::{self, RequestForm};
+use crate::exchange::outcome::Note;
+use crate::exchange::{Client as _, HeaderEdits};
+use crate::gate::Matched;
+use crate::gate::police::Granted;
+use crate::net::{Coding, Timer};
+use crate::route::condition::cookies;
+use crate::upstream::Target;
+use crate::upstream::attempt_summary::AttemptSummary;
+use crate::upstream::detached::DetachedClient;
+use crate::upstream::forward::forward_request;
+use crate::upstream::request::{AttemptReport, ForwardOutcome, ForwardRequest};
+use crate::wire::head::Fields;
+use crate::wire::{Known, ResponseHead, encode};
+use crate::worker::Worker;
+
+/// Fields of a request that do not reach servers when its response may be stored: the conditions
+/// and the range are the client's own affair, and the others ask for another response without
+/// being part of the key (James Kettle, "Practical Web Cache Poisoning", 2018).
+const UNKEYED: [&[u8]; 21] = [
+    b"if-none-match",
+    b"if-modified-since",
+    b"if-range",
+    b"range",
+    b"x-http-method-override",
+    b"x-http-method",
+    b"x-method-override",
+    b"x-original-url",
+    b"x-rewrite-url",
+    b"x-original-host",
+    b"x-host",
+    b"x-http-host-override",
+    b"x-url-scheme",
+    b"front-end-https",
+    b"content-type",
+    b"max-forwards",
+    b"x-forwarded-server",
+    b"x-forwarded-scheme",
+    b"x-forwarded-prefix",
+    b"x-forwarded-path",
+    b"cookie",
+];
+
+impl<'a> Matched<'a, '_> {
+    /// Asks about a stale response without anybody waiting for the answer.
+    pub(super) fn revalidate_behind(
+        &self,
+        on: On<'_, 'a, '_>,
+        (key, variant, stale, asked): (KeyRef<'_>, u64, &Arc<Object>, Asked),
+    ) {
+        if self.ex.worker.fetches.get() >= MOST_FETCHES {
+            return;
+        }
+        let wanted = Wanted {
+            key: Arc::new(key.to_key()),
+            variant,
+            asked,
+            stale: Some(stale.clone()),
+            on_error: true,
+        };
+        let now = clock::unix_millis();
+        let flight = Arc::new(Flight::new(wanted.key.clone(), now));
+        if on.cache.store.lead(&wanted.key, wanted.place(), &flight, now).is_ok() {
+            let _nobody_waits = self.start_fetch(on, (wanted, flight));
+        }
+    }
+
+    /// Starts a fetch in a task of its own. `None` when there is no upstream to ask.
+    pub(super) fn start_fetch(
+        &self,
+        On { cache, split, granted, .. }: On<'_, 'a, '_>,
+        (wanted, flight): (Wanted, Arc<Flight>),
+    ) -> Option<Started> {
+        let Some(index) = self.ex.worker.draw(|random| split.choose_index(random)) else {
+            cache.store.land(&wanted.key, wanted.place(), &flight);
+            return None;
+        };
+        let target = split.targets.get(index).map(|(_, target)| target)?;
+        let fetch = Fetch {
+            targets: split.targets.clone(),
+            index,
+            head: self.fetch_head(cache, granted, wanted.stale.as_deref()),
+            key: target
+                .key
+                .as_ref()
+                .and_then(|source| self.key(source, granted))
+                .map(|key| key.to_vec()),
+            request_id: self.id.as_str().to_owned(),
+            memory: self.ex.snapshot.request_memory,
+            attempts: Rc::default(),
+        };
+        let mut request = Fields::default();
+        for field in self.ex.head.fields.iter() {
+            request.push_known(field.name, field.value, field.known);
+        }
+        let (interims, heads) = mpsc::channel(INTERIMS);
+        let order = Order {
+            store: cache.store.clone(),
+            flight,
+            place: wanted.place(),
+            key: wanted.key,
+            request,
+            asked: wanted.asked,
+            settings: cache.settings.clone(),
+            stale: wanted.stale,
+            on_error: wanted.on_error,
+            asked_at: clock::unix_millis(),
+            interims,
+        };
+        let (sender, receiver) = oneshot::channel();
+        let filling = Filling::new(order, sender);
+        let under_way = UnderWay::new(self.ex.worker);
+        let attempts = fetch.attempts.clone();
+        tokio::task::spawn_local(async move { fetch.run(&under_way.0, filling).await });
+        Some(Started { answer: receiver, interims: heads, attempts })
+    }
+
+    /// The head of a fetch, without the empty line at its end.
+    fn fetch_head(
+        &self,
+        cache: &RouteCache,
+        granted: &Granted<'_>,
+        stale: Option<&Object>,
+    ) -> Vec<u8> {
+        // What cannot be rewritten has been refused.
+        let rewritten = self.rewritten().unwrap_or_default();
+        let form = self.form(&rewritten, granted);
+        let mut hidden: Vec<&[u8]> = form.hidden.to_vec();
+        let keyed = |name: &[u8]| {
+            cache.vary_on.iter().any(|input| matches!(input, KeyInput::Header(k) if **k == *name))
+        };
+        hidden.extend(UNKEYED.iter().filter(|name| !keyed(name)));
+        let facts = self.facts(granted.verified.as_deref(), None);
+        let form =
+            RequestForm { hidden: &hidden, expects_continue: false, facts: Some(&facts), ..form };
+        let mut head = Vec::with_capacity(1024);
+        forward::write_request(&mut head, &form);
+        head.truncate(head.len().saturating_sub(b"\r\n".len()));
+        if let Some(cookies) = self.keyed_cookies(cache) {
+            encode::field(&mut head, b"cookie", &cookies);
+        }
+        if let Some(stale) = stale {
+            if let Some(etag) = stale.etag() {
+                encode::field(&mut head, b"if-none-match", etag);
+            }
+            if let Some(modified) = stale.last_modified() {
+                encode::field(&mut head, b"if-modified-since", modified);
+            }
+        }
+        head
+    }
+
+    /// Those cookies of the request that are part of the key.
+    fn keyed_cookies(&self, cache: &RouteCache) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        for (name, value) in self.ex.head.fields.values(Known::Cookie).flat_map(cookies) {
+            let keyed = cache
+                .vary_on
+                .iter()
+                .any(|input| matches!(input, KeyInput::Cookie(known) if **known == *name));
+            if keyed {
+                if !out.is_empty() {
+                    out.extend_from_slice(b"; ");
+                }
+                out.extend_from_slice(name);
+                out.push(b'=');
+                out.extend_from_slice(value);
+            }
+        }
+        (!out.is_empty()).then_some(out)
+    }
+}
+
+/// A request on the cache's own behalf.
+struct Fetch {
+    targets: Arc<[(u64, Target)]>,
+    index: usize,
+    /// Its head without the empty line at its end.
+    head: Vec<u8>,
+    /// What the upstream's strategy goes by.
+    key: Option<Vec<u8>>,
+    request_id: String,
+    memory: usize,
+    /// What is known of its attempts, for the log line of the request that caused it.
+    attempts: Rc<Cell<Option<Attempts>>>,
+}
+
+/// A fetch that was started, as the one who caused it sees it.
+pub(super) struct Started {
+    pub(super) answer: oneshot::Receiver<Answer>,
+    /// Informational responses, which are for nobody else.
+    pub(super) interims: mpsc::Receiver<ResponseHead>,
+    pub(super) attempts: Rc<Cell<Option<Attempts>>>,
+}
+
+/// Attempts at servers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Attempts {
+    /// The id of the server asked last.
+    pub(super) server: u32,
+    /// How many there were.
+    pub(super) number: u32,
+}
+
+impl Fetch {
+    async fn run(&self, worker: &Worker, filling: Filling) {
+        let Some((_, target)) = self.targets.get(self.index) else {
+            return filling.end(None);
+        };
+        let no_edits = HeaderEdits::default();
+        let attempted = |of: &AttemptReport<'_>| {
+            self.attempts.set(Some(Attempts { server: of.server.id, number: of.number }));
+        };
+        let job = ForwardRequest {
+            worker,
+            received: None,
+            head: &|out, _| {
+                out.extend_from_slice(&self.head);
+                out.extend_from_slice(b"\r\n");
+                Coding::Exactly(0)
+            },
+            trailer: &|_| false,
+            fields: &|head, out| forward::response_fields(head, &no_edits, out),
+            compress: None,
+            instead: None,
+            key: &|_| self.key.as_deref().map(BalanceKey::new),
+            attempted: Some(&attempted),
+            cause: &Note::default(),
+            request_id: &self.request_id,
+            ends: None,
+            head_request: false,
+            safe: true,
+            repeatable: true,
+            expects_continue: false,
+            upgrade: None,
+            seen: None,
+            body_limit: (u64::MAX, "route.cache"),
+            body_gap: None,
+            write_gap: None,
+            started: clock::now(),
+            memory: self.memory,
+            grpc: false,
+            deadline: None,
+        };
+        let mut client = DetachedClient::new(&[], filling);
+        let (mut timer, mut trail) = (Timer::default(), AttemptSummary::default());
+        let sent = forward_request(&job, target, &mut client, &mut timer, &mut trail).await;
+        let refusal = match sent {
+            ForwardOutcome::Refused(refusal) => Some(refusal),
+            ForwardOutcome::Answered(_, outcome) => {
+                if let Some(member) = trail.member {
+                    worker.ledger.fetched(member.endpoint.id, outcome, client.sent());
+                }
+                None
+            }
+            ForwardOutcome::Gone => None,
+        };
+        client.receiver.end(refusal);
+    }
+}
+
+/// Counts a fetch as under way until it is dropped.
+struct UnderWay(Rc<Worker>);
+
+impl UnderWay {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.fetches.set(worker.fetches.get() + 1);
+        Self(worker.clone())
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.fetches.set(self.0.fetches.get().saturating_sub(1));
+    }
+}

@@ -1,0 +1,462 @@
+//! A route's cache: asked before the action, filled by fetches that survive whoever caused them.
+//!
+//! What is decided is here; what servers are asked is in `fetch`, what clients get in `serve`.
+
+mod fetch;
+mod serve;
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use self::fetch::{Attempts, Started};
+use super::police::Granted;
+use super::{End, Matched, keyed};
+use crate::balance::Member;
+use crate::cache::directives::RequestDirectives;
+use crate::cache::fill::Answer;
+use crate::cache::flight::{Flight, Landing};
+use crate::cache::key::{self, Key, KeyRef};
+use crate::cache::object::Object;
+use crate::cache::policy::{Asked, Usability};
+use crate::cache::route::{CacheResult, KeyInput, RouteCache};
+use crate::cache::status::{CacheStatus, Forwarded};
+use crate::clock;
+use crate::exchange::{Client, Refusal};
+use crate::net::Timer;
+use crate::snapshot::route::Split;
+use crate::upstream::Upstream;
+use crate::wire::{Known, ResponseHead};
+
+/// Fetches that a worker has under way; further requests are passed on without the cache.
+const MOST_FETCHES: u32 = 4096;
+
+/// What a cache makes of a request.
+pub(super) enum Cached {
+    /// The client has its answer, or has gone.
+    Answered(End),
+    /// The action follows; this is what `Cache-Status` says of it.
+    Forward(CacheStatus),
+}
+
+/// What the answer to a request is made of.
+struct Serving<'s, 'g> {
+    status: CacheStatus,
+    result: CacheResult,
+    /// It comes out of the store, and no server was asked.
+    unasked: bool,
+    granted: &'s Granted<'g>,
+}
+
+impl<'a> Matched<'a, '_> {
+    /// Answers from the cache, or says that the action has to.
+    pub(super) async fn answer_from_cache<C: Client>(
+        &self,
+        cache: &'a RouteCache,
+        split: &'a Split,
+        (granted, told): (&Granted<'_>, &Told<'a>),
+        client: &mut C,
+        timer: &mut Timer,
+    ) -> Result<Cached, Refusal> {
+        let on = On { cache, split, granted, told };
+        match self.decide(on) {
+            Decision::Serve(object, status, result) => {
+                let serving = Serving { status, result, unasked: true, granted };
+                let end = self.serve(on, object, serving, client, timer).await;
+                Ok(Cached::Answered(end))
+            }
+            Decision::Forward(why) => {
+                on.note(CacheResult::Bypass);
+                Ok(Cached::Forward(CacheStatus::asked(why)))
+            }
+            Decision::Refuse(refusal) => {
+                on.note(CacheResult::Miss);
+                Err(refusal)
+            }
+            Decision::Fetch(wanted, why) => {
+                let now = clock::unix_millis();
+                let flight = Arc::new(Flight::new(wanted.key.clone(), now));
+                match cache.store.lead(&wanted.key, wanted.place(), &flight, now) {
+                    Ok(()) => self.lead_fetch(on, (wanted, flight, why), client, timer).await,
+                    Err(other) => self.join_fetch(on, (wanted, other, why), client, timer).await,
+                }
+            }
+        }
+    }
+
+    /// Decides what is to be done, by what is stored now.
+    fn decide(&self, on: On<'_, 'a, '_>) -> Decision {
+        if let Some(why) = keyed::bypass(self.ex.head, self.admitted) {
+            return Decision::Forward(why);
+        }
+        let mut buffer = self.ex.worker.cache_key.take();
+        let key = self.write_key(&mut buffer, on.cache, on.granted);
+        let decision = self.decide_by(on, key);
+        self.ex.worker.cache_key.replace(buffer);
+        decision
+    }
+
+    /// Decides what is to be done with a request of this key.
+    fn decide_by(&self, on: On<'_, 'a, '_>, key: KeyRef<'_>) -> Decision {
+        let cache = on.cache;
+        let fields = &self.ex.head.fields;
+        let found = cache.store.find(key, fields);
+        let authenticated =
+            !cache.identified && (cache.authenticates || fields.has(Known::Authorization));
+        let asked = Asked { directives: RequestDirectives::read(fields), authenticated };
+        let now = clock::unix_millis();
+        let usability = found.object.as_ref().map(|object| object.timing().usability(&asked, now));
+        let (why, stale, on_error) = match (found.object, usability) {
+            (Some(object), Some(Usability::Fresh)) => {
+                return Decision::Serve(object, CacheStatus::Hit(""), CacheResult::Hit);
+            }
+            (Some(object), Some(Usability::StaleAccepted)) => {
+                return Decision::Serve(object, CacheStatus::Hit("stale"), CacheResult::Stale);
+            }
+            (Some(object), Some(Usability::StaleWhileRevalidate)) => {
+                self.revalidate_behind(on, (key, found.variant, &object, asked));
+                let status = CacheStatus::Hit("stale-while-revalidate");
+                return Decision::Serve(object, status, CacheResult::Stale);
+            }
+            (Some(object), Some(Usability::Validate { on_error })) => {
+                let fresh = object.timing().fresh_for(now) > 0;
+                let why = if fresh { Forwarded::Request } else { Forwarded::Stale };
+                (why, Some(object), on_error)
+            }
+            (Some(_), Some(Usability::Forbidden) | None) => {
+                (Forwarded::Bypass("authorization"), None, false)
+            }
+            (None, _) if cache.store.has_key(key) => (Forwarded::VaryMiss, None, false),
+            (None, _) => (Forwarded::UriMiss, None, false),
+        };
+        if asked.directives.only_if_cached {
+            return Decision::Refuse(Refusal::NotCached);
+        }
+        // What a HEAD or a part would bring cannot be stored.
+        if self.ex.head.method() == b"HEAD" {
+            return Decision::Forward(why);
+        }
+        if fields.named(b"range").next().is_some() {
+            return Decision::Forward(Forwarded::Bypass("range"));
+        }
+        if self.ex.worker.fetches.get() >= MOST_FETCHES {
+            return Decision::Forward(Forwarded::Bypass("busy"));
+        }
+        let key = Arc::new(key.to_key());
+        Decision::Fetch(Wanted { key, variant: found.variant, asked, stale, on_error }, why)
+    }
+
+    /// The key of this request.
+    fn cache_key(&self, cache: &RouteCache, granted: &Granted<'_>) -> Key {
+        self.write_key(&mut Vec::new(), cache, granted).to_key()
+    }
+
+    /// Writes the key of this request into a buffer.
+    fn write_key<'b>(
+        &self,
+        buffer: &'b mut Vec<u8>,
+        cache: &RouteCache,
+        granted: &Granted<'_>,
+    ) -> KeyRef<'b> {
+        let input = |input: &KeyInput| match input {
+            KeyInput::Header(name) => self.header(name, granted.verified.as_deref()),
+            KeyInput::Cookie(name) => keyed::cookie(&self.ex.head.fields, name),
+            KeyInput::Claim(name) => {
+                let claims = granted.verified.as_ref().map(|verified| verified.claims.iter());
+                let mut claims = claims.into_iter().flatten();
+                claims.find(|(claim, _)| **claim == **name).map(|(_, value)| value.as_bytes())
+            }
+        };
+        let url = keyed::Url {
+            route: &self.route.name,
+            scheme: self.identity.scheme,
+            public_host: self.public_host,
+            target: self.target,
+            identity: self.identity,
+        };
+        keyed::write_key(buffer, cache, &url, input)
+    }
+
+    /// Fetches, for itself and for whoever joins.
+    async fn lead_fetch<C: Client>(
+        &self,
+        on: On<'_, 'a, '_>,
+        (wanted, flight, why): (Wanted, Arc<Flight>, Forwarded),
+        client: &mut C,
+        timer: &mut Timer,
+    ) -> Result<Cached, Refusal> {
+        let had_stale = wanted.stale.is_some();
+        let result = if had_stale { CacheResult::Expired } else { CacheResult::Miss };
+        let Some(started) = self.start_fetch(on, (wanted, flight)) else {
+            on.note(result);
+            return Err(Refusal::NoServer(crate::exchange::Miss::Nobody));
+        };
+        let Started { mut answer, mut interims, attempts } = started;
+        let mut unsent = false;
+        let answer = loop {
+            tokio::select! {
+                biased;
+                Some(head) = interims.recv() => {
+                    client.interim(&head);
+                    unsent = true;
+                }
+                answer = &mut answer => break answer.unwrap_or(Answer::Refused(Refusal::Internal)),
+                () = poll_fn(|cx| poll_left(cx, client, &mut unsent)) => {
+                    on.note(result);
+                    client.cut();
+                    return Ok(Cached::Answered(End::gone()));
+                }
+            }
+        };
+        on.told.asked.set(attempts.get().and_then(|attempts| asked(on.split, attempts)));
+        self.serve_answer(on, (answer, why, result), client, timer).await
+    }
+
+    /// Waits for a fetch of somebody else's, and uses what it brings if that answers this request.
+    async fn join_fetch<C: Client>(
+        &self,
+        on: On<'_, 'a, '_>,
+        (wanted, other, why): (Wanted, Arc<Flight>, Forwarded),
+        client: &mut C,
+        timer: &mut Timer,
+    ) -> Result<Cached, Refusal> {
+        let On { cache, granted, .. } = on;
+        let landing = tokio::select! {
+            biased;
+            landing = other.landed() => Some(landing),
+            () = poll_fn(|cx| client.poll_gone(cx)) => {
+                on.note(CacheResult::Coalesced);
+                client.cut();
+                return Ok(Cached::Answered(End::gone()));
+            }
+            () = wait(timer, cache.lock_timeout) => None,
+        };
+        // What is not stored in the end must not be kept by those who no longer wait for it.
+        drop(other);
+        let (object, status, result) = match landing {
+            Some(Landing::Shared(object)) if self.is_answered_by(&wanted, &object) => {
+                (object, None, CacheResult::Coalesced)
+            }
+            Some(Landing::Stale(object, status)) if wanted.on_error => {
+                (object, status, CacheResult::Stale)
+            }
+            Some(Landing::Refused(refusal)) => {
+                on.note(CacheResult::Coalesced);
+                return Err(refusal);
+            }
+            Some(Landing::Shared(_) | Landing::Stale(..) | Landing::NotShared) | None => {
+                let detail = if landing.is_some() { "not-shared" } else { "lock-timeout" };
+                on.note(CacheResult::Bypass);
+                return Ok(Cached::Forward(CacheStatus::asked(Forwarded::Bypass(detail))));
+            }
+        };
+        let (stored, collapsed, unstorable) = (false, true, None);
+        let status = CacheStatus::Asked { why, status, stored, collapsed, unstorable };
+        let serving = Serving { status, result, unasked: false, granted };
+        Ok(Cached::Answered(self.serve(on, object, serving, client, timer).await))
+    }
+
+    /// Whether a response that another request fetched answers this one too.
+    fn is_answered_by(&self, wanted: &Wanted, object: &Object) -> bool {
+        let names = key::vary_names(&object.head.fields);
+        let fields = &self.ex.head.fields;
+        let selected = names.is_empty() || key::variant(&names, fields) == object.variant;
+        let usable = object.timing().usability(&wanted.asked, clock::unix_millis());
+        // Places are found by hashes, answers by what was hashed.
+        *object.key == *wanted.key && selected && usable == Usability::Fresh
+    }
+
+    /// Sends what a fetch came to.
+    async fn serve_answer<C: Client>(
+        &self,
+        on: On<'_, 'a, '_>,
+        (answer, why, result): (Answer, Forwarded, CacheResult),
+        client: &mut C,
+        timer: &mut Timer,
+    ) -> Result<Cached, Refusal> {
+        let granted = on.granted;
+        let asked = |status, stored| CacheStatus::Asked {
+            why,
+            status,
+            stored,
+            collapsed: false,
+            unstorable: None,
+        };
+        let serving = |status, result| Serving { status, result, unasked: false, granted };
+        let (object, serving) = match answer {
+            Answer::Stored(object) => (object, serving(asked(None, true), result)),
+            Answer::Confirmed(object) => {
+                (object, serving(asked(Some(304), false), CacheResult::Revalidated))
+            }
+            Answer::Stale(object, status) => {
+                (object, serving(asked(status, false), CacheResult::Stale))
+            }
+            Answer::Refused(refusal) => {
+                on.note(result);
+                return Err(refusal);
+            }
+            Answer::Own(own, unstorable) => {
+                let status = CacheStatus::Asked {
+                    why,
+                    status: None,
+                    stored: false,
+                    collapsed: false,
+                    unstorable: Some(unstorable),
+                };
+                let serving = serving(status, result);
+                let end = self.serve_own(on, own, serving, client, timer).await;
+                return Ok(Cached::Answered(end));
+            }
+        };
+        Ok(Cached::Answered(self.serve(on, object, serving, client, timer).await))
+    }
+
+    /// Makes invalid what a successful answer to an unsafe request says is (RFC 9111 §4.4).
+    pub(super) fn invalidate(
+        &self,
+        cache: &RouteCache,
+        granted: &Granted<'_>,
+        head: &ResponseHead,
+    ) {
+        if !(200..=399).contains(&head.status) {
+            return;
+        }
+        let now = clock::unix_millis();
+        cache.store.invalidate(&self.cache_key(cache, granted), now);
+        for name in [&b"location"[..], b"content-location"] {
+            for value in head.fields.named(name) {
+                if let Some((path, query)) = self.own_path(value) {
+                    let key = self.sibling_key(cache, granted, path, query);
+                    cache.store.invalidate(&key, now);
+                }
+            }
+        }
+        if let Some(name) = &cache.invalidate_header {
+            let host = Some(self.public_host.as_bytes()).filter(|_| cache.key.host);
+            cache.store.invalidate_named(head.fields.named(name), host.unwrap_or_default());
+        }
+    }
+
+    /// The path and query of a reference to the request's own host.
+    fn own_path<'v>(&self, value: &'v [u8]) -> Option<(&'v [u8], Option<&'v [u8]>)> {
+        let rest = match value.strip_prefix(b"http://").or_else(|| value.strip_prefix(b"https://"))
+        {
+            Some(rest) => {
+                let end = rest.iter().position(|byte| *byte == b'/')?;
+                let (host, path) = rest.split_at_checked(end)?;
+                if !host.eq_ignore_ascii_case(self.public_host.as_bytes())
+                    && !host.eq_ignore_ascii_case(self.target.sent_host())
+                {
+                    return None;
+                }
+                path
+            }
+            None => value,
+        };
+        if !rest.starts_with(b"/") || rest.starts_with(b"//") {
+            return None;
+        }
+        let mut parts = rest.splitn(2, |byte| *byte == b'?');
+        Some((parts.next()?, parts.next()))
+    }
+
+    fn sibling_key(
+        &self,
+        cache: &RouteCache,
+        granted: &Granted<'_>,
+        path: &[u8],
+        query: Option<&[u8]>,
+    ) -> Key {
+        let path = if cache.key.path { path } else { b"" };
+        self.cache_key(cache, granted).with_path(path, query.filter(|_| cache.key.query))
+    }
+}
+
+/// The cache a request belongs to, who is asked when it has no answer, and what policies granted.
+#[derive(Clone, Copy)]
+struct On<'l, 'a, 'g> {
+    cache: &'a RouteCache,
+    split: &'a Split,
+    granted: &'l Granted<'g>,
+    told: &'l Told<'a>,
+}
+
+impl On<'_, '_, '_> {
+    /// Counts what became of the request, for metrics and its line of the log.
+    fn note(&self, result: CacheResult) {
+        self.cache.counts.count(result);
+        self.told.result.set(Some(result));
+    }
+}
+
+/// What is written down about a request that a cache had to do with.
+#[derive(Debug, Default)]
+pub(super) struct Told<'a> {
+    /// What became of it.
+    pub(super) result: Cell<Option<CacheResult>>,
+    /// The upstream and the server that its fetch asked last, and how many attempts that took.
+    pub(super) asked: Cell<Option<(&'a Upstream, &'a Member, u32)>>,
+}
+
+/// The server with this id, wherever a split may have sent a request.
+fn asked(
+    split: &Split,
+    Attempts { server, number }: Attempts,
+) -> Option<(&Upstream, &Member, u32)> {
+    let first = split.targets.iter().map(|(_, target)| target);
+    let mut all = first.flat_map(|target| {
+        std::iter::successors(Some(target), |target| target.fallback.as_deref())
+    });
+    all.find_map(|target| {
+        let member = target.pool.members().iter().find(|member| member.endpoint.id == server)?;
+        Some((&*target.upstream, member, number))
+    })
+}
+
+/// What is to be done with a request.
+enum Decision {
+    /// Answered with this.
+    Serve(Arc<Object>, CacheStatus, CacheResult),
+    /// Passed on without the cache.
+    Forward(Forwarded),
+    /// Refused.
+    Refuse(Refusal),
+    /// Fetched.
+    Fetch(Wanted, Forwarded),
+}
+
+/// What a fetch is for.
+struct Wanted {
+    key: Arc<Key>,
+    variant: u64,
+    asked: Asked,
+    stale: Option<Arc<Object>>,
+    on_error: bool,
+}
+
+impl Wanted {
+    /// The place among the fetches under way: nobody who is known waits for what an unknown client
+    /// asked for, nor the other way round.
+    fn place(&self) -> u64 {
+        if self.asked.authenticated { !self.variant } else { self.variant }
+    }
+}
+
+/// Ready when a client has gone; sends what it has been told so far.
+fn poll_left<C: Client>(cx: &mut Context<'_>, client: &mut C, unsent: &mut bool) -> Poll<()> {
+    if *unsent {
+        match client.poll_flush(cx) {
+            Poll::Ready(Ok(())) => *unsent = false,
+            Poll::Ready(Err(_)) => return Poll::Ready(()),
+            Poll::Pending => {}
+        }
+    }
+    client.poll_gone(cx)
+}
+
+async fn wait(timer: &mut Timer, how_long: Duration) {
+    let until = clock::deadline(clock::now(), Some(how_long));
+    poll_fn(|cx| timer.poll_at(cx, until)).await;
+}
