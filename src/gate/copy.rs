@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Matched;
-use super::police::Granted;
+use super::policies::Granted;
 use crate::exchange::forward::{self, RequestForm};
 use crate::telemetry::trace::Trace;
 use crate::upstream::mirror::{Copy, Mirror};

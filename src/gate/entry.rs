@@ -11,7 +11,7 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 use super::Matched;
-use super::police::{Granted, Verdict};
+use super::policies::{Granted, Verdict};
 use crate::clock;
 use crate::exchange::identity::network;
 use crate::exchange::{Client, Refusal};

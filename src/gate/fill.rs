@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Matched;
-use super::police::Granted;
+use super::policies::Granted;
 use crate::exchange::Emit;
 use crate::exchange::edits::{FieldFacts, Moment};
 use crate::exchange::identity::Identity;

@@ -1,7 +1,7 @@
 //! The part of a request that a balancing strategy goes by.
 
 use super::Matched;
-use super::police::Granted;
+use super::policies::Granted;
 use crate::balance::Key;
 use crate::policy::jwt::Verified;
 use crate::route::condition::{cookies, parameters};

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Exchange, police};
+use super::{Exchange, policies};
 use crate::exchange::Refusal;
 use crate::exchange::identity::Identity;
 use crate::exchange::target::{Keep, Target};
@@ -32,7 +32,7 @@ pub(super) fn find<'a>(
     let cors = |found: &Found<'_, Arc<Route>>| {
         found.route.policies.as_ref().is_some_and(|policies| policies.cors.is_some())
     };
-    if let Some((_, meant)) = police::preflight(method, &ex.head.fields)
+    if let Some((_, meant)) = policies::preflight(method, &ex.head.fields)
         && !found.as_ref().is_ok_and(cors)
         && let Some(found) = look(meant).ok().filter(cors)
     {

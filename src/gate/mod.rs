@@ -5,7 +5,6 @@
 //! that ([`crate::route`]), and then the route's one action. Everything the proxy says itself goes
 //! through [`answer`].
 
-mod account;
 pub mod admit;
 pub mod answer;
 mod cached;
@@ -13,12 +12,13 @@ mod copy;
 pub mod door;
 mod entry;
 mod fill;
+mod finish;
 mod instead;
 mod key;
 pub(crate) mod keyed;
 pub mod lookup;
 mod peer;
-mod police;
+mod policies;
 pub mod request_id;
 pub mod rewrite;
 mod turned;
@@ -29,14 +29,14 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
-use self::account::{Account, Story};
 use self::admit::Admitted;
 use self::answer::Answer;
 use self::cached::Cached;
 use self::fill::Asked;
+use self::finish::{Account, RequestLog};
 use self::lookup::find;
 pub use self::peer::Peer;
-use self::police::{Granted, Verdict};
+use self::policies::{Granted, Verdict};
 use self::request_id::RequestId;
 use crate::clock::{self, Instant};
 use crate::exchange::forward::{self, RequestForm};
@@ -109,13 +109,13 @@ pub async fn handle<C: Client>(ex: Exchange<'_>, client: &mut C, timer: &mut Tim
     let trusted = ex.peer.trusted;
     let trace = trace.map(|t| ex.worker.draw(|random| Trace::begin(t, ex.head, trusted, random)));
     let identity = door::identity(ex.peer, ex.listener, ex.head);
-    let story = Story { trace, ..Story::default() };
-    let mut account = Account { ex, id: &id, identity: &identity, story, client, end: None };
-    let Account { story, client, .. } = &mut account;
-    let end = match walk(ex, (&id, &identity), &mut **client, timer, story).await {
+    let log = RequestLog { trace, ..RequestLog::default() };
+    let mut account = Account { ex, id: &id, identity: &identity, log, client, end: None };
+    let Account { log, client, .. } = &mut account;
+    let end = match walk(ex, (&id, &identity), &mut **client, timer, log).await {
         Ok(end) => end,
         Err(refusal) => {
-            refuse(ex, refusal, &id, (story.route, &story.granted), &mut **client, timer).await
+            refuse(ex, refusal, &id, (log.route, &log.granted), &mut **client, timer).await
         }
     };
     account.end = Some(end);
@@ -150,7 +150,7 @@ async fn walk<'a, C: Client>(
     (id, identity): (&RequestId<'_>, &Identity<'_>),
     client: &mut C,
     timer: &mut Timer,
-    story: &mut Story<'a>,
+    log: &mut RequestLog<'a>,
 ) -> Result<End, Refusal> {
     let admitted = admit::admit(ex.head, ex.listener.methods)?;
     let target = Target::of(ex.head, ex.listener.path, lookup::keep(ex.snapshot));
@@ -172,7 +172,7 @@ async fn walk<'a, C: Client>(
         target.keep_raw().map_err(Refusal::Target)?;
     }
     let public_host = public_host(identity, &target);
-    story.route = Some(route);
+    log.route = Some(route);
     route.counts.requests.fetch_add(1, Ordering::Relaxed);
     let _under_way = UnderWay::new(route);
     let limit = body_limit(ex.listener, route);
@@ -198,17 +198,17 @@ async fn walk<'a, C: Client>(
         matched.rewritten()?;
     }
     if let Some(policies) = &route.policies {
-        let granted = &mut story.granted;
-        let verdict = police::ask(&matched, policies, granted, client, timer).await;
+        let granted = &mut log.granted;
+        let verdict = policies::run(&matched, policies, granted, client, timer).await;
         matched.fill_response(granted);
         match verdict? {
             Verdict::Pass => {}
             Verdict::Answer(status) => {
-                let outcome = police::respond(&matched, status, granted, client, timer).await;
+                let outcome = policies::respond(&matched, status, granted, client, timer).await;
                 return Ok(End::of(outcome, status));
             }
             Verdict::Page(page) => {
-                let outcome = police::show(&matched, &page, granted, client, timer).await;
+                let outcome = policies::show(&matched, &page, granted, client, timer).await;
                 return Ok(End::of(outcome, page.status));
             }
             Verdict::Gone => {
@@ -217,9 +217,9 @@ async fn walk<'a, C: Client>(
             }
         }
     } else {
-        matched.fill_response(&mut story.granted);
+        matched.fill_response(&mut log.granted);
     }
-    matched.act(limit, client, timer, story).await
+    matched.act(limit, client, timer, log).await
 }
 
 /// The host that the client asked for, before trusted proxies wrote another one.
@@ -356,9 +356,9 @@ impl<'a> Matched<'a, '_> {
         limit: (u64, &'static str),
         client: &mut C,
         timer: &mut Timer,
-        story: &mut Story<'a>,
+        log: &mut RequestLog<'a>,
     ) -> Result<End, Refusal> {
-        let Story { trail, trace, granted, cause, cache: told, .. } = story;
+        let RequestLog { trail, trace, granted, cause, cache: told, .. } = log;
         match &self.route.action {
             Action::Forward(split) => {
                 if let Some(cache) = &self.route.cache {
@@ -372,8 +372,8 @@ impl<'a> Matched<'a, '_> {
                         }
                     }
                 }
-                let story = (trail, trace.as_ref(), &*granted, &*cause);
-                self.forward(split, limit, client, timer, story).await
+                let log = (trail, trace.as_ref(), &*granted, &*cause);
+                self.forward(split, limit, client, timer, log).await
             }
             Action::Respond(respond) => Ok(self.respond(respond, granted, client, timer).await),
             Action::Redirect(redirect) => self.redirect(redirect, granted, client, timer).await,
@@ -451,7 +451,7 @@ impl<'a> Matched<'a, '_> {
         let deadline = clock::deadline(ex.started, patience);
         let mirror = self.mirror();
         let seen = mirror.map(|_| RefCell::<MirrorBuffer>::default());
-        let attempted = |of: &AttemptReport<'_>| account::attempt(trace, of);
+        let attempted = |of: &AttemptReport<'_>| finish::attempt(trace, of);
         let invalidates = route.cache.as_deref().filter(|_| !retry::safe(ex.head));
         let sampled = trace.is_some_and(|trace| trace.context.sampled);
         let trailer = |name: &[u8]| !door::is_claim(name, false) && !form.leaves_out(name);

@@ -19,7 +19,7 @@ use crate::exchange::forward::{self, RequestForm};
 use crate::exchange::outcome::Note;
 use crate::exchange::{Client as _, HeaderEdits};
 use crate::gate::Matched;
-use crate::gate::police::Granted;
+use crate::gate::policies::Granted;
 use crate::net::{Coding, Timer};
 use crate::route::condition::cookies;
 use crate::upstream::Target;

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use self::fetch::{Attempts, Started};
-use super::police::Granted;
+use super::policies::Granted;
 use super::{End, Matched, keyed};
 use crate::balance::Member;
 use crate::cache::directives::RequestDirectives;

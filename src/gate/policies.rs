@@ -76,7 +76,7 @@ pub(super) fn preflight<'h>(method: &[u8], fields: &'h Fields) -> Option<(&'h [u
 }
 
 /// Asks all of them, and tells the client what is left of its limits.
-pub(super) async fn ask<'a, C: Client>(
+pub(super) async fn run<'a, C: Client>(
     matched: &Matched<'a, '_>,
     policies: &'a Policies,
     granted: &mut Granted<'a>,

@@ -1,7 +1,7 @@
 //! What is written down about a request when it has ended: counters, times, a line of the access log.
 
 use super::cached::Told;
-use super::police::Granted;
+use super::policies::Granted;
 use super::request_id::RequestId;
 use super::{End, Exchange};
 use crate::cache::route::CacheResult;
@@ -22,7 +22,7 @@ use crate::wire::pairs::masked;
 
 /// What becomes known of a request on its way.
 #[derive(Debug, Default)]
-pub(super) struct Story<'a> {
+pub(super) struct RequestLog<'a> {
     /// The route that matched.
     pub(super) route: Option<&'a Route>,
     /// What upstreams had to do with it.
@@ -42,7 +42,7 @@ pub(super) struct Account<'a, 's, C: Client> {
     pub(super) ex: Exchange<'a>,
     pub(super) id: &'s RequestId<'s>,
     pub(super) identity: &'s Identity<'s>,
-    pub(super) story: Story<'a>,
+    pub(super) log: RequestLog<'a>,
     pub(super) client: &'s mut C,
     /// How it ended; `None` while it goes on.
     pub(super) end: Option<End>,
@@ -54,25 +54,25 @@ impl<C: Client> Drop for Account<'_, '_, C> {
             // Whoever catches that writes it down.
             return;
         }
-        let story = std::mem::take(&mut self.story);
+        let log = std::mem::take(&mut self.log);
         // Nothing but the end of the process ends an exchange from outside.
         let end = self.end.unwrap_or_else(|| {
             let outcome = Outcome::ProxyCut(Halt::Drain);
-            End::of(outcome, story.trail.status.unwrap_or(outcome.status()))
+            End::of(outcome, log.trail.status.unwrap_or(outcome.status()))
         });
-        settle(&self.ex, (self.id, self.identity), story, end, self.client);
+        finish(&self.ex, (self.id, self.identity), log, end, self.client);
     }
 }
 
 /// Writes it down.
-fn settle<C: Client>(
+fn finish<C: Client>(
     ex: &Exchange<'_>,
     (id, identity): (&RequestId<'_>, &Identity<'_>),
-    story: Story<'_>,
+    log: RequestLog<'_>,
     end: End,
     client: &C,
 ) {
-    let Story { route, trail, cause, trace, granted, cache } = story;
+    let RequestLog { route, trail, cause, trace, granted, cache } = log;
     let took = clock::now().saturating_duration_since(ex.started);
     let (received, sent) = (client.received(), client.sent());
     let member = trail.member;
