@@ -100,7 +100,7 @@ pub struct Cached {
     pub bypass: Option<String>,
     /// What requests must share to get the same response: the URL, and what the route adds to it.
     pub key: String,
-    /// Whether a response is stored that could be selected. What a token claims is not known here.
+    /// True if a response is stored that could be selected. What a token claims is not known here.
     pub stored: bool,
     /// For how many seconds that response is fresh; negative once it is stale.
     pub ttl: Option<i64>,

@@ -66,7 +66,7 @@ pub fn append(path: &Path) -> Result<File, String> {
     })
 }
 
-/// Whether a file could be appended to, without making or changing anything.
+/// Returns whether a file could be appended to, without making or changing anything.
 ///
 /// # Errors
 /// As for [`append`].

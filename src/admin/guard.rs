@@ -73,7 +73,7 @@ impl Guard {
         }
     }
 
-    /// Whether a request may be answered.
+    /// Returns whether a request may be answered.
     ///
     /// # Errors
     /// [`Denied`].
@@ -121,7 +121,7 @@ impl Guard {
     }
 }
 
-/// Whether a `Host` cannot be a name that somebody else has control of. Names without a dot and
+/// Returns whether a `Host` cannot be a name that somebody else has control of. Names without a dot and
 /// addresses are nobody's to point elsewhere.
 fn is_local(host: &str) -> bool {
     let bare = match host.rsplit_once(':') {

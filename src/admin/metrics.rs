@@ -142,7 +142,7 @@ fn each<'a, T: 'a, I: Iterator<Item = (&'a str, &'a T)>>(
     }
 }
 
-/// Whether the client prefers OpenMetrics, as Prometheus itself does.
+/// Returns whether the client prefers OpenMetrics, as Prometheus itself does.
 #[must_use]
 pub fn wants_openmetrics(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());

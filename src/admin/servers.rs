@@ -19,7 +19,7 @@ use crate::server::status::Status;
 /// What an order to a server did.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Changed {
-    /// Whether it made a difference.
+    /// True if it made a difference.
     changed: bool,
     /// How the server is now.
     server: ServerStats,

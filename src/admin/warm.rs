@@ -46,7 +46,7 @@ pub(super) struct WarmWish {
 /// How far a warming is.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub(super) struct Progress {
-    /// Whether all URLs have been asked for.
+    /// True if all URLs have been asked for.
     finished: bool,
     urls: usize,
     done: usize,

@@ -66,7 +66,7 @@ impl Hash {
         }
     }
 
-    /// Whether a server has more than its bounded share.
+    /// Returns whether a server has more than its bounded share.
     fn over(&self, member: &Member, members: &[Member], total: &mut Option<u64>) -> bool {
         let load = member.endpoint.in_flight();
         if load < self.bound.at_least {

@@ -82,7 +82,7 @@ fn fewest(members: &[Member], ask: &mut Ask<'_>) -> Option<usize> {
     best.map(|(index, _, _)| index).or_else(|| any_accepted(members, ask))
 }
 
-/// Whether `a` carries less per weight than `b`.
+/// Returns whether `a` carries less per weight than `b`.
 #[inline]
 fn less_loaded(a: &Member, b: &Member) -> bool {
     let load =

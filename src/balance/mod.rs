@@ -67,7 +67,7 @@ impl Default for Rules {
 }
 
 impl Ask<'_> {
-    /// Whether a server that a strategy would like to choose may be chosen. During a slow start the
+    /// Returns whether a server that a strategy would like to choose may be chosen. During a slow start the
     /// answer is a matter of chance, so that each strategy gets its gradual share.
     #[inline]
     pub fn admits(&mut self, member: &Member) -> bool {
@@ -84,7 +84,7 @@ impl Ask<'_> {
         }
     }
 
-    /// Whether a server may be chosen at all, slow start aside. For the last resort, and for
+    /// Returns whether a server may be chosen at all, slow start aside. For the last resort, and for
     /// strategies that bind a key to a server.
     #[inline]
     #[must_use]

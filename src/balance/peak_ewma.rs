@@ -44,7 +44,7 @@ impl Balance for PeakEwma {
     }
 }
 
-/// Whether one more request is expected to end sooner at `a` than at `b`.
+/// Returns whether one more request is expected to end sooner at `a` than at `b`.
 fn sooner(a: &Member, b: &Member, ask: &mut Ask<'_>) -> bool {
     let ahead = |of: &Member| f64::from(of.endpoint.in_flight()) / f64::from(of.weight);
     let (ahead_a, ahead_b) = (ahead(a), ahead(b));

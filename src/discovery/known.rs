@@ -58,7 +58,7 @@ impl Answer {
     }
 }
 
-/// Whether a server can be there: some resolvers answer with 0.0.0.0 for what they do not allow.
+/// Returns whether a server can be there: some resolvers answer with 0.0.0.0 for what they do not allow.
 fn is_usable(ip: IpAddr) -> bool {
     !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::from([255; 4])
 }

@@ -106,7 +106,7 @@ impl Names {
         }
     }
 
-    /// Whether something has changed since this was asked last.
+    /// Returns whether something has changed since this was asked last.
     #[must_use]
     pub fn changed(&self) -> bool {
         self.shared.changed.swap(false, Ordering::AcqRel)

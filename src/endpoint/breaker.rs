@@ -158,7 +158,7 @@ impl Breaker {
         }
     }
 
-    /// Whether a request of this epoch still has a say. A late result must not move the end of being
+    /// Returns whether a request of this epoch still has a say. A late result must not move the end of being
     /// open, nor count towards the rate of the time after it.
     fn current(&self, epoch: u32) -> bool {
         Word::of(self.word.load(Ordering::Acquire)).epoch == epoch
@@ -238,7 +238,7 @@ impl Breaker {
 }
 
 impl Permit<'_> {
-    /// Whether few others may pass until this one has ended.
+    /// Returns whether few others may pass until this one has ended.
     #[must_use]
     pub fn is_trial(&self) -> bool {
         self.trial

@@ -22,7 +22,7 @@ pub enum Demand {
     Any,
     /// A proven one: the request cannot be sent again, and has a body or not.
     Proven {
-        /// Whether a body follows the head.
+        /// True if a body follows the head.
         body: bool,
     },
 }

@@ -91,7 +91,7 @@ impl Record {
         self.streak.fetch_add(1, Ordering::Relaxed).saturating_add(1)
     }
 
-    /// Whether it is ejected.
+    /// Returns whether it is ejected.
     #[must_use]
     pub fn ejected(&self) -> bool {
         self.until.load(Ordering::Relaxed) != 0

@@ -88,7 +88,7 @@ impl Trust {
     }
 }
 
-/// Whether a connection at rest is recent enough, or promised for long enough, to be proven.
+/// Returns whether a connection at rest is recent enough, or promised for long enough, to be proven.
 #[must_use]
 pub fn proven(idle: Duration, advertised: Option<Duration>) -> bool {
     match advertised {

@@ -58,7 +58,7 @@ pub struct Standing {
 pub struct Bits(u8);
 
 impl Bits {
-    /// Whether one of these reasons keeps requests away.
+    /// Returns whether one of these reasons keeps requests away.
     #[inline]
     #[must_use]
     pub fn any(self, reasons: u8) -> bool {

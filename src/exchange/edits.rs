@@ -114,14 +114,14 @@ impl HeaderEdits {
         &self.filled
     }
 
-    /// Whether a received field is left out.
+    /// Returns whether a received field is left out.
     #[inline]
     #[must_use]
     pub fn hides(&self, name: &[u8]) -> bool {
         !self.hidden.is_empty() && self.hidden.iter().any(|h| h.eq_ignore_ascii_case(name))
     }
 
-    /// Whether a field that the proxy would write itself is set or removed here instead.
+    /// Returns whether a field that the proxy would write itself is set or removed here instead.
     #[inline]
     #[must_use]
     pub fn replaces(&self, known: Known) -> bool {

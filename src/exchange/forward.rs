@@ -58,19 +58,19 @@ pub(crate) fn is_option(item: &[u8]) -> bool {
     [&b"close"[..], b"keep-alive", b"upgrade", b"te"].iter().any(|o| item.eq_ignore_ascii_case(o))
 }
 
-/// Whether `Connection` nominates a field that is protected.
+/// Returns whether `Connection` nominates a field that is protected.
 #[must_use]
 pub fn nominates_protected(fields: &Fields) -> bool {
     fields.values(Known::Connection).flat_map(list_items).any(is_protected)
 }
 
-/// Whether a field is one that `Connection` must not nominate.
+/// Returns whether a field is one that `Connection` must not nominate.
 pub(crate) fn is_protected(name: &[u8]) -> bool {
     let known = crate::wire::known::lookup(name);
     PROTECTED.contains(&known) || name.eq_ignore_ascii_case(b"content-type")
 }
 
-/// Whether `Connection` nominates any field for removal. Usually it does not, and no field has to be
+/// Returns whether `Connection` nominates any field for removal. Usually it does not, and no field has to be
 /// compared with it.
 fn nominates(fields: &Fields) -> bool {
     fields.has(Known::Connection)
@@ -129,7 +129,7 @@ pub struct RequestForm<'a> {
 }
 
 impl RequestForm<'_> {
-    /// Whether policies or the route keep a received field from the server. `_` counts as `-` in what policies
+    /// Returns whether policies or the route keep a received field from the server. `_` counts as `-` in what policies
     /// answer for: servers that hand fields on as variables do not tell the two apart.
     #[must_use]
     pub fn leaves_out(&self, name: &[u8]) -> bool {
@@ -178,7 +178,7 @@ pub fn write_request(out: &mut Vec<u8>, form: &RequestForm<'_>) -> Coding {
     coding
 }
 
-/// Whether the client accepts trailer fields. Everything else in `TE` concerns its connection only.
+/// Returns whether the client accepts trailer fields. Everything else in `TE` concerns its connection only.
 fn wants_trailers(head: &RequestHead) -> bool {
     head.fields.has(Known::Te) && head.fields.lists(Known::Te, b"trailers")
 }

@@ -88,7 +88,7 @@ impl<'a> Identity<'a> {
         self.client_text().unwrap_or("unix")
     }
 
-    /// Whether the client itself speaks TLS, to the proxy or to a trusted one before it.
+    /// Returns whether the client itself speaks TLS, to the proxy or to a trusted one before it.
     #[must_use]
     pub fn is_secure(&self) -> bool {
         self.scheme == "https"

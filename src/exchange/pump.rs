@@ -109,7 +109,7 @@ impl Pump {
         }
     }
 
-    /// Whether the sink has everything.
+    /// Returns whether the sink has everything.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.done

@@ -234,7 +234,7 @@ impl Refusal {
         Row { status, code, title, key }
     }
 
-    /// Whether the connection cannot be used for another request: nobody knows where one starts.
+    /// Returns whether the connection cannot be used for another request: nobody knows where one starts.
     #[must_use]
     pub fn closes(self) -> bool {
         match self {

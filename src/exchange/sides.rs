@@ -127,7 +127,7 @@ pub enum HeadError {
     /// The connection ended; `any` is whether a byte of an answer had come.
     #[error("the connection ended before the response head did")]
     Closed {
-        /// Whether a byte of an answer had come.
+        /// True if a byte of an answer had come.
         any: bool,
     },
     /// The server gave up this request alone.
@@ -167,15 +167,15 @@ pub trait Client: Source + Sink {
     fn received(&self) -> u64;
     /// Bytes of the response's body sent so far.
     fn sent(&self) -> u64;
-    /// Whether the whole request has been received.
+    /// Returns whether the whole request has been received.
     fn request_done(&self) -> bool;
-    /// Whether the whole request has been received, and had neither a body nor trailers.
+    /// Returns whether the whole request has been received, and had neither a body nor trailers.
     fn is_empty(&self) -> bool;
     /// Queues an informational (1xx) head, if the client's protocol version has them.
     fn interim(&mut self, head: &ResponseHead);
     /// Queues the head of the final response. It leaves with the first body bytes or a flush.
     fn begin(&mut self, response: &Outgoing<'_>);
-    /// Whether [`Client::begin`] has been called.
+    /// Returns whether [`Client::begin`] has been called.
     fn begun(&self) -> bool;
     /// No further request may come on this connection, because this one will not be read to its end.
     fn close_after(&mut self);

@@ -144,13 +144,13 @@ impl Closing {
         self.begun.set(Some((now, grace)));
     }
 
-    /// Whether they have begun to end.
+    /// Returns whether they have begun to end.
     #[must_use]
     pub fn has_begun(&self) -> bool {
         self.begun.get().is_some()
     }
 
-    /// Whether connections should not be kept beyond the answers that are under way: they end anyway, or hardly a place
+    /// Returns whether connections should not be kept beyond the answers that are under way: they end anyway, or hardly a place
     /// is left.
     #[must_use]
     pub fn keeps_none(&self) -> bool {
@@ -435,7 +435,7 @@ impl H1Client {
         .await;
     }
 
-    /// Whether a client that ended its sending side has closed the other one too.
+    /// Returns whether a client that ended its sending side has closed the other one too.
     fn poll_departed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let since = *self.half_closed.get_or_insert_with(clock::now);
         if self.stream.has_failed() {

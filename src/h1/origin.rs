@@ -87,7 +87,7 @@ impl Origin {
         self.out.begin(coding);
     }
 
-    /// Whether somebody waits for it to be closed.
+    /// Returns whether somebody waits for it to be closed.
     #[must_use]
     pub fn wanted(&self) -> bool {
         self.opened.wanted()
@@ -153,7 +153,7 @@ impl Origin {
         }
     }
 
-    /// Whether what is unread begins no response at all.
+    /// Returns whether what is unread begins no response at all.
     #[must_use]
     pub fn is_astray(&self) -> bool {
         !response::begins(self.inbox.data())
@@ -206,7 +206,7 @@ impl Origin {
         self.out.shrink();
     }
 
-    /// Whether a connection at rest still is open with nothing unasked for on it.
+    /// Returns whether a connection at rest still is open with nothing unasked for on it.
     pub fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
         self.stream.is_quiet(cx)
     }

@@ -17,7 +17,7 @@ use crate::wire::{Fault, Known, RequestHead, ResponseHead};
 const SETTLE_BYTES: u64 = 256 * 1024;
 const SETTLE_FOR: Duration = Duration::from_millis(500);
 
-/// Whether a stream is to become a tunnel: what is made of `CONNECT` with a protocol, and of nothing else.
+/// Returns whether a stream is to become a tunnel: what is made of `CONNECT` with a protocol, and of nothing else.
 fn asks_for_tunnel(head: &RequestHead) -> bool {
     head.fields.has(Known::Upgrade)
 }

@@ -48,7 +48,7 @@ impl Connection {
         self.socket.poll(cx, &self.shared, accept)
     }
 
-    /// Whether streams are under way.
+    /// Returns whether streams are under way.
     #[must_use]
     pub fn has_streams(&self) -> bool {
         self.shared.borrow().streams() > 0

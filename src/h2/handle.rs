@@ -117,7 +117,7 @@ impl Handle {
         self.trailers.take()
     }
 
-    /// Whether nothing more will come, and nothing has.
+    /// Returns whether nothing more will come, and nothing has.
     pub(super) fn is_empty(&self) -> bool {
         self.received == 0 && self.trailers.is_none() && self.is_received()
     }
@@ -127,14 +127,14 @@ impl Handle {
         self.received
     }
 
-    /// Whether nothing more will come, and what came is as long as it was said to be.
+    /// Returns whether nothing more will come, and what came is as long as it was said to be.
     pub(super) fn is_received(&self) -> bool {
         let as_said = || self.expected.is_none_or(|expected| expected == self.received);
         let ended = || self.ended || self.shared.borrow().is_taken(self.slot) && as_said();
         self.at == self.data.len() && ended()
     }
 
-    /// Whether nothing more will come, and no trailers are left to be taken.
+    /// Returns whether nothing more will come, and no trailers are left to be taken.
     pub(super) fn has_nothing_left(&self) -> bool {
         self.trailers.is_none() && self.is_received()
     }
@@ -209,7 +209,7 @@ impl Handle {
         }
     }
 
-    /// Whether the end of what is sent has been said.
+    /// Returns whether the end of what is sent has been said.
     pub(super) fn is_sent(&self) -> bool {
         self.shared.borrow().is_sent(self.slot)
     }

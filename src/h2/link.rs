@@ -154,7 +154,7 @@ impl Link {
         link
     }
 
-    /// Whether another stream may begin.
+    /// Returns whether another stream may begin.
     #[must_use]
     pub fn has_room(&self, most: u32) -> bool {
         let streams = self.streams.get();
@@ -165,7 +165,7 @@ impl Link {
         state.is_open() && streams < state.allowed() && state.has_room() && !self.is_stalled()
     }
 
-    /// Whether the server has taken nothing of what waits for it for some time.
+    /// Returns whether the server has taken nothing of what waits for it for some time.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
         let since = self.shared.borrow().stalled().map(Instant::from_std);
@@ -178,7 +178,7 @@ impl Link {
         self.shared.borrow().allowed() as usize
     }
 
-    /// Whether it is of no more use to requests that have not begun.
+    /// Returns whether it is of no more use to requests that have not begun.
     #[must_use]
     pub fn is_retired(&self) -> bool {
         self.retired.get() || !self.shared.borrow().is_open()
@@ -190,7 +190,7 @@ impl Link {
         self.made_with
     }
 
-    /// Whether it has been without streams for so long that it should be closed, or stands in somebody's way.
+    /// Returns whether it has been without streams for so long that it should be closed, or stands in somebody's way.
     #[must_use]
     pub fn is_stale(&self, now: Instant) -> bool {
         self.is_idle()
@@ -198,13 +198,13 @@ impl Link {
                 || self.opened.wanted())
     }
 
-    /// Whether it does nothing while somebody waits for a connection to be closed.
+    /// Returns whether it does nothing while somebody waits for a connection to be closed.
     #[must_use]
     pub fn is_in_the_way(&self) -> bool {
         self.is_idle() && self.opened.wanted()
     }
 
-    /// Whether it has no streams.
+    /// Returns whether it has no streams.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.streams.get() == 0
@@ -227,19 +227,19 @@ impl Link {
         self.retired.set(true);
     }
 
-    /// Whether requests leave it encrypted.
+    /// Returns whether requests leave it encrypted.
     #[must_use]
     pub fn is_secure(&self) -> bool {
         self.secure
     }
 
-    /// Whether the server takes `CONNECT` with a protocol (RFC 8441 §3).
+    /// Returns whether the server takes `CONNECT` with a protocol (RFC 8441 §3).
     #[must_use]
     pub fn takes_connect(&self) -> bool {
         self.shared.borrow().takes_tunnels()
     }
 
-    /// Whether the server has said what it can do.
+    /// Returns whether the server has said what it can do.
     #[must_use]
     pub fn has_settled(&self) -> bool {
         self.shared.borrow().has_settled()

@@ -72,7 +72,7 @@ impl H2Origin {
         self.place.0.poll_settled(cx)
     }
 
-    /// Whether the server has ever said anything in HTTP/2.
+    /// Returns whether the server has ever said anything in HTTP/2.
     #[must_use]
     pub fn has_settled(&self) -> bool {
         self.place.0.has_settled()
@@ -115,7 +115,7 @@ impl H2Origin {
         self.place.0.return_draft(draft);
     }
 
-    /// Whether earlier requests were sent on the connection.
+    /// Returns whether earlier requests were sent on the connection.
     #[must_use]
     pub fn is_reused(&self) -> bool {
         self.uses > 1
@@ -183,7 +183,7 @@ impl H2Origin {
         }
     }
 
-    /// Whether nothing follows what has been read.
+    /// Returns whether nothing follows what has been read.
     fn has_ended(&self) -> bool {
         self.stream.as_ref().is_none_or(Handle::has_nothing_left)
     }

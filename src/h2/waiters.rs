@@ -13,7 +13,7 @@ pub struct Waiters {
 }
 
 impl Waiters {
-    /// Whether nobody waits.
+    /// Returns whether nobody waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count.get() == 0

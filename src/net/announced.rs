@@ -26,7 +26,7 @@ pub enum Coding {
 pub struct Mismatch;
 
 impl Mismatch {
-    /// Whether a sink failed because of this, and not because its peer did.
+    /// Returns whether a sink failed because of this, and not because its peer did.
     #[must_use]
     pub fn is_cause_of(error: &io::Error) -> bool {
         error.get_ref().is_some_and(|cause| cause.is::<Self>())
@@ -108,7 +108,7 @@ impl Tally {
         Ok(())
     }
 
-    /// Whether the message has ended, with exactly the announced bytes. True before the first message.
+    /// Returns whether the message has ended, with exactly the announced bytes. True before the first message.
     #[inline]
     #[must_use]
     pub fn is_whole(&self) -> bool {

@@ -151,7 +151,7 @@ impl BodyReader {
         inbox.consume(n + gap);
     }
 
-    /// Whether the body has been read and taken to its end.
+    /// Returns whether the body has been read and taken to its end.
     #[inline]
     #[must_use]
     pub fn is_done(&self) -> bool {

@@ -69,7 +69,7 @@ impl Remote {
         Ok(Self { uri, credentials, host: host.into(), port, tls })
     }
 
-    /// Whether the URL names a user.
+    /// Returns whether the URL names a user.
     #[must_use]
     pub fn has_user(&self) -> bool {
         self.credentials.is_some()

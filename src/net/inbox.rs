@@ -61,7 +61,7 @@ impl Inbox {
         self.end - self.start
     }
 
-    /// Whether nothing is at hand.
+    /// Returns whether nothing is at hand.
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {

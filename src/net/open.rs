@@ -42,7 +42,7 @@ impl Open {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Whether somebody waits for one to be closed.
+    /// Returns whether somebody waits for one to be closed.
     #[inline]
     #[must_use]
     pub fn wanted(&self) -> bool {
@@ -72,7 +72,7 @@ impl Opened {
         Some(Self(open.clone()))
     }
 
-    /// Whether somebody waits for it to be closed.
+    /// Returns whether somebody waits for it to be closed.
     #[must_use]
     pub fn wanted(&self) -> bool {
         self.0.wanted()

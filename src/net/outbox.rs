@@ -39,7 +39,7 @@ impl Outbox {
         self.tally = Tally::new(coding);
     }
 
-    /// Whether the last message has ended, with exactly the body that its head announced. What is not may not be
+    /// Returns whether the last message has ended, with exactly the body that its head announced. What is not may not be
     /// followed by another one, and its connection must not end as if it were.
     #[must_use]
     pub fn is_whole(&self) -> bool {
@@ -60,7 +60,7 @@ impl Outbox {
         self.sent
     }
 
-    /// Whether nothing waits to be written.
+    /// Returns whether nothing waits to be written.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.at == self.pending.len()

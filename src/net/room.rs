@@ -49,7 +49,7 @@ impl Places {
         self.open.fetch_update(Relaxed, Relaxed, |open| (open < most).then_some(open + 1)).is_ok()
     }
 
-    /// Whether fewer than a sixteenth of the places are left.
+    /// Returns whether fewer than a sixteenth of the places are left.
     fn is_crowded(&self) -> bool {
         let most = self.most.load(Relaxed);
         self.open.load(Relaxed) > most - most.div_ceil(16)
@@ -160,7 +160,7 @@ impl Room {
         self.places.heed(make);
     }
 
-    /// Whether so few places are left that connections should not be kept beyond their answers.
+    /// Returns whether so few places are left that connections should not be kept beyond their answers.
     #[inline]
     #[must_use]
     pub fn is_crowded(&self) -> bool {

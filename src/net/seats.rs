@@ -255,7 +255,7 @@ impl Seat<'_> {
         }
     }
 
-    /// Whether it was asked to go.
+    /// Returns whether it was asked to go.
     #[inline]
     #[must_use]
     pub fn is_asked(&self) -> bool {

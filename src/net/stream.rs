@@ -166,14 +166,14 @@ impl Stream {
         }
     }
 
-    /// Whether an idle connection still is what it should be: open, with nothing to read. Costs a
+    /// Returns whether an idle connection still is what it should be: open, with nothing to read. Costs a
     /// system call only if the reactor has seen an event since the last read.
     pub fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
         let mut byte = [0; 1];
         self.poll_read(cx, &mut byte).is_pending()
     }
 
-    /// Whether both sides have agreed on HTTP/2.
+    /// Returns whether both sides have agreed on HTTP/2.
     #[must_use]
     pub fn speaks_h2(&self) -> bool {
         match self {
@@ -188,7 +188,7 @@ impl Stream {
         self.tcp()?.local_addr().ok()
     }
 
-    /// Whether it is TLS.
+    /// Returns whether it is TLS.
     #[must_use]
     pub fn is_tls(&self) -> bool {
         matches!(self, Stream::Tls(_))
@@ -211,7 +211,7 @@ impl Stream {
         }
     }
 
-    /// Whether the socket has failed in a way that reading does not tell, because the end of the
+    /// Returns whether the socket has failed in a way that reading does not tell, because the end of the
     /// stream came before it.
     #[must_use]
     pub fn has_failed(&self) -> bool {
@@ -277,7 +277,7 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// Whether a connection ended without TLS's own end (RFC 8446 §6.1).
+/// Returns whether a connection ended without TLS's own end (RFC 8446 §6.1).
 fn is_abrupt(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::UnexpectedEof
 }

@@ -174,7 +174,7 @@ impl Basic {
         })
     }
 
-    /// Whether the users are the same, so that what is remembered still counts.
+    /// Returns whether the users are the same, so that what is remembered still counts.
     #[must_use]
     pub fn same_users(&self, other: &Self) -> bool {
         self.users == other.users
@@ -187,7 +187,7 @@ impl Basic {
         hash.chain_update(&credentials.user).chain_update(&credentials.password).finalize().into()
     }
 
-    /// Whether credentials that `client` sends are right.
+    /// Returns whether credentials that `client` sends are right.
     ///
     /// # Errors
     /// [`Busy`] when too many others ask.

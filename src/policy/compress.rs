@@ -266,7 +266,7 @@ pub(super) fn weight<'a>(mut parameters: impl Iterator<Item = &'a [u8]>) -> u16 
     (weight * 1000.0) as u16
 }
 
-/// Whether the client has what a 304 is about in the form that it got when it was compressed, with a weak validator
+/// Returns whether the client has what a 304 is about in the form that it got when it was compressed, with a weak validator
 /// (RFC 9110 §15.4.5: a 304 has the `ETag` and `Vary` that the 200 would have had).
 fn holds_weak(request: &Fields, head: &ResponseHead) -> bool {
     let Some(etag) = head.fields.named(b"etag").next().filter(|etag| etag.starts_with(b"\""))
@@ -305,7 +305,7 @@ pub fn turned_back(request: &Fields) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Whether a message may not be transformed (RFC 9110 §7.7).
+/// Returns whether a message may not be transformed (RFC 9110 §7.7).
 fn forbidden(fields: &Fields) -> bool {
     let mut directives = fields.named(b"cache-control").flat_map(list_items);
     directives.any(|directive| directive.eq_ignore_ascii_case(b"no-transform"))
@@ -335,7 +335,7 @@ fn compressible(head: &ResponseHead, length: Length) -> bool {
         && fields.named(b"content-type").next().is_some_and(shrinks)
 }
 
-/// Whether a media type is text in one form or another.
+/// Returns whether a media type is text in one form or another.
 fn shrinks(media_type: &[u8]) -> bool {
     const TYPES: [&[u8]; 14] = [
         b"application/json",

@@ -259,7 +259,7 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// Whether a client's field is a condition on what it asked for, or asks for a part of that (RFC 9110 §13, §14): an
+/// Returns whether a client's field is a condition on what it asked for, or asks for a part of that (RFC 9110 §13, §14): an
 /// authentication server that held to it would say 304, 412 or 206 of a client that it knows.
 fn is_condition(name: &[u8]) -> bool {
     const PREFIX: &[u8] = b"if-";
@@ -267,7 +267,7 @@ fn is_condition(name: &[u8]) -> bool {
         || name.eq_ignore_ascii_case(b"range")
 }
 
-/// Whether a client's field goes to the authentication server: nothing about the connection or the body.
+/// Returns whether a client's field goes to the authentication server: nothing about the connection or the body.
 fn passes(known: Known) -> bool {
     !matches!(
         known,

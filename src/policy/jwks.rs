@@ -148,7 +148,7 @@ impl Keys {
         read.is_ok_and(|read| read.is_ok())
     }
 
-    /// Whether the set may be read out of turn at `now`, in the clock's milliseconds.
+    /// Returns whether the set may be read out of turn at `now`, in the clock's milliseconds.
     fn pay(&self, now: u64) -> bool {
         let next = |paid: u64| {
             let paid = paid.max(now);

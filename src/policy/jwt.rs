@@ -157,7 +157,7 @@ impl Denied {
         }
     }
 
-    /// Whether the issuer may have signed it with a key that is not known yet.
+    /// Returns whether the issuer may have signed it with a key that is not known yet.
     #[must_use]
     pub fn may_be_new_key(self) -> bool {
         matches!(self, Denied::UnknownKey | Denied::Signature)
@@ -248,7 +248,7 @@ impl Jwt {
         Sha256::new().chain_update(self.id.to_le_bytes()).chain_update(token).finalize().into()
     }
 
-    /// Whether what is remembered still counts at `now`, in seconds since 1970.
+    /// Returns whether what is remembered still counts at `now`, in seconds since 1970.
     #[must_use]
     pub fn still(&self, verified: &Verified, now: u64) -> bool {
         verified.until > now && verified.generation == self.keys.generation()
@@ -335,7 +335,7 @@ impl Jwt {
         Ok(expires)
     }
 
-    /// Whether issuer and audience are the right ones: one text for the issuer (RFC 7519 §4.1.1), one or several for
+    /// Returns whether issuer and audience are the right ones: one text for the issuer (RFC 7519 §4.1.1), one or several for
     /// the audience (§4.1.3).
     fn is_for_us(&self, claims: &Map<String, Json>) -> Result<(), Denied> {
         let Terms { issuer, audience, .. } = &self.terms;
@@ -358,7 +358,7 @@ impl Jwt {
     }
 }
 
-/// Whether a token demands that something is understood which this is not: nothing is (RFC 7515 §4.1.11).
+/// Returns whether a token demands that something is understood which this is not: nothing is (RFC 7515 §4.1.11).
 fn is_critical(token: &[u8]) -> bool {
     let header = token.split(|byte| *byte == b'.').next().unwrap_or_default();
     let header = URL_SAFE_NO_PAD.decode(header).ok();
@@ -366,7 +366,7 @@ fn is_critical(token: &[u8]) -> bool {
     header.is_some_and(|header| header.contains_key("crit"))
 }
 
-/// Whether a claim is this text, or a list that contains it.
+/// Returns whether a claim is this text, or a list that contains it.
 fn has(claim: Option<&Json>, value: &str) -> bool {
     match claim {
         Some(Json::Array(items)) => items.iter().any(|item| has(Some(item), value)),

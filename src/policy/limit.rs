@@ -281,7 +281,7 @@ fn ahead(value: u64, now: u64) -> u64 {
     if ahead < HALF { ahead } else { 0 }
 }
 
-/// Whether everything is paid for, which is as if the key had never been seen.
+/// Returns whether everything is paid for, which is as if the key had never been seen.
 fn idle(value: u64, now: u64) -> bool {
     ahead(value, now) == 0
 }

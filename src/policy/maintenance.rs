@@ -14,7 +14,7 @@ pub struct Maintenance {
 }
 
 impl Maintenance {
-    /// Whether a client is served all the same; one without an address is not.
+    /// Returns whether a client is served all the same; one without an address is not.
     #[must_use]
     pub fn excepts(&self, client: Option<IpAddr>) -> bool {
         client.is_some_and(|client| self.except.iter().any(|network| network.contains(&client)))

@@ -37,7 +37,7 @@ pub enum Auth {
 }
 
 impl Auth {
-    /// Whether a field of this name says what the authentication knows, never what a client says.
+    /// Returns whether a field of this name says what the authentication knows, never what a client says.
     #[must_use]
     pub fn replaces(&self, name: &[u8]) -> bool {
         match self {

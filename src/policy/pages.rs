@@ -80,7 +80,7 @@ impl Pages {
         found.map(|(.., page)| page)
     }
 
-    /// Whether any page stands in for what servers answer.
+    /// Returns whether any page stands in for what servers answer.
     #[must_use]
     pub fn intercepts(&self) -> bool {
         self.intercept

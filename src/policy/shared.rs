@@ -113,7 +113,7 @@ impl Redis {
         })
     }
 
-    /// Whether it was made of these.
+    /// Returns whether it was made of these.
     #[must_use]
     pub fn same(&self, url: &str, timeout: Duration, on_error: OnError) -> bool {
         self.url == url && self.timeout == timeout && self.on_error == on_error

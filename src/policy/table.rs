@@ -116,7 +116,7 @@ impl Table {
         places.filter(|place| place.load(Relaxed) != 0).count()
     }
 
-    /// Whether there is none.
+    /// Returns whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

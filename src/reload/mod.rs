@@ -131,7 +131,7 @@ pub enum Refused {
 /// How a reload ended, as it is told to whoever asked for it.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Outcome {
-    /// Whether it runs.
+    /// True if it runs.
     pub ok: bool,
     /// The generation that runs now.
     pub generation: u64,
@@ -177,7 +177,7 @@ impl Reloader {
         })
     }
 
-    /// Whether the files have changed and are to be read for that; true once after each change.
+    /// Returns whether the files have changed and are to be read for that; true once after each change.
     pub fn changed(&self) -> bool {
         let changed = self.watcher.as_ref().is_some_and(Watcher::changed);
         changed && self.running.runtime.reload == ReloadBy::Watch

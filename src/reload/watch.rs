@@ -177,7 +177,7 @@ impl Watcher {
         self.0.posted.load().0.clone()
     }
 
-    /// Whether the files have changed; true once after each change.
+    /// Returns whether the files have changed; true once after each change.
     #[must_use]
     pub fn changed(&self) -> bool {
         self.0.changed.swap(false, Ordering::AcqRel)

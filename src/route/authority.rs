@@ -40,7 +40,7 @@ pub fn canonical(authority: &[u8]) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Whether this is a host with an optional port.
+/// Returns whether this is a host with an optional port.
 #[must_use]
 pub fn is_host(value: &[u8]) -> bool {
     canonical(value).is_some()

@@ -58,7 +58,7 @@ pub struct Condition {
 }
 
 impl Condition {
-    /// Whether it holds for a request.
+    /// Returns whether it holds for a request.
     #[must_use]
     pub fn holds(&self, ask: &impl Ask) -> bool {
         match &self.subject {
@@ -79,7 +79,7 @@ impl Condition {
         }
     }
 
-    /// Whether the values, each encoded or not, meet the condition.
+    /// Returns whether the values, each encoded or not, meet the condition.
     fn any<'v>(&self, mut values: impl Iterator<Item = (&'v [u8], bool)>) -> bool {
         match &self.value {
             ValueMatch::Present => values.next().is_some(),

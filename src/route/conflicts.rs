@@ -171,7 +171,7 @@ fn pairs(
     }
 }
 
-/// Whether one request can meet the methods, conditions, clients and listeners of both.
+/// Returns whether one request can meet the methods, conditions, clients and listeners of both.
 fn both_can_match(a: &RouteSpec, b: &RouteSpec) -> bool {
     fn overlap<T: PartialEq>(a: &[T], b: &[T]) -> bool {
         a.is_empty() || b.is_empty() || a.iter().any(|item| b.contains(item))
@@ -185,7 +185,7 @@ fn both_can_match(a: &RouteSpec, b: &RouteSpec) -> bool {
         && !a.conditions.iter().any(|x| b.conditions.iter().any(|y| exclude(x, y)))
 }
 
-/// Whether two conditions cannot both hold.
+/// Returns whether two conditions cannot both hold.
 fn exclude(a: &Condition, b: &Condition) -> bool {
     if !same_subject(&a.subject, &b.subject) {
         return false;
@@ -203,7 +203,7 @@ fn is_match(regex: &regex::Regex, text: &[u8]) -> bool {
     std::str::from_utf8(text).is_ok_and(|text| regex.is_match(text))
 }
 
-/// Whether every request that meets `given` meets `asked`.
+/// Returns whether every request that meets `given` meets `asked`.
 fn implies(given: &Condition, asked: &Condition) -> bool {
     same_subject(&given.subject, &asked.subject)
         && match (&given.value, &asked.value) {
@@ -239,7 +239,7 @@ fn shadowing(
     by
 }
 
-/// Whether every request that meets `b` beyond host and path meets `a` too.
+/// Returns whether every request that meets `b` beyond host and path meets `a` too.
 fn asks_no_more(a: &RouteSpec, b: &RouteSpec) -> bool {
     fn covers<T: PartialEq>(a: &[T], b: &[T]) -> bool {
         a.is_empty() || !b.is_empty() && b.iter().all(|item| a.contains(item))

@@ -47,7 +47,7 @@ pub trait Ask {
     fn fields(&self) -> &Fields;
     /// The client's address; `None` where nobody knows one.
     fn client(&self) -> Option<IpAddr>;
-    /// Whether it came over TLS.
+    /// Returns whether it came over TLS.
     fn tls(&self) -> bool {
         false
     }
@@ -130,7 +130,7 @@ impl<T> RouteTable<T> {
         Self { hosts: Hosts::new(&specs), entries, raw }
     }
 
-    /// Whether some route looks at paths as clients send them.
+    /// Returns whether some route looks at paths as clients send them.
     #[must_use]
     pub fn has_raw(&self) -> bool {
         self.raw

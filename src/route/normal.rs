@@ -103,7 +103,7 @@ pub(super) fn raw_literal(segment: &[u8]) -> Result<Vec<u8>, PathFault> {
     if has_dot_segments(&out) { Err(PathFault::Ambiguous) } else { Ok(out) }
 }
 
-/// Whether a segment of a path is a dot segment, or would be taken for one, by any reading of escapes, slashes,
+/// Returns whether a segment of a path is a dot segment, or would be taken for one, by any reading of escapes, slashes,
 /// backslashes and parameters (RFC 3986 §5.2.4 and what servers make of it).
 #[must_use]
 pub(crate) fn has_dot_segments(path: &[u8]) -> bool {
@@ -155,7 +155,7 @@ fn decode(digits: Option<&[u8]>) -> Option<u8> {
     Some(digit(high)? << 4 | digit(low)?)
 }
 
-/// Whether a byte may stand in a target at all: visible ASCII except for `#`, which starts a
+/// Returns whether a byte may stand in a target at all: visible ASCII except for `#`, which starts a
 /// fragment that clients never send (RFC 9112 §3.2).
 pub(crate) fn is_target_byte(byte: u8) -> bool {
     (0x21..=0x7e).contains(&byte) && byte != b'#'
@@ -202,7 +202,7 @@ fn is_normal(path: &[u8]) -> Result<bool, PathFault> {
     Ok(only_names && escapes_are_normal(path)?)
 }
 
-/// Whether a segment is neither empty (but at the end), nor a dot segment, nor taken for one.
+/// Returns whether a segment is neither empty (but at the end), nor a dot segment, nor taken for one.
 fn is_name(segment: &[u8], at: usize, path: &[u8]) -> bool {
     match segment {
         b"" => path.iter().filter(|b| **b == b'/').count() == at + 1,
@@ -220,7 +220,7 @@ fn escapes_are_normal(path: &[u8]) -> Result<bool, PathFault> {
     Ok(true)
 }
 
-/// Whether an escape has upper-case digits and stands for something that must stay encoded.
+/// Returns whether an escape has upper-case digits and stands for something that must stay encoded.
 fn escape_is_normal(digits: Option<&[u8]>) -> Result<bool, PathFault> {
     let value = unescape(digits)?;
     let upper = digits.is_some_and(|d| !d.iter().any(u8::is_ascii_lowercase));

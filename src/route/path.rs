@@ -30,7 +30,7 @@ pub enum PathPattern {
 pub struct Segments {
     /// The segments; `None` captures one non-empty segment.
     pub(super) parts: Box<[Option<Box<[u8]>>]>,
-    /// Whether anything may follow (`/*`).
+    /// True if anything may follow (`/*`).
     pub(super) open: bool,
     /// Bytes of literal segments: longer is more specific.
     pub(super) literal: usize,
@@ -159,7 +159,7 @@ impl PathPattern {
         captures
     }
 
-    /// Whether a path matches. The table does not ask this; it is the definition that it is tested
+    /// Returns whether a path matches. The table does not ask this; it is the definition that it is tested
     /// against.
     #[must_use]
     pub fn matches(&self, path: &[u8]) -> bool {
@@ -191,7 +191,7 @@ impl Segments {
         (self.literal, self.parts.len(), !self.open)
     }
 
-    /// Whether some path matches both.
+    /// Returns whether some path matches both.
     pub(super) fn overlap(&self, other: &Self) -> bool {
         let both = self.parts.iter().zip(&other.parts);
         let agree = both.into_iter().all(|pair| match pair {

@@ -63,13 +63,13 @@ impl RouteSpec {
         if self.order.is_empty() { captures } else { captures.ordered(&self.order) }
     }
 
-    /// Whether the method is one of the route's.
+    /// Returns whether the method is one of the route's.
     #[must_use]
     pub fn admits_method(&self, method: &[u8]) -> bool {
         self.methods.is_empty() || self.methods.iter().any(|m| **m == *method)
     }
 
-    /// Whether everything but host, path and method matches.
+    /// Returns whether everything but host, path and method matches.
     #[must_use]
     pub fn conditions_hold(&self, ask: &impl Ask) -> bool {
         (self.listeners.is_empty() || self.listeners.contains(&ask.listener()))

@@ -103,19 +103,19 @@ impl Template {
         Ok(template)
     }
 
-    /// Whether the rest of the path is filled in.
+    /// Returns whether the rest of the path is filled in.
     #[must_use]
     pub fn has_rest(&self) -> bool {
         self.parts.contains(&Part::Place(Place::Rest))
     }
 
-    /// Whether the template says itself what becomes of the query. If not, it is kept.
+    /// Returns whether the template says itself what becomes of the query. If not, it is kept.
     #[must_use]
     pub fn has_query(&self) -> bool {
         self.has_query
     }
 
-    /// Whether the host is filled in, so that there has to be one.
+    /// Returns whether the host is filled in, so that there has to be one.
     #[must_use]
     pub fn has_host(&self) -> bool {
         self.has_host
@@ -227,7 +227,7 @@ pub enum FieldPlace {
 }
 
 impl FieldPlace {
-    /// Whether it is known only when a server has been chosen.
+    /// Returns whether it is known only when a server has been chosen.
     #[must_use]
     pub fn is_late(&self) -> bool {
         matches!(self, Self::Upstream | Self::Server)

@@ -47,7 +47,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// Whether it is the same place, whatever its settings.
+    /// Returns whether it is the same place, whatever its settings.
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
         self.listener.id == other.listener.id && self.address == other.address
@@ -152,7 +152,7 @@ pub fn bind_tcp(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Whether two addresses cannot belong to two processes.
+/// Returns whether two addresses cannot belong to two processes.
 fn overlaps(at: SocketAddr, open: &Address) -> bool {
     let Address::Tcp(open) = open else { return false };
     at.port() == open.port()

@@ -39,7 +39,7 @@ fn named<'a>(config: &'a Config, snapshot: &'a Snapshot) -> impl Iterator<Item =
     })
 }
 
-/// Whether the name of a server leads elsewhere than where it is taken to be.
+/// Returns whether the name of a server leads elsewhere than where it is taken to be.
 pub(super) fn moved(config: &Config, snapshot: &Snapshot, known: &Known) -> bool {
     named(config, snapshot).any(|Named { endpoint, host, port, .. }| {
         let answer = known.answer(host);

@@ -63,7 +63,7 @@ const LATEST: usize = 20;
 pub struct Reload {
     /// When, in seconds since 1970.
     pub at: f64,
-    /// Whether it came into effect.
+    /// True if it came into effect.
     pub ok: bool,
     /// The generation that ran afterwards.
     pub generation: u64,

@@ -46,7 +46,7 @@ pub enum Purpose {
     Keep,
     /// To see what is wrong with it. Nothing is opened, started or looked up by name.
     Check {
-        /// Whether files may be read for it.
+        /// True if files may be read for it.
         files: bool,
     },
 }

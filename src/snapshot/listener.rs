@@ -106,7 +106,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Whether the other end of a connection may speak for its clients.
+    /// Returns whether the other end of a connection may speak for its clients.
     #[must_use]
     pub fn trusts(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();

@@ -50,7 +50,7 @@ pub struct Snapshot {
     pub listeners: Box<[Arc<Listener>]>,
     /// Upstreams, sorted by name.
     pub upstreams: Box<[Arc<Upstream>]>,
-    /// Whether any of them tells its servers whose connections are.
+    /// True if any of them tells its servers whose connections are.
     pub announces: bool,
     /// What was written, defaults filled in, secrets masked.
     pub shown: Shown,

@@ -36,7 +36,7 @@ pub struct Answers {
 }
 
 impl Rewrite {
-    /// Whether the path changes.
+    /// Returns whether the path changes.
     #[must_use]
     pub fn changes_path(&self) -> bool {
         let Self { strip_prefix, prefix, path, regex, rests: _, host: _, answers: _ } = self;

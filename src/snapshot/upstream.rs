@@ -154,7 +154,7 @@ fn placed(
     written.servers.listed().iter().map(place).collect()
 }
 
-/// Whether a server is in use and no other one is: whoever takes its place cannot be checked first.
+/// Returns whether a server is in use and no other one is: whoever takes its place cannot be checked first.
 fn is_last(upstream: &Upstream, server: &Endpoint) -> bool {
     let mut others = upstream.pool.members().iter().filter(|m| m.endpoint.id != server.id);
     !server.standing.bits().any(standing::HARD)

@@ -58,7 +58,7 @@ impl Quota {
 pub struct Quotas(RefCell<HashMap<&'static str, Quota>>);
 
 impl Quotas {
-    /// Whether one more line of this kind may be written; if so, how many were left out before it.
+    /// Returns whether one more line of this kind may be written; if so, how many were left out before it.
     pub fn take(&self, kind: &'static str, now: Instant) -> Option<u64> {
         self.0.borrow_mut().entry(kind).or_default().take(now)
     }

@@ -261,7 +261,7 @@ pub struct Wish {
     pub minutes: u64,
     /// Into how many points, at most.
     pub points: usize,
-    /// Whether routes and servers are wanted, too.
+    /// True if routes and servers are wanted, too.
     pub places: bool,
 }
 

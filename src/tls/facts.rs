@@ -68,7 +68,7 @@ impl Facts {
         }
     }
 
-    /// Whether requests for this host, in lower case, belong here (RFC 9110 §7.4, §15.5.20).
+    /// Returns whether requests for this host, in lower case, belong here (RFC 9110 §7.4, §15.5.20).
     #[must_use]
     pub fn belongs(&self, host: &str, misdirected: Misdirected) -> bool {
         let asked = self.name.as_deref();

@@ -34,7 +34,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// Whether a host in lower case is one of them.
+    /// Returns whether a host in lower case is one of them.
     #[must_use]
     pub fn cover(&self, host: &str) -> bool {
         let host = host.trim_end_matches('.');

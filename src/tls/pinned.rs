@@ -69,7 +69,7 @@ impl Authorities {
     }
 }
 
-/// Whether a certificate is for this server. One without alternative names is for its common name, as with OpenSSL:
+/// Returns whether a certificate is for this server. One without alternative names is for its common name, as with OpenSSL:
 /// most of those that people make for themselves have nothing else.
 fn is_for(certificate: &X509Certificate<'_>, server: &ServerName<'_>) -> bool {
     let host = server.to_str().to_ascii_lowercase();

@@ -72,13 +72,13 @@ impl Server {
         self.names.all.iter().map(|(identity, _)| identity)
     }
 
-    /// Whether the certificate of a host asks for client certificates in another way than this profile.
+    /// Returns whether the certificate of a host asks for client certificates in another way than this profile.
     pub(super) fn asks_more(&self, host: &str, profile: Profile) -> bool {
         let own = self.names.candidates(Some(host)).next().map(|(_, own)| own);
         own.is_some_and(|own| own != profile && self.asks.get(own).is_some_and(|asks| *asks))
     }
 
-    /// Whether a connection for `name` may carry requests for `host`.
+    /// Returns whether a connection for `name` may carry requests for `host`.
     pub(super) fn covers(&self, name: Option<&str>, host: &str, profile: Profile) -> bool {
         let mut shown = self.names.candidates(name);
         let same = self.for_name(Some(host)).is_some_and(|(own, _)| own == profile);

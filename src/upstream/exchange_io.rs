@@ -32,7 +32,7 @@ pub struct Sending {
 }
 
 impl Sending {
-    /// Whether there is more to send.
+    /// Returns whether there is more to send.
     #[must_use]
     pub fn active(&self) -> bool {
         !self.refused && !self.pump.is_done()

@@ -207,7 +207,7 @@ impl From<Unchosen> for UpstreamError {
     }
 }
 
-/// Whether this is a failure, and not an answer.
+/// Returns whether this is a failure, and not an answer.
 fn failed(target: &Target, failure: Failure) -> bool {
     match failure {
         Failure::Status(status) => target.retry.on_status.contains(&status),

@@ -54,7 +54,7 @@ pub struct Upstream {
     pub limits: Limits,
     /// Clients stay with the server they first got.
     pub sticky: Option<sticky::Sticky>,
-    /// Whether responses are timed, which some strategies need.
+    /// True if responses are timed, which some strategies need.
     pub timed: bool,
     /// When failing servers are left out.
     pub eject: Option<ejection::Settings>,
@@ -121,7 +121,7 @@ pub struct State {
     pub interval: AtomicU64,
     /// The breaker of the whole upstream.
     pub breaker: Breaker,
-    /// Whether the last choice went to a server that is not healthy, for want of any.
+    /// True if the last choice went to a server that is not healthy, for want of any.
     pub failing_open: AtomicBool,
     /// Choices of that kind.
     pub failed_open: AtomicU64,

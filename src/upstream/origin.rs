@@ -51,12 +51,12 @@ impl Origin {
         }
     }
 
-    /// Whether what was read last begins no response of HTTP/1 at all.
+    /// Returns whether what was read last begins no response of HTTP/1 at all.
     pub fn is_astray(&self) -> bool {
         matches!(self, Origin::H1(origin) if origin.is_astray())
     }
 
-    /// Whether the connection has carried requests before.
+    /// Returns whether the connection has carried requests before.
     #[must_use]
     pub fn is_reused(&self) -> bool {
         match self {
@@ -65,7 +65,7 @@ impl Origin {
         }
     }
 
-    /// Whether the connection is for one request at a time.
+    /// Returns whether the connection is for one request at a time.
     #[must_use]
     pub fn is_own(&self) -> bool {
         matches!(self, Origin::H1(_))
@@ -114,7 +114,7 @@ impl Origin {
         }
     }
 
-    /// Whether what is spoken is known to be understood.
+    /// Returns whether what is spoken is known to be understood.
     #[must_use]
     pub fn has_settled(&self) -> bool {
         match self {

@@ -32,7 +32,7 @@ impl Replay {
         Self { bytes: Vec::new(), limit, memory, held: Held::default(), lost: false }
     }
 
-    /// Whether the body can be sent from its start once more.
+    /// Returns whether the body can be sent from its start once more.
     #[must_use]
     pub fn complete(&self) -> bool {
         !self.lost
@@ -84,7 +84,7 @@ impl<'a, C: Client> Upload<'a, C> {
         self
     }
 
-    /// Whether the whole request has been received, and had neither a body nor trailers.
+    /// Returns whether the whole request has been received, and had neither a body nor trailers.
     pub fn is_empty(&self) -> bool {
         self.client.is_empty()
     }

@@ -58,7 +58,7 @@ pub enum Failure {
     Unprocessed,
     /// A kept-alive connection turned out to be dead: closed without a byte of an answer.
     Stale {
-        /// Whether the server provably did not process the request.
+        /// True if the server provably did not process the request.
         unprocessed: bool,
     },
     /// A reused connection on which the server did not ask for the body; it was not sent.
@@ -97,7 +97,7 @@ impl Failure {
         }
     }
 
-    /// Whether the server provably did not process the request.
+    /// Returns whether the server provably did not process the request.
     #[must_use]
     pub fn is_unprocessed(self) -> bool {
         match self {
@@ -208,7 +208,7 @@ impl Retry {
     }
 }
 
-/// Whether sending a request twice does no harm: its method is idempotent (RFC 9110 §9.2.2) or its
+/// Returns whether sending a request twice does no harm: its method is idempotent (RFC 9110 §9.2.2) or its
 /// client says how repetitions are recognised.
 #[must_use]
 pub fn repeatable(head: &RequestHead) -> bool {
@@ -216,7 +216,7 @@ pub fn repeatable(head: &RequestHead) -> bool {
         || head.fields.has(Known::IdempotencyKey)
 }
 
-/// Whether a request asks for nothing but an answer (RFC 9110 §9.2.1).
+/// Returns whether a request asks for nothing but an answer (RFC 9110 §9.2.1).
 #[must_use]
 pub fn safe(head: &RequestHead) -> bool {
     matches!(head.method(), b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE")

@@ -110,7 +110,7 @@ pub async fn try_once<C: Client>(
     }
 }
 
-/// Whether the start of a response's body, as far as it came with the head, is none. The client has been sent nothing
+/// Returns whether the start of a response's body, as far as it came with the head, is none. The client has been sent nothing
 /// yet, so that it gets an answer; and another server may do better.
 async fn is_broken(origin: &mut Origin) -> bool {
     // What follows 101 is no body.
@@ -157,7 +157,7 @@ fn time(
     }
 }
 
-/// Whether a 101 switches to the protocol that was asked for (RFC 9110 §7.8).
+/// Returns whether a 101 switches to the protocol that was asked for (RFC 9110 §7.8).
 fn accepts(head: &ResponseHead, asked: Option<&[u8]>) -> bool {
     asked.is_some_and(|protocol| head.fields.lists(Known::Upgrade, protocol))
 }

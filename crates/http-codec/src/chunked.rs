@@ -123,7 +123,7 @@ impl Decoder {
         Ok(Progress { data_end: out, raw, done: self.state == State::Done })
     }
 
-    /// Whether the body, trailer section included, is complete.
+    /// Returns whether the body, trailer section included, is complete.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.state == State::Done

@@ -100,7 +100,7 @@ impl Head {
         [a, b, c, self.kind, self.flags, s0, s1, s2, s3]
     }
 
-    /// Whether it has a flag.
+    /// Returns whether it has a flag.
     #[must_use]
     pub fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0

@@ -15,7 +15,7 @@ pub const DEADLINE_EXCEEDED: u8 = 4;
 /// `DATA_LOSS`.
 pub const DATA_LOSS: u8 = 15;
 
-/// Whether a request is a call of gRPC, and not of gRPC-Web, whose answers have no trailers.
+/// Returns whether a request is a call of gRPC, and not of gRPC-Web, whose answers have no trailers.
 #[must_use]
 pub fn is_call(head: &RequestHead) -> bool {
     head.version == Version::Http2 && head.method() == b"POST" && is_grpc(&head.fields)
@@ -25,7 +25,7 @@ fn is_grpc(fields: &Fields) -> bool {
     fields.named(b"content-type").next().is_some_and(is_type)
 }
 
-/// Whether a type of content is that of gRPC, and not of gRPC-Web.
+/// Returns whether a type of content is that of gRPC, and not of gRPC-Web.
 #[must_use]
 pub fn is_type(kind: &[u8]) -> bool {
     let rest = kind.strip_prefix(b"application/grpc");
@@ -73,7 +73,7 @@ pub fn status(fields: &Fields) -> Option<u8> {
     Some(number.unwrap_or(UNKNOWN))
 }
 
-/// Whether a status speaks against the server, and not against the call.
+/// Returns whether a status speaks against the server, and not against the call.
 #[must_use]
 pub fn is_failure(status: u8) -> bool {
     matches!(status, DEADLINE_EXCEEDED | INTERNAL | UNAVAILABLE | DATA_LOSS)

@@ -88,7 +88,7 @@ impl Fields {
         }
     }
 
-    /// Whether a field of this name, whatever its case, must not get into any table of HPACK.
+    /// Returns whether a field of this name, whatever its case, must not get into any table of HPACK.
     #[must_use]
     pub fn guards(&self, name: &[u8]) -> bool {
         self.guarded
@@ -121,13 +121,13 @@ impl Fields {
         self.list.len()
     }
 
-    /// Whether there are no fields.
+    /// Returns whether there are no fields.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// Whether a known field is present. One bit test.
+    /// Returns whether a known field is present. One bit test.
     #[inline]
     #[must_use]
     pub fn has(&self, known: Known) -> bool {
@@ -199,7 +199,7 @@ impl Fields {
         self.list.iter().find(|f| f.known == known).map(|f| self.at(f.value))
     }
 
-    /// Whether any line of a comma-separated known field lists `token`, whatever its case.
+    /// Returns whether any line of a comma-separated known field lists `token`, whatever its case.
     #[must_use]
     pub fn lists(&self, known: Known, token: &[u8]) -> bool {
         self.values(known).any(|v| list_items(v).any(|item| item.eq_ignore_ascii_case(token)))

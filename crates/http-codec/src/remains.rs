@@ -31,7 +31,7 @@ pub fn make_out(bytes: &[u8], head: &mut RequestHead) {
     }
 }
 
-/// Whether a connection begins with a handshake of TLS (RFC 8446 §5.1).
+/// Returns whether a connection begins with a handshake of TLS (RFC 8446 §5.1).
 #[must_use]
 pub fn is_tls(bytes: &[u8]) -> bool {
     bytes.first() == Some(&0x16) && bytes.get(1).is_none_or(|major| *major == 3)

@@ -85,7 +85,7 @@ impl ResponseParser {
 /// its first byte instead of after a timeout.
 const STATUS_PREFIX: &[u8] = b"HTTP/1.";
 
-/// Whether a response may begin like this.
+/// Returns whether a response may begin like this.
 #[must_use]
 pub fn begins(bytes: &[u8]) -> bool {
     let known = bytes.len().min(STATUS_PREFIX.len());

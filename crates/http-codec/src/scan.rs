@@ -43,7 +43,7 @@ impl HeadScanner {
         Ok(None)
     }
 
-    /// Whether the first line has ended.
+    /// Returns whether the first line has ended.
     #[must_use]
     pub fn has_first_line(&self) -> bool {
         self.lines > 0

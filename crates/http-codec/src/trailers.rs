@@ -59,7 +59,7 @@ pub fn parse(section: &[u8]) -> Option<Fields> {
     }
 }
 
-/// Whether a field may be sent after the body.
+/// Returns whether a field may be sent after the body.
 #[must_use]
 pub fn allowed(name: &[u8]) -> bool {
     super::known::lookup(name) == Known::Other

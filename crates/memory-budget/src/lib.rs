@@ -44,7 +44,7 @@ fn change(by: isize) {
     }
 }
 
-/// Whether more than one of so many parts would be taken with so many bytes more.
+/// Returns whether more than one of so many parts would be taken with so many bytes more.
 #[must_use]
 pub fn exceeds(parts: usize, bytes: usize) -> bool {
     now().saturating_add(bytes) > MOST.load(Relaxed) / parts

@@ -20,7 +20,7 @@ fn is_misplaced(known: Known, value: &[u8]) -> bool {
     known.is_of_http_1() || known == Known::Te && !value.eq_ignore_ascii_case(b"trailers")
 }
 
-/// Whether another protocol can be meant: one token, as in the one `Upgrade` that is made of it. HTTP/2 itself is not
+/// Returns whether another protocol can be meant: one token, as in the one `Upgrade` that is made of it. HTTP/2 itself is not
 /// another protocol (RFC 9113 §3.1).
 fn is_protocol(protocol: &[u8]) -> bool {
     !protocol.is_empty()

@@ -276,7 +276,7 @@ impl State {
         self.waiting.shrink_to(8);
     }
 
-    /// Whether it is over, and why.
+    /// Returns whether it is over, and why.
     #[must_use]
     pub fn ended(&self) -> Option<Ended> {
         self.ended
@@ -288,23 +288,23 @@ impl State {
         self.ids.len()
     }
 
-    /// Whether streams were given something to do since this was asked last: what they have to say will follow at once.
+    /// Returns whether streams were given something to do since this was asked last: what they have to say will follow at once.
     pub fn take_stirred(&mut self) -> bool {
         std::mem::take(&mut self.stirred)
     }
 
-    /// Whether a head has to be answered before the next one is read, since this was asked last.
+    /// Returns whether a head has to be answered before the next one is read, since this was asked last.
     pub fn take_paused(&mut self) -> bool {
         std::mem::take(&mut self.paused)
     }
 
-    /// Whether nothing more is to come: it was said that the connection ends, and all streams have ended.
+    /// Returns whether nothing more is to come: it was said that the connection ends, and all streams have ended.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.leaving == Leaving::Last && self.ids.is_empty()
     }
 
-    /// Whether nothing is left but to tell the other side.
+    /// Returns whether nothing is left but to tell the other side.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.ended.is_some() || self.is_done()
@@ -324,19 +324,19 @@ impl State {
         self.allowed
     }
 
-    /// Whether the other side takes `CONNECT` with a protocol (RFC 8441 §3).
+    /// Returns whether the other side takes `CONNECT` with a protocol (RFC 8441 §3).
     #[must_use]
     pub fn takes_tunnels(&self) -> bool {
         self.tunnels
     }
 
-    /// Whether the other side has said what it can do.
+    /// Returns whether the other side has said what it can do.
     #[must_use]
     pub fn has_settled(&self) -> bool {
         self.settled
     }
 
-    /// Whether new streams make sense.
+    /// Returns whether new streams make sense.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.ended.is_none() && self.leaving == Leaving::No && self.next <= frames::LARGEST

@@ -158,7 +158,7 @@ impl State {
         if fine { Ok(()) } else { Err(Code::ENHANCE_YOUR_CALM) }
     }
 
-    /// Whether a stream has ever begun.
+    /// Returns whether a stream has ever begun.
     pub(super) fn has_begun(&self, id: u32) -> bool {
         let by_client = id % 2 == 1;
         match self.role {

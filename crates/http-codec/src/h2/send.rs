@@ -67,13 +67,13 @@ impl State {
         self.told = false;
     }
 
-    /// Whether so much has not left that nothing more should be read.
+    /// Returns whether so much has not left that nothing more should be read.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.out.len() - self.out_at > FULL
     }
 
-    /// Whether there is room for more.
+    /// Returns whether there is room for more.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.out.len() - self.out_at < HIGH

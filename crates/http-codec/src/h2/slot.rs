@@ -105,7 +105,7 @@ impl Slot {
         }
     }
 
-    /// Whether parts of a message are wanted.
+    /// Returns whether parts of a message are wanted.
     pub(super) fn reads(&self) -> bool {
         self.fault.is_none() && self.state.receives().is_ok()
     }

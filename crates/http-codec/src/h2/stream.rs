@@ -86,7 +86,7 @@ pub(super) enum Misplaced {
 }
 
 impl StreamState {
-    /// Whether a part of a message may come.
+    /// Returns whether a part of a message may come.
     pub(super) fn receives(self) -> Result<(), Misplaced> {
         match self {
             StreamState::Open | StreamState::HalfClosedLocal => Ok(()),
@@ -96,12 +96,12 @@ impl StreamState {
         }
     }
 
-    /// Whether a part of a message may be sent.
+    /// Returns whether a part of a message may be sent.
     pub(super) fn sends(self) -> bool {
         matches!(self, StreamState::Open | StreamState::HalfClosedRemote)
     }
 
-    /// Whether the other side's message has come to its end.
+    /// Returns whether the other side's message has come to its end.
     pub(super) fn is_received(self) -> bool {
         matches!(
             self,
@@ -110,7 +110,7 @@ impl StreamState {
         )
     }
 
-    /// Whether this side's message has been sent to its end.
+    /// Returns whether this side's message has been sent to its end.
     pub(super) fn is_sent(self) -> bool {
         matches!(self, StreamState::HalfClosedLocal | StreamState::Closed(StreamEnd::Complete))
     }

@@ -113,7 +113,7 @@ impl State {
         Poll::Pending
     }
 
-    /// Whether the other side has said all, and all of it was taken, trailers included.
+    /// Returns whether the other side has said all, and all of it was taken, trailers included.
     #[must_use]
     pub fn is_taken(&self, index: u32) -> bool {
         let slot = self.slots.get(index as usize);
@@ -123,7 +123,7 @@ impl State {
         })
     }
 
-    /// Whether this side has said all.
+    /// Returns whether this side has said all.
     #[must_use]
     pub fn is_sent(&self, index: u32) -> bool {
         self.slots.get(index as usize).is_none_or(|slot| slot.state.is_sent())

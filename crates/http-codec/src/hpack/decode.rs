@@ -69,7 +69,7 @@ pub struct Field<'a> {
     pub sound: bool,
 }
 
-/// Whether a value may be one.
+/// Returns whether a value may be one.
 fn is_sound(value: &[u8]) -> bool {
     let around = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     !around(value.first())
@@ -78,7 +78,7 @@ fn is_sound(value: &[u8]) -> bool {
         && !value.iter().fold(false, |bad, b| bad | (*b < b' ') & (*b != b'\t') | (*b == 0x7f))
 }
 
-/// Whether a byte may be in a name: of a token, and not in upper case.
+/// Returns whether a byte may be in a name: of a token, and not in upper case.
 fn is_small(byte: u8) -> bool {
     static SMALL: [bool; 256] = {
         let mut small = [false; 256];
