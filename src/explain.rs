@@ -31,36 +31,36 @@ use crate::wire::{RequestHead, Version};
 /// A request that somebody wonders about.
 #[derive(Debug, Clone)]
 pub struct Question {
-    /// Its method.
+    /// The method of the request.
     pub method: String,
     /// Host, path and query: `http://host/path?query`.
     pub url: String,
-    /// Its header fields.
+    /// The header fields of the request.
     pub headers: Vec<(String, String)>,
-    /// Who sends it.
+    /// The address of the client.
     pub client: IpAddr,
     /// The name of the listener where it comes in; the first one when there is no name.
     pub listener: Option<String>,
 }
 
-/// What would happen.
+/// The answer to a question: the steps that the request would go through.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
-    /// Where it comes in.
+    /// The listener that it comes in by.
     pub listener: String,
-    /// Its host in the form that is matched.
+    /// The host of the request in the form that is matched.
     pub host: String,
-    /// Its path in the form that is matched and sent.
+    /// The path of the request in the form that is matched and sent.
     pub path: String,
-    /// Why it is refused; null when it is not.
+    /// The reason for a refusal; null when it is not refused.
     pub refused: Option<Refused>,
     /// The route that matches.
     pub route: Option<String>,
     /// `upstream`, `respond`, `redirect`; null when no route matches.
     pub action: Option<String>,
-    /// What the route answers by itself.
+    /// The status that the route answers by itself.
     pub status: Option<u16>,
-    /// Where a redirect leads.
+    /// The target of a redirect.
     pub location: Option<String>,
     /// The path that a server sees.
     pub sent_path: Option<String>,
@@ -96,9 +96,9 @@ pub struct Counted {
 pub struct Cached {
     /// The cache's name.
     pub cache: String,
-    /// Why the request goes past it, in the words of `Cache-Status`; null when it does not.
+    /// The reason to go past the cache, in the words of `Cache-Status`; null when it does not.
     pub bypass: Option<String>,
-    /// What requests must share to get the same response: the URL, and what the route adds to it.
+    /// The parts that requests must share to get the same response: the URL, and what the route adds to it.
     pub key: String,
     /// True if a response is stored that could be selected. What a token claims is not known here.
     pub stored: bool,
@@ -113,7 +113,7 @@ pub struct Refused {
     pub status: u16,
     /// The stable code.
     pub code: String,
-    /// Why.
+    /// The reason in words.
     pub reason: String,
     /// The configuration key that would change it.
     pub key: Option<String>,
@@ -122,22 +122,22 @@ pub struct Refused {
 /// An upstream and how much of the route's requests it gets.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Share {
-    /// Its name.
+    /// The name of the upstream.
     pub upstream: String,
     /// From 0 to 1.
     pub share: f64,
-    /// Those of its servers that the route may use.
+    /// The servers that the route may use.
     pub servers: Vec<Candidate>,
-    /// Who answers when it cannot.
+    /// The upstream that answers when this one cannot.
     pub fallback: Option<String>,
 }
 
 /// A server.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Candidate {
-    /// Its name.
+    /// The name of the server.
     pub server: String,
-    /// Its weight.
+    /// The weight of the server.
     pub weight: u32,
     /// `up`, or why it gets no requests.
     pub state: String,
@@ -417,7 +417,7 @@ impl Explanation {
     }
 }
 
-/// What the routing table asks of the request.
+/// The request as the routing table sees it.
 struct Asked<'a> {
     listener: u16,
     target: &'a Target<'a>,

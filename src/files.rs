@@ -19,7 +19,7 @@ use rustix::fs::OFlags;
 /// The largest certificate, key, list of users or other file that is not a configuration: 1 MiB holds all
 /// authorities of a system several times.
 pub const LARGEST: u64 = 1 << 20;
-/// How long one file may take. Disks need milliseconds, network file systems that are well a second.
+/// The longest time for one file. Disks need milliseconds, network file systems that are well a second.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Files that may be waited for without an answer. With more, something is wrong with all of them.
 const MOST_STUCK: usize = 4;

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use rustix::process::{Resource, getrlimit};
 
-/// What a system is taken to have that tells nothing about its memory.
+/// The memory of a system that tells nothing about it.
 const UNKNOWN_MEMORY: usize = 1 << 30;
 
 /// Bytes that the process may use: the smallest of the machine's memory, the limits of the control groups, and the limit
@@ -103,7 +103,7 @@ fn groups(root: &Path, controller: &str) -> Vec<PathBuf> {
     groups
 }
 
-/// Which group a mount shows, and where, if it is version 2 or has the controller of this name (`proc_pid_mountinfo(5)`).
+/// Returns the group that a mount shows, and its place, if it is version 2 or has the controller of this name (`proc_pid_mountinfo(5)`).
 fn mount<'a>(line: &'a str, controller: Option<&str>) -> Option<(&'a str, &'a str)> {
     let (before, after) = line.split_once(" - ")?;
     let mut before = before.split(' ').skip(3);

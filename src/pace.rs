@@ -6,14 +6,14 @@
 
 use std::cell::Cell;
 
-/// How many calls pass between two times of giving way: some tens of microseconds.
+/// Calls that pass between two times of giving way: some tens of microseconds.
 const CALLS: u32 = 4;
 
 /// Such a thread gets about a tenth of what a worker gets, when both want the same CPU.
 const NICE: i32 = 10;
 
 thread_local! {
-    /// Whether this thread's work can wait, and how often it was asked.
+    /// Set once this thread's work can wait, and counts how often it was asked.
     static STEPS: Cell<Option<u32>> = const { Cell::new(None) };
 }
 

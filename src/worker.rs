@@ -19,20 +19,20 @@ use crate::telemetry::ledger::Ledger;
 use crate::telemetry::refusals::Quotas;
 use crate::wire::RequestHead;
 
-/// How many unused heads and timers a worker keeps.
+/// Unused heads and timers that a worker keeps.
 const KEEP_HEADS: usize = 64;
 /// A head that grew beyond this is freed instead of kept.
 const KEEP_HEAD_BYTES: usize = 16 * 1024;
 
-/// How many verified tokens a worker remembers.
+/// Verified tokens that a worker remembers.
 const KEEP_TOKENS: usize = 1024;
 
 /// One worker's state.
 #[derive(Debug)]
 pub struct Worker {
-    /// Its number, from 0.
+    /// The number of the worker, from 0.
     pub index: usize,
-    /// How many workers there are.
+    /// The number of workers in the process.
     pub workers: usize,
     /// Idle connections to servers.
     pub connections: RefCell<Connections>,
@@ -52,11 +52,11 @@ pub struct Worker {
     pub cache_key: RefCell<Vec<u8>>,
     /// Fetches for caches under way.
     pub fetches: Cell<u32>,
-    /// What it counts.
+    /// The counters of this worker.
     pub ledger: Ledger,
     /// Lines of the access log.
     pub access: Lines,
-    /// How many log lines it may still write about what others can cause any number of times.
+    /// The log lines that it may still write about what others can cause any number of times.
     pub quotas: Quotas,
     #[expect(clippy::vec_box, reason = "heads are handed out and must not be moved")]
     heads: RefCell<Vec<Box<RequestHead>>>,

@@ -22,13 +22,13 @@ use crate::server::status::Status;
 use crate::snapshot::Snapshot;
 use crate::wire::{RequestHead, Version};
 
-/// How long a purge may take; one of a million responses takes a second or two.
+/// The longest time for a purge; one of a million responses takes a second or two.
 const PURGE: Duration = Duration::from_secs(30);
-/// How many responses are named unless the caller says so, and at most.
+/// The number of responses that are named unless the caller says so, and at most.
 const TOP: usize = 20;
 const MOST_TOP: usize = 1000;
 
-/// What is purged. All that is given must match; a `url` stands for its host, path and query.
+/// A wish to purge. All that is given must match; a `url` stands for its host, path and query.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PurgeWish {
@@ -44,7 +44,7 @@ pub(super) struct PurgeWish {
     tag: Option<String>,
     /// Everything, or all of `cache`.
     all: Option<bool>,
-    /// They stay as stale ones: used once a server has confirmed them, or while none answers.
+    /// If true, they stay as stale ones: used once a server has confirmed them, or while none answers.
     soft: Option<bool>,
 }
 
@@ -52,10 +52,10 @@ impl PurgeWish {
     const NAMES: [&'static str; 7] = ["cache", "host", "path", "url", "tag", "all", "soft"];
 }
 
-/// What a purge did.
+/// The result of a purge.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Purged {
-    /// How many responses went, or became stale.
+    /// The number of responses that went, or became stale.
     purged: usize,
 }
 
@@ -66,7 +66,7 @@ pub(super) struct Used {
     cache: String,
     /// The URL.
     url: String,
-    /// How often it was used since it was stored.
+    /// The number of uses since it was stored.
     hits: u64,
     /// The length of its body.
     bytes: u64,
@@ -228,7 +228,7 @@ fn within(mut purge: Purge, parts: KeyParts) -> Purge {
     purge
 }
 
-/// What a wish means, in the form of keys.
+/// Turns a wish into keys.
 fn understand(wish: &PurgeWish) -> Result<Purge, String> {
     let PurgeWish { cache, host, path, url, tag, all, soft } = wish;
     let narrowed = [("host", host), ("path", path), ("url", url), ("tag", tag)].into_iter();

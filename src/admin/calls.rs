@@ -28,32 +28,32 @@ const CHECKED: usize = 4 << 20;
 const WARMED: usize = 1 << 20;
 /// The largest body of any other call.
 const CHANGE: usize = 64 * 1024;
-/// How long a body may take.
+/// The longest time for a body.
 const BODY: Duration = Duration::from_secs(10);
-/// How long a check waits for the one before.
+/// The longest time that a check waits for the one before.
 const TURN: Duration = Duration::from_secs(5);
 /// The type of Prometheus' text format.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The type of the OpenMetrics text format.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-/// Where health checks of orchestrators ask, by whatever name: nothing is told or changed there.
+/// The paths at which health checks of orchestrators ask, by whatever name: nothing is told or changed there.
 const PROBES: [&str; 2] = ["/live", "/ready"];
 
-/// What an answer is made of.
+/// The answer to a call.
 pub(super) type Answer = Response<Full<Bytes>>;
 
 /// Everything that calls need.
 #[derive(Debug)]
 pub struct Calls {
-    /// What the process knows about itself.
+    /// The state of the process.
     pub status: Arc<Status>,
-    /// Where reloads are asked for.
+    /// The sender of commands, reloads among them.
     pub commands: SyncSender<Command>,
-    /// Who may call.
+    /// The rules for who may call.
     pub guard: Guard,
-    /// How many configurations may be checked at a time.
+    /// The number of configurations that may be checked at a time.
     pub checks: Arc<Semaphore>,
-    /// What caches are being filled with.
+    /// The filling of caches that is under way.
     pub(super) warming: Warming,
 }
 
@@ -207,7 +207,7 @@ fn stopping() -> Answer {
     problem(StatusCode::SERVICE_UNAVAILABLE, "stopping")
 }
 
-/// What was read out of the counters; nobody counts any more when the process is about to end.
+/// Answers with what was read out of the counters; nobody counts any more when the process is about to end.
 pub(super) fn told(what: Option<&impl Serialize>) -> Answer {
     what.map_or_else(stopping, |what| document(StatusCode::OK, what))
 }

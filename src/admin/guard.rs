@@ -25,7 +25,7 @@ pub struct Guard {
     closed: bool,
 }
 
-/// Who asks, as far as is known.
+/// The caller, as far as known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Known {
     /// Anybody who can reach the address.
@@ -36,12 +36,12 @@ pub enum Known {
     Operator,
 }
 
-/// Why a request is refused.
+/// A reason for refusing a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
     /// `Host` is missing, or names another machine.
     Host,
-    /// It comes from somebody else's page.
+    /// The request comes from somebody else's page.
     Origin,
     /// The token is missing or wrong.
     Token,

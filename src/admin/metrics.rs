@@ -179,7 +179,7 @@ fn requests(text: &mut Text, snapshot: &Snapshot, history: &History) {
     }
 }
 
-/// How exchanges ended, by route; and what was refused, by code. Routes that are gone take their series with them.
+/// Writes the ends of exchanges, by route; and what was refused, by code. Routes that are gone take their series with them.
 fn exchanges(text: &mut Text, snapshot: &Snapshot, history: &History) {
     let routes = snapshot.routes.iter().map(|route| (&*route.name, route.counts.id));
     let routes: Vec<_> = routes.chain([("-", NO_ROUTE)]).collect();
@@ -219,7 +219,7 @@ fn exchanges(text: &mut Text, snapshot: &Snapshot, history: &History) {
     }
 }
 
-/// What servers answered, how long that took, and what they did not finish.
+/// Writes what servers answered, how long that took, and what they did not finish.
 fn attempts(text: &mut Text, snapshot: &Snapshot, history: &History) {
     let members = || {
         let all = snapshot.upstreams.iter();
@@ -340,7 +340,7 @@ const fn counter<T>(
     Family { name, kind: "counter", help, read }
 }
 
-/// When each certificate ends.
+/// Writes the end of each certificate.
 fn certificates(text: &mut Text, snapshot: &Snapshot) {
     let name = "tidegate_tls_certificate_not_after_seconds";
     let servers = || snapshot.listeners.iter().filter_map(|l| Some((l, l.tls.as_ref()?)));

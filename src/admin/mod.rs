@@ -48,11 +48,11 @@ use crate::server::listener::{BindError, bind_alone, bind_unix};
 use crate::server::status::Status;
 use crate::snapshot::compile;
 
-/// How long a client may take for a request head, and for the next one.
+/// The longest time for a client's request head, and for the next one.
 const HEADERS: Duration = Duration::from_secs(5);
-/// How long accepting pauses when the system has no descriptors or memory left.
+/// The pause in accepting when the system has no descriptors or memory left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How long a connection may live: long enough for a scrape, short enough for slow readers.
+/// The lifetime of a connection: long enough for a scrape, short enough for slow readers.
 const LIFETIME: Duration = Duration::from_secs(60);
 
 /// Starts the endpoint as it is written and returns the address it is bound to.

@@ -17,7 +17,7 @@ use crate::explain::Explanation;
 use crate::reload::Outcome;
 use crate::telemetry::timeline::Report;
 
-/// What a body is.
+/// The form of a body.
 #[derive(Debug, Clone, Copy)]
 enum Body {
     /// A schema by name, and its media type.

@@ -18,7 +18,7 @@ use crate::server::control::Command;
 use crate::server::status::Status;
 use crate::snapshot::check;
 
-/// How long a reload may take: new host names are waited for, thousands of routes compiled.
+/// The longest time for a reload: new host names are waited for, thousands of routes compiled.
 const RELOAD: Duration = Duration::from_secs(30);
 
 /// `POST /reload`, `POST /reload?force=1`: 200 when it runs, 409 when it was refused.
@@ -52,7 +52,7 @@ pub(super) async fn ask(
     }
 }
 
-/// How long a drain waits for its own answer to be on its way: with nothing to do the process ends at once.
+/// The time that a drain waits for its own answer to be on its way: with nothing to do the process ends at once.
 const FAREWELL: Duration = Duration::from_millis(100);
 
 /// `POST /drain`: as SIGTERM does.

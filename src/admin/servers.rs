@@ -16,12 +16,12 @@ use crate::endpoint::standing::{DISABLED, DRAINING};
 use crate::server::control::Command;
 use crate::server::status::Status;
 
-/// What an order to a server did.
+/// The effect of an order to a server.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Changed {
     /// True if it made a difference.
     changed: bool,
-    /// How the server is now.
+    /// The server as it is now.
     server: ServerStats,
 }
 
@@ -83,11 +83,11 @@ pub(super) async fn order(status: &Status, upstream: &str, server: &str, order: 
     self::told(told.await.flatten().as_ref())
 }
 
-/// What a server shall be. What is left out stays.
+/// A wish about a server. The parts that are left out stay.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wish {
-    /// Its share of requests relative to the others, from 1 to 65535. It lasts until the file gives the server
+    /// The server's share of requests relative to the others, from 1 to 65535. It lasts until the file gives the server
     /// another weight than it does now.
     weight: Option<NonZeroU16>,
     /// `drain`, `disable` or `enable`.

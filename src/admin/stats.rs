@@ -41,7 +41,7 @@ pub struct Stats {
     process: Process,
     access_log: AccessLogStats,
     reloads: ReloadStats,
-    /// What `/history` is kept in.
+    /// The use of memory for `/history`.
     history: Usage,
     listeners: Vec<ListenerStats>,
     routes: Vec<RouteStats>,
@@ -52,13 +52,13 @@ pub struct Stats {
     redis: Option<RedisStats>,
 }
 
-/// What requests under way hold together.
+/// The memory that requests under way hold together.
 #[derive(Debug, Serialize, JsonSchema)]
 struct RequestMemory {
     /// Bytes.
     held: usize,
     limit: usize,
-    /// How often there was no room: for a request, or for its body to be remembered.
+    /// The number of times that there was no room: for a request, or for its body to be remembered.
     refused: u64,
 }
 
@@ -81,9 +81,9 @@ struct LimitStats {
     exempt: u64,
     /// Clients, or whatever is counted by, that have not been idle for long.
     keys: usize,
-    /// How many there can be; more push out others.
+    /// The most there can be; more push out others.
     key_limit: usize,
-    /// How many were pushed out although they were not idle.
+    /// The number that were pushed out although they were not idle.
     evicted: u64,
 }
 
@@ -91,7 +91,7 @@ struct LimitStats {
 struct ReloadStats {
     accepted: u64,
     refused: u64,
-    /// Why the last one was refused; null when it was not.
+    /// The reason why the last one was refused; null when it was not.
     last_error: Option<String>,
     /// The latest twenty, the newest last.
     latest: Vec<Reload>,
@@ -122,7 +122,7 @@ struct Outcomes {
     proxy_cut: u64,
 }
 
-/// What passed through a place.
+/// The traffic that passed through a place.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Traffic {
     responses: Responses,
@@ -152,7 +152,7 @@ struct ListenerStats {
     refused: u64,
     /// Idle connections that were closed because somebody else needed their place.
     reclaimed: u64,
-    /// How often none could be accepted for want of descriptors.
+    /// The number of times that none could be accepted for want of descriptors.
     starved: u64,
     connection_limit: u32,
     /// Connections closed because of their PROXY header, or for want of one.
@@ -178,7 +178,7 @@ struct TlsStats {
 struct CertificateStats {
     file: String,
     names: Vec<String>,
-    /// When it ends, in seconds since 1970.
+    /// The end, in seconds since 1970.
     not_after: i64,
 }
 
@@ -191,9 +191,9 @@ struct RouteStats {
     concurrency_refused: Option<u64>,
     /// Requests that wait for others to end; null without `concurrency`.
     concurrency_queue: Option<QueueStats>,
-    /// What was compressed; null without `compress`.
+    /// The counts of compression; null without `compress`.
     compression: Option<CompressionStats>,
-    /// What became of copies of requests; null without `mirror`.
+    /// The ends of copies of requests; null without `mirror`.
     mirror: Option<MirrorStats>,
     /// Latency is from the request's head to the end of the response.
     #[serde(flatten)]
@@ -246,7 +246,7 @@ pub(super) struct UpstreamStats {
     ejected: u32,
     /// Servers whose name gave no address when it was last looked up.
     names_unresolved: usize,
-    /// How often the name of a server came to lead elsewhere.
+    /// The number of times that the name of a server came to lead elsewhere.
     names_moved: u64,
     queue: QueueStats,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -273,19 +273,19 @@ struct BreakerStats {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct ServerStats {
     name: String,
-    /// Where it is; more than one if its name has several addresses, none if it has none.
+    /// The addresses of the server; more than one if its name has several, none if it has none.
     addresses: Vec<String>,
-    /// Why its name gave no address when it was last looked up; its last addresses stay in use.
+    /// The reason why its name gave no address when it was last looked up; its last addresses stay in use.
     name_fault: Option<String>,
     /// "up", or why it gets no requests.
     state: &'static str,
     /// Since when it is in this state, in seconds since 1970; null if it always was.
     since: Option<u64>,
-    /// What led to the state, in a sentence; null when it is up.
+    /// The cause of the state, in a sentence; null when it is up.
     why: Option<String>,
-    /// How the latest active check ended; null before the first one.
+    /// The end of the latest active check; null before the first one.
     last_check: Option<LastCheck>,
-    /// It is coming back and gets a growing share.
+    /// True while it is coming back and gets a growing share.
     slow_start: bool,
     weight: u32,
     /// Open connections, idle ones included.
@@ -312,7 +312,7 @@ struct LastCheck {
     /// In seconds since 1970.
     at: u64,
     ok: bool,
-    /// What was wrong.
+    /// The fault that was found.
     why: Option<String>,
 }
 
@@ -535,7 +535,7 @@ pub(super) fn member(upstream: &Upstream, member: &Member, history: &History) ->
     }
 }
 
-/// What led to a server's state.
+/// Tells what led to a server's state.
 fn why(endpoint: &Endpoint) -> Option<String> {
     let said = match standing::word(endpoint.standing.bits()) {
         "up" => return None,

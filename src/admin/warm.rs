@@ -23,27 +23,27 @@ use crate::snapshot::{Listener, Snapshot};
 
 /// The most URLs of one call.
 const MOST: usize = 1000;
-/// How many are asked for at a time, unless the call says so, and at most.
+/// URLs that are asked for at a time, unless the call says so, and at most.
 const CONCURRENCY: usize = 8;
 const MOST_CONCURRENCY: usize = 64;
-/// How long one response may take.
+/// The longest time for one response.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a call waits for its end: a connection to the admin endpoint lives for a minute.
+/// The longest time that a call waits for its end: a connection to the admin endpoint lives for a minute.
 const WAIT: Duration = Duration::from_secs(45);
-/// How many problems are told.
+/// The most problems that are told.
 const PROBLEMS: usize = 100;
 
-/// What is to be fetched.
+/// A wish to fill caches.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WarmWish {
     /// `http://host/path?query` or `https://…`, as clients ask for them; at most 1000.
     urls: Vec<String>,
-    /// How many are asked for at a time, from 1 to 64; default 8.
+    /// The number of URLs that are asked for at a time, from 1 to 64; default 8.
     concurrency: Option<usize>,
 }
 
-/// How far a warming is.
+/// The progress of a warming.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub(super) struct Progress {
     /// True if all URLs have been asked for.
@@ -58,7 +58,7 @@ pub(super) struct Progress {
     not_stored: usize,
     /// Requests without a whole response.
     failed: usize,
-    /// What was not stored and why; the first hundred.
+    /// The URLs that were not stored and the reasons; the first hundred.
     problems: Vec<Unstored>,
 }
 
@@ -129,7 +129,7 @@ fn tell(run: &Run) -> Answer {
     document(status, &*progress)
 }
 
-/// How many are asked for at a time.
+/// Returns how many are asked for at a time.
 fn check(wish: &WarmWish) -> Result<usize, String> {
     if !(1..=MOST).contains(&wish.urls.len()) {
         return Err(format!("`urls` holds from 1 to {MOST} URLs, not {}", wish.urls.len()));
@@ -176,7 +176,7 @@ async fn fetch(status: &Status, url: &str, at: usize) -> Result<Outcome, &'stati
     }
 }
 
-/// Where clients that ask for such a URL come in: where its scheme is spoken and a route with a cache
+/// Finds where clients that ask for such a URL come in: where its scheme is spoken and a route with a cache
 /// answers; behind a proxy that ends TLS, elsewhere.
 fn listener<'s>(snapshot: &'s Snapshot, scheme: &str, url: &str) -> Option<&'s Arc<Listener>> {
     let secure = |listener: &&Arc<Listener>| listener.tls.is_some() == (scheme == "https");

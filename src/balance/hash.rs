@@ -11,7 +11,7 @@ use super::maglev::Maglev;
 use super::ring::Ring;
 use super::{Ask, Balance, Member};
 
-/// How keys find servers.
+/// The way in which keys find servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Table {
     /// Points on a circle.
@@ -20,10 +20,10 @@ pub enum Table {
     Maglev,
 }
 
-/// How much more than its share of the requests under way a server may have.
+/// The most load beyond its share that a server may have.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bound {
-    /// Its share times this, at least 1.
+    /// The factor on its share, at least 1.
     pub factor: f64,
     /// With fewer requests than this a server is never passed over.
     pub at_least: u32,

@@ -34,7 +34,7 @@ impl<'a> Key<'a> {
         self.parts.concat()
     }
 
-    /// Its XXH3 hash, the same in every process and version.
+    /// Returns the XXH3 hash of the key, the same in every process and version.
     #[must_use]
     pub fn hash(&self) -> u64 {
         match self.parts {

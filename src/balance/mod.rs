@@ -30,31 +30,31 @@ pub use key::Key;
 pub struct Member {
     /// The server and its live state.
     pub endpoint: Arc<Endpoint>,
-    /// Its share relative to the others, at least 1.
+    /// The share relative to the others, at least 1.
     pub weight: u32,
 }
 
-/// What a strategy may know about a request.
+/// The part of a request that a strategy may know.
 #[derive(Debug)]
 pub struct Ask<'a> {
     /// Ids of servers that already failed this request, a handful at most.
     pub tried: &'a [u32],
-    /// What the request is hashed or looked up by, if the strategy goes by one and the request has it.
+    /// The key that the request is hashed or looked up by, if the strategy goes by one and the request has it.
     pub key: Option<Key<'a>>,
     /// The current moment.
     pub now: Instant,
     /// The worker's source of randomness.
     pub random: &'a mut Random,
-    /// What keeps a server from being chosen.
+    /// The rules that keep a server from being chosen.
     pub rules: Rules,
 }
 
-/// What keeps a server from being chosen.
+/// The rules that keep a server from being chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
     /// Requests a server may have under way.
     pub cap: u32,
-    /// How long a slow start takes.
+    /// The length of a slow start.
     pub slow_start: Duration,
     /// The bits of [`crate::endpoint::standing`] that count.
     pub reasons: u8,
@@ -117,9 +117,9 @@ pub enum Strategy {
     PeakEwma,
     /// By a consistent hash of the key.
     Hash {
-        /// How keys find servers.
+        /// The way in which keys find servers.
         table: hash::Table,
-        /// How much load a server may get from that.
+        /// The most load that a server may get from that.
         bound: hash::Bound,
     },
     /// By who owns the key.

@@ -5,7 +5,7 @@
 
 use super::{Ask, Balance, Member};
 
-/// Which server owns which keys. Servers are named by their places in the list.
+/// The map from keys to the servers that own them. Servers are named by their places in the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Map {
     /// From each number up to the next one, in ascending order.

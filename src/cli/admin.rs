@@ -16,12 +16,12 @@ use crate::config;
 use crate::config::schema::words::ListenAddress;
 use crate::net::fetch::{self, Error};
 
-/// How long a call may take; a reload looks up names and compiles routes.
+/// The longest time for a call; a reload looks up names and compiles routes.
 const PATIENCE: Duration = Duration::from_secs(35);
 /// The longest answer: the statistics of tens of thousands of servers.
 const ANSWER: usize = 256 << 20;
 
-/// Where the proxy is.
+/// The address of the proxy's admin endpoint.
 #[derive(Debug, Args)]
 pub(super) struct Target {
     /// The configuration file that says where the admin endpoint is [default: ./tidegate.toml, then

@@ -91,7 +91,7 @@ fn text(report: &Report, config: Option<&Config>, file: &str) -> String {
     out
 }
 
-/// What a proxy that runs would change.
+/// Asks a proxy that runs what it would change.
 fn difference(url: &str, config: &Config) -> Result<(Vec<Change>, Stays), String> {
     let (status, body) = admin::call(url, Method::GET, "/config")?;
     let running = serde_json::from_str::<Shown>(&body).ok().filter(|_| status == 200);

@@ -51,7 +51,7 @@ pub(super) fn reload(arguments: &Reload) -> ExitCode {
     print(&text, ExitCode::SUCCESS)
 }
 
-/// What is different, what stays, what drains.
+/// Describes what is different, what stays, what drains.
 pub(super) fn describe(changes: &[Change], stays: &Stays) -> String {
     let mut text = String::new();
     for change in changes {

@@ -17,13 +17,13 @@ use crate::config::{self, Config, Report, Sources};
 use crate::server::{self, Running, StartError};
 use crate::telemetry;
 
-/// What the configuration looks like; `@NAME@` stands for a port or an address.
+/// The configuration of the demo; `@NAME@` stands for a port or an address.
 const TEMPLATE: &str = include_str!("demo.toml");
 /// The servers by name, as in the template.
 const SERVERS: [&str; 3] = ["one", "two", "three"];
-/// Where the proxy listens if nobody else does.
+/// The port of the proxy if nobody else listens there.
 const PROXY_PORT: u16 = 8080;
-/// Where the admin endpoint listens if nobody else does.
+/// The port of the admin endpoint if nobody else listens there.
 const ADMIN_PORT: u16 = 9900;
 
 /// A demo that runs until its proxy is drained.
@@ -39,7 +39,7 @@ pub struct Demo {
     pub log: WorkerGuard,
 }
 
-/// Why there is no demo.
+/// A reason why there is no demo.
 #[derive(Debug, Error)]
 pub enum DemoError {
     /// A server could not be started.

@@ -25,7 +25,7 @@ use tokio::time::Interval;
 const LINES: u32 = 5;
 /// Time between two of them.
 const BETWEEN: Duration = Duration::from_millis(200);
-/// How long accepting pauses after an error, so that running out of descriptors is no busy loop.
+/// The pause in accepting after an error, so that running out of descriptors is no busy loop.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Starts a server on a thread and a port of its own. It goes on until the process ends.

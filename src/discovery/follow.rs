@@ -21,17 +21,17 @@ use crate::clock::{self, Instant, Random};
 
 /// Look-ups under way at a time.
 pub(super) const AT_ONCE: usize = 8;
-/// How long a look-up may take, its turn included. With the usual five seconds for each name server,
+/// The longest time for a look-up, its turn included. With the usual five seconds for each name server,
 /// the second one is heard too.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The pause after a look-up that found something.
 const PAUSE: Duration = Duration::from_secs(30);
 /// The pause after one that did not.
 const PAUSE_UNRESOLVED: Duration = Duration::from_secs(5);
-/// How far pauses stray: names that are learnt together must not be asked for together.
+/// The share by which pauses stray: names that are learnt together must not be asked for together.
 const JITTER: f64 = 0.1;
 
-/// What asks for the addresses of a name.
+/// The function that asks for the addresses of a name.
 type Resolve = fn(&str) -> io::Result<Vec<SocketAddr>>;
 type Found = Result<Vec<SocketAddr>, String>;
 
@@ -45,7 +45,7 @@ pub(super) struct Follower {
     shared: Arc<Shared>,
     resolve: Resolve,
     known: Known,
-    /// What is known is another than what the others see.
+    /// True if what is known is another than what the others see.
     news: bool,
     followed: BTreeMap<Arc<str>, Followed>,
     lookups: JoinSet<(Arc<str>, Found)>,
@@ -57,9 +57,9 @@ pub(super) struct Follower {
 /// One name that is followed.
 #[derive(Debug, Clone, Copy)]
 struct Followed {
-    /// When it is looked up next; `None` while it is.
+    /// The next look-up; `None` while one is under way.
     next: Option<Instant>,
-    /// When the last look-up ended.
+    /// The end of the last look-up.
     ended: Option<Instant>,
 }
 
@@ -194,7 +194,7 @@ async fn look_up(host: Arc<str>, places: Arc<Semaphore>, resolve: Resolve) -> Fo
         .unwrap_or_else(|_| Err(format!("no answer within {DEADLINE:?}")))
 }
 
-/// What was wrong, without what the standard library says before it.
+/// Returns what was wrong, without what the standard library says before it.
 fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let start = "failed to lookup address information: ";

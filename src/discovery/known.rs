@@ -9,12 +9,12 @@ const ADDRESSES: usize = 64;
 /// Names that are remembered although nobody follows them any more: an operator may go back to them.
 const REMEMBERED: usize = 1024;
 
-/// What one name leads to.
+/// The addresses that one name leads to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
     /// The addresses of the last good answer, in its order, with port 0; none if there was none yet.
     addresses: Arc<[SocketAddr]>,
-    /// Why the latest look-up gave none.
+    /// The reason why the latest look-up gave none.
     pub fault: Option<Arc<String>>,
 }
 
@@ -27,7 +27,7 @@ impl Answer {
         })
     }
 
-    /// What is known after one more look-up. The order of the addresses alone is no news.
+    /// Returns what is known after one more look-up. The order of the addresses alone is no news.
     fn after(&self, found: Result<Vec<SocketAddr>, String>) -> Self {
         let usable = found.map(|mut found| {
             found.retain(|address| is_usable(address.ip()));
@@ -63,12 +63,12 @@ fn is_usable(ip: IpAddr) -> bool {
     !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::from([255; 4])
 }
 
-/// What all names lead to.
+/// The addresses that all names lead to.
 #[derive(Debug, Clone, Default)]
 pub struct Known(HashMap<Arc<str>, Answer>);
 
 impl Known {
-    /// What a name leads to; `None` when it was never looked up.
+    /// Returns what a name leads to; `None` when it was never looked up.
     #[must_use]
     pub fn answer(&self, host: &str) -> Option<&Answer> {
         self.0.get(host)

@@ -32,7 +32,7 @@ pub struct Names {
     orders: mpsc::Sender<Order>,
 }
 
-/// What the thread finds out.
+/// The findings of the thread.
 #[derive(Debug, Default)]
 struct Shared {
     known: ArcSwap<Known>,
@@ -40,7 +40,7 @@ struct Shared {
     changed: AtomicBool,
 }
 
-/// What the thread is told.
+/// An order to the thread.
 #[derive(Debug)]
 enum Order {
     /// Follow these too, and tell when each of them was looked up.

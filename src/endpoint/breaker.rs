@@ -11,18 +11,18 @@ use std::time::Duration;
 
 use crate::clock::{self, Instant};
 
-/// When a breaker opens and closes.
+/// The rules for opening and closing a breaker.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
-    /// What opens it.
+    /// The condition that opens it.
     pub trip: Trip,
     /// Successes in a row that close it again, at least 1; also how many may try at a time.
     pub successes: u16,
-    /// How long it stays open.
+    /// The time for which it stays open.
     pub open_for: Duration,
 }
 
-/// What opens a breaker.
+/// The condition that opens a breaker.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Trip {
     /// Failures in a row.
@@ -38,7 +38,7 @@ pub enum Trip {
     },
 }
 
-/// What a breaker does.
+/// The state of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Everything passes.
@@ -53,7 +53,7 @@ pub enum State {
 #[derive(Debug, Default)]
 pub struct Breaker {
     word: AtomicU64,
-    /// When being open ends, in milliseconds.
+    /// The end of being open, in milliseconds.
     until: AtomicU64,
     buckets: [Bucket; BUCKETS],
     opened: AtomicU64,
@@ -108,7 +108,7 @@ impl Breaker {
         }
     }
 
-    /// What it does now. A breaker that was open for long enough counts as half-open.
+    /// Returns its state now. A breaker that was open for long enough counts as half-open.
     #[must_use]
     pub fn state(&self, now: Instant) -> State {
         let word = Word::of(self.word.load(Ordering::Acquire));
@@ -120,13 +120,13 @@ impl Breaker {
         }
     }
 
-    /// How often it opened.
+    /// Returns how often it opened.
     #[must_use]
     pub fn opened(&self) -> u64 {
         self.opened.load(Ordering::Relaxed)
     }
 
-    /// How many requests it refused.
+    /// Returns how many requests it refused.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)

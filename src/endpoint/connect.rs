@@ -20,7 +20,7 @@ use crate::net::{MadeWith, Opened, Stream, Timer};
 use crate::tls::client::{Offer, Secured};
 use crate::wire::response::HeadLimits;
 
-/// Why no connection came about. Nothing of a request was sent, so any request may go elsewhere.
+/// A reason why no connection came about. Nothing of a request was sent, so any request may go elsewhere.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Every address of the server refused, or the one that did not is not who it should be.
@@ -53,18 +53,18 @@ impl ConnectError {
     }
 }
 
-/// How a connection is made.
+/// The way in which a connection is made.
 #[derive(Debug, Clone, Copy)]
 pub struct Way<'a> {
-    /// How it is made secure.
+    /// The security of the connection.
     pub secured: Option<&'a Secured>,
-    /// What is spoken.
+    /// The protocols that are offered.
     pub offer: Offer,
-    /// What is said before anything else: whose the connection is.
+    /// The bytes before anything else, which tell whose the connection is.
     pub header: Option<&'a [u8]>,
     /// The id of those ends; 0 where nothing is said of any.
     pub ends: u64,
-    /// What the heads of responses may be.
+    /// The limits of the heads of responses.
     pub head: HeadLimits,
     /// How long the connection is kept without requests, where requests share it.
     pub kept_for: Duration,
@@ -73,7 +73,7 @@ pub struct Way<'a> {
 }
 
 impl Way<'_> {
-    /// What connections that are made like this have in common.
+    /// Returns what connections that are made like this have in common.
     #[must_use]
     pub fn made_with(&self) -> MadeWith {
         MadeWith { tls: self.secured.map_or(0, |secured| secured.outgoing.id), ends: self.ends }

@@ -39,7 +39,7 @@ pub struct Taken {
 /// All idle connections of one worker, and those that are shared.
 #[derive(Debug, Default)]
 pub struct Connections {
-    /// Those that speak HTTP/2.
+    /// The connections that speak HTTP/2.
     pub links: Links,
     #[expect(clippy::vec_box, reason = "connections move between stack and task all the time")]
     stacks: Vec<Vec<Box<Origin>>>,

@@ -16,14 +16,14 @@ pub const LONGEST: Duration = Duration::from_mins(5);
 /// Fewer requests than this in an interval prove nothing about their rate of failures.
 const MIN_REQUESTS: u64 = 10;
 
-/// When servers are ejected and for how long.
+/// The rules for ejecting servers, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
     /// Failures in a row.
     pub failures: u32,
     /// The interval in which rates are measured and old ejections are forgiven.
     pub every: Duration,
-    /// How long the first ejection lasts.
+    /// The length of the first ejection.
     pub base: Duration,
     /// The largest share of servers that may be out, 0 to 1. One always may.
     pub at_most: f64,
@@ -34,21 +34,21 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// How long a server stays out before it may have to give its place to another one.
+    /// Returns how long a server stays out before it may have to give its place to another one.
     #[must_use]
     pub fn keeps_place_for(&self) -> Duration {
         self.base / 10
     }
 }
 
-/// What one server did lately.
+/// The recent record of one server.
 #[derive(Debug, Default)]
 pub struct Record {
     streak: AtomicU32,
     failed: AtomicU64,
-    /// When the ejection ends, in milliseconds; 0 when there is none.
+    /// The end of the ejection, in milliseconds; 0 when there is none.
     until: AtomicU64,
-    /// When the ejection began, in milliseconds.
+    /// The beginning of the ejection, in milliseconds.
     since: AtomicU64,
     /// Ejections that were not forgiven yet.
     times: AtomicU32,
@@ -67,12 +67,12 @@ pub struct Group {
     deciding: AtomicBool,
 }
 
-/// How many servers an upstream has.
+/// The number of servers of an upstream.
 #[derive(Debug, Clone, Copy)]
 pub struct Size {
     /// Altogether.
     pub total: u32,
-    /// Those that get requests now.
+    /// The servers that get requests now.
     pub usable: u32,
 }
 
@@ -97,14 +97,14 @@ impl Record {
         self.until.load(Ordering::Relaxed) != 0
     }
 
-    /// How long it has been ejected; `None` if it is not.
+    /// Returns how long it has been ejected; `None` if it is not.
     #[must_use]
     pub fn out_for(&self, now: Instant) -> Option<Duration> {
         let since = self.since.load(Ordering::Relaxed);
         self.ejected().then(|| Duration::from_millis(clock::millis(now).saturating_sub(since)))
     }
 
-    /// How often it was ejected.
+    /// Returns how often it was ejected.
     #[must_use]
     pub fn ejections(&self) -> u64 {
         self.total.load(Ordering::Relaxed)
@@ -172,7 +172,7 @@ impl Record {
 }
 
 impl Group {
-    /// How many servers are ejected.
+    /// Returns how many servers are ejected.
     #[must_use]
     pub fn ejected(&self) -> u32 {
         self.ejected.load(Ordering::Relaxed)

@@ -16,7 +16,7 @@ use crate::clock::{self, Instant};
 const DECAY: Duration = Duration::from_secs(10);
 /// So many responses are the first ones.
 const FIRST: u32 = 64;
-/// What a failure counts as.
+/// The time that a failure counts as.
 const FAILURE: Duration = Duration::from_secs(5);
 /// The longest `Retry-After` that is believed.
 const LONGEST: Duration = Duration::from_mins(5);
@@ -26,9 +26,9 @@ const LONGEST: Duration = Duration::from_mins(5);
 pub struct Latency {
     /// Microseconds as the bits of an `f64`; 0 for unknown.
     micros: AtomicU64,
-    /// When it was written, in milliseconds.
+    /// The moment of writing, in milliseconds.
     at: AtomicU64,
-    /// How many responses it comes from, up to [`FIRST`].
+    /// The number of responses it comes from, up to [`FIRST`].
     seen: AtomicU32,
 }
 

@@ -10,7 +10,7 @@ use crate::h2::link::STREAMS;
 use crate::h2::{H2Origin, Link, Waiters};
 use crate::net::MadeWith;
 
-/// How many connections to a server may be stalled before no more are made.
+/// Connections to a server that may be stalled before no more are made.
 const MOST_STALLED: usize = 2;
 
 /// The connections to all servers.
@@ -19,14 +19,14 @@ pub struct Links {
     servers: Vec<Server>,
 }
 
-/// Those to one server.
+/// The shared connections to one server.
 #[derive(Debug, Default)]
 struct Server {
     links: Vec<Rc<Link>>,
     dialing: bool,
-    /// Those that wait for a stream, by what its connection has to be made with.
+    /// The requests that wait for a stream, by what its connection has to be made with.
     waiting: Vec<(MadeWith, Rc<Waiters>)>,
-    /// It was offered HTTP/2 and chose HTTP/1: there is nothing to wait for.
+    /// True if it was offered HTTP/2 and chose HTTP/1: there is nothing to wait for.
     declined: bool,
     /// The streams that it allowed on an earlier connection.
     allowed: Option<usize>,
@@ -78,7 +78,7 @@ impl Server {
     }
 }
 
-/// What a request gets.
+/// The turn of a request.
 #[derive(Debug)]
 pub enum Turn {
     /// A stream.

@@ -30,20 +30,20 @@ pub struct Endpoint {
     pub upstream: Arc<str>,
     /// The server's name: as configured, or its address.
     pub name: Arc<str>,
-    /// Where to connect; more than one when a host name has several addresses, none when it leads
+    /// The addresses to connect to; more than one when a host name has several, none when it leads
     /// nowhere. Tried in order.
     pub addresses: Box<[Address]>,
-    /// Whether it may be sent requests.
+    /// The reasons why it may not be sent requests.
     pub standing: Standing,
-    /// Whether its idle connections can be trusted with requests that must not be lost.
+    /// The trust in its idle connections with requests that must not be lost.
     pub reuse: reuse::Trust,
-    /// How slow it has been lately.
+    /// The recent latency of the server.
     pub latency: latency::Latency,
-    /// Its failures lately.
+    /// The recent failures of the server.
     pub record: ejection::Record,
-    /// Its own circuit breaker, for upstreams that have one per server.
+    /// The server's own circuit breaker, for upstreams that have one per server.
     pub breaker: breaker::Breaker,
-    /// Its open connections.
+    /// The open connections of the server.
     pub open: Arc<Open>,
     in_flight: AtomicU32,
     /// Requests sent, retries included.
@@ -56,9 +56,9 @@ pub struct Endpoint {
     pub checks_passed: AtomicU64,
     /// Active checks it failed.
     pub checks_failed: AtomicU64,
-    /// How the latest active check ended; none before the first one has.
+    /// The end of the latest active check; none before the first one has.
     pub checked: ArcSwapOption<Checked>,
-    /// Why the latest look-up of its name gave no address; none where all is well, or there is no name.
+    /// The reason why the latest look-up of its name gave no address; none where all is well, or there is no name.
     pub name_fault: ArcSwapOption<String>,
 }
 
@@ -89,7 +89,7 @@ impl Endpoint {
         }
     }
 
-    /// Its addresses as text, for the log.
+    /// Returns its addresses as text, for the log.
     #[must_use]
     pub fn where_it_is(&self) -> String {
         let mut all = self.addresses.iter();
@@ -126,12 +126,12 @@ impl Endpoint {
     }
 }
 
-/// How an active check ended.
+/// The end of an active check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
-    /// When, in seconds since 1970.
+    /// The time, in seconds since 1970.
     pub at: u64,
-    /// What was wrong; none when it passed.
+    /// The fault that was found; none when it passed.
     pub fault: Option<String>,
 }
 

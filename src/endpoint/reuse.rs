@@ -20,23 +20,23 @@ use crate::clock::{self, Instant};
 /// An answer that ended longer ago than this proves nothing (servers with short keep-alive
 /// timeouts use whole seconds).
 pub const FRESH_ENOUGH: Duration = Duration::from_millis(500);
-/// How long before an advertised timeout a connection is no longer used.
+/// The time before an advertised timeout from which on a connection is no longer used.
 pub const ADVERTISED_MARGIN: Duration = Duration::from_secs(1);
-/// How long the head of a request on probation waits until the server asks for the body.
+/// The time that the head of a request on probation waits until the server asks for the body.
 pub const PROBATION: Duration = Duration::from_millis(50);
 /// Answers without an unannounced close after which requests are tried in two steps.
 const CANDIDATE_AFTER: u64 = 1000;
 /// Reuses in a row that earn trust.
 const EARNED: u32 = 32;
-/// How long an unannounced close is held against a server.
+/// The time for which an unannounced close is held against a server.
 const SUSPECT_FOR: Duration = Duration::from_mins(10);
 
-/// What the record says.
+/// The verdict of the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Reused connections have been answered on, many times and lately without exception.
     Trusted,
-    /// It has behaved well for long enough to be tried.
+    /// The server has behaved well for long enough to be tried.
     Candidate,
     /// Not enough is known.
     Unproven,
@@ -52,7 +52,7 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// What the record says at `now` about a server that has been sent so many `requests`.
+    /// Returns what the record says at `now` about a server that has been sent so many `requests`.
     #[must_use]
     pub fn verdict(&self, now: Instant, requests: u64) -> Verdict {
         if self.streak.load(Ordering::Relaxed) >= EARNED {

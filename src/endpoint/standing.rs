@@ -14,24 +14,24 @@ use crate::clock::{self, Instant};
 pub const UNCHECKED: u8 = 1;
 /// Active checks failed.
 pub const UNHEALTHY: u8 = 1 << 1;
-/// It failed real requests and is left out for a while.
+/// The server failed real requests and is left out for a while.
 pub const EJECTED: u8 = 1 << 2;
-/// It finishes what it has and gets nothing new.
+/// The server finishes what it has and gets nothing new.
 pub const DRAINING: u8 = 1 << 3;
 /// An operator took it out.
 pub const DISABLED: u8 = 1 << 4;
-/// It did not take the last connection. Requests go there only if there is nowhere else.
+/// The server did not take the last connection. Requests go there only if there is nowhere else.
 pub const UNREACHABLE: u8 = 1 << 5;
-/// Its name leads nowhere: there is no address to connect to.
+/// The server's name leads nowhere: no address to connect to.
 pub const UNRESOLVED: u8 = 1 << 6;
 /// In use, with a growing share.
 const RAMPING: u8 = 1 << 7;
 
-/// What `fail_open` overrides: opinions about health, not orders.
+/// The bits that `fail_open` overrides: opinions about health, not orders.
 pub const OPINIONS: u8 = UNCHECKED | UNHEALTHY | EJECTED;
 /// Everything that keeps requests away.
 const REASONS: u8 = OPINIONS | DRAINING | DISABLED | UNREACHABLE | UNRESOLVED;
-/// What keeps requests away even if there is nowhere else.
+/// The bits that keep requests away even if there is nowhere else.
 pub const HARD: u8 = !UNREACHABLE;
 
 /// A server that could not be reached for less than this has not been restarted, and takes its whole
@@ -45,15 +45,15 @@ const FLOOR: f64 = 0.1;
 #[derive(Debug, Default)]
 pub struct Standing {
     bits: AtomicU8,
-    /// When the slow start began, in milliseconds of [`clock::millis`].
+    /// The beginning of the slow start, in milliseconds of [`clock::millis`].
     joined: AtomicU64,
-    /// When it became unreachable, in the same.
+    /// The moment at which it became unreachable, in the same.
     lost: AtomicU64,
-    /// When a reason last came or went, in seconds since 1970; 0 while none ever has.
+    /// The moment at which a reason last came or went, in seconds since 1970; 0 while none ever has.
     changed: AtomicU64,
 }
 
-/// What a pick wants to know, read at once.
+/// The reasons that a pick wants to know, read at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bits(u8);
 
@@ -88,7 +88,7 @@ impl Standing {
         Bits(self.bits.load(Ordering::Relaxed))
     }
 
-    /// When a reason last came or went, in seconds since 1970; `None` while none ever has.
+    /// Returns when a reason last came or went, in seconds since 1970; `None` while none ever has.
     #[must_use]
     pub fn since(&self) -> Option<u64> {
         Some(self.changed.load(Ordering::Relaxed)).filter(|at| *at > 0)

@@ -14,11 +14,11 @@ pub type Pair = (Box<[u8]>, Box<[u8]>);
 pub enum FieldPart {
     /// Itself.
     Text(Box<[u8]>),
-    /// What stands there for a request.
+    /// The value that stands there for a request.
     Place(FieldPlace),
 }
 
-/// What is known of a request, to fill in header values.
+/// The facts about a request that header values are filled with.
 pub trait FieldFacts: fmt::Debug {
     /// Appends what stands in a place; nothing where there is nothing.
     fn append(&self, place: &FieldPlace, out: &mut Vec<u8>);
@@ -27,23 +27,23 @@ pub trait FieldFacts: fmt::Debug {
 /// A header whose value is filled in for each request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilledField {
-    /// Its name.
+    /// The name of the field.
     pub name: Box<[u8]>,
-    /// Its value.
+    /// The value of the field.
     pub parts: Box<[FieldPart]>,
 }
 
-/// When the value of a header can be filled in.
+/// The moment at which the value of a header can be filled in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     /// As soon as the route is known.
     Early,
-    /// When a server has been chosen.
+    /// Once a server has been chosen.
     Late,
 }
 
 impl FilledField {
-    /// When its value can be filled in.
+    /// Returns when its value can be filled in.
     #[must_use]
     pub fn moment(&self) -> Moment {
         let late = |part: &FieldPart| matches!(part, FieldPart::Place(place) if place.is_late());

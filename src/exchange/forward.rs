@@ -50,7 +50,7 @@ const PROTECTED: [Known; 7] = [
     Known::Date,
 ];
 
-/// What was taken off the start of the path, for servers that write URLs.
+/// The field that tells what was taken off the start of the path, for servers that write URLs.
 const PREFIX: &[u8] = b"x-forwarded-prefix";
 
 /// Options of `Connection` that are no field names to be removed.
@@ -97,7 +97,7 @@ pub struct RequestForm<'a> {
     pub host: &'a [u8],
     /// The `Host` the client sent.
     pub original_host: &'a [u8],
-    /// What was taken off the start of the path, where servers are told.
+    /// The part that was taken off the start of the path, where servers are told.
     pub prefix: Option<&'a [u8]>,
     /// The id of the request.
     pub request_id: &'a str,
@@ -109,13 +109,13 @@ pub struct RequestForm<'a> {
     pub if_match: Option<&'a [u8]>,
     /// The place in a trace, in the stead of the client's.
     pub traceparent: Option<[u8; 55]>,
-    /// What is left of a call's `grpc-timeout`.
+    /// The rest of a call's `grpc-timeout`.
     pub left: Option<Duration>,
-    /// Who sent it.
+    /// The sender of the request.
     pub identity: &'a Identity<'a>,
-    /// What the route changes.
+    /// The changes that the route makes.
     pub edits: &'a HeaderEdits,
-    /// What is known of the request, where `edits` ask for it.
+    /// The facts about the request, where `edits` ask for them.
     pub facts: Option<&'a dyn FieldFacts>,
     /// The protocol asked for, if any.
     pub upgrade: Option<&'a [u8]>,
@@ -124,7 +124,7 @@ pub struct RequestForm<'a> {
     /// The length of the body; `None` when only its end will tell, 0 without `Content-Length` when
     /// there is no body.
     pub length: Option<u64>,
-    /// Which attempt this is, from 1 on. Told to servers from the second on.
+    /// The number of the attempt, from 1 on. Told to servers from the second on.
     pub attempt: u32,
 }
 
@@ -314,7 +314,7 @@ fn forwarded_for(fields: &Fields, identity: &Identity<'_>, out: &mut impl Emit) 
     }
 }
 
-/// What servers are told of a client's certificate.
+/// Writes what servers are told of a client's certificate.
 pub fn certificate_fields(certificate: &Certificate, mut out: impl FnMut(&[u8], &[u8])) {
     let Certificate { subject, names, fingerprint } = certificate;
     out(b"x-client-cert-subject", subject.as_bytes());

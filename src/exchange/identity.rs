@@ -15,11 +15,11 @@ use crate::wire::head::{Fields, list_items};
 /// The other end of the connection that a request came by.
 #[derive(Debug, Clone, Copy)]
 pub struct OtherEnd<'a> {
-    /// Its address in canonical form; `None` for a Unix socket.
+    /// The address in canonical form; `None` for a Unix socket.
     pub ip: Option<IpAddr>,
     /// The same as text.
     pub text: Option<&'a str>,
-    /// It is a trusted proxy.
+    /// True for a trusted proxy.
     pub trusted: bool,
     /// `http` or `https`, as the connection is.
     pub scheme: &'static str,
@@ -27,7 +27,7 @@ pub struct OtherEnd<'a> {
     pub certificate: Option<&'a Certificate>,
 }
 
-/// Who sent a request, and what it asked for before proxies rewrote it.
+/// The sender of a request, and what it asked for before proxies rewrote it.
 #[derive(Debug, Clone)]
 pub struct Identity<'a> {
     /// The other end of the connection.
@@ -95,7 +95,7 @@ impl<'a> Identity<'a> {
     }
 }
 
-/// What `X-Forwarded-For` says, read from the right.
+/// The chain of addresses in `X-Forwarded-For`, read from the right.
 struct Chain {
     /// The rightmost address that is not itself trusted (MDN "Selecting an IP address"; nginx
     /// `real_ip_recursive on`); `None` when no address is in it.
@@ -127,7 +127,7 @@ impl Chain {
         chain
     }
 
-    /// What a field says of the client: its only element, or the one at the client's place where each proxy has
+    /// Returns what a field says of the client: its only element, or the one at the client's place where each proxy has
     /// added one, or else what the nearest proxy says.
     fn told<'f>(&self, fields: &'f Fields, known: Known) -> Option<&'f [u8]> {
         let items = || fields.values(known).flat_map(list_items);

@@ -10,7 +10,7 @@ use std::fmt::Display;
 use super::deadline::Deadline;
 use super::refusal::Refusal;
 
-/// How an exchange ended.
+/// The end of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The client was sent everything that there was to send.
@@ -27,7 +27,7 @@ pub enum Outcome {
     ProxyCut(Halt),
 }
 
-/// How a server ended a response in the middle of it.
+/// The way in which a server ended a response in the middle of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
     /// The connection was closed in an orderly way, or the stream ended, before the announced end of the body.
@@ -38,18 +38,18 @@ pub enum Cut {
     Invalid,
 }
 
-/// Why the proxy ended a response.
+/// A reason for the proxy to end a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Halt {
     /// The process ended, and a drain lasts no longer.
     Drain,
     /// A defect of the proxy.
     Defect,
-    /// What would have been the answer, had the response not begun.
+    /// The refusal that would have been the answer, had the response not begun.
     Refusal(Refusal),
 }
 
-/// What is said of an outcome.
+/// The words for an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
     /// One of [`OUTCOMES`].
@@ -97,7 +97,7 @@ impl Outcome {
         }
     }
 
-    /// What is said of it.
+    /// Returns the words for it.
     #[must_use]
     pub fn row(self) -> Row {
         let (code, key) = match self {
@@ -170,7 +170,7 @@ impl Cut {
     }
 }
 
-/// What the last failure of an exchange was, in words that no client is told: the system's, or those of TLS.
+/// The last failure of an exchange in words that no client is told: the system's, or those of TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
     /// The words.
@@ -179,7 +179,7 @@ pub struct Cause {
     pub key: Option<&'static str>,
 }
 
-/// Where the cause of an exchange's last failure is noted. Nothing is allocated unless something fails.
+/// The note of the cause of an exchange's last failure. Nothing is allocated unless something fails.
 #[derive(Debug, Default)]
 pub struct Note(RefCell<Option<Cause>>);
 
@@ -195,7 +195,7 @@ impl Note {
         self.0.take();
     }
 
-    /// What was noted last.
+    /// Takes what was noted last.
     #[must_use]
     pub fn take(&self) -> Option<Cause> {
         self.0.take()

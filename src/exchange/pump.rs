@@ -14,7 +14,7 @@ use crate::clock;
 use crate::net::{BodyError, Fill, Mismatch, Timer};
 use crate::wire::head::Fields;
 
-/// Which side stopped a body.
+/// The side that stopped a body.
 #[derive(Debug, Error)]
 pub enum PumpError {
     /// The side that sends it.
@@ -34,13 +34,13 @@ impl PumpError {
     }
 }
 
-/// Which side a body waits for.
+/// The side that a body waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Waiting {
     /// More has to be received.
     #[default]
     Source,
-    /// What was received has to be sent.
+    /// The sink has to send what was received.
     Sink,
 }
 
@@ -115,7 +115,7 @@ impl Pump {
         self.done
     }
 
-    /// Which side the last poll left this waiting for.
+    /// Returns which side the last poll left this waiting for.
     #[must_use]
     pub fn waiting(&self) -> Waiting {
         self.waiting

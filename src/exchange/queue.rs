@@ -20,7 +20,7 @@ use crate::net::Timer;
 #[derive(Debug, Default)]
 pub struct Queue {
     waiting: AtomicU32,
-    /// How many more may be woken for a place that not everybody has a use for.
+    /// The number that may still be woken for a place that not everybody has a use for.
     passes: AtomicU32,
     freed: Notify,
     /// Requests that had to wait.
@@ -31,7 +31,7 @@ pub struct Queue {
     pub timed_out: AtomicU64,
 }
 
-/// Why waiting brought nothing.
+/// A reason why waiting brought nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unserved {
     /// The queue is full.
@@ -43,7 +43,7 @@ pub enum Unserved {
 }
 
 impl Queue {
-    /// How many wait now.
+    /// Returns how many wait now.
     #[must_use]
     pub fn depth(&self) -> u32 {
         self.waiting.load(Ordering::Relaxed)

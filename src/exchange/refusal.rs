@@ -8,7 +8,7 @@ use super::deadline::Deadline;
 use crate::exchange::target::TargetFault;
 use crate::wire::Fault;
 
-/// Why an exchange was not answered by a server.
+/// A reason why an exchange was not answered by a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// The bytes are not an acceptable HTTP request.
@@ -47,7 +47,7 @@ pub enum Refusal {
     /// More requests than the rate allows.
     #[error("too many requests in this time")]
     RateLimited,
-    /// What is shared between instances cannot be asked.
+    /// The state that is shared between instances cannot be asked.
     #[error("the shared rate limit cannot be reached")]
     LimitUnavailable,
     /// More requests at a time than allowed.
@@ -103,15 +103,15 @@ pub enum Refusal {
     Internal,
 }
 
-/// Which deadline has passed, as far as a client is told: its own, or one.
+/// Tells which deadline has passed, as far as a client is told: its own, or one.
 fn within(deadline: Deadline) -> &'static str {
     if deadline == Deadline::Client { "within grpc-timeout" } else { "in time" }
 }
 
-/// Why no server was chosen.
+/// A reason why no server was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Miss {
-    /// There are none: an empty list, or a subset nobody belongs to.
+    /// No servers: an empty list, or a subset nobody belongs to.
     #[error("there is no server")]
     Nobody,
     /// The usable ones have as many requests as they may have.
@@ -137,7 +137,7 @@ pub enum Miss {
     Draining,
 }
 
-/// How a refusal looks from outside.
+/// A refusal as it looks from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
     /// HTTP status.

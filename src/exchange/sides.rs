@@ -10,12 +10,12 @@ use crate::net::{BodyError, Fill};
 use crate::wire::head::{FieldRef, Fields};
 use crate::wire::{Fault, Framing, Known, ResponseFault, ResponseHead, encode};
 
-/// Where the fields of a head go, whatever form they have there.
+/// Takes the fields of a head, whatever form they have there.
 pub trait Emit {
     /// One field.
     fn field(&mut self, name: &[u8], value: &[u8]);
 
-    /// Those of the received fields that `keep` keeps.
+    /// Passes on those of the received fields that `keep` keeps.
     fn received(&mut self, fields: &Fields, keep: &mut dyn FnMut(FieldRef<'_>) -> bool) {
         for field in fields.iter().filter(|field| keep(*field)) {
             self.field(field.name, field.value);
@@ -50,7 +50,7 @@ impl Emit for Vec<u8> {
     }
 }
 
-/// Where a body comes from.
+/// The side that a body comes from.
 pub trait Source {
     /// Waits until there is data, or nothing more to come.
     ///
@@ -69,7 +69,7 @@ pub trait Source {
     fn trailers(&mut self) -> Result<Option<Fields>, Fault>;
 }
 
-/// Where a body goes.
+/// The side that a body goes to.
 pub trait Sink {
     /// Takes a part of `data` and says how much. What is not taken is offered again.
     ///
@@ -92,7 +92,7 @@ pub trait Sink {
     ) -> Poll<io::Result<()>>;
 }
 
-/// How long the body of a response is, as far as anyone knows when its head is sent.
+/// The length of a response's body, as far as anyone knows when its head is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
     /// No body may follow: an answer to `HEAD`, or 204 or 304. Carries the length that would have
@@ -121,7 +121,7 @@ impl Length {
     }
 }
 
-/// Why no response head came.
+/// A reason why no response head came.
 #[derive(Debug, Error)]
 pub enum HeadError {
     /// The connection ended; `any` is whether a byte of an answer had come.
@@ -139,7 +139,7 @@ pub enum HeadError {
     /// The server has not looked at the request, and never will.
     #[error("the request was not processed")]
     Unprocessed,
-    /// What came is not a response.
+    /// The bytes that came are not a response.
     #[error("{0}")]
     Invalid(#[from] ResponseFault),
 }
@@ -161,7 +161,7 @@ pub struct Outgoing<'a> {
 pub trait Client: Source + Sink {
     /// Ready when the client has gone away and nobody will read an answer.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
-    /// When [`Client::poll_gone`] wants to be asked again although nothing happened.
+    /// Returns when [`Client::poll_gone`] wants to be asked again although nothing happened.
     fn look_again(&self) -> Option<Instant>;
     /// Body bytes received so far.
     fn received(&self) -> u64;

@@ -13,17 +13,17 @@ use crate::route::normal::{self, PathFault};
 use crate::route::{Spelling, authority};
 use crate::wire::{Known, RequestHead, Version};
 
-/// What happens to a path that is not in normal form.
+/// The treatment of a path that is not in normal form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PathMode {
-    /// It is brought into normal form.
+    /// The path is brought into normal form.
     #[default]
     Normalize,
     /// The request is refused.
     Refuse,
 }
 
-/// Why a target or `Host` is refused. All of them are 400.
+/// A reason why a target or `Host` is refused. All of them are 400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum TargetFault {
     /// RFC 9112 §3.2: none of the four forms, or one that does not fit the method.
@@ -78,14 +78,14 @@ pub struct Target<'a> {
     path: Cow<'a, [u8]>,
     /// As received.
     raw: &'a [u8],
-    /// Why the path has no normal form that routes may look at; it is as received then.
+    /// The reason why the path has no normal form that routes may look at; it is as received then.
     fault: Option<TargetFault>,
     /// As servers read it that take encoded slashes for slashes, where it has no normal form for that.
     slashed: Option<Vec<u8>>,
     query: Option<&'a [u8]>,
 }
 
-/// Whether paths are also kept as they were sent.
+/// Tells if paths are also kept as they were sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
     /// All routes look at the normal form, so a path without one is refused.
@@ -180,7 +180,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// Why the path has no normal form.
+    /// Tells why the path has no normal form.
     #[must_use]
     pub fn fault(&self) -> Option<TargetFault> {
         self.fault

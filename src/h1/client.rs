@@ -27,19 +27,19 @@ const PIPELINE_BYTES: usize = 64 * 1024;
 /// unneeded `100 Continue`, which every HTTP/1.1 client skips (RFC 9110 §15.2) and a closed socket
 /// answers with a reset; but only when the answer takes longer than this.
 const ASK_AFTER: Duration = Duration::from_millis(150);
-/// How often the outcome is looked for: the end of the stream hides a reset from the reactor.
+/// The pause between two looks for the outcome: the end of the stream hides a reset from the reactor.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How much of an unwanted request body is read so that the connection can be kept.
+/// Bytes of an unwanted request body that are read so that the connection can be kept.
 const DRAIN_BYTES: u64 = 64 * 1024;
-/// How long a closing connection goes on reading, so that a client that is still sending gets to
+/// The time for which a closing connection goes on reading, so that a client that is still sending gets to
 /// see its answer instead of a reset (RFC 9112 §9.6).
 const LINGER_TOTAL: Duration = Duration::from_secs(10);
 const LINGER_GAP: Duration = Duration::from_secs(2);
 
-/// What HTTP/2 begins with, as far as it looks like a request (RFC 9113 §3.4).
+/// The beginning of HTTP/2, as far as it looks like a request (RFC 9113 §3.4).
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
-/// What came next on a connection.
+/// The next event on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// A request whose head has been stored.
@@ -115,15 +115,15 @@ pub struct H1Client {
     head_at: Instant,
     /// Set when the worker drains: responses from then on end their connections.
     closing: Rc<Closing>,
-    /// Where between the two moments of a drain this connection ends if it stays idle.
+    /// The place between the two moments of a drain at which this connection ends if it stays idle.
     place: u8,
-    /// When the client ended its sending side while it waited for an answer.
+    /// The moment at which the client ended its sending side while it waited for an answer.
     half_closed: Option<Instant>,
-    /// It has been asked whether it is still there.
+    /// True once it has been asked for a sign of life.
     asked: bool,
 }
 
-/// When a listener's connections are to end.
+/// The moments at which a listener's connections are to end.
 #[derive(Debug, Default)]
 pub struct Closing {
     begun: Cell<Option<(Instant, Duration)>>,
@@ -334,7 +334,7 @@ impl H1Client {
         }
     }
 
-    /// When the head of the current request was complete.
+    /// Returns when the head of the current request was complete.
     #[must_use]
     pub fn head_at(&self) -> Instant {
         self.head_at

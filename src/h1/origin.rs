@@ -20,7 +20,7 @@ pub struct Origin {
     inbox: Inbox,
     out: Outbox,
     parser: ResponseParser,
-    /// What the head of a response may be.
+    /// The limits of the head of a response.
     pub limits: HeadLimits,
     body: BodyReader,
     framing: Framing,
@@ -35,13 +35,13 @@ pub struct Origin {
     /// if the server had.
     reset: bool,
     uses: u32,
-    /// When the last answer was complete.
+    /// The moment at which the last answer was complete.
     idle_since: Instant,
     /// How long it is kept from then on.
     kept_for: Duration,
     /// How long the server said that it keeps an idle connection.
     advertised: Option<Duration>,
-    /// What it was made with.
+    /// The terms that it was made with.
     pub made_with: MadeWith,
 }
 
@@ -93,13 +93,13 @@ impl Origin {
         self.opened.wanted()
     }
 
-    /// How many requests were started on this connection.
+    /// Returns how many requests were started on this connection.
     #[must_use]
     pub fn uses(&self) -> u32 {
         self.uses
     }
 
-    /// When the last answer was complete.
+    /// Returns when the last answer was complete.
     #[must_use]
     pub fn idle_since(&self) -> Instant {
         self.idle_since
@@ -227,7 +227,7 @@ impl Origin {
 }
 
 impl Origin {
-    /// Why a write failed. After an orderly end it would be a broken pipe.
+    /// Notes why a write failed. After an orderly end it would be a broken pipe.
     fn note(&mut self, error: &io::Error) {
         self.reset |= error.kind() == io::ErrorKind::ConnectionReset;
     }

@@ -13,7 +13,7 @@ use crate::wire::frames::Code;
 use crate::wire::head::{FieldRef, Fields};
 use crate::wire::{Fault, Known, RequestHead, ResponseHead};
 
-/// How much is read of a body that nobody wants, and for how long.
+/// Bytes that are read of a body that nobody wants, and for how long.
 const SETTLE_BYTES: u64 = 256 * 1024;
 const SETTLE_FOR: Duration = Duration::from_millis(500);
 

@@ -64,7 +64,7 @@ impl Connection {
         self.shared.borrow_mut().end_with_last();
     }
 
-    /// Why it is over, if it is for another reason than that it was to end.
+    /// Tells why it is over, if it is for another reason than that it was to end.
     #[must_use]
     pub fn ended(&self) -> Option<Ended> {
         self.shared.borrow().ended()

@@ -12,9 +12,9 @@ use crate::wire::frames;
 
 /// Reads before others have their turn.
 const READS: usize = 8;
-/// What is kept of a frame that is not all there.
+/// Bytes that are kept of a frame that is not all there.
 const LIMIT: usize = 2 * (frames::HEAD + frames::MOST);
-/// How long, and how much, is read of a side that broke a rule, so that it sees what it was told.
+/// The time, and the bytes, for which a side that broke a rule is read, so that it sees what it was told.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
 const LINGER_READS: usize = 64;
 
@@ -23,7 +23,7 @@ const LINGER_READS: usize = 64;
 pub(super) struct Socket<S = Stream> {
     stream: S,
     inbox: Inbox,
-    /// What was encrypted has not all left yet.
+    /// True while something that was encrypted has not left yet.
     flushing: bool,
     /// The write waits until the streams have had their turn.
     waits: bool,

@@ -22,7 +22,7 @@ pub(super) type Shared = Rc<RefCell<State>>;
 pub(super) struct Handle {
     shared: Shared,
     slot: u32,
-    /// What was taken of the body, from `at` on.
+    /// The part of the body that was taken, from `at` on.
     data: Vec<u8>,
     at: usize,
     /// The body has ended.
@@ -33,9 +33,9 @@ pub(super) struct Handle {
     received: u64,
     pub(super) expected: Option<u64>,
     sent: u64,
-    /// What the head that was sent announced, against what followed it.
+    /// The count of what was sent, against what the head announced.
     tally: Tally,
-    /// What is left of a head that was lent.
+    /// The rest of a head that was lent.
     spare: Option<ResponseHead>,
 }
 
@@ -90,7 +90,7 @@ impl Handle {
         }
     }
 
-    /// What can be told to be wrong with a response of which only the head was taken.
+    /// Returns what can be told to be wrong with a response of which only the head was taken.
     pub(super) fn broken_ahead(&self) -> Option<StreamEnd> {
         self.shared.borrow().broken_ahead(self.slot, self.expected)
     }
@@ -107,7 +107,7 @@ impl Handle {
         }
     }
 
-    /// What came behind the body, once that has ended.
+    /// Returns what came behind the body, once that has ended.
     pub(super) fn trailers(&self) -> Option<&Fields> {
         self.trailers.as_ref()
     }

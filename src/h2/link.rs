@@ -21,18 +21,18 @@ use crate::wire::request::{Limits, Underscores};
 use crate::wire::response::HeadLimits;
 use crate::wire::{Fault, RequestHead};
 
-/// How much of one response a server may send ahead.
+/// Bytes of one response that a server may send ahead.
 const STREAM_WINDOW: u32 = 128 * 1024;
 /// Streams at the same time, if the server allows as many.
 pub const STREAMS: u32 = 100;
-/// How much a server may send ahead on all streams together: as much as all of them, so that clients that read slowly
+/// Bytes that a server may send ahead on all streams together: as much as all of them, so that clients that read slowly
 /// never hold up those that share their connection.
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS + SLACK;
 /// Memory for a head that is kept for the next one.
 const DRAFT: usize = 16 * 1024;
-/// How long the last word to a server may take.
+/// The longest time for the last word to a server.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// How long a server may take nothing of what waits for it before nothing new is sent there, and before the connection
+/// The time for which a server may take nothing of what waits for it before nothing new is sent there, and before the connection
 /// is taken for dead.
 const STALLED: Duration = Duration::from_millis(500);
 const DEAD: Duration = Duration::from_secs(10);
@@ -184,7 +184,7 @@ impl Link {
         self.retired.get() || !self.shared.borrow().is_open()
     }
 
-    /// What it was made with.
+    /// Returns what it was made with.
     #[must_use]
     pub fn made_with(&self) -> MadeWith {
         self.made_with

@@ -18,7 +18,7 @@ use crate::wire::head::Fields;
 use crate::wire::hpack::Pseudo;
 use crate::wire::{Fault, Framing, Known, ResponseFault, ResponseHead, framing, grpc, known};
 
-/// What a WebSocket key is hashed with (RFC 6455 §1.3).
+/// The text that a WebSocket key is hashed with (RFC 6455 §1.3).
 const WEBSOCKET: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// Another protocol that was asked for.
@@ -78,7 +78,7 @@ impl H2Origin {
         self.place.0.has_settled()
     }
 
-    /// Where the head of the request is written, in the form of HTTP/1: the one that all who write heads know.
+    /// Returns the buffer for the head of the request, in the form of HTTP/1: the one that all who write heads know.
     pub fn begin(&mut self) -> &mut Vec<u8> {
         self.draft = self.place.0.borrow_draft();
         &mut self.draft
@@ -188,7 +188,7 @@ impl H2Origin {
         self.stream.as_ref().is_none_or(Handle::has_nothing_left)
     }
 
-    /// How a call of gRPC ended, after its trailers.
+    /// Returns the end of a call of gRPC, after its trailers.
     #[must_use]
     pub fn grpc_status(&self) -> Option<u8> {
         self.grpc_status
@@ -199,7 +199,7 @@ impl H2Origin {
         self.closed = false;
     }
 
-    /// It took too long. Should the connection be dead, others must not wait on it too; who has heard another answer
+    /// Notes that it took too long. Should the connection be dead, others must not wait on it too; who has heard another answer
     /// meanwhile knows that it is not.
     pub fn doubt(&self) {
         if self.place.0.heard() == self.heard {
@@ -207,13 +207,13 @@ impl H2Origin {
         }
     }
 
-    /// What was sent so far must not pass for a whole request.
+    /// Breaks it off: what was sent so far must not pass for a whole request.
     pub fn cut(&mut self) {
         self.stream.iter().for_each(|stream| stream.reset(Code::CANCEL));
     }
 }
 
-/// What the end of a stream says about its request.
+/// Reads what the end of a stream says about its request.
 fn failure(end: StreamEnd) -> HeadError {
     match end {
         // RFC 9113 §6.8, §8.7: the server says that it has not looked at it.

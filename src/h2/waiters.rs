@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use tokio::sync::Notify;
 
-/// Those of one worker that can share connections to one server.
+/// The waiting requests of one worker that can share connections to one server.
 #[derive(Debug, Default)]
 pub struct Waiters {
     count: Cell<u32>,

@@ -16,11 +16,11 @@ use crate::endpoint::{Endpoint, standing};
 use crate::net::Stream;
 use crate::upstream::{Upstream, outlier};
 
-/// How often unreachable servers are looked for.
+/// The pause between two looks for unreachable servers.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// The longest pause between two questions to one server; the first one is a look long.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// How long a server may take to accept.
+/// The time that a server may take to accept.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Questions under way at a time; the others wait for the next look.
 const AT_ONCE: usize = 64;
@@ -35,7 +35,7 @@ pub(super) struct Recovery {
 /// A server that does not take connections.
 #[derive(Debug)]
 struct Away {
-    /// When it is asked next.
+    /// The moment at which it is asked next.
     next: Instant,
     pause: Duration,
     /// The question that is under way.

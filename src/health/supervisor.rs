@@ -21,9 +21,9 @@ use crate::upstream::{Check, State, Upstream};
 
 /// Checks under way at a time; the others wait for a moment.
 const AT_ONCE: usize = 64;
-/// How far the pause between two checks strays from what was configured.
+/// The share by which the pause between two checks strays from what was configured.
 const JITTER: f64 = 0.1;
-/// How often a start-up looks whether all servers were checked.
+/// The pause between two looks of a start-up for servers that were not checked.
 const LOOK: Duration = Duration::from_millis(2);
 
 /// A server that is to be checked.
@@ -31,9 +31,9 @@ const LOOK: Duration = Duration::from_millis(2);
 pub struct Subject {
     /// The server.
     pub endpoint: Arc<Endpoint>,
-    /// Its upstream, whose waiting requests want to know when a server comes back.
+    /// The state of its upstream, whose waiting requests want to know when a server comes back.
     pub state: Arc<State>,
-    /// What to ask it.
+    /// The check to make.
     pub check: Check,
 }
 
@@ -46,7 +46,7 @@ pub struct Supervisor {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What there is to look after from now on.
+/// The servers and upstreams to look after from now on.
 type Order = (Vec<Subject>, Vec<Arc<Upstream>>);
 
 impl Supervisor {

@@ -5,9 +5,9 @@ use std::num::NonZeroU32;
 /// A server's state as far as checks can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// It became healthy.
+    /// The server became healthy.
     Up,
-    /// It became unhealthy.
+    /// The server became unhealthy.
     Down,
 }
 

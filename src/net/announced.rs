@@ -9,7 +9,7 @@ use std::io;
 
 use thiserror::Error;
 
-/// How the bytes of a body follow the head of a message.
+/// The way in which the bytes of a body follow the head of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Coding {
     /// So many bytes, as they are. 0 for a message without a body, whatever length its head tells.

@@ -9,7 +9,7 @@ use super::{Inbox, Stream};
 use crate::wire::head::Fields;
 use crate::wire::{Decoder, Fault, Framing, Sender, trailers};
 
-/// What a body reader has to offer.
+/// The next thing that a body reader has to offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fill {
     /// At least one byte of data.
@@ -18,7 +18,7 @@ pub enum Fill {
     End,
 }
 
-/// How reading a body failed.
+/// A reason why reading a body failed.
 #[derive(Debug, Error)]
 pub enum BodyError {
     /// The connection ended before the body did.
@@ -164,7 +164,7 @@ impl BodyReader {
         self.received
     }
 
-    /// How many more bytes will come at most; `None` when only the end will tell.
+    /// Returns how many more bytes will come at most; `None` when only the end will tell.
     #[must_use]
     pub fn left(&self) -> Option<u64> {
         match &self.kind {

@@ -15,9 +15,9 @@ use super::held::{self, Weight};
 pub const LARGE: usize = 256 * 1024;
 /// The size of a buffer when too many large ones are in use.
 pub const SMALL: usize = 16 * 1024;
-/// How many large buffers one worker may have out before reads get small ones: 32 MiB.
+/// Large buffers that one worker may have out before reads get small ones: 32 MiB.
 const MAX_LARGE_OUT: usize = 128;
-/// How many unused buffers of each size a worker keeps.
+/// Unused buffers of each size that a worker keeps.
 const KEEP: usize = 16;
 
 #[derive(Debug, Default)]

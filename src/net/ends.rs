@@ -69,7 +69,7 @@ impl Ends {
     }
 }
 
-/// What a connection was made with. It carries only requests that would have made it with the same.
+/// The terms that a connection was made with. It carries only requests that would have made it with the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MadeWith {
     /// The id of its TLS settings; 0 without TLS.

@@ -22,7 +22,7 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// What has been read already.
+    /// An inbox that holds what has been read already.
     #[must_use]
     pub fn holding(bytes: &[u8]) -> Self {
         if bytes.is_empty() {
@@ -54,7 +54,7 @@ impl Inbox {
         }
     }
 
-    /// How many bytes are at hand.
+    /// Returns how many bytes are at hand.
     #[inline]
     #[must_use]
     pub fn len(&self) -> usize {

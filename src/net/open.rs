@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// Those of all servers, and how many there may be: descriptors are shared with clients and the rest of the process.
+/// The connections to all servers, and the most there may be: descriptors are shared with clients and the rest of the process.
 static ALL: AtomicU32 = AtomicU32::new(0);
 static MOST: AtomicU32 = AtomicU32::new(u32::MAX);
-/// How often somebody who waits looks whether others have closed any: those of other servers do not tell.
+/// The pause between two looks of somebody who waits for others to close any: those of other servers do not tell.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Sets how many connections all servers may have open together.
@@ -36,7 +36,7 @@ pub struct Open {
 }
 
 impl Open {
-    /// How many are open.
+    /// Returns how many are open.
     #[must_use]
     pub fn count(&self) -> u32 {
         self.count.load(Ordering::Relaxed)

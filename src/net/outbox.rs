@@ -22,7 +22,7 @@ pub struct Outbox {
     chunked: bool,
     /// Data bytes of the current chunk that have not been written yet.
     chunk_left: usize,
-    /// What the head announced, against what was written.
+    /// The count of what was written, against what the head announced.
     tally: Tally,
     sent: u64,
     /// Nagle's algorithm is off.
@@ -46,7 +46,7 @@ impl Outbox {
         self.tally.is_whole()
     }
 
-    /// Where a head is written to; it is sent with the first body bytes or at the next flush.
+    /// Returns the buffer that a head is written to; it is sent with the first body bytes or at the next flush.
     pub fn head(&mut self) -> &mut Vec<u8> {
         if self.pending.capacity() == 0 {
             self.pending = spare::take();
@@ -251,7 +251,7 @@ mod spare {
 
     use super::COPY_BELOW;
 
-    /// How many are kept, and up to which size.
+    /// The buffers that are kept, and up to which size.
     const KEEP: usize = 64;
     const KEEP_CAPACITY: usize = 8192;
 

@@ -12,7 +12,7 @@ static FREED: Notify = Notify::const_new();
 /// Connections that wait for a place or are told that there is none.
 static WAITING: AtomicU32 = AtomicU32::new(0);
 
-/// How many may wait for a place, over all listeners; descriptors are kept back for them. Those beyond stay in the
+/// Connections that may wait for a place, over all listeners; descriptors are kept back for them. Those beyond stay in the
 /// listening sockets' queues.
 pub const MOST_WAITING: u32 = 48;
 /// And on one listener, so that one that is full leaves room for others.
@@ -22,7 +22,7 @@ const MOST_WAITING_ON_ONE: u32 = 32;
 struct Places {
     open: AtomicU32,
     most: AtomicU32,
-    /// How many idle connections are asked for of workers that have any.
+    /// The number of idle connections that are asked for of workers that have any.
     wanted: AtomicU32,
 }
 
@@ -71,7 +71,7 @@ impl Default for Room {
     }
 }
 
-/// Whose places have run out.
+/// The set of places that has run out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Full {
     /// The listener's.

@@ -12,24 +12,24 @@ use std::time::Duration;
 
 use crate::clock;
 
-/// How long a client may take over a handshake or a head before others go before it, in milliseconds.
+/// The time that a client may take over a handshake or a head before others go before it, in milliseconds.
 const SLOW: u64 = Duration::from_secs(1).as_millis() as u64;
 /// No seat.
 const NONE: u32 = u32::MAX;
 
-/// What a connection does.
+/// The activity of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Doing {
-    /// It works, or there is none.
+    /// The connection works, or there is none.
     #[default]
     Working,
-    /// It waits in a list: for a request, or for the rest of what has begun.
+    /// The connection waits in a list: for a request, or for the rest of what has begun.
     Waiting(Wait),
-    /// It was asked to go.
+    /// The connection was asked to go.
     Asked,
 }
 
-/// What is waited for.
+/// The thing that is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
     /// The first byte of a request: an idle connection.
@@ -42,7 +42,7 @@ pub enum Wait {
 struct Place {
     waker: Option<Waker>,
     doing: Doing,
-    /// It has come so far that a drain waits for it.
+    /// True if it has come so far that a drain waits for it.
     begun: bool,
     list: u16,
     before: u32,
@@ -51,7 +51,7 @@ struct Place {
     since: u64,
 }
 
-/// Those of a listener that wait for the same.
+/// The connections of a listener that wait for the same.
 #[derive(Debug)]
 struct List {
     listener: u16,
@@ -78,7 +78,7 @@ pub struct Seats(RefCell<Inner>);
 pub struct Seat<'a> {
     seats: &'a Seats,
     place: u32,
-    /// It takes nobody's place, so that there is no use in asking it to go.
+    /// True if it takes nobody's place, so that there is no use in asking it to go.
     aside: bool,
 }
 
@@ -107,7 +107,7 @@ impl Seats {
         Seat { aside: true, ..self.take(waker, listener) }
     }
 
-    /// How many connections are open whose handshake is done.
+    /// Returns how many connections are open whose handshake is done.
     #[must_use]
     pub fn open(&self) -> usize {
         self.0.borrow().begun

@@ -13,7 +13,7 @@ use tokio_rustls::TlsStream;
 use super::Address;
 use super::held::Weight;
 
-/// What moves the bytes of a connection needs of a socket. There are real ones, and one that a simulation makes up.
+/// The part of a socket that moving the bytes of a connection needs. There are real ones, and one that a simulation makes up.
 pub trait Transport {
     /// Reads what is there. `Ok(0)` is the end of the stream.
     ///
@@ -59,11 +59,11 @@ pub enum Stream {
 #[derive(Debug)]
 pub struct Secure {
     stream: TlsStream<TcpStream>,
-    /// What it has encrypted and could not send.
+    /// The bytes that it has encrypted and could not send.
     unsent: Weight,
 }
 
-/// What rustls encrypts ahead at most (`set_buffer_limit`), which tells nobody how much of that it has.
+/// Bytes that rustls encrypts ahead at most (`set_buffer_limit`), which tells nobody how much of that it has.
 const AHEAD: usize = 64 * 1024;
 
 impl Secure {

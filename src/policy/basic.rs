@@ -28,14 +28,14 @@ const WAITING: u32 = 1024;
 const OF_CLIENT: u32 = 64;
 /// and for one name.
 const OF_NAME: u32 = 8;
-/// How long they may.
+/// The longest time that they may wait.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a password that was right counts as such, in seconds.
+/// The time for which a password that was right counts as such, in seconds.
 const REMEMBERED: u64 = 300;
-/// How many passwords are remembered, in sets of [`WAYS`].
+/// Passwords that are remembered, in sets of [`WAYS`].
 const SETS: usize = 1024;
 const WAYS: usize = 4;
-/// How many groups clients, names and credentials fall into; those of one group share its limits.
+/// Groups that clients, names and credentials fall into; those of one group share its limits.
 const GROUPS: usize = 256;
 const CREDENTIALS: usize = 1024;
 /// The longest credentials that are looked at; bcrypt itself looks at 72 bytes of a password.
@@ -65,7 +65,7 @@ struct Group {
 /// Passwords that were right lately. Never grows; a new one takes the place of the one that would be forgotten first.
 struct Known(Box<[[Place; WAYS]]>);
 
-/// What is remembered of one: 64 bits of its fingerprint, and until when, with 24 more bits. A reader that comes between
+/// The memory of one: 64 bits of its fingerprint, and until when, with 24 more bits. A reader that comes between
 /// the two writes finds that they do not fit together.
 #[derive(Default)]
 struct Place {
@@ -116,12 +116,12 @@ impl std::fmt::Debug for Basic {
 /// A name and a password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// Who.
+    /// The name of the user.
     pub user: String,
     password: Vec<u8>,
 }
 
-/// Why nobody knows whether credentials are right.
+/// A reason why nobody knows if credentials are right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Busy {
     /// Too many others of the same client, or for the same name, are being verified.
@@ -180,7 +180,7 @@ impl Basic {
         self.users == other.users
     }
 
-    /// What right credentials are remembered by.
+    /// Returns the fingerprint that right credentials are remembered by.
     fn fingerprint(&self, credentials: &Credentials) -> [u8; 32] {
         let hash = Sha256::new().chain_update(self.salt).chain_update(self.id.to_le_bytes());
         let hash = hash.chain_update((credentials.user.len() as u64).to_le_bytes());

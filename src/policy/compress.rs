@@ -74,7 +74,7 @@ impl ContentCoding {
     }
 }
 
-/// What a route has compressed. It survives reloads.
+/// The counts of a route's compression. They survive reloads.
 #[derive(Debug, Default)]
 pub struct Counts {
     /// Responses.
@@ -90,11 +90,11 @@ pub struct Counts {
 /// `compress` of a route.
 #[derive(Debug, Default)]
 pub struct Compress {
-    /// What it has done.
+    /// The counts of what it has done.
     pub counts: Arc<Counts>,
 }
 
-/// What a client accepts on a route that compresses.
+/// The encodings that a client accepts on a route that compresses.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
     coding: Option<ContentCoding>,
@@ -112,7 +112,7 @@ impl Compress {
 }
 
 impl<'a> Wanted<'a> {
-    /// How a response is to be passed on; `None` is as it is.
+    /// Decides how a response is to be passed on; `None` is as it is.
     #[must_use]
     pub fn plan(&self, head: &ResponseHead, length: Length) -> Option<Plan<'a>> {
         if head.status == 304 {

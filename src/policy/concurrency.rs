@@ -15,19 +15,19 @@ use crate::net::Timer;
 /// One `concurrency`.
 #[derive(Debug)]
 pub struct Concurrency {
-    /// How many, for each value of the key.
+    /// The most requests at a time, for each value of the key.
     pub max: u32,
-    /// What is counted by.
+    /// The parts of a request that are counted by.
     pub key: Box<[Part]>,
-    /// How many may wait, over all keys.
+    /// The most requests that may wait, over all keys.
     pub pending: u32,
-    /// How long.
+    /// The longest time that they may wait.
     pub pending_timeout: Duration,
-    /// What is under way.
+    /// The requests under way.
     pub state: Arc<State>,
 }
 
-/// Why a request may not go on.
+/// A reason why a request may not go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {
     /// Too many are under way, and too many wait or this one has waited too long.
@@ -76,7 +76,7 @@ impl Concurrency {
     }
 }
 
-/// What is under way. One per route in the process; it survives reloads.
+/// The requests under way. One per route in the process; it survives reloads.
 #[derive(Debug)]
 pub struct State {
     table: Table,

@@ -9,9 +9,9 @@ pub struct Cors {
     pub origins: Box<[Box<[u8]>]>,
     /// All origins may.
     pub any: bool,
-    /// They may send cookies.
+    /// True if they may send cookies.
     pub credentials: bool,
-    /// What a preflight is answered: `access-control-allow-methods`.
+    /// The methods that a preflight is answered: `access-control-allow-methods`.
     pub methods: Box<[u8]>,
     /// `access-control-allow-headers`.
     pub headers: Box<[u8]>,
@@ -25,7 +25,7 @@ pub type Field<'a> = (&'static [u8], &'a [u8]);
 /// Fields that are added to a response; few enough to need no memory of their own.
 pub type Added<'a> = SmallVec<[Field<'a>; 2]>;
 
-/// What a server may not say for itself where the proxy says it.
+/// The fields that a server may not send for itself where the proxy says them.
 pub const FIELDS: [&str; 6] = [
     "access-control-allow-origin",
     "access-control-allow-credentials",

@@ -8,7 +8,7 @@ use crate::net::{BodyError, Fill};
 use crate::wire::Fault;
 use crate::wire::head::Fields;
 
-/// What is compressed at a time.
+/// Bytes that are compressed at a time.
 const ROOM: usize = 16 * 1024;
 /// After so many bytes others on this thread get their turn: some tenths of a millisecond.
 const TURN: usize = 32 * 1024;

@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// One `fault`.
 #[derive(Debug, Clone, Copy)]
 pub struct Fault {
-    /// How long a request is held back.
+    /// The time for which a request is held back.
     pub delay: Option<Duration>,
     /// The status that is answered.
     pub abort: Option<u16>,

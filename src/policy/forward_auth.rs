@@ -25,9 +25,9 @@ use crate::wire::{Known, known};
 
 /// Idle connections that a worker keeps for all such servers together.
 const KEEP: usize = 32;
-/// How much of an answer's body is read: to show it to the client, or to use the connection again.
+/// Bytes that are read of an answer's body: to show it to the client, or to use the connection again.
 const BODY: usize = 1 << 20;
-/// What a refusal may tell the client.
+/// The fields that a refusal may tell the client.
 const TOLD: [(HeaderName, &[u8]); 3] = [
     (header::WWW_AUTHENTICATE, b"www-authenticate"),
     (header::LOCATION, b"location"),
@@ -51,32 +51,32 @@ pub struct ForwardAuth {
 pub struct Page {
     /// 300 to 499.
     pub status: u16,
-    /// Its fields, in their order.
+    /// The fields of the answer, in their order.
     pub fields: Vec<Pair>,
-    /// Its body.
+    /// The body of the answer.
     pub body: Bytes,
 }
 
 /// The request that is asked about.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a> {
-    /// Its method.
+    /// The method of the request.
     pub method: &'a [u8],
-    /// Its path in normal form, as it was matched and is sent.
+    /// The path in normal form, as it was matched and is sent.
     pub path: &'a [u8],
-    /// Its query.
+    /// The query of the request.
     pub query: Option<&'a [u8]>,
-    /// Its host, where no trusted proxy tells another one.
+    /// The host of the request, where no trusted proxy tells another one.
     pub host: &'a [u8],
-    /// Who sent it.
+    /// The sender of the request.
     pub identity: &'a Identity<'a>,
-    /// Its id.
+    /// The id of the request.
     pub request_id: &'a str,
-    /// Its fields, after the door.
+    /// The fields of the request, after the door.
     pub fields: &'a Fields,
 }
 
-/// What the server said.
+/// The decision of the server.
 #[derive(Debug)]
 pub enum Said {
     /// The request may pass, with these fields for the server and these cookies for the client.
@@ -123,7 +123,7 @@ impl ForwardAuth {
         Self { id: NEXT.fetch_add(1, Relaxed), remote, copy, timeout, passes_answers }
     }
 
-    /// Where it asks, without what may be secret in that.
+    /// Returns where it asks, without what may be secret in that.
     #[must_use]
     pub fn place(&self) -> String {
         let uri = self.remote.uri();

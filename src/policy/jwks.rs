@@ -23,20 +23,20 @@ use crate::net::fetch::{Error, Remote};
 
 /// The largest key set.
 const LARGEST: usize = 1 << 20;
-/// How often a key set is fetched,
+/// The pause between two fetches of a key set,
 const EVERY: Duration = Duration::from_secs(300);
 /// and how soon after it failed while there is none.
 const AGAIN: Duration = Duration::from_secs(2);
-/// How often it is read for tokens whose key is not in it: so many times at once, and then once in so many milliseconds.
+/// The readings for tokens whose key is not in it: so many times at once, and then once in so many milliseconds.
 /// Anybody can make such tokens up.
 const AT_ONCE: u64 = 5;
 const WANTED: u64 = 10_000;
-/// How long it may take.
+/// The longest time for a fetch.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often the thread looks whether something is due.
+/// The pause between two looks of the thread for something that is due.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Where a key set comes from.
+/// The origin of a key set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// A file, looked at every few seconds.
@@ -59,7 +59,7 @@ pub struct Key {
 /// A key set.
 #[derive(Debug)]
 pub struct Set {
-    /// Its keys, as far as they can verify.
+    /// The keys of the set, as far as they can verify.
     pub list: Vec<Key>,
     /// Counts the sets of a source.
     pub generation: u64,
@@ -69,16 +69,16 @@ pub struct Set {
 /// The keys of one source. They survive reloads that name the same one.
 #[derive(Debug)]
 pub struct Keys {
-    /// Where they come from.
+    /// The origin of the keys.
     pub source: Source,
     set: ArcSwapOption<Set>,
     generation: AtomicU64,
     wanted: AtomicBool,
-    /// When all that was wanted is paid for, in the clock's milliseconds.
+    /// The moment at which all that was wanted is paid for, in the clock's milliseconds.
     paid: AtomicU64,
-    /// How often it has been read, well or not.
+    /// The number of times that it has been read, well or not.
     read: watch::Sender<u64>,
-    /// Who reads it.
+    /// The thread that reads it.
     thread: OnceLock<Thread>,
 }
 
@@ -124,7 +124,7 @@ impl Keys {
         self.set.load_full()
     }
 
-    /// Which set it is.
+    /// Returns the number of the set.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation.load(Relaxed)

@@ -21,23 +21,23 @@ use crate::wire::Known;
 use crate::wire::head::Fields;
 use crate::wire::pairs::{cookies, decoded, decoded_equals, parameters};
 
-/// How long a token that was verified counts as such, in seconds: one that is revoked by changing the keys lives
+/// The time for which a token that was verified counts as such, in seconds: one that is revoked by changing the keys lives
 /// no longer than that.
 const CACHED: u64 = 300;
 
 /// A claim and the header it goes to, in lower case.
 pub type Forward = (Box<str>, Box<[u8]>);
 
-/// What a token has to say.
+/// The demands on a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
     /// Signatures that count.
     pub algorithms: Vec<Algorithm>,
-    /// Who must have issued it.
+    /// The issuer that must have issued it.
     pub issuer: Option<Box<str>>,
     /// For whom it must be, one of these; empty is for anybody.
     pub audience: Box<[Box<str>]>,
-    /// How far the clocks of issuer and proxy may differ, in seconds.
+    /// The difference that the clocks of issuer and proxy may have, in seconds.
     pub leeway: u64,
     /// The longest token that is looked at, in bytes.
     pub max_token: usize,
@@ -69,67 +69,67 @@ pub struct Jwt {
     validation: Validation,
 }
 
-/// What a token says that is of use.
+/// The useful part of a verified token.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verified {
-    /// Its claims as headers for the server.
+    /// The claims as headers for the server.
     pub fields: Vec<Pair>,
     /// All claims that are text, a number, a truth value or a list of such.
     pub claims: Vec<(Box<str>, Box<str>)>,
-    /// It has what [`Terms::allow`] asks for.
+    /// True if it has what [`Terms::allow`] asks for.
     pub allowed: bool,
     /// Until when this need not be verified again, in seconds since 1970.
     pub until: u64,
-    /// Which keys verified it.
+    /// The number of the keys that verified it.
     pub generation: u64,
 }
 
-/// Why a token is not accepted. Operators are told; a client learns only whether it sent one.
+/// A reason why a token is not accepted. Operators are told; a client learns only that it sent one or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Denied {
-    /// There is none.
+    /// No token came.
     #[error("there is no token")]
     Missing,
-    /// There are several.
+    /// Several tokens came.
     #[error("there is more than one token")]
     Several,
-    /// It is longer than anybody needs.
+    /// The token is longer than anybody needs.
     #[error("the token is longer than allowed")]
     TooLong,
-    /// It is none.
+    /// The text is no token.
     #[error("the token is malformed")]
     Malformed,
-    /// Its algorithm is not accepted.
+    /// The token's algorithm is not accepted.
     #[error("the token's algorithm is not accepted")]
     Algorithm,
     /// No key of the set is of its kind and has its id.
     #[error("no key of the set fits the token")]
     UnknownKey,
-    /// Its signature is wrong.
+    /// The token's signature is wrong.
     #[error("the token's signature is wrong")]
     Signature,
-    /// It has expired.
+    /// The token has expired.
     #[error("the token has expired")]
     Expired,
-    /// It is not valid yet.
+    /// The token is not valid yet.
     #[error("the token is not valid yet")]
     NotYetValid,
-    /// It is of another issuer.
+    /// The token is of another issuer.
     #[error("the token is of another issuer")]
     Issuer,
-    /// It is for another audience.
+    /// The token is for another audience.
     #[error("the token is for another audience")]
     Audience,
-    /// It lacks a claim that it must have.
+    /// The token lacks a claim that it must have.
     #[error("the token lacks a claim that it must have")]
     Claim,
-    /// It demands that something is understood which is not (RFC 7515 §4.1.11).
+    /// The token demands that something is understood which is not (RFC 7515 §4.1.11).
     #[error("the token demands that an extension is understood")]
     Critical,
     /// A claim that is forwarded cannot be a header's value.
     #[error("a claim of the token cannot be forwarded in a header")]
     Unsendable,
-    /// There are no keys yet to verify it with.
+    /// No keys have come yet to verify it with.
     #[error("there are no keys yet to verify tokens with")]
     NoKeys,
 }
@@ -242,7 +242,7 @@ impl Jwt {
         &self.keys
     }
 
-    /// What a verified token is remembered by.
+    /// Returns the fingerprint that a verified token is remembered by.
     #[must_use]
     pub fn fingerprint(&self, token: &[u8]) -> [u8; 32] {
         Sha256::new().chain_update(self.id.to_le_bytes()).chain_update(token).finalize().into()
@@ -317,7 +317,7 @@ impl Jwt {
         Err(denied)
     }
 
-    /// When a token ends that is valid at `now` (RFC 7519 §4.1.4, §4.1.5).
+    /// Returns the end of a token that is valid at `now` (RFC 7519 §4.1.4, §4.1.5).
     fn in_time(&self, claims: &Map<String, Json>, now: u64) -> Result<u64, Denied> {
         let seconds = |claim: &Json| {
             let seconds = claim.as_f64().filter(|seconds| *seconds >= 0.0);

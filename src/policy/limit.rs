@@ -22,7 +22,7 @@ use super::shared::Redis;
 use super::table::{Hashed, Table, VALUE_BITS};
 use crate::clock::{self, Instant};
 
-/// How many keys a limit knows at a time.
+/// Keys that a limit knows at a time.
 pub const KEYS: usize = 200_000;
 
 /// One `limit`.
@@ -30,21 +30,21 @@ pub const KEYS: usize = 200_000;
 pub struct Limit {
     /// The name of the shared one, or one made from the route's.
     pub name: Box<str>,
-    /// It is of one route alone, so its name has nothing to do with those of shared ones.
+    /// True if it is of one route alone, so its name has nothing to do with those of shared ones.
     pub own: bool,
     /// Requests are counted before anybody asks who sends them.
     pub before_auth: bool,
     /// The same in quotes, as fields carry it.
     pub label: Box<[u8]>,
-    /// What is counted by.
+    /// The parts of a request that are counted by.
     pub key: Box<[Part]>,
-    /// How many requests beyond the steady one pass without waiting; `None` is all of the burst.
+    /// The requests beyond the steady rate that pass without waiting; `None` is all of the burst.
     pub delay: Option<u32>,
     /// Networks whose clients are not counted.
     pub except: Box<[IpNet]>,
     /// What is known of its keys.
     pub state: Arc<State>,
-    /// Where all instances count together.
+    /// The Redis in which all instances count together.
     pub redis: Option<Arc<Redis>>,
 }
 
@@ -103,7 +103,7 @@ impl Pace {
     }
 }
 
-/// What is known of the keys of a limit. It survives reloads that leave the pace alone.
+/// The state of the keys of a limit. It survives reloads that leave the pace alone.
 pub struct State {
     /// Rate and burst.
     pub pace: Pace,
@@ -128,7 +128,7 @@ impl std::fmt::Debug for State {
 /// A request may pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Passed {
-    /// How many more may pass at once.
+    /// The number that may still pass at once.
     pub remaining: u32,
     /// Until then it has to wait.
     pub wait: Duration,
@@ -221,7 +221,7 @@ impl State {
         self.store.table.sweep(|value| idle(value, now))
     }
 
-    /// Its keys.
+    /// Returns the table of its keys.
     #[must_use]
     pub fn table(&self) -> &Table {
         &self.store.table
@@ -229,7 +229,7 @@ impl State {
 }
 
 thread_local! {
-    /// What the store has just written: governor tells how many more may pass, but not when all is paid for.
+    /// The time that the store has just written: governor tells how many more may pass, but not when all is paid for.
     static WRITTEN: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     /// The time of the request that is being counted: it is known already, and governor would read the clock twice.
     static NOW: Cell<Duration> = const { Cell::new(Duration::ZERO) };
@@ -258,7 +258,7 @@ impl Clock for Ticks {
     }
 }
 
-/// When each key has paid for what was let in, in units from the epoch, modulo 2^40.
+/// The moment at which each key has paid for what was let in, in units from the epoch, modulo 2^40.
 #[derive(Debug, Clone)]
 struct Store {
     table: Arc<Table>,
@@ -275,7 +275,7 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// How far a value lies after `now`; zero when it lies before it.
+/// Returns how far a value lies after `now`; zero when it lies before it.
 fn ahead(value: u64, now: u64) -> u64 {
     let ahead = value.wrapping_sub(now) & VALUE;
     if ahead < HALF { ahead } else { 0 }
@@ -366,7 +366,7 @@ pub fn policies(limits: &[Limit]) -> Box<[u8]> {
     limits.iter().map(one).collect::<Vec<_>>().join(", ").into_bytes().into()
 }
 
-/// What a client may always send, at once or not, in each window of so many seconds: all that passes at once, and the
+/// Returns what a client may always send, at once or not, in each window of so many seconds: all that passes at once, and the
 /// time in which all of it comes back, rounded up.
 fn quota(Pace { count, period, burst }: Pace) -> (u32, u128) {
     let at_once = burst.saturating_add(1);

@@ -23,7 +23,7 @@ use smallvec::SmallVec;
 /// A field's value that was made for one request; most need no memory of their own.
 pub type Made = SmallVec<[u8; 64]>;
 
-/// How clients are known.
+/// A way of knowing clients.
 #[derive(Debug)]
 pub enum Auth {
     /// By a key in a header.
@@ -68,20 +68,20 @@ impl Policies {
 /// The policies of a route that has any.
 #[derive(Debug, Default)]
 pub struct Policies {
-    /// Which other origins' pages may use it.
+    /// The other origins whose pages may use it.
     pub cors: Option<cors::Cors>,
-    /// Who may use it while nobody else may.
+    /// The clients that may use it while nobody else may.
     pub maintenance: Option<maintenance::Maintenance>,
     /// Who may use it: whom one of these lets in, asked in this order. Empty lets everybody in.
     pub ways: Box<[Way]>,
     /// How often.
     pub limits: Box<[limit::Limit]>,
-    /// What `RateLimit-Policy` says of them.
+    /// The value of `RateLimit-Policy`.
     pub limit_policies: Box<[u8]>,
-    /// How many at a time.
+    /// The number of requests at a time.
     pub concurrency: Option<concurrency::Concurrency>,
-    /// What goes wrong on purpose.
+    /// The faults that are made on purpose.
     pub fault: Option<fault::Fault>,
-    /// Whether responses of servers are compressed.
+    /// The compression of servers' responses, if there is any.
     pub compress: Option<compress::Compress>,
 }

@@ -15,7 +15,7 @@ pub type Page = Arc<[u8]>;
 pub struct Pages {
     /// First and last status and their page, narrow ranges first.
     errors: Box<[(u16, u16, Page)]>,
-    /// They also stand in for what servers answer.
+    /// True if they also stand in for what servers answer.
     intercept: bool,
     /// Shown during maintenance.
     pub maintenance: Option<Page>,
@@ -33,7 +33,7 @@ pub enum Wants {
 }
 
 impl Wants {
-    /// What `Accept` says (RFC 9110 §12.5.1). Who calls by gRPC wants nothing else in its stead, whatever it accepts.
+    /// Reads `Accept` (RFC 9110 §12.5.1). Who calls by gRPC wants nothing else in its stead, whatever it accepts.
     #[must_use]
     pub fn of(request: &Fields) -> Self {
         if request.named(b"content-type").any(grpc::is_type) {

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::limit::{Pace, Passed, Wait};
 use crate::clock;
 
-/// How long a Redis that failed is left alone.
+/// The time for which a Redis that failed is left alone.
 const REST: Duration = Duration::from_millis(500);
 
 /// The generic cell rate algorithm, in microseconds.
@@ -42,7 +42,7 @@ static SCRIPT: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// What to do while Redis does not answer.
+/// The rule while Redis does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnError {
     /// Go on with this instance's own state.
@@ -60,7 +60,7 @@ pub struct Redis {
     url: String,
     client: redis::Client,
     timeout: Duration,
-    /// What to do while it does not answer.
+    /// The rule while it does not answer.
     pub on_error: OnError,
     /// Until when it is left alone, in milliseconds of [`clock::millis`].
     resting: AtomicU64,
@@ -86,7 +86,7 @@ impl std::fmt::Debug for Connections {
     }
 }
 
-/// There was no answer.
+/// No answer came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unanswered;
 

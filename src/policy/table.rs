@@ -103,13 +103,13 @@ impl Table {
         left
     }
 
-    /// How many keys fit.
+    /// Returns how many keys fit.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.buckets.len() * PLACES
     }
 
-    /// How many keys are in it.
+    /// Returns how many keys are in it.
     #[must_use]
     pub fn len(&self) -> usize {
         let places = self.buckets.iter().flat_map(|Bucket(places)| places);

@@ -18,27 +18,27 @@ use crate::pace;
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
-    /// What happened to it.
+    /// The kind of the change.
     pub kind: Kind,
     /// `listener`, `upstream`, `route`, … or a table there is only one of.
     pub what: String,
-    /// Its name; empty for a table there is only one of.
+    /// The name of the table; empty for one there is only one of.
     pub name: String,
-    /// Which of its keys differ.
+    /// The keys that differ.
     pub keys: Vec<String>,
-    /// It takes effect only when the process starts again.
+    /// True if it takes effect only when the process starts again.
     pub restart: bool,
 }
 
-/// What happened to something.
+/// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// It is new.
+    /// A table that is new.
     Added,
-    /// It is gone; what it still does is finished.
+    /// A table that is gone; what it still does is finished.
     Removed,
-    /// It goes on with other settings.
+    /// A table that goes on with other settings.
     Changed,
 }
 
@@ -60,7 +60,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// What goes on as it was: how many of each.
+/// The number of each that goes on as it was.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stays {
     /// Listeners.
@@ -90,7 +90,7 @@ impl fmt::Display for Stays {
     }
 }
 
-/// What gets nothing new any more and finishes what it has.
+/// Returns what gets nothing new any more and finishes what it has.
 #[must_use]
 pub fn drains(changes: &[Change]) -> Vec<String> {
     let gone = changes.iter().filter(|change| change.kind == Kind::Removed);
@@ -148,7 +148,7 @@ fn parse(text: &str) -> Json {
     serde_json::from_str(text).unwrap_or_default()
 }
 
-/// What changes from one configuration to another, and what does not.
+/// Compares two configurations: what changes from one to the other, and what does not.
 #[must_use]
 pub fn diff(old: &Shown, new: &Shown) -> (Vec<Change>, Stays) {
     let (old, new) = (apart(old), apart(new));

@@ -32,11 +32,11 @@ use crate::snapshot::{Snapshot, compile, pages};
 /// Configurations that can be gone back to.
 const HISTORY: usize = 10;
 
-/// How long a start or a reload waits for names that were not looked up before. Servers whose names take
+/// The longest wait of a start or a reload for names that were not looked up before. Servers whose names take
 /// longer have no address until the answer is there.
 pub const NAME_PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long ago the last look-up of a name must be for a reload to look it up again.
+/// The age of the last look-up of a name at which a reload looks it up again.
 const NAME_PAUSE: Duration = Duration::from_secs(1);
 
 /// Prepares reloads.
@@ -44,25 +44,25 @@ const NAME_PAUSE: Duration = Duration::from_secs(1);
 pub struct Reloader {
     /// `None` when the configuration came from no file: there is nothing to read again.
     file: Option<PathBuf>,
-    /// What runs, as it was written,
+    /// The configuration that runs, as it was written,
     written: Arc<Config>,
     /// and with what an operator has changed since.
     running: Arc<Config>,
-    /// Those that were written before, the latest last.
+    /// The configurations that were written before, the latest last.
     before: VecDeque<Arc<Config>>,
     watcher: Option<Watcher>,
-    /// What was in the files when they were last read.
+    /// The content of the files when they were last read.
     content: Content,
     /// The file is another one than what runs, because an operator went back.
     held: bool,
     weights: Weights,
-    /// Where the names of servers lead.
+    /// The addresses that the names of servers lead to.
     names: Names,
-    /// What a listener may have open that sets no limit.
+    /// The connections that a listener may have open that sets no limit.
     connections: u32,
 }
 
-/// What reading the files again leads to.
+/// The plan that reading the files again leads to.
 #[derive(Debug)]
 pub enum Plan {
     /// To nothing: what runs is what they say, or what an operator went back to.
@@ -71,14 +71,14 @@ pub enum Plan {
     Switch(Box<Prepared>),
 }
 
-/// Where a configuration comes from that may run.
+/// The origin of a configuration that may run.
 #[derive(Debug)]
 enum Origin {
     /// The files, as written.
     Files(Arc<Config>),
     /// The configuration before, as written.
     Before(Arc<Config>),
-    /// What runs, with something that an operator has changed.
+    /// The one that runs, with something that an operator has changed.
     Operator,
 }
 
@@ -89,22 +89,22 @@ pub struct Prepared {
     pub config: Arc<Config>,
     /// Compiled.
     pub snapshot: Snapshot,
-    /// What is different.
+    /// The differences.
     pub changes: Vec<Change>,
-    /// What goes on as it was.
+    /// The number of each that goes on as it was.
     pub stays: Stays,
     origin: Origin,
-    /// What an operator has changed, if this comes to run.
+    /// The weights that an operator has changed, if this comes to run.
     weights: Weights,
 }
 
-/// Why a configuration may not run.
+/// A reason why a configuration may not run.
 #[derive(Debug, Error)]
 pub enum Refused {
-    /// It does not load.
+    /// The configuration does not load.
     #[error("{}", .0.lines())]
     Report(Report),
-    /// It would remove too much.
+    /// The change would remove too much.
     #[error(
         "{what} would go from {from} to {to}, which `runtime.shrink_guard` does not allow; \
          force it if it is meant"
@@ -112,38 +112,38 @@ pub enum Refused {
     Shrinks {
         /// Routes or servers, all of them or those of an upstream.
         what: String,
-        /// How many there are.
+        /// The number there is.
         from: usize,
-        /// How many there would be.
+        /// The number there would be.
         to: usize,
     },
     /// A listener cannot be opened.
     #[error("{0}")]
     Bind(String),
-    /// There is no such server.
+    /// No such server is known.
     #[error("no server `{0}`")]
     NoServer(String),
-    /// There is no file, or nothing to go back to.
+    /// No file is read, or nothing is left to go back to.
     #[error("{0}")]
     Nothing(&'static str),
 }
 
-/// How a reload ended, as it is told to whoever asked for it.
+/// The end of a reload, as it is told to whoever asked for it.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Outcome {
     /// True if it runs.
     pub ok: bool,
     /// The generation that runs now.
     pub generation: u64,
-    /// What is different.
+    /// The differences.
     pub changes: Vec<Change>,
-    /// What goes on as it was.
+    /// The number of each that goes on as it was.
     pub stays: Stays,
-    /// What gets nothing new any more and finishes what it has.
+    /// The things that get nothing new any more and finish what they have.
     pub drains: Vec<String>,
-    /// Why it was refused; empty otherwise.
+    /// The reason of a refusal; empty otherwise.
     pub error: String,
-    /// Why nothing was done although nothing is wrong; empty otherwise.
+    /// The reason why nothing was done although nothing is wrong; empty otherwise.
     #[serde(default)]
     pub note: String,
 }
@@ -183,7 +183,7 @@ impl Reloader {
         changed && self.running.runtime.reload == ReloadBy::Watch
     }
 
-    /// Where the names of servers lead.
+    /// Returns where the names of servers lead.
     #[must_use]
     pub fn names(&self) -> &Names {
         &self.names
@@ -352,7 +352,7 @@ impl Reloader {
     }
 }
 
-/// What is to be remembered of a [`Prepared`] that runs.
+/// The parts of a [`Prepared`] that runs which are to be remembered.
 #[derive(Debug)]
 pub struct Accepted {
     config: Arc<Config>,

@@ -21,32 +21,32 @@ use arc_swap::ArcSwap;
 use crate::config::FILE_LIMIT;
 use crate::files;
 
-/// How often files are looked at.
+/// The pause between two looks at the files.
 const LOOK: Duration = Duration::from_millis(500);
-/// How many files that patterns name are looked at; a configuration with more is refused.
+/// Files named by patterns that are looked at; a configuration with more is refused.
 const MOST: usize = 1_024;
 
 /// The files that a configuration is made of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Watched {
-    /// Those with its own text.
+    /// The files with its own text.
     texts: BTreeSet<PathBuf>,
-    /// Those that it names: certificates, keys, users, secrets.
+    /// The files that it names: certificates, keys, users, secrets.
     outside: BTreeSet<PathBuf>,
     /// Patterns of includes, because files may appear that they name.
     patterns: BTreeSet<String>,
 }
 
-/// What was in files, as far as it can be told apart.
+/// The content of files, as far as it can be told apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Content {
     texts: u64,
-    /// What was in the files beside the configuration itself.
+    /// The content of the files beside the configuration itself.
     pub outside: u64,
 }
 
 impl Watched {
-    /// These files, and those that will be found by the patterns.
+    /// Watches these files, and those that will be found by the patterns.
     #[must_use]
     pub fn new<'a>(
         texts: impl Iterator<Item = &'a Path>,
@@ -60,7 +60,7 @@ impl Watched {
         }
     }
 
-    /// These and those of another one.
+    /// Joins these and those of another one.
     #[must_use]
     pub fn and(mut self, other: &Self) -> Self {
         self.texts.extend(other.texts.iter().cloned());
@@ -75,7 +75,7 @@ impl Watched {
         self.texts.iter().cloned().chain(found).collect()
     }
 
-    /// What is in the files now.
+    /// Returns what is in the files now.
     #[must_use]
     pub fn content(&self) -> Content {
         let of = |paths: &BTreeSet<PathBuf>, limit: u64| {
@@ -88,7 +88,7 @@ impl Watched {
         Content { texts: of(&self.texts(), FILE_LIMIT), outside: of(&self.outside, files::LARGEST) }
     }
 
-    /// How the files look from outside.
+    /// Returns how the files look from outside.
     fn looks(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         for path in self.texts().iter().chain(&self.outside) {
@@ -108,9 +108,9 @@ impl Watched {
 #[derive(Debug)]
 struct Watch {
     watched: Arc<Watched>,
-    /// What was in them when they were last read.
+    /// The content when they were last read.
     read: Content,
-    /// How they looked a moment ago,
+    /// The looks of the files a moment ago,
     seen: u64,
     /// and when their content was last looked at.
     settled: Option<u64>,
@@ -142,12 +142,12 @@ impl Watch {
 #[derive(Debug)]
 pub struct Watcher(Arc<Shared>);
 
-/// What to look at, and what was in it when it was read.
+/// The files to look at, and what was in them when they were read.
 type Posted = (Arc<Watched>, Content);
 
 #[derive(Debug)]
 struct Shared {
-    /// What to look at, and what was in it.
+    /// The files to look at, and what was in them.
     posted: ArcSwap<Posted>,
     changed: AtomicBool,
 }
@@ -171,7 +171,7 @@ impl Watcher {
         self.0.changed.store(false, Ordering::Release);
     }
 
-    /// What is looked at.
+    /// Returns what is looked at.
     #[must_use]
     pub fn watched(&self) -> Arc<Watched> {
         self.0.posted.load().0.clone()

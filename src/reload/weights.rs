@@ -8,7 +8,7 @@ use std::num::NonZeroU16;
 use crate::config::Config;
 use crate::config::schema::upstream::Server;
 
-/// What the operator said, and what the file said then.
+/// The weight that the operator set, and what the file said then.
 #[derive(Debug, Clone)]
 struct Weight {
     upstream: String,

@@ -7,14 +7,14 @@ use crate::wire::Known;
 use crate::wire::pairs::decode;
 pub(crate) use crate::wire::pairs::{cookies, decoded_equals, parameters};
 
-/// What a value must be.
+/// The condition on a value.
 #[derive(Debug, Clone)]
 pub enum ValueMatch {
     /// One of the values is exactly this.
     Equals(Box<[u8]>),
-    /// There is a value.
+    /// Any value.
     Present,
-    /// There is none.
+    /// No value.
     Absent,
     /// The expression finds a match in one of the values.
     Regex(Regex),
@@ -31,7 +31,7 @@ impl PartialEq for ValueMatch {
     }
 }
 
-/// Where a value is looked for.
+/// The place where a value is looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     /// A header field, by name in any case.
@@ -51,9 +51,9 @@ pub enum Subject {
 /// One condition.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition {
-    /// Where the value is looked for.
+    /// The place where the value is looked for.
     pub subject: Subject,
-    /// What it must be.
+    /// The condition on the value.
     pub value: ValueMatch,
 }
 

@@ -274,7 +274,7 @@ fn covering_prefixes(path: &PathPattern) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// What every match of an anchored expression starts with, as far as that is plain text.
+/// Returns the plain text that every match of an anchored expression starts with.
 fn literal_start(regex: &str) -> Vec<u8> {
     let Some(rest) = regex.strip_prefix('^') else { return Vec::new() };
     if rest.contains('|') {

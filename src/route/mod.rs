@@ -31,7 +31,7 @@ pub use spec::{HostPattern, RouteSpec};
 
 use crate::wire::head::Fields;
 
-/// What the table asks of a request, whatever protocol it came in by.
+/// The request as the table sees it, whatever protocol it came in by.
 pub trait Ask {
     /// The place of the listener it came in by.
     fn listener(&self) -> u16;
@@ -55,7 +55,7 @@ pub trait Ask {
     fn certificate_subject(&self) -> Option<&[u8]> {
         None
     }
-    /// Its alternative names.
+    /// Returns the alternative names of the client's certificate.
     fn certificate_names(&self) -> impl Iterator<Item = &[u8]> {
         std::iter::empty()
     }
@@ -64,16 +64,16 @@ pub trait Ask {
 /// A route that matched.
 #[derive(Debug)]
 pub struct Found<'t, T> {
-    /// What was stored with it.
+    /// The value that was stored with the route.
     pub route: &'t T,
-    /// What its path captured.
+    /// The captures of the path.
     pub captures: Captures,
     /// The path was matched as the client sent it.
     pub raw: bool,
     entry: usize,
 }
 
-/// Why none did.
+/// A reason why no route matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Miss {
     /// No route matches.
@@ -87,7 +87,7 @@ pub enum Miss {
 pub enum Spelling<'p> {
     /// The client sent it in normal form, so the two are the same.
     Same(&'p [u8]),
-    /// They differ.
+    /// The values differ.
     Differs {
         /// In normal form; `None` where it has none.
         normal: Option<&'p [u8]>,

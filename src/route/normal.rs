@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use thiserror::Error;
 
-/// Why a path has no normal form.
+/// A reason why a path has no normal form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PathFault {
     /// RFC 3986 §2: a byte that a URI cannot contain.

@@ -16,7 +16,7 @@ pub enum PathPattern {
     Any,
     /// Exactly this path.
     Exact(Box<[u8]>),
-    /// This path and everything below it, by segment: `/api/*` matches `/api`, `/api/` and `/api/x`,
+    /// A path and everything below it, by segment: `/api/*` matches `/api`, `/api/` and `/api/x`,
     /// not `/apix`. Stored without the final `/*`.
     Prefix(Box<[u8]>),
     /// Segments, some of them captured.
@@ -40,10 +40,10 @@ pub struct Segments {
 /// that nothing may follow. Without the last two, `/a/{x}/*` would hide `/a/{x}` and `/a/{x}/{y}`.
 pub(super) type PatternRank = (usize, usize, bool);
 
-/// Why text is not a path pattern.
+/// A reason why text is not a path pattern.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PathError {
-    /// It does not start with `/`.
+    /// The text does not start with `/`.
     #[error("a path starts with `/`")]
     Relative,
     /// A `*` that is not the whole last segment.
@@ -129,7 +129,7 @@ impl PathPattern {
         })
     }
 
-    /// How specific the pattern is, whatever the rest of its route.
+    /// Tells how specific the pattern is, whatever the rest of its route.
     pub(super) fn rank(&self) -> (u8, PatternRank) {
         let none = (0, 0, false);
         match self {
@@ -141,7 +141,7 @@ impl PathPattern {
         }
     }
 
-    /// What the pattern captures of a path that it matches.
+    /// Returns what the pattern captures of a path that it matches.
     #[must_use]
     pub fn captures(&self, path: &[u8]) -> Captures {
         let mut captures = Captures::default();

@@ -26,7 +26,7 @@ pub(super) struct Paths {
     /// Segments of the deepest prefix: a request's path is not looked into further.
     deepest: usize,
     tree: Node,
-    /// What the tree's leaves stand for, most specific first.
+    /// The patterns that the tree's leaves stand for, most specific first.
     patterns: Box<[(PatternRank, Ranked)]>,
     regexes: Regexes,
     any: Ranked,
@@ -172,7 +172,7 @@ fn merged<'a, I: Iterator<Item = &'a [u32]>>(
 struct Hits {
     few: [u32; FEW_PATTERNS],
     count: usize,
-    /// What did not fit; empty but for tables made to be slow.
+    /// The entries that did not fit; empty but for tables made to be slow.
     more: Vec<u32>,
 }
 

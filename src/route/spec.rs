@@ -10,7 +10,7 @@ use super::path::{PathPattern, PatternRank};
 /// A host, or all hosts below one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostPattern {
-    /// This host, lower case.
+    /// One host, in lower case.
     Exact(Box<str>),
     /// One or more labels before this: `*.example.com` without the `*.`.
     Below(Box<str>),
@@ -56,7 +56,7 @@ impl RouteSpec {
         }
     }
 
-    /// What the path captures of a request's that matches, in the route's order.
+    /// Returns what the path captures of a request's that matches, in the route's order.
     #[must_use]
     pub fn captures(&self, path: &[u8]) -> Captures {
         let captures = self.path.captures(path);
@@ -82,7 +82,7 @@ impl RouteSpec {
         self.clients.iter().any(|network| network.contains(&client))
     }
 
-    /// How specifically the route matches a request with this host that it does match. Higher goes first.
+    /// Tells how specifically the route matches a request with this host that it does match. Higher goes first.
     pub(super) fn specificity(&self, host: &str) -> Specificity {
         let of = |pattern: &HostPattern| match pattern {
             HostPattern::Exact(name) => (**name == *host).then_some((2, 0)),
@@ -94,7 +94,7 @@ impl RouteSpec {
         (host, self.path.rank(), self.rank())
     }
 
-    /// How specific the route is among those with the same host and path. Higher goes first.
+    /// Tells how specific the route is among those with the same host and path. Higher goes first.
     pub(super) fn rank(&self) -> Rank {
         Rank {
             methods: !self.methods.is_empty(),
@@ -105,7 +105,7 @@ impl RouteSpec {
     }
 }
 
-/// How specific a route is for a request's host, by its path, and beyond.
+/// The specificity of a route for a request's host, by its path, and beyond.
 pub(super) type Specificity = ((u8, usize), (u8, PatternRank), Rank);
 
 /// Specificity beyond host and path, most important first.

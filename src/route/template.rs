@@ -2,13 +2,13 @@
 
 use thiserror::Error;
 
-/// What can stand in a place.
+/// A thing that can stand in a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     Host,
     Path,
     Query,
-    /// What follows the part of the route's path before its `*`.
+    /// The rest of the path behind the part of the route's path before its `*`.
     Rest,
     /// The n-th capture of the route's path.
     Capture(usize),
@@ -30,7 +30,7 @@ pub struct Template {
     has_host: bool,
 }
 
-/// Why a template cannot be used.
+/// A reason why a template cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TemplateError {
     /// A brace without its partner.
@@ -41,7 +41,7 @@ pub enum TemplateError {
     Unknown(String),
 }
 
-/// What a template is filled with.
+/// The values that a template is filled with.
 #[derive(Debug, Clone, Copy)]
 pub struct Values<'a> {
     /// Canonical host, without port.
@@ -50,7 +50,7 @@ pub struct Values<'a> {
     pub path: &'a [u8],
     /// Without `?`.
     pub query: Option<&'a [u8]>,
-    /// What the `*` of the route's path stands for, with the slash before it.
+    /// The part that the `*` of the route's path stands for, with the slash before it.
     pub rest: &'a [u8],
 }
 
@@ -148,7 +148,7 @@ impl Template {
 /// A piece of text in which `{name}` may stand for something, as header values are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Piece<'t> {
-    /// It stands for itself.
+    /// Text that stands for itself.
     Text(&'t str),
     /// The name between braces.
     Name(&'t str),
@@ -193,7 +193,7 @@ fn placeholder(after: &str) -> Option<&str> {
     (named && name.bytes().all(legal)).then_some(name)
 }
 
-/// What can stand in a place of a header's value.
+/// A thing that can stand in a place of a header's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FieldPlace {
     /// The client's address.
@@ -234,7 +234,7 @@ impl FieldPlace {
     }
 }
 
-/// What `{…}` may name in the value of a header, besides captures and the three below.
+/// The names that `{…}` may have in the value of a header, besides captures and the three below.
 pub const PLACES: [(&str, FieldPlace); 10] = [
     ("client_ip", FieldPlace::ClientIp),
     ("request_id", FieldPlace::RequestId),

@@ -16,18 +16,18 @@ use crate::snapshot::{Snapshot, Store};
 use crate::telemetry::history::{Exists, History};
 use crate::telemetry::ledger::{Interval, NO_ROUTE};
 
-/// How long the workers may take to hand over what they have. One that takes longer is late, not lost.
+/// The longest time for the workers to hand over what they have. One that takes longer is late, not lost.
 const PATIENCE: Duration = Duration::from_millis(200);
 const SECOND: Duration = Duration::from_secs(1);
 /// Questions that may wait to be read out; whoever asks one more is told nothing.
 const QUESTIONS: usize = 64;
-/// How many seconds pass between two exports of the counters.
+/// The seconds that pass between two exports of the counters.
 const EXPORT: u32 = 10;
 
-/// What somebody wants to be read out of the history.
+/// A function that reads something out of the history.
 type Question = Box<dyn FnOnce(&History) + Send>;
 
-/// Where questions are asked. The thread ends when the last of these is gone.
+/// The place for questions. The thread ends when the last of these is gone.
 #[derive(Clone)]
 pub struct Desk(SyncSender<Question>);
 
@@ -61,7 +61,7 @@ pub fn desk() -> (Desk, Questions) {
     (Desk(ask), Questions(asked))
 }
 
-/// What is asked.
+/// The questions that are asked.
 pub struct Questions(Receiver<Question>);
 
 struct Collector {

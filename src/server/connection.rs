@@ -25,13 +25,13 @@ use crate::telemetry::ledger::{Entry, method_index};
 use crate::telemetry::refusals::Ending;
 use crate::wire::{RequestHead, encode, grpc};
 
-/// What a connection is served with.
+/// The things that a connection is served with.
 pub(super) struct Way<'a> {
-    /// Its place among those of the worker.
+    /// The connection's place among those of the worker.
     pub seat: &'a Seat<'a>,
-    /// Where it came in.
+    /// The listener that it came in by.
     pub listener: Arc<Listener>,
-    /// When it has to end.
+    /// The signal that it has to end.
     pub closing: Rc<Closing>,
     /// There is no room for it: whatever it asks for, it is told that.
     pub full: Option<Refusal>,

@@ -29,28 +29,28 @@ use crate::reload::{Outcome, Plan, Prepared, Refused, Reloader};
 use crate::snapshot::{Snapshot, Store};
 use crate::upstream::upkeep;
 
-/// How often upstreams are looked after. An ejection ends at most this much late.
+/// The pause between two looks after the upstreams. An ejection ends at most this much late.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long the end of the process waits for a change that is under way.
+/// The longest time that the end of the process waits for a change that is under way.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// How many of those looks pass between two looks at the files.
+/// The number of those looks that pass between two looks at the files.
 const FILES: u32 = 5;
-/// How many looks at the files pass between two sweeps of idle keys: ten seconds.
+/// The number of looks at the files that pass between two sweeps of idle keys: ten seconds.
 const SWEEP: u32 = 20;
 
-/// What the thread can be told.
+/// A command to the thread.
 #[derive(Debug)]
 pub enum Command {
     /// Read the file again.
     Reload {
         /// Whatever `shrink_guard` says.
         force: bool,
-        /// Who wants to know how it went.
+        /// The sender of the answer for whoever wants to know how it went.
         reply: Option<oneshot::Sender<Outcome>>,
     },
     /// Go back to the configuration before.
     Rollback {
-        /// Who wants to know how it went.
+        /// The sender of the answer for whoever wants to know how it went.
         reply: Option<oneshot::Sender<Outcome>>,
     },
     /// Give a server another weight.
@@ -61,7 +61,7 @@ pub enum Command {
         server: String,
         /// From 1 to 65535.
         weight: NonZeroU16,
-        /// Who wants to know how it went.
+        /// The sender of the answer for whoever wants to know how it went.
         reply: Option<oneshot::Sender<Outcome>>,
     },
     /// Open the files of logs anew.
@@ -78,9 +78,9 @@ pub(super) struct Parts {
     pub(super) health: Supervisor,
     pub(super) reloader: Reloader,
     pub(super) workers: Vec<mpsc::Sender<Order>>,
-    /// What is open.
+    /// The sockets that are open.
     pub(super) sites: Vec<Site>,
-    /// How often [`Parts::sweep`] was called.
+    /// The number of calls of [`Parts::sweep`].
     pub(super) sweeps: u32,
     /// Snapshots that requests may still be at work with. They are freed here: freeing thousands of routes would
     /// hold up a worker.
@@ -254,7 +254,7 @@ impl Parts {
         outcome
     }
 
-    /// What is asked for is what runs: that is no reload.
+    /// Answers that what is asked for is what runs: that is no reload.
     fn stay(&self, current: &Snapshot, why: &'static str) -> Outcome {
         self.status.reloads.last_error.store(None);
         tracing::info!(generation = current.generation, why, "nothing to reload");
@@ -357,7 +357,7 @@ impl Parts {
         Ok(Outcome { ok: true, generation, changes, stays, drains, error, note })
     }
 
-    /// Who may connect to a Unix socket that stays may have changed.
+    /// Sets who may connect to a Unix socket that stays, where that has changed.
     fn allow(&self, sites: &[Site]) {
         for site in sites {
             let before = self.sites.iter().find(|open| open.same(site));

@@ -30,18 +30,18 @@ use crate::net::seats::Seat;
 use crate::net::{Ends, Stream};
 use crate::snapshot::Listener;
 
-/// How long accepting pauses when the system has no descriptors or memory left.
+/// The pause in accepting when the system has no descriptors or memory left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How many idle connections of each kind are closed then.
+/// Idle connections of each kind that are closed then.
 const AT_ONCE: usize = 8;
-/// How long somebody who came in waits for a place.
+/// The longest wait for a place.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// How often somebody else is asked to make room meanwhile.
+/// The pause after which somebody else is asked again to make room.
 const ASK_AGAIN: Duration = Duration::from_millis(10);
-/// How long somebody for whom there is no place may take to hear it, handshake included.
+/// The longest time for somebody for whom there is no place to hear it, handshake included.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// Where connections come in.
+/// The context in which connections are accepted.
 pub(super) struct Door {
     pub listener: Arc<Listener>,
     pub closing: Rc<Closing>,
@@ -299,7 +299,7 @@ fn reclaimed(seat: &Seat<'_>, settings: &Listener) {
     }
 }
 
-/// Whose a connection is.
+/// Returns whose a connection is.
 fn ends(told: Option<Told>, from: Option<SocketAddr>, stream: &Stream) -> Option<Box<Ends>> {
     let ends = match told {
         Some(Told { client, server, tlvs }) => Ends::new(client, server, tlvs.into_iter()),

@@ -30,16 +30,16 @@ pub struct Errand {
     pub host: Box<str>,
     /// Path and query.
     pub target: Box<str>,
-    /// Who wants to know.
+    /// The sender of the answer.
     pub reply: oneshot::Sender<Outcome>,
 }
 
-/// What came of it.
+/// The result of an errand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// The status; 0 when there was no response.
     pub status: u16,
-    /// What `Cache-Status` said.
+    /// The value of `Cache-Status`.
     pub cache: Box<str>,
     /// The response came to its end.
     pub whole: bool,

@@ -30,7 +30,7 @@ const MOST: u32 = 2048;
 /// Handshakes that may compute before everybody else on the worker gets a turn: a signature takes tenths of a
 /// millisecond.
 const TURNS: usize = 2;
-/// How long somebody who does not speak TLS may take to read that.
+/// The longest time for somebody who does not speak TLS to read that.
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// The handshakes of a worker.
@@ -144,7 +144,7 @@ fn tell(listener: &Listener, client: Option<IpAddr>, error: &io::Error, quotas: 
     }
 }
 
-/// Why there was no handshake.
+/// A handshake that did not succeed, and the reason.
 struct Failed {
     error: io::Error,
     /// The connection, if it speaks HTTP.

@@ -19,7 +19,7 @@ pub fn raise_descriptors() -> u64 {
     current.unwrap_or(u64::MAX)
 }
 
-/// How many client connections all listeners may have open together so that descriptors never run out: each may need one
+/// Returns how many client connections all listeners may have open together so that descriptors never run out: each may need one
 /// more towards a server. Nor may they take most of the memory, even if all of them are idle.
 #[must_use]
 pub fn connections(descriptors: u64, memory: usize) -> u32 {

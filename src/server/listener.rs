@@ -29,9 +29,9 @@ const BACKLOG: i32 = 4096;
 #[derive(Debug, Error)]
 #[error("cannot listen on {address}: {source}")]
 pub struct BindError {
-    /// Where.
+    /// The address that could not be bound.
     pub address: Address,
-    /// Why.
+    /// The reason.
     pub source: io::Error,
 }
 
@@ -42,7 +42,7 @@ pub struct Site {
     pub listener: Arc<Listener>,
     /// The address as configured.
     pub address: Address,
-    /// Who may connect, if it is a Unix socket.
+    /// The users who may connect, if it is a Unix socket.
     pub access: Access,
 }
 
@@ -72,7 +72,7 @@ pub fn sites(config: &Config, snapshot: &Snapshot) -> Vec<Site> {
 /// One listening socket of one worker, not yet part of a runtime.
 #[derive(Debug)]
 pub struct Listening {
-    /// Where it is.
+    /// The site that it is bound to.
     pub site: Site,
     fd: OwnedFd,
     unix: bool,

@@ -40,13 +40,13 @@ use crate::net::{Address, open, room};
 use crate::reload::{self, Reloader};
 use crate::snapshot::{Store, compile};
 
-/// How long a start waits for the first health checks. Servers that take longer are taken for unhealthy
+/// The longest wait of a start for the first health checks. Servers that take longer are taken for unhealthy
 /// until they have answered.
 const FIRST_ROUND: Duration = Duration::from_secs(3);
-/// How long beyond the drain a worker may take to end before the process goes without it.
+/// The time beyond the drain that a worker may take to end before the process goes without it.
 const WORKER_GRACE: Duration = Duration::from_secs(1);
 
-/// Why the proxy did not start.
+/// A reason why the proxy did not start.
 #[derive(Debug, Error)]
 pub enum StartError {
     /// The configuration does not hold together.
@@ -66,13 +66,13 @@ pub enum StartError {
 /// A proxy that runs until it is told to stop.
 #[derive(Debug)]
 pub struct Running {
-    /// Where clients come in: the listener's name and an address that it is bound to.
+    /// The places at which clients come in: the listener's name and an address that it is bound to.
     pub listening: Vec<(Arc<str>, Address)>,
-    /// Where the admin endpoint is.
+    /// The address of the admin endpoint.
     pub admin: Option<Address>,
-    /// What it reports about itself.
+    /// The state that the proxy reports about itself.
     pub status: Arc<Status>,
-    /// Where reloads are asked for.
+    /// The sender of commands, reloads among them.
     pub commands: SyncSender<Command>,
     store: Store,
     control: Control,

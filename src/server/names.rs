@@ -13,7 +13,7 @@ use crate::net::Address;
 use crate::snapshot::Snapshot;
 use crate::upstream::Upstream;
 
-/// How often the name of a server that takes no connections is looked up: it may have moved.
+/// The pause between two look-ups of the name of a server that takes no connections: it may have moved.
 pub(super) const UNREACHABLE: Duration = Duration::from_secs(5);
 
 /// A server that is known by a name.

@@ -84,7 +84,7 @@ fn server(endpoint: &Endpoint) -> Vec<KeyValue> {
     vec![text("tidegate.upstream", &endpoint.upstream), text("server.address", &endpoint.name)]
 }
 
-/// When counting began, and now, in nanoseconds since 1970.
+/// The beginning of counting, and now, in nanoseconds since 1970.
 struct Times {
     start: u64,
     now: u64,

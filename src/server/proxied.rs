@@ -16,13 +16,13 @@ use tokio::time::timeout;
 use crate::net::Stream;
 use crate::snapshot::Listener;
 
-/// What a header of version 2 begins with.
+/// The first bytes of a header of version 2.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The longest header of version 1, and the longest one of version 2 without its first 16 bytes.
 const V1: usize = 107;
 const V2: usize = 4096;
 
-/// What a header tells.
+/// The content of a header.
 #[derive(Debug)]
 pub(super) struct Told {
     /// The client.
@@ -33,7 +33,7 @@ pub(super) struct Told {
     pub tlvs: Vec<Tlv<'static>>,
 }
 
-/// Whose connection this is, if a trusted proxy speaks for somebody. An error when it has to be closed, which has been
+/// Reads whose connection this is, if a trusted proxy speaks for somebody. An error when it has to be closed, which has been
 /// counted.
 ///
 /// Cancel safety: the connection is of no use afterwards.

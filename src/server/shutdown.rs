@@ -82,7 +82,7 @@ impl Stop {
     }
 }
 
-/// What began a drain.
+/// The cause of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asked {
     /// SIGTERM or SIGINT.

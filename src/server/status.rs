@@ -22,19 +22,19 @@ use crate::telemetry::process::unix;
 pub struct Status {
     /// The configuration in use.
     pub store: Store,
-    /// Where what the workers count can be read.
+    /// The place for questions about what the workers count.
     pub desk: Desk,
     /// Number of worker threads.
     pub workers: usize,
-    /// Where workers are told things, once they run.
+    /// The senders of orders to workers, once they run.
     pub orders: OnceLock<Box<[mpsc::Sender<Order>]>>,
-    /// When the process started.
+    /// The start of the process.
     pub started: SystemTime,
     /// New work is welcome.
     pub ready: AtomicBool,
     /// Told when a call asks for a drain.
     pub drain: Notify,
-    /// How reloads went.
+    /// The counts of reloads by their result.
     pub reloads: Reloads,
     /// Requests read, those that were refused included.
     pub requests: AtomicU64,
@@ -42,34 +42,34 @@ pub struct Status {
     pub panics: AtomicU64,
 }
 
-/// How reloads went.
+/// The results of reloads.
 #[derive(Debug, Default)]
 pub struct Reloads {
     /// Configurations that came into effect.
     pub accepted: AtomicU64,
     /// Configurations that did not.
     pub refused: AtomicU64,
-    /// Why the last one did not; empty when the last one did.
+    /// The reason why the last one failed; empty when it did not.
     pub last_error: ArcSwapOption<String>,
     /// The latest of them, the newest last.
     pub latest: ArcSwap<Vec<Reload>>,
 }
 
-/// How many reloads are remembered.
+/// Reloads that are remembered.
 const LATEST: usize = 20;
 
 /// One reload.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Reload {
-    /// When, in seconds since 1970.
+    /// The time, in seconds since 1970.
     pub at: f64,
     /// True if it came into effect.
     pub ok: bool,
     /// The generation that ran afterwards.
     pub generation: u64,
-    /// What was different.
+    /// The differences.
     pub changes: Vec<String>,
-    /// Why it was refused; empty otherwise.
+    /// The reason of a refusal; empty otherwise.
     pub error: String,
 }
 

@@ -28,13 +28,13 @@ use crate::snapshot::Listener;
 use crate::wire::frames::{self, Code};
 use crate::wire::{Fault, RequestHead};
 
-/// How much a client may send ahead on one stream that has begun, and while it is taken: the first is what RFC 9113
+/// Bytes that a client may send ahead on one stream that has begun, and while it is taken: the first is what RFC 9113
 /// §6.5.2 begins with, so that no client has to be told.
 const STREAM_WINDOW: u32 = frames::WINDOW;
 const STREAM_WINDOW_MOST: u32 = 256 * 1024;
-/// What the streams of a connection may grow by together.
+/// Bytes that the windows of a connection's streams may grow by together.
 const GROWTH: u32 = 1024 * 1024;
-/// How long a connection that was told to end may take to close its side.
+/// The longest time for a connection that was told to end to close its side.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Everything that the streams of a connection share.
@@ -77,7 +77,7 @@ pub(super) async fn serve(
     connection.close(&mut life.timer).await;
 }
 
-/// What a client may do: its streams never take each other's windows away, so that one whose server does not read holds
+/// Returns what a client may do: its streams never take each other's windows away, so that one whose server does not read holds
 /// up no other. With a hundred streams that is 7.4 MiB.
 fn terms(listener: &Listener) -> Terms {
     let streams = u32::from(listener.streams);
@@ -92,16 +92,16 @@ fn terms(listener: &Listener) -> Terms {
     }
 }
 
-/// How far a connection has come.
+/// The progress of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// It has had no request yet, which is waited for as long as for the first one of HTTP/1.
+    /// A connection without a request yet, which is waited for as long as for the first one of HTTP/1.
     Fresh,
-    /// It has.
+    /// A connection that had one.
     Used,
-    /// It was told to end.
+    /// A connection that was told to end.
     Ending,
-    /// It takes no more streams.
+    /// A connection that takes no more streams.
     Ended,
 }
 

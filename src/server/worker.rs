@@ -25,35 +25,35 @@ use crate::snapshot::{Current, Store};
 use crate::telemetry::ledger::Interval;
 use crate::worker::Worker;
 
-/// How often idle connections to servers are looked through.
+/// The pause between two sweeps of idle connections to servers.
 const SWEEP: Duration = Duration::from_secs(1);
-/// How often a worker that drains looks whether it is done.
+/// The pause between two looks of a worker that drains.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
-/// What a worker is started with.
+/// The things that a worker is started with.
 #[derive(Debug)]
 pub struct Context {
-    /// Its number.
+    /// The number of the worker.
     pub index: usize,
     /// The signals between all of them.
     pub peers: Arc<[Notify]>,
     /// The configuration in use.
     pub store: Store,
-    /// What is reported.
+    /// The state that is reported.
     pub status: Arc<Status>,
-    /// What it is told while it runs.
+    /// The orders that it gets while it runs.
     pub orders: mpsc::Receiver<Order>,
     /// Becomes true when a drain begins.
     pub stopped: watch::Receiver<bool>,
 }
 
-/// What all tasks of a worker share.
+/// The things that all tasks of a worker share.
 pub struct Local {
     /// The worker's own state.
     pub worker: Rc<Worker>,
     /// The configuration in use.
     pub current: Current,
-    /// What is reported.
+    /// The state that is reported.
     pub status: Arc<Status>,
     /// TLS handshakes under way.
     pub handshakes: Handshakes,
@@ -131,7 +131,7 @@ fn hand_over(local: &Local, reply: &SyncSender<Box<Interval>>) {
 /// Orders that may wait for a worker.
 pub const ORDERS: usize = 64;
 
-/// What a worker is told while it runs.
+/// An order to a worker that runs.
 #[derive(Debug)]
 pub enum Order {
     /// Accept on these too.

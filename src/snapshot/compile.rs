@@ -37,7 +37,7 @@ use crate::tls::facts::Misdirected;
 use crate::upstream::Upstream;
 use crate::wire::request;
 
-/// What a configuration is compiled for.
+/// The purpose that a configuration is compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// To run it.
@@ -282,7 +282,7 @@ fn groups(config: &Config) -> Vec<Finding> {
     groups.filter_map(wrong).collect()
 }
 
-/// Where a listener binds.
+/// Returns where a listener binds.
 #[must_use]
 pub fn listen_address(written: &ListenAddress) -> Address {
     match written {

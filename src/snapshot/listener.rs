@@ -15,7 +15,7 @@ use crate::tls::Server;
 use crate::tls::facts::Misdirected;
 use crate::wire::request::Limits;
 
-/// What a listener counts; it survives reloads.
+/// The counters of a listener; they survive reloads.
 #[derive(Debug, Default)]
 pub struct Counts {
     /// Connections open now, and how many may be.
@@ -63,15 +63,15 @@ pub struct PerClient {
 pub struct Listener {
     /// Unique among the listeners of the process for as long as its name stays in the configuration.
     pub id: u16,
-    /// What it counts.
+    /// The counters of the listener.
     pub counts: Arc<Counts>,
     /// As configured, or its first address.
     pub name: Arc<str>,
     /// Trusted proxies tell by the PROXY protocol who their clients are.
     pub proxy_protocol: bool,
-    /// How it proves who it is; `None` speaks plainly.
+    /// The proof of who it is; `None` speaks plainly.
     pub tls: Option<Arc<Server>>,
-    /// How long a TLS handshake may take.
+    /// The longest time for a TLS handshake.
     pub handshake: Duration,
     /// Limits on request heads.
     pub head: Limits,
@@ -85,7 +85,7 @@ pub struct Listener {
     pub body_gap: Option<Duration>,
     /// Between two successful writes.
     pub write_gap: Option<Duration>,
-    /// Whose word about their clients counts.
+    /// The networks whose word about their clients counts.
     pub trusted: Box<[IpNet]>,
     /// The word of those behind its Unix sockets counts too.
     pub trusts_unix: bool,
@@ -95,7 +95,7 @@ pub struct Listener {
     pub methods: Methods,
     /// Which requests for other hosts than that of their TLS connection are refused.
     pub sni: Misdirected,
-    /// What happens to paths that are not in normal form.
+    /// The treatment of paths that are not in normal form.
     pub path: PathMode,
     /// Open connections, over all workers.
     pub connections: u32,

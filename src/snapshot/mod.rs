@@ -42,7 +42,7 @@ pub use route::Route;
 pub struct Snapshot {
     /// Counts accepted configurations, from 1.
     pub generation: u64,
-    /// Which request goes where.
+    /// The table that leads from requests to routes.
     pub table: RouteTable<Arc<Route>>,
     /// All routes, in the order of the file.
     pub routes: Box<[Arc<Route>]>,
@@ -52,19 +52,19 @@ pub struct Snapshot {
     pub upstreams: Box<[Arc<Upstream>]>,
     /// True if any of them tells its servers whose connections are.
     pub announces: bool,
-    /// What was written, defaults filled in, secrets masked.
+    /// The configuration in effect, defaults filled in, secrets masked.
     pub shown: Shown,
-    /// What instances share.
+    /// The Redis that instances share.
     pub redis: Option<Arc<Redis>>,
-    /// Where requests are written down, if anywhere.
+    /// The access log, if there is one.
     pub access: Option<AccessLog>,
-    /// Which requests are traced, if any.
+    /// The tracing of requests, if there is any.
     pub trace: Option<Tracing>,
     /// The query parameters that may hold tokens, which are not written down.
     pub masked_query: Box<[Box<[u8]>]>,
     /// How long a shutdown waits for what is under way.
     pub drain: Duration,
-    /// How long it goes on accepting before that.
+    /// The time that it goes on accepting before that.
     pub drain_delay: Duration,
     /// The most bytes that requests under way hold together.
     pub request_memory: usize,
@@ -99,10 +99,10 @@ impl Snapshot {
     }
 }
 
-/// Where the current snapshot is kept for everyone.
+/// The place of the current snapshot, for everyone.
 pub type Store = Arc<ArcSwap<Snapshot>>;
 
-/// What one request holds on to: cloning it touches nothing that other workers touch.
+/// A snapshot that one request holds on to: cloning it touches nothing that other workers touch.
 pub type Held = Rc<Arc<Snapshot>>;
 
 /// A worker's view of the current snapshot. Looking at it reads one shared word and writes none.

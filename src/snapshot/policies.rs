@@ -39,14 +39,14 @@ struct Named(bool, Box<str>);
 /// Shared states, so that routes with the same named limit count together.
 #[derive(Debug)]
 pub(super) struct Shared<'p> {
-    /// What ran before.
+    /// The limits that ran before.
     previous: Vec<&'p Limit>,
     made: Vec<(Named, Arc<State>)>,
     jwts: Vec<(Box<str>, Arc<Jwt>)>,
     /// Stores of caches, so that routes with the same named cache share one, and a reload keeps it.
     pub(super) caches: super::cache::Stores,
     basics: Vec<(Box<str>, Arc<Basic>)>,
-    /// Those that ran before.
+    /// The user files that ran before.
     known: Vec<Arc<Basic>>,
     redis: Option<Arc<Redis>>,
     /// Key sets that are kept already.

@@ -17,7 +17,7 @@ pub struct Rewrite {
     pub prefix: Option<Template>,
     /// The whole path.
     pub path: Option<Template>,
-    /// What an expression finds in the path is replaced by a text, after `strip_prefix` and before `prefix`.
+    /// The expression whose match in the path is replaced by a text, after `strip_prefix` and before `prefix`.
     pub regex: Option<(Regex, Box<str>)>,
     /// The beginnings of the route's paths that end with `/*`, long ones first: what follows is the rest that `path` may
     /// name.
@@ -28,7 +28,7 @@ pub struct Rewrite {
     pub answers: Option<Box<Answers>>,
 }
 
-/// What is turned back.
+/// The rules by which answers are turned back.
 #[derive(Debug)]
 pub struct Answers {
     /// Addresses of the route's servers, as URLs name them, in lower case: a server may call itself by its own.
@@ -44,7 +44,7 @@ impl Rewrite {
     }
 }
 
-/// How a path begins: segments, of which some may be any.
+/// The beginning of a path: segments, of which some may be any.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Start(Box<[Part]>);
 
@@ -142,7 +142,7 @@ fn rests(route: &schema::Route) -> Box<[Start]> {
     starts.into_iter().map(Start::new).collect()
 }
 
-/// Where the servers of a route are, those of fallbacks included.
+/// Returns where the servers of a route are, those of fallbacks included.
 fn servers(route: &schema::Route, config: &Config) -> BTreeSet<Box<[u8]>> {
     let mut seen = BTreeSet::new();
     let mut addresses = BTreeSet::new();

@@ -18,27 +18,27 @@ use crate::upstream::mirror::Mirror;
 pub struct Route {
     /// As configured, or derived from the match.
     pub name: Arc<str>,
-    /// What it does.
+    /// The action of the route.
     pub action: Action,
-    /// How the request line and `Host` change on the way to a server.
+    /// The changes of the request line and `Host` on the way to a server.
     pub rewrite: Rewrite,
     /// Changes of the request's fields.
     pub request_edits: HeaderEdits,
     /// Changes of the response's fields, the proxy's own answers included.
     pub response_edits: HeaderEdits,
-    /// What stands between a match and the action; `None` costs nothing.
+    /// The policies between a match and the action; `None` costs nothing.
     pub policies: Option<Box<Policies>>,
-    /// Its own pages for errors and maintenance.
+    /// The route's own pages for errors and maintenance.
     pub pages: Option<Arc<Pages>>,
-    /// Where its responses are stored.
+    /// The cache of its responses.
     pub cache: Option<Box<RouteCache>>,
-    /// Who gets copies of its requests.
+    /// The mirror that gets copies of its requests.
     pub mirror: Option<Arc<Mirror>>,
     /// The most bytes of a request body; `None` leaves it to the listener.
     pub body_limit: Option<u64>,
-    /// Its requests are in the access log.
+    /// True if its requests are in the access log.
     pub access_log: bool,
-    /// What it counts.
+    /// The counters of the route.
     pub counts: Arc<Counts>,
 }
 
@@ -86,9 +86,9 @@ impl Split {
 pub struct Respond {
     /// 200 to 599.
     pub status: u16,
-    /// Its fields.
+    /// The fields of the answer.
     pub fields: Box<[Pair]>,
-    /// Its body.
+    /// The body of the answer.
     pub body: Box<[u8]>,
 }
 
@@ -101,7 +101,7 @@ pub struct Redirect {
     pub to: Template,
 }
 
-/// What all workers count together, because it must be known at once. It survives reloads.
+/// The counters that all workers share, because they must be known at once. They survive reloads.
 #[derive(Debug)]
 pub struct Counts {
     /// Unique in the process; what else is counted is kept under it (`telemetry::ledger`).

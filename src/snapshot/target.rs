@@ -18,11 +18,11 @@ use crate::upstream::pool::Placed;
 use crate::upstream::retry::Budget;
 use crate::upstream::{KeySource, Pool, Retry, Target, Timeouts, Upstream};
 
-/// What targets refer to.
+/// The things that targets refer to.
 pub(super) struct Context<'a> {
-    /// What was written.
+    /// The configuration as written.
     pub(super) config: &'a Config,
-    /// What became of its upstreams.
+    /// The upstreams compiled from it.
     pub(super) upstreams: &'a [Arc<Upstream>],
     /// The route's `subset` counts.
     pub(super) subset: bool,
@@ -144,7 +144,7 @@ fn subset(
     Ok(Arc::new(Pool::new(placed, &strategy, context.config.runtime.zone.as_deref())))
 }
 
-/// What requests of a route are hashed or looked up by.
+/// Returns the part of a request that requests of a route are hashed or looked up by.
 fn key(balance: &Balance, route: &schema::Route) -> Result<Option<KeySource>, Box<Finding>> {
     let written = match balance {
         Balance::Hash { hash, .. } => hash,

@@ -30,14 +30,14 @@ use crate::upstream::sticky::Sticky;
 use crate::upstream::{Breaking, Check, Limits, Pool, Upstream};
 use crate::wire::response::HeadLimits;
 
-/// What an upstream depends on that is not in its table.
+/// The things outside its table that an upstream depends on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Outside<'a> {
-    /// What runs.
+    /// The snapshot that runs.
     pub(super) previous: Option<&'a Snapshot>,
-    /// Where host names lead.
+    /// The addresses that host names lead to.
     pub(super) known: &'a Known,
-    /// What it is compiled for.
+    /// The purpose of compiling.
     pub(super) purpose: Purpose,
 }
 
@@ -161,7 +161,7 @@ fn is_last(upstream: &Upstream, server: &Endpoint) -> bool {
         && others.all(|other| other.endpoint.standing.bits().any(u8::MAX))
 }
 
-/// How a server begins that takes the place of `same`, if there is one: `checked` first, or at once
+/// Introduces a server that takes the place of `same`, if there is one: `checked` first, or at once
 /// but with a growing share if it `joins` others.
 fn introduce(endpoint: &Endpoint, same: Option<&Arc<Endpoint>>, (checked, joins): (bool, bool)) {
     let standing = &endpoint.standing;
@@ -181,7 +181,7 @@ fn introduce(endpoint: &Endpoint, same: Option<&Arc<Endpoint>>, (checked, joins)
     }
 }
 
-/// How connections to each server are made secure, taking over the sessions of settings that stay.
+/// Compiles how connections to each server are made secure, taking over the sessions of settings that stay.
 fn tls(
     written: &schema::Upstream,
     placed: &[Placed],

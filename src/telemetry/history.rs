@@ -20,7 +20,7 @@ pub const BUCKETS: [u64; 15] = [
     5_000_000, 10_000_000, 30_000_000, 60_000_000,
 ];
 
-/// How long most requests, nine in ten, … took at most, in milliseconds.
+/// The times within which most requests, nine in ten, … were done, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Percentiles {
     /// The median.
@@ -41,7 +41,7 @@ pub struct Window {
     pub rate: f64,
     /// Of these, per second, how many ended with 500 to 599 or without a response.
     pub errors: f64,
-    /// How long they took in milliseconds; null when there were none.
+    /// The times that they took in milliseconds; null when there were none.
     pub latency_ms: Option<Percentiles>,
 }
 
@@ -61,7 +61,7 @@ pub struct Windows {
     pub total: Window,
 }
 
-/// What is known about a route, listener, upstream or server.
+/// The facts about a route, listener, upstream or server.
 #[derive(Debug, Clone, Default)]
 pub struct Summary {
     /// Responses by hundreds: 1xx to 5xx.
@@ -78,31 +78,31 @@ pub struct Summary {
     pub windows: Windows,
 }
 
-/// What is known about one method of a route.
+/// The facts about one method of a route.
 #[derive(Debug, Clone, Default)]
 pub struct MethodReport {
-    /// How many responses had which status.
+    /// The number of responses by status.
     pub statuses: BTreeMap<u16, u64>,
-    /// How many requests took at most as long as the bucket of the same place in [`BUCKETS`].
+    /// The number of requests that took at most as long as the bucket of the same place in [`BUCKETS`].
     pub buckets: [u64; BUCKETS.len()],
     /// All of them.
     pub count: u64,
-    /// How long they took together.
+    /// The time that they took together.
     pub micros: u64,
 }
 
-/// How long the attempts at a server took that were answered.
+/// The times of the attempts at a server that were answered.
 #[derive(Debug, Clone, Default)]
 pub struct Durations {
-    /// How many took at most as long as the bucket of the same place in [`BUCKETS`].
+    /// The number that took at most as long as the bucket of the same place in [`BUCKETS`].
     pub buckets: [u64; BUCKETS.len()],
     /// All of them.
     pub count: u64,
-    /// How long they took together.
+    /// The time that they took together.
     pub micros: u64,
 }
 
-/// How many exchanges of one code are remembered.
+/// Exchanges of one code that are remembered.
 const REMEMBERED: usize = 20;
 
 /// Everything since the start at one place.
@@ -245,7 +245,7 @@ pub struct History {
     pub dropped_lines: u64,
     /// The last six hours.
     pub timeline: Timeline,
-    /// How the exchanges of the step that is under way ended.
+    /// The ends of the exchanges of the step that is under way.
     outcomes: [u32; OUTCOMES.len()],
 }
 
@@ -324,29 +324,29 @@ impl History {
         });
     }
 
-    /// What is known about a route.
+    /// Reads what is known about a route.
     #[must_use]
     pub fn route(&self, id: u32) -> Summary {
         self.summary([self.routes.get(&id)].into_iter().flatten())
     }
 
-    /// What is known about a listener.
+    /// Reads what is known about a listener.
     #[must_use]
     pub fn listener(&self, id: u32) -> Summary {
         self.summary([self.listeners.get(&id)].into_iter().flatten())
     }
 
-    /// What is known about some servers together.
+    /// Reads what is known about some servers together.
     pub fn servers(&self, ids: impl Iterator<Item = u32>) -> Summary {
         self.summary(ids.filter_map(|id| self.servers.get(&id)))
     }
 
-    /// How many requests of which route were refused, by code.
+    /// Counts the requests of each route that were refused, by code.
     pub fn refusals(&self) -> impl Iterator<Item = (u32, &'static str, u64)> {
         self.refusals.iter().map(|((route, code), count)| (*route, *code, *count))
     }
 
-    /// How many clients were not let in, by the name of what they should be known by, and by reason.
+    /// Counts the clients that were not let in, by the name of what they should be known by, and by reason.
     pub fn denied(&self) -> impl Iterator<Item = (&str, &'static str, u64)> {
         self.auth.iter().map(|((auth, reason), count)| (&**auth, *reason, *count))
     }
@@ -361,7 +361,7 @@ impl History {
         })
     }
 
-    /// How long the answered attempts at a server took; `None` without any.
+    /// Reads how long the answered attempts at a server took; `None` without any.
     #[must_use]
     pub fn durations(&self, server: u32) -> Option<Durations> {
         let total = &self.servers.get(&server)?.total;
@@ -370,7 +370,7 @@ impl History {
         (count > 0).then_some(Durations { buckets, count, micros: total.micros })
     }
 
-    /// What is known about the methods of a route.
+    /// Reads what is known about the methods of a route.
     pub fn methods(&self, id: u32) -> impl Iterator<Item = (&'static str, MethodReport)> {
         let totals = self.methods.get(&id).into_iter().flatten();
         METHODS.into_iter().zip(totals).filter_map(|(method, total)| {
@@ -427,7 +427,7 @@ impl History {
     }
 }
 
-/// What happened at some places since a second, and how the times spread.
+/// Adds up what happened at some places since a second, and how the times spread.
 fn sampled<'a>(places: impl Iterator<Item = &'a Place>, from: u64) -> (Sample, [u32; ROWS]) {
     let (mut sample, mut heat) = (Sample::default(), [0; ROWS]);
     let mut times = Total::default().latency;
@@ -452,13 +452,13 @@ fn sampled<'a>(places: impl Iterator<Item = &'a Place>, from: u64) -> (Sample, [
     (sample, heat)
 }
 
-/// What is still configured.
+/// The things that are still configured.
 pub struct Exists<'a> {
-    /// Whether there is a route of this id.
+    /// Tells if there is a route of this id.
     pub route: &'a dyn Fn(u32) -> bool,
-    /// Whether there is a listener of this id.
+    /// Tells if there is a listener of this id.
     pub listener: &'a dyn Fn(u32) -> bool,
-    /// Whether there is a server of this id.
+    /// Tells if there is a server of this id.
     pub server: &'a dyn Fn(u32) -> bool,
 }
 

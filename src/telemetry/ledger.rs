@@ -58,18 +58,18 @@ pub const NO_ROUTE: u32 = u32::MAX;
 /// By the id of a route, listener or server.
 pub type ById<T> = HashMap<u32, T, BuildHasherDefault<IdHasher>>;
 
-/// What happened at one place in one interval.
+/// The events at one place in one interval.
 #[derive(Debug, Clone)]
 pub struct Tally {
     /// Microseconds.
     pub latency: Histogram<u32>,
     /// The sum of all latencies in microseconds.
     pub micros: u64,
-    /// How many responses had which status; 0 stands for attempts without a response.
+    /// The number of responses by status; 0 stands for attempts without a response.
     pub statuses: Vec<(u16, u32)>,
-    /// How many exchanges ended in which way, by [`Outcome::index`].
+    /// The number of exchanges by their end, by [`Outcome::index`].
     pub outcomes: [u32; OUTCOMES.len()],
-    /// How many responses the server did not end as it should, by [`Outcome::cut_index`].
+    /// The number of responses that the server did not end as it should, by [`Outcome::cut_index`].
     pub cuts: [u32; CUTS.len()],
     /// Bytes of request bodies.
     pub received: u64,
@@ -125,7 +125,7 @@ impl Tally {
     }
 }
 
-/// What happened on a route, by method.
+/// The events on a route, by method.
 pub type ByMethod = [Option<Box<Tally>>; METHODS.len()];
 
 /// Everything since the last time.
@@ -147,7 +147,7 @@ pub struct Interval {
     pub dropped_lines: u64,
 }
 
-/// How many exchanges of one code an interval remembers.
+/// Exchanges of one code that an interval remembers.
 const REMEMBERED: usize = 4;
 
 /// One request that has ended.
@@ -161,9 +161,9 @@ pub struct Entry {
     pub listener: u32,
     /// The server that was asked last.
     pub server: Option<u32>,
-    /// What the client was answered.
+    /// The status that the client was answered.
     pub status: u16,
-    /// How it ended.
+    /// The end of the exchange.
     pub outcome: Outcome,
     /// From the request's head to the end of the response.
     pub took: Duration,

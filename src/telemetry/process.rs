@@ -15,7 +15,7 @@ pub struct Process {
     pub virtual_bytes: u64,
     /// Open file descriptors.
     pub open_fds: u64,
-    /// How many there may be.
+    /// The most there may be.
     pub max_fds: u64,
 }
 

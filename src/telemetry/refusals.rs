@@ -25,7 +25,7 @@ const LINES: u32 = 10;
 /// The most that is written of a text that a client chose, in bytes.
 const LONGEST: usize = 256;
 
-/// How many lines of one kind a worker has written in the current second.
+/// The lines of one kind that a worker has written in the current second.
 #[derive(Debug, Default)]
 struct Quota {
     since: Cell<Option<Instant>>,
@@ -77,17 +77,17 @@ impl Quotas {
 /// An exchange that did not end well, and all that is known of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Ending<'a> {
-    /// How it ended.
+    /// The end of the exchange.
     pub outcome: Outcome,
     /// The status in the access log.
     pub status: u16,
-    /// Its id.
+    /// The id of the request.
     pub request_id: &'a str,
-    /// Who sent it.
+    /// The address of the client.
     pub client: &'a str,
-    /// Where it came in.
+    /// The listener that it came in by.
     pub listener: &'a str,
-    /// Its head, or what could be made out of it.
+    /// The head of the request, or what could be made out of it.
     pub head: &'a RequestHead,
     /// The route that matched.
     pub route: Option<&'a str>,
@@ -95,32 +95,32 @@ pub struct Ending<'a> {
     pub upstream: Option<&'a str>,
     /// The server asked last.
     pub server: Option<&'a Endpoint>,
-    /// What is known of the failure beyond the outcome.
+    /// The cause of the failure beyond the outcome, where known.
     pub cause: Option<&'a Cause>,
 }
 
 /// One of the last exchanges of its code that did not end well.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Remembered {
-    /// When it ended, in seconds since 1970.
+    /// The time of its end, in seconds since 1970.
     pub time: f64,
-    /// Its id.
+    /// The id of the request.
     pub request_id: String,
-    /// How it ended, in a word of the access log.
+    /// The end of the exchange, in a word of the access log.
     pub outcome: &'static str,
-    /// Why, in a word.
+    /// The reason, in a word.
     pub code: &'static str,
     /// The status in the access log.
     pub status: u16,
-    /// Who sent it.
+    /// The address of the client.
     pub client: String,
-    /// Where it came in.
+    /// The listener that it came in by.
     pub listener: String,
-    /// Its method; null when that could not be read.
+    /// The method of the request; null when that could not be read.
     pub method: Option<String>,
     /// The host it named.
     pub host: Option<String>,
-    /// Its path, without the query.
+    /// The path of the request, without the query.
     pub path: Option<String>,
     /// The route that matched.
     pub route: Option<String>,
@@ -128,9 +128,9 @@ pub struct Remembered {
     pub upstream: Option<String>,
     /// The server asked last.
     pub server: Option<String>,
-    /// Where that server is.
+    /// The address of that server.
     pub address: Option<String>,
-    /// Why, in a sentence.
+    /// The reason, in a sentence.
     pub reason: String,
     /// The configuration key that would change it.
     pub key: Option<&'static str>,
@@ -228,7 +228,7 @@ impl Ending<'_> {
     }
 }
 
-/// What the client said that it wants.
+/// The request as far as the client told it.
 struct Said<'a> {
     method: Option<Cow<'a, str>>,
     host: Option<String>,

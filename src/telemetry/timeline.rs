@@ -14,9 +14,9 @@ use crate::exchange::outcome::OUTCOMES;
 
 /// The seconds of a step.
 pub const STEP: u64 = 10;
-/// How many steps are kept: six hours.
+/// Steps that are kept: six hours.
 pub const STEPS: usize = 2160;
-/// How many routes have samples of their own, and how many servers.
+/// Routes that have samples of their own, and servers.
 pub const PLACES: usize = 64;
 /// After so many steps without a request a place makes room for another one: ten minutes.
 const IDLE: u64 = 60;
@@ -25,7 +25,7 @@ pub const CLASSES: usize = 6;
 /// The heat map's rows: one for each of [`BUCKETS`], one beyond.
 pub const ROWS: usize = BUCKETS.len() + 1;
 
-/// What happened at one place in one step.
+/// The events at one place in one step.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sample {
     /// Responses by hundreds, and those without any.
@@ -40,14 +40,14 @@ impl Sample {
     }
 }
 
-/// What is known of all requests together, besides a [`Sample`].
+/// The facts about all requests together, besides a [`Sample`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Whole {
     /// Requests, classes and times.
     pub sample: Sample,
     /// Exchanges by how they ended, in the order of [`OUTCOMES`].
     pub outcomes: [u32; OUTCOMES.len()],
-    /// How many took at most so long, by rows of the heat map.
+    /// The number that took at most so long, by rows of the heat map.
     pub heat: [u32; ROWS],
 }
 
@@ -63,7 +63,7 @@ struct Series {
 #[derive(Debug, Default)]
 pub struct Places {
     series: ById<Series>,
-    /// How often a place found no room.
+    /// The number of times that a place found no room.
     left_out: u64,
 }
 
@@ -100,19 +100,19 @@ impl Places {
 /// All of it.
 #[derive(Debug, Default)]
 pub struct Timeline {
-    /// How many steps there have been.
+    /// The number of steps so far.
     step: u64,
-    /// When each step ended, in seconds since 1970.
+    /// The ends of the steps, in seconds since 1970.
     ends: VecDeque<u32>,
     all: VecDeque<Whole>,
     routes: Places,
     servers: Places,
 }
 
-/// What a step was.
+/// The content of a step.
 #[derive(Debug)]
 pub struct Step<R, S> {
-    /// When it ended, in seconds since 1970.
+    /// The end of the step, in seconds since 1970.
     pub end: u64,
     /// All requests.
     pub whole: Whole,
@@ -142,7 +142,7 @@ impl Timeline {
         self.servers.series.retain(|id, _| server(*id));
     }
 
-    /// How much of it is in use.
+    /// Returns how much of it is in use.
     #[must_use]
     pub fn usage(&self) -> Usage {
         let series = self.routes.series.len() + self.servers.series.len();
@@ -159,7 +159,7 @@ impl Timeline {
         }
     }
 
-    /// What is asked for. Names are given by the caller; places without one are left out.
+    /// Reads what is asked for. Names are given by the caller; places without one are left out.
     #[must_use]
     pub fn read(&self, wish: &Wish, routes: &[(u32, String)], servers: &[(u32, String)]) -> Report {
         let kept = (wish.minutes.saturating_mul(60) / STEP).try_into().unwrap_or(STEPS);
@@ -205,7 +205,7 @@ fn push<T>(ring: &mut VecDeque<T>, item: T) {
     ring.push_back(item);
 }
 
-/// Which steps become one point.
+/// The steps that become one point.
 struct Cut {
     skip: usize,
     first: usize,
@@ -254,10 +254,10 @@ fn add(sums: &mut [u32], more: &[u32]) {
     }
 }
 
-/// What is asked for.
+/// A question about the past.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wish {
-    /// How far back.
+    /// The minutes to look back.
     pub minutes: u64,
     /// Into how many points, at most.
     pub points: usize,
@@ -265,7 +265,7 @@ pub struct Wish {
     pub places: bool,
 }
 
-/// How much of the memory for history is in use.
+/// The part of the memory for history that is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Usage {
     /// Steps that are kept.
@@ -275,21 +275,21 @@ pub struct Usage {
     /// Routes and servers with samples of their own.
     series: usize,
     series_limit: usize,
-    /// How often a route or server had requests in a step and found no room.
+    /// The number of times that a route or server had requests in a step and found no room.
     left_out: u64,
-    /// What all of it takes at most, in bytes.
+    /// The most that all of it takes, in bytes.
     bytes_limit: usize,
 }
 
-/// What happened in the time that was asked for. All lists are of the same length.
+/// The events in the time that was asked for. All lists are of the same length.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Report {
     /// The finest resolution there is.
     step_seconds: u64,
-    /// How long a point of this answer is.
+    /// The length of a point of this answer.
     point_seconds: u64,
     usage: Usage,
-    /// When each point ended, in seconds since 1970.
+    /// The end of each point, in seconds since 1970.
     ends: Vec<u32>,
     /// All requests.
     all: Columns,
@@ -297,7 +297,7 @@ pub struct Report {
     outcomes: Vec<[u32; OUTCOMES.len()]>,
     /// Up to how many milliseconds a row of the heat map goes; one more row has the rest.
     heat_ms: [f64; BUCKETS.len()],
-    /// How many requests of each point are in each row.
+    /// The number of requests of each point in each row.
     heat: Vec<[u32; ROWS]>,
     /// By route; empty unless asked for.
     routes: Vec<Line>,

@@ -16,7 +16,7 @@ use tokio_rustls::client::TlsStream;
 use super::{pem, pinned, provider};
 use crate::files;
 
-/// What is offered to a server (RFC 7301).
+/// The protocols that are offered to a server (RFC 7301).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offer {
     /// HTTP/1.1 alone.
@@ -69,7 +69,7 @@ fn trusting(roots: RootCertStore) -> Result<ClientConfig, String> {
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// What an upstream's `tls` asks for.
+/// The demands of an upstream's `tls`.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
     /// Certificates are verified.
@@ -92,7 +92,7 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// What was asked for, or `known` if that is the same.
+    /// Compiles what was asked for, or returns `known` if that is the same.
     ///
     /// # Errors
     /// A file that cannot be used, or a key that does not belong to its certificate.

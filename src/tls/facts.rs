@@ -20,22 +20,22 @@ pub struct Facts {
     pub http2: bool,
     /// `TLSv1.2` or `TLSv1.3`.
     pub version: &'static str,
-    /// Who the client is, if it has proved that.
+    /// The client's certificate, if it has proved who it is.
     pub client: Option<Certificate>,
 }
 
 /// A client's certificate, which one of the listener's authorities has signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
-    /// Its subject (RFC 4514), in printable ASCII.
+    /// The subject (RFC 4514), in printable ASCII.
     pub subject: Box<str>,
-    /// Its alternative names, addresses among them.
+    /// The alternative names, addresses among them.
     pub names: Box<[Box<str>]>,
     /// SHA-256 of it, in hex digits.
     pub fingerprint: Box<str>,
 }
 
-/// Which requests are misdirected: those for another host than the client asked for in its handshake, if …
+/// The rule for misdirected requests: those for another host than the client asked for in its handshake, if …
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Misdirected {
     /// … the host's own certificate asks for client certificates, and not as the one that was shown does. Everything else

@@ -14,11 +14,11 @@ use super::{pem, provider};
 /// A certificate chain with its key.
 #[derive(Debug)]
 pub struct Identity {
-    /// What signs.
+    /// The key that signs.
     pub(super) key: Arc<CertifiedKey>,
     /// The names it is good for.
     pub names: Names,
-    /// When it ends, in seconds since 1970.
+    /// The end of its validity, in seconds since 1970.
     pub not_after: i64,
     /// The file it came from.
     pub file: PathBuf,

@@ -52,7 +52,7 @@ pub fn authorities(path: &Path) -> Result<Authorities, String> {
     Authorities::new(listed).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// What a file was to contain.
+/// The thing that a file was to contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wanted {
     Certificate,
@@ -63,7 +63,7 @@ fn has(text: &[u8], word: &str) -> bool {
     text.windows(word.len()).any(|window| window == word.as_bytes())
 }
 
-/// What a file is that has nothing of what was wanted, and how to make that of it.
+/// Tells what a file is that has nothing of what was wanted, and how to make that of it.
 fn instead(text: &[u8], path: &Path, wanted: Wanted) -> String {
     let file = path.display();
     let pem = format!("{}.pem", path.with_extension("").display());
@@ -115,7 +115,7 @@ fn instead(text: &[u8], path: &Path, wanted: Wanted) -> String {
     }
 }
 
-/// What is wrong with a file in which PEM begins and does not go on.
+/// Tells what is wrong with a file in which PEM begins and does not go on.
 fn broken(text: &[u8], path: &Path, wanted: Wanted) -> String {
     not_text(text, path, wanted).unwrap_or_else(|| {
         "it begins as a PEM file but is damaged: a line of it is not base64, or its end is missing"

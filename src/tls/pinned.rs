@@ -25,7 +25,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate, X509Version};
 use super::identity::{Names, names};
 use super::provider;
 
-/// What a file of authorities lists.
+/// The certificates that a file of authorities lists.
 #[derive(Debug)]
 pub struct Authorities {
     /// To validate paths with.

@@ -10,13 +10,13 @@ use rustls::{ServerConfig, SignatureAlgorithm, SupportedProtocolVersion, version
 use super::pinned::{Authorities, Clients};
 use super::{Identity, provider, tickets};
 
-/// What is asked of clients: the number of a [`Rules`] of the listener.
+/// The demands on clients: the number of a [`Rules`] of the listener.
 pub type Profile = usize;
 
-/// What a `tls` of a listener asks of clients.
+/// The demands of a listener's `tls` on clients.
 #[derive(Debug)]
 pub struct Rules {
-    /// Who signs their certificates; `None` asks for none.
+    /// The authorities that sign their certificates; `None` asks for none.
     pub authorities: Option<Arc<Authorities>>,
     /// A client without a certificate is refused.
     pub required: bool,
@@ -67,7 +67,7 @@ impl Server {
         self.profiles.get(profile).map(|config| (profile, config.clone()))
     }
 
-    /// Its certificates.
+    /// Returns the certificates of the listener.
     pub fn identities(&self) -> impl Iterator<Item = &Identity> {
         self.names.all.iter().map(|(identity, _)| identity)
     }
@@ -107,7 +107,7 @@ impl Index {
         this
     }
 
-    /// Those for a name: exact ones, else wildcards, else the default.
+    /// Returns those for a name: exact ones, else wildcards, else the default.
     fn candidates<'a>(
         &'a self,
         name: Option<&str>,

@@ -11,7 +11,7 @@ use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::ProducesTickets;
 use sha2::{Digest, Sha256};
 
-/// What a client must prove: a hash of the authorities and whether it must.
+/// The proof that a client owes: a hash of the authorities and whether it must.
 pub(super) type Rule = [u8; 32];
 
 /// The rule for these authorities' certificates.
@@ -26,7 +26,7 @@ pub(super) fn rule<'a>(authorities: impl Iterator<Item = &'a [u8]>, required: bo
 
 type Known = Vec<(Rule, Weak<dyn ProducesTickets>)>;
 
-/// What issues tickets for clients of this rule.
+/// Returns what issues tickets for clients of this rule.
 pub(super) fn of(rule: Rule) -> Result<Arc<dyn ProducesTickets>, String> {
     static KNOWN: std::sync::LazyLock<ArcSwap<Known>> = std::sync::LazyLock::new(ArcSwap::default);
     let found = |known: &Known| {

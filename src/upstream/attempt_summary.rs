@@ -14,11 +14,11 @@ pub struct AttemptSummary<'a> {
     pub member: Option<&'a Member>,
     /// The status of the response that was passed on, once it has begun.
     pub status: Option<u16>,
-    /// How many attempts there were, over all upstreams.
+    /// The number of attempts, over all upstreams.
     pub attempts: u32,
-    /// How long the request waited for a server to be free.
+    /// The time that the request waited for a server to be free.
     pub queue: Duration,
-    /// How long the last attempt took to connect; zero on a kept connection.
+    /// The time that the last attempt took to connect; zero on a kept connection.
     pub connect: Duration,
     /// From the last attempt's first byte out to the head of its response.
     pub first_byte: Option<Duration>,

@@ -13,7 +13,7 @@ use crate::tls::client::{Offer, Secured};
 /// A compiled check. Two that are equal ask the same thing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Check {
-    /// What a check is.
+    /// The kind of the check.
     pub kind: HealthKind,
     /// The path, or the service of a gRPC check.
     pub path: String,
@@ -35,11 +35,11 @@ pub struct Check {
     pub method: Method,
     /// The fields of the request, `Host` and `User-Agent` among them.
     pub headers: HeaderMap,
-    /// What is spoken.
+    /// The protocol that is spoken.
     pub offer: Offer,
     /// The form of a PROXY header that says that nobody else asks.
     pub announce: Option<Announce>,
-    /// How the connection is made secure; `None` speaks plainly.
+    /// The security of the connection; `None` speaks plainly.
     pub secured: Option<Secured>,
 }
 

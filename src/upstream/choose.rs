@@ -13,7 +13,7 @@ use crate::exchange::queue::{Freed, Unserved};
 use crate::exchange::{Client, Miss, Refusal};
 use crate::net::Timer;
 
-/// How often a server is looked for again when another worker took its last place, or its breaker is
+/// Times that a server is looked for again when another worker took its last place, or its breaker is
 /// open.
 const ROUNDS: usize = 16;
 
@@ -24,7 +24,7 @@ pub struct Chosen<'a> {
     pub member: &'a Member,
     /// The client has a cookie that leads here and is good for a while.
     pub bonded: bool,
-    /// What the breaker allowed.
+    /// The permission of the breaker.
     pub permit: Option<Permit<'a>>,
     /// The request counts as under way until its response has been passed on.
     _slot: Slot<'a>,
@@ -32,12 +32,12 @@ pub struct Chosen<'a> {
     _freed: Freed<'a>,
 }
 
-/// Why there is no server.
+/// A reason for choosing no server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unchosen {
     /// All that could take the request have as many as they may have.
     Full,
-    /// Those that could take it already failed it.
+    /// The servers that could take it already failed it.
     Tried,
     /// The upstream cannot be used.
     Refused(Refusal),
@@ -241,11 +241,11 @@ impl<'a> Search<'a, '_> {
     }
 }
 
-/// Why a server that was picked is not used.
+/// A reason not to use a server that was picked.
 enum Passed {
     /// Another worker took the last place.
     Full,
-    /// Its breaker is open.
+    /// The server's breaker is open.
     Open,
 }
 

@@ -25,7 +25,7 @@ use crate::net::timer::earlier;
 use crate::net::{Ends, MadeWith, Opened, Timer};
 use crate::tls::client::Offer;
 
-/// What one attempt needs of a connection to its server.
+/// The means by which one attempt gets a connection to its server.
 pub struct Connector<'a, 'j> {
     job: &'a ForwardRequest<'j>,
     endpoint: &'a Endpoint,
@@ -37,12 +37,12 @@ pub struct Connector<'a, 'j> {
     /// Connections that the server gets at most; 0 for no limit.
     limit: u32,
     now: Instant,
-    /// When the exchange ends, and what says so.
+    /// The end of the exchange, and the deadline that sets it.
     end: (Option<Instant>, Deadline),
     deadline: Option<Instant>,
 }
 
-/// What is free first for a request that holds the right to connect, at the limit of connections.
+/// The thing that is free first for a request that holds the right to connect, at the limit of connections.
 enum Freed {
     Stream(Box<H2Origin>),
     Connection(Opened),
@@ -204,7 +204,7 @@ impl<'a, 'j> Connector<'a, 'j> {
         }
     }
 
-    /// What a connection that did not come about means. A server that is down, and a proxy that has run out of something,
+    /// Reads a connection that did not come about. A server that is down, and a proxy that has run out of something,
     /// look alike to clients: the log tells them apart.
     #[cold]
     fn failed(&self, error: &ConnectError) -> AttemptError {
@@ -262,7 +262,7 @@ impl<'a, 'j> Connector<'a, 'j> {
     }
 }
 
-/// How a connection that suits the request is made. How many streams the server allows is not known yet.
+/// Describes how a connection that suits the request is made. The number of streams that the server allows is not known yet.
 fn way<'a>(job: &'a ForwardRequest<'_>, target: &'a Target, endpoint: &Endpoint) -> Way<'a> {
     let upstream = &target.upstream;
     let offer = match upstream.offer {
@@ -286,7 +286,7 @@ fn way<'a>(job: &'a ForwardRequest<'_>, target: &'a Target, endpoint: &Endpoint)
     }
 }
 
-/// What `future` comes to; `None` if `deadline` passes first.
+/// Waits for `future`; `None` if `deadline` passes first.
 async fn within<T>(
     future: impl Future<Output = T>,
     timer: &mut Timer,
@@ -300,7 +300,7 @@ async fn within<T>(
     .await
 }
 
-/// What was missing for a connection to a server.
+/// The thing that was missing for a connection to a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lack {
     /// A local port: fewer connections would come and go if more were kept.

@@ -197,7 +197,7 @@ pub async fn tunnel<C: Client>(
     outcome
 }
 
-/// When a body last made progress.
+/// The moment at which a body last made progress.
 #[derive(Debug, Default)]
 struct Progress {
     moved: u64,

@@ -12,7 +12,7 @@ use crate::net::{BodyError, Fill};
 use crate::wire::head::Fields;
 use crate::wire::{Fault, ResponseHead};
 
-/// What takes a response that nobody's connection waits for.
+/// Takes a response that nobody's connection waits for.
 pub trait Receiver {
     /// The head of an informational response.
     fn interim(&mut self, _head: &ResponseHead) {}
@@ -36,7 +36,7 @@ pub trait Receiver {
 /// A client without a connection: it has a body to send, and a receiver for the response.
 #[derive(Debug)]
 pub struct DetachedClient<'a, R> {
-    /// What takes the response.
+    /// The receiver of the response.
     pub receiver: R,
     body: &'a [u8],
     trailers: Option<&'a Fields>,

@@ -20,7 +20,7 @@ use crate::wire::{Fault, ResponseFault};
 /// loops over them without limit).
 const MAX_INTERIM: u32 = 16;
 
-/// How the sending of a request stands.
+/// The state of sending a request.
 #[derive(Debug, Default)]
 pub struct Sending {
     /// Moves the body.
@@ -39,7 +39,7 @@ impl Sending {
     }
 }
 
-/// Why there is no response head to go on with.
+/// A reason for having no response head to go on with.
 #[derive(Debug)]
 pub enum AttemptError {
     /// The server failed; another attempt may be possible.
@@ -50,12 +50,12 @@ pub enum AttemptError {
     Gone,
 }
 
-/// What an attempt needs to know.
+/// The facts that an attempt goes by.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan<'a> {
-    /// When the exchange has to be over, and what says so.
+    /// The end of the exchange, and the deadline that sets it.
     pub end: (Option<Instant>, Deadline),
-    /// When this attempt began.
+    /// The beginning of this attempt.
     pub begun: Instant,
     /// Deadlines towards the server.
     pub timeouts: Timeouts,
@@ -65,7 +65,7 @@ pub struct Plan<'a> {
     pub body_gap: Option<Duration>,
     /// The key that limits the body, for the log.
     pub body_key: &'static str,
-    /// Where the cause of a failure is noted.
+    /// The note of the cause of a failure.
     pub cause: &'a Note,
     /// The request is `HEAD`.
     pub head_request: bool,
@@ -107,7 +107,7 @@ pub async fn attempt<C: Client>(
     poll_fn(|cx| state.poll(cx, upload, origin, sending, timer)).await
 }
 
-/// What the attempt waits for; each has its own deadline.
+/// The thing that the attempt waits for; each has its own deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Body,
@@ -119,7 +119,7 @@ struct Attempt<'a> {
     plan: &'a Plan<'a>,
     interim: u32,
     hold: Option<Instant>,
-    /// When something last moved.
+    /// The moment at which something last moved.
     since: Instant,
     moved: u64,
     waiting: Option<Stage>,
@@ -266,7 +266,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// What came is no response, for this reason.
+    /// Notes that something came which is no response, for this reason.
     fn invalid(&self, fault: &ResponseFault) -> Failure {
         self.plan.cause.set(fault, fault.key());
         Failure::Invalid
@@ -326,7 +326,7 @@ impl Attempt<'_> {
     }
 }
 
-/// What a client is told about its own request body.
+/// Reads what a client is told about its own request body.
 pub(super) fn client_fault(error: &BodyError, key: &'static str) -> AttemptError {
     match error {
         BodyError::Framing(fault) => AttemptError::Refused(Refusal::Malformed(*fault)),

@@ -19,7 +19,7 @@ use crate::exchange::{Client, Refusal, pause};
 use crate::net::Timer;
 use crate::tls::client::Offer;
 
-/// Why an upstream did not answer.
+/// A reason why an upstream did not answer.
 #[derive(Debug)]
 enum UpstreamError {
     /// No server could be asked.
@@ -243,7 +243,7 @@ fn log_attempt(
     );
 }
 
-/// What follows a failed attempt.
+/// The step after a failed attempt.
 struct Next<'a> {
     /// Another server, or the same one on a fresh connection.
     server: Option<Chosen<'a>>,

@@ -24,23 +24,23 @@ use crate::worker::Worker;
 
 /// Copies that a worker has under way; further requests are not copied.
 const MOST: u32 = 64;
-/// How long a copy may take.
+/// The longest time for a copy.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How much of an answer is read, so that its connection can be used again.
+/// The most that is read of an answer, so that its connection can be used again, in bytes.
 const ANSWER: usize = 1 << 20;
 
 /// The `mirror` of a route.
 #[derive(Debug)]
 pub struct Mirror {
-    /// Who gets the copies. Without retries and fallback.
+    /// The upstream that gets the copies. Without retries and fallback.
     pub target: Target,
     /// The share of requests, from 0 to 1.
     pub share: f64,
-    /// What became of them.
+    /// The counters of copies by their end.
     pub counts: Arc<Counts>,
 }
 
-/// What became of a route's copies. It survives reloads.
+/// The ends of a route's copies. They survive reloads.
 #[derive(Debug, Default)]
 pub struct Counts {
     /// Copies that were answered.
@@ -54,13 +54,13 @@ pub struct Counts {
 /// A copy of a request.
 #[derive(Debug)]
 pub struct Copy {
-    /// Its head without the empty line at its end.
+    /// The head of the copy without the empty line at its end.
     pub head: Vec<u8>,
-    /// Its body.
+    /// The body of the copy.
     pub body: Vec<u8>,
-    /// What comes behind the body. The head announces chunks then.
+    /// The fields behind the body. The head announces chunks then.
     pub trailers: Option<Fields>,
-    /// What the upstream's strategy goes by.
+    /// The key that the upstream's strategy goes by.
     pub key: Option<Vec<u8>>,
     /// The id of the request.
     pub request_id: String,

@@ -46,9 +46,9 @@ pub struct Upstream {
     pub name: Arc<str>,
     /// All its servers.
     pub pool: Arc<Pool>,
-    /// What each server is asked to find out whether it is well; empty without `health`.
+    /// The question to each server that finds out if it is well; empty without `health`.
     pub checks: Box<[Check]>,
-    /// What keeps a server from being chosen.
+    /// The rules that keep a server from being chosen.
     pub rules: Rules,
     /// Bounds beside the one in `rules`.
     pub limits: Limits,
@@ -56,26 +56,26 @@ pub struct Upstream {
     pub sticky: Option<sticky::Sticky>,
     /// True if responses are timed, which some strategies need.
     pub timed: bool,
-    /// When failing servers are left out.
+    /// The rules by which failing servers are left out.
     pub eject: Option<ejection::Settings>,
-    /// When failing servers are left alone.
+    /// The rules by which failing servers are left alone.
     pub breaker: Option<Breaking>,
     /// With nothing healthy, all servers are tried.
     pub fail_open: bool,
-    /// How much of the traffic may be retries; shared by the routes that set no budget of their own.
+    /// The share of the traffic that may be retries; shared by the routes that set no budget of their own.
     pub budget: Arc<retry::Budget>,
-    /// What is spoken to its servers.
+    /// The protocols that are offered to its servers.
     pub offer: Offer,
-    /// How they are told whose a connection is, if they are.
+    /// The form in which its servers are told whose a connection is, if they are.
     pub announce: Option<Announce>,
-    /// How connections to its servers are made secure, by the server's id; empty without `tls`.
+    /// The security of connections to its servers, by the server's id; empty without `tls`.
     pub tls: HashMap<u32, Secured>,
-    /// What is known about it beyond this configuration.
+    /// The state that outlives this configuration.
     pub state: Arc<State>,
 }
 
 impl Upstream {
-    /// How connections to a server are made secure; `None` where they are not.
+    /// Returns how connections to a server are made secure; `None` where they are not.
     #[must_use]
     pub fn secured(&self, endpoint: u32) -> Option<&Secured> {
         if self.tls.is_empty() { None } else { self.tls.get(&endpoint) }
@@ -85,9 +85,9 @@ impl Upstream {
 /// A circuit breaker's settings and reach.
 #[derive(Debug, Clone, Copy)]
 pub struct Breaking {
-    /// When it opens and closes.
+    /// The rules for opening and closing.
     pub settings: breaker::Settings,
-    /// There is one per server instead of one for all.
+    /// True if each server has one, instead of one for all.
     pub per_server: bool,
 }
 
@@ -102,22 +102,22 @@ pub struct Limits {
     pub requests_per_connection: u32,
     /// Open connections per server.
     pub connections: u32,
-    /// What the head of a response may be.
+    /// The limits of the head of a response.
     pub response_head: HeadLimits,
     /// Requests that may wait for a server.
     pub pending: u32,
-    /// How long they may.
+    /// The longest time that they may wait.
     pub pending_timeout: Duration,
 }
 
-/// What an upstream has been through. One per name in the process; it survives reloads.
+/// The history of an upstream. One per name in the process; it survives reloads.
 #[derive(Debug, Default)]
 pub struct State {
     /// Requests that wait for a server.
     pub queue: Queue,
     /// Servers that are left out.
     pub ejections: ejection::Group,
-    /// When the current interval of the ejections began, in milliseconds.
+    /// The beginning of the current interval of the ejections, in milliseconds.
     pub interval: AtomicU64,
     /// The breaker of the whole upstream.
     pub breaker: Breaker,
@@ -133,24 +133,24 @@ pub struct State {
     pub over_budget: AtomicU64,
     /// Requests handed to the fallback.
     pub fallbacks: AtomicU64,
-    /// How often the name of a server came to lead elsewhere.
+    /// The number of times that the name of a server came to lead elsewhere.
     pub moves: AtomicU64,
 }
 
 /// An upstream as one route uses it.
 #[derive(Debug)]
 pub struct Target {
-    /// Who answers.
+    /// The upstream that answers.
     pub upstream: Arc<Upstream>,
-    /// Its servers, or those of the route's `subset`.
+    /// The servers of the upstream, or those of the route's `subset`.
     pub pool: Arc<Pool>,
-    /// What requests are hashed or looked up by.
+    /// The part of a request that is hashed or looked up by.
     pub key: Option<KeySource>,
     /// The upstream's deadlines with the route's overrides.
     pub timeouts: Timeouts,
     /// The upstream's retries with the route's overrides.
     pub retry: Retry,
-    /// Who answers when this one cannot.
+    /// The target that answers when this one cannot.
     pub fallback: Option<Box<Target>>,
 }
 

@@ -11,7 +11,7 @@ use crate::wire::head::Fields;
 use crate::wire::response::HeadLimits;
 use crate::wire::{Fault, ResponseHead};
 
-/// Where a request goes and its response comes from.
+/// The connection that a request goes to and its response comes from.
 #[derive(Debug)]
 pub enum Origin {
     /// A connection.
@@ -105,7 +105,7 @@ impl Origin {
         either!(self, origin => origin.cut());
     }
 
-    /// How a call of gRPC ended, after its trailers.
+    /// Returns the end of a call of gRPC, after its trailers.
     #[must_use]
     pub fn grpc_status(&self) -> Option<u8> {
         match self {
@@ -123,7 +123,7 @@ impl Origin {
         }
     }
 
-    /// It took too long: what is shared may be dead.
+    /// Notes that it took too long: what is shared may be dead.
     pub fn doubt(&self) {
         if let Origin::H2(origin) = self {
             origin.doubt();

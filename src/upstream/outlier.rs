@@ -14,7 +14,7 @@ use crate::endpoint::{Endpoint, standing};
 use crate::exchange::Deadline;
 use crate::wire::grpc;
 
-/// What the end of an attempt says.
+/// The lesson of an attempt's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// The server works.

@@ -10,7 +10,7 @@ use crate::balance::{self, Ask, Balance, Member, Strategy};
 use crate::endpoint::standing;
 use crate::exchange::Miss;
 
-/// How many times its share of the usable servers a zone may carry before requests spill over to
+/// The factor by which a zone may carry more than its share of the usable servers before requests spill over to
 /// the others: with 140 %, nothing does until less than 72 % of it are well (Envoy's overprovisioning
 /// factor).
 const OVERPROVISION: f64 = 1.4;
@@ -25,7 +25,7 @@ pub struct Pool {
 /// All servers of one priority.
 #[derive(Debug)]
 struct Level {
-    /// Those of the proxy's own zone, when there are others too.
+    /// The servers of the proxy's own zone, when there are others too.
     near: Option<Group>,
     all: Group,
 }
@@ -97,7 +97,7 @@ impl Pool {
         picked
     }
 
-    /// Why [`Pool::pick`] found none.
+    /// Tells why [`Pool::pick`] found none.
     #[must_use]
     pub fn miss(&self, ask: &Ask<'_>) -> Miss {
         if self.members.is_empty() {
@@ -146,7 +146,7 @@ pub struct Placed {
     pub member: Member,
     /// Lower ones are used first.
     pub priority: u16,
-    /// Where it is.
+    /// The zone of the server.
     pub zone: Option<Box<str>>,
 }
 

@@ -28,25 +28,25 @@ pub struct ForwardRequest<'a> {
     pub worker: &'a Worker,
     /// Writes the request's head for an attempt, and says which body it announces.
     pub head: &'a dyn Fn(&mut Vec<u8>, Opening<'_>) -> Coding,
-    /// Whether a field that came behind the client's body may be sent on.
+    /// Tells if a field that came behind the client's body may be sent on.
     pub trailer: &'a dyn Fn(&[u8]) -> bool,
     /// Writes the fields of a response as the client must see them.
     pub fields: &'a dyn Fn(&ResponseHead, &mut dyn Emit),
-    /// What the client accepts, where responses are compressed.
+    /// The encodings that the client accepts, where responses are compressed.
     pub compress: Option<Wanted<'a>>,
-    /// What stands in for a server's answer, where something may.
+    /// The answer that stands in for a server's, where something may.
     pub instead: Option<&'a Substitute<'a>>,
     /// The part of the request that a strategy goes by.
     pub key: &'a dyn Fn(&KeySource) -> Option<Key<'a>>,
     /// Is told of every attempt that has ended, when somebody wants to know.
     pub attempted: Option<&'a dyn Fn(&AttemptReport<'_>)>,
-    /// Where the cause of a failure is noted, for the log.
+    /// The note of the cause of a failure, for the log.
     pub cause: &'a Note,
     /// The fields of the request as they were received.
     pub received: Option<&'a Fields>,
     /// The request's id, for the log.
     pub request_id: &'a str,
-    /// Whose the client's connection is, for servers that are told.
+    /// The two ends of the client's connection, for servers that are told.
     pub ends: Option<&'a Ends>,
     /// The method is `HEAD`.
     pub head_request: bool,
@@ -58,7 +58,7 @@ pub struct ForwardRequest<'a> {
     pub expects_continue: bool,
     /// The protocol the client wants to switch to.
     pub upgrade: Option<&'a [u8]>,
-    /// Where the body is kept as it goes by, for a copy of the request.
+    /// The buffer that keeps the body as it goes by, for a copy of the request.
     pub seen: Option<&'a RefCell<MirrorBuffer>>,
     /// The most body bytes, and the key that says so.
     pub body_limit: (u64, &'static str),
@@ -66,29 +66,29 @@ pub struct ForwardRequest<'a> {
     pub body_gap: Option<Duration>,
     /// Between two successful writes to the client.
     pub write_gap: Option<Duration>,
-    /// What all requests may hold together, in bytes.
+    /// The most that all requests may hold together, in bytes.
     pub memory: usize,
-    /// When the exchange began.
+    /// The beginning of the exchange.
     pub started: Instant,
-    /// It is a call of gRPC.
+    /// True for a call of gRPC.
     pub grpc: bool,
-    /// When the client stops waiting, if it said so.
+    /// The moment at which the client stops waiting, if it said so.
     pub deadline: Option<Instant>,
 }
 
 /// Says what stands in for a server's answer; `None` for nothing.
 pub type Substitute<'a> = dyn Fn(&ResponseHead) -> Option<Instead> + 'a;
 
-/// What a client is sent in the stead of a server's answer.
+/// A response that a client is sent in the stead of a server's answer.
 #[derive(Debug)]
 pub struct Instead {
-    /// Its head; framing fields are not in it.
+    /// The head of the response; framing fields are not in it.
     pub head: ResponseHead,
-    /// Its body.
+    /// The body of the response.
     pub body: Arc<[u8]>,
 }
 
-/// What the head of a request depends on from one attempt to the next.
+/// The part of a request's head that changes from one attempt to the next.
 #[derive(Debug, Clone, Copy)]
 pub struct Opening<'o> {
     /// The name of the upstream.
@@ -134,13 +134,13 @@ pub struct AttemptReport<'a> {
     pub upstream: &'a str,
     /// The server.
     pub server: &'a Endpoint,
-    /// How it ended.
+    /// The end of the attempt.
     pub ended: Failure,
-    /// How long it took, connecting included, up to the head of the response.
+    /// The time that it took, connecting included, up to the head of the response.
     pub took: Duration,
 }
 
-/// How a request that was forwarded ended.
+/// The end of a request that was forwarded.
 #[derive(Debug)]
 pub enum ForwardOutcome {
     /// A response with this status was passed on.
@@ -151,7 +151,7 @@ pub enum ForwardOutcome {
     Gone,
 }
 
-/// Where the loop over attempts stands.
+/// The place of the loop over attempts.
 #[derive(Debug)]
 pub struct Progress<'p, 't> {
     tried: [u32; MAX_TRIED],
@@ -164,7 +164,7 @@ pub struct Progress<'p, 't> {
     pub repaired: bool,
     /// The last server provably did not process the request.
     pub unprocessed: bool,
-    /// What is to be told about it, whenever the request ends.
+    /// The summary that is told about the request, whenever it ends.
     pub trail: &'p mut AttemptSummary<'t>,
 }
 

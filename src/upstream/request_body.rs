@@ -11,12 +11,12 @@ use crate::net::{BodyError, Fill, Held};
 use crate::wire::Fault;
 use crate::wire::head::Fields;
 
-/// What has been taken from the client so far.
+/// The part of the body that has been taken from the client so far.
 #[derive(Debug)]
 pub struct Replay {
     bytes: Vec<u8>,
     limit: usize,
-    /// What all requests may hold, and what of it this is.
+    /// The most that all requests may hold, in bytes, and the part of it that this holds.
     memory: usize,
     held: Held,
     /// More was taken than is remembered.
@@ -58,7 +58,7 @@ pub struct Upload<'a, C> {
     /// The client, for everything else that is needed of it meanwhile.
     pub client: &'a mut C,
     replay: &'a mut Replay,
-    /// How much of the remembered part this attempt has taken.
+    /// The bytes of the remembered part that this attempt has taken.
     at: usize,
     limit: u64,
     seen: Option<&'a RefCell<MirrorBuffer>>,
@@ -89,7 +89,7 @@ impl<'a, C: Client> Upload<'a, C> {
         self.client.is_empty()
     }
 
-    /// How much of what is remembered has been taken.
+    /// Returns how many of the remembered bytes have been taken.
     #[must_use]
     pub fn taken(&self) -> usize {
         self.at

@@ -28,7 +28,7 @@ pub struct Served<'a> {
     pub chosen: Chosen<'a>,
     /// The connection, its response head read.
     pub origin: Origin,
-    /// What is left of the request.
+    /// The rest of the request.
     pub sending: Sending,
 }
 
@@ -229,7 +229,7 @@ fn put_to_rest(job: &ForwardRequest<'_>, target: &Target, chosen: &Chosen<'_>, o
     }
 }
 
-/// What the end of an answer says about its server. One that breaks off has failed, unless the client
+/// Notes what the end of an answer says about its server. One that breaks off has failed, unless the client
 /// broke off first; whose doing it is that the time for the exchange is over, nobody knows.
 fn note(
     job: &ForwardRequest<'_>,

@@ -16,7 +16,7 @@ use crate::exchange::Deadline;
 use crate::exchange::Refusal;
 use crate::wire::{Known, RequestHead};
 
-/// What an upstream or route allows.
+/// The retries that an upstream or route allows.
 #[derive(Debug, Clone)]
 pub struct Retry {
     /// Times that a request which may have been processed is sent again.
@@ -35,16 +35,16 @@ pub struct Retry {
     pub on_grpc: Box<[u8]>,
     /// The time for one attempt, from connecting to the response head.
     pub per_try: Option<Duration>,
-    /// How much of a request body is kept for a second attempt.
+    /// The bytes of a request body that are kept for a second attempt.
     pub body_buffer: usize,
-    /// How much of the traffic may be retries: the upstream's, or the route's own.
+    /// The share of the traffic that may be retries: the upstream's, or the route's own.
     pub budget: Arc<Budget>,
     /// The longest pause before the first retry; doubles with each one. A pause is drawn uniformly
     /// from zero to that ("full jitter").
     pub backoff: Option<Duration>,
 }
 
-/// How an attempt failed before any response was passed on.
+/// A reason for an attempt's failure before any response was passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
     /// No connection; nothing was sent.
@@ -79,7 +79,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// What a client is told when nothing else can be done. `None` for a response that can be
+    /// Returns what a client is told when nothing else can be done. `None` for a response that can be
     /// passed on.
     #[must_use]
     pub fn refusal(self) -> Option<Refusal> {
@@ -117,7 +117,7 @@ impl Failure {
     }
 }
 
-/// Why requests are sent once more, by [`Failure::reason_index`].
+/// The reasons for sending requests once more, by [`Failure::reason_index`].
 pub const REASONS: [&str; 9] =
     ["connect", "timeout", "reset", "invalid", "status", "grpc", "stale", "unasked", "unprocessed"];
 
@@ -139,7 +139,7 @@ impl Failure {
     }
 }
 
-/// What to do after a failure.
+/// The decision after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// Answer the client.
@@ -159,13 +159,13 @@ pub enum Decision {
 pub struct Facts {
     /// Sending it twice does no harm.
     pub repeatable: bool,
-    /// Its body is empty or still at hand.
+    /// True if its body is empty or still at hand.
     pub replayable: bool,
     /// Attempts beyond the first so far.
     pub retries: u32,
-    /// It was already repaired once after a stale connection.
+    /// True if it was already repaired once after a stale connection.
     pub repaired: bool,
-    /// Its server was chosen by a key or a cookie, and is asked once more before another one.
+    /// True if its server was chosen by a key or a cookie, and is asked once more before another one.
     pub keyed: bool,
 }
 

@@ -31,7 +31,7 @@ pub struct Sticky {
     servers: Box<[(u64, u32)]>,
 }
 
-/// What a cookie says.
+/// The content of a cookie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bond {
     /// The id of the client's server.

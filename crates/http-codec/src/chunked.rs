@@ -57,7 +57,7 @@ pub struct Decoder {
     sender: Sender,
 }
 
-/// Who sends a body.
+/// The sender of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Sender {
     /// Anybody: nothing is forgiven.
@@ -73,7 +73,7 @@ impl Default for Decoder {
     }
 }
 
-/// How far a call to [`Decoder::decode`] got.
+/// The progress of a call to [`Decoder::decode`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Decoded data ends here; it starts where the caller said.

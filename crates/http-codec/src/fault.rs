@@ -6,7 +6,7 @@
 
 use thiserror::Error;
 
-/// Why a request was refused before it was routed.
+/// A reason why a request was refused before it was routed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Fault {
     /// RFC 9112 §2.2: a line ended in LF alone. Accepting it is optional and splits peers.
@@ -98,7 +98,7 @@ impl Fault {
     }
 }
 
-/// Why bytes from a server are not a response. All of them are 502 to the client.
+/// A reason why bytes from a server are not a response. All of them are 502 to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ResponseFault {
     /// RFC 9112 §2.2.

@@ -1,6 +1,6 @@
 //! The frames of HTTP/2 (RFC 9113 §4 and §6).
 
-/// What a client says first (§3.4).
+/// The first bytes of a client (§3.4).
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The head of a frame.
 pub const HEAD: usize = 9;
@@ -48,7 +48,7 @@ pub mod setting {
     pub const ENABLE_CONNECT_PROTOCOL: u16 = 8;
 }
 
-/// Why a stream or a connection ends (RFC 9113 §7).
+/// The reason for which a stream or a connection ends (RFC 9113 §7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Code(pub u32);
 
@@ -92,7 +92,7 @@ impl Head {
         })
     }
 
-    /// Its bytes.
+    /// Returns the bytes of the head.
     #[must_use]
     pub fn bytes(&self) -> [u8; HEAD] {
         let [_, a, b, c] = u32::try_from(self.length).unwrap_or_default().to_be_bytes();
@@ -137,7 +137,7 @@ pub fn number(payload: &[u8]) -> Option<u32> {
     payload.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes))
 }
 
-/// What is between the padding of DATA and HEADERS. `None` when the padding is longer than the frame (§6.1).
+/// Returns what is between the padding of DATA and HEADERS. `None` when the padding is longer than the frame (§6.1).
 #[must_use]
 pub fn unpadded(head: Head, payload: &[u8]) -> Option<&[u8]> {
     if !head.has(flag::PADDED) {

@@ -4,10 +4,10 @@ use super::fault::{Fault, ResponseFault};
 use super::head::{Fields, RequestHead, ResponseHead, Version, list_items};
 use super::known::Known;
 
-/// How the length of a body is told.
+/// The way in which the length of a body is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// There is no body.
+    /// No body.
     None,
     /// Exactly this many bytes follow.
     Length(u64),

@@ -32,7 +32,7 @@ pub fn is_type(kind: &[u8]) -> bool {
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-/// How long the client waits: up to eight digits and a unit. `None` without, and for anything else.
+/// Returns how long the client waits: up to eight digits and a unit. `None` without, and for anything else.
 #[must_use]
 pub fn timeout(fields: &Fields) -> Option<Duration> {
     let value = fields.named(b"grpc-timeout").next()?;

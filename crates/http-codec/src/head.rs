@@ -51,7 +51,7 @@ pub struct FieldRef<'a> {
     pub name: &'a [u8],
     /// Without surrounding white space.
     pub value: &'a [u8],
-    /// What the name means to the proxy.
+    /// The meaning of the name to the proxy.
     pub known: Known,
     /// The sender does not want it in any table of HPACK (RFC 7541 §6.2.3).
     pub never_indexed: bool,
@@ -115,7 +115,7 @@ impl Fields {
         }
     }
 
-    /// How many fields there are.
+    /// Returns how many fields there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.list.len()
@@ -238,7 +238,7 @@ impl Fields {
     }
 }
 
-/// Where `part`, a sub-slice of `whole`, lies in it.
+/// Returns where `part`, a sub-slice of `whole`, lies in it.
 #[inline]
 pub(super) fn span_of(whole: &[u8], part: &[u8]) -> Span {
     let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);

@@ -78,7 +78,7 @@ impl Known {
     }
 }
 
-/// Which names are that long; a lookup compares with two or three candidates, not with all.
+/// The names of each length; a lookup compares with two or three candidates, not with all.
 static BY_LENGTH: [&[(Known, &str)]; 22] = {
     let mut table: [&[(Known, &str)]; 22] = [&[]; 22];
     table[2] = &[(Known::Te, "te")];

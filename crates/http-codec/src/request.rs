@@ -14,7 +14,7 @@ pub const MAX_METHOD: usize = 32;
 /// RFC 9112 §2.2 asks to ignore at least one empty line before a request line.
 const MAX_LEADING_CRLF: usize = 2;
 
-/// What to do with a field whose name has an underscore. Servers that follow CGI turn `-` into
+/// The treatment of a field whose name has an underscore. Servers that follow CGI turn `-` into
 /// `_`, so `X_Forwarded_For` reaches them as a forged `X-Forwarded-For`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Underscores {
@@ -27,7 +27,7 @@ pub enum Underscores {
     Keep,
 }
 
-/// What a listener allows in a head.
+/// The limits of a listener on a head.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// The whole head in bytes, request line included.

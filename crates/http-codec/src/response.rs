@@ -17,7 +17,7 @@ pub const MAX_FIELDS: usize = 256;
 /// The most fields that a response head may be configured to have.
 pub const MOST_FIELDS: usize = 1000;
 
-/// What an upstream allows in the head of a response.
+/// The limits of an upstream on the head of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadLimits {
     /// The whole head in bytes, status line included.

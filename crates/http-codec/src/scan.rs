@@ -13,9 +13,9 @@ pub struct BareLf;
 pub struct HeadScanner {
     /// Everything before this index has been looked at.
     seen: usize,
-    /// Where the current line starts.
+    /// The beginning of the current line.
     line: usize,
-    /// How many lines have ended.
+    /// The number of lines that have ended.
     lines: usize,
 }
 

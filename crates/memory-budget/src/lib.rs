@@ -13,7 +13,7 @@ static MOST: AtomicUsize = AtomicUsize::new(usize::MAX);
 static REFUSED: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    /// What this thread has not told yet.
+    /// The bytes that this thread has not told yet.
     static UNTOLD: Cell<isize> = const { Cell::new(0) };
 }
 
@@ -137,7 +137,7 @@ pub fn now() -> usize {
     NOW.load(Relaxed).cast_signed().max(0).cast_unsigned()
 }
 
-/// How often there was no room.
+/// Returns how often there was no room.
 #[must_use]
 pub fn refused() -> u64 {
     REFUSED.load(Relaxed)

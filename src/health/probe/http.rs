@@ -10,7 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use super::{Connected, ProbeError};
 use crate::upstream::Check;
 
-/// How much of a body is looked through.
+/// Bytes of a body that are looked through.
 const BODY: usize = 64 * 1024;
 
 pub(super) async fn probe(check: &Check, stream: Connected, h2: bool) -> Result<(), ProbeError> {

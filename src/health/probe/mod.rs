@@ -17,7 +17,7 @@ use crate::net::{Address, Ends};
 use crate::tls::client::{Offer, Secured};
 use crate::upstream::Check;
 
-/// Why a server is not well.
+/// A reason why a server is not well.
 #[derive(Debug, Error)]
 pub enum ProbeError {
     /// No connection.

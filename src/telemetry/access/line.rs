@@ -18,18 +18,18 @@ use crate::exchange::outcome::Row;
 use crate::wire::pairs::masked;
 use crate::wire::{Known, RequestHead, Version};
 
-/// What is known about a request that has ended.
+/// The facts about a request that has ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Line<'a> {
-    /// Its id.
+    /// The id of the request.
     pub request_id: &'a str,
     /// The trace it belongs to, when requests are traced.
     pub trace_id: Option<&'a [u8]>,
-    /// Who sent it.
+    /// The address of the client.
     pub client: &'a str,
-    /// Where it came in.
+    /// The listener that it came in by.
     pub listener: &'a str,
-    /// Its head, or what could be made out of it.
+    /// The head of the request, or what could be made out of it.
     pub head: &'a RequestHead,
     /// The query parameters that hold secrets.
     pub masked: &'a [Box<[u8]>],
@@ -39,13 +39,13 @@ pub struct Line<'a> {
     pub upstream: Option<&'a str>,
     /// The server asked last.
     pub server: Option<&'a str>,
-    /// What the route's cache made of it, in one word.
+    /// The result of the route's cache, in one word.
     pub cache: Option<&'static str>,
-    /// How many attempts there were.
+    /// The number of attempts.
     pub attempts: u32,
-    /// What the client was answered.
+    /// The status that the client was answered.
     pub status: u16,
-    /// How it ended.
+    /// The end of the exchange.
     pub outcome: Outcome,
     /// The configuration key that would have changed that, where it is another one than the outcome's.
     pub key: Option<&'static str>,
@@ -53,9 +53,9 @@ pub struct Line<'a> {
     pub received: u64,
     /// Bytes of the response's body.
     pub sent: u64,
-    /// How long it waited for a server.
+    /// The time that it waited for a server.
     pub queue: Duration,
-    /// How long the last attempt took to connect.
+    /// The time that the last attempt took to connect.
     pub connect: Duration,
     /// From the last attempt's first byte out to the head of its response.
     pub first_byte: Option<Duration>,

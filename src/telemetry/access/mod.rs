@@ -23,7 +23,7 @@ const BLOCK: usize = 32 * 1024;
 /// or when the first of them is this old.
 const DELAY: Duration = Duration::from_millis(100);
 
-/// How a line looks.
+/// The form of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// For people.
@@ -37,11 +37,11 @@ pub enum Format {
 /// `log.access`.
 #[derive(Debug)]
 pub struct AccessLog {
-    /// How lines look.
+    /// The form of the lines.
     pub format: Format,
     /// The share of requests that are written, from 0 to 1.
     pub share: f64,
-    /// Who writes them.
+    /// The writer of the lines.
     pub sink: Arc<Sink>,
 }
 
@@ -58,7 +58,7 @@ impl AccessLog {
 pub struct Lines {
     bytes: RefCell<Vec<u8>>,
     count: Cell<u32>,
-    /// Where they are to go.
+    /// The destination of the lines.
     sink: RefCell<Option<Arc<Sink>>>,
     clock: RefCell<line::WallClock>,
     begun: Notify,

@@ -18,7 +18,7 @@ use crate::pace;
 
 /// Blocks that may wait: with 32 KiB each, 4 MiB per log.
 const QUEUE: usize = 128;
-/// How often a log that cannot be written is complained about.
+/// The pause between two complaints about a log that cannot be written.
 const COMPLAIN: Duration = Duration::from_secs(10);
 
 /// Lines on their way.
@@ -26,7 +26,7 @@ const COMPLAIN: Duration = Duration::from_secs(10);
 pub struct Block {
     /// Whole lines.
     pub bytes: Vec<u8>,
-    /// How many.
+    /// The number of lines.
     pub lines: u32,
 }
 
@@ -38,7 +38,7 @@ enum Message {
     Flush(SyncSender<()>),
 }
 
-/// Where lines go.
+/// A destination of lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Destination {
     /// Standard output.
@@ -50,7 +50,7 @@ pub enum Destination {
 /// The writing thread's end of the queue. The thread ends when this is dropped.
 #[derive(Debug)]
 pub struct Sink {
-    /// Where lines go.
+    /// The destination of the lines.
     pub destination: Destination,
     queue: SyncSender<Message>,
     /// Lines that could not be written.

@@ -65,7 +65,7 @@ impl Context {
         id.max(1).to_be_bytes()
     }
 
-    /// What a server is sent with an attempt.
+    /// Returns the field that a server is sent with an attempt.
     #[must_use]
     pub fn field(&self, attempt: u32) -> [u8; LENGTH] {
         let mut field = *b"00-00000000000000000000000000000000-0000000000000000-00";

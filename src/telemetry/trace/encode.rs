@@ -20,7 +20,7 @@ fn attribute(key: &str, value: any_value::Value) -> KeyValue {
     KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
 }
 
-/// This process as OTLP names who reports.
+/// Describes this process as OTLP names who reports.
 pub(crate) fn resource(instance: &str) -> Option<Resource> {
     let attributes = vec![
         text("service.name", "tidegate"),

@@ -25,14 +25,14 @@ use crate::pace;
 const QUEUE: usize = 2048;
 /// Spans of one batch.
 const BATCH: usize = 512;
-/// How long a batch that is not full waits.
+/// The longest wait of a batch that is not full.
 const DELAY: Duration = Duration::from_secs(1);
-/// How long the receiver may take.
+/// The longest time for the receiver.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often a batch is sent when the receiver asks for that, and how long to wait in between.
+/// Times that a batch is sent when the receiver asks for that, and the wait in between.
 const TRIES: u32 = 3;
 const AGAIN: Duration = Duration::from_secs(1);
-/// How often a receiver that does not answer is complained about.
+/// The pause between two complaints about a receiver that does not answer.
 const COMPLAIN: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -47,7 +47,7 @@ enum Message {
 /// The exporting thread's end of the queue. The thread ends when this is dropped.
 #[derive(Debug)]
 pub struct Exporter {
-    /// Where the receiver is, as configured.
+    /// The URL of the receiver, as configured.
     pub url: String,
     /// Tells this process from others in what is exported.
     pub instance: String,

@@ -22,11 +22,11 @@ use crate::wire::{Known, RequestHead};
 pub struct Tracing {
     /// The share of traces started here that are exported, from 0 to 1.
     pub share: f64,
-    /// Who exports them.
+    /// The exporter of the spans.
     pub exporter: Arc<Exporter>,
 }
 
-/// What a span says about itself.
+/// The value of an attribute.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// Text.
@@ -35,7 +35,7 @@ pub enum Value {
     Number(u64),
 }
 
-/// Which side of a call a span is.
+/// The side of a call that a span is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A request of a client.
@@ -49,28 +49,28 @@ pub enum Kind {
 pub struct Span {
     /// The trace it belongs to.
     pub trace: [u8; 16],
-    /// Its own id.
+    /// The span's own id.
     pub id: [u8; 8],
     /// The span that caused it.
     pub parent: Option<[u8; 8]>,
-    /// Which side it is.
+    /// The side of the call.
     pub kind: Kind,
-    /// What it was, without anything that clients can make up.
+    /// The name of the span, without anything that clients can make up.
     pub name: String,
-    /// When it began, in nanoseconds since 1970.
+    /// The beginning, in nanoseconds since 1970.
     pub start: u64,
-    /// When it ended.
+    /// The end, in nanoseconds since 1970.
     pub end: u64,
     /// Named by OpenTelemetry's conventions for HTTP, where they have a name.
     pub attributes: Vec<(&'static str, Value)>,
-    /// It failed.
+    /// True if it failed.
     pub failed: bool,
 }
 
 /// One request's trace.
 #[derive(Debug)]
 pub struct Trace {
-    /// Where in which trace it is.
+    /// The place in its trace.
     pub context: Context,
     spans: RefCell<Vec<Span>>,
 }
@@ -162,16 +162,16 @@ pub struct Attempt<'a> {
     pub upstream: &'a str,
     /// The server's name.
     pub server: &'a str,
-    /// Its status, or the code of the failure.
+    /// The status, or the code of the failure.
     pub outcome: Result<u16, &'static str>,
 }
 
-/// What is known of a request at its end.
+/// The facts about a request at its end.
 #[derive(Debug)]
 pub struct Root {
     /// Method and route.
     pub name: String,
-    /// What else there is to say.
+    /// Further attributes.
     pub attributes: Vec<(&'static str, Value)>,
     /// The proxy or the server failed.
     pub failed: bool,

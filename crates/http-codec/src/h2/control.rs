@@ -7,7 +7,7 @@ use crate::frames::{self, Code, Head, flag, kind, setting};
 /// Settings in one frame. There are seven; whoever sends hundreds wants to make work (CVE-2020-11080).
 const SETTINGS: usize = 32;
 
-/// Those of a frame that change something for all streams.
+/// The settings of a frame that change something for all streams.
 #[derive(Debug, Default)]
 struct Settings {
     streams: Option<u32>,

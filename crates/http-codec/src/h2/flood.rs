@@ -21,7 +21,7 @@ const STREAMS: u32 = 100;
 /// Bytes sent that earn another frame that asks for nothing: a window has to be opened for each part of a body.
 const EARN: usize = 1024;
 
-/// How much of it is left.
+/// The rest of the budget.
 #[derive(Debug)]
 pub(super) struct FloodBudget {
     frames: u32,
@@ -47,7 +47,7 @@ impl FloodBudget {
         }
     }
 
-    /// It may answer something by so many frames.
+    /// Allows it to answer something by so many frames.
     pub(super) fn allow(&mut self, frames: u32) {
         self.frames = self.frames.saturating_add(frames).min(FRAMES);
     }

@@ -9,10 +9,10 @@ use crate::{
     Fault, Known, RequestHead, ResponseFault, ResponseHead, Version, grpc, remains, trailers,
 };
 
-/// What a field takes of a head as HTTP/1 would write it, beside its bytes.
+/// Bytes that a field takes of a head as HTTP/1 would write it, beside its own.
 const AROUND: usize = 4;
 
-/// What is kept of each part of a head with a fault, in bytes.
+/// Bytes that are kept of each part of a head with a fault.
 const REMAINS: usize = 256;
 
 /// Fields that must not be there; `TE` may say one thing only (RFC 9113 §8.2.2).
@@ -31,7 +31,7 @@ fn is_protocol(protocol: &[u8]) -> bool {
 /// A part of the text that pseudo-fields are kept in.
 type Part = Option<(usize, usize)>;
 
-/// What the pseudo-fields of a request said.
+/// The pseudo-fields of a request.
 #[derive(Debug, Default)]
 struct Own {
     method: Part,
@@ -254,7 +254,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// There are no more, and a body follows or not. What is wrong with all of it, if anything is.
+    /// Ends the fields; a body follows or not. Returns what is wrong with all of it, if anything is.
     pub(super) fn end(mut self, ends: bool) -> Option<Fault> {
         if self.fault.is_none() && !self.begun {
             self.fault = self.begin().err();
@@ -285,7 +285,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// What a head of a response is.
+/// The kind of a response's head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Heard {
     /// Informational: others follow.
@@ -387,7 +387,7 @@ impl Trailers {
         }
     }
 
-    /// Those that may be passed on, if there are any; `None` if any of them must not be there at all (RFC 9113 §8.1).
+    /// Returns those that may be passed on, if there are any; `None` if any of them must not be there at all (RFC 9113 §8.1).
     #[expect(clippy::option_option, reason = "malformed, none, some")]
     pub(super) fn end(self) -> Option<Option<Fields>> {
         let kept = (!self.kept.is_empty()).then_some(self.kept);

@@ -26,11 +26,11 @@ use crate::{Fault, RequestHead};
 use memory_budget::Weight;
 use std::time::Instant;
 
-/// What is sent as soon as possible; whoever wants to send more waits until less of it is left.
+/// Bytes that are sent as soon as possible; whoever wants to send more waits until less of it is left.
 const HIGH: usize = 128 * 1024;
 /// From this on nothing more is read: the other side asks, and takes no answers.
 const FULL: usize = 256 * 1024;
-/// How much one stream may send before others have had their turn.
+/// Bytes that one stream may send before others have had their turn.
 const BURST: usize = 64 * 1024;
 
 /// The most that a buffer keeps while no stream is under way.
@@ -38,25 +38,25 @@ const AT_REST: usize = 4 * 1024;
 /// Bytes that may have been taken of what was received on a connection before the other side is told.
 pub const SLACK: u32 = 128 * 1024;
 
-/// Which side this is.
+/// The side of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// The other side asks.
     Server,
-    /// This side asks.
+    /// The side that asks.
     Client,
 }
 
-/// What the other side may do.
+/// The terms of the other side.
 #[derive(Debug, Clone, Copy)]
 pub struct Terms {
     /// Streams at the same time.
     pub streams: u32,
     /// Bytes it may send ahead on one stream that has begun.
     pub stream_window: u32,
-    /// What that grows to while they are taken.
+    /// The most that it grows to while they are taken.
     pub stream_window_most: u32,
-    /// What all streams together may grow by.
+    /// Bytes that all streams together may grow by.
     pub growth: u32,
     /// Bytes it may send ahead on all of them together. Where this is as large as all of those and [`SLACK`], no stream
     /// that stands still holds up another one.
@@ -65,7 +65,7 @@ pub struct Terms {
     pub head: Limits,
 }
 
-/// Who takes the streams that a client begins.
+/// Takes the streams that a client begins.
 pub trait Accept {
     /// Memory for the head of a request.
     fn head(&mut self) -> Box<RequestHead>;
@@ -75,20 +75,20 @@ pub trait Accept {
     fn stream(&mut self, slot: u32, head: Box<RequestHead>, fault: Option<Fault>);
 }
 
-/// How far the end of a connection has come.
+/// The progress of a connection's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Leaving {
     No,
-    /// It was said that it will end; what is under way already is still taken.
+    /// The end was announced; what is under way already is still taken.
     Announced,
-    /// It was said with which stream.
+    /// The last stream was told.
     Last,
 }
 
-/// Why a connection is over.
+/// A reason why a connection is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// It broke, or the other side closed it.
+    /// The connection broke, or the other side closed it.
     Lost,
     /// The other side broke the rules; it has been told which one.
     Failed(Code),
@@ -108,14 +108,14 @@ pub struct State {
     decoder: Decoder,
     /// A head that came in several frames.
     block: Vec<u8>,
-    /// What the own fields of a request say, and its cookie.
+    /// The own fields of a request, and its cookie.
     text: Vec<u8>,
     cookie: Vec<u8>,
     budget: FloodBudget,
-    /// What the other side may still send, and what it may send again but has not been told.
+    /// Bytes that the other side may still send, and those that it may send again but has not been told.
     window: i64,
     unsaid: u32,
-    /// What windows of streams may still grow by.
+    /// Bytes that windows of streams may still grow by.
     growth: u32,
     /// The other side has said what it can do.
     settled: bool,
@@ -142,7 +142,7 @@ pub struct State {
     /// Bytes of it that have left, and all that had left before it.
     out_at: usize,
     out_base: u64,
-    /// What may still be sent on all streams, and on a new one.
+    /// Bytes that may still be sent on all streams, and on a new one.
     credit: i64,
     stream_credit: i64,
     /// Streams that wait for their turn.
@@ -310,7 +310,7 @@ impl State {
         self.ended.is_some() || self.is_done()
     }
 
-    /// What may be sent on all streams together; what may still be received, what the other side has not been told that it
+    /// Returns what may be sent on all streams together; what may still be received, what the other side has not been told that it
     /// may send again, and what both were at first.
     #[must_use]
     pub fn windows(&self) -> (i64, i64, i64, i64) {
@@ -362,7 +362,7 @@ impl State {
         }
     }
 
-    /// There is something to be sent.
+    /// Notes that there is something to be sent.
     fn tell(&mut self) {
         if !self.told {
             self.told = true;
@@ -501,7 +501,7 @@ fn give_up(memory: &mut Vec<u8>) {
     }
 }
 
-/// What the PING says that follows the announcement of the end.
+/// The content of the PING that follows the announcement of the end.
 const GOODBYE: [u8; 8] = *b"goodbye!";
 
 #[cfg(test)]

@@ -14,10 +14,10 @@ const SMALL: usize = 64;
 /// Informational responses that wait to be taken.
 const INTERIM: usize = 16;
 
-/// What the next bytes are.
+/// The part that the next bytes belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
-    /// What a client says first.
+    /// The first bytes of a client.
     Preface,
     /// The first frame, which has to be SETTINGS.
     First,
@@ -38,7 +38,7 @@ impl Part {
     }
 }
 
-/// Where a part of a message belongs.
+/// The place that a part of a message belongs to.
 #[derive(Debug, Clone, Copy)]
 enum Place {
     /// To the stream in this slot.
@@ -167,7 +167,7 @@ impl State {
         }
     }
 
-    /// Where a part of a message belongs.
+    /// Finds where a part of a message belongs.
     fn locate(&self, id: u32) -> Result<Place, Code> {
         if !self.has_begun(id) {
             return Err(Code::PROTOCOL_ERROR);
@@ -489,7 +489,7 @@ impl State {
         Ok(())
     }
 
-    /// What a client said is no request (RFC 9113 §8.1.1): its reader is told, and may still answer.
+    /// Fails a request that is none (RFC 9113 §8.1.1): its reader is told, and may still answer.
     fn fail_request(&mut self, index: u32, fault: Fault) -> Verdict {
         self.charge()?;
         let Some(slot) = self.slot(index) else { return Ok(()) };
@@ -502,7 +502,7 @@ impl State {
         Ok(())
     }
 
-    /// What a server said is no response.
+    /// Fails a response that is none.
     fn spoil(&mut self, index: u32, fault: ResponseFault) -> Verdict {
         let Some(id) = self.slot(index).map(|slot| slot.id) else { return Ok(()) };
         self.end_stream(index, StreamEnd::Invalid(fault));

@@ -88,7 +88,7 @@ impl State {
         }
     }
 
-    /// Those that wait may try again: to send a head, which needs room, or a body, which needs a window too.
+    /// Lets those that wait try again: to send a head, which needs room, or a body, which needs a window too.
     pub(super) fn next_turn(&mut self) {
         while let Some(index) = self.waiting.pop_front() {
             if let Some(slot) = self.slots.get_mut(index as usize) {

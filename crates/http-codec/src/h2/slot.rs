@@ -6,7 +6,7 @@ use std::task::{Context, Waker};
 use super::stream::{StreamEnd, StreamState};
 use crate::{Fault, Fields, ResponseHead};
 
-/// How much memory a stream keeps for the next one.
+/// Bytes of memory that a stream keeps for the next one.
 pub(super) const KEEP: usize = 16 * 1024;
 
 /// A stream, or the memory for one.
@@ -14,15 +14,15 @@ pub(super) const KEEP: usize = 16 * 1024;
 pub(super) struct Slot {
     pub(super) id: u32,
     pub(super) state: StreamState,
-    /// What is wrong with the request on it: nothing more of it is read, and what is answered ends with a reset.
+    /// The fault of the request on it: nothing more of it is read, and what is answered ends with a reset.
     pub(super) fault: Option<Fault>,
     /// The bytes that the request was said to have, and those that have come.
     pub(super) announced: Option<u64>,
     pub(super) arrived: u64,
-    /// What was received and not taken yet.
+    /// The bytes that were received and not taken yet.
     pub(super) data: Vec<u8>,
     pub(super) trailers: Option<Fields>,
-    /// What the other side may still send, and what it may send again but has not been told.
+    /// Bytes that the other side may still send, and those that it may send again but has not been told.
     pub(super) window: i64,
     pub(super) unsaid: u32,
     /// All that it may send ahead, now.
@@ -31,14 +31,14 @@ pub(super) struct Slot {
     pub(super) head: ResponseHead,
     pub(super) answered: bool,
     pub(super) interim: VecDeque<ResponseHead>,
-    /// What may still be sent.
+    /// Bytes that may still be sent.
     pub(super) credit: i64,
-    /// Where its last frame begins, counted from the first byte of the connection.
+    /// The beginning of its last frame, counted from the first byte of the connection.
     pub(super) tail: Option<u64>,
-    /// What it has sent since the connection had nothing left to send.
+    /// Bytes that it has sent since the connection had nothing left to send.
     pub(super) burst: usize,
     pub(super) round: u32,
-    /// It is among those that wait for their turn.
+    /// True if it is among those that wait for their turn.
     pub(super) queued: bool,
     waker: Option<Waker>,
     awaits_read: bool,
@@ -89,7 +89,7 @@ impl Slot {
         }
     }
 
-    /// There is something to read. Whether anybody waited for that.
+    /// Wakes the reader: there is something to read. Returns whether anybody waited for that.
     pub(super) fn wake_reader(&mut self) -> bool {
         let waits = std::mem::take(&mut self.awaits_read);
         if waits {
@@ -110,7 +110,7 @@ impl Slot {
         self.fault.is_none() && self.state.receives().is_ok()
     }
 
-    /// It ends before both messages have. `false` when it had ended already.
+    /// Ends the stream before both messages have. `false` when it had ended already.
     pub(super) fn end(&mut self, end: StreamEnd) -> bool {
         let closes = self.state.close(end);
         if closes {

@@ -44,7 +44,7 @@ pub enum StreamState {
     Idle,
     /// Both sides may send.
     Open,
-    /// This side has said all.
+    /// A stream on which this side has said all.
     HalfClosedLocal,
     /// The other side has said all.
     HalfClosedRemote,
@@ -52,7 +52,7 @@ pub enum StreamState {
     Closed(StreamEnd),
 }
 
-/// Why a stream is closed.
+/// A reason why a stream is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamEnd {
     /// Both sides have said all.
@@ -63,21 +63,21 @@ pub enum StreamEnd {
     Reset(Code),
     /// The other side has not looked at it, and never will (RFC 9113 §8.7).
     Unprocessed,
-    /// This side broke it off.
+    /// A stream that this side broke off.
     Cancelled,
-    /// What came is not a request (RFC 9113 §8.1.1). Until the answer to it has been sent, this is what its reader sees
+    /// A request that is none (RFC 9113 §8.1.1). Until the answer to it has been sent, this is what its reader sees
     /// of a stream that is not closed yet.
     Malformed(Fault),
-    /// What came is not a response.
+    /// A response that is none.
     Invalid(ResponseFault),
     /// With its connection.
     Connection(Ended),
 }
 
-/// What a part of a message is that no state allows.
+/// A part of a message that no state allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Misplaced {
-    /// It was under way when this side broke the stream off.
+    /// A part that was under way when this side broke the stream off.
     Late,
     /// A stream error of type STREAM_CLOSED.
     Stream,
@@ -115,7 +115,7 @@ impl StreamState {
         matches!(self, StreamState::HalfClosedLocal | StreamState::Closed(StreamEnd::Complete))
     }
 
-    /// Why nothing more comes of it, unless both messages are whole.
+    /// Tells why nothing more comes of it, unless both messages are whole.
     pub(super) fn broken(self) -> Option<StreamEnd> {
         match self {
             StreamState::Closed(StreamEnd::Complete) => None,
@@ -189,7 +189,7 @@ impl ClosedStreams {
         }
     }
 
-    /// This side has broken a stream off.
+    /// Notes that this side has broken a stream off.
     pub(super) fn note_reset(&mut self, id: u32) {
         self.remember(id, true);
     }
@@ -204,7 +204,7 @@ impl ClosedStreams {
         self.0.push_back((id, here));
     }
 
-    /// What a part of a message is on a stream that is gone.
+    /// Tells what a part of a message is on a stream that is gone.
     pub(super) fn misplaced(&self, id: u32) -> Misplaced {
         match self.0.iter().rev().find(|(known, _)| *known == id) {
             Some((_, true)) => Misplaced::Late,

@@ -7,12 +7,12 @@ use super::slot::KEEP;
 use super::{AT_REST, Role, StreamEnd};
 use crate::{Fields, ResponseFault, ResponseHead};
 
-/// What there is of a body.
+/// The next part of a body.
 #[derive(Debug)]
 pub enum Taken {
     /// A part of it.
     Data,
-    /// Its end, and the trailers behind it.
+    /// The end of the body, and the trailers behind it.
     End(Option<Fields>),
 }
 
@@ -49,7 +49,7 @@ impl State {
         Poll::Pending
     }
 
-    /// What is wrong with a response of which only the head has been taken, as far as anything can be told by what has
+    /// Tells what is wrong with a response of which only the head has been taken, as far as anything can be told by what has
     /// come: it contradicts the length that it `announced`, or was broken off.
     #[must_use]
     pub fn broken_ahead(&self, index: u32, announced: Option<u64>) -> Option<StreamEnd> {

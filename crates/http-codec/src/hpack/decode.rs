@@ -27,7 +27,7 @@ pub enum Pseudo {
     Status,
 }
 
-/// What a name is.
+/// The meaning of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Name {
     /// Of a pseudo-field.
@@ -57,13 +57,13 @@ impl Name {
 /// One field as it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field<'a> {
-    /// Its name.
+    /// The name of the field.
     pub name: &'a [u8],
-    /// Its value.
+    /// The value of the field.
     pub value: &'a [u8],
-    /// What the name is.
+    /// The meaning of the name.
     pub is: Name,
-    /// It was sent as a literal that is never indexed, and is to be passed on as one (RFC 7541 §6.2.3).
+    /// True if it was sent as a literal that is never indexed, and is to be passed on as one (RFC 7541 §6.2.3).
     pub never_indexed: bool,
     /// The value may be one: no control bytes, no white space around it (RFC 9113 §8.2.1).
     pub sound: bool,
@@ -97,12 +97,12 @@ fn is_small(byte: u8) -> bool {
 #[derive(Debug, Default)]
 pub struct Decoder {
     table: Table,
-    /// Where Huffman-coded strings are written out.
+    /// The buffer in which Huffman-coded strings are written out.
     name: Vec<u8>,
     value: Vec<u8>,
 }
 
-/// What a literal says about the table.
+/// The form of a literal: what becomes of it in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Indexed,

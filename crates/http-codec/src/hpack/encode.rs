@@ -25,7 +25,7 @@ struct Seen {
 #[derive(Debug, Default)]
 pub struct Encoder {
     table: Table,
-    /// How many were added, ever.
+    /// The number that were added, ever.
     added: u32,
     seen: Vec<Seen>,
     /// The name in lower case.
@@ -193,7 +193,7 @@ impl Encoder {
         text(out, value, false);
     }
 
-    /// How a literal begins: with its name.
+    /// Writes the beginning of a literal: its name.
     fn head(&self, out: &mut Vec<u8>, form: u8, bits: u8) {
         if let Some(index) = table::index_of(&self.name) {
             put_number(out, form, bits, index);

@@ -25,7 +25,7 @@ struct Row {
     /// The first of them, and how many there are.
     first: u32,
     count: u32,
-    /// Where their symbols begin in `Tables::sorted`.
+    /// The place of their symbols in `Tables::sorted`.
     at: usize,
 }
 
@@ -143,7 +143,7 @@ fn long(bits: u64) -> Option<(u16, u32)> {
     None
 }
 
-/// How many bytes `text` would take.
+/// Returns how many bytes `text` would take.
 pub(super) fn length(text: &[u8]) -> usize {
     let bits: usize =
         text.iter().map(|byte| usize::from(*LENGTHS.get(usize::from(*byte)).unwrap_or(&8))).sum();

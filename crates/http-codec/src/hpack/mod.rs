@@ -8,7 +8,7 @@ mod table;
 pub use decode::{Broken, Decoder, Field, Name, Pseudo};
 pub use encode::Encoder;
 
-/// What an entry takes of a table beside its bytes (RFC 7541 §4.1).
+/// Bytes that an entry takes of a table beside its own (RFC 7541 §4.1).
 const OVERHEAD: usize = 32;
 /// The size of a table unless something else is agreed on (RFC 9113 §6.5.2). Nothing larger is ever agreed on here.
 pub const TABLE: usize = 4096;

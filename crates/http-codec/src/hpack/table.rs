@@ -149,7 +149,7 @@ pub(super) struct Entry {
     at: usize,
     name: u16,
     value: u16,
-    /// What its name means, and whether its value may be in a field at all.
+    /// The meaning of its name, and whether its value may be in a field at all.
     pub(super) is: Name,
     pub(super) sound: bool,
 }
@@ -157,7 +157,7 @@ pub(super) struct Entry {
 /// Entries that a connection has added, the newest one first.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// What they are made of, the oldest ones first; what stands before those has been forgotten.
+    /// The bytes of the entries, the oldest ones first; what stands before those has been forgotten.
     bytes: Vec<u8>,
     entries: VecDeque<Entry>,
     size: usize,
@@ -170,11 +170,11 @@ impl Default for Table {
     }
 }
 
-/// Where a new entry's name is.
+/// The place of a new entry's name.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Named<'a> {
     Text(&'a [u8]),
-    /// It is that of another one.
+    /// The name of another entry.
     Entry(Entry),
 }
 
