@@ -15,7 +15,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
 
-use super::occupant;
+use super::{activation, occupant};
 use crate::config::Config;
 use crate::config::schema::bind::{Access, Mode};
 use crate::files;
@@ -95,6 +95,7 @@ pub fn bind(sites: &[Site], open: &[Site], workers: usize) -> Result<Bound, Bind
     for site in sites {
         if let Address::Tcp(at) = &site.address
             && !open.iter().any(|open| overlaps(*at, &open.address))
+            && !activation::has(&site.address)
         {
             alone(*at).map_err(|source| BindError { address: site.address.clone(), source })?;
         }
@@ -111,6 +112,13 @@ pub fn bind(sites: &[Site], open: &[Site], workers: usize) -> Result<Bound, Bind
 
 /// Binds one address for each worker; returns it with the port that was chosen.
 fn bind_for_all(site: &Site, per_worker: &mut [Vec<Listening>]) -> io::Result<Address> {
+    if let Some(socket) = activation::socket(&site.address)? {
+        let unix = matches!(site.address, Address::Unix(_));
+        for sockets in per_worker {
+            sockets.push(Listening { site: site.clone(), fd: socket.try_clone()?.into(), unix });
+        }
+        return Ok(site.address.clone());
+    }
     match &site.address {
         Address::Tcp(address) => {
             let mut at = *address;
@@ -189,6 +197,9 @@ fn named(error: io::Error, who: Option<String>) -> io::Error {
 /// # Errors
 /// Whatever the system says, and who is there already.
 pub fn bind_alone(at: SocketAddr) -> io::Result<Socket> {
+    if let Some(socket) = activation::socket(&Address::Tcp(at))? {
+        return Ok(socket);
+    }
     bind_tcp(at, false).map_err(|error| named(error, occupant::of_port(at.port())))
 }
 
@@ -198,6 +209,9 @@ pub fn bind_alone(at: SocketAddr) -> io::Result<Socket> {
 /// # Errors
 /// Whatever the system says.
 pub fn bind_unix(path: &Path, access: &Access) -> io::Result<Socket> {
+    if let Some(socket) = activation::socket(&Address::Unix(path.to_owned()))? {
+        return Ok(socket);
+    }
     if let Ok(other) = std::os::unix::net::UnixStream::connect(path) {
         return Err(named(io::ErrorKind::AddrInUse.into(), occupant::of_peer(&other)));
     }

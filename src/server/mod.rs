@@ -1,5 +1,6 @@
 //! Starts everything in order, waits for the end, and stops everything in order.
 
+mod activation;
 pub mod collector;
 pub mod connection;
 pub mod control;
@@ -94,6 +95,7 @@ pub fn start(
     sources: &Sources,
     open_admin: OpenAdmin,
 ) -> Result<Running, StartError> {
+    activation::take_over();
     let descriptors = limits::raise_descriptors();
     let connections = limits::connections(descriptors, machine::usable_memory());
     room::limit_all(connections);
@@ -109,6 +111,10 @@ pub fn start(
         .as_ref()
         .map_or_else(machine::usable_cpus, |workers| usize::from(workers.value.get()));
     let sites = listener::sites(config, &store.load());
+    let admin_address = config.admin.as_ref().map(|a| compile::listen_address(&a.address.value));
+    for address in activation::unused(sites.iter().map(|s| &s.address).chain(&admin_address)) {
+        tracing::warn!(%address, key = "listen.address", "nothing listens on a socket of the service manager");
+    }
     let bound = listener::bind(&sites, &[], workers)?;
     let (desk, questions) = collector::desk();
     let status = Arc::new(Status::new(store.clone(), desk, workers));

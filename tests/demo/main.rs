@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "tests document themselves by their names")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failing step fails the test")]
 
+mod activation;
 mod architecture;
 mod commands;
 mod deployment;

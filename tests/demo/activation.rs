@@ -1,0 +1,107 @@
+//! Sockets that a service manager hands over (`sd_listen_fds(3)`).
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Starts the proxy as systemd does: the sockets are descriptors 3 and 4, and the environment says so.
+fn start(folder: &Path, tcp: &TcpListener, unix: &UnixListener) -> Child {
+    // By way of standard input and output, which the shell moves to where they belong.
+    let script = "exec 3<&0 4<&1 </dev/null >/dev/null; LISTEN_PID=$$ LISTEN_FDS=2 exec \"$0\" run -c tidegate.toml";
+    let log = File::options().append(true).create(true).open(folder.join("log")).unwrap();
+    Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_tidegate")])
+        .current_dir(folder)
+        .stdin(Stdio::from(OwnedFd::from(tcp.try_clone().unwrap())))
+        .stdout(Stdio::from(OwnedFd::from(unix.try_clone().unwrap())))
+        .stderr(Stdio::from(log))
+        .spawn()
+        .unwrap()
+}
+
+fn end(mut child: Child) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    while child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < until, "it does not end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn ask(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    stream
+}
+
+fn answer(mut stream: impl std::io::Read) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn connections_wait_in_them_while_the_process_starts_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = tcp.local_addr().unwrap();
+    let socket = folder.path().join("admin.sock");
+    let unix = UnixListener::bind(&socket).unwrap();
+    let config = format!(
+        "[runtime]\ndrain = \"1s\"\n[admin]\naddress = \"unix:{}\"\n[[listen]]\naddress = \"{address}\"\n\
+         [[route]]\nrespond = {{ status = 200, body = \"here\" }}\n",
+        socket.display()
+    );
+    std::fs::write(folder.path().join("tidegate.toml"), config).unwrap();
+    for start_number in 1..=2 {
+        // Nobody accepts yet.
+        let early = ask(address);
+        let child = start(folder.path(), &tcp, &unix);
+        let text = answer(early);
+        assert!(
+            text.starts_with("HTTP/1.1 200 ") && text.ends_with("here"),
+            "{start_number}: {text}"
+        );
+        // All workers have it, so several connections at a time are answered.
+        let many: Vec<_> = (0..16).map(|_| ask(address)).collect();
+        assert!(many.into_iter().all(|stream| answer(stream).ends_with("here")));
+        let mut admin = UnixStream::connect(&socket).unwrap();
+        admin.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        admin.write_all(b"GET /ready HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        assert!(answer(admin).contains("\"ready\":true"));
+        end(child);
+    }
+    assert!(socket.exists(), "it belongs to the service manager");
+    let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+    assert_eq!(log.matches("socket of the service manager").count(), 4, "{log}");
+    assert!(!log.contains("WARN"), "{log}");
+}
+
+#[test]
+fn a_socket_that_the_file_does_not_name_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let unix = UnixListener::bind(folder.path().join("other.sock")).unwrap();
+    let config = format!(
+        "[[listen]]\naddress = \"{}\"\n[[route]]\nrespond = {{ status = 200 }}\n",
+        tcp.local_addr().unwrap()
+    );
+    std::fs::write(folder.path().join("tidegate.toml"), config).unwrap();
+    let early = ask(tcp.local_addr().unwrap());
+    let child = start(folder.path(), &tcp, &unix);
+    assert!(answer(early).starts_with("HTTP/1.1 200 "));
+    end(child);
+    let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
+    let said = log.lines().find(|line| line.contains("nothing listens")).unwrap_or(&log);
+    assert!(said.contains("WARN") && said.contains("other.sock"), "{said}");
+    assert!(said.contains("key=\"listen.address\""), "{said}");
+}
