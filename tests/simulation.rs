@@ -1,7 +1,7 @@
 //! A hundred servers, half a minute of trouble, and no real time: the production code of balancing,
 //! ejection, retries and slow start against simulated servers, with a virtual clock and seeded randomness.
 //!
-//! Prints how each strategy copes. The table in the README is this output; the test keeps it so.
+//! Prints how each strategy copes. The table in docs/speed.md is this output; the test keeps it so.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -399,10 +399,10 @@ fn r9_what_was_refused_is_answered_by_another_server_and_no_write_is_doubled() {
 }
 
 #[test]
-fn the_readme_shows_what_the_simulation_prints() {
+fn the_book_shows_what_the_simulation_prints() {
     let table = table();
     println!("{table}");
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/speed.md");
     let readme = std::fs::read_to_string(file).unwrap();
     let (before, rest) = readme.split_once("<!-- simulation:begin -->\n\n").unwrap();
     let (shown, after) = rest.split_once("\n<!-- simulation:end -->").unwrap();

@@ -1,4 +1,4 @@
-//! What `README.md` shows is what the program does.
+//! What `README.md` and the tables of the book show is what the program does.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -46,20 +46,25 @@ fn the_smallest_file_is_the_one_that_comes_along() {
 }
 
 #[test]
-fn every_file_it_names_exists() {
-    let readme = document("README.md");
-    let links = Regex::new(r"\]\(([^)#]+)\)").unwrap();
-    let links = links.captures_iter(&readme).map(|link| link.get(1).unwrap().as_str());
+fn every_file_they_name_exists() {
     let places = ["src/", "tests/", "config/", "benches/", "docker/", "dist/", ".ci/"];
-    let named = quoted(&readme)
-        .filter(|word| places.iter().any(|place| word.starts_with(place)))
-        .filter_map(|word| word.split_whitespace().next());
-    let missing: BTreeSet<&str> = links
-        .filter(|link| !link.starts_with("http"))
-        .chain(named)
-        .filter(|path| !root().join(path).exists())
-        .collect();
-    assert!(missing.is_empty(), "README.md names what does not exist: {missing:?}");
+    let link = Regex::new(r"\]\(([^)#]+)\)").unwrap();
+    let mut seen = 0;
+    for name in ["README.md", "docs/features.md", "docs/speed.md", "docs/operating.md"] {
+        let page = document(name);
+        let folder = root().join(name).parent().unwrap().to_owned();
+        let linked = link.captures_iter(&page).map(|found| found.get(1).unwrap().as_str());
+        let linked = linked.filter(|to| !to.starts_with("http")).map(|to| folder.join(to));
+        let named = quoted(&page)
+            .filter(|word| places.iter().any(|place| word.starts_with(place)))
+            .filter_map(|word| word.split_whitespace().next())
+            .map(|word| root().join(word));
+        for path in linked.chain(named) {
+            seen += 1;
+            assert!(path.exists(), "{name} names what does not exist: {}", path.display());
+        }
+    }
+    assert!(seen > 80, "{seen}");
 }
 
 /// All codes are words of lower case with underscores, and nothing else in that file is.
@@ -71,13 +76,13 @@ fn every_code_is_explained_and_no_other() {
     let given: BTreeSet<&str> =
         literal.captures_iter(code).map(|found| found.get(1).unwrap().as_str()).collect();
     assert!(given.contains("no_route") && given.len() > 15, "{given:?}");
-    let readme = document("README.md");
+    let page = document("docs/codes.md");
     let row = Regex::new(r"(?m)^\| [0-9]{3} \| `([a-z_]+)` \|").unwrap();
     let explained: BTreeSet<&str> = row
-        .captures_iter(between(&readme, "codes"))
+        .captures_iter(between(&page, "codes"))
         .map(|found| found.get(1).unwrap().as_str())
         .collect();
-    assert_eq!(explained, given, "README.md and src/exchange/refusal.rs");
+    assert_eq!(explained, given, "docs/codes.md and src/exchange/refusal.rs");
 }
 
 #[test]
@@ -86,9 +91,9 @@ fn what_it_calls_refused_is_what_check_refuses() {
     let row = Regex::new(r#"row\("([a-z0-9_.*]+)""#).unwrap();
     let refused: BTreeSet<String> =
         row.captures_iter(&source).map(|found| found[1].replace(".*", "")).collect();
-    let readme = document("README.md");
-    let said: BTreeSet<String> = quoted(between(&readme, "refused")).map(str::to_owned).collect();
-    assert_eq!(said, refused, "README.md and src/config/check/available.rs");
+    let page = document("docs/features.md");
+    let said: BTreeSet<String> = quoted(between(&page, "refused")).map(str::to_owned).collect();
+    assert_eq!(said, refused, "docs/features.md and src/config/check/available.rs");
 }
 
 #[test]
@@ -102,9 +107,9 @@ fn the_commands_it_lists_are_those_there_are() {
         .map(|line| line.split_whitespace().next().unwrap())
         .filter(|n| *n != "help")
         .collect();
-    let readme = document("README.md");
-    let said: BTreeSet<&str> = quoted(between(&readme, "commands"))
+    let page = document("docs/command-line.md");
+    let said: BTreeSet<&str> = quoted(between(&page, "commands"))
         .filter_map(|line| line.strip_prefix("tidegate ")?.split_whitespace().next())
         .collect();
-    assert_eq!(said, there, "README.md and `tidegate --help`");
+    assert_eq!(said, there, "docs/command-line.md and `tidegate --help`");
 }

@@ -5,10 +5,12 @@
 
 mod activation;
 mod architecture;
+mod book;
 mod commands;
 mod deployment;
 mod documents;
 mod floors;
+mod packages;
 
 use std::io::{BufRead, BufReader, Lines};
 use std::net::TcpListener;
