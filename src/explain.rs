@@ -25,6 +25,7 @@ use crate::route::template::Values;
 use crate::route::{Ask, Found, Miss};
 use crate::snapshot::route::{Action, Split};
 use crate::snapshot::{Listener, Route, Snapshot};
+use crate::tls::facts::{self, Certificate};
 use crate::wire::head::Fields;
 use crate::wire::{RequestHead, Version};
 
@@ -41,6 +42,10 @@ pub struct Question {
     pub client: IpAddr,
     /// The name of the listener where it comes in; the first one when there is no name.
     pub listener: Option<String>,
+    /// The name that the TLS connection was made for; the host of the URL when there is no name.
+    pub sni: Option<String>,
+    /// What the client's certificate says; none when it has none.
+    pub certificate: Option<Certificate>,
 }
 
 /// The answer to a question: the steps that the request would go through.
@@ -56,6 +61,12 @@ pub struct Explanation {
     pub refused: Option<Refused>,
     /// The route that matches.
     pub route: Option<String>,
+    /// What it has to pass on the route, in this order.
+    pub policies: Vec<String>,
+    /// Routes that would match, but for one thing; told when none does.
+    pub near: Vec<Near>,
+    /// What else decides: that connections made for another name are answered with 421.
+    pub notes: Vec<String>,
     /// `upstream`, `respond`, `redirect`; null when no route matches.
     pub action: Option<String>,
     /// The status that the route answers by itself.
@@ -104,6 +115,15 @@ pub struct Cached {
     pub stored: bool,
     /// For how many seconds that response is fresh; negative once it is stale.
     pub ttl: Option<i64>,
+}
+
+/// A route that a request just misses.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Near {
+    /// Its name.
+    pub route: String,
+    /// Why it does not match.
+    pub why: String,
 }
 
 /// A refusal.
@@ -163,7 +183,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
     };
     let identity = door::identity(&peer, listener, &head);
     let mut said = Explanation { listener: listener.name.to_string(), ..Explanation::default() };
-    if let Err(refusal) = walk(snapshot, listener, &head, &identity, &mut said) {
+    if let Err(refusal) = walk(snapshot, listener, &head, (&identity, question), &mut said) {
         let row = refusal.row();
         said.refused = Some(Refused {
             status: row.status,
@@ -206,7 +226,7 @@ fn walk(
     snapshot: &Snapshot,
     listener: &Listener,
     head: &RequestHead,
-    identity: &Identity<'_>,
+    (identity, question): (&Identity<'_>, &Question),
     said: &mut Explanation,
 ) -> Result<(), Refusal> {
     let admitted = admit::admit(head, listener.methods)?;
@@ -214,6 +234,7 @@ fn walk(
     let mut target = target.map_err(Refusal::Target)?;
     said.host = target.host().to_owned();
     said.path = text(target.path());
+    misdirected(listener, target.host(), question.sni.as_deref(), said)?;
     let public = identity.host.and_then(authority::canonical);
     let public = public.unwrap_or_else(|| Cow::Owned(target.host().to_owned()));
     if listener.redirect_https && !identity.is_secure() {
@@ -223,22 +244,31 @@ fn walk(
         return Ok(());
     }
     let tls = listener.tls.is_some();
-    let client = identity.client;
-    let ask = |path| Asked { listener: listener.id, target: &target, path, head, client, tls };
+    let (client, listener_id) = (identity.client, listener.id);
+    let certificate = question.certificate.as_ref().filter(|_| tls);
+    let ask = |path| Asked {
+        listener: listener_id,
+        target: &target,
+        path,
+        head,
+        client,
+        tls,
+        certificate,
+    };
     let found = snapshot.table.find_spelled(target.spelling(), ask);
     let Found { route, captures, raw, .. } = match found {
         Ok(found) => found,
-        Err(Miss::NoRoute | Miss::Method) => return Err(lookup::missed(&target)),
+        Err(Miss::NoRoute | Miss::Method) => {
+            said.near = near(snapshot, &ask(target.path()));
+            return Err(lookup::missed(&target));
+        }
     };
     if raw {
         target.keep_raw().map_err(Refusal::Target)?;
         said.path = text(target.path());
     }
     said.route = Some(route.name.to_string());
-    if let Some(policies) = &route.policies {
-        said.auth = policies.ways.iter().map(|way| way.name.to_string()).collect();
-        said.limits = policies.limits.iter().map(|limit| counted(limit, client)).collect();
-    }
+    note_policies(route, client, said);
     let values = Values {
         host: target.host().as_bytes(),
         path: target.path(),
@@ -270,21 +300,29 @@ fn walk(
             said.sent_path = Some(text(&path));
             said.sent_host = Some(sent_host(route, &target));
             said.upstreams = shares(split);
-            if let Some(cache) = &route.cache {
-                let secure = listener.tls.is_some();
-                let scheme = if secure { "https" } else { identity.scheme };
-                let url = keyed::Url {
-                    route: &route.name,
-                    scheme,
-                    public_host: &public,
-                    target: &target,
-                    identity,
-                };
-                said.cache = Some(cached(cache, &url, head, admitted));
-            }
+            let scheme = if tls { "https" } else { identity.scheme };
+            let (name, host) = (&*route.name, &*public);
+            let url =
+                keyed::Url { route: name, scheme, public_host: host, target: &target, identity };
+            said.cache = route.cache.as_deref().map(|of| cached(of, &url, head, admitted));
         }
     }
     Ok(())
+}
+
+/// The routes that a request just misses.
+fn near(snapshot: &Snapshot, ask: &Asked<'_>) -> Vec<Near> {
+    let misses = snapshot.table.near_misses(ask).into_iter();
+    misses.map(|(route, why)| Near { route: route.name.to_string(), why }).collect()
+}
+
+/// What a route asks of a request before it acts.
+fn note_policies(route: &Route, client: Option<IpAddr>, said: &mut Explanation) {
+    if let Some(policies) = &route.policies {
+        said.auth = policies.ways.iter().map(|way| way.name.to_string()).collect();
+        said.limits = policies.limits.iter().map(|limit| counted(limit, client)).collect();
+    }
+    said.policies = policies(route);
 }
 
 fn counted(limit: &Limit, client: Option<IpAddr>) -> Counted {
@@ -296,6 +334,56 @@ fn counted(limit: &Limit, client: Option<IpAddr>) -> Counted {
         before_auth: limit.before_auth,
         exempt: limit.exempts(client),
     }
+}
+
+/// Whether the connection may carry requests for the host (421), and what is to be known about that.
+fn misdirected(
+    listener: &Listener,
+    host: &str,
+    sni: Option<&str>,
+    said: &mut Explanation,
+) -> Result<(), Refusal> {
+    let Some(server) = listener.tls.as_ref() else { return Ok(()) };
+    let name = sni.map_or_else(|| host.to_owned(), str::to_ascii_lowercase);
+    let profile = |name: Option<&str>| server.for_name(name).map(|(profile, _)| profile);
+    let Some(shown) = profile(Some(&name)) else { return Ok(()) };
+    let belongs = |shown| facts::belongs(server, shown, host, listener.sni);
+    if !belongs((Some(&name), shown)) {
+        return Err(Refusal::Misdirected);
+    }
+    // Somebody who asks for no name gets the first certificate.
+    if profile(None).is_some_and(|first| !belongs((None, first))) {
+        let rule =
+            "connections that were made for another name get 421 for this host (listen.strict.sni)";
+        said.notes.push(rule.to_owned());
+    }
+    Ok(())
+}
+
+/// What a request has to pass on a route, in the order in which it is asked.
+fn policies(route: &Route) -> Vec<String> {
+    let mut said = Vec::new();
+    if let Some(policies) = &route.policies {
+        let limits = |before: bool| {
+            let of = policies.limits.iter().filter(move |limit| limit.before_auth == before);
+            of.map(|limit| format!("limit {}", limit.name))
+        };
+        said.extend(policies.cors.as_ref().map(|_| "cors".to_owned()));
+        said.extend(policies.maintenance.as_ref().map(|_| "maintenance".to_owned()));
+        said.extend(limits(true));
+        let ways: Vec<&str> = policies.ways.iter().map(|way| &*way.name).collect();
+        said.extend((!ways.is_empty()).then(|| format!("auth {}", ways.join(" or "))));
+        said.extend(limits(false));
+        let at_most = policies.concurrency.as_ref().map(|concurrency| concurrency.max);
+        said.extend(at_most.map(|max| format!("concurrency {max}")));
+        let fault = policies.fault.as_ref().map(|fault| fault.share * 100.0);
+        said.extend(fault.map(|share| format!("fault {share} %")));
+        said.extend(policies.compress.as_ref().map(|_| "compress".to_owned()));
+    }
+    said.extend(route.cache.as_ref().map(|cache| format!("cache {}", cache.store.name)));
+    said.extend(route.mirror.as_ref().map(|_| "mirror".to_owned()));
+    said.extend(route.body_limit.map(|bytes| format!("body_limit {bytes} bytes")));
+    said
 }
 
 fn cached(
@@ -378,6 +466,9 @@ impl Explanation {
                 line("key", key);
             }
         }
+        for Near { route, why } in &self.near {
+            line("  near", &format!("{route}: {why}"));
+        }
         if let Some(route) = &self.route {
             line("route", route);
         }
@@ -388,6 +479,12 @@ impl Explanation {
             let early = if *before_auth { ", before auth" } else { "" };
             let exempt = if *exempt { ", not this client" } else { "" };
             line("limit", &format!("{limit}: {rate}, burst {burst}{early}{exempt}"));
+        }
+        if !self.policies.is_empty() {
+            line("policies", &self.policies.join(", "));
+        }
+        for note in &self.notes {
+            line("note", note);
         }
         if let (Some(action), Some(status)) = (&self.action, self.status) {
             let location = self.location.as_deref().unwrap_or_default();
@@ -425,6 +522,7 @@ struct Asked<'a> {
     head: &'a RequestHead,
     client: Option<IpAddr>,
     tls: bool,
+    certificate: Option<&'a Certificate>,
 }
 
 impl Ask for Asked<'_> {
@@ -458,6 +556,15 @@ impl Ask for Asked<'_> {
 
     fn tls(&self) -> bool {
         self.tls
+    }
+
+    fn certificate_subject(&self) -> Option<&[u8]> {
+        self.certificate.map(|certificate| certificate.subject.as_bytes())
+    }
+
+    fn certificate_names(&self) -> impl Iterator<Item = &[u8]> {
+        let names = self.certificate.map_or(&[][..], |certificate| &certificate.names);
+        names.iter().map(|name| name.as_bytes())
     }
 }
 
@@ -512,7 +619,9 @@ mod tests {
         let headers = headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         let client = Ipv4Addr::LOCALHOST.into();
         let (method, url) = (method.to_owned(), url.to_owned());
-        explain(&snapshot, &Question { method, url, headers, client, listener: None }).unwrap()
+        let (listener, sni, certificate) = (None, None, None);
+        let question = Question { method, url, headers, client, listener, sni, certificate };
+        explain(&snapshot, &question).unwrap()
     }
 
     #[test]

@@ -9,9 +9,10 @@ use super::calls::{Answer, document, problem};
 use crate::explain::{self, Question};
 use crate::route::condition::parameters;
 use crate::server::status::Status;
+use crate::tls::facts::Certificate;
 
 /// Besides `method` (default `GET`) and `url`: any number of `header=name:value`, `client=IP`,
-/// `listener=NAME`.
+/// `listener=NAME`, `sni=NAME`, and of a client's certificate `cert_subject=…` and `cert_name=…`.
 pub(super) fn explain(status: &Status, query: Option<&str>) -> Answer {
     let mut question = Question {
         method: "GET".to_owned(),
@@ -19,6 +20,8 @@ pub(super) fn explain(status: &Status, query: Option<&str>) -> Answer {
         headers: Vec::new(),
         client: Ipv4Addr::LOCALHOST.into(),
         listener: None,
+        sni: None,
+        certificate: None,
     };
     let bad = || problem(StatusCode::UNPROCESSABLE_ENTITY, "bad_question");
     for (name, value) in parameters(query.unwrap_or_default().as_bytes()) {
@@ -27,6 +30,13 @@ pub(super) fn explain(status: &Status, query: Option<&str>) -> Answer {
             b"method" => question.method = value.into_owned(),
             b"url" => question.url = value.into_owned(),
             b"listener" => question.listener = Some(value.into_owned()),
+            b"sni" => question.sni = Some(value.into_owned()),
+            b"cert_subject" => certificate(&mut question).subject = value.into(),
+            b"cert_name" => {
+                let certificate = certificate(&mut question);
+                let names = certificate.names.iter().cloned().chain([value.into()]);
+                certificate.names = names.collect();
+            }
             b"client" => match value.parse::<IpAddr>() {
                 Ok(ip) => question.client = ip,
                 Err(_) => return bad(),
@@ -44,4 +54,13 @@ pub(super) fn explain(status: &Status, query: Option<&str>) -> Answer {
         Ok(said) => document(StatusCode::OK, &said),
         Err(_) => bad(),
     }
+}
+
+/// The certificate of a question, begun where there is none yet.
+fn certificate(question: &mut Question) -> &mut Certificate {
+    question.certificate.get_or_insert_with(|| Certificate {
+        subject: "".into(),
+        names: Box::default(),
+        fingerprint: "".into(),
+    })
 }

@@ -191,6 +191,9 @@ const PARAMETERS: &[(&str, &str, &str)] = &[
     ("/explain", "url", "`http://host/path?query`"),
     ("/explain", "header", "`name:value`; may be given several times"),
     ("/explain", "client", "the client's address; default loopback"),
+    ("/explain", "sni", "the name that the TLS connection was made for; default the URL's host"),
+    ("/explain", "cert_subject", "the subject of the client's certificate"),
+    ("/explain", "cert_name", "a name in the client's certificate; may be given several times"),
     ("/explain", "listener", "a listener's name; default the first"),
 ];
 

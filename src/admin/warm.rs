@@ -191,6 +191,8 @@ fn listener<'s>(snapshot: &'s Snapshot, scheme: &str, url: &str) -> Option<&'s A
             headers: vec![("x-forwarded-proto".to_owned(), scheme.to_owned())],
             client: Ipv4Addr::LOCALHOST.into(),
             listener: Some(listener.name.to_string()),
+            sni: None,
+            certificate: None,
         };
         explain::explain(snapshot, &question).is_ok_and(|said| said.cache.is_some())
     };

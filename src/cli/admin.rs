@@ -34,6 +34,9 @@ pub(super) struct Target {
     admin: Option<String>,
 }
 
+/// Where the demo's admin endpoint is, unless somebody else is there.
+const DEMO: &str = "http://127.0.0.1:9900";
+
 /// A place to call and what to show there.
 struct Endpoint {
     address: Where,
@@ -54,6 +57,17 @@ impl Target {
         self.call_within(PATIENCE, method, path)
     }
 
+    /// As [`Self::call`], for what only looks: where no file says where a proxy is, it is the demo's place.
+    ///
+    /// # Errors
+    /// A message for the operator.
+    pub(super) fn look(&self, path: &str) -> Result<(u16, String), String> {
+        if self.admin.is_none() && no_file(self.config.as_deref()) {
+            return look_at_demo(path);
+        }
+        self.call(Method::GET, path)
+    }
+
     /// Calls and returns status and body; waits no longer than `patience`.
     ///
     /// # Errors
@@ -70,6 +84,25 @@ impl Target {
         };
         endpoint.call(patience, method, path)
     }
+}
+
+/// Whether no file is named and none is where one would be.
+pub(super) fn no_file(named: Option<&Path>) -> bool {
+    named.is_none() && !config_file(None).exists()
+}
+
+/// Asks the demo, if it runs.
+///
+/// # Errors
+/// A message for the operator.
+pub(super) fn look_at_demo(path: &str) -> Result<(u16, String), String> {
+    call(DEMO, Method::GET, path).map_err(|error| {
+        format!(
+            "there is no {}, and nothing answers where the demo would ({error}); say where the proxy is \
+             with -c or --admin",
+            config::DEFAULT_FILES.join(" or ")
+        )
+    })
 }
 
 /// Calls the admin endpoint at `url`.

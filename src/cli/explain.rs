@@ -13,6 +13,7 @@ use crate::config::{self, Colour, Report};
 use crate::discovery::Known;
 use crate::explain::{Explanation, Question, explain};
 use crate::snapshot::compile;
+use crate::tls::facts::{self, Certificate};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -31,6 +32,12 @@ pub(super) struct Arguments {
     /// The listener where it comes in [default: the first]
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
+    /// The name that the TLS connection was made for [default: the URL's host]
+    #[arg(long, value_name = "NAME")]
+    sni: Option<String>,
+    /// The client's certificate, as PEM
+    #[arg(long, value_name = "FILE")]
+    client_cert: Option<PathBuf>,
     /// The configuration file [default: ./tidegate.toml, then /etc/tidegate/tidegate.toml]
     #[arg(short, long, value_name = "FILE", conflicts_with = "admin")]
     config: Option<PathBuf>,
@@ -45,7 +52,8 @@ pub(super) struct Arguments {
 /// Exit code 0 when a route takes the request, 1 when it is refused or cannot be explained.
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let said = match &arguments.admin {
-        Some(url) => ask(url, arguments),
+        Some(url) => ask(arguments, |path| admin::call(url, Method::GET, path)),
+        None if admin::no_file(arguments.config.as_deref()) => ask(arguments, admin::look_at_demo),
         None => read(arguments),
     };
     match said {
@@ -82,11 +90,20 @@ fn read(arguments: &Arguments) -> Result<Explanation, String> {
         headers: fields(arguments)?,
         client: arguments.client,
         listener: arguments.listener.clone(),
+        sni: arguments.sni.clone(),
+        certificate: certificate(arguments)?,
     };
     explain(&snapshot, &question)
 }
 
-fn ask(admin: &str, arguments: &Arguments) -> Result<Explanation, String> {
+fn certificate(arguments: &Arguments) -> Result<Option<Certificate>, String> {
+    arguments.client_cert.as_deref().map(facts::client).transpose()
+}
+
+fn ask(
+    arguments: &Arguments,
+    call: impl FnOnce(&str) -> Result<(u16, String), String>,
+) -> Result<Explanation, String> {
     let coded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let mut path = format!(
         "/explain?method={}&url={}&client={}",
@@ -100,7 +117,16 @@ fn ask(admin: &str, arguments: &Arguments) -> Result<Explanation, String> {
     if let Some(listener) = &arguments.listener {
         path.push_str(&format!("&listener={}", coded(listener)));
     }
-    let (status, body) = admin::call(admin, Method::GET, &path)?;
+    if let Some(sni) = &arguments.sni {
+        path.push_str(&format!("&sni={}", coded(sni)));
+    }
+    if let Some(Certificate { subject, names, .. }) = certificate(arguments)? {
+        path.push_str(&format!("&cert_subject={}", coded(&subject)));
+        for name in &names {
+            path.push_str(&format!("&cert_name={}", coded(name)));
+        }
+    }
+    let (status, body) = call(&path)?;
     let said = serde_json::from_str(&body).ok().filter(|_| status == 200);
-    said.ok_or_else(|| format!("{admin} answered {status}: {body}"))
+    said.ok_or_else(|| format!("the proxy answered {status}: {body}"))
 }

@@ -78,7 +78,7 @@ pub(super) fn drain(arguments: &Plain) -> ExitCode {
 
 /// Exit code 0 when the proxy is ready for requests, 1 when it is not or cannot be reached.
 pub(super) fn status(arguments: &Plain) -> ExitCode {
-    let body = match arguments.target.call(Method::GET, "/stats") {
+    let body = match arguments.target.look("/stats") {
         Ok((200, body)) => body,
         Ok((_, body)) => return print_error(&format!("error: {body}")),
         Err(error) => return print_error(&format!("error: {error}\n")),

@@ -1,12 +1,13 @@
 //! `tidegate run`: the proxy itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 
 use super::{config_file, print_error};
-use crate::config::{self, Colour, Report};
+use crate::config::{self, Colour, Config, Report};
+use crate::net::Address;
 use crate::server::shutdown::Stop;
 use crate::server::{self, StartError};
 use crate::{admin, telemetry};
@@ -38,6 +39,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     };
     let code = match server::start(&loaded.config, Some(&path), &sources, admin::open) {
         Ok(running) => {
+            announce(&path, &loaded.config, running.admin.as_ref());
             stop.wait(&running.commands, &running.status);
             running.drain();
             ExitCode::SUCCESS
@@ -49,4 +51,16 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     };
     drop(log);
     code
+}
+
+/// One line about what runs, for who has just started it.
+fn announce(file: &Path, config: &Config, admin: Option<&Address>) {
+    let version = super::VERSION;
+    let dashboard = match admin {
+        Some(address @ Address::Tcp(_)) => format!("http://{address}/"),
+        Some(address) => address.to_string(),
+        None => "none, for want of [admin]".to_owned(),
+    };
+    let (routes, upstreams) = (config.route.len(), config.upstream.len());
+    tracing::info!(version, file = %file.display(), dashboard, routes, upstreams, "tidegate runs");
 }

@@ -15,6 +15,7 @@ pub mod captures;
 pub mod condition;
 pub mod conflicts;
 mod hosts;
+mod near;
 pub mod normal;
 pub mod path;
 mod paths;

@@ -43,7 +43,7 @@ fn take(given: &mut ListenFd, index: usize) -> io::Result<Option<(Address, Socke
     }
     let Some(listener) = given.take_unix_listener(index)? else { return Ok(None) };
     let path = listener.local_addr()?.as_pathname().map(|path| path.to_owned());
-    Ok(path.map(|path| (Address::Unix(path.into()), listener.into())))
+    Ok(path.map(|path| (Address::Unix(path), listener.into())))
 }
 
 /// Whether the service manager listens there.

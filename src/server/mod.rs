@@ -111,10 +111,7 @@ pub fn start(
         .as_ref()
         .map_or_else(machine::usable_cpus, |workers| usize::from(workers.value.get()));
     let sites = listener::sites(config, &store.load());
-    let admin_address = config.admin.as_ref().map(|a| compile::listen_address(&a.address.value));
-    for address in activation::unused(sites.iter().map(|s| &s.address).chain(&admin_address)) {
-        tracing::warn!(%address, key = "listen.address", "nothing listens on a socket of the service manager");
-    }
+    note_unused(config, &sites);
     let bound = listener::bind(&sites, &[], workers)?;
     let (desk, questions) = collector::desk();
     let status = Arc::new(Status::new(store.clone(), desk, workers));
@@ -179,6 +176,15 @@ pub fn start(
         stop,
         workers: threads,
     })
+}
+
+/// Says which sockets of the service manager are of no use to this configuration.
+fn note_unused(config: &Config, sites: &[listener::Site]) {
+    let admin = config.admin.as_ref().map(|admin| compile::listen_address(&admin.address.value));
+    for address in activation::unused(sites.iter().map(|site| &site.address).chain(&admin)) {
+        let key = "listen.address";
+        tracing::warn!(%address, key, "nothing listens on a socket of the service manager");
+    }
 }
 
 impl Running {

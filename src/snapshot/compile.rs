@@ -184,8 +184,11 @@ fn listeners(
                 None
             }),
             Purpose::Keep => known.and_then(|known| known.tls.clone()),
-            // `certificates::inspect` looks at them.
-            Purpose::Check { .. } => None,
+            // `certificates::inspect` tells what is wrong with them; who explains a request has to know what is right.
+            Purpose::Check { files: true } => {
+                certificates::compile_listener(written).ok().flatten()
+            }
+            Purpose::Check { files: false } => None,
         };
         Arc::new(listener(written, tls, connections, known))
     });

@@ -71,17 +71,38 @@ impl Facts {
     /// Returns whether requests for this host, in lower case, belong here (RFC 9110 §7.4, §15.5.20).
     #[must_use]
     pub fn belongs(&self, host: &str, misdirected: Misdirected) -> bool {
-        let asked = self.name.as_deref();
-        // HTTP/1.0 names no host.
-        if host.is_empty() || asked == Some(host) {
-            return true;
-        }
-        match misdirected {
-            Misdirected::Never => true,
-            Misdirected::ClientAuth => !self.server.asks_more(host, self.profile),
-            Misdirected::Always => self.server.covers(asked, host, self.profile),
-        }
+        let shown = (self.name.as_deref(), self.profile);
+        belongs(&self.server, shown, host, misdirected)
     }
+}
+
+/// Whether requests for a host belong on a connection that was made for a name, and so with a profile.
+#[must_use]
+pub fn belongs(
+    server: &Server,
+    (asked, profile): (Option<&str>, Profile),
+    host: &str,
+    misdirected: Misdirected,
+) -> bool {
+    // HTTP/1.0 names no host.
+    if host.is_empty() || asked == Some(host) {
+        return true;
+    }
+    match misdirected {
+        Misdirected::Never => true,
+        Misdirected::ClientAuth => !server.asks_more(host, profile),
+        Misdirected::Always => server.covers(asked, host, profile),
+    }
+}
+
+/// What the first certificate of a PEM file says about a client that has it.
+///
+/// # Errors
+/// Why it cannot be read.
+pub fn client(file: &std::path::Path) -> Result<Certificate, String> {
+    let chain = super::pem::certificates(file)?;
+    let leaf = chain.first().and_then(|leaf| certificate(leaf));
+    leaf.ok_or_else(|| format!("{} has no certificate", file.display()))
 }
 
 fn texts(Names { dns, ip }: Names) -> Box<[Box<str>]> {

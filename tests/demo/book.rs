@@ -49,9 +49,13 @@ exec 2>&1 </dev/null
 ip link set lo up
 listening() { cat /proc/net/tcp /proc/net/unix | grep -cE ' 0A |00010000 0001' ; }
 background() {
-    local before; before=$(listening)
+    local before now; before=$(listening)
     eval "$1 >>background.log 2>&1 &"
-    for _ in $(seq 400); do [ "$(listening)" -gt "$before" ] && return; sleep 0.025; done
+    for _ in $(seq 400); do
+        # Whoever listens in several places is waited for until nothing is added any more.
+        now=$(listening); sleep 0.05
+        [ "$now" -gt "$before" ] && [ "$(listening)" = "$now" ] && return
+    done
     echo "it does not listen:"; cat background.log
 }
 background 'tidegate run -c .servers.toml'

@@ -1,7 +1,12 @@
 //! `tidegate demo` as a person meets it: what it prints can be pasted and does what it says.
 
 #![allow(missing_docs, reason = "tests document themselves by their names")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failing step fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a failing step fails the test"
+)]
 
 mod activation;
 mod architecture;
@@ -11,6 +16,8 @@ mod deployment;
 mod documents;
 mod floors;
 mod packages;
+mod prometheus;
+mod scenarios;
 
 use std::io::{BufRead, BufReader, Lines};
 use std::net::TcpListener;

@@ -1,0 +1,93 @@
+//! Which routes a request just misses: those that would have taken it, but for one thing.
+//!
+//! For who wonders about a request, not for requests: it looks at every route.
+
+use std::fmt::Write as _;
+
+use super::condition::{Condition, Subject, ValueMatch};
+use super::{Ask, HostPattern, RouteSpec, RouteTable};
+
+/// As many are told.
+const MOST: usize = 5;
+
+impl<T> RouteTable<T> {
+    /// Routes that fit a request in all but one thing, each with that thing in words; those that differ least from it
+    /// first.
+    pub fn near_misses(&self, ask: &impl Ask) -> Vec<(&T, String)> {
+        let misses = self.entries.iter().filter_map(|entry| {
+            let mut why = misses(&entry.spec, ask);
+            let (weight, why) = why.pop().filter(|_| why.is_empty())?;
+            Some((weight, &entry.payload, why))
+        });
+        let mut misses: Vec<_> = misses.collect();
+        misses.sort_by_key(|(weight, ..)| *weight);
+        misses.into_iter().take(MOST).map(|(_, payload, why)| (payload, why)).collect()
+    }
+}
+
+/// All that keeps a request from a route, with how far away that is. A path that does not match is no near miss.
+fn misses(spec: &RouteSpec, ask: &impl Ask) -> Vec<(u8, String)> {
+    let mut why = Vec::new();
+    if !spec.path.matches(ask.path()) {
+        // Two of them, so that it is never the only thing.
+        return vec![(u8::MAX, String::new()), (u8::MAX, String::new())];
+    }
+    if !spec.admits_method(ask.method()) {
+        let methods = spec.methods.iter().map(|method| text(method)).collect::<Vec<_>>().join(", ");
+        why.push((0, format!("its method is {methods}")));
+    }
+    for condition in spec.conditions.iter().filter(|condition| !condition.holds(ask)) {
+        why.push((1, wanted(condition)));
+    }
+    let networks = RouteSpec { listeners: [].into(), conditions: [].into(), ..spec.clone() };
+    if !networks.conditions_hold(ask) {
+        let clients = spec.clients.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        why.push((2, format!("its clients are {clients}")));
+    }
+    if !(spec.listeners.is_empty() || spec.listeners.contains(&ask.listener())) {
+        why.push((3, "it belongs to another listener".to_owned()));
+    }
+    if !(spec.hosts.is_empty() || spec.hosts.iter().any(|host| admits(host, ask.host()))) {
+        let name = |host: &HostPattern| match host {
+            HostPattern::Exact(name) => name.to_string(),
+            HostPattern::Below(name) => format!("*.{name}"),
+        };
+        let hosts = spec.hosts.iter().map(name).collect::<Vec<_>>().join(", ");
+        why.push((4, format!("its host is {hosts}")));
+    }
+    why
+}
+
+fn admits(pattern: &HostPattern, host: &str) -> bool {
+    match pattern {
+        HostPattern::Exact(name) => **name == *host,
+        HostPattern::Below(name) => {
+            host.strip_suffix(&**name).is_some_and(|rest| rest.ends_with('.') && rest.len() > 1)
+        }
+    }
+}
+
+/// What a condition asks for.
+fn wanted(condition: &Condition) -> String {
+    let mut said = String::from("it asks for ");
+    let subject = match &condition.subject {
+        Subject::Header(name) => format!("header {}", text(name)),
+        Subject::Query(name) => format!("query parameter {}", text(name)),
+        Subject::Cookie(name) => format!("cookie {}", text(name)),
+        Subject::Tls => "TLS".to_owned(),
+        Subject::CertificateSubject => "a client certificate whose subject".to_owned(),
+        Subject::CertificateName => "a client certificate a name of which".to_owned(),
+    };
+    // Writing to a string cannot fail.
+    let _ok = match &condition.value {
+        ValueMatch::Equals(value) => write!(said, "{subject} = {}", text(value)),
+        ValueMatch::Present => write!(said, "{subject}"),
+        ValueMatch::Absent => write!(said, "no {subject}"),
+        ValueMatch::Regex(regex) => write!(said, "{subject} to match {}", regex.as_str()),
+    };
+    said
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
