@@ -42,7 +42,7 @@ pub(super) struct Account<'a, 's, C: Client> {
     pub(super) ex: Exchange<'a>,
     pub(super) id: &'s RequestId<'s>,
     pub(super) identity: &'s Identity<'s>,
-    pub(super) log: RequestLog<'a>,
+    pub(super) log: &'s mut RequestLog<'a>,
     pub(super) client: &'s mut C,
     /// How it ended; `None` while it goes on.
     pub(super) end: Option<End>,
@@ -54,13 +54,12 @@ impl<C: Client> Drop for Account<'_, '_, C> {
             // Whoever catches that writes it down.
             return;
         }
-        let log = std::mem::take(&mut self.log);
         // Nothing but the end of the process ends an exchange from outside.
         let end = self.end.unwrap_or_else(|| {
             let outcome = Outcome::ProxyCut(Halt::Drain);
-            End::of(outcome, log.trail.status.unwrap_or(outcome.status()))
+            End::of(outcome, self.log.trail.status.unwrap_or(outcome.status()))
         });
-        finish(&self.ex, (self.id, self.identity), log, end, self.client);
+        finish(&self.ex, (self.id, self.identity), self.log, end, self.client);
     }
 }
 
@@ -68,11 +67,12 @@ impl<C: Client> Drop for Account<'_, '_, C> {
 fn finish<C: Client>(
     ex: &Exchange<'_>,
     (id, identity): (&RequestId<'_>, &Identity<'_>),
-    log: RequestLog<'_>,
+    log: &mut RequestLog<'_>,
     end: End,
     client: &C,
 ) {
     let RequestLog { route, trail, cause, trace, granted, cache } = log;
+    let route = *route;
     let took = clock::now().saturating_duration_since(ex.started);
     let (received, sent) = (client.received(), client.sent());
     let member = trail.member;
@@ -112,7 +112,7 @@ fn finish<C: Client>(
         ending.tell(&ex.worker.quotas, &ex.worker.ledger);
     }
     let trace_id = trace.as_ref().map(|trace| trace.context.trace_text());
-    if let (Some(tracing), Some(trace)) = (&ex.snapshot.trace, trace)
+    if let (Some(tracing), Some(trace)) = (&ex.snapshot.trace, trace.take())
         && trace.context.sampled
     {
         trace.end(tracing, took, root(ex, identity, route, end));

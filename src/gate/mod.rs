@@ -26,6 +26,7 @@ mod turned;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
@@ -105,11 +106,14 @@ impl End {
 /// Cancel safety: dropping the future ends the exchange on the server's side too.
 pub async fn handle<C: Client>(ex: Exchange<'_>, client: &mut C, timer: &mut Timer) -> End {
     let id = ex.worker.draw(|random| RequestId::of(ex.head, random));
-    let trace = ex.snapshot.trace.as_ref();
-    let trusted = ex.peer.trusted;
-    let trace = trace.map(|t| ex.worker.draw(|random| Trace::begin(t, ex.head, trusted, random)));
     let identity = door::identity(ex.peer, ex.listener, ex.head);
-    let log = RequestLog { trace, ..RequestLog::default() };
+    let mut log = RequestLog::default();
+    if let Some(tracing) = &ex.snapshot.trace {
+        let trusted = ex.peer.trusted;
+        let begin = |random: &mut _| Trace::begin(tracing, ex.head, trusted, random);
+        log.trace = Some(ex.worker.draw(begin));
+    }
+    let log = &mut log;
     let mut account = Account { ex, id: &id, identity: &identity, log, client, end: None };
     let Account { log, client, .. } = &mut account;
     let end = match walk(ex, (&id, &identity), &mut **client, timer, log).await {
@@ -219,7 +223,8 @@ async fn walk<'a, C: Client>(
     } else {
         matched.fill_response(&mut log.granted);
     }
-    matched.act(limit, client, timer, log).await
+    // Pinned where it stays: it is large, and awaiting it by value copies it twice.
+    pin!(matched.act(limit, client, timer, log)).await
 }
 
 /// The host that the client asked for, before trusted proxies wrote another one.
@@ -373,7 +378,8 @@ impl<'a> Matched<'a, '_> {
                     }
                 }
                 let log = (trail, trace.as_ref(), &*granted, &*cause);
-                self.forward(split, limit, client, timer, log).await
+                // As above.
+                pin!(self.forward(split, limit, client, timer, log)).await
             }
             Action::Respond(respond) => Ok(self.respond(respond, granted, client, timer).await),
             Action::Redirect(redirect) => self.redirect(redirect, granted, client, timer).await,
