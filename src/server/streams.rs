@@ -210,7 +210,8 @@ impl Accept for Taker {
         let client = self.streams.client(slot, Some(&*head).filter(|_| fault.is_none()));
         self.shared.open.set(self.shared.open.get() + 1);
         let begun = Begun { of: Open(self.shared.clone()), head, fault, client };
-        spawn_local(begun.walk());
+        // Boxed, because tasks are moved several times. Made where it stays: it is large.
+        spawn_local(Box::into_pin(Box::write(Box::new_uninit(), begun.walk())));
     }
 }
 
