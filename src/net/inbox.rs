@@ -108,6 +108,7 @@ impl Inbox {
             return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
         }
         if self.buffer.is_none() {
+            ready!(stream.poll_readable(cx))?;
             let mut buffer = Buffer::take();
             let n = ready!(stream.poll_read(cx, &mut buffer))?;
             if n > 0 {

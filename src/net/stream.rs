@@ -15,6 +15,14 @@ use super::held::Weight;
 
 /// The part of a socket that moving the bytes of a connection needs. There are real ones, and one that a simulation makes up.
 pub trait Transport {
+    /// Ready when [`Transport::poll_read`] is worth a try: until then a reader needs no buffer.
+    ///
+    /// # Errors
+    /// As for [`Transport::poll_read`].
+    fn poll_readable(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
     /// Reads what is there. `Ok(0)` is the end of the stream.
     ///
     /// # Errors
@@ -233,6 +241,16 @@ impl Stream {
 }
 
 impl Transport for Stream {
+    #[inline]
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(stream) => stream.poll_read_ready(cx),
+            Stream::Unix(stream) => stream.poll_read_ready(cx),
+            // It may have read already what it has not decrypted yet.
+            Stream::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+
     #[inline]
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         Stream::poll_read(self, cx, buf)
