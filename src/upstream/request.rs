@@ -118,7 +118,8 @@ impl ForwardRequest<'_> {
 
     /// Reads from the head of a response how the attempt that it ends went.
     pub(super) fn read_status(&self, head: &ResponseHead) -> Failure {
-        match grpc::status(&head.fields).filter(|_| self.grpc && head.status == 200) {
+        let call = self.grpc && head.status == 200;
+        match call.then(|| grpc::status(&head.fields)).flatten() {
             Some(status) if status != grpc::OK => Failure::Grpc(status),
             _ => Failure::Status(head.status),
         }
