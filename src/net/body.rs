@@ -177,15 +177,20 @@ impl BodyReader {
     ///
     /// # Errors
     /// [`Fault::Trailer`] when the trailer section is malformed.
+    #[inline]
     pub fn trailers(&self) -> Result<Option<Fields>, Fault> {
         match &self.kind {
-            Kind::Chunked(decoder) if !decoder.trailers().is_empty() => {
-                let fields = trailers::parse(decoder.trailers()).ok_or(Fault::Trailer)?;
-                Ok((!fields.is_empty()).then_some(fields))
-            }
+            Kind::Chunked(decoder) if !decoder.trailers().is_empty() => parse(decoder.trailers()),
             Kind::Chunked(_) | Kind::Length(_) | Kind::UntilClose => Ok(None),
         }
     }
+}
+
+/// Few bodies have any.
+#[cold]
+fn parse(section: &[u8]) -> Result<Option<Fields>, Fault> {
+    let fields = trailers::parse(section).ok_or(Fault::Trailer)?;
+    Ok((!fields.is_empty()).then_some(fields))
 }
 
 #[cfg(test)]
