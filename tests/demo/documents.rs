@@ -67,6 +67,17 @@ fn every_file_they_name_exists() {
     assert!(seen > 80, "{seen}");
 }
 
+#[test]
+fn the_bars_are_those_of_the_table() {
+    let mut chart = std::process::Command::new(root().join("benches/compare/chart"));
+    let drawn = chart.arg(root().join("docs/speed.md")).output().unwrap();
+    assert!(drawn.status.success(), "{}", String::from_utf8_lossy(&drawn.stderr));
+    let drawn = String::from_utf8(drawn.stdout).unwrap();
+    assert!(drawn.matches("<rect").count() > 20, "{drawn}");
+    let same = drawn == document("docs/speed.svg");
+    assert!(same, "draw it anew: benches/compare/chart docs/speed.md > docs/speed.svg");
+}
+
 /// All codes are words of lower case with underscores, and nothing else in that file is.
 #[test]
 fn every_code_is_explained_and_no_other() {
