@@ -143,7 +143,8 @@ fn explain_names_policies_and_routes_that_were_just_missed() {
     assert!(said.contains("404 no_route"), "{said}");
     assert_eq!(near(&said), ["orders: its method is POST, PUT"]);
     let said = ask(&["GET", "http://a.test/orders"]);
-    let missed = ["orders: its method is POST, PUT", "beta: it asks for header x-beta = 1"];
+    let missed =
+        ["orders: its method is POST, PUT", "beta: it asks for another value of header x-beta"];
     assert_eq!(near(&said), missed);
     let said = ask(&["GET", "http://c.test/orders"]);
     assert_eq!(
