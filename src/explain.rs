@@ -281,6 +281,11 @@ fn walk(
             said.action = Some("respond".to_owned());
             said.status = Some(respond.status);
         }
+        Action::Files(files) => {
+            let path = sent_path(route, &values, raw, capture)?;
+            said.action = Some("files".to_owned());
+            said.location = Some(format!("{}{}", files.root.display(), text(&path)));
+        }
         Action::Redirect(redirect) => {
             let mut location = Vec::new();
             let values = Values { host: public.as_bytes(), ..values };
@@ -290,12 +295,7 @@ fn walk(
             said.location = Some(text(&location));
         }
         Action::Forward(split) => {
-            let mut path = Vec::new();
-            if route.rewrite.changes_path() {
-                rewrite::path(&mut path, &route.rewrite, &values, raw, capture)?;
-            } else {
-                path.extend_from_slice(target.path());
-            }
+            let path = sent_path(route, &values, raw, capture)?;
             said.action = Some("upstream".to_owned());
             said.sent_path = Some(text(&path));
             said.sent_host = Some(sent_host(route, &target));
@@ -419,6 +419,22 @@ fn cached(
     }
 }
 
+/// The path that a server, or a folder, is asked for.
+fn sent_path<'p>(
+    route: &Route,
+    values: &Values<'p>,
+    raw: bool,
+    capture: impl Fn(usize) -> &'p [u8],
+) -> Result<Vec<u8>, Refusal> {
+    let mut path = Vec::new();
+    if route.rewrite.changes_path() {
+        rewrite::path(&mut path, &route.rewrite, values, raw, capture)?;
+    } else {
+        path.extend_from_slice(values.path);
+    }
+    Ok(path)
+}
+
 fn sent_host(route: &Route, target: &Target<'_>) -> String {
     text(route.rewrite.host.as_deref().unwrap_or(target.sent_host()))
 }
@@ -489,6 +505,9 @@ impl Explanation {
         if let (Some(action), Some(status)) = (&self.action, self.status) {
             let location = self.location.as_deref().unwrap_or_default();
             line(action, format!("{status} {location}").trim_end());
+        }
+        if let (Some(action), Some(file), None) = (&self.action, &self.location, self.status) {
+            line(action, file);
         }
         if let (Some(path), Some(host)) = (&self.sent_path, &self.sent_host) {
             line("sends", &format!("{path} with Host: {host}"));

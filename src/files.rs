@@ -3,6 +3,8 @@
 //! A FIFO never opens, `/dev/zero` never ends, and a network file system may not answer for ever; whoever
 //! names such a file must not hold up the process with it. All files that a configuration names are read here.
 
+pub mod served;
+
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};

@@ -17,6 +17,7 @@ use crate::clock;
 use crate::endpoint::breaker::{Breaker, State};
 use crate::endpoint::standing;
 use crate::exchange::outcome::{CUTS, OUTCOMES};
+use crate::files::served;
 use crate::net::{held, room};
 use crate::policy::limit::Limit;
 use crate::policy::{compress, concurrency};
@@ -110,6 +111,9 @@ fn connections(text: &mut Text, snapshot: &Snapshot) {
     let help = "Client connections that all listeners may have open together.";
     text.family("tidegate_connections_limit", "gauge", help);
     text.sample("tidegate_connections_limit", &[], f64::from(room::all().1));
+    let help = "Files of routes with `files` that are open for clients.";
+    text.family("tidegate_files_open", "gauge", help);
+    text.sample("tidegate_files_open", &[], served::open_files() as f64);
     let name = "tidegate_connections_refused_total";
     text.family(name, "counter", "Connections for which there was no place, or no descriptor.");
     for listener in &snapshot.listeners {

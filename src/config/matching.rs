@@ -54,7 +54,7 @@ pub fn captures(written: &schema::Route) -> Vec<&str> {
 pub fn upstreams(written: &schema::Route) -> impl Iterator<Item = &str> {
     let split = match &written.action {
         schema::Action::Upstream(split) => Some(split),
-        schema::Action::Respond(_) | schema::Action::Redirect(_) => None,
+        schema::Action::Respond(_) | schema::Action::Redirect(_) | schema::Action::Files(_) => None,
     };
     let targets = split.into_iter().flat_map(|split| split.targets.iter());
     targets.map(|target| target.upstream.value.as_str())

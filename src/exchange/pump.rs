@@ -128,6 +128,46 @@ impl Pump {
     }
 }
 
+/// Hands over as much of a body as is taken.
+fn take<C: Client>(
+    client: &mut C,
+    cx: &mut Context<'_>,
+    body: &mut &[u8],
+    since: &mut clock::Instant,
+) -> Poll<Result<(), Outcome>> {
+    while !body.is_empty() {
+        match ready!(client.poll_write(cx, body)) {
+            Ok(n) => {
+                *body = body.get(n..).unwrap_or_default();
+                *since = clock::now();
+            }
+            Err(_) => return Poll::Ready(Err(Outcome::ClientGone)),
+        }
+    }
+    Poll::Ready(Ok(()))
+}
+
+/// Sends a part of a body, which more will follow.
+///
+/// # Errors
+/// [`Outcome::ClientGone`] or [`Outcome::Timeout`]: nothing more can be sent.
+pub async fn write_bytes<C: Client>(
+    client: &mut C,
+    timer: &mut Timer,
+    mut part: &[u8],
+    write_gap: Option<Duration>,
+) -> Result<(), Outcome> {
+    let mut since = clock::now();
+    poll_fn(|cx| {
+        if let Poll::Ready(taken) = take(client, cx, &mut part, &mut since) {
+            return Poll::Ready(taken);
+        }
+        ready!(timer.poll_at(cx, clock::deadline(since, write_gap)));
+        Poll::Ready(Err(Outcome::Timeout(Deadline::ClientWrite)))
+    })
+    .await
+}
+
 /// Sends a body that is known as a whole and ends the response: [`Outcome::Whole`], [`Outcome::ClientGone`] or
 /// [`Outcome::Timeout`]. `write_gap` is the time between two successful writes.
 pub async fn send_bytes<C: Client>(
@@ -138,15 +178,9 @@ pub async fn send_bytes<C: Client>(
 ) -> Outcome {
     let mut since = clock::now();
     poll_fn(|cx| {
-        while !body.is_empty() {
-            match client.poll_write(cx, body) {
-                Poll::Ready(Ok(n)) => {
-                    body = body.get(n..).unwrap_or_default();
-                    since = clock::now();
-                }
-                Poll::Ready(Err(_)) => return Poll::Ready(Outcome::ClientGone),
-                Poll::Pending => break,
-            }
+        match take(client, cx, &mut body, &mut since) {
+            Poll::Ready(Err(outcome)) => return Poll::Ready(outcome),
+            Poll::Ready(Ok(())) | Poll::Pending => {}
         }
         if body.is_empty()
             && let Poll::Ready(finished) = client.poll_finish(cx, None)

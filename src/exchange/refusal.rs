@@ -98,6 +98,9 @@ pub enum Refusal {
     /// The route is closed to all but a few clients for a while.
     #[error("closed for maintenance")]
     Maintenance,
+    /// A route that serves files has none for the request.
+    #[error("{0}")]
+    File(FileFault),
     /// A defect in the proxy itself; only this request is lost.
     #[error("internal error")]
     Internal,
@@ -135,6 +138,29 @@ pub enum Miss {
     /// Nothing new is sent to any of them.
     #[error("all servers are draining or disabled")]
     Draining,
+}
+
+/// Why there is no file for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum FileFault {
+    /// A method other than `GET` and `HEAD`.
+    #[error("files can be read only")]
+    Method,
+    /// There is none.
+    #[error("there is no such file")]
+    Missing,
+    /// It may not be read.
+    #[error("the file may not be read")]
+    Forbidden,
+    /// It cannot be read now.
+    #[error("the file cannot be read now")]
+    Unavailable,
+    /// It is not the one that the client means (RFC 9110 §15.5.13).
+    #[error("the file is another one by now")]
+    Changed,
+    /// It is not that long (RFC 9110 §15.5.17).
+    #[error("the file is not that long")]
+    Range,
 }
 
 /// A refusal as it looks from outside.
@@ -229,6 +255,7 @@ impl Refusal {
             Refusal::Maintenance => {
                 (503, "in_maintenance", "Closed for maintenance", Some("route.maintenance"))
             }
+            Refusal::File(fault) => return file(fault),
             Refusal::Internal => (500, "internal_error", "Internal error", None),
         };
         Row { status, code, title, key }
@@ -267,6 +294,7 @@ impl Refusal {
             | Refusal::UpstreamClosed
             | Refusal::UpstreamInvalid
             | Refusal::NotCached
+            | Refusal::File(_)
             | Refusal::Maintenance => false,
         }
     }
@@ -303,6 +331,19 @@ impl Problem<'_> {
         body.push(b'\n');
         body
     }
+}
+
+fn file(fault: FileFault) -> Row {
+    let root = Some("route.files.root");
+    let (status, code, title, key) = match fault {
+        FileFault::Method => (405, "method_not_allowed", "Method not allowed", Some("route.files")),
+        FileFault::Missing => (404, "file_not_found", "File not found", root),
+        FileFault::Forbidden => (403, "file_forbidden", "File not readable", root),
+        FileFault::Unavailable => (503, "file_unavailable", "File not available", root),
+        FileFault::Changed => (412, "precondition_failed", "Precondition failed", None),
+        FileFault::Range => (416, "range_not_satisfiable", "Range not satisfiable", None),
+    };
+    Row { status, code, title, key }
 }
 
 fn no_server(miss: Miss) -> Row {

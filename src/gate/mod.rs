@@ -11,6 +11,7 @@ mod cached;
 mod copy;
 pub mod door;
 mod entry;
+mod files;
 mod fill;
 mod finish;
 mod instead;
@@ -382,6 +383,7 @@ impl<'a> Matched<'a, '_> {
                 pin!(self.forward(split, limit, client, timer, log)).await
             }
             Action::Respond(respond) => Ok(self.respond(respond, granted, client, timer).await),
+            Action::Files(files) => self.serve_file(files, granted, client, timer).await,
             Action::Redirect(redirect) => self.redirect(redirect, granted, client, timer).await,
         }
     }

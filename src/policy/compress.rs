@@ -255,7 +255,7 @@ fn accepted(request: &Fields) -> Option<ContentCoding> {
 }
 
 /// The weight among an item's parameters, in thousandths (RFC 9110 §12.4.2); what is none counts as 0.
-pub(super) fn weight<'a>(mut parameters: impl Iterator<Item = &'a [u8]>) -> u16 {
+pub(crate) fn weight<'a>(mut parameters: impl Iterator<Item = &'a [u8]>) -> u16 {
     let given = parameters.find_map(|parameter| {
         let (name, value) = parameter.trim_ascii().split_at_checked(2)?;
         name.eq_ignore_ascii_case(b"q=").then_some(value)

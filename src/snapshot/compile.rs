@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::listener::{Listener, Methods, PerClient};
 use super::policies::Shared;
-use super::route::{Action, Redirect, Respond, Route};
+use super::route::{Action, Files, Redirect, Respond, Route};
 use super::{Snapshot, Store, access, cache, pages, policies, rewrite, target, trace, upstream};
 use crate::config::schema::listen::{
     Listen, ListenRedirect, StrictMethods, StrictPath, StrictSni, Underscores,
@@ -24,7 +24,7 @@ use crate::discovery::Known;
 use crate::exchange::edits::{FieldPart, FilledField};
 use crate::exchange::target::PathMode;
 use crate::exchange::{HeaderEdits, Pair};
-use crate::files;
+use crate::files::{self, served};
 use crate::h1::client::{HeadTimes, Life};
 use crate::machine;
 use crate::net::Address;
@@ -310,6 +310,7 @@ fn route(
             &target::Context { config, upstreams, subset: true },
         )?),
         schema::Action::Respond(respond) => Action::Respond(self::respond(respond)),
+        schema::Action::Files(files) => Action::Files(self::files(files, shared.purpose)?),
         schema::Action::Redirect(redirect) => Action::Redirect(Redirect {
             status: redirect.status.value,
             to: template(&redirect.to, &captures)?,
@@ -347,6 +348,27 @@ fn route(
         body_limit: written.body_limit.map(|b| b.get()),
         access_log: written.access_log,
         counts,
+    })
+}
+
+fn files(written: &schema::Files, purpose: Purpose) -> Result<Files, Box<Finding>> {
+    let schema::FilesTable { root, index, fallback, precompressed } = &**written;
+    if matches!(purpose, Purpose::Run | Purpose::Check { files: true }) {
+        served::check_root(&root.value).map_err(|why| {
+            let message = format!("the folder {} cannot be served: {why}", root.value.display());
+            Box::new(Finding::error("bad_file", root.place, message))
+        })?;
+    }
+    let forms = precompressed.iter().map(|coding| match coding.value {
+        schema::Precompressed::Br => ("br", ".br"),
+        schema::Precompressed::Gzip => ("gzip", ".gz"),
+        schema::Precompressed::Zstd => ("zstd", ".zst"),
+    });
+    Ok(Files {
+        root: root.value.as_path().into(),
+        index: index.iter().map(|name| name.value.as_str().into()).collect(),
+        fallback: fallback.as_ref().map(|path| path.value.as_str().into()),
+        precompressed: forms.collect(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! A route's payload: what happens to a request once it matched.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -51,6 +52,21 @@ pub enum Action {
     Respond(Respond),
     /// Sends the client elsewhere.
     Redirect(Redirect),
+    /// Serves the files of a folder.
+    Files(Files),
+}
+
+/// `files`.
+#[derive(Debug)]
+pub struct Files {
+    /// The folder, which is looked up for each request: it may be a link that is changed.
+    pub root: Arc<Path>,
+    /// Names of files that stand for a folder.
+    pub index: Arc<[Box<str>]>,
+    /// The path of the file in the stead of none.
+    pub fallback: Option<Box<str>>,
+    /// Codings and the suffixes of files that have them, the best first.
+    pub precompressed: Box<[(&'static str, &'static str)]>,
 }
 
 /// Upstreams by weight.

@@ -7,6 +7,7 @@
 )]
 
 mod bounds;
+mod files;
 mod pages;
 mod rewriting;
 #[path = "../support/mod.rs"]

@@ -115,7 +115,7 @@ fn check_route(route: &Route, config: &Config, findings: &mut Vec<Finding>) {
                 findings.push(Finding::warning("literal_template", respond.body.place, message));
             }
         }
-        Action::Redirect(_) | Action::Upstream(_) => {}
+        Action::Redirect(_) | Action::Upstream(_) | Action::Files(_) => {}
     }
 }
 

@@ -9,7 +9,7 @@ use crate::config::schema::Config;
 use crate::config::schema::forms::Policy;
 use crate::config::schema::pages::Errors;
 use crate::config::schema::route::{
-    Action, HeaderRules, PathRegex, Redirect, Respond, Rewrite, Route, Split,
+    Action, Files, HeaderRules, PathRegex, Redirect, Respond, Rewrite, Route, Split,
 };
 use crate::config::schema::words::{HeaderName, Pattern};
 use crate::config::source::{Place, Spanned};
@@ -85,9 +85,10 @@ fn check_action(route: &Route, findings: &mut Vec<Finding>) {
         Action::Upstream(split) => return check_split(split, findings),
         Action::Respond(respond) => check_respond(respond, findings),
         Action::Redirect(redirect) => check_redirect(redirect, route, findings),
+        Action::Files(files) => check_files(files, findings),
     }
     let useless = [
-        ("rewrite", route.rewrite.is_some()),
+        ("rewrite", route.rewrite.is_some() && !matches!(route.action, Action::Files(_))),
         ("request_headers", !route.request_headers.is_empty()),
         ("timeout", route.timeout.is_some()),
         ("retry", route.retry.is_some()),
@@ -207,6 +208,23 @@ fn check_rewrite(rewrite: &Rewrite, route: &Route, findings: &mut Vec<Finding>) 
     {
         let message = format!("`{}` is no host with an optional port", host.value);
         findings.push(Finding::error("bad_value", host.place, message));
+    }
+}
+
+fn check_files(files: &Files, findings: &mut Vec<Finding>) {
+    for index in files.index.iter() {
+        if index.value.is_empty() || index.value.contains('/') || index.value.starts_with('.') {
+            let message = format!("`{index}` is not the name of a file in a folder");
+            findings.push(Finding::error("bad_value", index.place, message));
+        }
+    }
+    if let Some(fallback) = &files.fallback {
+        absolute("fallback", fallback, findings);
+        let hidden = fallback.value.split('/').any(|segment| segment.starts_with('.'));
+        if hidden || fallback.value.ends_with('/') {
+            let message = format!("`{fallback}` is not the path of a file below the folder");
+            findings.push(Finding::error("bad_value", fallback.place, message));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which request goes where: `[[route]]`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use schemars::{Schema, SchemaGenerator};
 use serde::Serialize;
@@ -110,10 +111,12 @@ pub enum Action {
     Respond(Respond),
     /// Sends the client elsewhere.
     Redirect(Redirect),
+    /// Serves the files of a folder.
+    Files(Files),
 }
 
 impl Group for Action {
-    const KEYS: &'static [&'static str] = &["upstream", "respond", "redirect"];
+    const KEYS: &'static [&'static str] = &["upstream", "respond", "redirect", "files"];
 
     fn read(table: &Table<'_>, reader: &mut Reader) -> Option<Self> {
         let mut written = Self::KEYS.iter().filter_map(|key| table.get(key));
@@ -121,7 +124,7 @@ impl Group for Action {
             reader.report(
                 Finding::error("missing_key", table.place, "this route does nothing")
                     .label("an action is missing")
-                    .help("add exactly one of upstream, respond, redirect"),
+                    .help("add exactly one of upstream, respond, redirect, files"),
             );
             return None;
         };
@@ -130,12 +133,13 @@ impl Group for Action {
             reader.report(
                 Finding::error("several_actions", second.key_place, message)
                     .related(entry.key_place, "the first action")
-                    .help("keep exactly one of upstream, respond, redirect"),
+                    .help("keep exactly one of upstream, respond, redirect, files"),
             );
         }
         match entry.key.as_str() {
             "upstream" => Split::read(&entry.value, reader).map(Self::Upstream),
             "respond" => Respond::read(&entry.value, reader).map(Self::Respond),
+            "files" => Files::read(&entry.value, reader).map(Self::Files),
             _ => Redirect::read(&entry.value, reader).map(Self::Redirect),
         }
     }
@@ -158,9 +162,10 @@ impl Group for Action {
             "An answer of the proxy's own, in place of an upstream's.",
         );
         let redirect = described(Redirect::schema(generator), "Sends the client elsewhere.");
+        let files = described(Files::schema(generator), "Serves the files of a folder.");
         schema.insert(
             "properties".into(),
-            json!({ "upstream": upstream, "respond": respond, "redirect": redirect }),
+            json!({ "upstream": upstream, "respond": respond, "redirect": redirect, "files": files }),
         );
         let one = Self::KEYS.iter().map(|key| json!({ "required": [key] })).collect();
         schema.insert("oneOf".into(), Json::Array(one));
@@ -247,6 +252,65 @@ table! {
         to: Spanned<String>,
         /// Status code, 301, 302, 303, 307 or 308.
         status: Spanned<u16> = defaults::REDIRECT_STATUS.into(),
+    }
+}
+
+/// A folder whose files are served. The short form is the folder alone.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Files(FilesTable);
+
+impl std::ops::Deref for Files {
+    type Target = FilesTable;
+
+    fn deref(&self) -> &FilesTable {
+        &self.0
+    }
+}
+
+table! {
+    /// Files in their long form.
+    pub struct FilesTable {
+        /// The folder. Nothing outside of it is served, and nothing whose name begins with a dot, but `.well-known`.
+        root: Spanned<PathBuf>,
+        /// Names of files that stand for a folder, the first that is there.
+        index: OneOrMany<Spanned<String>> = OneOrMany(vec!["index.html".into()]),
+        /// The path of the file that is served where there is none, as applications of one page need it.
+        fallback: Option<Spanned<String>> = None,
+        /// Forms of files that lie beside them, with .br, .gz or .zst added to their names; of those that a client likes
+        /// equally, the first.
+        precompressed: OneOrMany<Spanned<Precompressed>> = OneOrMany::default(),
+    }
+}
+
+words! {
+    /// Codings in which files lie beside themselves.
+    pub enum Precompressed ("a coding") {
+        /// Brotli, with the suffix .br.
+        Br = "br",
+        /// gzip, with the suffix .gz.
+        Gzip = "gzip",
+        /// Zstandard, with the suffix .zst.
+        Zstd = "zstd",
+    }
+}
+
+impl Shape for Files {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        match &node.value {
+            Value::String(_) => {
+                let root = Shape::read(node, reader)?;
+                let index = OneOrMany(vec!["index.html".into()]);
+                let precompressed = OneOrMany::default();
+                Some(Self(FilesTable { root, index, fallback: None, precompressed }))
+            }
+            Value::Table(_) => FilesTable::read(node, reader).map(Self),
+            _ => reader.mismatch(node, "a folder or a table"),
+        }
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        any_of([PathBuf::schema(generator), FilesTable::schema(generator)])
     }
 }
 

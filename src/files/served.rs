@@ -1,0 +1,353 @@
+//! Files for clients: found below a folder and nowhere else, by whatever spelling or link, and read in pieces.
+//!
+//! A disk may be slow, and a network file system may not answer at all. So all of this runs on threads that may wait,
+//! bounded in number, and who asked goes on without an answer after a while.
+
+use std::ffi::OsStr;
+use std::fs::{File, Metadata};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{AcqRel, Relaxed};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat, openat2};
+use rustix::io::Errno;
+
+/// How long a folder, a file or a piece of one is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Files that are open for clients at a time, over all workers; far below the descriptors of a process.
+const MOST_OPEN: usize = 1024;
+/// Threads of all workers that may wait for disks at a time.
+const MOST_WAITING: usize = 256;
+/// How much is read at once.
+pub const PIECE: usize = 64 * 1024;
+
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+/// Why there is no file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoFile {
+    /// Nothing of this name is below the folder.
+    Missing,
+    /// It may not be read.
+    Forbidden,
+    /// It is a folder, and its name has to end with a slash.
+    Folder,
+    /// It cannot be read now: an error of the disk, too many files, or no answer in time.
+    Unavailable,
+}
+
+/// Counts something until it is dropped.
+#[derive(Debug)]
+struct Counted(&'static AtomicUsize);
+
+impl Counted {
+    fn new(count: &'static AtomicUsize, most: usize) -> Option<Self> {
+        if count.fetch_add(1, AcqRel) >= most {
+            count.fetch_sub(1, AcqRel);
+            return None;
+        }
+        Some(Self(count))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, AcqRel);
+    }
+}
+
+/// Files that are open for clients.
+#[must_use]
+pub fn open_files() -> usize {
+    OPEN.load(Relaxed)
+}
+
+/// A file that is open for a client.
+#[derive(Debug)]
+pub struct Served {
+    file: Arc<(File, Counted)>,
+    /// Its length in bytes.
+    pub length: u64,
+    /// When it was changed last.
+    pub modified: SystemTime,
+    /// Which of the suffixes asked for was added to its name.
+    pub variant: Option<usize>,
+    /// The name without it, for its type.
+    pub name: PathBuf,
+}
+
+/// What is looked for.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The folder.
+    pub root: Arc<Path>,
+    /// Segments below it, decoded.
+    pub segments: Vec<Vec<u8>>,
+    /// The name ends with a slash: a folder is meant.
+    pub folder: bool,
+    /// Names of files that stand for a folder.
+    pub index: Arc<[Box<str>]>,
+    /// Suffixes of other forms of the file, the best first.
+    pub suffixes: Vec<&'static str>,
+}
+
+/// Runs something that waits for a disk.
+async fn aside<T: Send + 'static>(
+    ask: impl FnOnce() -> Result<T, NoFile> + Send + 'static,
+) -> Result<T, NoFile> {
+    let waiting = Counted::new(&WAITING, MOST_WAITING).ok_or(NoFile::Unavailable)?;
+    let asked = tokio::task::spawn_blocking(move || {
+        let _waiting = waiting;
+        ask()
+    });
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(_)) | Err(_) => Err(NoFile::Unavailable),
+    }
+}
+
+/// Opens a file and reads its first piece, or as much of it as it is long.
+///
+/// # Errors
+/// [`NoFile`].
+pub async fn find(wanted: Wanted) -> Result<(Served, Vec<u8>), NoFile> {
+    aside(move || {
+        let served = find_now(&wanted)?;
+        let mut piece = vec![0; usize::try_from(served.length).unwrap_or(PIECE).min(PIECE)];
+        read_into(&served.file.0, &mut piece, 0)?;
+        Ok((served, piece))
+    })
+    .await
+}
+
+impl Served {
+    /// Reads `length` bytes from `start` into the memory of an earlier piece.
+    ///
+    /// # Errors
+    /// [`NoFile::Unavailable`], also when there are fewer by now.
+    pub async fn read(
+        &self,
+        start: u64,
+        length: usize,
+        mut piece: Vec<u8>,
+    ) -> Result<Vec<u8>, NoFile> {
+        let file = self.file.clone();
+        aside(move || {
+            piece.resize(length, 0);
+            read_into(&file.0, &mut piece, start)?;
+            Ok(piece)
+        })
+        .await
+    }
+}
+
+fn read_into(file: &File, piece: &mut [u8], start: u64) -> Result<(), NoFile> {
+    file.read_exact_at(piece, start).map_err(|_| NoFile::Unavailable)
+}
+
+fn find_now(wanted: &Wanted) -> Result<Served, NoFile> {
+    let Wanted { root, segments, folder, index, suffixes } = wanted;
+    let folder_flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let base = open(&**root, folder_flags, Mode::empty()).map_err(no_file)?;
+    let mut name = PathBuf::new();
+    for segment in segments {
+        // What could mean something else than a name below the folder is none.
+        let own = matches!(&**segment, [] | [b'.', ..]) && &**segment != b".well-known";
+        if own || segment.contains(&b'/') || segment.contains(&0) {
+            return Err(NoFile::Missing);
+        }
+        name.push(OsStr::from_bytes(segment));
+    }
+    let at = if name.as_os_str().is_empty() { Path::new(".") } else { &name };
+    let (found, known) = open_below(&base, root, at)?;
+    if known.is_file() && !folder {
+        return variant(&base, root, (found, known), name, suffixes);
+    }
+    if !known.is_dir() {
+        return Err(NoFile::Missing);
+    }
+    if !folder {
+        return Err(NoFile::Folder);
+    }
+    for file in index.iter() {
+        let name = name.join(&**file);
+        match open_below(&base, root, &name) {
+            Ok((found, known)) if known.is_file() => {
+                return variant(&base, root, (found, known), name, suffixes);
+            }
+            Ok(_) | Err(NoFile::Missing | NoFile::Folder) => {}
+            Err(other) => return Err(other),
+        }
+    }
+    Err(NoFile::Missing)
+}
+
+/// The first of the other forms of a file that there is, or the file.
+fn variant(
+    base: &OwnedFd,
+    root: &Path,
+    found: (File, Metadata),
+    name: PathBuf,
+    suffixes: &[&'static str],
+) -> Result<Served, NoFile> {
+    let mut best = (found, None);
+    for (n, suffix) in suffixes.iter().enumerate() {
+        let mut other = name.clone().into_os_string();
+        other.push(suffix);
+        if let Ok((file, known)) = open_below(base, root, Path::new(&other))
+            && known.is_file()
+        {
+            best = ((file, known), Some(n));
+            break;
+        }
+    }
+    let ((file, known), variant) = best;
+    let counted = Counted::new(&OPEN, MOST_OPEN).ok_or(NoFile::Unavailable)?;
+    let modified = known.modified().map_err(|_| NoFile::Unavailable)?;
+    Ok(Served { file: Arc::new((file, counted)), length: known.len(), modified, variant, name })
+}
+
+/// Opens something below a folder. Links are followed as long as they stay there.
+fn open_below(base: &OwnedFd, root: &Path, name: &Path) -> Result<(File, Metadata), NoFile> {
+    // Never waiting, not even for the other end of a FIFO.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let file: File = match openat2(base, name, flags, Mode::empty(), beneath) {
+        Ok(file) => file.into(),
+        // Older than Linux 5.6, or kept from it by a sandbox.
+        Err(Errno::NOSYS | Errno::PERM) => open_checked(base, root, name, flags)?,
+        Err(error) => return Err(no_file(error)),
+    };
+    let known = file.metadata().map_err(|_| NoFile::Unavailable)?;
+    Ok((file, known))
+}
+
+/// The same where the kernel does not see to it: what has been opened tells where it really is.
+fn open_checked(base: &OwnedFd, root: &Path, name: &Path, flags: OFlags) -> Result<File, NoFile> {
+    let file: File = openat(base, name, flags, Mode::empty()).map_err(no_file)?.into();
+    let real = std::fs::read_link(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()));
+    let root = std::fs::canonicalize(root);
+    match (real, root) {
+        (Ok(real), Ok(root)) if real.starts_with(&root) => Ok(file),
+        (Ok(_), Ok(_)) => Err(NoFile::Missing),
+        _ => Err(NoFile::Unavailable),
+    }
+}
+
+fn no_file(error: Errno) -> NoFile {
+    match error {
+        // A link that leads out of the folder is `XDEV`.
+        Errno::NOENT
+        | Errno::NOTDIR
+        | Errno::NAMETOOLONG
+        | Errno::LOOP
+        | Errno::XDEV
+        | Errno::INVAL
+        | Errno::NXIO => NoFile::Missing,
+        Errno::ACCESS | Errno::PERM => NoFile::Forbidden,
+        _ => NoFile::Unavailable,
+    }
+}
+
+/// Whether a folder can be served, in the words of an operator.
+///
+/// # Errors
+/// Why not.
+pub fn check_root(root: &Path) -> Result<(), String> {
+    let root = root.to_owned();
+    super::in_time(move || {
+        let known = std::fs::metadata(&root).map_err(|error| super::why(&error))?;
+        if known.is_dir() { Ok(()) } else { Err("it is not a directory".to_owned()) }
+    })
+}
+
+/// The words of an error of the system for people.
+#[must_use]
+pub fn reason(no_file: NoFile) -> &'static str {
+    match no_file {
+        NoFile::Missing => "there is no such file below the folder",
+        NoFile::Forbidden => "the file may not be read",
+        NoFile::Folder => "it is a folder",
+        NoFile::Unavailable => "the file cannot be read now",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn wanted(root: &Path, path: &str) -> Wanted {
+        let segments = path.split('/').filter(|s| !s.is_empty());
+        Wanted {
+            root: root.into(),
+            segments: segments.map(|s| s.as_bytes().to_vec()).collect(),
+            folder: path.ends_with('/'),
+            index: Arc::from([Box::from("index.html")]),
+            suffixes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn nothing_outside_is_found_by_any_link() {
+        let outside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("secret"), "secret").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        std::fs::create_dir_all(root.join("sub/deep")).unwrap();
+        std::fs::write(root.join("sub/file"), "fine").unwrap();
+        symlink(outside.path().join("secret"), root.join("absolute")).unwrap();
+        symlink("../../../../../../../etc/passwd", root.join("relative")).unwrap();
+        symlink(outside.path(), root.join("folder")).unwrap();
+        symlink("sub/file", root.join("inside")).unwrap();
+        symlink("loop", root.join("loop")).unwrap();
+        for path in
+            ["/absolute", "/relative", "/folder/secret", "/folder/", "/loop", "/sub/../../x"]
+        {
+            assert_eq!(find_now(&wanted(root, path)).unwrap_err(), NoFile::Missing, "{path}");
+        }
+        assert_eq!(find_now(&wanted(root, "/inside")).unwrap().length, 4);
+        let base = open(root, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        for name in ["absolute", "relative", "folder/secret", "../x"] {
+            let found = open_checked(&base, root, Path::new(name), flags);
+            assert_eq!(found.unwrap_err(), NoFile::Missing, "{name}");
+        }
+        for name in ["inside", "sub/file"] {
+            assert!(open_checked(&base, root, Path::new(name), flags).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        std::fs::create_dir(root.join("sub")).unwrap();
+        std::fs::write(root.join("sub/.env"), "secret").unwrap();
+        std::fs::write(root.join("file"), "fine").unwrap();
+        let fifo = std::process::Command::new("mkfifo").arg(root.join("fifo")).status().unwrap();
+        assert!(fifo.success());
+        for (path, expected) in [
+            ("/sub", NoFile::Folder),
+            ("/sub/", NoFile::Missing),
+            ("/sub/.env", NoFile::Missing),
+            ("/fifo", NoFile::Missing),
+            ("/file/", NoFile::Missing),
+            ("/file/x", NoFile::Missing),
+            ("/nowhere", NoFile::Missing),
+        ] {
+            assert_eq!(find_now(&wanted(root, path)).unwrap_err(), expected, "{path}");
+        }
+        for segment in [&b"a\0b"[..], b"a/b", b"..", b".", b"", &[b'x'; 300]] {
+            let wanted = Wanted { segments: vec![segment.to_vec()], ..wanted(root, "/") };
+            assert_eq!(find_now(&wanted).unwrap_err(), NoFile::Missing);
+        }
+    }
+}

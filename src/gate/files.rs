@@ -1,0 +1,338 @@
+//! `files`: a folder is served.
+//!
+//! Looking for a file and reading it is done aside ([`served`]); what is sent is decided here: the type, the form that
+//! the client accepts, what its conditions and ranges leave of it ([`conditions`]).
+
+pub(super) mod conditions;
+
+use percent_encoding::percent_decode;
+
+use self::conditions::{Share, Validators, share};
+use super::answer::Answer;
+use super::policies::Granted;
+use super::{End, Matched, answer};
+use crate::clock;
+use crate::exchange::outcome::Halt;
+use crate::exchange::refusal::FileFault;
+use crate::exchange::{Client, Emit, Length, Outcome, Outgoing, Refusal, pump};
+use crate::files::served::{self, NoFile, PIECE, Served, Wanted};
+use crate::net::Timer;
+use crate::policy::compress::weight;
+use crate::snapshot::route::Files;
+use crate::wire::head::{Fields, list_items};
+
+/// A file that was found, and how it is answered with.
+struct Found {
+    file: Served,
+    /// Its first bytes.
+    piece: Vec<u8>,
+    kind: String,
+    coding: Option<&'static str>,
+    validators: Validators,
+}
+
+/// What a body is put together from.
+enum Piece {
+    /// These bytes.
+    Text(Vec<u8>),
+    /// So many bytes of the file, from one on.
+    Part(u64, u64),
+}
+
+impl<'a> Matched<'a, '_> {
+    /// Answers with a file.
+    pub(super) async fn serve_file<C: Client>(
+        &self,
+        files: &Files,
+        granted: &mut Granted<'a>,
+        client: &mut C,
+        timer: &mut Timer,
+    ) -> Result<End, Refusal> {
+        let head = self.ex.head;
+        let head_request = head.method() == b"HEAD";
+        if !head_request && head.method() != b"GET" {
+            granted.made.push((b"allow", b"GET, HEAD"[..].into()));
+            return Err(Refusal::File(FileFault::Method));
+        }
+        let rewritten = self.rewritten()?;
+        let path = if rewritten.is_empty() { self.target.path() } else { &rewritten };
+        let (codings, suffixes) = files.accepted(&head.fields);
+        let found = match find(files, path, suffixes.clone()).await {
+            Err(NoFile::Missing) => match &files.fallback {
+                Some(fallback) => find(files, fallback.as_bytes(), suffixes).await,
+                None => Err(NoFile::Missing),
+            },
+            found => found,
+        };
+        let (file, piece) = match found {
+            Ok(found) => found,
+            Err(NoFile::Folder) => return Ok(self.to_folder(granted, client, timer).await),
+            Err(no_file) => {
+                granted.cause.set(served::reason(no_file), Some("route.files.root"));
+                return Err(match no_file {
+                    NoFile::Forbidden => Refusal::File(FileFault::Forbidden),
+                    NoFile::Unavailable => Refusal::File(FileFault::Unavailable),
+                    NoFile::Missing | NoFile::Folder => Refusal::File(FileFault::Missing),
+                });
+            }
+        };
+        let coding = file.variant.and_then(|n| codings.get(n)).copied();
+        let kind = kind(&file);
+        let validators = Validators::new(file.length, file.modified, clock::wall());
+        let found = Found { file, piece, kind, coding, validators };
+        let share = share(&head.fields, &found.validators, found.file.length, head_request);
+        match share {
+            Share::Failed => Err(Refusal::File(FileFault::Changed)),
+            Share::Unsatisfiable => {
+                let range = format!("bytes */{}", found.file.length);
+                granted.made.push((b"content-range", range.into_bytes().into()));
+                Err(Refusal::File(FileFault::Range))
+            }
+            Share::NotModified => {
+                Ok(self.send_file((files, &found), (304, &[]), granted, client, timer).await)
+            }
+            Share::Whole => {
+                let whole = [Piece::Part(0, found.file.length)];
+                Ok(self.send_file((files, &found), (200, &whole), granted, client, timer).await)
+            }
+            Share::Parts(parts) => {
+                let pieces = self.pieces(&parts, &found);
+                Ok(self.send_file((files, &found), (206, &pieces), granted, client, timer).await)
+            }
+        }
+    }
+
+    /// 301 to the same path with a slash at its end.
+    async fn to_folder<C: Client>(
+        &self,
+        granted: &Granted<'_>,
+        client: &mut C,
+        timer: &mut Timer,
+    ) -> End {
+        let mut location = [self.target.path(), b"/"].concat();
+        if let Some(query) = self.target.query() {
+            location.push(b'?');
+            location.extend_from_slice(query);
+        }
+        let added: Vec<(&[u8], &[u8])> = granted.all().collect();
+        let answer = Answer {
+            status: 301,
+            fields: &[(b"location", &location)],
+            body: b"",
+            head_request: self.ex.head.method() == b"HEAD",
+            edits: Some(&self.route.response_edits),
+            added: &added,
+        };
+        let outcome = answer::send(client, timer, &answer, self.ex.listener.write_gap).await;
+        End::of(outcome, 301)
+    }
+
+    /// What an answer with parts is put together from: one part alone, or several with a head each (RFC 9110 §14.6).
+    fn pieces(&self, parts: &[(u64, u64)], found: &Found) -> Vec<Piece> {
+        if let [(first, last)] = parts {
+            return vec![Piece::Part(*first, last - first + 1)];
+        }
+        let (kind, length, boundary) = (&found.kind, found.file.length, self.boundary());
+        let mut pieces = Vec::new();
+        for (first, last) in parts {
+            let head = format!(
+                "\r\n--{boundary}\r\ncontent-type: {kind}\r\ncontent-range: bytes {first}-{last}/{length}\r\n\r\n"
+            );
+            pieces.push(Piece::Text(head.into_bytes()));
+            pieces.push(Piece::Part(*first, last - first + 1));
+        }
+        pieces.push(Piece::Text(format!("\r\n--{boundary}--\r\n").into_bytes()));
+        pieces
+    }
+
+    /// What stands between parts; no file can know it beforehand.
+    fn boundary(&self) -> String {
+        self.ex
+            .worker
+            .draw(|random| format!("{:016x}{:016x}", random.next_u64(), random.next_u64()))
+    }
+
+    async fn send_file<C: Client>(
+        &self,
+        (files, found): (&Files, &Found),
+        (status, pieces): (u16, &[Piece]),
+        granted: &Granted<'_>,
+        client: &mut C,
+        timer: &mut Timer,
+    ) -> End {
+        let Found { file, piece: _, kind, coding, validators } = found;
+        let total: u64 = pieces.iter().map(Piece::length).sum();
+        let several = pieces.len() > 1;
+        let kind = match pieces.first() {
+            Some(Piece::Text(head)) => multipart(head),
+            _ => kind.clone(),
+        };
+        let range = match pieces {
+            [Piece::Part(first, length)] if status == 206 => {
+                Some(format!("bytes {first}-{}/{}", first + length - 1, file.length))
+            }
+            _ => None,
+        };
+        let modified = httpdate::fmt_http_date(validators.modified);
+        let mut fields: Vec<(&[u8], &[u8])> = Vec::new();
+        if status != 304 {
+            fields.push((b"content-type", kind.as_bytes()));
+            fields.push((b"accept-ranges", b"bytes"));
+        }
+        if let Some(coding) = coding.filter(|_| status != 304) {
+            fields.push((b"content-encoding", coding.as_bytes()));
+        }
+        if let Some(range) = range.as_ref().filter(|_| !several) {
+            fields.push((b"content-range", range.as_bytes()));
+        }
+        fields.push((b"etag", validators.etag.as_bytes()));
+        fields.push((b"last-modified", modified.as_bytes()));
+        if !files.precompressed.is_empty() {
+            fields.push((b"vary", b"accept-encoding"));
+        }
+        let head_request = self.ex.head.method() == b"HEAD";
+        let edits = &self.route.response_edits;
+        client.begin(&Outgoing {
+            status,
+            reason: b"",
+            fields: &|out: &mut dyn Emit| {
+                for (name, value) in fields.iter().filter(|(name, _)| !edits.hides(name)) {
+                    out.field(name, value);
+                }
+                if !edits.hides(b"date") {
+                    clock::with_http_date(|date| out.field(b"date", date));
+                }
+                granted.all().for_each(|(name, value)| out.field(name, value));
+                edits.written().for_each(|(name, value)| out.field(name, value));
+            },
+            length: match status {
+                304 => Length::Bodiless(None),
+                _ if head_request => Length::Bodiless(Some(total)),
+                _ => Length::Known(total),
+            },
+        });
+        let pieces = if head_request { &[] } else { pieces };
+        let outcome = self.send_pieces(found, pieces, client, timer).await;
+        if outcome != Outcome::Whole {
+            client.cut();
+        }
+        End::of(outcome, status)
+    }
+
+    async fn send_pieces<C: Client>(
+        &self,
+        found: &Found,
+        pieces: &[Piece],
+        client: &mut C,
+        timer: &mut Timer,
+    ) -> Outcome {
+        let gap = self.ex.listener.write_gap;
+        let mut memory = Vec::new();
+        for piece in pieces {
+            let (mut at, mut left) = match piece {
+                Piece::Text(text) => {
+                    if let Err(outcome) = pump::write_bytes(client, timer, text, gap).await {
+                        return outcome;
+                    }
+                    continue;
+                }
+                Piece::Part(first, length) => (*first, *length),
+            };
+            while left > 0 {
+                let most = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+                let known = usize::try_from(at).ok().and_then(|at| found.piece.get(at..));
+                let known = known.filter(|known| !known.is_empty());
+                let bytes: &[u8] = if let Some(known) = known {
+                    known.get(..most).unwrap_or(known)
+                } else {
+                    match found.file.read(at, most, std::mem::take(&mut memory)).await {
+                        Ok(read) => memory = read,
+                        // What is left of it is not what was announced.
+                        Err(_) => {
+                            return Outcome::ProxyCut(Halt::Refusal(Refusal::File(
+                                FileFault::Unavailable,
+                            )));
+                        }
+                    }
+                    &memory
+                };
+                if let Err(outcome) = pump::write_bytes(client, timer, bytes, gap).await {
+                    return outcome;
+                }
+                at += bytes.len() as u64;
+                left -= bytes.len() as u64;
+            }
+        }
+        pump::send_bytes(client, timer, &[], gap).await
+    }
+}
+
+impl Piece {
+    fn length(&self) -> u64 {
+        match self {
+            Piece::Text(text) => text.len() as u64,
+            Piece::Part(_, length) => *length,
+        }
+    }
+}
+
+/// Looks for a file below the folder.
+async fn find(
+    files: &Files,
+    path: &[u8],
+    suffixes: Vec<&'static str>,
+) -> Result<(Served, Vec<u8>), NoFile> {
+    let Some(below) = path.strip_prefix(b"/") else { return Err(NoFile::Missing) };
+    let folder = below.is_empty() || below.ends_with(b"/");
+    let below = below.strip_suffix(b"/").unwrap_or(below);
+    let segments = below.split(|byte| *byte == b'/').filter(|_| !below.is_empty());
+    let wanted = Wanted {
+        root: files.root.clone(),
+        segments: segments.map(|segment| percent_decode(segment).collect()).collect(),
+        folder,
+        index: files.index.clone(),
+        suffixes,
+    };
+    served::find(wanted).await
+}
+
+impl Files {
+    /// The forms of a file that the client accepts, the best first, by coding and by suffix.
+    fn accepted(&self, request: &Fields) -> (Vec<&'static str>, Vec<&'static str>) {
+        if self.precompressed.is_empty() {
+            return Default::default();
+        }
+        let of = |name: &[u8]| {
+            let items = request.named(b"accept-encoding").flat_map(list_items);
+            let mut weights = items.filter_map(|item| {
+                let mut parts = item.split(|byte| *byte == b';');
+                let known = parts.next().unwrap_or_default().trim_ascii();
+                known.eq_ignore_ascii_case(name).then(|| weight(parts))
+            });
+            weights.next()
+        };
+        let (any, identity) = (of(b"*").unwrap_or(0), of(b"identity").unwrap_or(1));
+        let weighted = self
+            .precompressed
+            .iter()
+            .map(|(coding, suffix)| (of(coding.as_bytes()).unwrap_or(any), *coding, *suffix));
+        let mut usable: Vec<_> = weighted.filter(|(w, ..)| *w > 0 && *w >= identity).collect();
+        // Equal weights stay in the order of the file.
+        usable.sort_by_key(|(weight, ..)| std::cmp::Reverse(*weight));
+        usable.into_iter().map(|(_, coding, suffix)| (coding, suffix)).unzip()
+    }
+}
+
+/// The type of a file, by its name. Text is UTF-8.
+fn kind(file: &Served) -> String {
+    let guess = mime_guess::from_path(&file.name).first_or_octet_stream();
+    let text = guess.type_() == "text" || guess.essence_str() == "application/javascript";
+    if text { format!("{guess}; charset=utf-8") } else { guess.to_string() }
+}
+
+/// The type of an answer whose first piece this is.
+fn multipart(head: &[u8]) -> String {
+    let line = head.split(|byte| *byte == b'\r').nth(1).unwrap_or_default();
+    let boundary = String::from_utf8_lossy(line.strip_prefix(b"\n--").unwrap_or_default());
+    format!("multipart/byteranges; boundary={boundary}")
+}
