@@ -435,14 +435,18 @@ impl H1Client {
         .await;
     }
 
+    /// Returns whether an interim response can find out if a client that ended its sending side still listens.
+    fn can_ask(&self) -> bool {
+        !self.asked && !self.begun && self.version != Version::Http10
+    }
+
     /// Returns whether a client that ended its sending side has closed the other one too.
     fn poll_departed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let since = *self.half_closed.get_or_insert_with(clock::now);
         if self.stream.has_failed() {
             return Poll::Ready(());
         }
-        let can_ask = !self.begun && self.version != Version::Http10;
-        if can_ask && !self.asked && since.elapsed() >= ASK_AFTER {
+        if self.can_ask() && since.elapsed() >= ASK_AFTER {
             self.asked = true;
             self.out.head().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             if let Poll::Ready(Err(_)) = self.out.poll_flush(cx, &mut self.stream) {
@@ -556,8 +560,10 @@ impl Client for H1Client {
     }
 
     fn look_again(&self) -> Option<Instant> {
-        let since = self.half_closed?;
-        Some(if self.asked { clock::now() + LOOK_EVERY } else { since + ASK_AFTER })
+        let (since, now) = (self.half_closed?, clock::now());
+        // A time that has passed would wake the task at once, again and again.
+        let ask = Some(since + ASK_AFTER).filter(|at| self.can_ask() && *at > now);
+        Some(ask.unwrap_or(now + LOOK_EVERY))
     }
 
     fn received(&self) -> u64 {

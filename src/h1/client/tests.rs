@@ -38,6 +38,31 @@ async fn fill(socket: &TcpStream) {
     }
 }
 
+/// One that cannot be asked whether it still listens was looked at without a pause: a worker did nothing else.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_has_ended_its_side_is_looked_at_now_and_then() {
+    for (begun, version) in
+        [(true, Version::Http11), (false, Version::Http10), (false, Version::Http11)]
+    {
+        let (near, mut far) = tokio::net::UnixStream::pair().unwrap();
+        tokio::io::AsyncWriteExt::shutdown(&mut far).await.unwrap();
+        let mut client = H1Client::new(Stream::Unix(near), clock::now(), Default::default(), 0);
+        (client.begun, client.version) = (begun, version);
+        poll_fn(|cx| match client.poll_gone(cx) {
+            Poll::Pending if client.half_closed.is_some() => Poll::Ready(()),
+            other => other,
+        })
+        .await;
+        for _ in 0..5 {
+            let again = client.look_again().unwrap();
+            let pause = again.saturating_duration_since(clock::now());
+            assert!(pause >= Duration::from_millis(100), "{pause:?}: {begun} {version:?}");
+            tokio::time::sleep_until(again).await;
+            assert!(poll_fn(|cx| Poll::Ready(client.poll_gone(cx))).await.is_pending());
+        }
+    }
+}
+
 #[tokio::test]
 async fn w1_the_last_words_of_tls_wait_for_no_one_who_does_not_read() {
     // A request whose answer was sent, with nothing behind it and with something: both ways of closing.
