@@ -10,6 +10,8 @@ pub mod buffer;
 pub mod ends;
 pub mod fetch;
 pub mod inbox;
+#[cfg(fuzzing)]
+pub mod memory;
 pub mod open;
 pub mod outbox;
 pub mod room;
@@ -22,6 +24,8 @@ pub use announced::{Coding, Mismatch, Tally};
 pub use body::{BodyError, BodyReader, Fill};
 pub use ends::{Announce, Ends, MadeWith};
 pub use inbox::Inbox;
+#[cfg(fuzzing)]
+pub use memory::Memory;
 pub use memory_budget::{self as held, Held};
 pub use open::{Open, Opened};
 pub use outbox::Outbox;

@@ -61,6 +61,9 @@ pub enum Stream {
     Unix(UnixStream),
     /// TLS over TCP, its handshake done.
     Tls(Box<Secure>),
+    /// A pipe within the process.
+    #[cfg(fuzzing)]
+    Memory(super::Memory),
 }
 
 /// A connection of TLS.
@@ -95,6 +98,10 @@ impl Stream {
     /// # Errors
     /// Whatever the system says about the address.
     pub async fn connect(address: &Address) -> io::Result<Self> {
+        #[cfg(fuzzing)]
+        if cfg!(fuzzing) {
+            return super::Memory::connect().map(Stream::Memory);
+        }
         match address {
             Address::Tcp(address) => Ok(Stream::Tcp(TcpStream::connect(address).await?)),
             Address::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
@@ -110,6 +117,8 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => ready!(Pin::new(stream).poll_read(cx, &mut buf))?,
             Stream::Unix(stream) => ready!(Pin::new(stream).poll_read(cx, &mut buf))?,
+            #[cfg(fuzzing)]
+            Stream::Memory(stream) => ready!(Pin::new(stream).poll_read(cx, &mut buf))?,
             Stream::Tls(secure) => {
                 match ready!(Pin::new(&mut secure.stream).poll_read(cx, &mut buf)) {
                     // Many clients close without saying so first. What they send tells by itself whether it is whole;
@@ -139,6 +148,8 @@ impl Stream {
                 many => Pin::new(stream).poll_write_vectored(cx, many),
             },
             Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            #[cfg(fuzzing)]
+            Stream::Memory(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Stream::Tls(secure) => {
                 let written = Pin::new(&mut secure.stream).poll_write_vectored(cx, slices);
                 secure.weigh();
@@ -154,6 +165,8 @@ impl Stream {
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Stream::Tcp(_) | Stream::Unix(_) => Poll::Ready(Ok(())),
+            #[cfg(fuzzing)]
+            Stream::Memory(_) => Poll::Ready(Ok(())),
             Stream::Tls(secure) => {
                 let flushed = Pin::new(&mut secure.stream).poll_flush(cx);
                 secure.weigh();
@@ -170,6 +183,8 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(fuzzing)]
+            Stream::Memory(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Tls(secure) => Pin::new(&mut secure.stream).poll_shutdown(cx),
         }
     }
@@ -187,6 +202,8 @@ impl Stream {
         match self {
             Stream::Tls(secure) => secure.stream.get_ref().1.alpn_protocol() == Some(b"h2"),
             Stream::Tcp(_) | Stream::Unix(_) => false,
+            #[cfg(fuzzing)]
+            Stream::Memory(_) => false,
         }
     }
 
@@ -207,6 +224,8 @@ impl Stream {
             Stream::Tcp(stream) => Some(stream),
             Stream::Tls(secure) => Some(secure.stream.get_ref().0),
             Stream::Unix(_) => None,
+            #[cfg(fuzzing)]
+            Stream::Memory(_) => None,
         }
     }
 
@@ -227,12 +246,18 @@ impl Stream {
             Stream::Tcp(stream) => stream.take_error(),
             Stream::Unix(stream) => stream.take_error(),
             Stream::Tls(secure) => secure.stream.get_ref().0.take_error(),
+            #[cfg(fuzzing)]
+            Stream::Memory(stream) => return stream.was_reset(),
         };
         !matches!(error, Ok(None))
     }
 
     /// Makes the coming close a reset, so that a message that was cut short cannot look complete.
     pub fn reset_on_close(&self) {
+        #[cfg(fuzzing)]
+        if let Stream::Memory(stream) = self {
+            stream.reset_on_close();
+        }
         if let Some(stream) = self.tcp() {
             // A socket that is already gone cannot be misread any more.
             let _gone = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));

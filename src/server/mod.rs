@@ -13,6 +13,8 @@ mod names;
 mod occupant;
 mod otlp;
 mod proxied;
+#[cfg(fuzzing)]
+pub mod rig;
 mod service_manager;
 pub mod shutdown;
 pub mod status;

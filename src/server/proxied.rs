@@ -86,7 +86,12 @@ async fn header(stream: &mut TcpStream) -> Result<Option<Told>, Wrong> {
     } else {
         line(stream, &mut header).await?;
     }
-    let (parsed, used) = ProxyHeader::parse(&header, ParseConfig::default()).map_err(|_| Wrong)?;
+    read(&header)
+}
+
+/// Reads what a header says, which is nothing but a header.
+pub(super) fn read(header: &[u8]) -> Result<Option<Told>, Wrong> {
+    let (parsed, used) = ProxyHeader::parse(header, ParseConfig::default()).map_err(|_| Wrong)?;
     if used != header.len() {
         return Err(Wrong);
     }

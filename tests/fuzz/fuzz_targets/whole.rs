@@ -1,0 +1,4 @@
+//! See `whole::check`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| tidegate_fuzz::whole::check(input));
