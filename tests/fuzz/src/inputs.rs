@@ -11,7 +11,7 @@ use tidegate::cache::directives::{RequestDirectives, ResponseDirectives};
 use tidegate::config;
 use tidegate::exchange::identity::{Identity, OtherEnd};
 use tidegate::policy::jwks::{Keys, Source};
-use tidegate::policy::jwt::{self, Jwt, Terms};
+use tidegate::policy::jwt::{self, Jwt, Place, Terms};
 use tidegate::route::authority;
 use tidegate::server::rig;
 use tidegate::snapshot::compile;
@@ -153,6 +153,7 @@ fn verifier() -> &'static Jwt {
             max_token: 16 * 1024,
             forward: [("sub".into(), b"x-user"[..].into())].into(),
             allow: Box::default(),
+            from: [Place::Header].into(),
         };
         Jwt::new(keys, terms)
     });
