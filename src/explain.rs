@@ -171,7 +171,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
     let listener = listener(snapshot, question.listener.as_deref())?;
     let mut head = head(question)?;
     let trusted = listener.trusts(question.client);
-    door::remove_claims(&mut head, trusted);
+    door::remove_claims(&mut head, trusted, &listener.client_field);
     let text = question.client.to_canonical().to_string();
     let peer = Peer {
         ip: Some(question.client.to_canonical()),

@@ -109,6 +109,8 @@ pub struct RequestForm<'a> {
     pub if_match: Option<&'a [u8]>,
     /// The place in a trace, in the stead of the client's.
     pub traceparent: Option<[u8; 55]>,
+    /// The same in the form of B3: trace, span, decision and parent.
+    pub b3: Option<[u8; 68]>,
     /// The rest of a call's `grpc-timeout`.
     pub left: Option<Duration>,
     /// The sender of the request.
@@ -198,6 +200,7 @@ pub fn request_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
             || is_written_anew(known)
             || known == Known::MaxForwards && counted
             || known == Known::Traceparent && form.traceparent.is_some()
+            || known == Known::Other && form.b3.is_some() && is_b3(name)
             || known == Known::Other && form.left.is_some() && name == b"grpc-timeout"
             || form.if_match.is_some() && name.eq_ignore_ascii_case(b"if-match")
             || form.prefix.is_some() && name.eq_ignore_ascii_case(PREFIX);
@@ -227,6 +230,9 @@ pub fn request_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
         && !edits.replaces(Known::Traceparent)
     {
         out.field(b"traceparent", traceparent);
+    }
+    if let Some(b3) = &form.b3 {
+        b3_fields(b3, edits, out);
     }
     if form.attempt > 1 && !edits.hides(b"x-tidegate-attempt") {
         out.field(b"x-tidegate-attempt", itoa::Buffer::new().format(form.attempt).as_bytes());
@@ -293,17 +299,22 @@ fn identity_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
     }
 }
 
-/// The chain of addresses with the other end's at its end: continued when that is trusted. Nobody is nothing in it.
+/// The chain of addresses with the other end's at its end: continued when that is trusted and names clients by it, and
+/// otherwise begun with the client. Nobody is nothing in it.
 fn forwarded_for(fields: &Fields, identity: &Identity<'_>, out: &mut impl Emit) {
     let peer = identity.peer.text.map(str::as_bytes);
-    if !identity.peer.trusted || !fields.has(Known::XForwardedFor) {
+    let client = identity.client_text().map(str::as_bytes).filter(|client| Some(*client) != peer);
+    let received = identity.continues_chain && fields.has(Known::XForwardedFor);
+    if !received && client.is_none() {
         if let Some(peer) = peer {
             out.field(b"x-forwarded-for", peer);
         }
         return;
     }
     let mut chain = Vec::new();
-    for item in fields.values(Known::XForwardedFor).flat_map(list_items).chain(peer) {
+    let received = received.then(|| fields.values(Known::XForwardedFor).flat_map(list_items));
+    let begun = received.is_none().then_some(client).flatten();
+    for item in received.into_iter().flatten().chain(begun).chain(peer) {
         if !chain.is_empty() {
             chain.extend_from_slice(b", ");
         }
@@ -311,6 +322,32 @@ fn forwarded_for(fields: &Fields, identity: &Identity<'_>, out: &mut impl Emit) 
     }
     if !chain.is_empty() {
         out.field(b"x-forwarded-for", &chain);
+    }
+}
+
+/// Whether a field belongs to B3.
+fn is_b3(name: &[u8]) -> bool {
+    let start = name.get(..5).unwrap_or(name);
+    name.eq_ignore_ascii_case(b"b3") || start.eq_ignore_ascii_case(b"x-b3-")
+}
+
+/// The place in a trace as the single field of B3 and, for servers that know no other, as several.
+fn b3_fields(b3: &[u8; 68], edits: &HeaderEdits, out: &mut impl Emit) {
+    let part = |from: usize, to: usize| b3.get(from..to).unwrap_or_default();
+    let (flag, decision): (&[u8], &[u8]) = match part(50, 51) {
+        b"d" => (b"x-b3-flags", b"1"),
+        b"1" => (b"x-b3-sampled", b"1"),
+        _ => (b"x-b3-sampled", b"0"),
+    };
+    let fields = [
+        (&b"b3"[..], &b3[..]),
+        (b"x-b3-traceid", part(0, 32)),
+        (b"x-b3-spanid", part(33, 49)),
+        (b"x-b3-parentspanid", part(52, 68)),
+        (flag, decision),
+    ];
+    for (name, value) in fields.into_iter().filter(|(name, _)| !edits.hides(name)) {
+        out.field(name, value);
     }
 }
 
@@ -352,6 +389,7 @@ fn received_fields(head: &ResponseHead, edits: &HeaderEdits, out: &mut dyn Emit)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exchange::identity::ClientField;
     use crate::exchange::identity::OtherEnd;
     use crate::wire::Version;
 
@@ -372,7 +410,8 @@ mod tests {
             scheme: "http",
             certificate: None,
         };
-        let identity = Identity::new(peer, &head.fields, |_| false, |_| true);
+        let identity =
+            Identity::new(peer, &head.fields, &ClientField::ForwardedFor, |_| false, |_| true);
         let form = RequestForm {
             head,
             path: b"/p",
@@ -385,6 +424,7 @@ mod tests {
             added: &[],
             if_match: None,
             traceparent: None,
+            b3: None,
             left: None,
             identity: &identity,
             edits,

@@ -27,6 +27,18 @@ pub struct OtherEnd<'a> {
     pub certificate: Option<&'a Certificate>,
 }
 
+/// The field by which a trusted proxy names its client.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ClientField {
+    /// `X-Forwarded-For`, a chain of which the rightmost address that is not itself trusted counts.
+    #[default]
+    ForwardedFor,
+    /// `Forwarded` (RFC 7239), such a chain too.
+    Forwarded,
+    /// A field of this name, in lower case, with one address.
+    Named(Box<[u8]>),
+}
+
 /// The sender of a request, and what it asked for before proxies rewrote it.
 #[derive(Debug, Clone)]
 pub struct Identity<'a> {
@@ -41,25 +53,39 @@ pub struct Identity<'a> {
     pub host: Option<&'a [u8]>,
     /// The port that the client asked for, as a trusted proxy tells.
     pub port: Option<&'a [u8]>,
+    /// Servers are told the chain of `X-Forwarded-For` that a trusted proxy has sent.
+    pub continues_chain: bool,
 }
 
 impl<'a> Identity<'a> {
-    /// The identity of a request with these fields. `trusts` says which addresses are trusted proxies, `is_host` what
-    /// is a host with an optional port.
+    /// The identity of a request with these fields, of which `named_by` names the client. `trusts` says which addresses
+    /// are trusted proxies, `is_host` what is a host with an optional port.
     #[must_use]
     pub fn new(
         peer: OtherEnd<'a>,
         fields: &'a Fields,
+        named_by: &ClientField,
         trusts: impl Fn(IpAddr) -> bool,
         is_host: impl Fn(&[u8]) -> bool,
     ) -> Self {
         let text = peer.text.map(Cow::Borrowed);
-        let direct =
-            Self { peer, client: peer.ip, text, scheme: peer.scheme, host: None, port: None };
+        let direct = Self {
+            peer,
+            client: peer.ip,
+            text,
+            scheme: peer.scheme,
+            host: None,
+            port: None,
+            continues_chain: false,
+        };
         if !peer.trusted {
             return direct;
         }
-        let chain = Chain::read(fields, trusts);
+        let chain = match named_by {
+            ClientField::ForwardedFor => Chain::read(fields, trusts),
+            ClientField::Forwarded => Chain::read_forwarded(fields, trusts),
+            ClientField::Named(name) => Chain::read_one(fields, name),
+        };
         let told = |known| chain.told(fields, known);
         let client = chain.client.or(peer.ip);
         Self {
@@ -72,6 +98,7 @@ impl<'a> Identity<'a> {
             scheme: told(Known::XForwardedProto).and_then(scheme).unwrap_or(peer.scheme),
             host: told(Known::XForwardedHost).filter(|host| is_host(host)),
             port: told(Known::XForwardedPort).filter(|port| is_port(port)),
+            continues_chain: *named_by == ClientField::ForwardedFor,
             ..direct
         }
     }
@@ -95,7 +122,7 @@ impl<'a> Identity<'a> {
     }
 }
 
-/// The chain of addresses in `X-Forwarded-For`, read from the right.
+/// The chain of addresses that a trusted proxy names, read from the right.
 struct Chain {
     /// The rightmost address that is not itself trusted (MDN "Selecting an IP address"; nginx
     /// `real_ip_recursive on`); `None` when no address is in it.
@@ -106,17 +133,45 @@ struct Chain {
 }
 
 impl Chain {
+    const NOBODY: Self = Self { client: None, at: 0, all: 0 };
+
+    /// Reads `X-Forwarded-For`.
     fn read(fields: &Fields, trusts: impl Fn(IpAddr) -> bool) -> Self {
-        let mut chain = Self { client: None, at: 0, all: 0 };
         if !fields.has(Known::XForwardedFor) {
-            return chain;
+            return Self::NOBODY;
         }
-        let mut open = true;
         // What was added last stands last.
         let lines = fields.values(Known::XForwardedFor).rev();
         let items = lines.flat_map(|line| line.rsplit(|b| *b == b',')).map(<[u8]>::trim_ascii);
-        for item in items.filter(|item| !item.is_empty()) {
-            if open && let Some(address) = address(item) {
+        Self::of(items.filter(|item| !item.is_empty()).map(address), trusts)
+    }
+
+    /// Reads `Forwarded`.
+    fn read_forwarded(fields: &Fields, trusts: impl Fn(IpAddr) -> bool) -> Self {
+        if !fields.has(Known::Forwarded) {
+            return Self::NOBODY;
+        }
+        let lines = fields.values(Known::Forwarded).rev();
+        let items = lines.flat_map(elements_from_the_right).map(<[u8]>::trim_ascii);
+        Self::of(items.filter(|item| !item.is_empty()).map(forwarded_for), trusts)
+    }
+
+    /// Reads a field that names the client alone; several of them, or a list, name nobody.
+    fn read_one(fields: &Fields, name: &[u8]) -> Self {
+        let mut all = fields.named(name);
+        let client = match (all.next(), all.next()) {
+            (Some(one), None) => address(one.trim_ascii()),
+            _ => None,
+        };
+        Self { client, ..Self::NOBODY }
+    }
+
+    /// The chain of these addresses, the nearest one first; `None` is an element that names nobody.
+    fn of(items: impl Iterator<Item = Option<IpAddr>>, trusts: impl Fn(IpAddr) -> bool) -> Self {
+        let mut chain = Self::NOBODY;
+        let mut open = true;
+        for item in items {
+            if open && let Some(address) = item {
                 (chain.client, chain.at) = (Some(address), chain.all);
                 open = trusts(address);
             } else {
@@ -135,6 +190,53 @@ impl Chain {
         let from_the_right = if count == self.all { self.at } else { 0 };
         items().nth(count.checked_sub(from_the_right + 1)?)
     }
+}
+
+/// The elements of a `Forwarded` field, the last one first. Read from the right, so that a quote that a client has left
+/// open cannot swallow what a proxy has added behind it.
+fn elements_from_the_right(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(line);
+    std::iter::from_fn(move || {
+        let line = rest?;
+        let mut quoted = false;
+        for (at, byte) in line.iter().enumerate().rev() {
+            match byte {
+                b'"' if !is_escaped(line, at) => quoted = !quoted,
+                b',' if !quoted => {
+                    let (before, element) = line.split_at(at);
+                    rest = Some(before);
+                    return element.get(1..);
+                }
+                _ => {}
+            }
+        }
+        rest = None;
+        Some(line)
+    })
+}
+
+/// Whether an odd number of backslashes stands before this place.
+fn is_escaped(text: &[u8], at: usize) -> bool {
+    let before = text.get(..at).unwrap_or_default();
+    before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
+}
+
+/// The address in the `for` of an element of `Forwarded` (RFC 7239 §4, §6); `None` for names, `unknown` and what is
+/// malformed.
+fn forwarded_for(element: &[u8]) -> Option<IpAddr> {
+    let mut quoted = false;
+    let parameters = element.split(|byte| {
+        quoted ^= *byte == b'"';
+        *byte == b';' && !quoted
+    });
+    let mut named = parameters.filter_map(|parameter| {
+        let at = memchr::memchr(b'=', parameter)?;
+        let (name, value) = parameter.split_at_checked(at)?;
+        name.trim_ascii().eq_ignore_ascii_case(b"for").then(|| value.get(1..))?
+    });
+    let value = named.next().filter(|_| named.next().is_none())?.trim_ascii();
+    let inner = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
+    address(inner.unwrap_or(value))
 }
 
 /// `http` or `https` for the schemes that proxies name.
@@ -189,6 +291,10 @@ mod tests {
 
     /// Client, scheme, host and port for these fields from `peer`; 10.0.0.0/8 is trusted.
     fn told(peer: &str, all: &[(&str, &str)]) -> [String; 4] {
+        told_by(&ClientField::ForwardedFor, peer, all)
+    }
+
+    fn told_by(named_by: &ClientField, peer: &str, all: &[(&str, &str)]) -> [String; 4] {
         let trusts = |ip: IpAddr| matches!(ip, IpAddr::V4(v4) if v4.octets()[0] == 10);
         let ip: Option<IpAddr> = peer.parse().ok();
         let end = OtherEnd {
@@ -199,7 +305,7 @@ mod tests {
             certificate: None,
         };
         let fields = fields(all);
-        let identity = Identity::new(end, &fields, trusts, |host| !host.contains(&b' '));
+        let identity = Identity::new(end, &fields, named_by, trusts, |host| !host.contains(&b' '));
         let text = |of: Option<&[u8]>| String::from_utf8(of.unwrap_or(b"-").to_vec()).unwrap();
         let client = identity.client_text().unwrap_or("-").to_owned();
         assert_eq!(identity.client.map(|ip| ip.to_string()).unwrap_or("-".into()), client);
@@ -225,6 +331,77 @@ mod tests {
         assert_eq!(client("unix", ""), "-");
         let lines = [("X-Forwarded-For", "6.6.6.6, 1.2.3.4"), ("X-Forwarded-For", "10.0.0.2")];
         assert_eq!(told("10.0.0.1", &lines)[0], "1.2.3.4");
+    }
+
+    #[test]
+    fn forwarded_names_the_client_from_the_right() {
+        let client = |peer: &str, chain: &str| {
+            let fields = [("X-Forwarded-For", "6.6.6.6"), ("Forwarded", chain)];
+            told_by(&ClientField::Forwarded, peer, &fields)[0].clone()
+        };
+        assert_eq!(
+            client("10.0.0.1", "for=6.6.6.6, for=1.2.3.4;proto=https, FOR=10.0.0.2"),
+            "1.2.3.4"
+        );
+        assert_eq!(client("9.9.9.9", "for=1.2.3.4"), "9.9.9.9");
+        assert_eq!(
+            client("10.0.0.1", "by=10.0.0.9;For=\"[2001:db8::1]:4711\";host=a"),
+            "2001:db8::1"
+        );
+        assert_eq!(client("10.0.0.1", "for=\"1.2.3.4:80\""), "1.2.3.4");
+        assert_eq!(client("10.0.0.1", "for=\"::ffff:198.51.100.1\""), "198.51.100.1");
+        // What a client has begun cannot swallow what proxies add.
+        assert_eq!(client("10.0.0.1", "for=\"6.6.6.6, for=1.2.3.4"), "1.2.3.4");
+        assert_eq!(client("10.0.0.1", "for=\"x\\\", for=\"1.2.3.4:80\""), "1.2.3.4");
+        assert_eq!(client("10.0.0.1", "for=6.6.6.6;x=\", for=10.0.0.2, for=1.2.3.4"), "1.2.3.4");
+        for nobody in [
+            "for=unknown",
+            "for=_hidden",
+            "for=1.2.3.4;for=5.6.7.8",
+            "1.2.3.4",
+            "for=",
+            "by=1.2.3.4",
+            "",
+            "for=1.2.3.4, for=_x",
+            "for=\"1.2.3.4",
+            "for=1.2.3.4\"",
+            "x=\"a;for=1.2.3.4\"",
+            "for=\"1.2.\\3.4\"",
+        ] {
+            assert_eq!(client("10.0.0.1", nobody), "10.0.0.1", "{nobody}");
+        }
+        assert_eq!(client("10.0.0.1", "for=1.2.3.4, for=unknown, for=10.0.0.2"), "10.0.0.2");
+    }
+
+    #[test]
+    fn a_field_of_its_own_names_the_client_alone() {
+        let named = ClientField::Named(b"cf-connecting-ip"[..].into());
+        let client = |peer: &str, lines: &[(&str, &str)]| told_by(&named, peer, lines)[0].clone();
+        let one = |value: &'static str| {
+            client("10.0.0.1", &[("X-Forwarded-For", "6.6.6.6"), ("CF-Connecting-IP", value)])
+        };
+        assert_eq!(
+            [one("1.2.3.4"), one(" 10.0.0.7 "), one("2001:db8::1")],
+            ["1.2.3.4", "10.0.0.7", "2001:db8::1"]
+        );
+        for nobody in [
+            "",
+            "unknown",
+            "1.2.3.4, 5.6.7.8",
+            "1.2.3.4 5",
+            "1.2.3",
+            "01.2.3.4",
+            "[2001:db8::1",
+            "::1%eth0",
+        ] {
+            assert_eq!(one(nobody), "10.0.0.1", "{nobody}");
+        }
+        let twice = [("CF-Connecting-IP", "1.2.3.4"), ("cf-connecting-ip", "1.2.3.4")];
+        assert_eq!(client("10.0.0.1", &twice), "10.0.0.1");
+        assert_eq!(client("9.9.9.9", &[("CF-Connecting-IP", "1.2.3.4")]), "9.9.9.9");
+        assert_eq!(client("unix", &[("CF-Connecting-IP", "1.2.3.4")]), "1.2.3.4");
+        let proto = [("CF-Connecting-IP", "1.2.3.4"), ("X-Forwarded-Proto", "http, https")];
+        assert_eq!(told_by(&named, "10.0.0.1", &proto)[..2], ["1.2.3.4", "https"]);
     }
 
     #[test]

@@ -27,7 +27,6 @@ impl<'a> Matched<'a, '_> {
         (body, trailers): (Vec<u8>, Option<Fields>),
     ) -> Copy {
         let key = mirror.target.key.as_ref().and_then(|source| self.key(source, granted));
-        let traceparent = trace.map(|trace| trace.context.field(1));
         // Only a body in chunks can be followed by anything.
         let length = if trailers.is_none() { Some(body.len() as u64) } else { None };
         // Which server of it is asked is not known yet.
@@ -37,7 +36,8 @@ impl<'a> Matched<'a, '_> {
         let form = RequestForm {
             expects_continue: false,
             length,
-            traceparent,
+            traceparent: trace.and_then(|trace| trace.traceparent(1)),
+            b3: trace.and_then(|trace| trace.b3(1)),
             facts: Some(&facts),
             ..*form
         };

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::Peer;
 use crate::exchange::forward::{is_option, is_protected};
-use crate::exchange::identity::{Identity, OtherEnd};
+use crate::exchange::identity::{ClientField, Identity, OtherEnd};
 use crate::route::authority::is_host;
 use crate::snapshot::Listener;
 use crate::wire::head::{Fields, list_items};
@@ -30,8 +30,8 @@ const CLAIMS: [&[u8]; 6] = [
 const OWN: [&[u8]; 3] = [b"x-client-cert", b"x-tidegate-", b"proxy"];
 
 /// Removes what only the proxy may say, what `Connection` nominates and, unless the other end is trusted, all that it
-/// says about its client.
-pub fn remove_claims(head: &mut RequestHead, trusted: bool) {
+/// says about its client, by the listener's own field for that too.
+pub fn remove_claims(head: &mut RequestHead, trusted: bool, named_by: &ClientField) {
     let fields = &mut head.fields;
     let nominated = nominated(fields);
     fields.retain(|field| {
@@ -42,11 +42,20 @@ pub fn remove_claims(head: &mut RequestHead, trusted: bool) {
             | Known::XForwardedHost
             | Known::XForwardedPort
             | Known::XRealIp => !trusted,
-            Known::Other => is_claim(field.name, trusted),
-            _ => false,
+            Known::Other => {
+                is_claim(field.name, trusted) || !trusted && names(named_by, field.name)
+            }
+            _ => !trusted && names(named_by, field.name),
         };
         !claim && !nominated.iter().any(|name| name.eq_ignore_ascii_case(field.name))
     });
+}
+
+/// Whether a field is the one by which trusted proxies name clients. `_` stands for `-`, as in [`CLAIMS`].
+fn names(named_by: &ClientField, name: &[u8]) -> bool {
+    let ClientField::Named(own) = named_by else { return false };
+    let plain = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    own.len() == name.len() && name.iter().zip(own).all(|(a, b)| plain(*a) == plain(*b))
 }
 
 /// Whether a field that is none of the known ones belongs to a family that is removed.
@@ -84,7 +93,7 @@ pub fn identity<'a>(peer: &'a Peer, listener: &Listener, head: &'a RequestHead) 
         scheme: peer.scheme(),
         certificate: peer.certificate(),
     };
-    Identity::new(end, &head.fields, |ip| listener.trusts(ip), is_host)
+    Identity::new(end, &head.fields, &listener.client_field, |ip| listener.trusts(ip), is_host)
 }
 
 #[cfg(test)]
@@ -94,7 +103,7 @@ mod tests {
     fn left(fields: &[(&str, &str)], trusted: bool) -> Vec<String> {
         let mut head = RequestHead::default();
         fields.iter().for_each(|(name, value)| head.fields.push(name.as_bytes(), value.as_bytes()));
-        remove_claims(&mut head, trusted);
+        remove_claims(&mut head, trusted, &ClientField::Named(b"cf-connecting-ip"[..].into()));
         let name = |name: &[u8]| String::from_utf8(name.to_vec()).unwrap();
         head.fields.iter().map(|field| name(field.name)).collect()
     }
@@ -119,6 +128,8 @@ mod tests {
             "X-Rewrite-URL",
             "X-B3-Sampled",
             "b3",
+            "CF-Connecting-IP",
+            "cf_connecting-ip",
         ];
         let all = claims.map(|name| (name, "x"));
         assert_eq!(left(&all, false), [""; 0]);

@@ -130,6 +130,7 @@ fn finish<C: Client>(
             listener: &ex.listener.name,
             head: ex.head,
             masked: &ex.snapshot.masked_query,
+            claims: granted.verified.as_ref().map_or(&[], |verified| &verified.claims),
             route: route.map(|r| &*r.name),
             upstream: upstream.map(|u| &*u.name),
             server: server.map(|m| &*m.endpoint.name),

@@ -553,7 +553,8 @@ impl<'a> Matched<'a, '_> {
         let form = RequestForm {
             attempt,
             expects_continue: form.expects_continue || ask,
-            traceparent: trace.map(|trace| trace.context.field(attempt)),
+            traceparent: trace.and_then(|trace| trace.traceparent(attempt)),
+            b3: trace.and_then(|trace| trace.b3(attempt)),
             // What is left of the client's patience is all that the server has.
             left: deadline.map(|at| at.saturating_duration_since(clock::now())),
             length,
@@ -578,6 +579,7 @@ impl<'a> Matched<'a, '_> {
             added: granted.verified.as_ref().map_or(&[], |verified| &verified.fields),
             if_match: None,
             traceparent: None,
+            b3: None,
             left: None,
             identity: self.identity,
             edits: &route.request_edits,

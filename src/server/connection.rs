@@ -104,7 +104,7 @@ pub(super) async fn exchange<C: Client>(
     timer: &mut Timer,
 ) {
     local.status.requests.fetch_add(1, Ordering::Relaxed);
-    gate::door::remove_claims(head, peer.trusted);
+    gate::door::remove_claims(head, peer.trusted, &listener.client_field);
     let head = &*head;
     let snapshot = local.current.get();
     let ex = Exchange { worker: &local.worker, snapshot: &snapshot, listener, peer, head, started };
@@ -216,6 +216,7 @@ fn account<C: Client>(
             listener: &listener.name,
             head,
             masked: &snapshot.masked_query,
+            claims: &[],
             trace_id: None,
             route: None,
             upstream: None,

@@ -4,11 +4,16 @@ use std::sync::Arc;
 
 use super::Snapshot;
 use super::compile::Purpose;
-use crate::config::Finding;
-use crate::config::schema::process::{Access, AccessFile, AccessFormat, Log, LogFormat};
+use crate::config::read::Word as _;
+use crate::config::schema::process::{
+    Access, AccessFile, AccessFormat, AccessOtlp, Log, LogFormat,
+};
+use crate::config::schema::words::{LogField, ServerAddress};
+use crate::config::{Finding, Place};
 use crate::files;
+use crate::net::fetch::Remote;
 use crate::telemetry::access::sink::{Destination, Sink};
-use crate::telemetry::access::{AccessLog, Format};
+use crate::telemetry::access::{AccessLog, Extra, Format, Source};
 
 /// Compiles where and how requests are written down.
 ///
@@ -29,20 +34,31 @@ pub(super) fn access(
             };
             (Destination::Stdout, format, 1.0, crate::config::Place::NOWHERE)
         }
-        Access::File(AccessFile { path, format, sample }) => {
+        Access::File(AccessFile { path, format, sample, fields: _ }) => {
             let format = match format {
                 AccessFormat::Text => Format::Text,
                 AccessFormat::Json => Format::Json,
                 AccessFormat::Combined => Format::Combined,
             };
-            let destination = if path.value.as_os_str() == "stdout" {
-                Destination::Stdout
-            } else {
-                Destination::File(path.value.clone())
+            let server = path.value.to_str().and_then(|path| path.strip_prefix("syslog:"));
+            let destination = match server {
+                Some(server) => Destination::Syslog(syslog_server(server, path.place)?),
+                None if path.value.as_os_str() == "stdout" => Destination::Stdout,
+                None => Destination::File(path.value.clone()),
             };
             (destination, format, sample.fraction(), path.place)
         }
+        Access::Otlp(AccessOtlp { otlp, sample, fields: _ }) => {
+            Remote::parse(&otlp.value)
+                .map_err(|why| Box::new(Finding::error("bad_value", otlp.place, why)))?;
+            (Destination::Otlp(otlp.value.clone()), Format::Json, sample.fraction(), otlp.place)
+        }
     };
+    let fields = access.fields();
+    if let Some(first) = fields.first().filter(|_| format == Format::Combined) {
+        let finding = Finding::error("bad_value", first.place, "`combined` has no room for fields");
+        return Err(Box::new(finding.help("choose format = \"json\" or \"text\"")));
+    }
     let bad = |why: String| {
         let finding =
             Finding::error("bad_value", place, format!("the access log cannot be opened: {why}"));
@@ -62,5 +78,30 @@ pub(super) fn access(
         Some(sink) => sink.clone(),
         None => Arc::new(Sink::open(destination.clone()).map_err(bad)?),
     };
-    Ok(Some(AccessLog { format, share, sink }))
+    let fields = fields.iter().map(|field| extra(&field.value)).collect();
+    Ok(Some(AccessLog { format, share, fields, sink }))
+}
+
+fn extra(written: &LogField) -> Extra {
+    let of = match written {
+        LogField::Header(name) => Source::Header(name.as_bytes().into()),
+        LogField::Jwt(claim) => Source::Claim(claim.as_str().into()),
+    };
+    Extra { key: written.to_string().into(), of }
+}
+
+/// `HOST:PORT` of a syslog server.
+fn syslog_server(written: &str, place: Place) -> Result<String, Box<Finding>> {
+    match ServerAddress::parse(written) {
+        Ok(address @ (ServerAddress::Ip(_) | ServerAddress::Name { .. })) => {
+            Ok(address.to_string())
+        }
+        Ok(ServerAddress::Unix(_)) | Err(_) => {
+            let message = format!("\"syslog:{written}\" names no server");
+            let finding = Finding::error("bad_value", place, message);
+            Err(Box::new(
+                finding.help("write \"syslog:HOST:PORT\", such as \"syslog:10.0.0.5:514\""),
+            ))
+        }
+    }
 }

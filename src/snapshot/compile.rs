@@ -16,12 +16,13 @@ use crate::config::schema::listen::{
     Listen, ListenRedirect, StrictMethods, StrictPath, StrictSni, Underscores,
 };
 use crate::config::schema::route as schema;
-use crate::config::schema::words::{HeaderName, HeaderText, ListenAddress, TrustedProxy};
+use crate::config::schema::words::{ClientIp, HeaderName, HeaderText, ListenAddress, TrustedProxy};
 use crate::config::shown::shown;
 use crate::config::{Config, Finding, Spanned};
 use crate::config::{certificates, matching};
 use crate::discovery::Known;
 use crate::exchange::edits::{FieldPart, FilledField};
+use crate::exchange::identity::ClientField;
 use crate::exchange::target::PathMode;
 use crate::exchange::{HeaderEdits, Pair};
 use crate::files::{self, served};
@@ -210,6 +211,7 @@ fn listener(
         tls: _,
         http3: _,
         trusted_proxies,
+        client_ip,
         proxy_protocol,
         limits,
         timeout,
@@ -237,6 +239,11 @@ fn listener(
         body_gap: Some(timeout.body_gap.get()),
         write_gap: Some(timeout.write_gap.get()),
         trusted: trusted_proxies.iter().filter_map(|proxy| network(proxy.value)).collect(),
+        client_field: match client_ip {
+            ClientIp::ForwardedFor => ClientField::ForwardedFor,
+            ClientIp::Forwarded => ClientField::Forwarded,
+            ClientIp::Header(name) => ClientField::Named(name.as_str().as_bytes().into()),
+        },
         trusts_unix: trusted_proxies.iter().any(|proxy| proxy.value == TrustedProxy::Unix),
         redirect_https: redirect.as_ref().is_some_and(|r| r.value == ListenRedirect::Https),
         methods: Methods {

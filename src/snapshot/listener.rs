@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::exchange::identity::ClientField;
 use crate::exchange::target::PathMode;
 use crate::h1::client::{HeadTimes, Life};
 use crate::net::room::Room;
@@ -87,6 +88,8 @@ pub struct Listener {
     pub write_gap: Option<Duration>,
     /// The networks whose word about their clients counts.
     pub trusted: Box<[IpNet]>,
+    /// By which field they name them.
+    pub client_field: ClientField,
     /// The word of those behind its Unix sockets counts too.
     pub trusts_unix: bool,
     /// Everything is redirected to https.

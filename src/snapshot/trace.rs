@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::Snapshot;
 use super::compile::Purpose;
 use crate::config::Finding;
-use crate::config::schema::process::{Log, Trace};
+use crate::config::schema::process::{Log, Trace, TraceForm};
 use crate::net::fetch::Remote;
-use crate::telemetry::trace::Tracing;
 use crate::telemetry::trace::exporter::Exporter;
+use crate::telemetry::trace::{Propagate, Tracing};
 
 /// Compiles which requests are traced and where the traces go.
 ///
@@ -19,7 +19,7 @@ pub(super) fn tracing(
     previous: Option<&Snapshot>,
     purpose: Purpose,
 ) -> Result<Option<Tracing>, Box<Finding>> {
-    let Some(Trace { otlp, sample }) = &log.trace else { return Ok(None) };
+    let Some(Trace { otlp, sample, propagate }) = &log.trace else { return Ok(None) };
     let bad = |message: String| Box::new(Finding::error("bad_value", otlp.place, message));
     let receiver = Remote::parse(&otlp.value).map_err(bad)?;
     if let Purpose::Check { .. } = purpose {
@@ -32,5 +32,9 @@ pub(super) fn tracing(
             Exporter::start(&otlp.value, receiver).map_err(|error| bad(error.to_string()))?,
         ),
     };
-    Ok(Some(Tracing { share: sample.fraction(), exporter }))
+    let propagate = Propagate {
+        w3c: propagate.contains(&TraceForm::W3c),
+        b3: propagate.contains(&TraceForm::B3),
+    };
+    Ok(Some(Tracing { share: sample.fraction(), exporter, propagate }))
 }

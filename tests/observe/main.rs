@@ -8,6 +8,7 @@
 
 mod access_log;
 mod browser;
+mod collected;
 mod dashboard;
 mod metrics;
 mod openapi;

@@ -42,6 +42,9 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     if let Some(trace) = &config.log.trace {
         refuse("otlp", &trace.otlp.value, trace.otlp.place, findings);
     }
+    if let Access::Otlp(access) = &config.log.access {
+        refuse("otlp", &access.otlp.value, access.otlp.place, findings);
+    }
     if let Access::File(file) = &config.log.access {
         refuse("path", &file.path.value.to_string_lossy(), file.path.place, findings);
     }

@@ -7,7 +7,9 @@ use crate::config::schema::forms::{OneOrMany, Policy};
 use crate::config::schema::listen::Listen;
 use crate::config::schema::policy::{Auth, Cache, Limit, Store, Tier};
 use crate::config::schema::units::Rate;
-use crate::config::schema::words::{HeaderName, LimitKey, ListenAddress, TokenPlace, TrustedProxy};
+use crate::config::schema::words::{
+    HeaderName, LimitKey, ListenAddress, LogField, TokenPlace, TrustedProxy,
+};
 use crate::config::source::{Place, Spanned};
 use crate::route::authority::is_host;
 
@@ -49,6 +51,7 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
             }
         }
     }
+    check_log(config, findings);
     needs_tokens(config, findings);
     needs_addresses(config, findings);
     for cache in caches(config) {
@@ -95,6 +98,30 @@ fn check_handed_on(name: &Spanned<HeaderName>, findings: &mut Vec<Finding>) {
         let message = format!("`{text}` is written by the proxy itself");
         let finding = Finding::error("framing_header", name.place, message);
         findings.push(finding.help("choose a name of your own, such as x-user"));
+    }
+}
+
+/// What lines of the access log say besides: a bounded number of things, each once, and no keys of clients.
+fn check_log(config: &Config, findings: &mut Vec<Finding>) {
+    const MOST: usize = 32;
+    let fields = config.log.access.fields();
+    if let Some(beyond) = fields.get(MOST) {
+        let message = format!("more than {MOST} fields are too many for a line");
+        findings.push(Finding::error("bad_value", beyond.place, message));
+    }
+    let keys = config.auth.values().filter_map(|auth| auth.api_key.as_ref());
+    let keys: Vec<&str> = keys.map(|key| key.header.value.get().as_str()).collect();
+    for (at, field) in fields.iter().enumerate() {
+        if let Some(first) = fields.iter().take(at).find(|first| *first == field) {
+            let finding =
+                Finding::error("duplicate_name", field.place, format!("`{field}` is given twice"));
+            findings.push(finding.related(first.place, "first given here"));
+        }
+        if matches!(&field.value, LogField::Header(name) if keys.contains(&name.as_str())) {
+            let message =
+                format!("`{field}` holds the keys of an [auth.NAME], which are not written down");
+            findings.push(Finding::error("bad_value", field.place, message));
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::bind::Bind;
 use super::defaults;
 use super::forms::OneOrMany;
 use super::units::{Bytes, OrOff, Timeout};
-use super::words::TrustedProxy;
+use super::words::{ClientIp, TrustedProxy};
 use crate::config::read::{settings, table, words};
 use crate::config::source::{Place, Spanned};
 
@@ -28,6 +28,9 @@ table! {
         /// Networks whose X-Forwarded-* fields and PROXY headers count; "unix:" for whoever connects to a Unix socket of the
         /// listener. Default: nobody's.
         trusted_proxies: Vec<Spanned<TrustedProxy>> = Vec::new(),
+        /// Which field of a trusted proxy names the client: "x-forwarded-for", "forwarded" (RFC 7239), or "header:NAME" for one
+        /// that holds a single address, such as "header:cf-connecting-ip". Who is not trusted cannot send that field.
+        client_ip: ClientIp = ClientIp::ForwardedFor,
         /// Accepts PROXY v1 and v2, from trusted proxies only.
         proxy_protocol: bool = false,
         /// Upper bounds.

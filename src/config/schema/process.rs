@@ -9,8 +9,9 @@ use serde_json::json;
 
 use super::bind::Bind;
 use super::defaults;
+use super::forms::OneOrMany;
 use super::units::{Bytes, Percent, Period, Timeout};
-use super::words::Secret;
+use super::words::{LogField, Secret};
 use crate::config::read::{Reader, Shape, any_of, schema_of, settings, table, words};
 use crate::config::source::Spanned;
 use crate::config::tree::{Node, Value};
@@ -69,7 +70,7 @@ settings! {
         level: Level = Level::Info,
         /// How a line looks.
         format: LogFormat = LogFormat::Text,
-        /// Where the access log goes: "stdout", "off", a file path, or a table.
+        /// Where the access log goes: "stdout", "off", a file path, "syslog:HOST:PORT" (UDP, RFC 5424), or a table.
         access: Access = defaults::ACCESS,
         /// Where traces are sent.
         trace: Option<Trace> = None,
@@ -110,9 +111,24 @@ pub enum Access {
     Off,
     /// To standard output.
     Stdout,
-    /// To a file.
+    /// To a file or a syslog server.
     #[serde(untagged)]
     File(AccessFile),
+    /// To an OpenTelemetry collector.
+    #[serde(untagged)]
+    Otlp(AccessOtlp),
+}
+
+impl Access {
+    /// What lines say besides.
+    #[must_use]
+    pub fn fields(&self) -> &[Spanned<LogField>] {
+        match self {
+            Self::Off | Self::Stdout => &[],
+            Self::File(file) => &file.fields,
+            Self::Otlp(otlp) => &otlp.fields,
+        }
+    }
 }
 
 impl Shape for Access {
@@ -120,12 +136,16 @@ impl Shape for Access {
         match &node.value {
             Value::String(text) if text == "off" => Some(Self::Off),
             Value::String(text) if text == "stdout" => Some(Self::Stdout),
+            Value::Table(entries) if entries.iter().any(|entry| entry.key == "otlp") => {
+                AccessOtlp::read(node, reader).map(Self::Otlp)
+            }
             Value::Table(_) => AccessFile::read(node, reader).map(Self::File),
             Value::String(_) => Spanned::<PathBuf>::read(node, reader).map(|path| {
                 Self::File(AccessFile {
                     path,
                     format: AccessFormat::Json,
                     sample: Percent::new(100),
+                    fields: Vec::new(),
                 })
             }),
             _ => reader.mismatch(node, "\"stdout\", \"off\", a file path or a table"),
@@ -136,6 +156,7 @@ impl Shape for Access {
         any_of([
             schema_of(json!({ "type": "string", "minLength": 1 })),
             AccessFile::schema(generator),
+            AccessOtlp::schema(generator),
         ])
     }
 }
@@ -143,12 +164,27 @@ impl Shape for Access {
 table! {
     /// An access log in a file.
     pub struct AccessFile {
-        /// The file, or "stdout".
+        /// The file, "stdout", or "syslog:HOST:PORT".
         path: Spanned<PathBuf>,
         /// How a line looks.
         format: AccessFormat = AccessFormat::Json,
         /// The share of requests that are written.
         sample: Percent = Percent::new(100),
+        /// What lines say besides: "header:NAME" of the request, "jwt:CLAIM" of its verified token. Never what clients prove
+        /// who they are with.
+        fields: Vec<Spanned<LogField>> = Vec::new(),
+    }
+}
+
+table! {
+    /// An access log as log records of OpenTelemetry.
+    pub struct AccessOtlp {
+        /// URL of a collector; records are posted to `/v1/logs` below it.
+        otlp: Spanned<String>,
+        /// The share of requests that are written.
+        sample: Percent = Percent::new(100),
+        /// What records say besides, as for a file.
+        fields: Vec<Spanned<LogField>> = Vec::new(),
     }
 }
 
@@ -171,6 +207,18 @@ table! {
         otlp: Spanned<String>,
         /// The share of requests that are traced.
         sample: Percent = defaults::TRACE_SAMPLE,
+        /// How servers are told their place in a trace: "w3c" is `traceparent`, "b3" the single field and `X-B3-*`.
+        propagate: OneOrMany<TraceForm> = OneOrMany(vec![TraceForm::W3c]),
+    }
+}
+
+words! {
+    /// Forms of a place in a trace.
+    pub enum TraceForm ("a form of a place in a trace") {
+        /// W3C Trace Context.
+        W3c = "w3c",
+        /// B3, of Zipkin.
+        B3 = "b3",
     }
 }
 

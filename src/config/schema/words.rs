@@ -119,6 +119,26 @@ pub enum LimitKey {
     Jwt(String),
 }
 
+/// The field by which trusted proxies name clients.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ClientIp {
+    /// `X-Forwarded-For`.
+    ForwardedFor,
+    /// `Forwarded`.
+    Forwarded,
+    /// Another one, with one address.
+    Header(http::HeaderName),
+}
+
+/// What a line of the access log says besides.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LogField {
+    /// A field of the request, by its name in lower case.
+    Header(String),
+    /// A claim of the verified token.
+    Jwt(String),
+}
+
 /// Where a client's token is looked for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TokenPlace {
@@ -595,6 +615,61 @@ impl Word for LimitKey {
     }
 }
 
+impl Word for ClientIp {
+    const WHAT: &'static str = "a field that names clients";
+    const EXAMPLE: &'static str = "header:cf-connecting-ip";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        match kind_and_name(text) {
+            ("x-forwarded-for", None) => Ok(Self::ForwardedFor),
+            ("forwarded", None) => Ok(Self::Forwarded),
+            ("header", Some(name)) => match header(name)? {
+                name if matches!(name.as_str(), "x-forwarded-for" | "forwarded") => {
+                    Err(Wrong::new(format!("`{name}` is a chain, not one address"))
+                        .help(format!("write \"{name}\"")))
+                }
+                name => Ok(Self::Header(name)),
+            },
+            (name, None) if header(name).is_ok() && name.contains('-') => {
+                Err(Wrong::new(format!("\"{text}\" is not {}", Self::WHAT))
+                    .help(format!("write \"header:{}\"", name.to_ascii_lowercase())))
+            }
+            _ => {
+                Err(not_one_of(text, Self::WHAT, &["x-forwarded-for", "forwarded", "header:NAME"]))
+            }
+        }
+    }
+
+    fn keywords() -> Json {
+        json!({ "pattern": "^(x-forwarded-for|forwarded|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+)$" })
+    }
+}
+
+impl Word for LogField {
+    const WHAT: &'static str = "a field of the access log";
+    const EXAMPLE: &'static str = "header:user-agent";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        const SECRETS: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "set-cookie"];
+        match kind_and_name(text) {
+            ("header", Some(name)) => {
+                let name = header(name)?.as_str().to_owned();
+                if SECRETS.contains(&name.as_str()) {
+                    return Err(Wrong::new(format!("`{name}` is not written down"))
+                        .help("it holds what clients prove who they are with; name a claim instead: \"jwt:sub\""));
+                }
+                Ok(Self::Header(name))
+            }
+            ("jwt", Some(claim)) => Ok(Self::Jwt(claim.to_owned())),
+            _ => Err(not_one_of(text, Self::WHAT, &["header:NAME", "jwt:CLAIM"])),
+        }
+    }
+
+    fn keywords() -> Json {
+        json!({ "pattern": "^(header|jwt):.+$" })
+    }
+}
+
 impl Word for TokenPlace {
     const WHAT: &'static str = "a place of a token";
     const EXAMPLE: &'static str = "cookie:session";
@@ -780,6 +855,25 @@ impl fmt::Display for LimitKey {
     }
 }
 
+impl fmt::Display for ClientIp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ForwardedFor => f.write_str("x-forwarded-for"),
+            Self::Forwarded => f.write_str("forwarded"),
+            Self::Header(name) => write!(f, "header:{name}"),
+        }
+    }
+}
+
+impl fmt::Display for LogField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Jwt(claim) => write!(f, "jwt:{claim}"),
+        }
+    }
+}
+
 impl fmt::Display for TokenPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -840,6 +934,8 @@ serialize_as_text!(
     Method,
     HashKey,
     LimitKey,
+    ClientIp,
+    LogField,
     TokenPlace,
     StatusRange,
     RetryOn,

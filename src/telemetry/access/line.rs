@@ -11,12 +11,15 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-use super::Format;
+use super::{Extra, Format, Source};
 use crate::clock;
 use crate::exchange::Outcome;
 use crate::exchange::outcome::Row;
 use crate::wire::pairs::masked;
 use crate::wire::{Known, RequestHead, Version};
+
+/// The most bytes of one thing that a line says besides.
+const LONGEST: usize = 1024;
 
 /// The facts about a request that has ended.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +36,8 @@ pub struct Line<'a> {
     pub head: &'a RequestHead,
     /// The query parameters that hold secrets.
     pub masked: &'a [Box<[u8]>],
+    /// What the client's verified token says.
+    pub claims: &'a [(Box<str>, Box<str>)],
     /// The route that matched.
     pub route: Option<&'a str>,
     /// The upstream asked last.
@@ -107,10 +112,10 @@ impl WallClock {
 
 impl Line<'_> {
     /// Writes the line with its end.
-    pub fn write(&self, out: &mut Vec<u8>, format: Format, at: Moment<'_>) {
+    pub fn write(&self, out: &mut Vec<u8>, (format, extra): (Format, &[Extra]), at: Moment<'_>) {
         match format {
-            Format::Text => self.text(out, at),
-            Format::Json => self.json(out, at),
+            Format::Text => self.text(out, extra, at),
+            Format::Json => self.json(out, extra, at),
             Format::Combined => self.combined(out, at),
         }
         out.push(b'\n');
@@ -142,13 +147,41 @@ impl Line<'_> {
         self.head.fields.named(name).next()
     }
 
+    /// Something that the line says besides, all fields of a name together; what is longer than [`LONGEST`] ends with `…`.
+    fn extra(&self, of: &Source) -> Option<Cow<'_, [u8]>> {
+        let value = match of {
+            Source::Header(name) => {
+                let mut all = self.head.fields.named(name);
+                let mut value = masked(all.next()?, self.masked);
+                for other in all {
+                    value.to_mut().extend_from_slice(b", ");
+                    value.to_mut().extend_from_slice(&masked(other, self.masked));
+                    if value.len() > LONGEST {
+                        break;
+                    }
+                }
+                value
+            }
+            Source::Claim(claim) => {
+                let mut all = self.claims.iter();
+                Cow::Borrowed(all.find(|(name, _)| name == claim)?.1.as_bytes())
+            }
+        };
+        if value.len() <= LONGEST {
+            return Some(value);
+        }
+        let mut cut = value.get(..LONGEST).unwrap_or_default().to_vec();
+        cut.extend_from_slice("…".as_bytes());
+        Some(Cow::Owned(cut))
+    }
+
     /// Where the client says that it comes from, which may be a URL with a token.
     fn referer(&self) -> Option<Cow<'_, [u8]>> {
         self.named(b"referer").map(|referer| masked(referer, self.masked))
     }
 
     /// `TIME CLIENT "METHOD TARGET VERSION" STATUS SENT TOTALms key=value …`; what does not apply is left out.
-    fn text(&self, out: &mut Vec<u8>, at: Moment<'_>) {
+    fn text(&self, out: &mut Vec<u8>, extra: &[Extra], at: Moment<'_>) {
         let (method, target, version) = self.request_line();
         out.extend_from_slice(at.iso.as_bytes());
         put(out, format_args!(".{:03}Z {} \"", at.millis, self.client));
@@ -195,10 +228,19 @@ impl Line<'_> {
             put(out, format_args!(" key={key}"));
         }
         put(out, format_args!(" id={}", self.request_id));
+        for Extra { key, of } in extra {
+            if let Some(value) = self.extra(of) {
+                out.push(b' ');
+                quoted(out, key.as_bytes());
+                out.extend_from_slice(b"=\"");
+                quoted(out, &value);
+                out.push(b'"');
+            }
+        }
     }
 
     /// One object; what does not apply is null.
-    fn json(&self, out: &mut Vec<u8>, at: Moment<'_>) {
+    fn json(&self, out: &mut Vec<u8>, extra: &[Extra], at: Moment<'_>) {
         let (method, target, version) = self.request_line();
         put(out, format_args!("{{\"time\":\"{}.{:03}Z\"", at.iso, at.millis));
         let Row { outcome, code, key } = self.ended();
@@ -246,6 +288,15 @@ impl Line<'_> {
             put(out, format_args!(",\"{key}\":"));
             match time {
                 Some(time) => millis(out, time),
+                None => out.extend_from_slice(b"null"),
+            }
+        }
+        for Extra { key, of } in extra {
+            out.push(b',');
+            json_string(out, key.as_bytes());
+            out.push(b':');
+            match self.extra(of) {
+                Some(value) => json_string(out, &value),
                 None => out.extend_from_slice(b"null"),
             }
         }
@@ -349,6 +400,7 @@ mod tests {
             listener: "public",
             head,
             masked: &[],
+            claims: &[],
             route: Some("shop"),
             upstream: Some("app"),
             server: Some("127.0.0.1:3000"),
@@ -366,10 +418,16 @@ mod tests {
         }
     }
 
+    fn extra() -> [Extra; 2] {
+        let header = Extra { key: "header:x-a".into(), of: Source::Header(b"x-a"[..].into()) };
+        [header, Extra { key: "jwt:sub".into(), of: Source::Claim("sub".into()) }]
+    }
+
     fn written(line: &Line<'_>, format: Format) -> String {
         let mut out = Vec::new();
         let mut clock = WallClock::default();
-        line.write(&mut out, format, clock.at(Duration::from_millis(1_795_234_818_042)));
+        let now = clock.at(Duration::from_millis(1_795_234_818_042));
+        line.write(&mut out, (format, &extra()), now);
         String::from_utf8(out).unwrap()
     }
 
@@ -395,6 +453,29 @@ mod tests {
         assert_eq!(json["cache"], "miss");
         assert_eq!(json["outcome"], "whole");
         assert_eq!((&json["code"], &json["key"]), (&json["referer"], &json["referer"]));
+    }
+
+    #[test]
+    fn a_line_says_besides_what_it_is_told_to() {
+        let long = [b'x'; 2000];
+        let fields: [(&[u8], &[u8]); 3] =
+            [(b"x-a", b"q\"\r\n\xff"), (b"X-A", b"two"), (b"x-a", &long)];
+        let head = head(b"/", &fields);
+        let claims = [("sub".into(), "anna\"".into())];
+        let line = Line { claims: &claims, ..line(&head) };
+        let text = written(&line, Format::Text);
+        let start = "id=0af7 header:x-a=\"q\\x22\\x0D\\x0A\\xFF, two, xxx";
+        assert!(
+            text.contains(start) && text.ends_with("xx\\xE2\\x80\\xA6\" jwt:sub=\"anna\\x22\"\n"),
+            "{text}"
+        );
+        assert!(text.len() < 1400);
+        let json: serde_json::Value = serde_json::from_str(&written(&line, Format::Json)).unwrap();
+        assert_eq!(json["jwt:sub"], "anna\"");
+        assert!(json["header:x-a"].as_str().unwrap().starts_with("q\"\r\n\u{fffd}, two, xxx"));
+        let empty = RequestHead::default();
+        let json = written(&Line { head: &empty, claims: &[], ..line }, Format::Json);
+        assert!(json.ends_with(",\"header:x-a\":null,\"jwt:sub\":null}\n"), "{json}");
     }
 
     #[test]

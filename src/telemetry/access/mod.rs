@@ -5,7 +5,9 @@
 //! disk that is full or slow must not hold up requests.
 
 pub mod line;
+mod otlp;
 pub mod sink;
+mod syslog;
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -41,8 +43,28 @@ pub struct AccessLog {
     pub format: Format,
     /// The share of requests that are written, from 0 to 1.
     pub share: f64,
+    /// What lines say besides.
+    pub fields: Box<[Extra]>,
     /// The writer of the lines.
     pub sink: Arc<Sink>,
+}
+
+/// Something that lines say besides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extra {
+    /// As it is configured, such as `header:user-agent`.
+    pub key: Box<str>,
+    /// Where it is found.
+    pub of: Source,
+}
+
+/// Where something is found that lines say besides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A field of the request.
+    Header(Box<[u8]>),
+    /// A claim of the verified token.
+    Claim(Box<str>),
 }
 
 impl AccessLog {
@@ -77,7 +99,7 @@ impl Lines {
             bytes.reserve(BLOCK + BLOCK / 8);
             self.begun.notify_one();
         }
-        line.write(&mut bytes, log.format, self.clock.borrow_mut().now());
+        line.write(&mut bytes, (log.format, &log.fields), self.clock.borrow_mut().now());
         self.count.set(self.count.get() + 1);
         if bytes.len() >= BLOCK {
             drop(bytes);

@@ -12,8 +12,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use super::otlp::Otlp;
+use super::syslog::{Lost, Syslog};
 use crate::clock::{self, Instant};
 use crate::files;
+use crate::net::fetch::Remote;
 use crate::pace;
 
 /// Blocks that may wait: with 32 KiB each, 4 MiB per log.
@@ -45,6 +48,10 @@ pub enum Destination {
     Stdout,
     /// A file, appended to.
     File(PathBuf),
+    /// The syslog server at `HOST:PORT`.
+    Syslog(String),
+    /// The OpenTelemetry collector at this URL.
+    Otlp(String),
 }
 
 /// The writing thread's end of the queue. The thread ends when this is dropped.
@@ -66,6 +73,11 @@ impl Sink {
         let out: Out = match &destination {
             Destination::Stdout => Out::Stdout(io::stdout()),
             Destination::File(path) => Out::File(path.clone(), files::append(path)?),
+            Destination::Syslog(server) => Out::Syslog(Syslog::new(server)),
+            Destination::Otlp(url) => {
+                let otlp = Otlp::new(Remote::parse(url)?).map_err(|error| error.to_string())?;
+                Out::Otlp(Box::new(otlp))
+            }
         };
         Self::over(out, destination).map_err(|error| error.to_string())
     }
@@ -107,6 +119,8 @@ impl Sink {
 enum Out {
     Stdout(io::Stdout),
     File(PathBuf, File),
+    Syslog(Syslog),
+    Otlp(Box<Otlp>),
 }
 
 struct Writer {
@@ -121,10 +135,7 @@ impl Writer {
         while let Ok(message) = queue.recv() {
             match message {
                 Message::Block(block) => {
-                    if let Err(error) = self.write(&block.bytes) {
-                        self.lost.fetch_add(u64::from(block.lines), Relaxed);
-                        self.complain(&error);
-                    }
+                    self.write(&block);
                 }
                 Message::Reopen => self.reopen(),
                 Message::Flush(done) => {
@@ -135,14 +146,28 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.out {
+    /// Writes lines, and counts those that are lost.
+    fn write(&mut self, Block { bytes, lines }: &Block) {
+        let lines = u64::from(*lines);
+        let failed = match &mut self.out {
             Out::Stdout(out) => {
                 let mut out = out.lock();
-                out.write_all(bytes)?;
-                out.flush()
+                let written = out.write_all(bytes).and_then(|()| out.flush());
+                written.err().map(|error| (lines, error.to_string()))
             }
-            Out::File(_, file) => file.write_all(bytes),
+            Out::File(_, file) => {
+                file.write_all(bytes).err().map(|error| (lines, error.to_string()))
+            }
+            Out::Syslog(syslog) => {
+                let Lost { lines, error } = syslog.send(bytes);
+                let why = error.map_or_else(|| "nobody listens".to_owned(), |e| e.to_string());
+                (lines > 0).then_some((lines, why))
+            }
+            Out::Otlp(otlp) => otlp.send(bytes).err().map(|error| (lines, error)),
+        };
+        if let Some((lost, error)) = failed {
+            self.lost.fetch_add(lost, Relaxed);
+            self.complain(&error);
         }
     }
 
@@ -161,12 +186,12 @@ impl Writer {
         }
     }
 
-    fn complain(&mut self, error: &io::Error) {
+    fn complain(&mut self, error: &str) {
         let due = self.complained.is_none_or(|at| at.elapsed() >= COMPLAIN);
         if due {
             self.complained = Some(clock::now());
             let lost = self.lost.load(Relaxed);
-            tracing::error!(%error, lost, key = "log.access", "the access log cannot be written");
+            tracing::error!(error, lost, key = "log.access", "the access log cannot be written");
         }
     }
 }

@@ -16,6 +16,17 @@ pub struct Context {
     pub parent: Option<[u8; 8]>,
     /// The trace is exported.
     pub sampled: bool,
+    /// Whoever began it wants all of it, whatever is sampled (B3's debug flag).
+    pub debug: bool,
+}
+
+/// What fields of B3 say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum B3 {
+    /// The trace goes on, sampled or not, if that was decided.
+    Goes(Context, Option<bool>),
+    /// There is no trace yet, but whether it is to be sampled was decided.
+    Decided(bool),
 }
 
 impl Context {
@@ -36,7 +47,8 @@ impl Context {
         let (trace, id) = (hex::<16>(parts.next()?)?, hex::<8>(parts.next()?)?);
         let [flags] = hex::<1>(parts.next()?)?;
         let zero = trace == [0; 16] || id == [0; 8] || parts.next().is_some();
-        (!zero).then_some(Self { trace, id, parent: None, sampled: flags & 1 == 1 })
+        let sampled = flags & 1 == 1;
+        (!zero).then_some(Self { trace, id, parent: None, sampled, debug: false })
     }
 
     /// A span caused by this one.
@@ -54,7 +66,7 @@ impl Context {
         first.copy_from_slice(&high.to_be_bytes());
         second.copy_from_slice(&low.to_be_bytes());
         let sampled = random.unit() < share;
-        Self { trace, id: not_zero(random).to_be_bytes(), parent: None, sampled }
+        Self { trace, id: not_zero(random).to_be_bytes(), parent: None, sampled, debug: false }
     }
 
     /// The id of the span of an attempt, counted from 1.
@@ -79,12 +91,99 @@ impl Context {
         field
     }
 
+    /// What a server is sent with an attempt, in the single field of B3.
+    #[must_use]
+    pub fn b3_field(&self, attempt: u32) -> [u8; 68] {
+        let mut field = *b"00000000000000000000000000000000-0000000000000000-0-0000000000000000";
+        let id = self.attempt(attempt);
+        for (at, bytes) in [(0, &self.trace[..]), (33, &id), (52, &self.id)] {
+            if let Some(place) = field.get_mut(at..at + bytes.len() * 2) {
+                write_hex(place, bytes);
+            }
+        }
+        field[50] = match (self.debug, self.sampled) {
+            (true, _) => b'd',
+            (false, true) => b'1',
+            (false, false) => b'0',
+        };
+        field
+    }
+
     /// The trace's id as text.
     #[must_use]
     pub fn trace_text(&self) -> [u8; 32] {
         let mut text = [0; 32];
         write_hex(&mut text, &self.trace);
         text
+    }
+}
+
+impl B3 {
+    /// Reads the single field: `TRACE-SPAN`, `TRACE-SPAN-DECISION`, `TRACE-SPAN-DECISION-PARENT`, or the decision alone.
+    /// `None` when it is malformed.
+    #[must_use]
+    pub fn parse(field: &[u8]) -> Option<Self> {
+        let mut parts = field.split(|byte| *byte == b'-');
+        let first = parts.next()?;
+        let Some(span) = parts.next() else {
+            return decision(first).map(|(sampled, _)| Self::Decided(sampled));
+        };
+        let decided = parts.next().map(|part| decision(part).ok_or(())).transpose().ok()?;
+        if let Some(parent) = parts.next() {
+            hex::<8>(parent)?;
+        }
+        if parts.next().is_some() {
+            return None;
+        }
+        Self::continued(first, span, decided)
+    }
+
+    /// Reads the fields `X-B3-TraceId`, `-SpanId`, `-ParentSpanId`, `-Sampled` and `-Flags`. `None` when there are none, or
+    /// one of them is malformed.
+    #[must_use]
+    pub fn of_fields(parts: [Option<&[u8]>; 5]) -> Option<Self> {
+        let [trace, span, parent, sampled, flags] = parts;
+        if let Some(parent) = parent {
+            hex::<8>(parent)?;
+        }
+        let decided = match (flags, sampled) {
+            (Some(b"1"), _) => Some((true, true)),
+            (Some(b"0") | None, None) => None,
+            (Some(b"0") | None, Some(b"1" | b"true")) => Some((true, false)),
+            (Some(b"0") | None, Some(b"0" | b"false")) => Some((false, false)),
+            _ => return None,
+        };
+        match (trace, span) {
+            (Some(trace), Some(span)) => Self::continued(trace, span, decided),
+            (None, None) => decided.map(|(sampled, _)| Self::Decided(sampled)),
+            _ => None,
+        }
+    }
+
+    fn continued(trace: &[u8], span: &[u8], decided: Option<(bool, bool)>) -> Option<Self> {
+        let id = hex::<8>(span)?;
+        // The short form is the lower half of the long one.
+        let trace = hex::<16>(trace).or_else(|| {
+            let mut long = [0; 16];
+            long.get_mut(8..)?.copy_from_slice(&hex::<8>(trace)?);
+            Some(long)
+        })?;
+        if trace == [0; 16] || id == [0; 8] {
+            return None;
+        }
+        let (sampled, debug) = decided.unwrap_or_default();
+        let context = Context { trace, id, parent: None, sampled, debug };
+        Some(Self::Goes(context, decided.map(|(sampled, _)| sampled)))
+    }
+}
+
+/// A decision of the single field: whether to sample, and whether that is for debugging.
+fn decision(text: &[u8]) -> Option<(bool, bool)> {
+    match text {
+        b"0" => Some((false, false)),
+        b"1" => Some((true, false)),
+        b"d" => Some((true, true)),
+        _ => None,
     }
 }
 
@@ -183,10 +282,96 @@ mod tests {
         assert!(!(0..100).any(|_| Context::start(0.0, &mut random).sampled));
     }
 
+    const TRACE: &str = "80f198ee56343ba864fe8b2a57d3eff7";
+    const SPAN: &str = "e457b5a2e4d86bd1";
+
+    fn b3(field: &str) -> Option<B3> {
+        B3::parse(field.as_bytes())
+    }
+
+    #[test]
+    fn the_single_field_of_b3_is_read() {
+        let Some(B3::Goes(context, Some(true))) = b3(&format!("{TRACE}-{SPAN}-1-05e3ac9a4f6e3b90"))
+        else {
+            panic!("not continued")
+        };
+        assert_eq!(&context.trace_text(), TRACE.as_bytes());
+        assert!(context.sampled && !context.debug);
+        let Some(B3::Goes(short, None)) = b3(&format!("64fe8b2a57d3eff7-{SPAN}")) else {
+            panic!("not continued")
+        };
+        assert_eq!(&short.trace_text(), b"000000000000000064fe8b2a57d3eff7");
+        let Some(B3::Goes(debug, Some(true))) = b3(&format!("{TRACE}-{SPAN}-d")) else {
+            panic!("not continued")
+        };
+        assert!(debug.debug);
+        assert_eq!(
+            (b3("0"), b3("1"), b3("d")),
+            (Some(B3::Decided(false)), Some(B3::Decided(true)), Some(B3::Decided(true)))
+        );
+        for bad in [
+            String::new(),
+            "-".into(),
+            "2".into(),
+            TRACE.into(),
+            format!("{TRACE}-"),
+            format!("{}-{SPAN}-1", TRACE.to_uppercase()),
+            format!("{TRACE}-{SPAN}-2"),
+            format!("{TRACE}-{SPAN}-"),
+            format!("{TRACE}-{SPAN}-1-"),
+            format!("{TRACE}-{SPAN}-1-{SPAN}-x"),
+            format!("{TRACE}0-{SPAN}-1"),
+            format!("{TRACE}-0000000000000000-1"),
+            format!("00000000000000000000000000000000-{SPAN}-1"),
+            format!(" {TRACE}-{SPAN}-1"),
+        ] {
+            assert_eq!(b3(&bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn several_fields_of_b3_are_read() {
+        let of = |parts: [&'static str; 5]| {
+            B3::of_fields(parts.map(|part| (part != "-").then_some(part.as_bytes())))
+        };
+        let decided = |parts| match of(parts) {
+            Some(B3::Goes(context, decided)) => Some((context.debug, decided)),
+            Some(B3::Decided(_)) | None => None,
+        };
+        assert_eq!(decided([TRACE, SPAN, "-", "1", "-"]), Some((false, Some(true))));
+        assert_eq!(decided([TRACE, SPAN, SPAN, "false", "0"]), Some((false, Some(false))));
+        assert_eq!(decided([&TRACE[16..], SPAN, "-", "-", "-"]), Some((false, None)));
+        assert_eq!(decided([TRACE, SPAN, "-", "0", "1"]), Some((true, Some(true))));
+        assert_eq!(of(["-", "-", "-", "0", "-"]), Some(B3::Decided(false)));
+        for bad in [
+            ["-"; 5],
+            [TRACE, "-", "-", "1", "-"],
+            ["-", SPAN, "-", "1", "-"],
+            [TRACE, SPAN, "x", "1", "-"],
+            [TRACE, SPAN, "-", "yes", "-"],
+            [TRACE, SPAN, "-", "1", "7"],
+            ["", SPAN, "-", "1", "-"],
+        ] {
+            assert_eq!(of(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_sent_as_b3_can_be_read_again() {
+        let Some(B3::Goes(context, _)) = b3(&format!("{TRACE}-{SPAN}-d")) else {
+            panic!("not continued")
+        };
+        let own = context.child(&mut Random::seeded(3));
+        let field = own.b3_field(2);
+        let Some(B3::Goes(sent, Some(true))) = B3::parse(&field) else { panic!("not continued") };
+        assert_eq!((sent.trace, sent.id, sent.debug), (own.trace, own.attempt(2), true));
+    }
+
     proptest! {
         #[test]
         fn nothing_makes_it_panic(field: Vec<u8>) {
             let _parsed = Context::parse(&field);
+            let _parsed = B3::parse(&field);
         }
     }
 }

@@ -203,11 +203,12 @@ impl Sending {
 }
 
 /// The statuses after which OTLP asks for another try ("Retryable Response Codes").
-fn again(status: StatusCode) -> bool {
+pub(crate) fn again(status: StatusCode) -> bool {
     matches!(status.as_u16(), 429 | 502 | 503 | 504)
 }
 
-async fn post(receiver: &Remote, path: &str, body: Bytes) -> Result<StatusCode, Error> {
+/// Posts an encoded request to a path below the receiver's URL.
+pub(crate) async fn post(receiver: &Remote, path: &str, body: Bytes) -> Result<StatusCode, Error> {
     let request = Request::builder()
         .method(Method::POST)
         .header(header::CONTENT_TYPE, "application/x-protobuf")

@@ -1,7 +1,8 @@
 //! Distributed tracing: which requests are traced, and what a trace says of them.
 //!
 //! A request that carries a valid `traceparent` (W3C Trace Context, level 1) continues that trace, and where a trusted
-//! proxy sent it, its sampling decision too: strangers do not decide what is exported. Any other request starts a trace. Each attempt at a server is a span of its own, and
+//! proxy sent it, its sampling decision too: strangers do not decide what is exported. Without a `traceparent`, a trusted
+//! proxy's B3 does the same. Any other request starts a trace. Each attempt at a server is a span of its own, and
 //! what the server is sent as parent.
 
 pub mod context;
@@ -12,7 +13,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-pub use self::context::Context;
+pub use self::context::{B3, Context};
 use self::exporter::Exporter;
 use crate::clock::{self, Random};
 use crate::wire::{Known, RequestHead};
@@ -24,6 +25,17 @@ pub struct Tracing {
     pub share: f64,
     /// The exporter of the spans.
     pub exporter: Arc<Exporter>,
+    /// What servers are sent.
+    pub propagate: Propagate,
+}
+
+/// The forms in which servers are told their place in a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Propagate {
+    /// `traceparent`.
+    pub w3c: bool,
+    /// `b3` and `X-B3-*`.
+    pub b3: bool,
 }
 
 /// The value of an attribute.
@@ -72,6 +84,7 @@ pub struct Span {
 pub struct Trace {
     /// The place in its trace.
     pub context: Context,
+    propagate: Propagate,
     spans: RefCell<Vec<Span>>,
 }
 
@@ -89,7 +102,9 @@ impl Trace {
             (Some(field), None) => Context::parse(field),
             _ => None,
         };
+        let b3 = if trusted && !head.fields.has(Known::Traceparent) { b3(head) } else { None };
         let context = match continued {
+            None if b3.is_some() => b3_context(b3, tracing.share, random),
             Some(context) if trusted => context.child(random),
             Some(context) => {
                 let sampled = random.unit() < tracing.share;
@@ -97,7 +112,19 @@ impl Trace {
             }
             None => Context::start(tracing.share, random),
         };
-        Self { context, spans: RefCell::default() }
+        Self { context, propagate: tracing.propagate, spans: RefCell::default() }
+    }
+
+    /// The `traceparent` of an attempt, where servers are sent one.
+    #[must_use]
+    pub fn traceparent(&self, attempt: u32) -> Option<[u8; context::LENGTH]> {
+        self.propagate.w3c.then(|| self.context.field(attempt))
+    }
+
+    /// The `b3` of an attempt, where servers are sent one.
+    #[must_use]
+    pub fn b3(&self, attempt: u32) -> Option<[u8; 68]> {
+        self.propagate.b3.then(|| self.context.b3_field(attempt))
     }
 
     /// Notes an attempt at a server.
@@ -152,6 +179,35 @@ impl Trace {
             failed: root.failed,
         });
         tracing.exporter.offer(spans);
+    }
+}
+
+/// What a request says in the fields of B3: the single one if it makes sense, or else the others.
+fn b3(head: &RequestHead) -> Option<B3> {
+    let only = |name: &[u8]| {
+        let mut all = head.fields.named(name);
+        match (all.next(), all.next()) {
+            (one, None) => Some(one),
+            (_, Some(_)) => None,
+        }
+    };
+    let single = only(b"b3").flatten().and_then(B3::parse);
+    single.or_else(|| {
+        let [trace, span] = [only(b"x-b3-traceid")?, only(b"x-b3-spanid")?];
+        let [sampled, flags] = [only(b"x-b3-sampled")?, only(b"x-b3-flags")?];
+        B3::of_fields([trace, span, only(b"x-b3-parentspanid")?, sampled, flags])
+    })
+}
+
+/// The place of a request in the trace that B3 names, or in a new one.
+fn b3_context(b3: Option<B3>, share: f64, random: &mut Random) -> Context {
+    match b3 {
+        Some(B3::Goes(context, decided)) => {
+            let sampled = decided.unwrap_or_else(|| random.unit() < share);
+            Context { sampled, ..context }.child(random)
+        }
+        Some(B3::Decided(sampled)) => Context { sampled, ..Context::start(share, random) },
+        None => Context::start(share, random),
     }
 }
 
