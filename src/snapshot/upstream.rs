@@ -12,7 +12,7 @@ use super::{Snapshot, target};
 use crate::balance::hash::{Bound, Table};
 use crate::balance::{Member, Rules, Strategy, shard};
 use crate::config::certificates;
-use crate::config::schema::balance::{Balance, HashTable, ShardBy, ShardRange};
+use crate::config::schema::balance::{Balance, HashTable, SameSite, ShardBy, ShardRange};
 use crate::config::schema::forms::Switch;
 use crate::config::schema::health::{self, BreakerPer};
 use crate::config::schema::units::Percent;
@@ -240,9 +240,23 @@ fn checks(
 }
 
 fn sticky(upstream: &str, written: &Balance, pool: &Pool) -> Option<Sticky> {
-    let Balance::Sticky { sticky, ttl, secret } = written else { return None };
+    let Balance::Sticky { sticky, ttl, secret, path, domain, secure, same_site } = written else {
+        return None;
+    };
+    let domain = domain.as_ref().map_or_else(String::new, |domain| format!("; Domain={domain}"));
+    let secure = if *secure { "Secure; " } else { "" };
+    let site = match same_site {
+        SameSite::Strict => "Strict",
+        SameSite::Lax => "Lax",
+        SameSite::None => "None",
+    };
+    let before = format!("Path={path}{domain}");
+    let after = format!("{secure}HttpOnly; SameSite={site}");
     let secret = secret.as_ref().map(Secret::expose);
-    Some(Sticky::new((upstream, &sticky.value), ttl.get(), secret, pool.members()))
+    Some(
+        Sticky::new((upstream, &sticky.value), ttl.get(), secret, pool.members())
+            .with_attributes([before.into(), after.into()]),
+    )
 }
 
 fn eject(written: &Switch<health::Eject>) -> Option<ejection::Settings> {

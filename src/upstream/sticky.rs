@@ -25,6 +25,8 @@ const TEXT: usize = LENGTH.div_ceil(3) * 4;
 #[derive(Debug)]
 pub struct Sticky {
     cookie: Box<str>,
+    /// The cookie's attributes before and after its age.
+    attributes: [Box<str>; 2],
     ttl: Duration,
     signer: Signer,
     /// Each server's tag and id, sorted by tag.
@@ -59,7 +61,14 @@ impl Sticky {
         };
         let mut servers: Box<[_]> = members.iter().map(tag).collect();
         servers.sort_unstable();
-        Self { cookie: cookie.into(), ttl, signer, servers }
+        let attributes = ["Path=/", "HttpOnly; SameSite=Lax"].map(Into::into);
+        Self { cookie: cookie.into(), attributes, ttl, signer, servers }
+    }
+
+    /// With these attributes in the cookie, before and after its age.
+    #[must_use]
+    pub fn with_attributes(self, attributes: [Box<str>; 2]) -> Self {
+        Self { attributes, ..self }
     }
 
     /// Reads a cookie's value; `None` unless it was made here, is still valid, and its server exists.
@@ -95,7 +104,8 @@ impl Sticky {
         bytes.extend_from_slice(signature.get(..SIGNATURE)?);
         let value = URL_SAFE_NO_PAD.encode(bytes);
         let cookie = &self.cookie;
-        let text = format!("{cookie}={value}; Path=/; Max-Age={ttl}; HttpOnly; SameSite=Lax");
+        let [before, after] = &self.attributes;
+        let text = format!("{cookie}={value}; {before}; Max-Age={ttl}; {after}");
         Some(text.into_bytes())
     }
 }

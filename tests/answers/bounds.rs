@@ -171,3 +171,14 @@ fn idle_connections_to_servers_are_kept_as_long_as_is_said() {
     assert_eq!(client.get("/").status, 200);
     assert_eq!(origin.accepts(), 2);
 }
+
+#[test]
+fn an_affinity_cookie_has_the_attributes_that_are_said() {
+    let origin = Origin::ok("fine");
+    let balance = "balance = { sticky = 'tg', ttl = '1m', path = '/app', domain = 'a.test', secure = true, same_site = 'none' }";
+    let proxy = proxy(&origin, "", balance);
+    let told = proxy.client().get("/");
+    let cookie = told.header("set-cookie").unwrap();
+    let expected = "; Path=/app; Domain=a.test; Max-Age=60; Secure; HttpOnly; SameSite=None";
+    assert!(cookie.starts_with("tg=") && cookie.ends_with(expected), "{cookie}");
+}

@@ -49,6 +49,14 @@ pub enum Balance {
         ttl: Timeout,
         /// What it is signed with; instances with the same secret honour each other's.
         secret: Option<Secret>,
+        /// Its `Path`.
+        path: Spanned<String>,
+        /// Its `Domain`; without, it is the host's alone.
+        domain: Option<Spanned<String>>,
+        /// It is sent over https only.
+        secure: bool,
+        /// Whether it goes along with requests that come from other sites.
+        same_site: SameSite,
     },
     /// By ranges or prefixes of a part of the request.
     #[serde(untagged)]
@@ -89,6 +97,18 @@ words! {
 }
 
 words! {
+    /// When a cookie goes along with requests that come from other sites.
+    pub enum SameSite ("a rule for other sites") {
+        /// Never.
+        Strict = "strict",
+        /// Where the user follows a link.
+        Lax = "lax",
+        /// Always.
+        None = "none",
+    }
+}
+
+words! {
     /// Structures of a consistent hash.
     pub enum HashTable ("a hash table") {
         /// Ketama points on a ring.
@@ -116,6 +136,14 @@ table! {
         /// What the cookie is signed with. Default: a key that ends with the process; instances that
         /// share a secret honour each other's cookies.
         secret: Option<Spanned<Secret>> = None,
+        /// The cookie's Path. Default: "/".
+        path: Option<Spanned<String>> = None,
+        /// The cookie's Domain. Default: the host that was asked for, alone.
+        domain: Option<Spanned<String>> = None,
+        /// The cookie is sent over https only. Default: false.
+        secure: Option<Spanned<bool>> = None,
+        /// Whether the cookie goes along with requests from other sites; "none" needs `secure`. Default: "lax".
+        same_site: Option<Spanned<SameSite>> = None,
         /// What is divided between servers; keys as for `hash`.
         shard: Option<Spanned<HashKey>> = None,
         /// Ranges of numbers and their servers.
@@ -172,6 +200,10 @@ impl BalanceTable {
             ("hash", "bounded", self.bounded.as_ref().map(|it| it.place)),
             ("sticky", "ttl", self.ttl.as_ref().map(|it| it.place)),
             ("sticky", "secret", self.secret.as_ref().map(|it| it.place)),
+            ("sticky", "path", self.path.as_ref().map(|it| it.place)),
+            ("sticky", "domain", self.domain.as_ref().map(|it| it.place)),
+            ("sticky", "secure", self.secure.as_ref().map(|it| it.place)),
+            ("sticky", "same_site", self.same_site.as_ref().map(|it| it.place)),
             ("shard", "ranges", self.ranges.as_ref().map(|it| it.place)),
             ("shard", "range_size", self.range_size.as_ref().map(|it| it.place)),
             ("shard", "prefixes", self.prefixes.as_ref().map(|it| it.place)),
@@ -185,7 +217,29 @@ impl BalanceTable {
             (None, Some(sticky), None) => {
                 let ttl = self.ttl.map_or(defaults::STICKY_TTL, |ttl| ttl.value);
                 let secret = self.secret.map(|secret| secret.value);
-                ("sticky", Balance::Sticky { sticky, ttl, secret })
+                let path = self.path.unwrap_or_else(|| "/".into());
+                let domain = self.domain;
+                let secure = self.secure.is_some_and(|secure| secure.value);
+                let site = self.same_site.as_ref();
+                let same_site = site.map_or(SameSite::Lax, |site| site.value);
+                let legal = |text: &str| text.chars().all(|c| c.is_ascii_graphic() && c != ';');
+                if let Some(site) = site.filter(|site| site.value == SameSite::None && !secure) {
+                    let message =
+                        "browsers take a cookie with same_site = \"none\" only if it is secure";
+                    let finding = Finding::error("bad_value", site.place, message);
+                    reader.report(finding.help("add secure = true"));
+                }
+                if !path.value.starts_with('/') || !legal(&path.value) {
+                    let message = format!("`{path}` is not the path of a cookie");
+                    reader.report(Finding::error("bad_value", path.place, message));
+                }
+                if let Some(domain) =
+                    domain.as_ref().filter(|d| d.value.is_empty() || !legal(&d.value))
+                {
+                    let message = format!("`{domain}` is not the domain of a cookie");
+                    reader.report(Finding::error("bad_value", domain.place, message));
+                }
+                ("sticky", Balance::Sticky { sticky, ttl, secret, path, domain, secure, same_site })
             }
             (None, None, Some(shard)) => {
                 let ranges = self.ranges.map(|ranges| ShardBy::Ranges(ranges.value));
