@@ -48,6 +48,8 @@ pub struct Worker {
     pub tokens: RefCell<HashMap<[u8; 32], Rc<Verified>>>,
     /// Copies of requests under way.
     pub mirrored: Cell<u32>,
+    /// Connections to the tier behind caches.
+    pub cache_tier: shared::Connections,
     /// Room in which keys of caches are written.
     pub cache_key: RefCell<Vec<u8>>,
     /// Fetches for caches under way.
@@ -79,6 +81,7 @@ impl Worker {
             redis: shared::Connections::default(),
             tokens: RefCell::default(),
             mirrored: Cell::new(0),
+            cache_tier: shared::Connections::default(),
             cache_key: RefCell::default(),
             fetches: Cell::new(0),
             ledger: Ledger::default(),

@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::calls::{Answer, document, explained, problem};
+use crate::cache::history::Invalid;
 use crate::cache::purge::Purge;
 use crate::cache::route::{CacheCounts, CacheResult, KeyParts, RouteCache};
 use crate::cache::store::Store;
+use crate::cache::tier::{StoreTier, TierResult};
 use crate::clock;
 use crate::config::suggest::did_you_mean;
 use crate::exchange::target::{self, PathMode, Target};
@@ -92,6 +94,34 @@ pub(super) struct CacheStats {
     purged: u64,
     /// Not stored for want of room.
     no_room: u64,
+    /// The tier behind memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tier: Option<TierStats>,
+}
+
+/// What became of reading from and writing to the tier behind memory.
+#[derive(Debug, Serialize, JsonSchema)]
+struct TierStats {
+    /// All purges up to a moment ago are known, so that what is there may be used.
+    linked: bool,
+    /// Purges that are remembered, those of other instances included; at most 10 000.
+    purges: usize,
+    /// Answered from it.
+    hit: u64,
+    /// Not there.
+    miss: u64,
+    /// There, and a server was asked about it.
+    stale: u64,
+    /// There, and purged since.
+    purged: u64,
+    /// Not written by this version.
+    foreign: u64,
+    /// No answer in time.
+    unanswered: u64,
+    /// Written.
+    stored: u64,
+    /// Not written: too large, too many at a time, or no answer.
+    skipped: u64,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -134,6 +164,21 @@ pub(super) fn stats(cache: &RouteCache) -> CacheStats {
         evicted: store.counts.evicted.load(Relaxed),
         purged: store.counts.purged.load(Relaxed),
         no_room: store.counts.no_room.load(Relaxed),
+        tier: cache.tier.as_ref().map(|tier| {
+            let count = |result| store.counts.tier.get(result);
+            TierStats {
+                linked: tier.tier.is_linked(),
+                purges: tier.tier.known_purges(),
+                hit: count(TierResult::Hit),
+                miss: count(TierResult::Miss),
+                stale: count(TierResult::Stale),
+                purged: count(TierResult::Purged),
+                foreign: count(TierResult::Foreign),
+                unanswered: count(TierResult::Unanswered),
+                stored: count(TierResult::Stored),
+                skipped: count(TierResult::Skipped),
+            }
+        }),
     }
 }
 
@@ -177,7 +222,9 @@ pub(super) async fn purge(status: &Status, body: &[u8]) -> Answer {
         Err(why) => return bad("no_such_cache", &why),
     };
     let mut waiting = Vec::new();
-    for (store, parts) in stores {
+    let mut behind = Vec::new();
+    for (store, parts, tier) in stores {
+        behind.extend(tier.map(|tier| (tier, within(purge.clone(), parts))));
         // A queue that is full empties in milliseconds; a purge that was only half ordered must be told.
         let Some(reply) = store.purge(within(purge.clone(), parts)) else {
             return problem(StatusCode::SERVICE_UNAVAILABLE, "busy");
@@ -191,7 +238,15 @@ pub(super) async fn purge(status: &Status, body: &[u8]) -> Answer {
         }
         Some(purged)
     };
-    match tokio::time::timeout(PURGE, all).await {
+    let announcing = async {
+        let mut all = true;
+        for (tier, purge) in behind {
+            all &= tier.announce_now(Invalid::Matching(purge)).await;
+        }
+        all
+    };
+    let (purged, announced) = tokio::join!(tokio::time::timeout(PURGE, all), announcing);
+    match purged {
         Ok(Some(purged)) => {
             // What is asked for in the millisecond of a purge counts as asked for before it; who is told
             // that it is done may ask at once, and have that stored.
@@ -200,6 +255,12 @@ pub(super) async fn purge(status: &Status, body: &[u8]) -> Answer {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             tracing::info!(purged, soft = purge.soft, ?wish, "cache purged");
+            if !announced {
+                let detail = format!(
+                    "{purged} purged here; Redis does not answer, so other instances are told later"
+                );
+                return explained(StatusCode::SERVICE_UNAVAILABLE, "not_everywhere", &detail);
+            }
             document(StatusCode::OK, &Purged { purged })
         }
         Ok(None) => problem(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
@@ -207,10 +268,14 @@ pub(super) async fn purge(status: &Status, body: &[u8]) -> Answer {
     }
 }
 
-fn stores(snapshot: &Snapshot, named: Option<&str>) -> Result<Vec<(Arc<Store>, KeyParts)>, String> {
-    let all = || snapshot.caches().map(|cache| (cache.store.clone(), cache.key));
+/// A cache's memory, what its keys are made of, and its tier behind memory.
+type Purgeable = (Arc<Store>, KeyParts, Option<Arc<StoreTier>>);
+
+fn stores(snapshot: &Snapshot, named: Option<&str>) -> Result<Vec<Purgeable>, String> {
+    let all =
+        || snapshot.caches().map(|cache| (cache.store.clone(), cache.key, cache.tier.clone()));
     let Some(name) = named else { return Ok(all().collect()) };
-    let found: Vec<_> = all().filter(|(store, _)| *store.name == *name).collect();
+    let found: Vec<_> = all().filter(|(store, ..)| *store.name == *name).collect();
     if found.is_empty() {
         let advice = did_you_mean(name, snapshot.caches().map(|cache| &*cache.store.name));
         let advice = advice.map(|advice| format!(": {advice}")).unwrap_or_default();

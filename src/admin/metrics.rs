@@ -13,6 +13,7 @@ use http::header::ACCEPT;
 use super::stats::unresolved;
 use crate::balance::Member;
 use crate::cache::route::{CacheResult, RouteCache};
+use crate::cache::tier::TierResult;
 use crate::clock;
 use crate::endpoint::breaker::{Breaker, State};
 use crate::endpoint::standing;
@@ -87,6 +88,7 @@ pub fn page(status: &Status, snapshot: &Snapshot, history: &History, open: bool)
     each(&mut text, LIMIT, "limit", || snapshot.limits().map(|limit| (&*limit.name, limit)));
     each(&mut text, ROUTE, "endpoint", || snapshot.routes.iter().map(|r| (&*r.name, &**r)));
     cache_requests(&mut text, snapshot);
+    cache_tiers(&mut text, snapshot);
     each(&mut text, CACHE, "cache", || snapshot.caches().map(|c| (&*c.store.name, c)));
     if let Some(redis) = &snapshot.redis {
         text.family("tidegate_redis_up", "gauge", "0 while the last call failed.");
@@ -288,6 +290,28 @@ fn cache_requests(text: &mut Text, snapshot: &Snapshot) {
             let labels = [("cache", &*cache.store.name), ("result", word)];
             text.sample(name, &labels, cache.counts.get(result) as f64);
         }
+    }
+}
+
+/// What became of reading from and writing to the tiers behind memory.
+fn cache_tiers(text: &mut Text, snapshot: &Snapshot) {
+    let tiered = || snapshot.caches().filter_map(|cache| Some((cache, cache.tier.as_ref()?)));
+    if tiered().next().is_none() {
+        return;
+    }
+    let name = "tidegate_cache_tier_calls_total";
+    text.family(name, "counter", "Reads from and writes to the tier behind memory.");
+    for (cache, _) in tiered() {
+        for (result, word) in TierResult::ALL {
+            let labels = [("cache", &*cache.store.name), ("result", word)];
+            text.sample(name, &labels, cache.store.counts.tier.get(result) as f64);
+        }
+    }
+    let name = "tidegate_cache_tier_linked";
+    text.family(name, "gauge", "Whether all purges are known, so that the tier is used.");
+    for (cache, tier) in tiered() {
+        let linked = f64::from(u8::from(tier.tier.is_linked()));
+        text.sample(name, &[("cache", &*cache.store.name)], linked);
     }
 }
 

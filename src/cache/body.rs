@@ -169,9 +169,15 @@ impl Body {
     /// A body that is whole already.
     #[must_use]
     pub fn whole(data: Bytes) -> Self {
+        Self::whole_with(data, None)
+    }
+
+    /// A body that is whole already, and what follows it.
+    #[must_use]
+    pub fn whole_with(data: Bytes, trailers: Option<&Fields>) -> Self {
         let (mut writer, body) = body();
         writer.push(data);
-        writer.finish(None);
+        writer.finish(trailers);
         body
     }
 

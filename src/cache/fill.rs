@@ -14,10 +14,12 @@ use super::body::{self, Body, BodyReader, BodyWriter};
 use super::flight::{Flight, Landing};
 use super::key::{self, Key};
 use super::object::{self, Object, Reservation};
-use super::policy::{self, Asked, Millis, Received, Settings, Timing, Unstorable};
+use super::policy::{self, Asked, Millis, Received, Settings, Timing, Unstorable, Usability};
 use super::store::Store;
+use super::tier::{Known, Restored, StoreTier, TierResult};
 use crate::clock;
 use crate::exchange::{Emit, Length, Outgoing, Refusal, forward};
+use crate::policy::shared::Connections;
 use crate::upstream::detached::Receiver;
 use crate::wire::head::Fields;
 use crate::wire::{ResponseHead, known};
@@ -36,6 +38,8 @@ pub enum Answer {
     Stored(Arc<Object>),
     /// What was stored, confirmed by a server.
     Confirmed(Arc<Object>),
+    /// What the tier behind memory had.
+    Restored(Arc<Object>),
     /// A response that is not stored, and why.
     Own(OwnResponse, Unstorable),
     /// What was stored, because servers fail; with the status that one answered with.
@@ -78,6 +82,8 @@ pub struct Order {
     pub on_error: bool,
     /// When the request was sent.
     pub asked_at: Millis,
+    /// The tier behind memory, and the last purge that was known when the request was made.
+    pub tier: Option<(Arc<StoreTier>, Option<Known>)>,
     /// Who is told of informational responses.
     pub interims: mpsc::Sender<ResponseHead>,
 }
@@ -117,6 +123,80 @@ impl Filling {
             state: State::Waiting,
             part: BytesMut::new(),
             waiting: None,
+        }
+    }
+
+    /// Looks into the tier behind memory. `true` when what is there answers; when it has to be asked
+    /// about first, [`Filling::stale`] is that.
+    pub async fn restore(&mut self, connections: &Connections) -> bool {
+        let Some((tier, _)) = self.order.tier.clone() else { return false };
+        // Who wants a server's word need not wait for anybody else's.
+        if self.order.asked.directives.no_cache {
+            return false;
+        }
+        let Order { store, key, request, .. } = &self.order;
+        let asked_at = clock::unix_millis();
+        let Some(found) = tier.find(connections, store, key, request).await else { return false };
+        let Some(object) = self.adopt(found, asked_at) else { return false };
+        let usability = object.timing().usability(&self.order.asked, clock::unix_millis());
+        match usability {
+            Usability::Fresh | Usability::StaleAccepted => {
+                tier.count(&self.order.store, TierResult::Hit);
+                self.order.store.insert(object.clone());
+                self.tell(Answer::Restored(object.clone()), Landing::Restored(object));
+                self.leave(false);
+                self.state = State::Ended;
+                true
+            }
+            Usability::StaleWhileRevalidate | Usability::Validate { .. } => {
+                tier.count(&self.order.store, TierResult::Stale);
+                let on_error = usability != Usability::Validate { on_error: false };
+                let newer = |known: &Arc<Object>| known.timing.received < object.timing.received;
+                if self.order.stale.as_ref().is_none_or(newer) {
+                    self.order.stale = Some(object);
+                    self.order.on_error = on_error;
+                }
+                false
+            }
+            Usability::Forbidden => false,
+        }
+    }
+
+    /// What a server is asked about.
+    #[must_use]
+    pub fn stale(&self) -> Option<&Arc<Object>> {
+        self.order.stale.as_ref()
+    }
+
+    /// Makes a response of this store's out of one of the tier; `None` where there is no memory.
+    fn adopt(&self, found: Restored, asked_at: Millis) -> Option<Arc<Object>> {
+        let Restored { stored, stale } = found;
+        let names = key::vary_names(&stored.head.fields);
+        let variant = if names.is_empty() { 0 } else { key::variant(&names, &self.order.request) };
+        let length = stored.body.len() as u64;
+        let body = Body::whole_with(stored.body, stored.trailers.as_ref());
+        let store = &self.order.store;
+        let reservation = Reservation::new(store.used_counter());
+        let place = (self.order.key.clone(), variant);
+        let told = stored.trailers.is_none().then_some(length);
+        let object =
+            Object::new(place, stored.head, stored.timing, (body, told), (asked_at, reservation));
+        let size = object.size();
+        if size > store.largest() || !store.reserve(size) {
+            store.count_no_room();
+            return None;
+        }
+        object.reservation.add(size);
+        if stale {
+            object.purge_softly();
+        }
+        Some(Arc::new(object))
+    }
+
+    /// Has what was stored written to the tier behind memory.
+    fn keep_behind(&self, object: &Arc<Object>) {
+        if let Some((tier, Some(known))) = &self.order.tier {
+            tier.keep(&self.order.store, object, &self.order.request, *known);
         }
     }
 
@@ -179,6 +259,7 @@ impl Filling {
             }
         };
         let kept = object.filter(|object| self.order.store.insert(object.clone()));
+        kept.iter().for_each(|object| self.keep_behind(object));
         let used = kept.unwrap_or_else(|| stale.clone());
         self.tell(Answer::Confirmed(used.clone()), Landing::Shared(used));
         self.leave(false);
@@ -356,7 +437,9 @@ impl Receiver for Filling {
                 if object.length.is_none_or(|length| length == object.body.written()) {
                     writer.finish(trailers);
                     if kept {
-                        store.insert(object);
+                        if store.insert(object.clone()) {
+                            self.keep_behind(&object);
+                        }
                     } else {
                         store.count_no_room();
                     }

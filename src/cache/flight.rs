@@ -15,6 +15,8 @@ use crate::exchange::Refusal;
 pub enum Landing {
     /// A response that may be shared, perhaps still on its way.
     Shared(Arc<Object>),
+    /// A response out of the tier behind memory.
+    Restored(Arc<Object>),
     /// A response for the one who asked alone: others ask for themselves, and for a while at once.
     NotShared,
     /// What was stored before, because servers fail; with the status that one answered with.

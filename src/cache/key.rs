@@ -238,22 +238,38 @@ pub fn vary_names(fields: &Fields) -> Box<[Box<[u8]>]> {
 #[must_use]
 pub fn variant(names: &[Box<[u8]>], fields: &Fields) -> u64 {
     let mut hasher = Xxh3::with_seed(seed());
+    select(names, fields, |bytes| hasher.update(bytes));
+    hasher.digest()
+}
+
+/// What [`variant`] is a hash of, behind the names; the same in every process.
+#[must_use]
+pub fn selecting(names: &[Box<[u8]>], fields: &Fields) -> Vec<u8> {
+    let mut bytes = Vec::new();
     for name in names {
-        hasher.update(b"\0");
+        bytes.extend_from_slice(name);
+        bytes.push(b'\n');
+    }
+    select(names, fields, |more| bytes.extend_from_slice(more));
+    bytes
+}
+
+fn select(names: &[Box<[u8]>], fields: &Fields, mut put: impl FnMut(&[u8])) {
+    for name in names {
+        put(b"\0");
         if **name == *b"accept-encoding" {
-            hasher.update(&[accepted_codings(fields)]);
+            put(&[accepted_codings(fields)]);
             continue;
         }
         for line in fields.named(name) {
             // An empty line is a line all the same: it differs from none.
-            hasher.update(b"\x01");
+            put(b"\x01");
             for item in list_items(line) {
-                hasher.update(item);
-                hasher.update(b",");
+                put(item);
+                put(b",");
             }
         }
     }
-    hasher.digest()
 }
 
 /// The codings that a client accepts, as bits. Every coding that servers use has one.

@@ -2,13 +2,14 @@
 //!
 //! Pure rules: [`directives`], [`policy`], [`key`], [`order`], [`status`]. What is kept: [`object`] and
 //! its [`body`], found in a [`store`], kept within bounds by [`housekeeping`]. One fetch for many:
-//! [`flight`] and [`fill`]. The walk that ties them together is `gate::cached`.
+//! [`flight`] and [`fill`]. Behind memory: [`tier`], in the form of [`stored`], with the purges of [`history`]. The walk that ties them together is `gate::cached`.
 
 pub mod answer;
 pub mod body;
 pub mod directives;
 pub mod fill;
 pub mod flight;
+pub mod history;
 pub mod housekeeping;
 pub mod key;
 #[cfg(test)]
@@ -20,3 +21,5 @@ pub mod purge;
 pub mod route;
 pub mod status;
 pub mod store;
+pub mod stored;
+pub mod tier;

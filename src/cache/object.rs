@@ -253,7 +253,7 @@ const MOST_TAGS: usize = 64;
 const LONGEST_TAG: usize = 256;
 
 /// Reads `Cache-Tag` (commas), `Surrogate-Key` and `xkey` (blanks).
-fn read_tags(fields: &Fields) -> Box<[Box<[u8]>]> {
+pub(super) fn read_tags(fields: &Fields) -> Box<[Box<[u8]>]> {
     let mut tags: Vec<Box<[u8]>> = Vec::new();
     let names = [&b"cache-tag"[..], b"surrogate-key", b"xkey"];
     let lines = names.iter().flat_map(|name| fields.named(name));

@@ -37,11 +37,17 @@ impl Purge {
         host && path && query
     }
 
+    /// Whether a response of this key with these tags is among them.
+    #[must_use]
+    pub fn concerns(&self, key: &Key, tags: &[Box<[u8]>]) -> bool {
+        let tagged = |tag: &[u8]| tags.iter().any(|known| **known == *tag);
+        self.tag.as_deref().is_none_or(tagged) && self.may_match_key(key)
+    }
+
     /// Whether a response is among them.
     #[must_use]
     pub fn matches(&self, object: &Object) -> bool {
-        let tagged = |tag: &[u8]| object.tags.iter().any(|known| **known == *tag);
-        self.tag.as_deref().is_none_or(tagged) && self.may_match_key(&object.key)
+        self.concerns(&object.key, &object.tags)
     }
 }
 

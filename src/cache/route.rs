@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::policy::Settings;
 use super::store::Store;
+use super::tier::StoreTier;
 
 /// The cache of one route.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct RouteCache {
     pub authenticates: bool,
     /// The key tells such clients apart.
     pub identified: bool,
+    /// The tier behind memory.
+    pub tier: Option<Arc<StoreTier>>,
     /// What became of its requests; shared with the store's other routes, survives reloads.
     pub counts: Arc<CacheCounts>,
 }

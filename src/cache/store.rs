@@ -18,6 +18,7 @@ use super::key::{self, Key, KeyRef};
 use super::object::Object;
 use super::policy::Millis;
 use super::purge::Purge;
+use super::tier::TierCounts;
 use crate::wire::head::Fields;
 
 /// The most variants of one key; the oldest goes when there would be more.
@@ -45,6 +46,8 @@ pub struct StoreCounts {
     pub purged: AtomicU64,
     /// Responses that were not stored for want of room.
     pub no_room: AtomicU64,
+    /// What became of reading from and writing to the tier behind memory.
+    pub tier: TierCounts,
 }
 
 /// The memory tier of one `[cache.NAME]`.
@@ -235,6 +238,7 @@ impl Store {
         self: &Arc<Self>,
         values: impl Iterator<Item = &'v [u8]>,
         host: &[u8],
+        mut also: impl FnMut(&Purge),
     ) {
         let listed = values.flat_map(|value| value.split(|b| matches!(b, b',' | b' ' | b'\t')));
         for name in listed.filter(|name| !name.is_empty()).take(64) {
@@ -243,6 +247,7 @@ impl Store {
             } else {
                 Purge { tag: Some(name.into()), ..Purge::default() }
             };
+            also(&purge);
             let (reply, _nobody_waits) = oneshot::channel();
             // A queue that is full has enough to do; the responses run out by themselves.
             let _full = self.housekeeping.try_send(Command::Purge(self.clone(), purge, reply));

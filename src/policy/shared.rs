@@ -9,8 +9,8 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use redis::Script;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{FromRedisValue, Pipeline, Script};
 use sha2::{Digest, Sha256};
 
 use super::limit::{Pace, Passed, Wait};
@@ -119,6 +119,20 @@ impl Redis {
         self.url == url && self.timeout == timeout && self.on_error == on_error
     }
 
+    /// Another one of the same Redis, which fails and rests by itself.
+    ///
+    /// # Errors
+    /// As for [`Redis::new`].
+    pub fn again(&self) -> Result<Self, String> {
+        Self::new(&self.url, self.timeout, self.on_error)
+    }
+
+    /// Whether both are of the same Redis.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.same(&other.url, other.timeout, other.on_error)
+    }
+
     /// Counts a request on the limit `name` for a key made of parts.
     ///
     /// # Errors
@@ -153,6 +167,48 @@ impl Redis {
         Err(Unanswered)
     }
 
+    /// Makes calls on the way of a request: at once without an answer while it is left alone.
+    ///
+    /// # Errors
+    /// [`Unanswered`]; the calls may have been carried out all the same.
+    pub async fn query<T: FromRedisValue>(
+        &self,
+        connections: &Connections,
+        calls: &Pipeline,
+    ) -> Result<T, Unanswered> {
+        if self.resting.load(Relaxed) > clock::millis(clock::now()) {
+            return Err(Unanswered);
+        }
+        self.query_patiently(connections, calls, self.timeout).await
+    }
+
+    /// Makes calls for which nobody waits, within this time.
+    ///
+    /// # Errors
+    /// As for [`Redis::query`].
+    pub async fn query_patiently<T: FromRedisValue>(
+        &self,
+        connections: &Connections,
+        calls: &Pipeline,
+        within: Duration,
+    ) -> Result<T, Unanswered> {
+        let Some(mut connection) = self.connection(connections) else { return Err(Unanswered) };
+        let called = tokio::time::timeout(within, calls.query_async(&mut connection)).await;
+        let error = match called {
+            Ok(Ok(answer)) => {
+                if self.down.swap(false, Relaxed) {
+                    self.resting.store(0, Relaxed);
+                    tracing::info!("Redis answers again");
+                }
+                return Ok(answer);
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {within:?}"),
+        };
+        self.failed(&error);
+        Err(Unanswered)
+    }
+
     fn failed(&self, error: &str) {
         self.errors.fetch_add(1, Relaxed);
         let rest = clock::millis(clock::now() + REST);
@@ -173,7 +229,7 @@ impl Redis {
             .set_min_delay(Duration::from_millis(10))
             .set_max_delay(REST)
             .set_connection_timeout(Some(Duration::from_secs(1)))
-            .set_response_timeout(Some(Duration::from_secs(1)));
+            .set_response_timeout(Some(Duration::from_secs(2)));
         let new = ConnectionManager::new_lazy_with_config(self.client.clone(), config).ok()?;
         // Those of configurations that are gone have no use any more.
         all.clear();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 use super::Snapshot;
 use super::compile::Purpose;
@@ -10,11 +11,16 @@ use crate::cache::housekeeping::{self, Command};
 use crate::cache::policy::Settings;
 use crate::cache::route::{CacheCounts, KeyInput, KeyParts, RouteCache};
 use crate::cache::store::Store;
+use crate::cache::tier::{StoreTier, Tier};
 use crate::config::schema::forms::Policy;
 use crate::config::schema::policy as schema;
 use crate::config::schema::route::{self, AuthRef};
 use crate::config::schema::words::LimitKey;
 use crate::config::{Config, Finding};
+use crate::policy::shared::Redis;
+
+/// `tier_ttl`, unless it is written.
+const TIER_TTL: Duration = Duration::from_hours(1);
 
 /// A store and what is counted beside it.
 type Kept = (Arc<Store>, Arc<CacheCounts>);
@@ -25,6 +31,7 @@ pub(super) struct Stores {
     previous: Vec<Kept>,
     made: Vec<Kept>,
     housekeeping: Option<SyncSender<Command>>,
+    tier: Option<Arc<Tier>>,
     purpose: Option<Purpose>,
 }
 
@@ -33,10 +40,22 @@ impl Stores {
     pub(super) fn of(previous: Option<&Snapshot>, purpose: Purpose) -> Self {
         let routes = previous.iter().flat_map(|previous| previous.routes.iter());
         let caches = routes.filter_map(|route| route.cache.as_ref());
+        let tier = caches.clone().find_map(|cache| cache.tier.as_ref());
+        let tier = tier.map(|tier| tier.tier.clone());
         let previous: Vec<Kept> =
             caches.map(|cache| (cache.store.clone(), cache.counts.clone())).collect();
         let housekeeping = previous.first().map(|(store, _)| store.housekeeping());
-        Self { previous, made: Vec::new(), housekeeping, purpose: Some(purpose) }
+        Self { previous, made: Vec::new(), housekeeping, tier, purpose: Some(purpose) }
+    }
+
+    /// The tier in this Redis: that of another route, that from before, or a new one.
+    pub(super) fn tier(&mut self, redis: &Redis) -> Result<Arc<Tier>, String> {
+        if let Some(tier) = self.tier.as_ref().filter(|tier| tier.redis().is_like(redis)) {
+            return Ok(tier.clone());
+        }
+        let runs = !matches!(self.purpose, Some(Purpose::Check { .. }));
+        let tier = Tier::new(redis.again()?, runs).map_err(|error| error.to_string())?;
+        Ok(self.tier.insert(tier).clone())
     }
 
     /// The store of this name: that of another route, that from before, or a new one.
@@ -95,8 +114,8 @@ pub(super) fn cache(
         key,
         stale_while_revalidate,
         stale_if_error,
-        tier: _,
-        tier_ttl: _,
+        tier,
+        tier_ttl,
         vary_on,
         lock_timeout,
         invalidate_header,
@@ -127,16 +146,27 @@ pub(super) fn cache(
         KeyInput::Header(name) => **name == *b"authorization",
         KeyInput::Cookie(_) => false,
     });
+    let key_parts = KeyParts {
+        host: has(schema::CacheKey::Host),
+        path: has(schema::CacheKey::Path),
+        query: has(schema::CacheKey::Query),
+    };
+    let tier = match tier {
+        Some(schema::Tier::Redis) => shared.tier(written.place)?.map(|tier| {
+            tier.follow_for(&store);
+            let form = xxhash_rust::xxh3::xxh3_64(format!("{key_parts:?} {vary_on:?}").as_bytes());
+            let ttl = tier_ttl.map_or(TIER_TTL, |ttl| ttl.get());
+            Arc::new(StoreTier { tier, cache: store.name.clone(), form, ttl })
+        }),
+        None => None,
+    };
     Ok(Some(Box::new(RouteCache {
+        tier,
         store,
         counts,
         bounds: (memory.get(), entries),
         settings: Arc::new(settings),
-        key: KeyParts {
-            host: has(schema::CacheKey::Host),
-            path: has(schema::CacheKey::Path),
-            query: has(schema::CacheKey::Query),
-        },
+        key: key_parts,
         identified,
         authenticates: matches!(written.auth, Some(AuthRef::Named(_))),
         vary_on,

@@ -7,6 +7,7 @@ use jsonwebtoken::Algorithm;
 
 use super::compile::Purpose;
 use super::{Route, Snapshot};
+use crate::cache::tier::Tier;
 use crate::config::schema::forms::{OneOrMany, Policy};
 use crate::config::schema::policy as schema;
 use crate::config::schema::process;
@@ -81,6 +82,18 @@ impl<'p> Shared<'p> {
         let pages = super::pages::Files::default();
         let caches = super::cache::Stores::of(routes_before, purpose);
         Self { previous, made, jwts, basics, known, redis, sources, caches, purpose, pages }
+    }
+
+    /// The tier behind caches; `None` without `[redis]`, which the check has reported.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub(super) fn tier(&mut self, place: Place) -> Result<Option<Arc<Tier>>, Box<Finding>> {
+        let Some(redis) = &self.redis else { return Ok(None) };
+        self.caches.tier(redis).map(Some).map_err(|error| {
+            let message = format!("the cache's tier cannot be started: {error}");
+            Box::new(Finding::error("bad_value", place, message))
+        })
     }
 
     /// The state of a limit: that of another route with the same one, that from before, or a new one.

@@ -14,6 +14,7 @@ mod serving;
 mod stampede;
 #[path = "../support/mod.rs"]
 mod support;
+mod tier;
 
 use support::{Origin, Request, Response, Step, Tidegate};
 

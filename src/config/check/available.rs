@@ -37,10 +37,6 @@ const ROWS: &[Row] = &[
     row("listen.*.tls.*.acme", Fine::Nothing),
     row("listen.*.http3", Fine::Off),
     row("upstream.*.servers", Fine::NotTable),
-    row("route.*.cache.tier", Fine::Off),
-    row("route.*.cache.tier_ttl", Fine::Off),
-    row("cache.*.tier", Fine::Off),
-    row("cache.*.tier_ttl", Fine::Off),
 ];
 
 /// Reports every use of a key that this version does not act on.

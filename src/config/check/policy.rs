@@ -57,6 +57,7 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     for cache in caches(config) {
         check_cache(cache, findings);
     }
+    tiers(config, findings);
     if config.redis.is_none() {
         needs_redis(config, findings);
     }
@@ -274,6 +275,20 @@ fn needs_addresses(config: &Config, findings: &mut Vec<Finding>) {
                 "choose another key, say `listen`, or trust who connects: trusted_proxies = [\"unix:\"]",
             ));
         }
+    }
+}
+
+/// A time for a tier that is not there.
+fn tiers(config: &Config, findings: &mut Vec<Finding>) {
+    let idle = |cache: &Cache| cache.tier.is_none() && cache.tier_ttl.is_some();
+    let named = config.cache.iter().filter(|(_, cache)| idle(cache)).map(|(name, _)| name.place);
+    let inline = config.route.iter().filter_map(|route| match &route.cache {
+        Some(Policy::Inline(cache)) if idle(cache) => Some(route.place),
+        Some(Policy::Inline(_) | Policy::Named(_) | Policy::Off) | None => None,
+    });
+    for place in named.chain(inline) {
+        let finding = Finding::error("missing_key", place, "`tier_ttl` is for a `tier`");
+        findings.push(finding.help("add tier = \"redis\""));
     }
 }
 

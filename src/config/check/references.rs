@@ -7,7 +7,7 @@ use crate::config::finding::Finding;
 use crate::config::schema::Config;
 use crate::config::schema::balance::{Balance, ShardBy};
 use crate::config::schema::forms::Policy;
-use crate::config::schema::policy::Store;
+use crate::config::schema::policy::{Store, Tier};
 use crate::config::schema::route::{Action, AuthRef, Route};
 use crate::config::schema::upstream::{Server, Servers, Upstream};
 use crate::config::source::Spanned;
@@ -185,10 +185,17 @@ fn unused_policies(config: &Config, findings: &mut Vec<Finding>) {
         let message = format!("headers `{}` are not used by any route", name.value);
         findings.push(Finding::warning("unused_headers", name.place, message));
     }
+    redis |= config.cache.values().any(|cache| cache.tier == Some(Tier::Redis));
+    redis |= config.route.iter().any(|route| {
+        matches!(&route.cache, Some(Policy::Inline(cache)) if cache.tier == Some(Tier::Redis))
+    });
     if let Some(written) = config.redis.as_ref().filter(|_| !redis) {
         let finding =
             Finding::warning("unused_redis", written.url.place, "nothing is kept in Redis");
-        findings.push(finding.help("a limit with store = \"redis\" would be"));
+        findings.push(
+            finding
+                .help("a limit with store = \"redis\" or a cache with tier = \"redis\" would be"),
+        );
     }
 }
 

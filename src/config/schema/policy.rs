@@ -197,7 +197,7 @@ settings! {
         stale_if_error: Option<Period> = None,
         /// A second, shared tier behind memory.
         tier: Option<Tier> = None,
-        /// How long responses stay in it.
+        /// How long responses stay in it at most, fresh or not. Default: 1 h.
         tier_ttl: Option<Period> = None,
         /// What else two requests must share: headers, cookies or claims, in the forms of a limit's key. Headers and
         /// cookies that are not named here do not select a response unless its `Vary` names them, and cookies that

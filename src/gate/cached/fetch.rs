@@ -122,6 +122,7 @@ impl<'a> Matched<'a, '_> {
             stale: wanted.stale,
             on_error: wanted.on_error,
             asked_at: clock::unix_millis(),
+            tier: cache.tier.as_ref().map(|tier| (tier.clone(), tier.known())),
             interims,
         };
         let (sender, receiver) = oneshot::channel();
@@ -157,12 +158,7 @@ impl<'a> Matched<'a, '_> {
             encode::field(&mut head, b"cookie", &cookies);
         }
         if let Some(stale) = stale {
-            if let Some(etag) = stale.etag() {
-                encode::field(&mut head, b"if-none-match", etag);
-            }
-            if let Some(modified) = stale.last_modified() {
-                encode::field(&mut head, b"if-modified-since", modified);
-            }
+            write_conditions(&mut head, stale);
         }
         head
     }
@@ -185,6 +181,16 @@ impl<'a> Matched<'a, '_> {
             }
         }
         (!out.is_empty()).then_some(out)
+    }
+}
+
+/// Asks whether a stored response is still what the server would send.
+fn write_conditions(head: &mut Vec<u8>, stale: &Object) {
+    if let Some(etag) = stale.etag() {
+        encode::field(head, b"if-none-match", etag);
+    }
+    if let Some(modified) = stale.last_modified() {
+        encode::field(head, b"if-modified-since", modified);
     }
 }
 
@@ -220,10 +226,18 @@ pub(super) struct Attempts {
 }
 
 impl Fetch {
-    async fn run(&self, worker: &Worker, filling: Filling) {
+    async fn run(&self, worker: &Worker, mut filling: Filling) {
         let Some((_, target)) = self.targets.get(self.index) else {
             return filling.end(None);
         };
+        let knew_stale = filling.stale().is_some();
+        if filling.restore(&worker.cache_tier).await {
+            return;
+        }
+        let mut conditions = Vec::new();
+        if let Some(stale) = filling.stale().filter(|_| !knew_stale) {
+            write_conditions(&mut conditions, stale);
+        }
         let no_edits = HeaderEdits::default();
         let attempted = |of: &AttemptReport<'_>| {
             self.attempts.set(Some(Attempts { server: of.server.id, number: of.number }));
@@ -233,6 +247,7 @@ impl Fetch {
             received: None,
             head: &|out, _| {
                 out.extend_from_slice(&self.head);
+                out.extend_from_slice(&conditions);
                 out.extend_from_slice(b"\r\n");
                 Coding::Exactly(0)
             },

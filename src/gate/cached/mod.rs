@@ -18,6 +18,7 @@ use crate::balance::Member;
 use crate::cache::directives::RequestDirectives;
 use crate::cache::fill::Answer;
 use crate::cache::flight::{Flight, Landing};
+use crate::cache::history::Invalid;
 use crate::cache::key::{self, Key, KeyRef};
 use crate::cache::object::Object;
 use crate::cache::policy::{Asked, Usability};
@@ -108,6 +109,16 @@ impl<'a> Matched<'a, '_> {
         let asked = Asked { directives: RequestDirectives::read(fields), authenticated };
         let now = clock::unix_millis();
         let usability = found.object.as_ref().map(|object| object.timing().usability(&asked, now));
+        // Purges may have been missed; in a moment they are known.
+        let doubtful = cache.tier.as_ref().is_some_and(|tier| tier.tier.is_catching_up());
+        let usability = usability.map(|usability| match usability {
+            Usability::Fresh | Usability::StaleAccepted | Usability::StaleWhileRevalidate
+                if doubtful =>
+            {
+                Usability::Validate { on_error: true }
+            }
+            other => other,
+        });
         let (why, stale, on_error) = match (found.object, usability) {
             (Some(object), Some(Usability::Fresh)) => {
                 return Decision::Serve(object, CacheStatus::Hit(""), CacheResult::Hit);
@@ -239,6 +250,12 @@ impl<'a> Matched<'a, '_> {
             Some(Landing::Shared(object)) if self.is_answered_by(&wanted, &object) => {
                 (object, None, CacheResult::Coalesced)
             }
+            Some(Landing::Restored(object)) if self.is_answered_by(&wanted, &object) => {
+                let status = CacheStatus::Hit("redis");
+                let serving =
+                    Serving { status, result: CacheResult::Coalesced, unasked: true, granted };
+                return Ok(Cached::Answered(self.serve(on, object, serving, client, timer).await));
+            }
             Some(Landing::Stale(object, status)) if wanted.on_error => {
                 (object, status, CacheResult::Stale)
             }
@@ -246,7 +263,10 @@ impl<'a> Matched<'a, '_> {
                 on.note(CacheResult::Coalesced);
                 return Err(refusal);
             }
-            Some(Landing::Shared(_) | Landing::Stale(..) | Landing::NotShared) | None => {
+            Some(
+                Landing::Shared(_) | Landing::Restored(_) | Landing::Stale(..) | Landing::NotShared,
+            )
+            | None => {
                 let detail = if landing.is_some() { "not-shared" } else { "lock-timeout" };
                 on.note(CacheResult::Bypass);
                 return Ok(Cached::Forward(CacheStatus::asked(Forwarded::Bypass(detail))));
@@ -290,6 +310,10 @@ impl<'a> Matched<'a, '_> {
             Answer::Confirmed(object) => {
                 (object, serving(asked(Some(304), false), CacheResult::Revalidated))
             }
+            Answer::Restored(object) => {
+                let (status, result) = (CacheStatus::Hit("redis"), CacheResult::Hit);
+                (object, Serving { status, result, unasked: true, granted })
+            }
             Answer::Stale(object, status) => {
                 (object, serving(asked(status, false), CacheResult::Stale))
             }
@@ -324,18 +348,29 @@ impl<'a> Matched<'a, '_> {
             return;
         }
         let now = clock::unix_millis();
-        cache.store.invalidate(&self.cache_key(cache, granted), now);
+        let drop_key = |key: Key| {
+            cache.store.invalidate(&key, now);
+            if let Some(tier) = &cache.tier {
+                tier.announce(Invalid::Key(key));
+            }
+        };
+        drop_key(self.cache_key(cache, granted));
         for name in [&b"location"[..], b"content-location"] {
             for value in head.fields.named(name) {
                 if let Some((path, query)) = self.own_path(value) {
                     let key = self.sibling_key(cache, granted, path, query);
-                    cache.store.invalidate(&key, now);
+                    drop_key(key);
                 }
             }
         }
         if let Some(name) = &cache.invalidate_header {
             let host = Some(self.public_host.as_bytes()).filter(|_| cache.key.host);
-            cache.store.invalidate_named(head.fields.named(name), host.unwrap_or_default());
+            let named = head.fields.named(name);
+            cache.store.invalidate_named(named, host.unwrap_or_default(), |purge| {
+                if let Some(tier) = &cache.tier {
+                    tier.announce(Invalid::Matching(purge.clone()));
+                }
+            });
         }
     }
 

@@ -1,0 +1,302 @@
+//! Which purges there were, in the order that all instances agree on.
+//!
+//! The order is that of one stream outside the processes. A response that is kept there carries the
+//! last purge that its fetch knew of, and only later ones count for it. So a purge costs the same
+//! however much it removes, and whoever was away finds out what it missed.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::key::Key;
+use super::purge::Purge;
+
+/// The most purges that are remembered; what knows none of the last so many is not used.
+pub const MOST: usize = 10_000;
+
+/// A place in the order: milliseconds and a number within them, as Redis counts entries of a stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Epoch(pub u64, pub u64);
+
+impl Epoch {
+    /// Reads `1526919030474-55`.
+    #[must_use]
+    pub fn read(text: &[u8]) -> Option<Self> {
+        let (ms, seq) = std::str::from_utf8(text).ok()?.split_once('-')?;
+        Some(Self(ms.parse().ok()?, seq.parse().ok()?))
+    }
+}
+
+impl std::fmt::Display for Epoch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.0, self.1)
+    }
+}
+
+/// What is no longer valid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Invalid {
+    /// Everything of one key.
+    Key(Key),
+    /// What a purge matches.
+    Matching(Purge),
+}
+
+/// One purge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its place in the order.
+    pub at: Epoch,
+    /// Who announced it, and which of theirs it is.
+    pub id: (u64, u64),
+    /// The cache.
+    pub cache: Box<str>,
+    /// What is no longer valid.
+    pub invalid: Invalid,
+}
+
+/// What the purges since its fetch say of a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    Valid,
+    /// It was purged softly: stale, whatever its timing says.
+    Stale,
+    /// It was purged, or may have been.
+    Gone,
+}
+
+/// The purges that an instance knows of, oldest first.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    entries: VecDeque<Arc<Entry>>,
+    /// Purges up to here may have been forgotten.
+    floor: Epoch,
+    /// The newest that is known.
+    last: Epoch,
+}
+
+impl History {
+    /// The newest purge that is known.
+    #[must_use]
+    pub fn last(&self) -> Epoch {
+        self.last
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Those after a place in the order, oldest first.
+    pub fn since(&self, epoch: Epoch) -> impl Iterator<Item = &Arc<Entry>> {
+        let from = self.entries.partition_point(|entry| entry.at <= epoch);
+        self.entries.range(from..)
+    }
+
+    /// Adds a purge that came after all others; one that did not is known already.
+    pub fn add(&mut self, entry: Entry) {
+        if entry.at <= self.last {
+            return;
+        }
+        self.last = entry.at;
+        self.entries.push_back(Arc::new(entry));
+        while self.entries.len() > MOST {
+            let forgotten = self.entries.pop_front();
+            self.floor = forgotten.map_or(self.floor, |forgotten| forgotten.at);
+        }
+    }
+
+    /// Whether entries before the oldest one may be missing: what knows only of older ones is not
+    /// used.
+    pub fn begin_at_oldest(&mut self) {
+        self.floor = self.entries.front().map_or(self.floor, |oldest| oldest.at);
+    }
+
+    /// What is to be thought of a response whose fetch knew of purges up to `epoch`.
+    #[must_use]
+    pub fn judge(&self, epoch: Epoch, cache: &str, key: &Key, tags: &[Box<[u8]>]) -> Verdict {
+        if epoch < self.floor {
+            return Verdict::Gone;
+        }
+        let mut verdict = Verdict::Valid;
+        for entry in self.since(epoch).filter(|entry| *entry.cache == *cache) {
+            match &entry.invalid {
+                Invalid::Key(known) if known == key => return Verdict::Gone,
+                Invalid::Matching(purge) if purge.concerns(key, tags) => {
+                    if !purge.soft {
+                        return Verdict::Gone;
+                    }
+                    verdict = Verdict::Stale;
+                }
+                Invalid::Key(_) | Invalid::Matching(_) => {}
+            }
+        }
+        verdict
+    }
+}
+
+impl Entry {
+    /// Its fields, as the stream has them.
+    #[must_use]
+    pub fn fields(cache: &str, id: (u64, u64), invalid: &Invalid) -> Vec<(&'static str, Vec<u8>)> {
+        let mut fields = vec![
+            ("cache", cache.as_bytes().to_vec()),
+            ("id", format!("{}-{}", id.0, id.1).into_bytes()),
+        ];
+        match invalid {
+            Invalid::Key(key) => fields.push(("key", key.as_bytes().to_vec())),
+            Invalid::Matching(purge) => {
+                let Purge { host, path, query, tag, soft } = purge;
+                let mut add = |name, value: &Option<Box<[u8]>>| {
+                    fields.extend(value.as_ref().map(|value| (name, value.to_vec())));
+                };
+                add("host", host);
+                add("path", path);
+                add("tag", tag);
+                match query {
+                    Some(Some(query)) => fields.push(("query", query.to_vec())),
+                    Some(None) => fields.push(("no-query", Vec::new())),
+                    None => {}
+                }
+                if *soft {
+                    fields.push(("soft", Vec::new()));
+                }
+            }
+        }
+        fields
+    }
+
+    /// Reads the fields of an entry. One that is not understood, because a later version or somebody
+    /// else wrote it, counts as a purge of everything: too much is fetched anew rather than too little.
+    #[must_use]
+    pub fn read<'f>(at: Epoch, fields: impl Iterator<Item = (&'f [u8], &'f [u8])>) -> Option<Self> {
+        let mut purge = Purge::everything();
+        let (mut cache, mut id, mut key, mut understood) = (None, (0, 0), None, true);
+        for (name, value) in fields {
+            match name {
+                b"cache" => cache = std::str::from_utf8(value).ok(),
+                b"id" => match Epoch::read(value) {
+                    Some(Epoch(who, which)) => id = (who, which),
+                    None => understood = false,
+                },
+                b"key" => match Key::from_bytes(value) {
+                    Some(known) => key = Some(known),
+                    None => understood = false,
+                },
+                b"host" => purge.host = Some(value.into()),
+                b"path" => purge.path = Some(value.into()),
+                b"tag" => purge.tag = Some(value.into()),
+                b"query" => purge.query = Some(Some(value.into())),
+                b"no-query" => purge.query = Some(None),
+                b"soft" => purge.soft = true,
+                _ => understood = false,
+            }
+        }
+        let cache = cache?.into();
+        let invalid = match key {
+            _ if !understood => Invalid::Matching(Purge::everything()),
+            Some(key) => Invalid::Key(key),
+            None => Invalid::Matching(purge),
+        };
+        Some(Self { at, id, cache, invalid })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(path: &str) -> Key {
+        Key::new("c", b"http", b"a.test", path.as_bytes(), None, &[])
+    }
+
+    fn some(text: &str) -> Option<Box<[u8]>> {
+        Some(text.as_bytes().into())
+    }
+
+    fn entry(at: u64, invalid: Invalid) -> Entry {
+        Entry { at: Epoch(at, 0), id: (1, at), cache: "c".into(), invalid }
+    }
+
+    fn matching(purge: Purge) -> Invalid {
+        Invalid::Matching(purge)
+    }
+
+    #[test]
+    fn only_later_purges_count() {
+        let mut history = History::default();
+        history.add(entry(5, matching(Purge { path: some("/a*"), ..Purge::default() })));
+        history.add(entry(7, matching(Purge { tag: some("red"), soft: true, ..Purge::default() })));
+        history.add(entry(9, Invalid::Key(key("/k"))));
+        let red = [some("red").unwrap()];
+        let judge = |epoch, path: &str, tags: &[Box<[u8]>]| {
+            history.judge(Epoch(epoch, 0), "c", &key(path), tags)
+        };
+        assert_eq!(judge(4, "/ab", &[]), Verdict::Gone);
+        assert_eq!(judge(5, "/ab", &[]), Verdict::Valid);
+        assert_eq!(judge(4, "/b", &red), Verdict::Stale);
+        assert_eq!(judge(4, "/ab", &red), Verdict::Gone);
+        assert_eq!(judge(7, "/b", &red), Verdict::Valid);
+        assert_eq!(judge(8, "/k", &[]), Verdict::Gone);
+        assert_eq!(judge(9, "/k", &[]), Verdict::Valid);
+        assert_eq!(history.judge(Epoch(0, 0), "other", &key("/k"), &red), Verdict::Valid);
+        assert_eq!(history.last(), Epoch(9, 0));
+    }
+
+    #[test]
+    fn what_knows_only_of_forgotten_ones_is_gone() {
+        let mut history = History::default();
+        let none = || matching(Purge { tag: some("none"), ..Purge::default() });
+        for at in 1..=MOST as u64 + 2 {
+            history.add(entry(at, none()));
+        }
+        assert_eq!(history.len(), MOST);
+        assert_eq!(history.judge(Epoch(1, 0), "c", &key("/"), &[]), Verdict::Gone);
+        assert_eq!(history.judge(Epoch(2, 0), "c", &key("/"), &[]), Verdict::Valid);
+        let mut later = History::default();
+        later.add(entry(50, none()));
+        assert_eq!(later.judge(Epoch(49, 9), "c", &key("/"), &[]), Verdict::Valid);
+        later.begin_at_oldest();
+        assert_eq!(later.judge(Epoch(49, 9), "c", &key("/"), &[]), Verdict::Gone);
+    }
+
+    #[test]
+    fn fields_say_the_same_to_every_instance() {
+        let whole = Purge {
+            host: some("a.test"),
+            path: some("/x"),
+            query: Some(some("q=\r\n")),
+            tag: some("t"),
+            soft: true,
+        };
+        let no_query = Purge { query: Some(None), ..Purge::default() };
+        for invalid in [
+            matching(Purge::everything()),
+            matching(whole),
+            matching(no_query),
+            Invalid::Key(key("/é?")),
+        ] {
+            let fields = Entry::fields("c", (3, 4), &invalid);
+            let fields = fields.iter().map(|(name, value)| (name.as_bytes(), &**value));
+            let read = Entry::read(Epoch(8, 1), fields);
+            assert_eq!(
+                read,
+                Some(Entry { at: Epoch(8, 1), id: (3, 4), cache: "c".into(), invalid })
+            );
+        }
+        let of = |fields: &[(&str, &str)]| {
+            let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+            Entry::read(Epoch(1, 1), fields)
+        };
+        let later = of(&[("cache", "c"), ("path", "/a"), ("method", "x")]);
+        assert_eq!(later.unwrap().invalid, matching(Purge::everything()));
+        assert_eq!(of(&[("path", "/a")]), None);
+    }
+}

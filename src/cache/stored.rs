@@ -1,0 +1,349 @@
+//! The form of a response in a tier outside this process.
+//!
+//! What is read from there may come from another version, from another program, or from nobody
+//! knows where: whatever is not exactly what [`Stored::write`] wrote is no response. A change of the
+//! form changes [`RESPONSE`] and [`VARIANTS`], so that versions pass over each other's values.
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::history::Epoch;
+use super::key::Key;
+use super::object;
+use super::policy::Timing;
+use crate::wire::head::Fields;
+use crate::wire::response::{HeadLimits, MOST_FIELDS, ResponseParser};
+use crate::wire::{Known, ResponseHead, encode, trailers};
+
+/// What the value of a response begins with.
+const RESPONSE: &[u8; 4] = b"TGR1";
+/// What the value begins with that says how the responses of a key are selected.
+const VARIANTS: &[u8; 4] = b"TGV1";
+
+/// The largest value, in bytes. A larger response stays in memory alone: one value must not hold up
+/// the connection that all of them share.
+pub const LARGEST: usize = 1 << 20;
+/// The most names that select a response.
+const MOST_NAMES: usize = 32;
+
+/// A response that is kept elsewhere.
+#[derive(Debug)]
+pub struct Stored {
+    /// The last purge that was known when it was asked for.
+    pub epoch: Epoch,
+    /// What it answers.
+    pub key: Key,
+    /// When and how it may be used.
+    pub timing: Timing,
+    /// Its status and fields.
+    pub head: ResponseHead,
+    /// What follows its body.
+    pub trailers: Option<Fields>,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// A value in a tier.
+#[derive(Debug)]
+pub enum Value {
+    /// A response.
+    Response(Box<Stored>),
+    /// The request fields that select a response of this key, in lower case.
+    Variants(Key, Box<[Box<[u8]>]>),
+}
+
+impl Value {
+    /// Reads a value; `None` for whatever this version did not write.
+    #[must_use]
+    pub fn read(value: &[u8]) -> Option<Self> {
+        let (magic, rest) = value.split_at_checked(4)?;
+        let (sum, rest) = rest.split_at_checked(8)?;
+        if value.len() > LARGEST || xxh3_64(rest).to_be_bytes() != *sum {
+            return None;
+        }
+        let mut reader = Reader { rest };
+        let read = if magic == RESPONSE {
+            Self::Response(Box::new(Stored::read(&mut reader)?))
+        } else if magic == VARIANTS {
+            let key = Key::from_bytes(reader.block()?)?;
+            let count = usize::try_from(reader.number()?).ok().filter(|n| *n <= MOST_NAMES)?;
+            let names = (0..count).map(|_| reader.block().map(Box::from)).collect::<Option<_>>()?;
+            Self::Variants(key, names)
+        } else {
+            return None;
+        };
+        reader.rest.is_empty().then_some(read)
+    }
+}
+
+/// Writes which request fields select a response of a key; `None` when there are too many.
+#[must_use]
+pub fn write_variants(key: &Key, names: &[Box<[u8]>]) -> Option<Vec<u8>> {
+    let mut out = begin(VARIANTS);
+    put_block(&mut out, key.as_bytes());
+    put_number(&mut out, names.len() as u64);
+    names.iter().for_each(|name| put_block(&mut out, name));
+    if names.len() > MOST_NAMES { None } else { end(out) }
+}
+
+/// What of a response is written.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts<'a> {
+    /// The last purge that was known when it was asked for.
+    pub epoch: Epoch,
+    /// What it answers.
+    pub key: &'a Key,
+    /// When and how it may be used.
+    pub timing: &'a Timing,
+    /// Its status and fields.
+    pub head: &'a ResponseHead,
+    /// What follows its body.
+    pub trailers: Option<&'a Fields>,
+}
+
+impl Parts<'_> {
+    /// Writes a response with a body of so many bytes; `None` when it is too large.
+    #[must_use]
+    pub fn write(&self, length: u64, body: impl Iterator<Item = Bytes>) -> Option<Vec<u8>> {
+        let length = usize::try_from(length).ok().filter(|length| *length < LARGEST)?;
+        let Timing {
+            received,
+            initial_age,
+            lifetime,
+            while_revalidating,
+            if_error,
+            stale_allowed,
+            validate_always,
+            has_validator,
+            shared,
+        } = *self.timing;
+        let mut out = begin(RESPONSE);
+        out.reserve(length + 1024);
+        let Epoch(ms, seq) = self.epoch;
+        for number in [ms, seq, received, initial_age, lifetime, while_revalidating, if_error] {
+            put_number(&mut out, number);
+        }
+        let flags = [stale_allowed, validate_always, has_validator, shared];
+        out.push(flags.iter().enumerate().fold(0, |all, (at, on)| all | u8::from(*on) << at));
+        put_block(&mut out, self.key.as_bytes());
+        let mut head = format!("HTTP/1.1 {} ", self.head.status).into_bytes();
+        head.extend_from_slice(self.head.reason());
+        head.extend_from_slice(b"\r\n");
+        self.head.fields.iter().for_each(|f| encode::field(&mut head, f.name, f.value));
+        head.extend_from_slice(b"\r\n");
+        put_block(&mut out, &head);
+        let mut behind = Vec::new();
+        let fields = self.trailers.into_iter().flat_map(Fields::iter);
+        fields.for_each(|f| encode::field(&mut behind, f.name, f.value));
+        put_block(&mut out, &behind);
+        put_number(&mut out, length as u64);
+        let before = out.len();
+        body.for_each(|part| out.extend_from_slice(&part));
+        if out.len() - before == length { end(out) } else { None }
+    }
+}
+
+impl Stored {
+    /// The same as [`Parts::write`], of a response that was read.
+    #[must_use]
+    pub fn write(&self) -> Option<Vec<u8>> {
+        let Self { epoch, key, timing, head, trailers, body } = self;
+        let parts = Parts { epoch: *epoch, key, timing, head, trailers: trailers.as_ref() };
+        parts.write(body.len() as u64, std::iter::once(body.clone()))
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let epoch = Epoch(reader.number()?, reader.number()?);
+        let mut timing = Timing {
+            received: reader.number()?,
+            initial_age: reader.number()?,
+            lifetime: reader.number()?,
+            while_revalidating: reader.number()?,
+            if_error: reader.number()?,
+            ..Timing::default()
+        };
+        let flags = *reader.take(1)?.first()?;
+        if flags > 15 {
+            return None;
+        }
+        timing.stale_allowed = flags & 1 != 0;
+        timing.validate_always = flags & 2 != 0;
+        timing.has_validator = flags & 4 != 0;
+        timing.shared = flags & 8 != 0;
+        let key = Key::from_bytes(reader.block()?)?;
+        let text = reader.block()?;
+        let mut head = ResponseHead::default();
+        let limits = HeadLimits { bytes: LARGEST, fields: MOST_FIELDS };
+        let read = ResponseParser::default().parse_within(text, limits, &mut head).ok()??;
+        let behind = trailers::parse(reader.block()?)?;
+        let length = usize::try_from(reader.number()?).ok()?;
+        let body = reader.take(length)?;
+        let sound = read == text.len()
+            && (200..=599).contains(&head.status)
+            && !matches!(head.status, 206 | 304)
+            && head.fields.iter().all(|field| object::is_stored(field.known, field.name))
+            && is_of_length(&head, length);
+        let trailers = (!behind.is_empty()).then_some(behind);
+        sound.then(|| Self {
+            epoch,
+            key,
+            timing,
+            head,
+            trailers,
+            body: Bytes::copy_from_slice(body),
+        })
+    }
+}
+
+/// Whether a head announces a body of this length, or none; statuses without a body have none.
+fn is_of_length(head: &ResponseHead, length: usize) -> bool {
+    let mut told = head.fields.values(Known::ContentLength);
+    let bodiless = matches!(head.status, 204 | 205);
+    told.all(|told| told == itoa::Buffer::new().format(length).as_bytes())
+        && !(bodiless && length > 0)
+}
+
+fn begin(magic: &[u8; 4]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    out.extend_from_slice(magic);
+    out.extend_from_slice(&[0; 8]);
+    out
+}
+
+fn end(mut out: Vec<u8>) -> Option<Vec<u8>> {
+    let sum = xxh3_64(out.get(12..)?).to_be_bytes();
+    out.get_mut(4..12)?.copy_from_slice(&sum);
+    (out.len() <= LARGEST).then_some(out)
+}
+
+fn put_number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(&number.to_be_bytes());
+}
+
+fn put_block(out: &mut Vec<u8>, block: &[u8]) {
+    put_number(out, block.len() as u64);
+    out.extend_from_slice(block);
+}
+
+/// Reads from the front of a value.
+struct Reader<'v> {
+    rest: &'v [u8],
+}
+
+impl<'v> Reader<'v> {
+    fn take(&mut self, n: usize) -> Option<&'v [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(n)?;
+        self.rest = rest;
+        Some(taken)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        self.take(8)?.try_into().ok().map(u64::from_be_bytes)
+    }
+
+    fn block(&mut self) -> Option<&'v [u8]> {
+        let length = usize::try_from(self.number()?).ok()?;
+        self.take(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored() -> Stored {
+        let mut head = ResponseHead::default();
+        head.set(200, b"Fine");
+        head.fields.push(b"Cache-Tag", b"red");
+        head.fields.push(b"X-Empty", b"");
+        let mut trailers = Fields::default();
+        trailers.push(b"X-Sum", b"7");
+        let timing = Timing {
+            received: 1,
+            initial_age: 2,
+            lifetime: 3,
+            while_revalidating: 4,
+            if_error: 5,
+            stale_allowed: true,
+            has_validator: true,
+            ..Timing::default()
+        };
+        Stored {
+            epoch: Epoch(9, 1),
+            key: Key::new("c", b"https", b"a.test", b"/x", Some(b"q"), &[None, Some(b"")]),
+            timing,
+            head,
+            trailers: Some(trailers),
+            body: Bytes::from_static(b"hello"),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let written = stored().write().unwrap();
+        let Some(Value::Response(read)) = Value::read(&written) else { panic!("not read") };
+        let of = |fields: &Fields| {
+            fields.iter().map(|f| (f.name.to_vec(), f.value.to_vec())).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (read.epoch, &read.key, read.timing),
+            (Epoch(9, 1), &stored().key, stored().timing)
+        );
+        assert_eq!((read.head.status, read.head.reason()), (200, &b"Fine"[..]));
+        assert_eq!(of(&read.head.fields), of(&stored().head.fields));
+        assert_eq!(of(&read.trailers.clone().unwrap()), [(b"X-Sum".to_vec(), b"7".to_vec())]);
+        assert_eq!(read.body, "hello");
+        assert_eq!(read.write().unwrap(), written);
+        let key = stored().key;
+        let names = [Box::from(&b"accept"[..]), Box::from(&b"dpr"[..])];
+        let written = write_variants(&key, &names).unwrap();
+        let Some(Value::Variants(of, read)) = Value::read(&written) else { panic!("not read") };
+        assert_eq!((of, &*read), (key, &names[..]));
+    }
+
+    #[test]
+    fn whatever_was_changed_is_nothing() {
+        let written = stored().write().unwrap();
+        for at in 0..written.len() {
+            let mut changed = written.clone();
+            changed[at] ^= 0x20;
+            assert!(Value::read(&changed).is_none(), "byte {at}");
+            assert!(Value::read(&written[..at]).is_none(), "cut at {at}");
+        }
+        assert!(Value::read(&[written, b"x".to_vec()].concat()).is_none());
+        for foreign in [&b""[..], b"OK", b"TGR1", b"{\"status\":200}", &[0; 64]] {
+            assert!(Value::read(foreign).is_none());
+        }
+    }
+
+    #[test]
+    fn what_no_cache_could_have_stored_is_nothing() {
+        let is_read = |change: &dyn Fn(&mut Stored)| {
+            let mut stored = stored();
+            change(&mut stored);
+            Value::read(&stored.write().unwrap()).is_some()
+        };
+        assert!(is_read(&|_| {}));
+        assert!(is_read(&|s| s.head.fields.push(b"Content-Length", b"5")));
+        assert!(!is_read(&|s| s.head.fields.push(b"Content-Length", b"4")));
+        assert!(!is_read(&|s| s.head.fields.push(b"Transfer-Encoding", b"chunked")));
+        assert!(!is_read(&|s| s.head.fields.push(b"Connection", b"close")));
+        assert!(!is_read(&|s| s.head.fields.push(b"X-A", b"1\r\nSet-Cookie: a=1\x00")));
+        assert!(!is_read(&|s| s.head.fields.push(b"X A", b"1")));
+        for status in [100, 206, 304, 600] {
+            assert!(!is_read(&|s| s.head.status = status), "{status}");
+        }
+        assert!(!is_read(&|s| s.head.status = 204));
+    }
+
+    #[test]
+    fn values_are_bounded() {
+        let mut large = stored();
+        large.body = vec![0; LARGEST].into();
+        assert_eq!(large.write(), None);
+        large.body = vec![0; LARGEST - 1024].into();
+        assert!(large.write().is_some_and(|written| written.len() <= LARGEST));
+        let names: Vec<Box<[u8]>> = (0..33_u8).map(|n| vec![n].into()).collect();
+        assert_eq!(write_variants(&large.key, &names), None);
+    }
+}

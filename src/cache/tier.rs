@@ -1,0 +1,756 @@
+//! The tier behind memory: responses in Redis, shared by all instances, and the purges that reach
+//! them all.
+//!
+//! Requests only look things up, within the time that `redis.timeout` allows; all else is done by a
+//! thread. Purges are entries of a stream, so that an instance that was away reads what it missed,
+//! and a value knows which of them came after its fetch. While it is not certain that all purges
+//! are known, nothing is read from here: memory goes on alone.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use redis::{Pipeline, Value as Reply};
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, oneshot};
+
+use super::body::Part;
+use super::history::{self, Entry, Epoch, History, Invalid, Verdict};
+use super::key::{self, Key};
+use super::object::{self, Object};
+use super::policy::Millis;
+use super::purge::Purge;
+use super::store::Store;
+use super::stored::{self, Parts, Stored, Value};
+use crate::clock::{self, Random};
+use crate::policy::shared::{Connections, Redis};
+use crate::wire::head::Fields;
+
+/// What all names in Redis begin with; the number is that of the form of what is kept under them.
+const PREFIX: &str = "tidegate:cache:1";
+/// How old the last word of the stream may be for what is read to count.
+const NEWS_COUNT: u64 = 1000;
+/// How long the stream is waited for at a time.
+const LISTEN: Duration = Duration::from_millis(200);
+/// How long calls of the thread may take.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the thread rests when Redis does not answer.
+const REST: Duration = Duration::from_millis(100);
+/// Responses that wait to be written; further ones stay in memory alone.
+const VALUES: usize = 256;
+/// Responses that are written at a time.
+const AT_A_TIME: usize = 16;
+/// Purges that wait to be told; more count as a purge of everything.
+const ANNOUNCEMENTS: usize = 4096;
+/// How far the clocks of two instances may differ, in milliseconds.
+const SKEW: Millis = 10_000;
+
+/// Redis as all caches of this process use it.
+#[derive(Debug)]
+pub struct Tier {
+    redis: Redis,
+    /// Tells this process's announcements from others'.
+    who: u64,
+    announced: AtomicU64,
+    news: ArcSwap<News>,
+    /// When the stream was last known to its end, in milliseconds of [`clock::millis`].
+    heard: AtomicU64,
+    /// The stream could not be read twice in a row.
+    lost: AtomicBool,
+    /// Announcements of this process wait for Redis.
+    behind: AtomicBool,
+    /// There were too many of them.
+    overflown: AtomicBool,
+    /// What this process has announced and not yet read in the stream: it counts for all that is read.
+    pending: ArcSwap<Vec<Arc<Pending>>>,
+    announcements: mpsc::Sender<Announcement>,
+    values: mpsc::Sender<Kept>,
+    stores: ArcSwap<Vec<Weak<Store>>>,
+}
+
+/// What is known of purges.
+#[derive(Debug, Clone, Default)]
+struct News {
+    /// Which life of the Redis they belong to: what was kept in another one is not used.
+    lineage: u64,
+    history: History,
+}
+
+/// The last purge that a fetch knew of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    lineage: u64,
+    epoch: Epoch,
+}
+
+/// Something that others have to be told.
+#[derive(Debug)]
+struct Pending {
+    number: u64,
+    cache: Arc<str>,
+    invalid: Invalid,
+    /// Redis has taken it.
+    taken: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Announcement {
+    pending: Arc<Pending>,
+    told: Option<oneshot::Sender<bool>>,
+}
+
+/// A response to be written.
+#[derive(Debug)]
+struct Kept {
+    object: Arc<Object>,
+    names: Box<[Box<[u8]>]>,
+    place: String,
+    variant_place: Option<String>,
+    epoch: Epoch,
+    ttl: Duration,
+    store: Arc<Store>,
+}
+
+/// What became of reading from and writing to the tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum TierResult {
+    /// A response was there and answers.
+    Hit,
+    /// There was none.
+    Miss,
+    /// It was too old, and a server is asked about it.
+    Stale,
+    /// It has been purged.
+    Purged,
+    /// It was not written by this version.
+    Foreign,
+    /// Redis did not answer in time, or it is not certain that all purges are known.
+    Unanswered,
+    /// A response was written.
+    Stored,
+    /// A response was not: it is too large, too many waited, or Redis did not answer.
+    Skipped,
+}
+
+impl TierResult {
+    /// All of them, with their words in metrics.
+    pub const ALL: [(Self, &'static str); 8] = [
+        (Self::Hit, "hit"),
+        (Self::Miss, "miss"),
+        (Self::Stale, "stale"),
+        (Self::Purged, "purged"),
+        (Self::Foreign, "foreign"),
+        (Self::Unanswered, "unanswered"),
+        (Self::Stored, "stored"),
+        (Self::Skipped, "skipped"),
+    ];
+}
+
+/// How often each of them happened.
+#[derive(Debug, Default)]
+pub struct TierCounts([AtomicU64; TierResult::ALL.len()]);
+
+impl TierCounts {
+    fn count(&self, result: TierResult) {
+        if let Some(counter) = self.0.get(result as usize) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How often it happened.
+    #[must_use]
+    pub fn get(&self, result: TierResult) -> u64 {
+        self.0.get(result as usize).map_or(0, |counter| counter.load(Relaxed))
+    }
+}
+
+/// The tier as one cache uses it.
+#[derive(Debug)]
+pub struct StoreTier {
+    /// The tier.
+    pub tier: Arc<Tier>,
+    /// The cache.
+    pub cache: Arc<str>,
+    /// A hash of what keys are made of: caches that make them otherwise share nothing.
+    pub form: u64,
+    /// How long a response stays, fresh or not.
+    pub ttl: Duration,
+}
+
+/// A response out of the tier.
+#[derive(Debug)]
+pub struct Restored {
+    /// The response.
+    pub stored: Stored,
+    /// A soft purge has made it stale.
+    pub stale: bool,
+}
+
+impl Tier {
+    /// Prepares to use a Redis; `runs` says whether a thread is started that does.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn new(redis: Redis, runs: bool) -> std::io::Result<Arc<Self>> {
+        let (announcements, told) = mpsc::channel(ANNOUNCEMENTS);
+        let (values, kept) = mpsc::channel(VALUES);
+        let tier = Arc::new(Self {
+            redis,
+            who: Random::from_entropy().next_u64(),
+            announced: AtomicU64::new(0),
+            news: ArcSwap::default(),
+            heard: AtomicU64::new(0),
+            lost: AtomicBool::new(false),
+            behind: AtomicBool::new(false),
+            overflown: AtomicBool::new(false),
+            pending: ArcSwap::default(),
+            announcements,
+            values,
+            stores: ArcSwap::default(),
+        });
+        if runs {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let weak = Arc::downgrade(&tier);
+            let run = move || {
+                runtime.block_on(async {
+                    tokio::join!(
+                        follow(weak.clone()),
+                        announce(weak.clone(), told),
+                        keep(weak.clone(), kept)
+                    )
+                })
+            };
+            std::thread::Builder::new().name("cache-tier".into()).spawn(run)?;
+        }
+        Ok(tier)
+    }
+
+    /// The Redis.
+    #[must_use]
+    pub fn redis(&self) -> &Redis {
+        &self.redis
+    }
+
+    /// Purges of others reach this store from now on.
+    pub fn follow_for(&self, store: &Arc<Store>) {
+        self.stores.rcu(|known| {
+            let mut all: Vec<_> =
+                known.iter().filter(|known| known.strong_count() > 0).cloned().collect();
+            if !all.iter().any(|known| known.as_ptr() == Arc::as_ptr(store)) {
+                all.push(Arc::downgrade(store));
+            }
+            all
+        });
+    }
+
+    /// Whether all purges up to a moment ago are known.
+    #[must_use]
+    pub fn is_linked(&self) -> bool {
+        let heard = self.heard.load(Relaxed);
+        heard > 0 && clock::millis(clock::now()).saturating_sub(heard) <= NEWS_COUNT
+    }
+
+    /// Whether purges may have been missed and will be known in a moment: this process was stopped, or
+    /// a connection has just been lost. Once Redis is known not to answer it is none any more.
+    #[must_use]
+    pub fn is_catching_up(&self) -> bool {
+        let heard = self.heard.load(Relaxed);
+        heard > 0 && !self.lost.load(Relaxed) && !self.is_linked()
+    }
+
+    /// How many purges are known.
+    #[must_use]
+    pub fn known_purges(&self) -> usize {
+        self.news.load().history.len()
+    }
+
+    fn stores(&self) -> Vec<Arc<Store>> {
+        self.stores.load().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Announces something, and returns its number.
+    fn tell(&self, cache: &Arc<str>, invalid: Invalid, told: Option<oneshot::Sender<bool>>) -> u64 {
+        let number = self.announced.fetch_add(1, Relaxed);
+        let pending = Arc::new(Pending {
+            number,
+            cache: cache.clone(),
+            invalid,
+            taken: AtomicBool::new(false),
+        });
+        self.pending.rcu(|known| {
+            let mut all = Vec::clone(known);
+            all.push(pending.clone());
+            all
+        });
+        if self.announcements.try_send(Announcement { pending, told }).is_err() {
+            self.behind.store(true, Relaxed);
+            self.overflown.store(true, Relaxed);
+            self.settle(&[number]);
+        }
+        number
+    }
+
+    /// Forgets announcements that are part of the history now.
+    fn settle(&self, numbers: &[u64]) {
+        if !numbers.is_empty() {
+            self.pending.rcu(|known| {
+                let left = known.iter().filter(|pending| !numbers.contains(&pending.number));
+                left.cloned().collect::<Vec<_>>()
+            });
+        }
+    }
+
+    /// The announcements that Redis has taken and that have not come back.
+    fn taken(&self) -> Vec<u64> {
+        let pending = self.pending.load();
+        let taken = pending.iter().filter(|pending| pending.taken.load(Relaxed));
+        taken.map(|pending| pending.number).collect()
+    }
+
+    fn is_pending(&self, number: u64) -> bool {
+        self.pending.load().iter().any(|pending| pending.number == number)
+    }
+
+    /// Whether this process has announced that responses of this key with these tags are no longer
+    /// valid, and not yet read it in the stream.
+    fn awaits_purge(&self, cache: &str, key: &Key, tags: &[Box<[u8]>]) -> bool {
+        self.pending.load().iter().filter(|pending| *pending.cache == *cache).any(|pending| {
+            match &pending.invalid {
+                Invalid::Key(known) => known == key,
+                Invalid::Matching(purge) => purge.concerns(key, tags),
+            }
+        })
+    }
+
+    /// Makes everything in memory stale, or drops it: purges may have been missed.
+    async fn doubt_memory(&self, soft: bool) {
+        for store in self.stores() {
+            let everything = Purge { soft, ..Purge::everything() };
+            apply(&store, &Invalid::Matching(everything)).await;
+        }
+    }
+}
+
+impl StoreTier {
+    /// What is known of purges now; `None` while that is not certain.
+    #[must_use]
+    pub fn known(&self) -> Option<Known> {
+        let news = self.tier.news.load();
+        let linked = self.tier.is_linked();
+        linked.then(|| Known { lineage: news.lineage, epoch: news.history.last() })
+    }
+
+    /// Tells all instances that something is no longer valid.
+    pub fn announce(&self, invalid: Invalid) {
+        self.tier.tell(&self.cache, invalid, None);
+    }
+
+    /// The same, and tells whether it has got into the stream. If not it will, as soon as Redis
+    /// answers.
+    pub async fn announce_now(&self, invalid: Invalid) -> bool {
+        let (told, taken) = oneshot::channel();
+        let number = self.tier.tell(&self.cache, invalid, Some(told));
+        let known = async {
+            let taken = matches!(taken.await, Ok(true));
+            // What is fetched from now on must count as fetched after it.
+            while taken && self.tier.is_pending(number) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            taken
+        };
+        tokio::time::timeout(PATIENCE, known).await == Ok(true)
+    }
+
+    fn place(&self, lineage: u64, key: &Key, selecting: Option<&[u8]>) -> String {
+        use std::fmt::Write as _;
+        let mut hash = Sha256::new();
+        hash.update((key.len() as u64).to_be_bytes());
+        hash.update(key.as_bytes());
+        if let Some(selecting) = selecting {
+            hash.update(b"v");
+            hash.update(selecting);
+        }
+        let mut place = format!("{PREFIX}:{}:{:016x}:{lineage:016x}:", self.cache, self.form);
+        for byte in hash.finalize().iter().take(20) {
+            // Writing to a string cannot fail.
+            let _ok = write!(place, "{byte:02x}");
+        }
+        place
+    }
+
+    /// Looks for a response.
+    pub async fn find(
+        &self,
+        connections: &Connections,
+        store: &Store,
+        key: &Key,
+        request: &Fields,
+    ) -> Option<Restored> {
+        let found = self.look(connections, store, key, request).await;
+        if let Err(why) = found {
+            store.counts.tier.count(why);
+        }
+        found.ok()
+    }
+
+    async fn look(
+        &self,
+        connections: &Connections,
+        store: &Store,
+        key: &Key,
+        request: &Fields,
+    ) -> Result<Restored, TierResult> {
+        let unsure = || !self.tier.is_linked() || self.tier.behind.load(Relaxed);
+        if unsure() {
+            return Err(TierResult::Unanswered);
+        }
+        let lineage = self.tier.news.load().lineage;
+        let mut value = self.get(connections, &self.place(lineage, key, None)).await?;
+        if let Value::Variants(of, names) = &value {
+            if of != key {
+                return Err(TierResult::Foreign);
+            }
+            let selecting = key::selecting(names, request);
+            let place = self.place(lineage, key, Some(&selecting));
+            value = self.get(connections, &place).await?;
+        }
+        let Value::Response(stored) = value else { return Err(TierResult::Foreign) };
+        let now = clock::unix_millis();
+        if stored.key != *key || stored.timing.received > now.saturating_add(SKEW) {
+            return Err(TierResult::Foreign);
+        }
+        let tags = object::read_tags(&stored.head.fields);
+        // What this instance has purged counts at once, before it has come back by the stream.
+        if self.tier.awaits_purge(&self.cache, key, &tags) || unsure() {
+            return Err(TierResult::Purged);
+        }
+        let news = self.tier.news.load();
+        let verdict = news.history.judge(stored.epoch, &self.cache, key, &tags);
+        if verdict == Verdict::Gone || news.lineage != lineage {
+            return Err(TierResult::Purged);
+        }
+        Ok(Restored { stored: *stored, stale: verdict == Verdict::Stale })
+    }
+
+    async fn get(&self, connections: &Connections, place: &str) -> Result<Value, TierResult> {
+        let mut call = Pipeline::new();
+        call.cmd("GET").arg(place);
+        let redis = &self.tier.redis;
+        let (value,) = redis
+            .query::<(Option<Vec<u8>>,)>(connections, &call)
+            .await
+            .map_err(|_| TierResult::Unanswered)?;
+        let value = value.ok_or(TierResult::Miss)?;
+        Value::read(&value).ok_or(TierResult::Foreign)
+    }
+
+    /// Counts what became of a response that was found.
+    pub fn count(&self, store: &Store, result: TierResult) {
+        store.counts.tier.count(result);
+    }
+
+    /// Has a response written that was just stored in memory.
+    pub fn keep(&self, store: &Arc<Store>, object: &Arc<Object>, request: &Fields, known: Known) {
+        let now = clock::unix_millis();
+        let useful = Duration::from_millis(object.timing.useful_until().saturating_sub(now));
+        let ttl = if object.timing.has_validator { self.ttl } else { self.ttl.min(useful) };
+        if ttl < Duration::from_millis(1) {
+            return;
+        }
+        let names = key::vary_names(&object.head.fields);
+        let variant_place = (!names.is_empty()).then(|| {
+            let selecting = key::selecting(&names, request);
+            self.place(known.lineage, &object.key, Some(&selecting))
+        });
+        let kept = Kept {
+            object: object.clone(),
+            names,
+            place: self.place(known.lineage, &object.key, None),
+            variant_place,
+            epoch: known.epoch,
+            ttl,
+            store: store.clone(),
+        };
+        if self.tier.redis.down.load(Relaxed) || self.tier.values.try_send(kept).is_err() {
+            store.counts.tier.count(TierResult::Skipped);
+        }
+    }
+}
+
+impl Kept {
+    /// Adds what writes it to a call; `false` when it cannot be written.
+    fn write(&self, call: &mut Pipeline) -> bool {
+        let Object { key, timing, head, body, .. } = &*self.object;
+        let parts = Parts { epoch: self.epoch, key, timing, head, trailers: body.trailers() };
+        let mut reader = body.read();
+        let chunks = std::iter::from_fn(|| match reader.take() {
+            Part::Data(data) => Some(data),
+            Part::End | Part::Cut | Part::Later => None,
+        });
+        let Some(value) = parts.write(body.written(), chunks) else { return false };
+        let ms = u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX);
+        let mut set = |place: &str, value: Vec<u8>| {
+            call.cmd("SET").arg(place).arg(value).arg("PX").arg(ms).ignore();
+        };
+        match &self.variant_place {
+            None => set(&self.place, value),
+            Some(place) => {
+                let Some(variants) = stored::write_variants(key, &self.names) else { return false };
+                set(place, value);
+                set(&self.place, variants);
+            }
+        }
+        true
+    }
+}
+
+/// Writes responses.
+async fn keep(tier: Weak<Tier>, mut kept: mpsc::Receiver<Kept>) {
+    let connections = Connections::default();
+    let mut batch = Vec::with_capacity(AT_A_TIME);
+    while kept.recv_many(&mut batch, AT_A_TIME).await > 0 {
+        let Some(tier) = tier.upgrade() else { return };
+        let mut call = Pipeline::new();
+        let written: Vec<bool> = batch.iter().map(|kept| kept.write(&mut call)).collect();
+        let called = !call.is_empty()
+            && tier.redis.query_patiently::<Reply>(&connections, &call, PATIENCE).await.is_ok();
+        for (kept, written) in batch.drain(..).zip(written) {
+            let stored = written && called;
+            let result = if stored { TierResult::Stored } else { TierResult::Skipped };
+            kept.store.counts.tier.count(result);
+        }
+    }
+}
+
+/// Tells others of purges, one after the other, for as long as it takes.
+async fn announce(tier: Weak<Tier>, mut announcements: mpsc::Receiver<Announcement>) {
+    let connections = Connections::default();
+    while let Some(mut next) = announcements.recv().await {
+        loop {
+            let Some(tier) = tier.upgrade() else { return };
+            let told = add(&tier, &connections, &next.pending).await;
+            if let Some(waiting) = next.told.take() {
+                // Whoever asked may have left.
+                let _left = waiting.send(told);
+            }
+            if told {
+                break;
+            }
+            tier.behind.store(true, Relaxed);
+            drop(tier);
+            tokio::time::sleep(REST).await;
+        }
+        let Some(tier) = tier.upgrade() else { return };
+        if announcements.is_empty() {
+            if tier.overflown.swap(false, Relaxed) {
+                for store in tier.stores() {
+                    tier.tell(&store.name, Invalid::Matching(Purge::everything()), None);
+                }
+            } else {
+                tier.behind.store(false, Relaxed);
+            }
+        }
+    }
+}
+
+async fn add(tier: &Tier, connections: &Connections, pending: &Pending) -> bool {
+    let Pending { number, cache, invalid, taken } = pending;
+    let id = (tier.who, *number);
+    let mut call = Pipeline::new();
+    let command = call.cmd("XADD").arg(stream()).arg("MAXLEN").arg(history::MOST).arg("*");
+    for (name, value) in Entry::fields(cache, id, invalid) {
+        command.arg(name).arg(value);
+    }
+    let told = tier.redis.query_patiently::<Reply>(connections, &call, PATIENCE).await.is_ok();
+    taken.store(told, Relaxed);
+    told
+}
+
+fn stream() -> String {
+    format!("{PREFIX}:purges")
+}
+
+fn lineage_key() -> String {
+    format!("{PREFIX}:lineage")
+}
+
+/// Reads purges as they come, and what was missed.
+async fn follow(tier: Weak<Tier>) {
+    let connections = Connections::default();
+    let began = clock::now();
+    let mut linked_before = false;
+    let mut link_again = true;
+    // One failure may be the answer that came while this process was stopped.
+    let mut failures = 0_u32;
+    loop {
+        let Some(tier) = tier.upgrade() else { return };
+        let before = clock::millis(clock::now()).max(1);
+        let fine = if link_again {
+            let late = began.elapsed() > Duration::from_secs(5);
+            link(&tier, &connections, linked_before, late).await
+        } else {
+            listen(&tier, &connections).await
+        };
+        match fine {
+            Some(true) => {
+                linked_before = true;
+                link_again = false;
+                failures = 0;
+                tier.heard.store(before, Relaxed);
+                tier.lost.store(false, Relaxed);
+            }
+            Some(false) => link_again = true,
+            None => {
+                failures += 1;
+                tier.lost.store(failures > 1, Relaxed);
+                drop(tier);
+                tokio::time::sleep(REST).await;
+            }
+        }
+    }
+}
+
+/// Waits for more. `Some(false)` when this is not the Redis that it was; `None` without an answer.
+async fn listen(tier: &Tier, connections: &Connections) -> Option<bool> {
+    let news = tier.news.load_full();
+    let mut call = Pipeline::new();
+    call.cmd("GET").arg(lineage_key());
+    call.cmd("XREAD").arg("COUNT").arg(1000).arg("BLOCK").arg(LISTEN.as_millis() as u64);
+    call.arg("STREAMS").arg(stream()).arg(news.history.last().to_string());
+    let within = PATIENCE + LISTEN;
+    let (lineage, read) = tier
+        .redis
+        .query_patiently::<(Option<String>, Reply)>(connections, &call, within)
+        .await
+        .ok()?;
+    if read_lineage(lineage.as_deref()) != Some(news.lineage) {
+        return Some(false);
+    }
+    let streams = array(&read);
+    let entries = streams.iter().filter_map(|stream| array(stream).get(1)).flat_map(array);
+    take(tier, &news, entries.filter_map(read_entry).collect()).await;
+    Some(true)
+}
+
+/// Reads all that is known of purges, and doubts what is in memory where some may have been missed.
+async fn link(
+    tier: &Tier,
+    connections: &Connections,
+    linked_before: bool,
+    late: bool,
+) -> Option<bool> {
+    let fresh = Random::from_entropy().next_u64() | 1;
+    // What it had taken and does not tell now, it has lost.
+    let taken = tier.taken();
+    let mut call = Pipeline::new();
+    call.cmd("SET").arg(lineage_key()).arg(format!("{fresh:016x}")).arg("NX").ignore();
+    call.cmd("GET").arg(lineage_key());
+    call.cmd("XRANGE").arg(stream()).arg("-").arg("+").arg("COUNT").arg(history::MOST);
+    let (lineage, read) = tier
+        .redis
+        .query_patiently::<(Option<String>, Reply)>(connections, &call, PATIENCE)
+        .await
+        .ok()?;
+    let lineage = read_lineage(lineage.as_deref())?;
+    let entries: Vec<Entry> = array(&read).iter().filter_map(read_entry).collect();
+    let news = tier.news.load_full();
+    let newest = entries.last().map_or(Epoch::default(), |entry| entry.at);
+    let full = entries.len() >= history::MOST;
+    let continues = linked_before && lineage == news.lineage && newest >= news.history.last();
+    if continues {
+        let missed = full && entries.first().is_some_and(|first| first.at > news.history.last());
+        if missed {
+            tier.doubt_memory(false).await;
+        }
+        take(tier, &news, entries).await;
+        tier.settle(&taken);
+        return Some(true);
+    }
+    if linked_before && lineage == news.lineage {
+        // It has forgotten what it once told: nobody may use what it kept from then.
+        let mut call = Pipeline::new();
+        call.cmd("SET").arg(lineage_key()).arg(format!("{fresh:016x}")).ignore();
+        tier.redis.query_patiently::<Reply>(connections, &call, PATIENCE).await.ok()?;
+        return Some(false);
+    }
+    let mut history = History::default();
+    let own = entries.iter().filter(|entry| entry.id.0 == tier.who);
+    let own: Vec<u64> = own.map(|entry| entry.id.1).collect();
+    entries.into_iter().for_each(|entry| history.add(entry));
+    if full {
+        history.begin_at_oldest();
+    }
+    if linked_before || late {
+        tier.doubt_memory(true).await;
+    }
+    tier.news.store(Arc::new(News { lineage, history }));
+    tier.settle(&own);
+    tier.settle(&taken);
+    Some(true)
+}
+
+/// Carries out purges of others, and knows of them from now on.
+async fn take(tier: &Tier, news: &News, entries: Vec<Entry>) {
+    if entries.is_empty() {
+        return;
+    }
+    let last = news.history.last();
+    let mut news = news.clone();
+    for entry in entries.iter().filter(|entry| entry.at > last) {
+        news.history.add(entry.clone());
+    }
+    // First what counts for what is read, then what is in memory already.
+    tier.news.store(Arc::new(news));
+    let own = entries.iter().filter(|entry| entry.id.0 == tier.who);
+    tier.settle(&own.map(|entry| entry.id.1).collect::<Vec<_>>());
+    let stores = tier.stores();
+    for entry in entries.iter().filter(|entry| entry.at > last && entry.id.0 != tier.who) {
+        for store in stores.iter().filter(|store| *store.name == *entry.cache) {
+            apply(store, &entry.invalid).await;
+        }
+    }
+}
+
+async fn apply(store: &Arc<Store>, invalid: &Invalid) {
+    match invalid {
+        Invalid::Key(key) => store.invalidate(key, clock::unix_millis()),
+        Invalid::Matching(purge) => {
+            // A queue that is full empties in milliseconds.
+            let done = loop {
+                match store.purge(purge.clone()) {
+                    Some(done) => break done,
+                    None => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            };
+            // A thread that has ended purges nothing, and nothing is served either.
+            let _ended = done.await;
+        }
+    }
+}
+
+fn read_lineage(text: Option<&str>) -> Option<u64> {
+    u64::from_str_radix(text?, 16).ok()
+}
+
+fn array(reply: &Reply) -> &[Reply] {
+    match reply {
+        Reply::Array(items) => items,
+        _ => &[],
+    }
+}
+
+fn bytes(reply: &Reply) -> &[u8] {
+    match reply {
+        Reply::BulkString(bytes) => bytes,
+        Reply::SimpleString(text) => text.as_bytes(),
+        _ => &[],
+    }
+}
+
+fn read_entry(reply: &Reply) -> Option<Entry> {
+    let [at, fields] = array(reply) else { return None };
+    let fields = array(fields).as_chunks::<2>().0.iter();
+    Entry::read(Epoch::read(bytes(at))?, fields.map(|[name, value]| (bytes(name), bytes(value))))
+}

@@ -1,0 +1,358 @@
+//! The tier behind memory: a real Redis, and three processes that share it.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::admin::{call, json_of};
+use crate::support::{Origin, Response, SOON, Signal, Step, Tidegate, holds_within, wait_until};
+use crate::{answer, ask, get, status};
+
+struct Redis {
+    child: Child,
+    address: SocketAddr,
+    directory: tempfile::TempDir,
+}
+
+impl Redis {
+    fn start() -> Self {
+        // It takes no port 0, so a port that is free now has to do; another one when it is taken.
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        (0..10).find_map(|_| Self::at(free())).expect("redis-server, of the Debian package")
+    }
+
+    fn at(address: SocketAddr) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let child = Self::spawn(address, &directory);
+        let mut started = Self { child, address, directory };
+        started.is_up().then_some(started)
+    }
+
+    fn spawn(address: SocketAddr, directory: &tempfile::TempDir) -> Child {
+        Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--port", &address.port().to_string()])
+            .args(["--save", "", "--dir"])
+            .arg(directory.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("redis-server, of the Debian package")
+    }
+
+    fn is_up(&mut self) -> bool {
+        let address = self.address;
+        let ready = holds_within(SOON, &mut || TcpStream::connect(address).is_ok());
+        ready && self.child.try_wait().unwrap().is_none()
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it anew, with nothing in it.
+    fn restart(&mut self) {
+        self.child = Self::spawn(self.address, &self.directory);
+        assert!(self.is_up());
+    }
+
+    fn signal(&self, signal: Signal) {
+        send_signal(self.child.id(), signal);
+    }
+
+    fn command(&self, words: &[&str]) -> String {
+        let port = self.address.port().to_string();
+        let output = Command::new("redis-cli").args(["-p", &port]).args(words).output();
+        String::from_utf8_lossy(&output.expect("redis-cli").stdout).trim().to_owned()
+    }
+
+    /// The names of what is kept for caches.
+    fn values(&self) -> Vec<String> {
+        let names = self.command(&["--raw", "KEYS", "tidegate:cache:1:app:*"]);
+        names.lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn send_signal(pid: u32, signal: Signal) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+/// One of several instances.
+fn instance(origin: &Origin, redis: &Redis, cache: &str) -> Tidegate {
+    let proxy = unlinked(origin, redis, cache);
+    wait_until(SOON, "all purges are known", || tier(&proxy)["linked"] == json!(true));
+    proxy
+}
+
+fn unlinked(origin: &Origin, redis: &Redis, cache: &str) -> Tidegate {
+    let more = format!("[redis]\nurl = \"redis://{}/0\"\ntimeout = \"500ms\"", redis.address);
+    let route = format!("cache = {{ tier = \"redis\"{cache} }}");
+    crate::proxy(origin, &route, &more)
+}
+
+fn tier(proxy: &Tidegate) -> Value {
+    let stats = json_of(&call(proxy, "GET", "/stats", &json!({})));
+    stats["caches"][0]["tier"].clone()
+}
+
+fn count(proxy: &Tidegate, of: &str) -> u64 {
+    tier(proxy)[of].as_u64().unwrap()
+}
+
+/// Asks, and waits until what was fetched is in Redis.
+fn get_stored(proxy: &Tidegate, target: &str) -> Response {
+    let before = count(proxy, "stored");
+    let response = get(proxy, target);
+    wait_until(SOON, "the response is in Redis", || count(proxy, "stored") > before);
+    response
+}
+
+fn purge(proxy: &Tidegate, wish: &Value) -> Response {
+    call(proxy, "POST", "/cache/purge", wish)
+}
+
+fn is_redis(response: &Response) -> bool {
+    status(response).ends_with("; detail=redis") && status(response).starts_with("tidegate; hit")
+}
+
+fn origin() -> Origin {
+    let count = AtomicUsize::new(0);
+    Origin::start(move |request| {
+        let n = count.fetch_add(1, Ordering::SeqCst) + 1;
+        let fields = match request.target.as_str() {
+            "/vary" => "Cache-Control: max-age=600\r\nVary: X-Kind\r\n",
+            "/etag" => "Cache-Control: max-age=600\r\nETag: \"1\"\r\n",
+            _ => "Cache-Control: max-age=600\r\nCache-Tag: red\r\n",
+        };
+        if request.header("if-none-match").is_some() {
+            return vec![Step::Send(b"HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\n\r\n".to_vec())];
+        }
+        vec![Step::Send(answer(request, fields, &format!("body {n}")))]
+    })
+}
+
+#[test]
+fn what_one_instance_fetched_answers_from_all() {
+    let (origin, redis) = (origin(), Redis::start());
+    let [a, b, c] = std::array::from_fn(|_| instance(&origin, &redis, ""));
+    let first = get_stored(&a, "/x?q=1");
+    assert!(status(&first).starts_with("tidegate; fwd=uri-miss; stored"));
+    for other in [&b, &c] {
+        let restored = get(other, "/x?q=1");
+        assert_eq!((restored.status, restored.text()), (200, "body 1".into()));
+        assert!(is_redis(&restored), "{}", status(&restored));
+        assert_eq!(restored.header("cache-tag"), Some("red"));
+        assert!(restored.header("age").is_some());
+        let next = get(other, "/x?q=1");
+        assert!(status(&next).starts_with("tidegate; hit; ttl=") && !is_redis(&next));
+        assert_eq!(count(other, "hit"), 1);
+    }
+    let kind =
+        |proxy: &Tidegate, kind: &str| ask(proxy, "GET", "/vary", &format!("X-Kind: {kind}\r\n"));
+    let before = count(&a, "stored");
+    let bodies = ["1", "2"].map(|of| kind(&a, of).text());
+    assert_ne!(bodies[0], bodies[1]);
+    wait_until(SOON, "both are in Redis", || count(&a, "stored") == before + 2);
+    for (of, body) in ["1", "2"].iter().zip(&bodies) {
+        let restored = kind(&b, of);
+        assert!(is_redis(&restored), "{}", status(&restored));
+        assert_eq!(restored.text(), *body);
+    }
+    assert!(!is_redis(&kind(&b, "3")), "a variant that nobody fetched");
+    let head = ask(&c, "HEAD", "/vary", "X-Kind: 1\r\n");
+    assert_eq!((head.status, head.body.len()), (200, 0));
+}
+
+#[test]
+fn a_purge_reaches_all_instances_and_all_tiers_within_a_second() {
+    let (origin, redis) = (origin(), Redis::start());
+    let all: [Tidegate; 3] = std::array::from_fn(|_| instance(&origin, &redis, ""));
+    for (target, wish) in [
+        ("/x1", json!({"tag": "red"})),
+        ("/x2", json!({"path": "/x2*"})),
+        ("/x3", json!({"url": "http://a.test/x3"})),
+        ("/x4", json!({"cache": "app"})),
+        ("/x5", json!({"all": true})),
+    ] {
+        let old = get_stored(&all[0], target).text();
+        assert!(all.iter().all(|proxy| get(proxy, target).text() == old), "{wish}");
+        let ordered = Instant::now();
+        let answer = purge(&all[0], &wish);
+        assert_eq!(answer.status, 200, "{wish}: {}", answer.text());
+        assert!(json_of(&answer)["purged"].as_u64() >= Some(1), "{wish}");
+        for proxy in [&all[1], &all[2], &all[0]] {
+            wait_until(SOON, "it is gone", || get(proxy, target).text() != old);
+        }
+        assert!(ordered.elapsed() < Duration::from_secs(1), "{wish}: {:?}", ordered.elapsed());
+        for proxy in &all {
+            assert_ne!(get(proxy, target).text(), old, "{wish}: it has come back");
+        }
+    }
+}
+
+#[test]
+fn a_soft_purge_reaches_what_is_in_redis_and_a_server_confirms_it() {
+    let (origin, redis) = (origin(), Redis::start());
+    let [a, b] = std::array::from_fn(|_| instance(&origin, &redis, ""));
+    let first = get_stored(&a, "/etag").text();
+    assert_eq!(purge(&a, &json!({"path": "/etag", "soft": true})).status, 200);
+    wait_until(SOON, "the other one has heard", || tier(&b)["purges"] == json!(1));
+    let response = get(&b, "/etag");
+    assert_eq!(response.text(), first);
+    assert!(status(&response).contains("fwd-status=304"), "{}", status(&response));
+    assert_eq!(count(&b, "stale"), 1);
+}
+
+#[test]
+fn an_unsafe_request_makes_its_url_invalid_everywhere() {
+    let (origin, redis) = (origin(), Redis::start());
+    let [a, b] = std::array::from_fn(|_| instance(&origin, &redis, ""));
+    let old = get_stored(&a, "/x").text();
+    assert_eq!(get(&b, "/x").text(), old);
+    assert_eq!(ask(&a, "POST", "/x", "Content-Length: 0\r\n").status, 200);
+    assert_ne!(get(&a, "/x").text(), old, "not even out of Redis");
+    wait_until(SOON, "the other one has heard", || get(&b, "/x").text() != old);
+}
+
+#[test]
+fn an_instance_that_was_away_never_serves_what_was_purged() {
+    let (origin, redis) = (origin(), Redis::start());
+    let [a, b] = std::array::from_fn(|_| instance(&origin, &redis, ""));
+    for target in ["/1", "/2"] {
+        wait_until(SOON, "it is linked", || tier(&b)["linked"] == json!(true));
+        let old = get_stored(&a, target).text();
+        assert_eq!(get(&b, target).text(), old);
+        send_signal(b.pid(), Signal::STOP);
+        assert_eq!(purge(&a, &json!({"path": target})).status, 200);
+        // Longer than what was heard last counts.
+        std::thread::sleep(Duration::from_millis(1500));
+        let mut client = b.client();
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+        send_signal(b.pid(), Signal::CONT);
+        assert_ne!(client.response().text(), old);
+        assert_ne!(get(&b, target).text(), old);
+    }
+}
+
+#[test]
+fn a_redis_that_forgot_everything_lets_nothing_old_be_served() {
+    let (origin, mut redis) = (origin(), Redis::start());
+    let [a, b] = std::array::from_fn(|_| instance(&origin, &redis, ""));
+    let old = get_stored(&a, "/x").text();
+    assert_eq!(get(&b, "/x").text(), old);
+    send_signal(b.pid(), Signal::STOP);
+    assert_eq!(purge(&a, &json!({"all": true})).status, 200);
+    redis.kill();
+    redis.restart();
+    send_signal(b.pid(), Signal::CONT);
+    wait_until(SOON, "the other one is linked again", || tier(&b)["linked"] == json!(true));
+    assert_ne!(get(&b, "/x").text(), old);
+}
+
+#[test]
+fn a_redis_that_is_gone_or_hangs_costs_no_answer_and_a_purge_is_told_later() {
+    let (origin, mut redis) = (origin(), Redis::start());
+    let [a, b] = std::array::from_fn(|_| instance(&origin, &redis, ""));
+    get_stored(&a, "/x");
+    let old = get(&b, "/x").text();
+    let stop = Arc::new(AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..4)
+            .map(|thread| {
+                let (a, stop) = (&a, stop.clone());
+                scope.spawn(move || {
+                    let (mut count, mut slowest) = (0_u32, Duration::ZERO);
+                    while !stop.load(Ordering::SeqCst) {
+                        let asked = Instant::now();
+                        let response = get(a, &format!("/{thread}/{}", count % 50));
+                        assert_eq!(response.status, 200);
+                        slowest = slowest.max(asked.elapsed());
+                        count += 1;
+                    }
+                    (count, slowest)
+                })
+            })
+            .collect();
+        wait_until(SOON, "load is on", || count(&a, "stored") > 20);
+        redis.signal(Signal::STOP);
+        wait_until(SOON, "it is noticed that Redis hangs", || tier(&a)["linked"] == json!(false));
+        redis.signal(Signal::CONT);
+        wait_until(SOON, "Redis is back", || tier(&a)["linked"] == json!(true));
+        redis.kill();
+        wait_until(SOON, "it is noticed that Redis is gone", || tier(&a)["linked"] == json!(false));
+        stop.store(true, Ordering::SeqCst);
+        for asked in asked {
+            let (count, slowest) = asked.join().unwrap();
+            assert!(count > 20 && slowest < Duration::from_secs(3), "{count} in {slowest:?}");
+        }
+    });
+    let told = purge(&a, &json!({"path": "/x"}));
+    assert_eq!((told.status, &json_of(&told)["code"]), (503, &json!("not_everywhere")));
+    assert_eq!(get(&b, "/x").text(), old, "memory goes on alone");
+    redis.restart();
+    wait_until(SOON, "it is told when Redis is back", || get(&b, "/x").text() != old);
+}
+
+#[test]
+fn values_that_are_garbled_or_foreign_are_no_responses() {
+    let (origin, redis) = (origin(), Redis::start());
+    let [a, b] = std::array::from_fn(|_| instance(&origin, &redis, ""));
+    let garbled = [
+        ("/1", &["SETRANGE", "@", "40", "x"][..]),
+        ("/2", &["SET", "@", "HTTP/1.1 200 OK"]),
+        ("/3", &["SET", "@", ""]),
+        ("/4", &["APPEND", "@", "x"]),
+        ("/5", &["SETRANGE", "@", "0", "TGR2"]),
+    ];
+    for (target, command) in garbled {
+        let known = redis.values();
+        get_stored(&a, target);
+        let name = redis.values().into_iter().find(|name| !known.contains(name)).unwrap();
+        let words: Vec<&str> =
+            command.iter().map(|word| if *word == "@" { &*name } else { word }).collect();
+        redis.command(&words);
+        let before = count(&b, "foreign");
+        let response = get(&b, target);
+        assert!(status(&response).starts_with("tidegate; fwd=uri-miss"), "{}", status(&response));
+        assert_eq!(count(&b, "foreign"), before + 1, "{target}");
+    }
+    let known = redis.values();
+    get_stored(&a, "/list");
+    let name = redis.values().into_iter().find(|name| !known.contains(name)).unwrap();
+    redis.command(&["DEL", &name]);
+    redis.command(&["LPUSH", &name, "x"]);
+    assert_eq!(get(&b, "/list").status, 200, "a value of another type is no response");
+}
+
+#[test]
+fn values_are_bounded_in_size_and_time() {
+    let origin = Origin::start(|request| {
+        let length = if request.target == "/large" { 1 << 20 } else { 1000 };
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\nContent-Length: {length}\r\n\r\n"
+        );
+        vec![Step::Send(head.into()), Step::Fill(length)]
+    });
+    let redis = Redis::start();
+    let a = instance(&origin, &redis, ", memory = \"64MiB\", tier_ttl = \"90s\"");
+    let before = count(&a, "skipped");
+    assert_eq!(get(&a, "/large").body.len(), 1 << 20);
+    wait_until(SOON, "it is too large", || count(&a, "skipped") == before + 1);
+    assert_eq!(redis.values().len(), 0);
+    get_stored(&a, "/small");
+    let names = redis.values();
+    let left: i64 = redis.command(&["PTTL", &names[0]]).parse().unwrap();
+    assert!((80_000..=90_000).contains(&left), "{left}");
+}
