@@ -388,7 +388,7 @@ impl StoreTier {
         key: &Key,
         request: &Fields,
     ) -> Option<Restored> {
-        let found = self.look(connections, store, key, request).await;
+        let found = self.look(connections, key, request).await;
         if let Err(why) = found {
             store.counts.tier.count(why);
         }
@@ -398,7 +398,6 @@ impl StoreTier {
     async fn look(
         &self,
         connections: &Connections,
-        store: &Store,
         key: &Key,
         request: &Fields,
     ) -> Result<Restored, TierResult> {

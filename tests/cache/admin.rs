@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{Gate, Origin, RawClient, Response, SOON, Step, Tidegate, wait_until};
 use crate::{answer, ask, counting, get, proxy, status};
 
-pub fn call(proxy: &Tidegate, method: &str, path: &str, body: &Value) -> Response {
+pub(crate) fn call(proxy: &Tidegate, method: &str, path: &str, body: &Value) -> Response {
     let body = body.to_string();
     RawClient::connect(proxy.admin()).exchange(format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
@@ -13,7 +13,7 @@ pub fn call(proxy: &Tidegate, method: &str, path: &str, body: &Value) -> Respons
     ))
 }
 
-pub fn json_of(response: &Response) -> Value {
+pub(crate) fn json_of(response: &Response) -> Value {
     serde_json::from_slice(&response.body).unwrap_or_else(|_| panic!("{}", response.text()))
 }
 

@@ -1,0 +1,4 @@
+//! See `cached`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| tidegate_fuzz::cached::check(input));
