@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE;
 use tidegate::cache::directives::{RequestDirectives, ResponseDirectives};
 use tidegate::config;
-use tidegate::exchange::identity::{Identity, OtherEnd};
+use tidegate::exchange::identity::{ClientField, Identity, OtherEnd};
 use tidegate::policy::jwks::{Keys, Source};
 use tidegate::policy::jwt::{self, Jwt, Place, Terms};
 use tidegate::route::authority;
@@ -83,7 +83,8 @@ pub fn identity(input: &[u8]) {
             scheme: "http",
             certificate: None,
         };
-        let identity = Identity::new(peer, &fields, trusted_net, authority::is_host);
+        let identity =
+            Identity::new(peer, &fields, &ClientField::default(), trusted_net, authority::is_host);
         if !trusted {
             assert_eq!((identity.client, identity.client_text()), (Some(proxy), Some("10.0.0.1")));
             assert_eq!((identity.host, identity.port, identity.scheme), (None, None, "http"));
