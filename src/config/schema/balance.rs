@@ -222,23 +222,7 @@ impl BalanceTable {
                 let secure = self.secure.is_some_and(|secure| secure.value);
                 let site = self.same_site.as_ref();
                 let same_site = site.map_or(SameSite::Lax, |site| site.value);
-                let legal = |text: &str| text.chars().all(|c| c.is_ascii_graphic() && c != ';');
-                if let Some(site) = site.filter(|site| site.value == SameSite::None && !secure) {
-                    let message =
-                        "browsers take a cookie with same_site = \"none\" only if it is secure";
-                    let finding = Finding::error("bad_value", site.place, message);
-                    reader.report(finding.help("add secure = true"));
-                }
-                if !path.value.starts_with('/') || !legal(&path.value) {
-                    let message = format!("`{path}` is not the path of a cookie");
-                    reader.report(Finding::error("bad_value", path.place, message));
-                }
-                if let Some(domain) =
-                    domain.as_ref().filter(|d| d.value.is_empty() || !legal(&d.value))
-                {
-                    let message = format!("`{domain}` is not the domain of a cookie");
-                    reader.report(Finding::error("bad_value", domain.place, message));
-                }
+                check_cookie(&path, domain.as_ref(), (secure, site), reader);
                 ("sticky", Balance::Sticky { sticky, ttl, secret, path, domain, secure, same_site })
             }
             (None, None, Some(shard)) => {
@@ -279,5 +263,28 @@ impl BalanceTable {
             }
         }
         Some(balance)
+    }
+}
+
+/// Reports what browsers would not take as attributes of a cookie.
+fn check_cookie(
+    path: &Spanned<String>,
+    domain: Option<&Spanned<String>>,
+    (secure, site): (bool, Option<&Spanned<SameSite>>),
+    reader: &mut Reader,
+) {
+    let legal = |text: &str| text.chars().all(|c| c.is_ascii_graphic() && c != ';');
+    if let Some(site) = site.filter(|site| site.value == SameSite::None && !secure) {
+        let message = "browsers take a cookie with same_site = \"none\" only if it is secure";
+        let finding = Finding::error("bad_value", site.place, message);
+        reader.report(finding.help("add secure = true"));
+    }
+    if !path.value.starts_with('/') || !legal(&path.value) {
+        let message = format!("`{path}` is not the path of a cookie");
+        reader.report(Finding::error("bad_value", path.place, message));
+    }
+    if let Some(domain) = domain.filter(|d| d.value.is_empty() || !legal(&d.value)) {
+        let message = format!("`{domain}` is not the domain of a cookie");
+        reader.report(Finding::error("bad_value", domain.place, message));
     }
 }
