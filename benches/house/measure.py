@@ -22,7 +22,7 @@ EXAMPLES = [
     ("files that name a balancer (peak_ewma)", r"PeakEwma|peak_ewma"),
     ("files that name a policy with counters (concurrency)", r"\bConcurrency\b|\bconcurrency\b"),
     ("files that name a policy of responses (compress)", r"\bCompress\b|\bcompress\b|\bEncoding\b|\bWanted\b"),
-    ("files outside h2 that name HTTP/2's sides", r"H2Client|H2Origin|\bh2::"),
+    ("files that name the sides of HTTP/2", r"H2Client|H2Origin|\bh2::"),
 ]
 
 

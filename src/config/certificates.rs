@@ -15,7 +15,7 @@ use crate::tls::{Identity, pem};
 /// A certificate that ends sooner than this is pointed at, in seconds: two weeks.
 const SOON: i64 = 14 * 24 * 3600;
 
-/// What is offered to clients that negotiate (RFC 7301).
+/// The protocols that are offered to clients that negotiate (RFC 7301).
 const PROTOCOLS: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
 
 /// Compiles the certificates of a listener; `None` without any.
@@ -75,7 +75,7 @@ pub fn compile_listener(listen: &Listen) -> Result<Option<Arc<Server>>, Vec<Find
         .map_err(|message| vec![Finding::error("bad_certificate", listen.place, message)])
 }
 
-/// What a `tls` asks of clients, as written.
+/// The demands of a `tls` on clients, as written.
 type Asked<'a> = (Option<&'a Path>, Option<ClientAuth>, TlsVersion);
 
 fn rules((client_ca, client_auth, oldest): Asked<'_>) -> Result<Rules, String> {
@@ -87,7 +87,7 @@ fn rules((client_ca, client_auth, oldest): Asked<'_>) -> Result<Rules, String> {
     })
 }
 
-/// What an upstream's `tls` asks for, or `known` if that is the same.
+/// Compiles what an upstream's `tls` asks for, or returns `known` if that is the same.
 ///
 /// # Errors
 /// A file that cannot be used.
@@ -100,7 +100,7 @@ pub fn compile_upstream(
     Outgoing::new(Wanted { verify: *verify, ca: ca.as_deref(), identity }, known)
 }
 
-/// What is wrong with the certificates of a configuration, and which of them end soon.
+/// Looks for what is wrong with the certificates of a configuration, and which of them end soon.
 #[must_use]
 pub fn inspect(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();

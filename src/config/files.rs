@@ -31,9 +31,9 @@ pub(crate) struct Gathering<'a> {
     pub(crate) findings: Vec<Finding>,
     outside: Outside<'a>,
     root: Vec<Entry>,
-    /// Where each key of the root is in it.
+    /// The place of each key of the root in it.
     known: HashMap<String, usize>,
-    /// Where each name of a named table is defined: (table, name).
+    /// The place at which each name of a named table is defined: (table, name).
     defined: BTreeMap<(String, String), Place>,
     /// Files by their real path, and whether they are still being read.
     seen: BTreeMap<PathBuf, bool>,
@@ -251,7 +251,7 @@ fn brackets(entries: &mut [Entry], findings: &mut Vec<Finding>) {
     }
 }
 
-/// What a file includes. Values of the wrong kind are reported when the root is read.
+/// Returns what a file includes. Values of the wrong kind are reported when the root is read.
 fn include_patterns(entries: &[Entry]) -> Vec<(String, Place)> {
     let include = entries.iter().find(|entry| entry.key == "include");
     let Some(Value::Array(items)) = include.map(|entry| &entry.value.value) else {

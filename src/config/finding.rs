@@ -5,10 +5,10 @@
 
 use super::source::{Place, Sources};
 
-/// How many findings are shown. A generated file with a mistake per line has more than anyone reads.
+/// Findings that are shown. A generated file with a mistake per line has more than anyone reads.
 pub const MOST_FINDINGS: usize = 1_000;
 
-/// Whether a finding refuses the configuration.
+/// The weight of a finding: it refuses the configuration, or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// The configuration does not load.
@@ -31,17 +31,17 @@ impl Severity {
 /// One thing worth saying about a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Whether it refuses the file.
+    /// The weight: it refuses the file, or not.
     pub severity: Severity,
     /// A stable word for machines, such as `unknown_key`.
     pub code: &'static str,
     /// One line: what is wrong.
     pub message: String,
-    /// What it is about; [`Place::NOWHERE`] when no text could be read.
+    /// The text that it is about; [`Place::NOWHERE`] when no text could be read.
     pub place: Place,
     /// Words below the caret.
     pub label: Option<String>,
-    /// What to write instead.
+    /// The text to write instead.
     pub help: Option<String>,
     /// Other places that belong to it, each with its words.
     pub related: Vec<(Place, String)>,
@@ -95,7 +95,7 @@ impl Finding {
     }
 }
 
-/// Why a configuration did not load: its findings, and the text they point into.
+/// The reasons why a configuration did not load: its findings, and the text they point into.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     /// All findings, in the order of the files and of their lines.
@@ -107,7 +107,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// These findings, in the order they have.
+    /// Makes a report of these findings, in the order they have.
     #[must_use]
     pub fn of(findings: Vec<Finding>, sources: Sources) -> Self {
         Self { findings, sources, more: 0 }
@@ -120,13 +120,13 @@ impl Report {
         Self { findings, sources, more }
     }
 
-    /// How many errors it has.
+    /// Returns how many errors it has.
     #[must_use]
     pub fn errors(&self) -> usize {
         self.count(Severity::Error) + self.more
     }
 
-    /// How many warnings it has.
+    /// Returns how many warnings it has.
     #[must_use]
     pub fn warnings(&self) -> usize {
         self.count(Severity::Warning)

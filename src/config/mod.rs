@@ -33,7 +33,7 @@ pub use self::schema::Config;
 pub use self::source::{Place, Position, Sources, Spanned};
 use self::substitute::Outside;
 
-/// Where a configuration is looked for when none is named.
+/// The files in which a configuration is looked for when none is named.
 pub const DEFAULT_FILES: [&str; 2] = ["./tidegate.toml", "/etc/tidegate/tidegate.toml"];
 
 /// A configuration that may be used.

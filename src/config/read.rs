@@ -28,7 +28,7 @@ const MOST_PATTERNS: usize = 2_000;
 pub struct Reader {
     /// The first of them: nobody reads thousands, and words for each would take minutes and gigabytes.
     pub(crate) findings: Vec<Finding>,
-    /// How many more there were.
+    /// The number of further findings.
     pub(crate) dropped: usize,
     /// Regular expressions that were read.
     patterns: usize,
@@ -59,7 +59,7 @@ pub trait Shape: Sized {
     /// Reads the value. `None` means that it could not be read and that this was reported.
     fn read(node: &Node, reader: &mut Reader) -> Option<Self>;
 
-    /// What [`Shape::read`] accepts.
+    /// Returns the schema of what [`Shape::read`] accepts.
     fn schema(generator: &mut SchemaGenerator) -> Schema;
 }
 
@@ -76,12 +76,12 @@ pub trait Word: Sized {
     /// What is wrong with it, and advice if there is some.
     fn parse(text: &str) -> Result<Self, Wrong>;
 
-    /// What a bare number was probably meant to be, without quotes. `None` where no number can be.
+    /// Returns what a bare number was probably meant to be, without quotes. `None` where no number can be.
     fn from_number(_number: i64) -> Option<String> {
         None
     }
 
-    /// Whether reading one takes so much that their number is bounded.
+    /// True if reading one takes so much that their number is bounded.
     const COSTLY: bool = false;
 
     /// Keywords of the JSON schema besides `"type": "string"`.
@@ -90,12 +90,12 @@ pub trait Word: Sized {
     }
 }
 
-/// Why a [`Word`] could not be read.
+/// A reason why a [`Word`] could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrong {
-    /// What is wrong, lowercase, without the text itself.
+    /// The fault, lowercase, without the text itself.
     pub message: String,
-    /// What to write instead.
+    /// The text to write instead.
     pub help: Option<String>,
 }
 
@@ -131,7 +131,7 @@ pub trait Group: Sized {
     /// Reads them.
     fn read(table: &Table<'_>, reader: &mut Reader) -> Option<Self>;
 
-    /// Whether two of them mean the same.
+    /// Returns whether two of them mean the same.
     fn same(&self, other: &Self) -> bool;
 
     /// Adds them to the schema of the table.
@@ -290,7 +290,7 @@ impl Reader {
         self.above.pop();
     }
 
-    /// Where a key belongs that is written below a sub-table and meant for the table around it.
+    /// Notes where a key belongs that is written below a sub-table and meant for the table around it.
     fn belongs(&mut self, key: &str, table: Place) -> Option<String> {
         let level = self.above.iter().rev().find(|level| level.keys.contains(&key))?;
         let text = self.sources.file(table).and_then(|file| file.text.get(table.span()));
@@ -301,7 +301,7 @@ impl Reader {
         Some(format!("`{key}` belongs to {}{place}", level.label))
     }
 
-    /// Whether further findings are counted only.
+    /// Returns whether further findings are counted only.
     pub(crate) fn is_full(&self) -> bool {
         self.findings.len() >= MOST_FINDINGS
     }

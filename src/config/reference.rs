@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use super::json_schema;
 use super::schema::needs_restart;
 
-/// What stands above the tables.
+/// The text above the tables.
 const INTRODUCTION: &str = "\
 # Reference
 
@@ -113,7 +113,7 @@ fn row(key: &str, property: &Json, path: &str, required: bool) -> String {
     format!("| `{key}` | {value} | {default} | {reload} | {about} |")
 }
 
-/// What may be written, in words.
+/// Describes what may be written, in words.
 fn value(schema: &Json) -> String {
     if let Some(reference) = schema["$ref"].as_str() {
         let name = definition(reference);
@@ -188,7 +188,7 @@ fn definition(reference: &str) -> &str {
     reference.rsplit('/').next().unwrap_or_default()
 }
 
-/// How a key is written below a path. Only a table of tables has names of the operator's own.
+/// Returns how a key is written below a path. Only a table of tables has names of the operator's own.
 fn place_of(property: &Json, path: &str, key: &str) -> String {
     let dot = if path.is_empty() { "" } else { "." };
     let named = if property["additionalProperties"].is_object() { ".NAME" } else { "" };
@@ -238,7 +238,7 @@ fn anchored(name: &str) -> String {
     words
 }
 
-/// What a heading is linked by, as GitHub and mdBook make it.
+/// Returns the anchor that a heading is linked by, as GitHub and mdBook make it.
 fn anchor(name: &str) -> String {
     anchored(name).to_ascii_lowercase().replace(' ', "-")
 }

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use super::finding::{Finding, MOST_FINDINGS, Report, Severity};
 use super::source::{Place, Sources};
 
-/// Whether text may contain escape sequences for colour.
+/// The choice of escape sequences for colour in text, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Colour {
     /// For a terminal.
@@ -17,7 +17,7 @@ pub enum Colour {
     Plain,
 }
 
-/// How many findings are told to those who did not ask for all of them.
+/// Findings that are told to those who did not ask for all of them.
 const MOST_LINES: usize = 20;
 
 /// Lines around a finding in a file with longer lines than this are not shown.

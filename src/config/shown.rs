@@ -22,9 +22,9 @@ use crate::pace;
 /// and looked into where it differs.
 pub type Shown = BTreeMap<String, BTreeMap<String, Box<RawValue>>>;
 
-/// What stands in the place of a secret.
+/// The text in the place of a secret.
 const MASK: &str = "********";
-/// What separates the mask from its fingerprint: no text of a configuration contains it.
+/// The character that separates the mask from its fingerprint: no text of a configuration contains it.
 const SEPARATOR: char = '\u{1f}';
 /// The same in JSON.
 const ESCAPED: &str = "\\u001f";
@@ -46,7 +46,7 @@ const PLAIN: [&str; 7] = [
 const SECRET: [&str; 9] =
     ["auth", "cookie", "credential", "key", "passw", "secret", "session", "signature", "token"];
 
-/// Where `${…}` put something in, as the keys that lead there from the root.
+/// The places at which `${…}` put something in, as the keys that lead there from the root.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Replaced(Vec<Vec<String>>);
 
@@ -226,7 +226,7 @@ fn all_of(value: &mut Json) {
     }
 }
 
-/// What cannot be shown is equal to itself: a change in it does not show.
+/// Writes a value as JSON. One that cannot be shown is equal to itself: a change in it does not show.
 fn json(value: &impl Serialize) -> Box<RawValue> {
     json_at(value, "")
 }

@@ -16,7 +16,7 @@ pub struct Sources {
     files: Vec<Source>,
     /// Files that values were put in from.
     named: Vec<PathBuf>,
-    /// What includes name.
+    /// The patterns that `include` names.
     patterns: Vec<String>,
 }
 
@@ -27,9 +27,9 @@ pub struct Source {
     pub name: String,
     /// The text that places of this file index into.
     pub text: String,
-    /// Where each line starts, so that a thousand positions in a large file are cheap.
+    /// The beginning of each line, so that a thousand positions in a large file are cheap.
     lines: Vec<usize>,
-    /// How many characters there are before each block, so that columns of a very long line are cheap too.
+    /// The number of characters before each block, so that columns of a very long line are cheap too.
     characters: Vec<usize>,
 }
 
@@ -57,7 +57,7 @@ impl Source {
         Some((start, self.text.get(start..end)?))
     }
 
-    /// How many characters begin before a byte.
+    /// Returns how many characters begin before a byte.
     fn characters_before(&self, at: usize) -> Option<usize> {
         let block = at / BLOCK;
         let rest = self.text.as_bytes().get(block * BLOCK..at)?;
@@ -180,7 +180,7 @@ impl Default for Place {
 pub struct Spanned<T> {
     /// The value.
     pub value: T,
-    /// Where it was written; [`Place::NOWHERE`] for a default.
+    /// The place at which it was written; [`Place::NOWHERE`] for a default.
     pub place: Place,
 }
 

@@ -15,15 +15,15 @@ use crate::files;
 /// The largest file that `${file:…}` puts in.
 const FILE_LIMIT: u64 = 64 << 10;
 
-/// How many bytes all replacements of a configuration may put in.
+/// Bytes that all replacements of a configuration may put in.
 const TOTAL_LIMIT: usize = 16 << 20;
 
-/// What a configuration may read besides its own text.
+/// The things that a configuration may read besides its own text.
 #[derive(Clone, Copy)]
 pub(crate) struct Outside<'a> {
     /// The value of an environment variable.
     pub(crate) variable: &'a dyn Fn(&str) -> Option<String>,
-    /// Whether files may be read, by `include` and `${file:…}`.
+    /// True if files may be read, by `include` and `${file:…}`.
     pub(crate) files: bool,
 }
 

@@ -12,11 +12,11 @@ use super::source::Place;
 /// A value and its place.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// Where the value is written. For `[table]` and `[[array]]` this is the header.
+    /// The place of the value. For `[table]` and `[[array]]` this is the header.
     pub place: Place,
     /// The value.
     pub value: Value,
-    /// Whether `${…}` was replaced in it: it may be a secret, so messages do not repeat it.
+    /// True if `${…}` was replaced in it: it may be a secret, so messages do not repeat it.
     pub replaced: bool,
 }
 
@@ -46,7 +46,7 @@ pub enum Value {
 pub struct Entry {
     /// The key.
     pub key: String,
-    /// Where the key is written.
+    /// The place of the key.
     pub key_place: Place,
     /// The value.
     pub value: Node,
@@ -72,7 +72,7 @@ impl Value {
 /// gigabytes of errors, and the first one has to do.
 const RECOVERABLE: usize = 256 << 10;
 
-/// How many syntax errors of a file are shown.
+/// Syntax errors of a file that are shown.
 const MOST_SYNTAX_ERRORS: usize = 20;
 
 /// Parses the text of file number `file`. Syntax errors go to `findings`; a file that

@@ -66,7 +66,7 @@ pub struct Way<'a> {
     pub ends: u64,
     /// The limits of the heads of responses.
     pub head: HeadLimits,
-    /// How long the connection is kept without requests, where requests share it.
+    /// The time for which the connection is kept without requests, where requests share it.
     pub kept_for: Duration,
     /// The streams that the server is taken to allow until it says so itself.
     pub streams: usize,

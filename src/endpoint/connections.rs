@@ -15,7 +15,7 @@ use crate::clock::{self, Instant};
 use crate::h1::Origin;
 use crate::net::MadeWith;
 
-/// What a request demands of a connection that is not fresh.
+/// The demand of a request on a connection that is not fresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Demand {
     /// Any: the request can be sent again.

@@ -261,7 +261,7 @@ fn address(item: &[u8]) -> Option<IpAddr> {
     bare().or_else(with_port).or_else(in_brackets).map(|ip: IpAddr| ip.to_canonical())
 }
 
-/// What counts as one client: an IPv4 address, or the /64 of an IPv6 address, which is what one household gets.
+/// Returns what counts as one client: an IPv4 address, or the /64 of an IPv6 address, which is what one household gets.
 #[must_use]
 pub fn network(ip: IpAddr) -> [u8; 8] {
     let mut network = [0; 8];

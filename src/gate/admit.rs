@@ -5,7 +5,7 @@ use crate::snapshot::listener::Methods;
 use crate::wire::head::list_items;
 use crate::wire::{Fault, Framing, Known, RequestHead, Version, framing, grpc};
 
-/// What the head of a request asks of the proxy itself.
+/// The demands of a request's head on the proxy itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Admitted<'a> {
     /// The protocol to switch to.
@@ -14,7 +14,7 @@ pub struct Admitted<'a> {
     pub expects_continue: bool,
     /// The length of the body: `Some(0)` for none, `None` when only its end will tell.
     pub length: Option<u64>,
-    /// It is a call of gRPC.
+    /// True for a call of gRPC.
     pub grpc: bool,
     /// `OPTIONS` with `Max-Forwards: 0` is for the first proxy that sees it (RFC 9110 §7.6.2).
     pub answer_options: bool,

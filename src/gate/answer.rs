@@ -23,15 +23,15 @@ pub(super) const NEGOTIATED: [(&[u8], &[u8]); 2] =
 pub struct Answer<'a> {
     /// 200 to 599.
     pub status: u16,
-    /// Its fields, without those that every answer has.
+    /// The fields of the answer, without those that every answer has.
     pub fields: &'a [(&'a [u8], &'a [u8])],
-    /// Its body.
+    /// The body of the answer.
     pub body: &'a [u8],
     /// The request was `HEAD`.
     pub head_request: bool,
-    /// What the route changes.
+    /// The changes that the route makes.
     pub edits: Option<&'a HeaderEdits>,
-    /// What the route's policies add, whatever it changes.
+    /// The fields that the route's policies add, whatever it changes.
     pub added: &'a [(&'a [u8], &'a [u8])],
 }
 
@@ -76,19 +76,19 @@ pub async fn send<C: Client>(
 /// A refusal on its way to a client.
 #[derive(Debug, Clone, Copy)]
 pub struct Refused<'a> {
-    /// Why.
+    /// The reason.
     pub refusal: Refusal,
     /// The request's id.
     pub request_id: &'a str,
     /// The request was `HEAD`.
     pub head_request: bool,
-    /// It was a call of gRPC.
+    /// True for a call of gRPC.
     pub grpc: bool,
     /// The page that is shown for it, where the route has one for its status, and whether this client wants it.
     pub page: Option<(&'a Page, Wants)>,
-    /// What the route changes.
+    /// The changes that the route makes.
     pub edits: Option<&'a HeaderEdits>,
-    /// What the route's policies add.
+    /// The fields that the route's policies add.
     pub added: &'a [(&'a [u8], &'a [u8])],
 }
 

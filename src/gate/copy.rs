@@ -11,7 +11,7 @@ use crate::upstream::retry;
 use crate::wire::head::Fields;
 
 impl<'a> Matched<'a, '_> {
-    /// Who gets a copy of this request, if anybody does.
+    /// Returns who gets a copy of this request, if anybody does.
     pub(super) fn mirror(&self) -> Option<&'a Arc<Mirror>> {
         let mirror = self.route.mirror.as_ref()?;
         let chosen = || self.ex.worker.draw(|random| random.unit()) < mirror.share;

@@ -83,7 +83,7 @@ fn nominated(fields: &Fields) -> SmallVec<[Box<[u8]>; 0]> {
     items.filter(|item| !is_option(item) && !is_protected(item)).map(Into::into).collect()
 }
 
-/// Who sent a request whose head has come through the door.
+/// Returns who sent a request whose head has come through the door.
 #[must_use]
 pub fn identity<'a>(peer: &'a Peer, listener: &Listener, head: &'a RequestHead) -> Identity<'a> {
     let end = OtherEnd {

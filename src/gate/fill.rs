@@ -19,11 +19,11 @@ use crate::route::template::FieldPlace;
 /// The upstream and the server that are asked, by name.
 pub(super) type Server<'s> = (&'s Arc<str>, &'s Arc<str>);
 
-/// Who was asked last, kept for the fields of its response.
+/// The upstream and server asked last, kept for the fields of the response.
 #[derive(Debug, Default)]
 pub(super) struct Asked(RefCell<Option<(Arc<str>, Arc<str>)>>);
 
-/// What is known of a request whose route is known.
+/// The facts about a request whose route is known.
 pub(super) struct Facts<'f, 'a, 'i> {
     matched: &'f Matched<'a, 'i>,
     verified: Option<&'f Verified>,
@@ -79,7 +79,7 @@ fn port<'p>(identity: &Identity<'p>, host: &'p [u8]) -> &'p [u8] {
 }
 
 impl<'a, 'i> Matched<'a, 'i> {
-    /// What is known of this request, to fill in header values.
+    /// Collects what is known of this request, to fill in header values.
     pub(super) fn facts<'f>(
         &'f self,
         verified: Option<&'f Verified>,

@@ -20,18 +20,18 @@ use crate::upstream::retry::Failure;
 use crate::wire::Known;
 use crate::wire::pairs::masked;
 
-/// What becomes known of a request on its way.
+/// The facts that become known about a request on its way.
 #[derive(Debug, Default)]
 pub(super) struct RequestLog<'a> {
     /// The route that matched.
     pub(super) route: Option<&'a Route>,
-    /// What upstreams had to do with it.
+    /// The summary of its attempts.
     pub(super) trail: AttemptSummary<'a>,
-    /// What the last failure was.
+    /// The note of the last failure.
     pub(super) cause: Note,
-    /// What the route's policies added.
+    /// The fields that the route's policies added.
     pub(super) granted: Granted<'a>,
-    /// What a cache had to do with it.
+    /// The part that a cache had in it.
     pub(super) cache: Told<'a>,
     /// The trace it belongs to, when requests are traced.
     pub(super) trace: Option<Trace>,
@@ -44,7 +44,7 @@ pub(super) struct Account<'a, 's, C: Client> {
     pub(super) identity: &'s Identity<'s>,
     pub(super) log: &'s mut RequestLog<'a>,
     pub(super) client: &'s mut C,
-    /// How it ended; `None` while it goes on.
+    /// The end of the exchange; `None` while it goes on.
     pub(super) end: Option<End>,
 }
 
@@ -162,7 +162,7 @@ pub(super) fn attempt(trace: Option<&Trace>, of: &AttemptReport<'_>) {
     trace.attempt(number, took, Attempt { upstream, server, outcome });
 }
 
-/// What the request's own span says. Its name is from the configuration and a fixed set of methods, so that
+/// Returns what the request's own span says. Its name is from the configuration and a fixed set of methods, so that
 /// clients cannot make new ones.
 fn root(ex: &Exchange<'_>, identity: &Identity<'_>, route: Option<&Route>, end: End) -> Root {
     let text = |bytes: &[u8]| Value::Text(String::from_utf8_lossy(bytes).into_owned());

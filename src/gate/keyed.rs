@@ -12,7 +12,7 @@ use crate::route::condition::cookies;
 use crate::wire::head::Fields;
 use crate::wire::{Known, RequestHead};
 
-/// Why a request goes past the cache, if it does.
+/// Tells why a request goes past the cache, if it does.
 pub(crate) fn bypass(head: &RequestHead, admitted: Admitted<'_>) -> Option<Forwarded> {
     if !matches!(head.method(), b"GET" | b"HEAD") {
         return Some(Forwarded::Method);
@@ -31,7 +31,7 @@ pub(crate) fn bypass(head: &RequestHead, admitted: Admitted<'_>) -> Option<Forwa
     answer::has_unknown_range(&head.fields).then_some(Forwarded::Bypass("range"))
 }
 
-/// Where a request leads.
+/// The URL that a request leads to.
 pub(crate) struct Url<'u> {
     /// The route's name.
     pub(crate) route: &'u str,
@@ -39,9 +39,9 @@ pub(crate) struct Url<'u> {
     pub(crate) scheme: &'u str,
     /// The host as the client wrote it, in canonical form.
     pub(crate) public_host: &'u str,
-    /// What is routed.
+    /// The target that is routed.
     pub(crate) target: &'u Target<'u>,
-    /// What trusted proxies told of the client.
+    /// The client as trusted proxies told of it.
     pub(crate) identity: &'u Identity<'u>,
 }
 

@@ -11,7 +11,7 @@ use crate::route::{Ask, Found, Miss};
 use crate::snapshot::{Route, Snapshot};
 use crate::wire::head::Fields;
 
-/// Whether paths are kept as they are sent: only where a route looks at them so.
+/// Tells if paths are kept as they are sent: only where a route looks at them so.
 #[must_use]
 pub fn keep(snapshot: &Snapshot) -> Keep {
     if snapshot.table.has_raw() { Keep::Raw } else { Keep::Normal }
@@ -41,13 +41,13 @@ pub(super) fn find<'a>(
     found.map_err(|(Miss::NoRoute | Miss::Method)| missed(target))
 }
 
-/// Why a request has no route: nothing looks at its path as it is, or nothing matches.
+/// Tells why a request has no route: nothing looks at its path as it is, or nothing matches.
 #[must_use]
 pub fn missed(target: &Target<'_>) -> Refusal {
     target.fault().map_or(Refusal::NoRoute, Refusal::Target)
 }
 
-/// What the routing table asks of a request.
+/// The request as the routing table sees it.
 struct Asked<'a> {
     ex: Exchange<'a>,
     target: &'a Target<'a>,

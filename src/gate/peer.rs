@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::net::Ends;
 use crate::tls::{Certificate, Facts};
 
-/// What is known about a connection before its first request.
+/// The facts about a connection before its first request.
 #[derive(Debug)]
 pub struct Peer {
     /// The other end's address in canonical form; `None` for a Unix socket.
@@ -16,9 +16,9 @@ pub struct Peer {
     pub trusted: bool,
     /// The listener's place in the snapshot.
     pub listener: u16,
-    /// What the handshake told; `None` for a connection without TLS.
+    /// The facts that the handshake told; `None` for a connection without TLS.
     pub tls: Option<Box<Facts>>,
-    /// Whose the connection is, where servers are told; `None` also for one that was there before they were.
+    /// The two ends of the connection, where servers are told; `None` also for one that was there before they were.
     pub ends: Option<Box<Ends>>,
 }
 

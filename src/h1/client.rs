@@ -65,12 +65,12 @@ pub struct HeadTimes {
     pub idle: Option<Duration>,
 }
 
-/// When a connection ends although nothing is wrong with it.
+/// The life of a connection with which nothing is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Life {
     /// After so many requests.
     pub requests: u32,
-    /// When it is so old.
+    /// The age at which it ends.
     pub age: Option<Duration>,
 }
 
@@ -81,7 +81,7 @@ impl Default for Life {
 }
 
 impl Life {
-    /// When a connection that began at `now` is too old. `place` spreads them over the last tenth of their time, so that
+    /// Returns when a connection that began at `now` is too old. `place` spreads them over the last tenth of their time, so that
     /// those that came together do not all come again together.
     #[must_use]
     pub fn end(self, now: Instant, place: u8) -> Option<Instant> {
@@ -456,7 +456,7 @@ impl H1Client {
         Poll::Pending
     }
 
-    /// Whether it has carried as many requests as it may, or is too old for another one.
+    /// Returns whether it has carried as many requests as it may, or is too old for another one.
     fn is_spent(&self) -> bool {
         let (most, end) = self.most;
         self.requests >= most || end.is_some_and(|end| clock::now() >= end)

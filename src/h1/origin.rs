@@ -37,9 +37,9 @@ pub struct Origin {
     uses: u32,
     /// The moment at which the last answer was complete.
     idle_since: Instant,
-    /// How long it is kept from then on.
+    /// The time for which it is kept from then on.
     kept_for: Duration,
-    /// How long the server said that it keeps an idle connection.
+    /// The time for which the server said that it keeps an idle connection.
     advertised: Option<Duration>,
     /// The terms that it was made with.
     pub made_with: MadeWith,
@@ -105,13 +105,13 @@ impl Origin {
         self.idle_since
     }
 
-    /// How long it is kept at rest, unless its server says less.
+    /// Returns how long it is kept at rest, unless its server says less.
     #[must_use]
     pub fn kept_for(&self) -> Duration {
         self.kept_for
     }
 
-    /// How long the server said that it keeps an idle connection (`Keep-Alive: timeout=`).
+    /// Returns how long the server said that it keeps an idle connection (`Keep-Alive: timeout=`).
     #[must_use]
     pub fn advertised(&self) -> Option<Duration> {
         self.advertised

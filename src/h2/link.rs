@@ -49,7 +49,7 @@ pub struct Link {
     /// Streams begun.
     used: Cell<u32>,
     idle_since: Cell<Instant>,
-    /// How long it is kept without streams.
+    /// The time for which it is kept without streams.
     kept_for: Duration,
     /// No more streams are to begin.
     retired: Cell<bool>,

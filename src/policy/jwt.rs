@@ -45,11 +45,11 @@ pub struct Terms {
     pub forward: Box<[Forward]>,
     /// Claims and the values that they must have.
     pub allow: Box<[(Box<str>, Box<str>)]>,
-    /// Where tokens are looked for; the first place that has one counts.
+    /// The places in which tokens are looked for; the first that has one counts.
     pub from: Box<[Place]>,
 }
 
-/// Where a token may be.
+/// A place in which a token may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// `Authorization: Bearer` (RFC 6750 §2.1).
@@ -236,7 +236,7 @@ impl Jwt {
         Err(Denied::Missing)
     }
 
-    /// What verifies its tokens.
+    /// Returns the keys that verify its tokens.
     #[must_use]
     pub fn keys(&self) -> &Arc<Keys> {
         &self.keys

@@ -42,14 +42,14 @@ pub struct Limit {
     pub delay: Option<u32>,
     /// Networks whose clients are not counted.
     pub except: Box<[IpNet]>,
-    /// What is known of its keys.
+    /// The state of its keys.
     pub state: Arc<State>,
     /// The Redis in which all instances count together.
     pub redis: Option<Arc<Redis>>,
 }
 
 impl Limit {
-    /// Whether requests of this client are not counted. Who has no address is.
+    /// Returns whether requests of this client are not counted. Who has no address is.
     #[must_use]
     pub fn exempts(&self, client: Option<IpAddr>) -> bool {
         !self.except.is_empty()

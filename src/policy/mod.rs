@@ -53,12 +53,12 @@ impl Auth {
 pub struct Way {
     /// The name of the `[auth.NAME]`.
     pub name: Arc<str>,
-    /// How clients are known.
+    /// The way in which clients are known.
     pub auth: Auth,
 }
 
 impl Policies {
-    /// Whether a field of this name says what one of the route's authentications knows.
+    /// Returns whether a field of this name says what one of the route's authentications knows.
     #[must_use]
     pub fn replaces(&self, name: &[u8]) -> bool {
         self.ways.iter().any(|way| way.auth.replaces(name))
@@ -72,9 +72,9 @@ pub struct Policies {
     pub cors: Option<cors::Cors>,
     /// The clients that may use it while nobody else may.
     pub maintenance: Option<maintenance::Maintenance>,
-    /// Who may use it: whom one of these lets in, asked in this order. Empty lets everybody in.
+    /// The ways in: whom one of these lets in may use it, asked in this order. Empty lets everybody in.
     pub ways: Box<[Way]>,
-    /// How often.
+    /// The rates of requests.
     pub limits: Box<[limit::Limit]>,
     /// The value of `RateLimit-Policy`.
     pub limit_policies: Box<[u8]>,

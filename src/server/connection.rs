@@ -33,7 +33,7 @@ pub(super) struct Way<'a> {
     pub listener: Arc<Listener>,
     /// The signal that it has to end.
     pub closing: Rc<Closing>,
-    /// There is no room for it: whatever it asks for, it is told that.
+    /// The refusal if there is no room for it: whatever it asks for, it is told that.
     pub full: Option<Refusal>,
 }
 

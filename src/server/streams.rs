@@ -42,7 +42,7 @@ struct Shared {
     local: Rc<Local>,
     peer: Peer,
     listener: Arc<Listener>,
-    /// There is no room for it.
+    /// The refusal if there is no room for it.
     full: Option<Refusal>,
     /// Streams under way.
     open: Cell<u32>,
@@ -109,7 +109,7 @@ enum Phase {
 struct Life {
     taker: Taker,
     phase: Phase,
-    /// When it is too old for more.
+    /// The moment at which it is too old for more.
     end: Option<Instant>,
     idle_since: Instant,
     timer: Timer,
@@ -189,7 +189,7 @@ impl Life {
 struct Taker {
     shared: Rc<Shared>,
     streams: Streams,
-    /// How many there have been.
+    /// The number of requests so far.
     any: u32,
 }
 

@@ -27,7 +27,7 @@ pub struct Counts {
     pub refused: AtomicU64,
     /// Connections told that their client has too many.
     pub refused_per_client: AtomicU64,
-    /// How often none could be accepted, because the process or the system had no descriptors left.
+    /// The number of times that none could be accepted, because the process or the system had no descriptors left.
     pub starved: AtomicU64,
     /// Connections closed because of their PROXY header, or for want of one.
     pub proxy_headers_refused: AtomicU64,
@@ -41,7 +41,7 @@ pub struct Counts {
     pub handshakes_refused: AtomicU64,
 }
 
-/// Which methods a listener lets through.
+/// The methods that a listener lets through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Methods {
     /// `TRACE` is refused, as `CONNECT` always is.
@@ -50,12 +50,12 @@ pub struct Methods {
     pub any: bool,
 }
 
-/// How many connections one client may have open.
+/// The cap on the connections of one client.
 #[derive(Debug)]
 pub struct PerClient {
     /// So many.
     pub most: u32,
-    /// Those there are; it survives reloads.
+    /// The connections there are; they survive reloads.
     pub state: Arc<concurrency::State>,
 }
 
@@ -94,17 +94,17 @@ pub struct Listener {
     pub trusts_unix: bool,
     /// Everything is redirected to https.
     pub redirect_https: bool,
-    /// Which methods are refused.
+    /// The rule for methods that are refused.
     pub methods: Methods,
-    /// Which requests for other hosts than that of their TLS connection are refused.
+    /// The rule for requests for other hosts than that of their TLS connection.
     pub sni: Misdirected,
     /// The treatment of paths that are not in normal form.
     pub path: PathMode,
     /// Open connections, over all workers.
     pub connections: u32,
-    /// Those of one client; `None` is no cap.
+    /// The cap on the connections of one client; `None` is no cap.
     pub per_client: Option<PerClient>,
-    /// When a connection ends although nothing is wrong with it.
+    /// The life of a connection with which nothing is wrong.
     pub life: Life,
 }
 

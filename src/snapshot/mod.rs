@@ -62,7 +62,7 @@ pub struct Snapshot {
     pub trace: Option<Tracing>,
     /// The query parameters that may hold tokens, which are not written down.
     pub masked_query: Box<[Box<[u8]>]>,
-    /// How long a shutdown waits for what is under way.
+    /// The time that a shutdown waits for what is under way.
     pub drain: Duration,
     /// The time that it goes on accepting before that.
     pub drain_delay: Duration,

@@ -117,7 +117,7 @@ pub async fn stored<C: Client>(
     .await
 }
 
-/// How a server ended a body that could not be read to its end.
+/// Reads how a server ended a body that could not be read to its end.
 fn cut(error: &BodyError) -> Cut {
     match error {
         BodyError::Truncated => Cut::Closed,

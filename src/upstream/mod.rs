@@ -96,7 +96,7 @@ pub struct Breaking {
 pub struct Limits {
     /// Idle connections kept per server.
     pub idle: usize,
-    /// How long a connection without requests is kept.
+    /// The time for which a connection without requests is kept.
     pub kept: Duration,
     /// Requests after which a connection is not used again.
     pub requests_per_connection: u32,

@@ -17,7 +17,7 @@ use crate::net::{Fill, Timer};
 use crate::policy::encoded::Encoding;
 use crate::wire::{Fields, Known, grpc};
 
-/// How much of a body that nobody will see is read so that its connection can be kept.
+/// The most that is read of a body that nobody will see so that its connection can be kept, in bytes.
 const SKIPPED: usize = 256 << 10;
 
 /// A server that has answered.

@@ -19,7 +19,7 @@ fn split_at(pair: &[u8], separator: u8) -> (&[u8], &[u8]) {
     }
 }
 
-/// Whether encoded text stands for `text`, without decoding it into memory.
+/// Returns whether encoded text stands for `text`, without decoding it into memory.
 #[must_use]
 pub fn decoded_equals(encoded: &[u8], text: &[u8]) -> bool {
     decode(encoded).eq(text.iter().copied())

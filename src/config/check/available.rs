@@ -11,7 +11,7 @@ use crate::config::finding::Finding;
 use crate::config::source::Place;
 use crate::config::tree::{Entry, Node, Value};
 
-/// Where a key is and which of its values are fine all the same. `*` in a path stands for any key
+/// The place of a key and those of its values that are fine all the same. `*` in a path stands for any key
 /// and for every element of an array.
 struct Row {
     path: &'static str,
@@ -145,7 +145,7 @@ fn lead(root: &Json, at: &str, steps: &[&str], places: &mut Vec<(String, String)
     }
 }
 
-/// What is left of a property of which only some values are fine.
+/// Returns what is left of a property of which only some values are fine.
 fn fine_part(property: &Json, fine: &Fine) -> Option<Json> {
     let mut left = property.clone();
     let choices = left["anyOf"].as_array_mut();
@@ -166,7 +166,7 @@ fn fine_part(property: &Json, fine: &Fine) -> Option<Json> {
     }
 }
 
-/// Whether there was a definition that nothing refers to.
+/// Drops definitions that nothing refers to; true if there was one.
 fn drop_unused(root: &mut Json) -> bool {
     let text = root.to_string();
     let Some(Json::Object(definitions)) = root.get_mut("$defs") else { return false };

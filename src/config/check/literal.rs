@@ -122,7 +122,7 @@ fn check_route(route: &Route, config: &Config, findings: &mut Vec<Finding>) {
     }
 }
 
-/// What stands in braces in header values must be known where they are used. A shared set is looked at for each route
+/// Checks that what stands in braces in header values is known where they are used. A shared set is looked at for each route
 /// that uses it, and what is wrong with it for several of them is said once.
 fn check_values(
     rules: &HeaderRules,

@@ -32,7 +32,7 @@ const FRAMING: [&str; 10] = [
     "upgrade",
 ];
 
-/// What `{…}` may name in a redirect besides captures of the path.
+/// The names that `{…}` may have in a redirect besides captures of the path.
 pub(super) const REDIRECT_NAMES: [&str; 3] = ["host", "path", "query"];
 
 pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {

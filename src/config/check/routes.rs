@@ -121,7 +121,7 @@ fn conflicts(config: &Config, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Where a route is recognised best: its name, its path, or the whole table.
+/// Returns where a route is recognised best: its name, its path, or the whole table.
 fn place_of(route: &Route) -> Place {
     let path = route.path.first().map(|path| path.place);
     let regex = route.path_regex.as_ref().map(|regex| regex.place);
