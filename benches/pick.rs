@@ -18,7 +18,7 @@ fn pick(c: &mut Criterion) {
                 .map(|i| {
                     let name = format!("s{i}");
                     let endpoint = Endpoint::new("u".into(), name.into(), Box::default());
-                    Member { endpoint: Arc::new(endpoint), weight: 1 + i % 3 }
+                    Member::new(Arc::new(endpoint), 1 + i % 3)
                 })
                 .collect();
             let balance = build(&strategy, &members);

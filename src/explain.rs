@@ -26,6 +26,7 @@ use crate::route::{Ask, Found, Miss};
 use crate::snapshot::route::{Action, Split};
 use crate::snapshot::{Listener, Route, Snapshot};
 use crate::tls::facts::{self, Certificate};
+use crate::upstream::Pool;
 use crate::wire::head::Fields;
 use crate::wire::{RequestHead, Version};
 
@@ -444,7 +445,9 @@ fn shares(split: &Split) -> Vec<Share> {
     let mut before = 0;
     let mut all = Vec::new();
     for (upto, target) in split.targets.iter() {
-        let servers = target.pool.members().iter().map(|member| Candidate {
+        let members = target.upstream.members();
+        let servers = members.pool(target.view).into_iter().flat_map(Pool::members);
+        let servers = servers.map(|member| Candidate {
             server: member.endpoint.name.to_string(),
             weight: member.weight,
             state: standing::word(member.endpoint.standing.bits()).to_owned(),

@@ -21,7 +21,7 @@ use tidegate::endpoint::{Slot, standing};
 use tidegate::exchange::Deadline;
 use tidegate::snapshot::compile;
 use tidegate::upstream::retry::{Decision, Facts, Failure};
-use tidegate::upstream::{Retry, Upstream, outlier, upkeep};
+use tidegate::upstream::{Membership, Retry, Upstream, outlier, upkeep};
 
 const SERVERS: usize = 100;
 /// Requests that a server works on at a time; the others wait at the server.
@@ -116,6 +116,7 @@ struct Figures {
 
 struct Simulation<'a> {
     upstream: &'a Upstream,
+    members: &'a Membership,
     retry: Retry,
     random: Random,
     servers: Vec<Server<'a>>,
@@ -136,10 +137,11 @@ enum Event {
 }
 
 impl<'a> Simulation<'a> {
-    fn new(upstream: &'a Upstream, retry: Retry, seed: u64) -> Self {
+    fn new((upstream, members): (&'a Upstream, &'a Membership), retry: Retry, seed: u64) -> Self {
         let servers = (0..SERVERS).map(|_| Server::default()).collect();
         let mut this = Self {
             upstream,
+            members,
             retry,
             random: Random::seeded(seed),
             servers,
@@ -219,7 +221,7 @@ impl<'a> Simulation<'a> {
             random: &mut self.random,
             rules: self.upstream.rules,
         };
-        let Some(member) = self.upstream.pool.pick(&mut ask) else {
+        let Some(member) = self.members.pool(0).unwrap().pick(&mut ask) else {
             self.figures.failed += 1;
             self.figures.unsent += 1;
             return;
@@ -256,7 +258,7 @@ impl<'a> Simulation<'a> {
 
     fn done(&mut self, now: u64, place: usize) {
         let request = self.under_way[place].take().unwrap();
-        let member = &self.upstream.pool.members()[request.server];
+        let member = &self.members.members()[request.server];
         let took = now - request.came;
         let Request { mut pending, server, failure, _slot: slot, .. } = request;
         if failure == Failure::Connect {
@@ -299,7 +301,7 @@ impl<'a> Simulation<'a> {
 
     /// What the health thread finds out about servers that took no connection.
     fn ask(&mut self, now: u64) {
-        for (n, member) in self.upstream.pool.members().iter().enumerate() {
+        for (n, member) in self.members.members().iter().enumerate() {
             let refuses = matches!(Trouble::of(n).now(now), Trouble::Away | Trouble::Restarting(_));
             if !refuses && member.endpoint.standing.reach(clock::now()) {
                 outlier::readmit(self.upstream, &member.endpoint, "it takes connections again");
@@ -309,7 +311,7 @@ impl<'a> Simulation<'a> {
 
     /// What active checks find out.
     fn check(&mut self, now: u64) {
-        for (n, member) in self.upstream.pool.members().iter().enumerate() {
+        for (n, member) in self.members.members().iter().enumerate() {
             if Trouble::of(n) != Trouble::Away {
                 continue;
             }
@@ -357,7 +359,7 @@ fn simulate(balance: &str, seed: u64) -> Figures {
     runtime.block_on(async {
         let _epoch = clock::millis(clock::now());
         let (upstream, retry) = upstream(balance);
-        Simulation::new(&upstream, retry, seed).run().await
+        Simulation::new((&upstream, &upstream.members()), retry, seed).run().await
     })
 }
 

@@ -53,7 +53,9 @@ fn names(snapshot: &Snapshot) -> (Named, Named) {
         let named = |endpoint: &crate::endpoint::Endpoint| {
             (endpoint.id, format!("{}/{}", upstream.name, endpoint.name))
         };
-        upstream.pool.members().iter().map(move |member| named(&member.endpoint))
+        let members = upstream.members();
+        let names = members.members().iter().map(|member| named(&member.endpoint));
+        names.collect::<Vec<_>>()
     });
     (routes.chain(none).collect(), servers.collect())
 }

@@ -227,10 +227,9 @@ fn exchanges(text: &mut Text, snapshot: &Snapshot, history: &History) {
 
 /// Writes what servers answered, how long that took, and what they did not finish.
 fn attempts(text: &mut Text, snapshot: &Snapshot, history: &History) {
-    let members = || {
-        let all = snapshot.upstreams.iter();
-        all.flat_map(|upstream| upstream.pool.members().iter().map(move |m| (&*upstream.name, m)))
-    };
+    let all: Vec<_> = snapshot.upstreams.iter().map(|u| (&*u.name, u.members())).collect();
+    let members =
+        || all.iter().flat_map(|(name, all)| all.members().iter().map(move |m| (*name, m)));
     let name = "tidegate_server_request_duration_seconds";
     text.family(name, "histogram", "From the beginning of an attempt to the head of its response.");
     for (upstream, member) in members() {
@@ -334,7 +333,7 @@ fn process(text: &mut Text, status: &Status) {
 
 fn servers(text: &mut Text, snapshot: &Snapshot, family: &Family<Member>) {
     for upstream in &snapshot.upstreams {
-        for member in upstream.pool.members() {
+        for member in upstream.members().members() {
             let labels = [("upstream", &*upstream.name), ("server", &*member.endpoint.name)];
             if let Some(value) = (family.read)(member) {
                 text.sample(family.name, &labels, value);

@@ -162,8 +162,8 @@ const CALLS: &[Call] = &[
         ..call(
             "put",
             SERVER,
-            "Another weight, another state. With a weight the answer is that of a reload.",
-            &[(200, Body::Json("Put")), (404, PROBLEM), (422, PROBLEM)],
+            "Another weight, another state. It is no reload, and closes no connection.",
+            &[(200, Body::Json("Changed")), (404, PROBLEM), (409, PROBLEM), (422, PROBLEM)],
         )
     },
     call(
@@ -299,9 +299,6 @@ fn schemas() -> Json {
     all["Top"] = json!({ "type": "array", "items": { "$ref": "#/components/schemas/Used" } });
     all["Upstreams"] =
         json!({ "type": "array", "items": { "$ref": "#/components/schemas/UpstreamStats" } });
-    let either =
-        ["Outcome", "Changed"].map(|n| json!({ "$ref": format!("#/components/schemas/{n}") }));
-    all["Put"] = json!({ "anyOf": either });
     all["Problem"] = json!({
         "type": "object",
         "description": "RFC 9457; `code` is stable.",

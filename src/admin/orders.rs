@@ -36,19 +36,34 @@ pub(super) async fn ask(
     commands: &SyncSender<Command>,
     command: impl FnOnce(oneshot::Sender<Outcome>) -> Command,
 ) -> Answer {
+    match tell(commands, command).await {
+        Ok(outcome) if outcome.ok => document(StatusCode::OK, &outcome),
+        Ok(outcome) => document(StatusCode::CONFLICT, &outcome),
+        Err(answer) => *answer,
+    }
+}
+
+/// Has the control thread do something, and says what came of it.
+///
+/// # Errors
+/// The answer where nothing did.
+pub(super) async fn tell<T>(
+    commands: &SyncSender<Command>,
+    command: impl FnOnce(oneshot::Sender<T>) -> Command,
+) -> Result<T, Box<Answer>> {
     let (reply, outcome) = oneshot::channel();
+    let refuse = |status, code| Box::new(problem(status, code));
     match commands.try_send(command(reply)) {
         Ok(()) => {}
-        Err(TrySendError::Full(_)) => return problem(StatusCode::SERVICE_UNAVAILABLE, "busy"),
+        Err(TrySendError::Full(_)) => return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "busy")),
         Err(TrySendError::Disconnected(_)) => {
-            return problem(StatusCode::SERVICE_UNAVAILABLE, "stopping");
+            return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "stopping"));
         }
     }
     match tokio::time::timeout(RELOAD, outcome).await {
-        Ok(Ok(outcome)) if outcome.ok => document(StatusCode::OK, &outcome),
-        Ok(Ok(outcome)) => document(StatusCode::CONFLICT, &outcome),
-        Ok(Err(_)) => problem(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
-        Err(_) => problem(StatusCode::GATEWAY_TIMEOUT, "still_reloading"),
+        Ok(Ok(outcome)) => Ok(outcome),
+        Ok(Err(_)) => Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "stopping")),
+        Err(_) => Err(refuse(StatusCode::GATEWAY_TIMEOUT, "still_reloading")),
     }
 }
 

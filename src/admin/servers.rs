@@ -1,6 +1,7 @@
 //! Upstreams and their servers: what they are doing, and orders to single servers.
 
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -15,6 +16,7 @@ use crate::clock;
 use crate::endpoint::standing::{DISABLED, DRAINING};
 use crate::server::control::Command;
 use crate::server::status::Status;
+use crate::upstream::{Membership, membership};
 
 /// The effect of an order to a server.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -56,28 +58,32 @@ pub(super) async fn order(status: &Status, upstream: &str, server: &str, order: 
         return problem(StatusCode::NOT_FOUND, "no_such_upstream");
     };
     let server = percent_decode_str(server).decode_utf8_lossy();
-    let mut members = upstream.pool.members().iter();
-    let Some(member) = members.find(|m| *m.endpoint.name == *server) else {
+    let members = upstream.members();
+    let called: Vec<_> = called(&members, &server).collect();
+    let Some(first) = called.first() else {
         return problem(StatusCode::NOT_FOUND, "no_such_server");
     };
-    let standing = &member.endpoint.standing;
-    let changed = match order {
-        "drain" => standing.take_out(DRAINING),
-        "disable" => standing.take_out(DISABLED),
-        "enable" => {
-            let back = standing.bring_back(DRAINING | DISABLED, clock::now());
-            upstream.state.queue.release_all();
-            back
-        }
-        "none" => false,
-        _ => return problem(StatusCode::NOT_FOUND, "no_such_call"),
-    };
-    if changed {
-        tracing::info!(upstream = %upstream.name, server = %member.endpoint.name, order, "order given");
+    let mut changed = false;
+    for server in &called {
+        let standing = &server.endpoint.standing;
+        changed |= match order {
+            "drain" => standing.take_out(DRAINING),
+            "disable" => standing.take_out(DISABLED),
+            "enable" => standing.bring_back(DRAINING | DISABLED, clock::now()),
+            "none" => false,
+            _ => return problem(StatusCode::NOT_FOUND, "no_such_call"),
+        };
     }
-    let (upstream, id) = (upstream.clone(), member.endpoint.id);
+    if order == "enable" {
+        upstream.state.queue.release_all();
+    }
+    if changed {
+        tracing::info!(upstream = %upstream.name, %server, order, "order given");
+    }
+    let (upstream, id) = (upstream.clone(), first.endpoint.id);
     let told = status.desk.ask(move |history| {
-        let member = upstream.pool.members().iter().find(|m| m.endpoint.id == id)?;
+        let all = upstream.members();
+        let member = all.members().iter().find(|m| m.endpoint.id == id)?;
         Some(Changed { changed, server: stats::member(&upstream, member, history) })
     });
     self::told(told.await.flatten().as_ref())
@@ -109,15 +115,11 @@ pub(super) async fn put(calls: &Calls, upstream: &str, server: &str, body: Bytes
         }
         let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
         let (upstream, server) = (decoded(upstream), decoded(server));
-        let answer = orders::ask(&calls.commands, |reply| Command::Weigh {
-            upstream,
-            server,
-            weight,
-            reply: Some(reply),
-        });
-        let answer = answer.await;
-        if wish.state.is_none() || answer.status() != StatusCode::OK {
-            return answer;
+        let command = |reply| Command::Weigh { upstream, server, weight, reply };
+        match orders::tell(&calls.commands, command).await {
+            Ok(true) => {}
+            Ok(false) => return problem(StatusCode::CONFLICT, "not_in_the_file"),
+            Err(answer) => return *answer,
         }
     }
     let state = wish.state.as_deref().unwrap_or("none");
@@ -132,12 +134,21 @@ pub(super) fn delete(calls: &Calls, upstream: &str, server: &str) -> Answer {
     }
 }
 
+/// The servers that go by a name: one, or all those that a name with several addresses leads to.
+fn called<'a>(
+    members: &'a Membership,
+    name: &'a str,
+) -> impl Iterator<Item = &'a Arc<membership::Server>> {
+    let all = members.servers().iter();
+    all.filter(move |server| *server.spec.written == *name || *server.endpoint.name == *name)
+}
+
 fn exists(calls: &Calls, upstream: &str, server: &str) -> Result<(), &'static str> {
     let snapshot = calls.status.store.load();
     let name = percent_decode_str(upstream).decode_utf8_lossy();
     let upstream =
         snapshot.upstreams.iter().find(|u| *u.name == *name).ok_or("no_such_upstream")?;
     let server = percent_decode_str(server).decode_utf8_lossy();
-    let there = upstream.pool.members().iter().any(|m| *m.endpoint.name == *server);
+    let there = called(&upstream.members(), &server).next().is_some();
     there.then_some(()).ok_or("no_such_server")
 }

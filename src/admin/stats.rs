@@ -463,7 +463,8 @@ fn route(route: &Route, history: &History) -> RouteStats {
 /// One upstream.
 pub(super) fn upstream(upstream: &Upstream, history: &History) -> UpstreamStats {
     let state = &upstream.state;
-    let members = upstream.pool.members();
+    let all = upstream.members();
+    let members = all.members();
     let ids = members.iter().map(|m| m.endpoint.id);
     UpstreamStats {
         name: upstream.name.to_string(),
@@ -484,8 +485,8 @@ pub(super) fn upstream(upstream: &Upstream, history: &History) -> UpstreamStats 
 
 /// Servers whose name gave no address when it was last looked up.
 pub(super) fn unresolved(upstream: &Upstream) -> usize {
-    let members = upstream.pool.members().iter();
-    members.filter(|m| m.endpoint.name_fault.load().is_some()).count()
+    let all = upstream.members();
+    all.members().iter().filter(|m| m.endpoint.name_fault.load().is_some()).count()
 }
 
 fn breaker(breaker: &Breaker) -> BreakerStats {

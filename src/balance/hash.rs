@@ -53,7 +53,7 @@ pub(super) struct Hash {
 
 impl Hash {
     pub(super) fn new(members: &[Member], weights: &[u32], table: Table, bound: Bound) -> Self {
-        let names: Vec<&str> = members.iter().map(|m| &*m.endpoint.name).collect();
+        let names: Vec<&str> = members.iter().map(Member::key).collect();
         let order = match table {
             Table::Ring => Order::Ring(Ring::new(&names, weights)),
             Table::Maglev => Order::Maglev(Maglev::new(&names, weights)),

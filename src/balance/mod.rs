@@ -32,6 +32,24 @@ pub struct Member {
     pub endpoint: Arc<Endpoint>,
     /// The share relative to the others, at least 1.
     pub weight: u32,
+    /// Its place among all servers of the upstream.
+    pub at: u32,
+    /// What keys are hashed to, where that is not its name.
+    pub key: Option<Arc<str>>,
+}
+
+impl Member {
+    /// The first server of an upstream, hashed by its name.
+    #[must_use]
+    pub fn new(endpoint: Arc<Endpoint>, weight: u32) -> Self {
+        Self { endpoint, weight, at: 0, key: None }
+    }
+
+    /// What keys are hashed to, and what shards belong to.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        self.key.as_ref().map_or(&self.endpoint.name, |key| key)
+    }
 }
 
 /// The part of a request that a strategy may know.
@@ -177,7 +195,7 @@ mod tests {
     pub(super) fn members(weights: &[u32]) -> Vec<Member> {
         let make = |(i, weight): (usize, &u32)| {
             let endpoint = Endpoint::new("u".into(), format!("s{i}").into(), Box::default());
-            Member { endpoint: Arc::new(endpoint), weight: *weight }
+            Member::new(Arc::new(endpoint), *weight)
         };
         weights.iter().enumerate().map(make).collect()
     }

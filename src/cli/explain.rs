@@ -10,9 +10,10 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{admin, config_file, print, print_error};
 use crate::config::{self, Colour, Report};
-use crate::discovery::Known;
+use crate::discovery::Found;
 use crate::explain::{Explanation, Question, explain};
 use crate::snapshot::compile;
+use crate::snapshot::weights::Weights;
 use crate::tls::facts::{self, Certificate};
 
 #[derive(Debug, Args)]
@@ -81,9 +82,13 @@ fn read(arguments: &Arguments) -> Result<Explanation, String> {
     let plain = |report: &Report| report.text(Colour::Plain);
     let loaded = config::load(&file).map_err(|report| plain(&report))?;
     let purpose = compile::Purpose::Check { files: true };
-    let snapshot =
-        compile::compile_for(purpose, &loaded.config, (None, &Known::default()), u32::MAX)
-            .map_err(|findings| plain(&Report::of(findings, loaded.sources.clone())))?;
+    let snapshot = compile::compile_for(
+        purpose,
+        &loaded.config,
+        (None, (&Found::default(), &Weights::default())),
+        u32::MAX,
+    )
+    .map_err(|findings| plain(&Report::of(findings, loaded.sources.clone())))?;
     let question = Question {
         method: arguments.method.clone(),
         url: arguments.url.clone(),

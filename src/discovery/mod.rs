@@ -5,10 +5,11 @@
 //! changes an address ([`Known`]): a name server that fails, or says that there is nothing, takes
 //! no server away.
 
+mod entry;
 mod follow;
 mod known;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,8 +20,26 @@ use arc_swap::ArcSwap;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 
+pub use self::entry::Entry;
 use self::follow::{Follower, system};
 pub use self::known::{Answer, Known};
+
+/// All that has been found out about servers.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// Where names lead.
+    pub names: Arc<Known>,
+    /// The servers of each upstream that finds them elsewhere than in the configuration.
+    pub lists: BTreeMap<Arc<str>, Arc<[Entry]>>,
+}
+
+impl Found {
+    /// The servers of an upstream that finds them elsewhere.
+    #[must_use]
+    pub fn servers(&self, upstream: &str) -> &[Entry] {
+        self.lists.get(upstream).map_or(&[], |list| list)
+    }
+}
 
 /// Names, each once.
 pub type Hosts = BTreeSet<Arc<str>>;

@@ -41,8 +41,17 @@ pub struct Taken {
 pub struct Connections {
     /// The connections that speak HTTP/2.
     pub links: Links,
+    /// By the slot of the server.
+    stacks: Vec<Stack>,
+}
+
+/// The idle connections to one server.
+#[derive(Debug, Default)]
+struct Stack {
+    /// The server's id: another one may have had its slot before.
+    owner: u32,
     #[expect(clippy::vec_box, reason = "connections move between stack and task all the time")]
-    stacks: Vec<Vec<Box<Origin>>>,
+    idle: Vec<Box<Origin>>,
 }
 
 impl Connections {
@@ -55,7 +64,11 @@ impl Connections {
         made_with: MadeWith,
         now: Instant,
     ) -> Option<Taken> {
-        let stack = self.stacks.get_mut(endpoint.id as usize)?;
+        let stack = self.stacks.get_mut(endpoint.slot.index()?)?;
+        if stack.owner != endpoint.id {
+            return None;
+        }
+        let stack = &mut stack.idle;
         let probation = match demand {
             Demand::Any => false,
             Demand::Proven { body } => {
@@ -91,13 +104,18 @@ impl Connections {
         (limit, kept_for): (usize, Duration),
         now: Instant,
     ) {
-        let id = endpoint.id as usize;
-        if self.stacks.len() <= id {
-            self.stacks.resize_with(id + 1, Vec::new);
+        let Some(slot) = endpoint.slot.index() else { return };
+        if self.stacks.len() <= slot {
+            self.stacks.resize_with(slot + 1, Stack::default);
         }
-        let Some(stack) = self.stacks.get_mut(id) else { return };
+        let Some(Stack { owner, idle: stack }) = self.stacks.get_mut(slot) else { return };
+        if *owner != endpoint.id {
+            // Whoever had the slot before is gone.
+            stack.clear();
+            *owner = endpoint.id;
+        }
         let kept = origin.advertised() != Some(Duration::ZERO) && !endpoint.open.wanted();
-        if stack.len() < limit && kept {
+        if stack.len() < limit && kept && !endpoint.open.is_retired() {
             origin.rest(now, kept_for);
             stack.push(origin);
         }
@@ -105,9 +123,10 @@ impl Connections {
 
     /// Drops connections that are too old or no longer quiet. Called once a second.
     pub fn sweep(&mut self, cx: &mut Context<'_>, now: Instant) {
-        for stack in &mut self.stacks {
-            stack.retain_mut(|origin| {
+        for Stack { idle, .. } in &mut self.stacks {
+            idle.retain_mut(|origin| {
                 now.saturating_duration_since(origin.idle_since()) < allowed(origin)
+                    && !origin.is_retired()
                     && origin.is_quiet(cx)
             });
         }
@@ -116,7 +135,7 @@ impl Connections {
 
     /// Closes one connection to each server that somebody waits for.
     pub fn let_go(&mut self) {
-        for stack in &mut self.stacks {
+        for Stack { idle: stack, .. } in &mut self.stacks {
             if stack.last().is_some_and(|origin| origin.wanted()) {
                 stack.pop();
             }
@@ -127,9 +146,10 @@ impl Connections {
     /// Closes so many idle connections, whoever they lead to: those that have been idle longest, one server after the other.
     pub fn let_go_of(&mut self, count: usize) {
         let mut left = count;
-        while left > 0 && self.stacks.iter().any(|stack| !stack.is_empty()) {
-            for stack in self.stacks.iter_mut().filter(|stack| !stack.is_empty()).take(left) {
-                stack.remove(0);
+        while left > 0 && self.stacks.iter().any(|stack| !stack.idle.is_empty()) {
+            let some = self.stacks.iter_mut().map(|stack| &mut stack.idle);
+            for idle in some.filter(|idle| !idle.is_empty()).take(left) {
+                idle.remove(0);
                 left -= 1;
             }
         }

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use super::Endpoint;
 use super::connections::Connections;
 use crate::clock::Instant;
 use crate::h2::link::STREAMS;
@@ -22,6 +23,8 @@ pub struct Links {
 /// The shared connections to one server.
 #[derive(Debug, Default)]
 struct Server {
+    /// The server's id: another one may have had its slot before.
+    owner: u32,
     links: Vec<Rc<Link>>,
     dialing: bool,
     /// The requests that wait for a stream, by what its connection has to be made with.
@@ -88,20 +91,25 @@ pub enum Turn {
 }
 
 impl Links {
-    /// The queue for streams to the server with the number `id`, on connections that are made with these settings.
-    pub fn waiters(&mut self, id: u32, made_with: MadeWith) -> Rc<Waiters> {
-        self.server(id).map_or_else(Rc::default, |server| server.waiters(made_with))
+    /// The queue for streams to a server, on connections that are made with these settings.
+    pub fn waiters(&mut self, endpoint: &Endpoint, made_with: MadeWith) -> Rc<Waiters> {
+        self.server(endpoint).map_or_else(Rc::default, |server| server.waiters(made_with))
     }
 
     /// A stream on a connection that has carried fewer than `most` requests.
-    pub fn stream(&mut self, id: u32, made_with: MadeWith, most: u32) -> Option<Box<H2Origin>> {
-        self.server(id)?.stream(made_with, most)
+    pub fn stream(
+        &mut self,
+        endpoint: &Endpoint,
+        made_with: MadeWith,
+        most: u32,
+    ) -> Option<Box<H2Origin>> {
+        self.server(endpoint)?.stream(made_with, most)
     }
 
     /// Such a stream, or the right to connect; `None` if one has to wait for either.
-    pub fn turn(&mut self, id: u32, made_with: MadeWith, most: u32) -> Option<Turn> {
+    pub fn turn(&mut self, endpoint: &Endpoint, made_with: MadeWith, most: u32) -> Option<Turn> {
         let most_streams = STREAMS as usize;
-        let Some(server) = self.server(id) else { return Some(Turn::Dial(most_streams)) };
+        let Some(server) = self.server(endpoint) else { return Some(Turn::Dial(most_streams)) };
         if let Some(stream) = server.stream(made_with, most) {
             return Some(Turn::Stream(stream));
         }
@@ -120,19 +128,24 @@ impl Links {
         Some(Turn::Dial(server.allowed.unwrap_or(most_streams)))
     }
 
-    fn server(&mut self, id: u32) -> Option<&mut Server> {
-        let id = id as usize;
-        if self.servers.len() <= id {
-            self.servers.resize_with(id + 1, Server::default);
+    fn server(&mut self, endpoint: &Endpoint) -> Option<&mut Server> {
+        let slot = endpoint.slot.index()?;
+        if self.servers.len() <= slot {
+            self.servers.resize_with(slot + 1, Server::default);
         }
-        self.servers.get_mut(id)
+        let server = self.servers.get_mut(slot)?;
+        if server.owner != endpoint.id {
+            // Whoever had the slot before is gone, and with it all that waited for it.
+            *server = Server { owner: endpoint.id, ..Server::default() };
+        }
+        Some(server)
     }
 
     /// Closes those that have been idle for long, and forgets those that take no more requests.
     pub fn sweep(&mut self, now: Instant) {
         for server in &mut self.servers {
             server.forget();
-            server.links.retain(|link| !link.is_stale(now));
+            server.links.retain(|link| !link.is_stale(now) && !(link.is_idle() && link.has_left()));
             // Nobody else tells those who wait that a server has begun to read again.
             if !server.dialing {
                 server.wake();
@@ -155,14 +168,15 @@ impl Links {
 #[derive(Debug)]
 pub struct Dialing<'a> {
     connections: &'a RefCell<Connections>,
-    id: usize,
+    /// The slot and the id of the server.
+    server: (Option<usize>, u32),
 }
 
 impl<'a> Dialing<'a> {
     /// After [`Turn::Dial`].
     #[must_use]
-    pub fn new(connections: &'a RefCell<Connections>, id: u32) -> Self {
-        Self { connections, id: id as usize }
+    pub fn new(connections: &'a RefCell<Connections>, endpoint: &Endpoint) -> Self {
+        Self { connections, server: (endpoint.slot.index(), endpoint.id) }
     }
 
     /// The connection, for all who wait.
@@ -179,7 +193,9 @@ impl<'a> Dialing<'a> {
     }
 
     fn with(&self, change: impl FnOnce(&mut Server)) {
-        if let Some(server) = self.connections.borrow_mut().links.servers.get_mut(self.id) {
+        let (Some(slot), id) = self.server else { return };
+        let servers = &mut self.connections.borrow_mut().links.servers;
+        if let Some(server) = servers.get_mut(slot).filter(|server| server.owner == id) {
             change(server);
         }
     }

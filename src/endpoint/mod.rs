@@ -11,6 +11,7 @@ pub mod ejection;
 pub mod latency;
 pub mod links;
 pub mod reuse;
+pub mod slot;
 pub mod standing;
 
 use std::sync::Arc;
@@ -18,14 +19,17 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 
+use self::slot::{Slot as Numbered, Slots};
 use self::standing::Standing;
 use crate::net::{Address, Open};
 
 /// A server and its live state.
 #[derive(Debug)]
 pub struct Endpoint {
-    /// Unique in the process; small, so that workers can index by it.
+    /// Unique in the process: no other server ever has it.
     pub id: u32,
+    /// A small number that it has while it exists, for workers to index by.
+    pub slot: Numbered,
     /// The upstream's name.
     pub upstream: Arc<str>,
     /// The server's name: as configured, or its address.
@@ -67,8 +71,10 @@ impl Endpoint {
     #[must_use]
     pub fn new(upstream: Arc<str>, name: Arc<str>, addresses: Box<[Address]>) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        static SLOTS: Slots = Slots::new();
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
+            slot: SLOTS.take(),
             upstream,
             name,
             addresses,

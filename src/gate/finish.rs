@@ -75,12 +75,12 @@ fn finish<C: Client>(
     let route = *route;
     let took = clock::now().saturating_duration_since(ex.started);
     let (received, sent) = (client.received(), client.sent());
-    let member = trail.member;
+    let asked = trail.server();
     ex.worker.ledger.request(&Entry {
         route: route.map(|r| r.counts.id),
         method: method_index(ex.head.method()),
         listener: u32::from(ex.listener.id),
-        server: member.map(|m| m.endpoint.id),
+        server: asked.map(|endpoint| endpoint.id),
         status: end.status,
         outcome: end.outcome,
         took,
@@ -88,9 +88,10 @@ fn finish<C: Client>(
         sent,
     });
     // A fetch has been counted where it ended: its server may have sent more, or less, than this client got.
-    let fetched = cache.asked.get();
-    let upstream = trail.upstream.or(fetched.map(|(upstream, ..)| upstream));
-    let server = member.or(fetched.map(|(_, member, _)| member));
+    let fetched = cache.asked.take();
+    let fetched = fetched.as_ref();
+    let upstream = trail.upstream.or(fetched.map(|(upstream, ..)| *upstream));
+    let server = asked.or(fetched.map(|(_, endpoint, _)| endpoint));
     let cause = if end.outcome == Outcome::Whole {
         None
     } else {
@@ -106,7 +107,7 @@ fn finish<C: Client>(
             head: ex.head,
             route: route.map(|r| &*r.name),
             upstream: upstream.map(|u| &*u.name),
-            server: server.map(|m| &*m.endpoint),
+            server: server.map(|endpoint| &**endpoint),
             cause: cause.as_ref(),
         };
         ending.tell(&ex.worker.quotas, &ex.worker.ledger);
@@ -133,9 +134,9 @@ fn finish<C: Client>(
             claims: granted.verified.as_ref().map_or(&[], |verified| &verified.claims),
             route: route.map(|r| &*r.name),
             upstream: upstream.map(|u| &*u.name),
-            server: server.map(|m| &*m.endpoint.name),
+            server: server.map(|endpoint| &*endpoint.name),
             cache: cache.result.get().map(CacheResult::word),
-            attempts: trail.attempts + fetched.map_or(0, |(.., attempts)| attempts),
+            attempts: trail.attempts + fetched.map_or(0, |(.., attempts)| *attempts),
             status: end.status,
             outcome: end.outcome,
             key: cause.and_then(|cause| cause.key),

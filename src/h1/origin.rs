@@ -93,7 +93,13 @@ impl Origin {
         self.opened.wanted()
     }
 
-    /// Returns how many requests were started on this connection.
+    /// Whether its server is no longer one of its upstream's.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.opened.is_retired()
+    }
+
+    /// How many requests were started on this connection.
     #[must_use]
     pub fn uses(&self) -> u32 {
         self.uses

@@ -198,7 +198,13 @@ impl Link {
                 || self.opened.wanted())
     }
 
-    /// Returns whether it does nothing while somebody waits for a connection to be closed.
+    /// Whether its server is no longer one of its upstream's.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.opened.is_retired()
+    }
+
+    /// Whether it does nothing while somebody waits for a connection to be closed.
     #[must_use]
     pub fn is_in_the_way(&self) -> bool {
         self.is_idle() && self.opened.wanted()

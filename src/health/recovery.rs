@@ -54,7 +54,7 @@ impl Recovery {
         let asked = |away: &&Away| away.question.as_ref().is_some_and(|q| !q.is_finished());
         let mut room = AT_ONCE.saturating_sub(before.values().filter(asked).count());
         for upstream in &self.upstreams {
-            for member in upstream.pool.members() {
+            for member in upstream.members().members() {
                 let endpoint = &member.endpoint;
                 let away = before.remove(&endpoint.id);
                 if !endpoint.standing.bits().any(standing::UNREACHABLE) {

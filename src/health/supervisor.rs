@@ -17,6 +17,7 @@ use super::recovery::{self, Recovery};
 use super::tally::{Change, Tally};
 use crate::clock::{self, Random};
 use crate::endpoint::{Checked, Endpoint, standing};
+use crate::upstream::membership::{Change as Members, Server};
 use crate::upstream::{Check, State, Upstream};
 
 /// Checks under way at a time; the others wait for a moment.
@@ -33,8 +34,8 @@ pub struct Subject {
     pub endpoint: Arc<Endpoint>,
     /// The state of its upstream, whose waiting requests want to know when a server comes back.
     pub state: Arc<State>,
-    /// The check to make.
-    pub check: Check,
+    /// What to ask it.
+    pub check: Arc<Check>,
 }
 
 /// The thread on which all checks run. It ends when this is dropped.
@@ -46,8 +47,14 @@ pub struct Supervisor {
     thread: Option<JoinHandle<()>>,
 }
 
-/// The servers and upstreams to look after from now on.
-type Order = (Vec<Subject>, Vec<Arc<Upstream>>);
+/// What the thread is told.
+#[derive(Debug)]
+enum Order {
+    /// What there is to look after from now on.
+    All(Vec<Subject>, Vec<Arc<Upstream>>),
+    /// Servers that are new or to be asked something else, and the ids of those that left.
+    Some(Vec<Subject>, Vec<u32>),
+}
 
 impl Supervisor {
     /// Starts the thread.
@@ -67,9 +74,14 @@ impl Supervisor {
                 loop {
                     tokio::select! {
                         order = received.recv() => {
-                            let Some((subjects, upstreams)) = order else { break };
-                            checkers.follow(subjects);
-                            recovery.follow(upstreams);
+                            match order {
+                                Some(Order::All(subjects, upstreams)) => {
+                                    checkers.follow(subjects);
+                                    recovery.follow(upstreams);
+                                }
+                                Some(Order::Some(joined, left)) => checkers.change(joined, &left),
+                                None => break,
+                            }
                         }
                         _ = look.tick() => recovery.look(clock::now()),
                     }
@@ -83,21 +95,30 @@ impl Supervisor {
     /// not notice.
     pub fn follow(&self, upstreams: &[Arc<Upstream>]) {
         let subjects = upstreams.iter().flat_map(|upstream| {
-            let checks = upstream.checks.iter().zip(upstream.pool.members());
-            // Who has no address cannot be asked.
-            let checks = checks.filter(|(_, member)| !member.endpoint.addresses.is_empty());
-            checks.map(|(check, member)| Subject {
-                endpoint: member.endpoint.clone(),
-                state: upstream.state.clone(),
-                check: check.clone(),
-            })
+            let members = upstream.members();
+            let subjects = members.servers().iter().filter_map(|server| subject(upstream, server));
+            subjects.collect::<Vec<_>>()
         });
         let subjects: Vec<Subject> = subjects.collect();
         let new = |s: &&Subject| s.endpoint.standing.bits().any(standing::UNCHECKED);
         self.unchecked.store(subjects.iter().filter(new).count(), Ordering::Release);
+        self.tell(Order::All(subjects, upstreams.to_vec()));
+    }
+
+    /// Checks the servers that have joined an upstream, and no longer those that have left.
+    pub fn change(&self, upstream: &Upstream, change: &Members) {
+        let joined = change.joined.iter().chain(&change.rechecked);
+        let joined: Vec<Subject> = joined.filter_map(|server| subject(upstream, server)).collect();
+        let left: Vec<u32> = change.left.iter().map(|server| server.endpoint.id).collect();
+        if upstream.arrangement.check.is_some() && !(joined.is_empty() && left.is_empty()) {
+            self.tell(Order::Some(joined, left));
+        }
+    }
+
+    fn tell(&self, order: Order) {
         if let Some(orders) = &self.orders {
             // An error means that the thread is gone, with the process about to be.
-            let _sent = orders.blocking_send((subjects, upstreams.to_vec()));
+            let _sent = orders.blocking_send(order);
         }
     }
 
@@ -108,6 +129,12 @@ impl Supervisor {
             std::thread::park_timeout(LOOK);
         }
     }
+}
+
+/// What is to be checked of a server. Who has no address cannot be asked.
+fn subject(upstream: &Upstream, server: &Server) -> Option<Subject> {
+    let check = server.check.clone().filter(|_| !server.endpoint.addresses.is_empty())?;
+    Some(Subject { endpoint: server.endpoint.clone(), state: upstream.state.clone(), check })
 }
 
 impl Drop for Supervisor {
@@ -165,6 +192,21 @@ impl Checkers {
         self.started = true;
     }
 
+    fn change(&mut self, joined: Vec<Subject>, left: &[u32]) {
+        for id in left {
+            if let Some(gone) = self.running.remove(id) {
+                gone.task.abort();
+            }
+        }
+        for subject in joined {
+            let id = subject.endpoint.id;
+            let running = self.begin(subject);
+            if let Some(before) = self.running.insert(id, running) {
+                before.task.abort();
+            }
+        }
+    }
+
     fn begin(&mut self, subject: Subject) -> Running {
         let checker = Checker {
             subject: subject.clone(),
@@ -196,7 +238,7 @@ struct Checker {
 
 impl Checker {
     async fn run(mut self) {
-        let Check { fall, rise, every, .. } = self.subject.check;
+        let Check { fall, rise, every, .. } = *self.subject.check;
         let mut tally = Tally::new(fall, rise);
         loop {
             let result = {
@@ -280,12 +322,13 @@ mod tests {
         let config = crate::config::load_str("test.toml", &text).unwrap().config;
         let upstream = config.upstream.values().next().unwrap();
         let addresses = [crate::net::Address::Tcp(address)];
+        let check = Check::new(upstream.health.as_ref().unwrap(), Offer::Http1, None);
         let endpoint = Endpoint::new("a".into(), "a".into(), addresses.into());
         endpoint.standing.take_out(standing::UNCHECKED);
         Subject {
             endpoint: Arc::new(endpoint),
             state: Arc::default(),
-            check: Check::new(upstream.health.as_ref().unwrap(), "a.test"),
+            check: Arc::new(check.of("a.test", None)),
         }
     }
 
@@ -309,7 +352,8 @@ mod tests {
         checkers.follow(vec![one.clone()]);
         assert!(!checked(&listener).await);
         let mut other = one.clone();
-        other.check.every = Duration::from_secs(30);
+        other.check =
+            Arc::new(Check { every: Duration::from_secs(30), ..Check::clone(&one.check) });
         checkers.follow(vec![other]);
         assert!(checked(&listener).await);
         standing.take_out(standing::UNHEALTHY);

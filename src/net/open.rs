@@ -5,7 +5,7 @@
 //! connection each. That costs nothing as long as the limit is not reached.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -32,6 +32,8 @@ pub fn all() -> (u32, u32) {
 pub struct Open {
     count: AtomicU32,
     wanted: AtomicU32,
+    /// The server is no longer one of its upstream's.
+    retired: AtomicBool,
     closed: Notify,
 }
 
@@ -47,6 +49,17 @@ impl Open {
     #[must_use]
     pub fn wanted(&self) -> bool {
         self.wanted.load(Ordering::Relaxed) > 0
+    }
+
+    /// Has idle connections closed: nobody will ask the server any more.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the server has left.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
     }
 }
 
@@ -76,6 +89,12 @@ impl Opened {
     #[must_use]
     pub fn wanted(&self) -> bool {
         self.0.wanted()
+    }
+
+    /// Whether its server has left.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.0.is_retired()
     }
 
     /// Waits until there may be one more. `ask` makes others let go of idle ones.

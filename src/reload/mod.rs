@@ -4,7 +4,6 @@
 
 pub mod diff;
 pub mod watch;
-mod weights;
 
 use std::collections::VecDeque;
 use std::num::NonZeroU16;
@@ -18,15 +17,15 @@ use thiserror::Error;
 
 use self::diff::{Change, Stays};
 use self::watch::{Content, Watched, Watcher};
-use self::weights::Weights;
 use crate::config::certificates;
 use crate::config::schema::policy::Basic;
 use crate::config::schema::process::ReloadBy;
 use crate::config::schema::upstream::Servers;
 use crate::config::schema::words::ServerAddress;
 use crate::config::{self, Config, Loaded, Report, Sources};
-use crate::discovery::{Hosts, Known, Names};
+use crate::discovery::{Found, Hosts, Names};
 use crate::snapshot::compile::Purpose;
+use crate::snapshot::weights::Weights;
 use crate::snapshot::{Snapshot, compile, pages};
 
 /// Configurations that can be gone back to.
@@ -44,9 +43,7 @@ const NAME_PAUSE: Duration = Duration::from_secs(1);
 pub struct Reloader {
     /// `None` when the configuration came from no file: there is nothing to read again.
     file: Option<PathBuf>,
-    /// The configuration that runs, as it was written,
-    written: Arc<Config>,
-    /// and with what an operator has changed since.
+    /// What runs, as it was written.
     running: Arc<Config>,
     /// The configurations that were written before, the latest last.
     before: VecDeque<Arc<Config>>,
@@ -74,18 +71,16 @@ pub enum Plan {
 /// The origin of a configuration that may run.
 #[derive(Debug)]
 enum Origin {
-    /// The files, as written.
-    Files(Arc<Config>),
-    /// The configuration before, as written.
-    Before(Arc<Config>),
-    /// The one that runs, with something that an operator has changed.
-    Operator,
+    /// The files.
+    Files,
+    /// The configurations before.
+    Before,
 }
 
 /// A configuration that may run.
 #[derive(Debug)]
 pub struct Prepared {
-    /// With all that an operator has changed.
+    /// As written.
     pub config: Arc<Config>,
     /// Compiled.
     pub snapshot: Snapshot,
@@ -165,7 +160,6 @@ impl Reloader {
         let running = Arc::new(config.clone());
         Ok(Self {
             file: file.map(Path::to_owned),
-            written: running.clone(),
             running,
             before: VecDeque::new(),
             watcher,
@@ -194,20 +188,16 @@ impl Reloader {
         self.names.follow_only(hosts(&self.running));
     }
 
-    /// The configuration that runs, with servers where `known` says that their names lead now. Nothing
-    /// else is read for that, and it is no other generation.
-    ///
-    /// # Errors
-    /// [`Refused`].
-    pub fn move_names(&self, current: &Snapshot, known: &Known) -> Result<Prepared, Refused> {
-        let (config, weights) = (self.running.clone(), self.weights.clone());
-        let compiled =
-            compile::compile_for(Purpose::Keep, &config, (Some(current), known), self.connections);
-        let mut snapshot = compiled
-            .map_err(|findings| Refused::Report(Report::of(findings, Sources::default())))?;
-        snapshot.generation = current.generation;
-        let (changes, stays) = diff::diff(&current.shown, &snapshot.shown);
-        Ok(Prepared { config, snapshot, changes, stays, origin: Origin::Operator, weights })
+    /// All that has been found out about servers.
+    #[must_use]
+    pub fn found(&self) -> Found {
+        Found { names: self.names.known(), ..Found::default() }
+    }
+
+    /// What an operator has said about servers.
+    #[must_use]
+    pub fn weights(&self) -> &Weights {
+        &self.weights
     }
 
     /// The configuration that runs.
@@ -234,7 +224,7 @@ impl Reloader {
             Ok(loaded) => loaded,
             Err(report) => {
                 // What is wrong may be put right in any file that was read this time or before.
-                self.follow(watched(&report.sources, &self.written).and(&before), None);
+                self.follow(watched(&report.sources, &self.running).and(&before), None);
                 return Err(Refused::Report(report));
             }
         };
@@ -246,18 +236,14 @@ impl Reloader {
         if !force {
             guard(&self.running, &written)?;
         }
-        let mut config = written.clone();
-        let mut weights = self.weights.clone();
-        weights.apply(&mut config);
-        let same = config == *self.running && outside == self.content.outside;
+        let same = written == *self.running && outside == self.content.outside;
         if same && !force {
             self.held = false;
             // They are followed anyway; who asks for a reload wants to see their answers soon.
-            self.names.hurry(hosts(&config), NAME_PAUSE);
+            self.names.hurry(hosts(&written), NAME_PAUSE);
             return Ok(Plan::Nothing("nothing is different"));
         }
-        let origin = Origin::Files(Arc::new(written));
-        self.prepare((Arc::new(config), Purpose::Run), weights, origin, &sources, current)
+        self.prepare(Arc::new(written), Origin::Files, &sources, current)
             .map(|prepared| Plan::Switch(Box::new(prepared)))
     }
 
@@ -276,51 +262,40 @@ impl Reloader {
     pub fn back(&self, current: &Snapshot) -> Result<Prepared, Refused> {
         let nothing = Refused::Nothing("there is no configuration to go back to");
         let written = self.before.back().cloned().ok_or(nothing)?;
-        let mut config = Config::clone(&written);
-        let mut weights = self.weights.clone();
-        weights.apply(&mut config);
-        let purpose = (Arc::new(config), Purpose::Run);
-        self.prepare(purpose, weights, Origin::Before(written), &Sources::default(), current)
+        self.prepare(written, Origin::Before, &Sources::default(), current)
     }
 
-    /// Gives a server another weight, until the file gives it another one. Nothing is read for that.
+    /// Gives a server another weight, until the file gives it another one.
     ///
     /// # Errors
-    /// [`Refused`].
+    /// There is no such server in the file.
     pub fn weigh(
-        &self,
-        current: &Snapshot,
+        &mut self,
         (upstream, server): (&str, &str),
         weight: NonZeroU16,
-    ) -> Result<Prepared, Refused> {
-        let mut config = Config::clone(&self.running);
-        let mut weights = self.weights.clone();
-        if !weights.set(&mut config, upstream, server, weight) {
-            return Err(Refused::NoServer(format!("{upstream}/{server}")));
+    ) -> Result<(), Refused> {
+        match self.weights.set(&self.running, upstream, server, weight) {
+            true => Ok(()),
+            false => Err(Refused::NoServer(format!("{upstream}/{server}"))),
         }
-        let purpose = (Arc::new(config), Purpose::Keep);
-        self.prepare(purpose, weights, Origin::Operator, &Sources::default(), current)
     }
 
     fn prepare(
         &self,
-        (config, purpose): (Arc<Config>, Purpose),
-        weights: Weights,
+        config: Arc<Config>,
         origin: Origin,
         sources: &Sources,
         current: &Snapshot,
     ) -> Result<Prepared, Refused> {
-        let known = match purpose {
-            Purpose::Run => {
-                let hosts = hosts(&config);
-                // Those that are followed are not waited for, but their answers are wanted soon.
-                self.names.hurry(hosts.clone(), NAME_PAUSE);
-                self.names.learn(hosts, NAME_PATIENCE)
-            }
-            Purpose::Keep | Purpose::Check { .. } => self.names.known(),
-        };
-        let outside = (Some(current), &*known);
-        let snapshot = compile::compile_for(purpose, &config, outside, self.connections);
+        let hosts = hosts(&config);
+        // Those that are followed are not waited for, but their answers are wanted soon.
+        self.names.hurry(hosts.clone(), NAME_PAUSE);
+        let names = self.names.learn(hosts, NAME_PATIENCE);
+        let found = Found { names, ..self.found() };
+        let mut weights = self.weights.clone();
+        weights.retain(&config);
+        let outside = (Some(current), (&found, &weights));
+        let snapshot = compile::compile_for(Purpose::Run, &config, outside, self.connections);
         let snapshot =
             snapshot.map_err(|findings| Refused::Report(Report::of(findings, sources.clone())))?;
         let (changes, stays) = diff::diff(&current.shown, &snapshot.shown);
@@ -331,21 +306,19 @@ impl Reloader {
     pub fn accepted(&mut self, accepted: Accepted) {
         let Accepted { config, origin, weights } = accepted;
         match origin {
-            Origin::Files(written) => {
+            Origin::Files => {
                 self.held = false;
-                if *written != *self.written {
-                    self.before.push_back(std::mem::replace(&mut self.written, written));
+                if *config != *self.running {
+                    self.before.push_back(self.running.clone());
                     if self.before.len() > HISTORY {
                         self.before.pop_front();
                     }
                 }
             }
-            Origin::Before(written) => {
+            Origin::Before => {
                 self.held = true;
                 self.before.pop_back();
-                self.written = written;
             }
-            Origin::Operator => {}
         }
         self.weights = weights;
         self.running = config;
@@ -473,10 +446,8 @@ mod tests {
         let mut reloader = Reloader::new(None, &first, &Sources::default(), 16).unwrap();
         let snapshot = compile::compile(&first, None, 16).unwrap();
         for n in 2..=14 {
-            let written = Arc::new(config(n));
-            let origin = Origin::Files(written.clone());
-            let weights = Weights::default();
-            reloader.accepted(Accepted { config: written, origin, weights });
+            let (config, weights) = (Arc::new(config(n)), Weights::default());
+            reloader.accepted(Accepted { config, origin: Origin::Files, weights });
         }
         let mut back = 0;
         while let Ok(prepared) = reloader.back(&snapshot) {

@@ -145,8 +145,10 @@ impl Collector {
         let Snapshot { routes, listeners, upstreams, .. } = &**snapshot;
         let routes: HashSet<u32> = routes.iter().map(|route| route.counts.id).collect();
         let listeners: HashSet<u32> = listeners.iter().map(|l| u32::from(l.id)).collect();
-        let members = upstreams.iter().flat_map(|u| u.pool.members());
-        let servers: HashSet<u32> = members.map(|m| m.endpoint.id).collect();
+        let mut servers = HashSet::new();
+        for upstream in upstreams {
+            servers.extend(upstream.members().members().iter().map(|m| m.endpoint.id));
+        }
         self.history.next_second(&Exists {
             route: &|id| id == NO_ROUTE || routes.contains(&id),
             listener: &|id| listeners.contains(&id),

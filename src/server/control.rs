@@ -5,6 +5,7 @@
 //! one after the other. New sockets are opened before the snapshot is swapped, so that a failure leaves
 //! everything as it was; sockets that are not wanted any more are closed after it.
 
+use std::collections::HashSet;
 use std::io;
 use std::num::NonZeroU16;
 use std::sync::Arc;
@@ -20,14 +21,14 @@ use super::names;
 use super::service_manager;
 use super::status::Status;
 use super::worker::Order;
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::health::Supervisor;
 use crate::net::Address;
 use crate::pace;
 use crate::reload::diff::{self, Stays};
 use crate::reload::{Outcome, Plan, Prepared, Refused, Reloader};
-use crate::snapshot::{Snapshot, Store};
-use crate::upstream::upkeep;
+use crate::snapshot::{Snapshot, Store, servers};
+use crate::upstream::{Membership, Upstream, upkeep};
 
 /// The pause between two looks after the upstreams. An ejection ends at most this much late.
 const LOOK: Duration = Duration::from_millis(100);
@@ -61,8 +62,8 @@ pub enum Command {
         server: String,
         /// From 1 to 65535.
         weight: NonZeroU16,
-        /// The sender of the answer for whoever wants to know how it went.
-        reply: Option<oneshot::Sender<Outcome>>,
+        /// Who wants to know how it went: `false` when there is no such server.
+        reply: oneshot::Sender<bool>,
     },
     /// Open the files of logs anew.
     Reopen,
@@ -85,6 +86,10 @@ pub(super) struct Parts {
     /// Snapshots that requests may still be at work with. They are freed here: freeing thousands of routes would
     /// hold up a worker.
     pub(super) retired: Vec<Arc<Snapshot>>,
+    /// The same for the servers of upstreams.
+    pub(super) past: Vec<Arc<Membership>>,
+    /// When upstreams were looked after last.
+    pub(super) looked: Instant,
 }
 
 /// The running thread; it ends when this is dropped.
@@ -164,13 +169,14 @@ impl Parts {
                 // Who was told that it takes too long, was not told that it will happen all the same.
                 Ok(
                     Command::Reload { reply: Some(reply), .. }
-                    | Command::Rollback { reply: Some(reply) }
-                    | Command::Weigh { reply: Some(reply), .. },
+                    | Command::Rollback { reply: Some(reply) },
                 ) if reply.is_closed() => {}
+                Ok(Command::Weigh { reply, .. }) if reply.is_closed() => {}
                 Ok(Command::Reload { force, reply }) => tell(reply, self.reload(force)),
                 Ok(Command::Rollback { reply }) => tell(reply, self.roll_back()),
                 Ok(Command::Weigh { upstream, server, weight, reply }) => {
-                    tell(reply, self.weigh((&upstream, &server), weight));
+                    // Who asked may have gone.
+                    let _gone = reply.send(self.weigh((&upstream, &server), weight));
                 }
                 Ok(Command::Reopen) => self.reopen(),
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => {
@@ -178,8 +184,13 @@ impl Parts {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
             let now = clock::now();
+            if now.saturating_duration_since(self.looked) < LOOK {
+                continue;
+            }
+            self.looked = now;
+            self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+            self.past.retain(|members| Arc::strong_count(members) > 1);
             for upstream in &self.store.load().upstreams {
                 upkeep::tick(upstream, now);
             }
@@ -208,23 +219,39 @@ impl Parts {
     /// Puts servers where their names lead now. That is no reload.
     fn follow_names(&mut self) {
         let current = self.store.load_full();
-        let config = self.reloader.running().clone();
-        let away = names::unreachable(&config, &current);
+        let away = names::unreachable(&current);
         self.reloader.names().hurry(away, names::UNREACHABLE);
         if !self.reloader.names().changed() {
             return;
         }
-        let known = self.reloader.names().known();
-        if names::moved(&config, &current, &known) {
-            let prepared = self.reloader.move_names(&current, &known);
-            match prepared.and_then(|prepared| self.switch(&current, prepared)) {
-                Ok(_) => names::note_moves(&config, &current, &self.store.load()),
-                Err(refused) => {
-                    tracing::error!(error = %refused, "servers stay where their names led before");
-                }
+        for upstream in &current.upstreams {
+            self.arrange(upstream);
+        }
+        names::note_faults(&current, &self.reloader.names().known());
+    }
+
+    /// Gives an upstream the servers that are known of now, unless it has them. Nothing else is touched.
+    fn arrange(&mut self, upstream: &Arc<Upstream>) {
+        let config = self.reloader.running();
+        let Some(written) = config.upstream.get(&*upstream.name) else { return };
+        let (found, weights) = (self.reloader.found(), self.reloader.weights());
+        let specs = servers::specs(&upstream.name, &written.servers, &found, weights);
+        let before = upstream.members();
+        if before.servers().iter().map(|server| &server.spec).eq(&specs) {
+            return;
+        }
+        match Membership::build(&upstream.arrangement, specs, Some(&before)) {
+            Ok(next) => {
+                let change = upstream.replace(next);
+                self.health.change(upstream, &change);
+                names::note_moves(upstream, &change);
+                self.past.push(change.before);
+            }
+            Err(error) => {
+                let (upstream, key) = (&upstream.name, "upstream.servers");
+                tracing::error!(%upstream, %error, key, "its servers stay as they were");
             }
         }
-        names::note_faults(&config, &self.store.load(), &known);
     }
 
     fn reopen(&self) {
@@ -276,10 +303,17 @@ impl Parts {
         self.put_into_effect(&current, prepared)
     }
 
-    fn weigh(&mut self, server: (&str, &str), weight: NonZeroU16) -> Outcome {
+    /// Gives a server another weight; `false` when there is no such server.
+    fn weigh(&mut self, (upstream, server): (&str, &str), weight: NonZeroU16) -> bool {
         let current = self.store.load_full();
-        let prepared = self.reloader.weigh(&current, server, weight);
-        self.put_into_effect(&current, prepared)
+        let found = current.upstreams.iter().find(|known| *known.name == *upstream);
+        let Some(found) = found else { return false };
+        if self.reloader.weigh((upstream, server), weight).is_err() {
+            return false;
+        }
+        self.arrange(found);
+        tracing::info!(upstream, server, weight, "weight given");
+        true
     }
 
     fn put_into_effect(
@@ -320,8 +354,7 @@ impl Parts {
         };
         counts.remember(&outcome);
         self.reloader.follow_names();
-        let running = self.reloader.running();
-        names::note_faults(running, &self.store.load(), &self.reloader.names().known());
+        names::note_faults(&self.store.load(), &self.reloader.names().known());
         outcome
     }
 
@@ -386,16 +419,20 @@ impl Parts {
     }
 }
 
-/// Servers that are gone no longer count as ejected.
+/// Servers that a reload has removed no longer count as ejected, and keep no connections.
 fn forget(old: &Snapshot, new: &Snapshot) {
+    let stay: HashSet<u32> = new
+        .upstreams
+        .iter()
+        .flat_map(|upstream| {
+            let members = upstream.members();
+            members.servers().iter().map(|server| server.endpoint.id).collect::<Vec<_>>()
+        })
+        .collect();
     for upstream in &old.upstreams {
-        let Some(kept) = new.upstreams.iter().find(|u| u.name == upstream.name) else { continue };
-        for member in upstream.pool.members() {
-            let id = member.endpoint.id;
-            if !kept.pool.members().iter().any(|m| m.endpoint.id == id) {
-                member.endpoint.record.pardon(&upstream.state.ejections);
-            }
-        }
+        let members = upstream.members();
+        let gone = members.servers().iter().filter(|server| !stay.contains(&server.endpoint.id));
+        gone.for_each(|server| upstream.dismiss(server));
     }
 }
 

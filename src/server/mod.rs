@@ -37,6 +37,7 @@ use self::status::Status;
 use crate::clock;
 use crate::config::schema::process::Admin;
 use crate::config::{Config, Finding, Sources};
+use crate::discovery::Found;
 use crate::health::Supervisor;
 use crate::machine;
 use crate::net::{Address, open, room};
@@ -105,8 +106,9 @@ pub fn start(
     // Before anything is read for it: what changes from now on is a change.
     let reloader = Reloader::new(file, config, sources, connections)?;
     let known = reloader.names().learn(reload::hosts(config), reload::NAME_PATIENCE);
-    let store = compile::first(config, &known, connections).map_err(StartError::Config)?;
-    names::note_faults(config, &store.load(), &known);
+    let found = Found { names: known, ..reloader.found() };
+    let store = compile::first(config, &found, connections).map_err(StartError::Config)?;
+    names::note_faults(&store.load(), &found.names);
     let workers = config
         .runtime
         .workers
@@ -164,6 +166,8 @@ pub fn start(
         sites,
         sweeps: 0,
         retired: Vec::new(),
+        past: Vec::new(),
+        looked: clock::now(),
     };
     let control = Control::start(parts, line)?;
     status.ready.store(true, Ordering::Release);

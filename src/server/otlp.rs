@@ -32,7 +32,8 @@ pub(super) fn metrics(
             durations.push(times.duration(&route.name, method, &report));
         }
     }
-    let members = || snapshot.upstreams.iter().flat_map(|u| u.pool.members());
+    let all: Vec<_> = snapshot.upstreams.iter().map(|upstream| upstream.members()).collect();
+    let members = || all.iter().flat_map(|members| members.members());
     let attempts = members().map(|member| {
         let requests = member.endpoint.requests.load(std::sync::atomic::Ordering::Relaxed);
         times.number(server(&member.endpoint), requests)

@@ -23,6 +23,7 @@ use crate::h1::client::Closing;
 use crate::net::held;
 use crate::snapshot::{Current, Store};
 use crate::telemetry::ledger::Interval;
+use crate::upstream::membership;
 use crate::worker::Worker;
 
 /// The pause between two sweeps of idle connections to servers.
@@ -221,6 +222,7 @@ async fn sweep(local: Rc<Local>) {
             // Not this task's waker: an idle connection must wake nobody.
             let mut quiet = TaskContext::from_waker(Waker::noop());
             local.worker.connections.borrow_mut().sweep(&mut quiet, clock::now());
+            membership::sweep();
             local.worker.quotas.report(clock::now());
             Poll::Ready(())
         })

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use super::listener::{Listener, Methods, PerClient};
 use super::policies::Shared;
 use super::route::{Action, Files, Redirect, Respond, Route};
+use super::weights::Weights;
 use super::{Snapshot, Store, access, cache, pages, policies, rewrite, target, trace, upstream};
 use crate::config::schema::listen::{
     Listen, ListenRedirect, StrictMethods, StrictPath, StrictSni, Underscores,
@@ -20,7 +21,7 @@ use crate::config::schema::words::{ClientIp, HeaderName, HeaderText, ListenAddre
 use crate::config::shown::shown;
 use crate::config::{Config, Finding, Spanned};
 use crate::config::{certificates, matching};
-use crate::discovery::Known;
+use crate::discovery::Found;
 use crate::exchange::edits::{FieldPart, FilledField};
 use crate::exchange::identity::ClientField;
 use crate::exchange::target::PathMode;
@@ -43,8 +44,6 @@ use crate::wire::request;
 pub enum Purpose {
     /// To run it.
     Run,
-    /// To run it with everything from outside as it was read before: certificates, users.
-    Keep,
     /// To see what is wrong with it. Nothing is opened, started or looked up by name.
     Check {
         /// True if files may be read for it.
@@ -62,25 +61,26 @@ pub fn compile(
     previous: Option<&Snapshot>,
     connections: u32,
 ) -> Result<Snapshot, Vec<Finding>> {
-    compile_for(Purpose::Run, config, (previous, &Known::default()), connections)
+    let nothing = (&Found::default(), &Weights::default());
+    compile_for(Purpose::Run, config, (previous, nothing), connections)
 }
 
 /// All that keeps a configuration from running, as far as it shows without opening, starting or looking up anything.
 #[must_use]
 pub fn inspect(config: &Config, files: bool) -> Vec<Finding> {
-    let nothing = Known::default();
-    let compiled = compile_for(Purpose::Check { files }, config, (None, &nothing), u32::MAX);
+    let nothing = (&Found::default(), &Weights::default());
+    let compiled = compile_for(Purpose::Check { files }, config, (None, nothing), u32::MAX);
     compiled.err().unwrap_or_default()
 }
 
-/// Compiles a configuration for a purpose, with what is known of host names.
+/// Compiles a configuration for a purpose, with what has been found out and said about servers.
 ///
 /// # Errors
 /// As for [`compile`].
 pub fn compile_for(
     purpose: Purpose,
     config: &Config,
-    (previous, known): (Option<&Snapshot>, &Known),
+    (previous, (found, weights)): (Option<&Snapshot>, (&Found, &Weights)),
     connections: u32,
 ) -> Result<Snapshot, Vec<Finding>> {
     let mut findings = Vec::new();
@@ -90,7 +90,7 @@ pub fn compile_for(
     }
     let ids: Vec<u16> = listeners.iter().map(|l| l.id).collect();
     let mut upstreams = Vec::new();
-    let outside = upstream::Outside { previous, known, purpose };
+    let outside = upstream::Outside { previous, found, weights, purpose };
     for (name, written) in &config.upstream {
         match upstream::upstream(&name.value, written, config, outside) {
             Ok(upstream) => upstreams.push(Arc::new(upstream)),
@@ -138,7 +138,7 @@ pub fn compile_for(
     let table = table.collect();
     Ok(Snapshot {
         generation: match purpose {
-            Purpose::Run | Purpose::Keep => previous.map_or(0, |previous| previous.generation) + 1,
+            Purpose::Run => previous.map_or(0, |previous| previous.generation) + 1,
             Purpose::Check { .. } => 0,
         },
         table: RouteTable::new(table),
@@ -160,12 +160,13 @@ pub fn compile_for(
     })
 }
 
-/// Compiles the first configuration, with what is known of host names.
+/// Compiles the first configuration, with what has been found out about servers.
 ///
 /// # Errors
 /// As for [`compile`].
-pub fn first(config: &Config, known: &Known, connections: u32) -> Result<Store, Vec<Finding>> {
-    let snapshot = compile_for(Purpose::Run, config, (None, known), connections)?;
+pub fn first(config: &Config, found: &Found, connections: u32) -> Result<Store, Vec<Finding>> {
+    let around = (found, &Weights::default());
+    let snapshot = compile_for(Purpose::Run, config, (None, around), connections)?;
     Ok(Arc::new(arc_swap::ArcSwap::from_pointee(snapshot)))
 }
 
@@ -184,7 +185,6 @@ fn listeners(
                 findings.extend(wrong);
                 None
             }),
-            Purpose::Keep => known.and_then(|known| known.tls.clone()),
             // `certificates::inspect` tells what is wrong with them; who explains a request has to know what is right.
             Purpose::Check { files: true } => {
                 certificates::compile_listener(written).ok().flatten()
@@ -331,7 +331,7 @@ fn route(
         None => None,
     };
     let cache = cache::cache(written, &name, config, shared)?;
-    let pages = pages::pages(written, known, shared)?;
+    let pages = pages::pages(written, shared)?;
     let cors = written.cors.is_some();
     Ok(Route {
         name,

@@ -12,9 +12,11 @@ pub mod pages;
 mod policies;
 pub mod rewrite;
 pub mod route;
+pub mod servers;
 mod target;
 mod trace;
 mod upstream;
+pub mod weights;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use super::compile::Purpose;
 use super::policies::Shared;
-use super::route::Route;
 use crate::config::schema::pages as schema;
 use crate::config::schema::route;
 use crate::config::{Config, Finding, Spanned};
@@ -23,14 +22,8 @@ pub(super) type Files = HashMap<PathBuf, Result<Page, String>>;
 /// A file that cannot be used.
 pub(super) fn pages(
     written: &route::Route,
-    known: Option<&Route>,
     shared: &mut Shared<'_>,
 ) -> Result<Option<Arc<Pages>>, Box<Finding>> {
-    if shared.purpose == Purpose::Keep
-        && let Some(known) = known
-    {
-        return Ok(known.pages.clone());
-    }
     let mut errors = Vec::new();
     let schema::Errors { pages, intercept } = match &written.errors {
         Some(errors) => errors,
@@ -48,7 +41,7 @@ pub(super) fn pages(
 fn page(file: &Spanned<PathBuf>, shared: &mut Shared<'_>) -> Result<Page, Box<Finding>> {
     let read = match shared.purpose {
         Purpose::Check { files: false } => return Ok(Page::from([])),
-        Purpose::Run | Purpose::Keep | Purpose::Check { files: true } => shared
+        Purpose::Run | Purpose::Check { files: true } => shared
             .pages
             .entry(file.value.clone())
             .or_insert_with(|| files::read(&file.value, files::LARGEST).map(Page::from)),

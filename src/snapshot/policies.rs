@@ -128,7 +128,7 @@ pub(super) fn policies(
         limits,
         cors: written.cors.as_ref().map(cors),
         maintenance: written.maintenance.as_ref().map(super::pages::maintenance),
-        ways: ways(written.auth.as_ref(), config, shared, known)?,
+        ways: ways(written.auth.as_ref(), config, shared)?,
         concurrency: written.concurrency.as_ref().map(|c| concurrency(c, known)),
         fault: written.fault.as_ref().map(fault),
         compress: written.compress.then(|| compress(known)),
@@ -280,16 +280,12 @@ fn ways(
     written: Option<&AuthRef>,
     config: &Config,
     shared: &mut Shared<'_>,
-    known: Option<&Route>,
 ) -> Result<Box<[Way]>, Box<Finding>> {
     let mut ways = Vec::new();
     for name in written.map_or(&[][..], AuthRef::names) {
         // A name that leads nowhere has been reported by the check.
         let Some(found) = config.auth.get(name.value.as_str()) else { continue };
-        let policies = known.and_then(|route| route.policies.as_ref());
-        let mut known = policies.iter().flat_map(|policies| policies.ways.iter());
-        let known = known.find(|way| *way.name == *name.value).map(|way| &way.auth);
-        if let Some(auth) = auth(name, found, shared, known)? {
+        if let Some(auth) = auth(name, found, shared)? {
             ways.push(Way { name: name.value.as_str().into(), auth });
         }
     }
@@ -300,13 +296,9 @@ fn auth(
     name: &Spanned<String>,
     found: &schema::Auth,
     shared: &mut Shared<'_>,
-    known: Option<&Auth>,
 ) -> Result<Option<Auth>, Box<Finding>> {
     let schema::Auth { place, jwt, api_key, basic, forward } = found;
     if let Some(written) = basic {
-        if let (Purpose::Keep, Some(Auth::Basic(users))) = (shared.purpose, known) {
-            return Ok(Some(Auth::Basic(users.clone())));
-        }
         return shared.basic(&name.value, written, *place).map(|basic| Some(Auth::Basic(basic)));
     }
     if let Some(written) = forward {
@@ -400,7 +392,7 @@ impl Shared<'_> {
             Some(keys) => keys,
             None => {
                 let keys = match self.purpose {
-                    Purpose::Run | Purpose::Keep => Keys::start(source),
+                    Purpose::Run => Keys::start(source),
                     Purpose::Check { files } => Keys::inspect(source, files),
                 };
                 keys.map_err(|e| bad(format!("the key set cannot be read: {e}")))?

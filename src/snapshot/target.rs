@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::route::{Route, Split};
 use super::upstream;
-use crate::balance::Strategy;
 use crate::config::matching;
 use crate::config::schema::balance::Balance;
 use crate::config::schema::route as schema;
@@ -14,9 +13,8 @@ use crate::config::schema::upstream as upstream_schema;
 use crate::config::schema::words::{HashKey, RetryOn};
 use crate::config::{Config, Finding, Spanned};
 use crate::upstream::mirror::Mirror;
-use crate::upstream::pool::Placed;
 use crate::upstream::retry::Budget;
-use crate::upstream::{KeySource, Pool, Retry, Target, Timeouts, Upstream};
+use crate::upstream::{KeySource, Retry, Target, Timeouts, Upstream};
 
 /// The things that targets refer to.
 pub(super) struct Context<'a> {
@@ -92,10 +90,10 @@ fn target(
     let retry = settings.retry.overridden(route.retry.as_ref());
     let own = route.retry.as_ref().and_then(|retry| retry.budget);
     let budget = own.map_or_else(|| upstream.budget.clone(), |own| Arc::new(self::budget(own)));
-    let pool = if context.subset && above.is_empty() && !route.subset.is_empty() {
-        subset(route, upstream, settings, context)?
+    let view = if context.subset && above.is_empty() && !route.subset.is_empty() {
+        subset(route, upstream, settings)?
     } else {
-        upstream.pool.clone()
+        0
     };
     let key = key(&settings.balance, route)?;
     above.push(name.value.clone());
@@ -105,7 +103,7 @@ fn target(
     };
     Ok(Some(Target {
         upstream: upstream.clone(),
-        pool,
+        view,
         key,
         timeouts: self::timeouts(&timeouts),
         retry: self::retry(&retry, budget),
@@ -113,35 +111,26 @@ fn target(
     }))
 }
 
-/// The servers of an upstream that have all labels of the route.
+/// Which of an upstream's servers a route with a `subset` may use.
 fn subset(
     route: &schema::Route,
     upstream: &Upstream,
     settings: &upstream_schema::Upstream,
-    context: &Context<'_>,
-) -> Result<Arc<Pool>, Box<Finding>> {
-    let servers = settings.servers.listed().iter().zip(upstream.pool.members());
-    let fits = |server: &upstream_schema::Server| {
-        route
-            .subset
-            .iter()
-            .all(|(label, value)| server.labels.get(label.value.as_str()) == Some(value))
-    };
-    let placed: Vec<Placed> = servers
-        .filter(|(server, _)| fits(server))
-        .map(|(server, member)| Placed {
-            member: member.clone(),
-            priority: server.priority,
-            zone: server.zone.as_deref().map(Into::into),
-        })
-        .collect();
-    if placed.is_empty() {
-        let place = route.subset.keys().next().map_or(route.place, |label| label.place);
-        let message = format!("no server of `{}` has these labels", upstream.name);
-        return Err(Box::new(Finding::error("empty_subset", place, message)));
+) -> Result<usize, Box<Finding>> {
+    let labels = upstream::labels(route);
+    if let upstream_schema::Servers::List(servers) = &settings.servers {
+        let fits = |server: &&upstream_schema::Server| {
+            labels.iter().all(|(label, value)| server.labels.get(&**label) == Some(value))
+        };
+        if !servers.iter().any(|server| fits(&server)) {
+            let place = route.subset.keys().next().map_or(route.place, |label| label.place);
+            let message = format!("no server of `{}` has these labels", upstream.name);
+            return Err(Box::new(Finding::error("empty_subset", place, message)));
+        }
+        upstream::owners(&settings.balance, servers.iter().filter(fits))?;
     }
-    let strategy: Strategy = upstream::strategy(&settings.balance, &placed)?;
-    Ok(Arc::new(Pool::new(placed, &strategy, context.config.runtime.zone.as_deref())))
+    let at = upstream.arrangement.subsets.iter().position(|known| *known == labels);
+    Ok(at.map_or(0, |at| at + 1))
 }
 
 /// Returns the part of a request that requests of a route are hashed or looked up by.

@@ -1,33 +1,34 @@
 //! Compiles `[upstream.NAME]`, taking over from the previous snapshot whatever is known about the
 //! upstream and about each of its servers.
 
-use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
 
 use super::compile::Purpose;
-use super::{Snapshot, target};
+use super::weights::Weights;
+use super::{Snapshot, servers, target};
 use crate::balance::hash::{Bound, Table};
-use crate::balance::{Member, Rules, Strategy, shard};
+use crate::balance::{Rules, Strategy, shard};
 use crate::config::certificates;
-use crate::config::schema::balance::{Balance, HashTable, SameSite, ShardBy, ShardRange};
+use crate::config::schema::balance::{Balance, HashTable, SameSite, ShardBy};
 use crate::config::schema::forms::Switch;
 use crate::config::schema::health::{self, BreakerPer};
+use crate::config::schema::route::{Action, Route};
 use crate::config::schema::units::Percent;
 use crate::config::schema::upstream::{self as schema, Protocol, ProxyVersion};
 use crate::config::schema::words::{Secret, ServerAddress};
 use crate::config::{Config, Finding, Spanned};
-use crate::discovery::{Answer, Known};
+use crate::discovery::Found;
 use crate::endpoint::breaker::{Settings, Trip};
-use crate::endpoint::{Endpoint, ejection, standing};
+use crate::endpoint::ejection;
 use crate::h2::link::STREAMS;
-use crate::net::{Address, Announce};
-use crate::tls::client::{Offer, Secured};
-use crate::upstream::pool::Placed;
+use crate::net::Announce;
+use crate::tls::client::Offer;
+use crate::upstream::membership::{Balancing, Current, Labels};
 use crate::upstream::sticky::Sticky;
-use crate::upstream::{Breaking, Check, Limits, Pool, Upstream};
+use crate::upstream::{Arrangement, Breaking, Check, Limits, Membership, Upstream};
 use crate::wire::response::HeadLimits;
 
 /// The things outside its table that an upstream depends on.
@@ -35,9 +36,11 @@ use crate::wire::response::HeadLimits;
 pub(super) struct Outside<'a> {
     /// The snapshot that runs.
     pub(super) previous: Option<&'a Snapshot>,
-    /// The addresses that host names lead to.
-    pub(super) known: &'a Known,
-    /// The purpose of compiling.
+    /// What has been found out about servers.
+    pub(super) found: &'a Found,
+    /// What an operator has said about them.
+    pub(super) weights: &'a Weights,
+    /// What it is compiled for.
     pub(super) purpose: Purpose,
 }
 
@@ -52,13 +55,11 @@ pub(super) fn upstream(
     outside: Outside<'_>,
 ) -> Result<Upstream, Box<Finding>> {
     let name: Arc<str> = name.into();
-    let Outside { previous, purpose, known: _ } = outside;
+    let Outside { previous, purpose, found, weights } = outside;
     let old = previous.and_then(|p| p.upstreams.iter().find(|u| u.name == name));
-    let placed = placed(&name, written, old, outside);
-    let tls = tls(written, &placed, old, purpose)?;
-    let strategy = strategy(&written.balance, &placed)?;
-    let placed_ids: Vec<u32> = placed.iter().map(|placed| placed.member.endpoint.id).collect();
-    let pool = Arc::new(Pool::new(placed, &strategy, config.runtime.zone.as_deref()));
+    if let schema::Servers::List(servers) = &written.servers {
+        check_listed(written, servers)?;
+    }
     let schema::UpstreamLimits {
         connections,
         pending,
@@ -80,14 +81,23 @@ pub(super) fn upstream(
         // ALPN is a part of TLS.
         (Protocol::Auto, Switch::Off) | (Protocol::Http1, _) => Offer::Http1,
     };
+    let arrangement = arrangement(&name, written, config, (old, purpose), (offer, announce))?;
+    let servers = servers::specs(&name, &written.servers, found, weights);
+    let before = old.map(|old| old.members());
+    let first = Membership::build(&arrangement, servers, before.as_deref());
+    let first = first.map_err(|unsuitable| {
+        Box::new(Finding::error("bad_certificate", written.place, unsuitable.to_string()))
+    })?;
+    let timed = matches!(
+        arrangement.balancing,
+        Balancing::Any(Strategy::PeakEwma | Strategy::LeastRequest)
+    );
     Ok(Upstream {
-        checks: checks(written, &placed_ids, (&tls, offer, announce)),
+        arrangement,
+        current: Current::new(first),
         offer,
         announce,
-        tls,
-        sticky: sticky(&name, &written.balance, &pool),
-        timed: matches!(strategy, Strategy::PeakEwma | Strategy::LeastRequest),
-        pool,
+        timed,
         rules: Rules {
             // With HTTP/1 each request takes a connection of its own. What finds no room waits in the queue.
             cap: cap(requests).min(match offer {
@@ -118,128 +128,120 @@ pub(super) fn upstream(
     })
 }
 
-/// The servers, each with all that is known of it.
-fn placed(
+/// How its servers are arranged, whoever they are.
+fn arrangement(
     name: &Arc<str>,
     written: &schema::Upstream,
-    old: Option<&Arc<Upstream>>,
-    outside: Outside<'_>,
-) -> Vec<Placed> {
-    let place = |server: &schema::Server| {
-        let id = server.id();
-        let same = old.and_then(|u| {
-            let mut known = u.pool.members().iter().map(|m| &m.endpoint);
-            known.find(|e| *e.name == *id)
-        });
-        let addresses = addresses(&server.address.value, outside.known);
-        let known = same.filter(|known| known.addresses == addresses);
-        let endpoint = known.cloned().unwrap_or_else(|| {
-            let endpoint = Endpoint::new(name.clone(), id.into(), addresses);
-            let named = matches!(server.address.value, ServerAddress::Name { .. });
-            let succeeds = old.zip(same).is_some_and(|(old, same)| named && is_last(old, same));
-            introduce(&endpoint, same, (written.health.is_some() && !succeeds, old.is_some()));
-            if endpoint.addresses.is_empty()
-                && matches!(outside.purpose, Purpose::Run | Purpose::Keep)
-            {
-                endpoint.standing.take_out(standing::UNRESOLVED);
-            }
-            Arc::new(endpoint)
-        });
-        Placed {
-            member: Member { endpoint, weight: u32::from(server.weight.get()) },
-            priority: server.priority,
-            zone: server.zone.as_deref().map(Into::into),
-        }
-    };
-    written.servers.listed().iter().map(place).collect()
-}
-
-/// Returns whether a server is in use and no other one is: whoever takes its place cannot be checked first.
-fn is_last(upstream: &Upstream, server: &Endpoint) -> bool {
-    let mut others = upstream.pool.members().iter().filter(|m| m.endpoint.id != server.id);
-    !server.standing.bits().any(standing::HARD)
-        && others.all(|other| other.endpoint.standing.bits().any(u8::MAX))
-}
-
-/// Introduces a server that takes the place of `same`, if there is one: `checked` first, or at once
-/// but with a growing share if it `joins` others.
-fn introduce(endpoint: &Endpoint, same: Option<&Arc<Endpoint>>, (checked, joins): (bool, bool)) {
-    let standing = &endpoint.standing;
-    // What an operator has said of a server holds wherever its name leads to now.
-    for order in [standing::DRAINING, standing::DISABLED] {
-        if same.is_some_and(|known| known.standing.bits().any(order)) {
-            standing.take_out(order);
-        }
-    }
-    if endpoint.addresses.is_empty() {
-        // There is nothing to check, nor to share out.
-    } else if checked {
-        standing.take_out(standing::UNCHECKED);
-    } else if joins {
-        standing.take_out(standing::UNCHECKED);
-        standing.bring_back(standing::UNCHECKED, crate::clock::now());
-    }
-}
-
-/// Compiles how connections to each server are made secure, taking over the sessions of settings that stay.
-fn tls(
-    written: &schema::Upstream,
-    placed: &[Placed],
-    old: Option<&Arc<Upstream>>,
-    purpose: Purpose,
-) -> Result<HashMap<u32, Secured>, Box<Finding>> {
-    let Switch::On(settings) = &written.tls else { return Ok(HashMap::new()) };
+    config: &Config,
+    (old, purpose): (Option<&Arc<Upstream>>, Purpose),
+    (offer, announce): (Offer, Option<Announce>),
+) -> Result<Arrangement, Box<Finding>> {
     let bad = |place, message: String| Box::new(Finding::error("bad_certificate", place, message));
-    let known = old.and_then(|old| old.tls.values().next()).map(|known| &known.outgoing);
-    let outgoing = match (purpose, known) {
-        (Purpose::Keep, Some(known)) => Ok(known.clone()),
-        (Purpose::Run | Purpose::Keep, _) => certificates::compile_upstream(settings, known),
-        // `certificates::inspect` looks at the files.
-        (Purpose::Check { .. }, _) => certificates::compile_upstream(
-            &schema::UpstreamTls { verify: false, ..schema::UpstreamTls::default() },
-            None,
-        ),
+    let known = old.and_then(|old| old.arrangement.outgoing.as_ref());
+    let (outgoing, tls_name) = match (&written.tls, purpose) {
+        (Switch::Off, _) => (None, None),
+        (Switch::On(settings), purpose) => {
+            let outgoing = match purpose {
+                Purpose::Run => certificates::compile_upstream(settings, known),
+                // `certificates::inspect` looks at the files.
+                Purpose::Check { .. } => certificates::compile_upstream(
+                    &schema::UpstreamTls { verify: false, ..schema::UpstreamTls::default() },
+                    None,
+                ),
+            };
+            let outgoing = outgoing.map_err(|e| bad(written.place, e))?;
+            let name = settings.server_name.as_ref().map(|name| {
+                ServerName::try_from(name.value.clone()).map_err(|_| {
+                    bad(name.place, format!("`{name}` is no name that can be verified"))
+                })
+            });
+            (Some(outgoing), name.transpose()?)
+        }
     };
-    let outgoing = outgoing.map_err(|e| bad(written.place, e))?;
-    let named = |name: &str, place| {
-        let parsed = ServerName::try_from(name.to_owned());
-        parsed.map_err(|_| bad(place, format!("`{name}` is no name that can be verified")))
-    };
-    let servers = written.servers.listed().iter().zip(placed);
-    let each = servers.map(|(server, placed)| {
-        let place = server.address.place;
-        let name = match (&settings.server_name, &server.address.value) {
-            (Some(name), _) => named(&name.value, name.place)?,
-            (None, ServerAddress::Ip(address)) => ServerName::from(address.ip()),
-            (None, ServerAddress::Name { host, .. }) => named(host, place)?,
-            (None, ServerAddress::Unix(_)) => {
-                return Err(bad(place, "`tls` needs the address of a network".to_owned()));
+    let check = written.health.as_ref().map(|health| Check::new(health, offer, announce));
+    Ok(Arrangement {
+        upstream: name.clone(),
+        balancing: balancing(&written.balance),
+        zone: config.runtime.zone.as_deref().map(Into::into),
+        check,
+        outgoing,
+        tls_name,
+        sticky: sticky(name, &written.balance),
+        subsets: subsets(name, config).into(),
+    })
+}
+
+/// What the routes to an upstream ask for with `subset`, each once.
+pub(super) fn subsets(upstream: &str, config: &Config) -> Vec<Labels> {
+    let mut subsets = Vec::new();
+    for route in config.route.iter().filter(|route| !route.subset.is_empty()) {
+        let Action::Upstream(split) = &route.action else { continue };
+        if split.targets.iter().any(|target| target.upstream.value == upstream) {
+            let labels = labels(route);
+            if !subsets.contains(&labels) {
+                subsets.push(labels);
             }
-        };
-        Ok((placed.member.endpoint.id, Secured { outgoing: outgoing.clone(), name }))
-    });
-    each.collect()
+        }
+    }
+    subsets
 }
 
-fn checks(
+/// The labels that a route asks for.
+pub(super) fn labels(route: &Route) -> Labels {
+    route.subset.iter().map(|(label, value)| (label.value.clone(), value.clone())).collect()
+}
+
+/// Finds what cannot be among servers that are written: an address without a name to verify, a shard that belongs to
+/// nobody.
+fn check_listed(
     written: &schema::Upstream,
-    ids: &[u32],
-    (tls, offer, announce): (&HashMap<u32, Secured>, Offer, Option<Announce>),
-) -> Box<[Check]> {
-    let Some(health) = &written.health else { return Box::default() };
-    let check = |(server, id): (&schema::Server, &u32)| {
-        let host = match &server.address.value {
-            ServerAddress::Ip(address) => address.to_string(),
-            ServerAddress::Name { host, port } => format!("{host}:{port}"),
-            ServerAddress::Unix(_) => "localhost".to_owned(),
+    servers: &[schema::Server],
+) -> Result<(), Box<Finding>> {
+    if let Switch::On(tls) = &written.tls
+        && tls.server_name.is_none()
+    {
+        let bad = |place, message: String| {
+            Err(Box::new(Finding::error("bad_certificate", place, message)))
         };
-        let secured = tls.get(id).cloned();
-        Check { secured, offer, announce, ..Check::new(health, &host) }
-    };
-    written.servers.listed().iter().zip(ids).map(check).collect()
+        for server in servers {
+            match &server.address.value {
+                ServerAddress::Name { host, .. } if ServerName::try_from(&**host).is_err() => {
+                    let message = format!("`{host}` is no name that can be verified");
+                    return bad(server.address.place, message);
+                }
+                ServerAddress::Unix(_) => {
+                    let message = "`tls` needs the address of a network".to_owned();
+                    return bad(server.address.place, message);
+                }
+                ServerAddress::Ip(_) | ServerAddress::Name { .. } => {}
+            }
+        }
+    }
+    owners(&written.balance, servers)
 }
 
-fn sticky(upstream: &str, written: &Balance, pool: &Pool) -> Option<Sticky> {
+/// Finds shards that belong to none of these servers.
+pub(super) fn owners<'s>(
+    written: &Balance,
+    servers: impl IntoIterator<Item = &'s schema::Server>,
+) -> Result<(), Box<Finding>> {
+    let Balance::Shard { shard: _, by } = written else { return Ok(()) };
+    let servers: Vec<String> = servers.into_iter().map(schema::Server::id).collect();
+    let mut owners: Box<dyn Iterator<Item = &Spanned<String>>> = match by {
+        ShardBy::RangeSize(_) => return Ok(()),
+        ShardBy::Ranges(ranges) => Box::new(ranges.iter().map(|range| &range.server)),
+        ShardBy::Prefixes(prefixes) => Box::new(prefixes.values()),
+    };
+    match owners.find(|owner| !servers.contains(&owner.value)) {
+        Some(owner) => {
+            let message = format!("there is no server `{owner}` here");
+            Err(Box::new(Finding::error("unknown_server", owner.place, message)))
+        }
+        None => Ok(()),
+    }
+}
+
+fn sticky(upstream: &str, written: &Balance) -> Option<Sticky> {
     let Balance::Sticky { sticky, ttl, secret, path, domain, secure, same_site } = written else {
         return None;
     };
@@ -254,7 +256,7 @@ fn sticky(upstream: &str, written: &Balance, pool: &Pool) -> Option<Sticky> {
     let after = format!("{secure}HttpOnly; SameSite={site}");
     let secret = secret.as_ref().map(Secret::expose);
     Some(
-        Sticky::new((upstream, &sticky.value), ttl.get(), secret, pool.members())
+        Sticky::new((upstream, &sticky.value), ttl.get(), secret, &[])
             .with_attributes([before.into(), after.into()]),
     )
 }
@@ -298,12 +300,9 @@ fn breaker(written: &health::Breaker) -> Breaking {
     }
 }
 
-/// The strategy by its configured name, for these servers.
-///
-/// # Errors
-/// A shard that belongs to a server which is not one of them.
-pub(super) fn strategy(written: &Balance, servers: &[Placed]) -> Result<Strategy, Box<Finding>> {
-    Ok(match written {
+/// How servers are chosen, by its configured name.
+fn balancing(written: &Balance) -> Balancing {
+    Balancing::Any(match written {
         Balance::RoundRobin => Strategy::RoundRobin,
         Balance::Random => Strategy::Random,
         Balance::LeastRequest | Balance::Sticky { .. } => Strategy::LeastRequest,
@@ -319,41 +318,18 @@ pub(super) fn strategy(written: &Balance, servers: &[Placed]) -> Result<Strategy
                 at_least: 0,
             }),
         },
-        Balance::Shard { shard: _, by } => Strategy::Shard(shards(by, servers)?),
+        Balance::Shard { shard: _, by } => match by {
+            ShardBy::RangeSize(size) => Strategy::Shard(shard::Map::RangeSize(size.get())),
+            ShardBy::Ranges(ranges) => {
+                let each = ranges.iter().map(|r| (r.from.value, (*r.server.value).into()));
+                return Balancing::Ranges(each.collect());
+            }
+            ShardBy::Prefixes(prefixes) => {
+                let each = prefixes
+                    .iter()
+                    .map(|(text, server)| (text.value.as_bytes().into(), (*server.value).into()));
+                return Balancing::Prefixes(each.collect());
+            }
+        },
     })
-}
-
-fn shards(by: &ShardBy, servers: &[Placed]) -> Result<shard::Map, Box<Finding>> {
-    let place = |name: &Spanned<String>| {
-        let at = servers.iter().position(|s| *s.member.endpoint.name == *name.value);
-        at.and_then(|at| u32::try_from(at).ok()).ok_or_else(|| {
-            let message = format!("there is no server `{name}` here");
-            Box::new(Finding::error("unknown_server", name.place, message))
-        })
-    };
-    Ok(match by {
-        ShardBy::RangeSize(size) => shard::Map::RangeSize(size.get()),
-        ShardBy::Ranges(ranges) => {
-            let range = |r: &ShardRange| Ok((r.from.value, place(&r.server)?));
-            shard::Map::Ranges(ranges.iter().map(range).collect::<Result<_, Box<Finding>>>()?)
-        }
-        ShardBy::Prefixes(prefixes) => {
-            let prefix = |(text, server): (&Spanned<String>, _)| {
-                Ok((text.value.as_bytes().into(), place(server)?))
-            };
-            shard::Map::Prefixes(prefixes.iter().map(prefix).collect::<Result<_, Box<Finding>>>()?)
-        }
-    })
-}
-
-/// The addresses of a server; none when its name is not known to lead anywhere.
-fn addresses(written: &ServerAddress, known: &Known) -> Box<[Address]> {
-    match written {
-        ServerAddress::Ip(ip) => [Address::Tcp(*ip)].into(),
-        ServerAddress::Unix(path) => [Address::Unix(path.clone())].into(),
-        ServerAddress::Name { host, port } => {
-            let found = known.answer(host).into_iter();
-            found.flat_map(|answer: &Answer| answer.with_port(*port)).map(Address::Tcp).collect()
-        }
-    }
 }

@@ -44,9 +44,9 @@ pub struct Check {
 }
 
 impl Check {
-    /// Compiles a check of a server that goes by the name of `host`.
+    /// Compiles what all servers of an upstream are asked; [`Check::of`] makes it the check of one of them.
     #[must_use]
-    pub fn new(written: &HealthTable, host: &str) -> Self {
+    pub fn new(written: &HealthTable, offer: Offer, announce: Option<Announce>) -> Self {
         let HealthTable {
             path,
             every,
@@ -61,9 +61,6 @@ impl Check {
             kind,
         } = written;
         let mut headers = HeaderMap::new();
-        if let Ok(host) = HeaderValue::from_str(host) {
-            headers.insert(header::HOST, host);
-        }
         let agent = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
         headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -83,9 +80,21 @@ impl Check {
             port: port.map(std::num::NonZeroU16::get),
             method: method.get().clone(),
             headers,
-            offer: Offer::Http1,
-            announce: None,
+            offer,
+            announce,
             secured: None,
         }
+    }
+
+    /// The same check of the server that goes by the name of `host`, unless a name is written in `health`.
+    #[must_use]
+    pub fn of(&self, host: &str, secured: Option<Secured>) -> Self {
+        let mut check = Self { secured, ..self.clone() };
+        if let (false, Ok(host)) =
+            (check.headers.contains_key(header::HOST), HeaderValue::from_str(host))
+        {
+            check.headers.insert(header::HOST, host);
+        }
+        check
     }
 }

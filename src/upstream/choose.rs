@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use super::request::{ForwardRequest, MAX_TRIED, Progress};
-use super::{Target, Upstream};
+use super::{Aim, Upstream};
 use crate::balance::{Ask, Key, Member, Rules};
 use crate::clock::{self, Instant, Random};
 use crate::endpoint::breaker::{Open, Permit};
@@ -51,7 +51,7 @@ pub enum Unchosen {
 /// [`Unchosen`], but not [`Unchosen::Full`].
 pub async fn first<'a, C: Client>(
     job: &ForwardRequest<'_>,
-    target: &'a Target,
+    target: Aim<'a>,
     progress: &mut Progress<'_, '_>,
     client: &mut C,
     timer: &mut Timer,
@@ -71,7 +71,7 @@ pub async fn first<'a, C: Client>(
 /// [`Unchosen`], but not [`Unchosen::Full`].
 pub async fn in_turn<'a, C: Client>(
     job: &ForwardRequest<'_>,
-    target: &'a Target,
+    target: Aim<'a>,
     progress: &mut Progress<'_, '_>,
     carried: &mut Option<Permit<'a>>,
     (client, timer): (&mut C, &mut Timer),
@@ -105,12 +105,12 @@ pub async fn in_turn<'a, C: Client>(
 /// [`Unchosen`].
 pub fn at_once<'a>(
     job: &ForwardRequest<'_>,
-    target: &'a Target,
+    target: Aim<'a>,
     progress: &Progress<'_, '_>,
     carried: &mut Option<Permit<'a>>,
     now: Instant,
 ) -> Result<Chosen<'a>, Unchosen> {
-    let upstream = &*target.upstream;
+    let upstream = &*target.target.upstream;
     let permit = match &upstream.breaker {
         Some(breaking) if !breaking.per_server && carried.is_none() => {
             let admitted = upstream.state.breaker.admit(&breaking.settings, now);
@@ -131,7 +131,7 @@ pub fn at_once<'a>(
 
 /// The search for one server.
 struct Search<'a, 's> {
-    target: &'a Target,
+    target: Aim<'a>,
     key: Option<Key<'s>>,
     now: Instant,
     random: &'s mut Random,
@@ -177,7 +177,7 @@ impl<'a> Search<'a, '_> {
 
     /// The server that the client's cookie leads to, if it can take the request.
     fn bonded(&mut self, progress: &Progress<'_, '_>) -> Option<Chosen<'a>> {
-        let sticky = self.target.upstream.sticky.as_ref()?;
+        let sticky = self.target.members.sticky.as_ref()?;
         let bond = sticky.read(self.key?.whole()?, clock::unix_seconds())?;
         let mut members = self.target.pool.members().iter();
         let member = members.find(|m| m.endpoint.id == bond.id)?;
@@ -193,7 +193,8 @@ impl<'a> Search<'a, '_> {
     /// No server can be chosen by the rules: perhaps they may be bent.
     #[cold]
     fn unusual(&mut self, progress: &Progress<'_, '_>) -> Result<Chosen<'a>, Unchosen> {
-        let Target { upstream, pool, fallback, .. } = self.target;
+        let (upstream, fallback) = (&self.target.target.upstream, &self.target.target.fallback);
+        let pool = self.target.pool;
         let mut miss = pool.miss(&self.ask(progress.tried()));
         let unhealthy = matches!(miss, Miss::Unhealthy | Miss::Ejected);
         // All that are thought to be well did not even take the request: it can only gain.
@@ -223,7 +224,7 @@ impl<'a> Search<'a, '_> {
     }
 
     fn take(&self, member: &'a Member) -> Result<Chosen<'a>, Passed> {
-        let upstream = &*self.target.upstream;
+        let upstream = &*self.target.target.upstream;
         let permit = match &upstream.breaker {
             Some(breaking) if breaking.per_server => {
                 let admitted = member.endpoint.breaker.admit(&breaking.settings, self.now);

@@ -13,7 +13,8 @@ use super::choose::Chosen;
 use super::exchange_io::AttemptError;
 use super::request::ForwardRequest;
 use super::retry::Failure;
-use super::{Origin, Target};
+use super::{Aim, Origin};
+use crate::balance::Member;
 use crate::clock::{self, Instant};
 use crate::endpoint::Endpoint;
 use crate::endpoint::connect::{self, ConnectError, Connected, Way};
@@ -53,12 +54,12 @@ impl<'a, 'j> Connector<'a, 'j> {
     #[must_use]
     pub fn new(
         job: &'a ForwardRequest<'j>,
-        target: &'a Target,
+        target: Aim<'a>,
         chosen: &'a Chosen<'_>,
         now: Instant,
     ) -> Self {
-        let (upstream, endpoint) = (&target.upstream, &*chosen.member.endpoint);
-        let way = way(job, target, endpoint);
+        let (upstream, endpoint) = (&target.target.upstream, &*chosen.member.endpoint);
+        let way = way(job, target, chosen.member);
         let end = job.end(target.timeouts.total);
         Self {
             job,
@@ -93,12 +94,12 @@ impl<'a, 'j> Connector<'a, 'j> {
         }
         let (mut dialing, mut waiters) = (None, Rc::default());
         if self.way.offer != Offer::Http1 {
-            waiters = self.connections.borrow_mut().links.waiters(self.endpoint.id, self.made_with);
+            waiters = self.connections.borrow_mut().links.waiters(self.endpoint, self.made_with);
             match self.turn(&waiters, timer).await {
                 Some(Turn::Stream(stream)) => return self.begin(stream, timer).await,
                 Some(Turn::Dial(streams)) => {
                     self.way.streams = streams;
-                    dialing = Some(Dialing::new(self.connections, self.endpoint.id));
+                    dialing = Some(Dialing::new(self.connections, self.endpoint));
                 }
                 None => return Err(self.late()),
             }
@@ -147,7 +148,7 @@ impl<'a, 'j> Connector<'a, 'j> {
     /// A stream or the right to connect, in the order of arrival; `None` if the deadline passes first.
     async fn turn(&self, waiters: &Rc<Waiters>, timer: &mut Timer) -> Option<Turn> {
         let Self { connections, endpoint, made_with, most, .. } = *self;
-        let look = || connections.borrow_mut().links.turn(endpoint.id, made_with, most);
+        let look = || connections.borrow_mut().links.turn(endpoint, made_with, most);
         // Whoever waits already comes first.
         let turn = if waiters.is_empty() { look() } else { None };
         waiters.wake_one();
@@ -166,7 +167,7 @@ impl<'a, 'j> Connector<'a, 'j> {
         timer: &mut Timer,
     ) -> Option<Freed> {
         let Self { connections, endpoint, made_with, most, .. } = *self;
-        let look = || connections.borrow_mut().links.stream(endpoint.id, made_with, most);
+        let look = || connections.borrow_mut().links.stream(endpoint, made_with, most);
         let stream =
             async { if dialing { waiters.clone().wait(look).await } else { pending().await } };
         let permit = Opened::wait(&endpoint.open, self.limit, || self.job.worker.reclaim());
@@ -262,9 +263,9 @@ impl<'a, 'j> Connector<'a, 'j> {
     }
 }
 
-/// Describes how a connection that suits the request is made. The number of streams that the server allows is not known yet.
-fn way<'a>(job: &'a ForwardRequest<'_>, target: &'a Target, endpoint: &Endpoint) -> Way<'a> {
-    let upstream = &target.upstream;
+/// How a connection that suits the request is made. How many streams the server allows is not known yet.
+fn way<'a>(job: &'a ForwardRequest<'_>, target: Aim<'a>, member: &Member) -> Way<'a> {
+    let upstream = &target.target.upstream;
     let offer = match upstream.offer {
         // Every server can switch protocols with HTTP/1, few with HTTP/2.
         Offer::Either if job.upgrade.is_some() => Offer::Http1,
@@ -278,7 +279,7 @@ fn way<'a>(job: &'a ForwardRequest<'_>, target: &'a Target, endpoint: &Endpoint)
     Way {
         kept_for: upstream.limits.kept,
         streams: 0,
-        secured: upstream.secured(endpoint.id),
+        secured: target.members.server(member).and_then(|server| server.secured.as_ref()),
         offer,
         header,
         ends: ends.map_or(0, |ends| ends.id),

@@ -12,7 +12,7 @@ use super::request::{AttemptReport, ForwardOutcome, ForwardRequest, Progress};
 use super::request_body::{Replay, Upload};
 use super::response::{self, Served};
 use super::retry::{Decision, Facts, Failure};
-use super::{Target, outlier, try_once};
+use super::{Aim, Target, membership, outlier, try_once};
 use crate::clock;
 use crate::endpoint::breaker::Permit;
 use crate::exchange::{Client, Refusal, pause};
@@ -50,7 +50,12 @@ pub async fn forward_request<'t, C: Client>(
     let remember = if again { target.retry.body_buffer } else { 0 };
     let mut replay = Replay::new(remember, job.memory);
     loop {
-        let answered = answer(job, target, &mut progress, &mut replay, client, timer).await;
+        let members = membership::held(&target.upstream);
+        progress.trail.upstream = Some(&target.upstream);
+        progress.trail.members = Some(members.clone());
+        progress.trail.asked = None;
+        let aim = Aim::new(target, &members);
+        let answered = answer(job, aim, &mut progress, &mut replay, client, timer).await;
         return match answered {
             Ok(answered) => answered,
             Err(unanswered) => match fallback(job, target, &unanswered, &replay) {
@@ -107,22 +112,21 @@ impl UpstreamError {
 }
 
 /// One upstream's part: attempts until one of its servers answers.
-async fn answer<'t, C: Client>(
+async fn answer<C: Client>(
     job: &ForwardRequest<'_>,
-    target: &'t Target,
-    progress: &mut Progress<'_, 't>,
+    target: Aim<'_>,
+    progress: &mut Progress<'_, '_>,
     replay: &mut Replay,
     client: &mut C,
     timer: &mut Timer,
 ) -> Result<ForwardOutcome, UpstreamError> {
     target.retry.budget.request();
-    progress.trail.upstream = Some(&target.upstream);
     let mut chosen = match choose::first(job, target, progress, client, timer).await {
         Ok(chosen) => chosen,
         Err(unchosen) => return Err(unchosen.into()),
     };
     loop {
-        progress.trail.member = Some(chosen.member);
+        progress.trail.asked = Some(chosen.member.at);
         progress.trail.attempts = progress.attempt;
         let mut sending = Sending::default();
         let began = job.attempted.map(|_| clock::now());
@@ -154,14 +158,14 @@ async fn answer<'t, C: Client>(
             keyed: target.key.is_some(),
         };
         let decision = target.retry.decide(failure, facts);
-        let mut carried = note(target, &mut chosen, failure, decision);
+        let mut carried = note(&target, &mut chosen, failure, decision);
         let why = (failure, decision);
         let searching = (&mut *progress, &mut carried);
         let next = next(job, target, why, searching, &chosen, (client, timer)).await;
-        log_attempt(job, target, &chosen, failure, (progress, next.is_some()));
+        log_attempt(job, &target, &chosen, failure, (progress, next.is_some()));
         match (next, origin) {
             (None, Some(origin)) => {
-                let last_resort = failed(target, failure) && job.safe && replay.complete();
+                let last_resort = failed(&target, failure) && job.safe && replay.complete();
                 if last_resort && target.fallback.is_some() {
                     return Err(UpstreamError::Failed(failure));
                 }
@@ -173,7 +177,7 @@ async fn answer<'t, C: Client>(
                 return Ok(response::deliver(job, served, &mut upload, timer).await);
             }
             (None, None) => {
-                note_lost(target, &mut chosen, failure, carried);
+                note_lost(&target, &mut chosen, failure, carried);
                 return Err(UpstreamError::Failed(failure));
             }
             (Some(next), _) => {
@@ -297,7 +301,7 @@ fn note_lost<'a>(
 /// Finds out whether and where the request is sent again.
 async fn next<'a, C: Client>(
     job: &ForwardRequest<'_>,
-    target: &'a Target,
+    target: Aim<'a>,
     (failure, decision): (Failure, Decision),
     (progress, carried): (&mut Progress<'_, '_>, &mut Option<Permit<'a>>),
     chosen: &Chosen<'_>,

@@ -8,6 +8,7 @@ pub mod copy;
 pub mod detached;
 pub mod exchange_io;
 pub mod forward;
+pub mod membership;
 pub mod mirror;
 pub mod mirror_buffer;
 pub mod origin;
@@ -21,7 +22,6 @@ pub mod sticky;
 pub mod try_once;
 pub mod upkeep;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
@@ -30,11 +30,12 @@ use crate::balance::Rules;
 use crate::endpoint::breaker::{self, Breaker};
 use crate::endpoint::ejection;
 use crate::net::Announce;
-use crate::tls::client::{Offer, Secured};
+use crate::tls::client::Offer;
 use crate::wire::response::HeadLimits;
 
 pub use crate::exchange::Queue;
 pub use check::Check;
+pub use membership::{Aim, Arrangement, Membership};
 pub use origin::Origin;
 pub use pool::Pool;
 pub use retry::Retry;
@@ -44,17 +45,15 @@ pub use retry::Retry;
 pub struct Upstream {
     /// As configured.
     pub name: Arc<str>,
-    /// All its servers.
-    pub pool: Arc<Pool>,
-    /// The question to each server that finds out if it is well; empty without `health`.
-    pub checks: Box<[Check]>,
-    /// The rules that keep a server from being chosen.
+    /// What its settings say about servers, whoever they are.
+    pub arrangement: Arrangement,
+    /// The servers it has now.
+    pub current: membership::Current,
+    /// What keeps a server from being chosen.
     pub rules: Rules,
     /// Bounds beside the one in `rules`.
     pub limits: Limits,
-    /// Clients stay with the server they first got.
-    pub sticky: Option<sticky::Sticky>,
-    /// True if responses are timed, which some strategies need.
+    /// Whether responses are timed, which some strategies need.
     pub timed: bool,
     /// The rules by which failing servers are left out.
     pub eject: Option<ejection::Settings>,
@@ -68,18 +67,8 @@ pub struct Upstream {
     pub offer: Offer,
     /// The form in which its servers are told whose a connection is, if they are.
     pub announce: Option<Announce>,
-    /// The security of connections to its servers, by the server's id; empty without `tls`.
-    pub tls: HashMap<u32, Secured>,
-    /// The state that outlives this configuration.
+    /// What is known about it beyond this configuration.
     pub state: Arc<State>,
-}
-
-impl Upstream {
-    /// Returns how connections to a server are made secure; `None` where they are not.
-    #[must_use]
-    pub fn secured(&self, endpoint: u32) -> Option<&Secured> {
-        if self.tls.is_empty() { None } else { self.tls.get(&endpoint) }
-    }
 }
 
 /// A circuit breaker's settings and reach.
@@ -142,9 +131,9 @@ pub struct State {
 pub struct Target {
     /// The upstream that answers.
     pub upstream: Arc<Upstream>,
-    /// The servers of the upstream, or those of the route's `subset`.
-    pub pool: Arc<Pool>,
-    /// The part of a request that is hashed or looked up by.
+    /// Which of its servers: 0 for all, or the place of the route's `subset` in the membership.
+    pub view: usize,
+    /// What requests are hashed or looked up by.
     pub key: Option<KeySource>,
     /// The upstream's deadlines with the route's overrides.
     pub timeouts: Timeouts,

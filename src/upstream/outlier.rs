@@ -97,7 +97,8 @@ pub(super) fn eject(upstream: &Upstream, endpoint: &Endpoint, settings: &Setting
         return;
     }
     let now = clock::now();
-    let waiting = upstream.pool.members().iter().map(|member| &*member.endpoint).filter_map(|e| {
+    let all = upstream.members();
+    let waiting = all.members().iter().map(|member| &*member.endpoint).filter_map(|e| {
         let out_for = e.record.out_for(now)?;
         let gives_way =
             out_for >= settings.keeps_place_for() && !e.standing.bits().any(!standing::EJECTED);
@@ -123,7 +124,8 @@ pub fn readmit(upstream: &Upstream, endpoint: &Endpoint, why: &str) -> bool {
 
 fn try_eject(upstream: &Upstream, endpoint: &Endpoint, settings: &Settings, why: &str) -> bool {
     let size = || {
-        let members = upstream.pool.members();
+        let all = upstream.members();
+        let members = all.members();
         // It counts itself although it may not take connections just now.
         let usable = members
             .iter()

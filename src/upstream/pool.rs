@@ -18,8 +18,8 @@ const OVERPROVISION: f64 = 1.4;
 /// Servers by priority and zone.
 #[derive(Debug)]
 pub struct Pool {
-    members: Box<[Member]>,
-    levels: Box<[Level]>,
+    members: Vec<Member>,
+    levels: Vec<Level>,
 }
 
 /// All servers of one priority.
@@ -59,11 +59,17 @@ impl Pool {
         Self { members: members.into_iter().map(|m| m.member).collect(), levels }
     }
 
+    /// No servers at all.
+    #[must_use]
+    pub(super) const fn nobody() -> Self {
+        Self { members: Vec::new(), levels: Vec::new() }
+    }
+
     /// Servers that one strategy of the caller's chooses from, for tests.
     #[cfg(test)]
     pub(crate) fn with_balance(members: Box<[Member]>, balance: Box<dyn Balance>) -> Self {
         let all = Group { members: members.clone(), balance };
-        Self { members, levels: [Level { near: None, all }].into() }
+        Self { members: members.into(), levels: vec![Level { near: None, all }] }
     }
 
     /// All servers, in the order of the file.
@@ -200,7 +206,7 @@ mod tests {
 
     fn placed(name: &str, priority: u16, zone: Option<&str>) -> Placed {
         let endpoint = Arc::new(Endpoint::new("u".into(), name.into(), Box::default()));
-        Placed { member: Member { endpoint, weight: 1 }, priority, zone: zone.map(Into::into) }
+        Placed { member: Member::new(endpoint, 1), priority, zone: zone.map(Into::into) }
     }
 
     fn ask<'a>(tried: &'a [u32], random: &'a mut Random) -> Ask<'a> {

@@ -10,7 +10,7 @@ use super::outlier::Verdict;
 use super::request::{ForwardOutcome, ForwardRequest, Instead};
 use super::request_body::Upload;
 use super::retry::Failure;
-use super::{Origin, Target, outlier};
+use super::{Aim, Origin, Target, outlier};
 use crate::clock;
 use crate::exchange::{Client, Deadline, Emit, Length, Outcome, Outgoing, Source as _, pump};
 use crate::net::{Fill, Timer};
@@ -23,7 +23,7 @@ const SKIPPED: usize = 256 << 10;
 /// A server that has answered.
 pub struct Served<'a> {
     /// The upstream.
-    pub target: &'a Target,
+    pub target: Aim<'a>,
     /// The server.
     pub chosen: Chosen<'a>,
     /// The connection, its response head read.
@@ -41,7 +41,7 @@ pub async fn deliver<C: Client>(
 ) -> ForwardOutcome {
     let Served { target, mut chosen, mut origin, mut sending } = served;
     let status = origin.head().status;
-    let cookie = match &target.upstream.sticky {
+    let cookie = match &target.members.sticky {
         Some(sticky) if !chosen.bonded => {
             sticky.write(chosen.member.endpoint.id, clock::unix_seconds())
         }
@@ -55,7 +55,7 @@ pub async fn deliver<C: Client>(
     let ended = job.read_status(origin.head());
     if status == 101 {
         outlier::succeeded(&chosen.member.endpoint, chosen.permit.take());
-        return switch(job, target, &mut origin, upload.client, &bond, timer).await;
+        return switch(job, &target, &mut origin, upload.client, &bond, timer).await;
     }
     end_trial(job, &mut chosen, ended);
     if let Some(instead) = job.instead.and_then(|instead| instead(origin.head())) {
@@ -92,10 +92,10 @@ pub async fn deliver<C: Client>(
             Some(status) if job.grpc && status != grpc::OK => Failure::Grpc(status),
             _ => ended,
         };
-        note(job, target, &mut chosen, (outcome, ended, sending.broken_off));
+        note(job, &target, &mut chosen, (outcome, ended, sending.broken_off));
     }
     match outcome {
-        Outcome::Whole if !sending.active() => put_to_rest(job, target, &chosen, origin),
+        Outcome::Whole if !sending.active() => put_to_rest(job, &target, &chosen, origin),
         Outcome::Whole => {}
         Outcome::ClientGone => {}
         Outcome::ServerCut(_)
@@ -162,10 +162,10 @@ async fn deliver_instead<C: Client>(
         length,
     });
     if Verdict::of(ended) == Verdict::Good {
-        note(job, target, &mut chosen, (Outcome::Whole, ended, sending.broken_off));
+        note(job, &target, &mut chosen, (Outcome::Whole, ended, sending.broken_off));
     }
     if !sending.active() && skip_body(&mut origin).await {
-        put_to_rest(job, target, &chosen, origin);
+        put_to_rest(job, &target, &chosen, origin);
     }
     let outcome = pump::send_bytes(upload.client, timer, sent, job.write_gap).await;
     ForwardOutcome::Answered(head.status, outcome)

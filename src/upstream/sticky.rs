@@ -4,6 +4,7 @@
 //! that a client can neither choose a server nor learn its address. The key is made once per process,
 //! so cookies survive reloads; instances that are given the same secret honour each other's.
 
+use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -54,15 +55,29 @@ impl Sticky {
         let key = secret.map_or_else(|| process_key().to_vec(), |s| s.as_bytes().to_vec());
         // Each upstream has a key of its own: its cookies mean nothing elsewhere.
         let signer = Signer::new(&Signer::new(&key).sign(&[b"upstream", upstream.as_bytes()]));
+        let attributes = ["Path=/", "HttpOnly; SameSite=Lax"].map(Into::into);
+        let (cookie, servers) = (cookie.into(), Box::default());
+        Self { cookie, attributes, ttl, signer, servers }.among(members, None)
+    }
+
+    /// The same affinity for other servers. The tags of those that were there `before` are known.
+    #[must_use]
+    pub fn among(&self, members: &[Member], before: Option<&Self>) -> Self {
+        let Self { cookie, attributes, ttl, signer, servers: _ } = self;
+        let before = before.filter(|before| before.signer.is(signer));
+        let known: HashMap<u32, u64> = before
+            .iter()
+            .flat_map(|before| before.servers.iter())
+            .map(|(t, id)| (*id, *t))
+            .collect();
         let tag = |member: &Member| {
-            let [a, b, c, d, e, f, g, h, ..] =
-                signer.sign(&[b"server", member.endpoint.name.as_bytes()]);
-            (u64::from_be_bytes([a, b, c, d, e, f, g, h]), member.endpoint.id)
+            let id = member.endpoint.id;
+            (known.get(&id).copied().unwrap_or_else(|| signer.tag(&member.endpoint.name)), id)
         };
         let mut servers: Box<[_]> = members.iter().map(tag).collect();
         servers.sort_unstable();
-        let attributes = ["Path=/", "HttpOnly; SameSite=Lax"].map(Into::into);
-        Self { cookie: cookie.into(), attributes, ttl, signer, servers }
+        let attributes = attributes.clone();
+        Self { cookie: cookie.clone(), attributes, ttl: *ttl, signer: signer.clone(), servers }
     }
 
     /// With these attributes in the cookie, before and after its age.
@@ -112,18 +127,35 @@ impl Sticky {
 
 /// HMAC-SHA-256 with a fixed key.
 #[derive(Debug, Clone)]
-struct Signer(Hmac<Sha256>);
+struct Signer {
+    mac: Hmac<Sha256>,
+    /// What it makes of nothing, which tells keys apart.
+    mark: [u8; 32],
+}
 
 impl Signer {
     fn new(key: &[u8]) -> Self {
         // A block of zeros takes the place of a key that cannot be one; HMAC takes keys of any length.
         let mac = Hmac::new_from_slice(key);
-        Self(mac.unwrap_or_else(|_| Hmac::new(&[0_u8; 64].into())))
+        let mac = mac.unwrap_or_else(|_| Hmac::new(&[0_u8; 64].into()));
+        let mark = mac.clone().finalize().into_bytes().into();
+        Self { mac, mark }
+    }
+
+    /// Whether it has the same key.
+    fn is(&self, other: &Self) -> bool {
+        self.mark == other.mark
+    }
+
+    /// The tag that stands for a server.
+    fn tag(&self, server: &str) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.sign(&[b"server", server.as_bytes()]);
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
 
     /// Signs the parts, each with its length, so that they cannot be divided differently.
     fn mac(&self, parts: &[&[u8]]) -> Hmac<Sha256> {
-        let mut mac = self.0.clone();
+        let mut mac = self.mac.clone();
         for part in parts {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part);
@@ -169,7 +201,7 @@ mod tests {
         ["a", "b"]
             .map(|name| {
                 let endpoint = Endpoint::new("u".into(), name.into(), Box::default());
-                Member { endpoint: Arc::new(endpoint), weight: 1 }
+                Member::new(Arc::new(endpoint), 1)
             })
             .to_vec()
     }

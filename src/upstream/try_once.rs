@@ -12,7 +12,7 @@ use super::outlier::Verdict;
 use super::request::{ForwardRequest, Opening, Progress};
 use super::request_body::Upload;
 use super::retry::Failure;
-use super::{Origin, Target};
+use super::{Aim, Origin};
 use crate::clock::{self, Instant};
 use crate::endpoint::Endpoint;
 use crate::exchange::{Client, Source};
@@ -25,7 +25,7 @@ use crate::wire::{Known, ResponseHead};
 /// [`AttemptError`].
 pub async fn try_once<C: Client>(
     job: &ForwardRequest<'_>,
-    target: &Target,
+    target: Aim<'_>,
     chosen: &Chosen<'_>,
     (upload, sending): (&mut Upload<'_, C>, &mut Sending),
     timer: &mut Timer,

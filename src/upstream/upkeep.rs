@@ -9,7 +9,8 @@ use crate::endpoint::standing;
 /// Looks after an upstream. Called several times a second, by one thread for the whole process.
 pub fn tick(upstream: &Upstream, now: Instant) {
     let state = &upstream.state;
-    let members = upstream.pool.members();
+    let all = upstream.members();
+    let members = all.members();
     if state.ejections.ejected() > 0 {
         state.ejections.recount(|| {
             let ejected = members.iter().filter(|member| member.endpoint.record.ejected());

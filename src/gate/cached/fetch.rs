@@ -280,8 +280,8 @@ impl Fetch {
         let refusal = match sent {
             ForwardOutcome::Refused(refusal) => Some(refusal),
             ForwardOutcome::Answered(_, outcome) => {
-                if let Some(member) = trail.member {
-                    worker.ledger.fetched(member.endpoint.id, outcome, client.sent());
+                if let Some(server) = trail.server() {
+                    worker.ledger.fetched(server.id, outcome, client.sent());
                 }
                 None
             }

@@ -5,7 +5,7 @@
 mod fetch;
 mod serve;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,7 +14,6 @@ use std::time::Duration;
 use self::fetch::{Attempts, Started};
 use super::policies::Granted;
 use super::{End, Matched, keyed};
-use crate::balance::Member;
 use crate::cache::directives::RequestDirectives;
 use crate::cache::fill::Answer;
 use crate::cache::flight::{Flight, Landing};
@@ -25,6 +24,7 @@ use crate::cache::policy::{Asked, Usability};
 use crate::cache::route::{CacheResult, KeyInput, RouteCache};
 use crate::cache::status::{CacheStatus, Forwarded};
 use crate::clock;
+use crate::endpoint::Endpoint;
 use crate::exchange::{Client, Refusal};
 use crate::net::Timer;
 use crate::snapshot::route::Split;
@@ -221,7 +221,7 @@ impl<'a> Matched<'a, '_> {
                 }
             }
         };
-        on.told.asked.set(attempts.get().and_then(|attempts| asked(on.split, attempts)));
+        on.told.asked.replace(attempts.get().and_then(|attempts| asked(on.split, attempts)));
         self.serve_answer(on, (answer, why, result), client, timer).await
     }
 
@@ -432,21 +432,22 @@ pub(super) struct Told<'a> {
     /// What became of it.
     pub(super) result: Cell<Option<CacheResult>>,
     /// The upstream and the server that its fetch asked last, and how many attempts that took.
-    pub(super) asked: Cell<Option<(&'a Upstream, &'a Member, u32)>>,
+    pub(super) asked: RefCell<Option<(&'a Upstream, Arc<Endpoint>, u32)>>,
 }
 
 /// The server with this id, wherever a split may have sent a request.
 fn asked(
     split: &Split,
     Attempts { server, number }: Attempts,
-) -> Option<(&Upstream, &Member, u32)> {
+) -> Option<(&Upstream, Arc<Endpoint>, u32)> {
     let first = split.targets.iter().map(|(_, target)| target);
     let mut all = first.flat_map(|target| {
         std::iter::successors(Some(target), |target| target.fallback.as_deref())
     });
     all.find_map(|target| {
-        let member = target.pool.members().iter().find(|member| member.endpoint.id == server)?;
-        Some((&*target.upstream, member, number))
+        let members = target.upstream.members();
+        let member = members.members().iter().find(|member| member.endpoint.id == server)?;
+        Some((&*target.upstream, member.endpoint.clone(), number))
     })
 }
 

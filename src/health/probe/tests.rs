@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::*;
 use crate::config::schema::upstream::Upstream;
+use crate::tls::client::Offer;
 
 /// A check as written in a file.
 fn check(health: &str) -> Check {
@@ -24,7 +25,8 @@ fn check(health: &str) -> Check {
     );
     let config = crate::config::load_str("test.toml", &text).unwrap().config;
     let upstream: &Upstream = config.upstream.values().next().unwrap();
-    Check::new(upstream.health.as_ref().unwrap(), "a.test:80")
+    let check = Check::new(upstream.health.as_ref().unwrap(), Offer::Http1, None);
+    check.of("a.test:80", None)
 }
 
 /// A server that answers every connection with these bytes and closes; returns what it was asked.

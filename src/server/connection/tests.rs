@@ -11,14 +11,9 @@ use tokio::sync::Notify;
 use super::*;
 use crate::balance::{Ask, Balance, Member};
 use crate::clock::Random;
-use crate::exchange::HeaderEdits;
-use crate::route::{RouteSpec, RouteTable};
 use crate::server::handshake::Handshakes;
 use crate::server::status::Status;
-use crate::snapshot::rewrite::Rewrite;
-use crate::snapshot::route::{Action, Route, Split};
 use crate::snapshot::{Current, Snapshot, compile};
-use crate::upstream::{Pool, Target};
 use crate::worker::Worker;
 
 /// A strategy with a defect.
@@ -42,32 +37,9 @@ fn broken() -> Snapshot {
         upstream = "app"
     "#;
     let config = crate::config::load_str("test.toml", text).unwrap().config;
-    let mut snapshot = compile::compile(&config, None, 16).unwrap();
-    let Action::Forward(split) = &snapshot.routes[0].action else { panic!("not forwarded") };
-    let (_, target) = &split.targets[0];
-    let target = Target {
-        upstream: target.upstream.clone(),
-        pool: Arc::new(Pool::with_balance(target.pool.members().into(), Box::new(Broken))),
-        key: None,
-        timeouts: target.timeouts,
-        retry: target.retry.clone(),
-        fallback: None,
-    };
-    let route = Route {
-        name: "broken".into(),
-        action: Action::Forward(Split { targets: [(1, target)].into() }),
-        rewrite: Rewrite::default(),
-        request_edits: HeaderEdits::default(),
-        response_edits: HeaderEdits::default(),
-        policies: None,
-        cache: None,
-        pages: None,
-        mirror: None,
-        body_limit: None,
-        access_log: true,
-        counts: Arc::default(),
-    };
-    snapshot.table = RouteTable::new(vec![(RouteSpec::everything("broken"), Arc::new(route))]);
+    let snapshot = compile::compile(&config, None, 16).unwrap();
+    let upstream = &snapshot.upstreams[0];
+    upstream.replace(upstream.members().with_balance(Box::new(Broken)));
     snapshot
 }
 

@@ -1,0 +1,139 @@
+//! Small numbers for what comes and goes, so that workers can keep things about it in a vector.
+//!
+//! A number is given back when its owner is dropped and handed out again, the lowest first: a million
+//! servers that join and leave one after the other need no longer a vector than one server does. What a
+//! worker still has under a number may belong to whoever had it before, so it is kept with the owner's
+//! id, which is never used again.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// Numbers that can be in use at a time. Owners beyond that get none, and workers keep nothing for them.
+const MOST: usize = 1 << 20;
+const WORDS: usize = MOST / 64;
+
+/// Numbers from 0, each in use or free.
+#[derive(Debug)]
+pub struct Slots {
+    /// One bit for each; set while it is in use.
+    words: [AtomicU64; WORDS],
+    /// No word before this one is known to have a free number.
+    first: AtomicUsize,
+}
+
+/// A number in use, until it is dropped.
+#[derive(Debug)]
+pub struct Slot {
+    number: u32,
+    of: &'static Slots,
+}
+
+impl Slots {
+    /// All of them free.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "for statics, which need a constant")]
+    pub const fn new() -> Self {
+        Self { words: [const { AtomicU64::new(0) }; WORDS], first: AtomicUsize::new(0) }
+    }
+
+    /// Takes the lowest free number.
+    #[must_use]
+    pub fn take(&'static self) -> Slot {
+        let from = self.first.load(Ordering::Relaxed);
+        let number = self.take_from(from).or_else(|| self.take_from(0));
+        Slot { number: number.unwrap_or(u32::MAX), of: self }
+    }
+
+    fn take_from(&self, from: usize) -> Option<u32> {
+        for (at, word) in self.words.iter().enumerate().skip(from) {
+            let mut bits = word.load(Ordering::Relaxed);
+            while bits != u64::MAX {
+                let bit = (!bits).trailing_zeros();
+                let taken = bits | 1 << bit;
+                match word.compare_exchange(bits, taken, Ordering::AcqRel, Ordering::Relaxed) {
+                    Ok(_) => {
+                        // An error means that a lower one was given back meanwhile.
+                        let _moved = self.first.compare_exchange(
+                            from,
+                            at,
+                            Ordering::AcqRel,
+                            Ordering::Relaxed,
+                        );
+                        return u32::try_from(at * 64).ok().map(|first| first + bit);
+                    }
+                    Err(now) => bits = now,
+                }
+            }
+        }
+        None
+    }
+
+    fn give_back(&self, number: u32) {
+        let at = number as usize / 64;
+        if let Some(word) = self.words.get(at) {
+            word.fetch_and(!(1 << (number % 64)), Ordering::AcqRel);
+            self.first.fetch_min(at, Ordering::AcqRel);
+        }
+    }
+}
+
+impl Slot {
+    /// The number as an index; `None` when there were too many owners.
+    #[inline]
+    #[must_use]
+    pub fn index(&self) -> Option<usize> {
+        (self.number != u32::MAX).then_some(self.number as usize)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.of.give_back(self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lowest_free_number_is_handed_out_again() {
+        static SLOTS: Slots = Slots::new();
+        let mut taken: Vec<Slot> = (0..200).map(|_| SLOTS.take()).collect();
+        let numbers: Vec<Option<usize>> = taken.iter().map(Slot::index).collect();
+        assert_eq!(numbers, (0..200).map(Some).collect::<Vec<_>>());
+        drop(taken.remove(150));
+        drop(taken.remove(3));
+        assert_eq!(SLOTS.take().index(), Some(3), "and given back at once");
+        let again = [SLOTS.take(), SLOTS.take(), SLOTS.take()];
+        assert_eq!(again.each_ref().map(Slot::index), [Some(3), Some(150), Some(200)]);
+    }
+
+    #[test]
+    fn a_million_that_come_and_go_need_few_numbers() {
+        static SLOTS: Slots = Slots::new();
+        let mut alive = std::collections::VecDeque::new();
+        let mut highest = 0;
+        for _ in 0..1_000_000 {
+            let slot = SLOTS.take();
+            highest = highest.max(slot.index().unwrap());
+            alive.push_back(slot);
+            if alive.len() > 100 {
+                alive.pop_front();
+            }
+        }
+        assert_eq!(highest, 100);
+    }
+
+    #[test]
+    fn threads_never_share_a_number() {
+        static SLOTS: Slots = Slots::new();
+        let taken: Vec<Slot> = std::thread::scope(|scope| {
+            let take = || (0..5000).map(|_| SLOTS.take()).collect::<Vec<_>>();
+            let threads = [scope.spawn(take), scope.spawn(take), scope.spawn(take)];
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        let numbers: std::collections::BTreeSet<usize> =
+            taken.iter().filter_map(Slot::index).collect();
+        assert_eq!((numbers.len(), numbers.last()), (15_000, Some(&14_999)));
+    }
+}
