@@ -145,7 +145,8 @@ impl Links {
     pub fn sweep(&mut self, now: Instant) {
         for server in &mut self.servers {
             server.forget();
-            server.links.retain(|link| !link.is_stale(now) && !(link.is_idle() && link.has_left()));
+            let over = |link: &Link| link.is_stale(now) || link.is_idle() && link.has_left();
+            server.links.retain(|link| !over(link));
             // Nobody else tells those who wait that a server has begun to read again.
             if !server.dialing {
                 server.wake();

@@ -303,6 +303,7 @@ fn pause(every: Duration, random: &mut Random) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls::client::Offer;
 
     #[test]
     fn the_pause_strays_by_a_tenth_at_most() {
