@@ -21,7 +21,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
@@ -79,8 +78,6 @@ pub struct Server {
     pub check: Option<Arc<Check>>,
     /// How connections to it are made secure.
     pub secured: Option<Secured>,
-    /// When it joined.
-    pub since: SystemTime,
 }
 
 /// How servers are chosen, with those that own a shard by name.
@@ -304,8 +301,8 @@ fn server(
         if unchanged {
             return Ok(known.clone());
         }
-        let (endpoint, since) = (known.endpoint.clone(), known.since);
-        return Ok(Arc::new(Server { spec, endpoint, check, secured, since }));
+        let endpoint = known.endpoint.clone();
+        return Ok(Arc::new(Server { spec, endpoint, check, secured }));
     }
     let name = free_name(&spec, names);
     let endpoint = Endpoint::new(arrangement.upstream.clone(), name, spec.addresses.clone());
@@ -315,8 +312,7 @@ fn server(
     let joins = before.is_some_and(|before| !before.servers.is_empty());
     introduce(&endpoint, &moved, (arrangement.check.is_some() && !succeeds, joins));
     let check = check(None);
-    let since = SystemTime::now();
-    Ok(Arc::new(Server { spec, endpoint: Arc::new(endpoint), check, secured, since }))
+    Ok(Arc::new(Server { spec, endpoint: Arc::new(endpoint), check, secured }))
 }
 
 /// A name that no other server has. One that stays keeps its name although it is called otherwise now, so the
