@@ -194,6 +194,12 @@ impl Reloader {
         Found { names: self.names.known(), ..Found::default() }
     }
 
+    /// All that has been found out about servers, once the names of a configuration were looked up.
+    #[must_use]
+    pub fn learn(&self, config: &Config) -> Found {
+        Found { names: self.names.learn(hosts(config), NAME_PATIENCE), ..self.found() }
+    }
+
     /// What an operator has said about servers.
     #[must_use]
     pub fn weights(&self) -> &Weights {

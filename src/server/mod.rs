@@ -37,7 +37,6 @@ use self::status::Status;
 use crate::clock;
 use crate::config::schema::process::Admin;
 use crate::config::{Config, Finding, Sources};
-use crate::discovery::Found;
 use crate::health::Supervisor;
 use crate::machine;
 use crate::net::{Address, open, room};
@@ -105,8 +104,7 @@ pub fn start(
     open::limit_all(connections);
     // Before anything is read for it: what changes from now on is a change.
     let reloader = Reloader::new(file, config, sources, connections)?;
-    let known = reloader.names().learn(reload::hosts(config), reload::NAME_PATIENCE);
-    let found = Found { names: known, ..reloader.found() };
+    let found = reloader.learn(config);
     let store = compile::first(config, &found, connections).map_err(StartError::Config)?;
     names::note_faults(&store.load(), &found.names);
     let workers = config
