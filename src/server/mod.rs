@@ -40,7 +40,7 @@ use crate::config::{Config, Finding, Sources};
 use crate::health::Supervisor;
 use crate::machine;
 use crate::net::{Address, open, room};
-use crate::reload::{self, Reloader};
+use crate::reload::Reloader;
 use crate::snapshot::{Store, compile};
 
 /// The longest wait of a start for the first health checks. Servers that take longer are taken for unhealthy
