@@ -6,7 +6,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tidegate::exchange::HeaderEdits;
 use tidegate::exchange::forward::{RequestForm, response_fields, write_request};
-use tidegate::exchange::identity::{Identity, OtherEnd};
+use tidegate::exchange::identity::{ClientField, Identity, OtherEnd};
 use tidegate::wire::hpack::{Decoder, Encoder};
 use tidegate::wire::request::{Limits, RequestParser};
 use tidegate::wire::response::ResponseParser;
@@ -65,7 +65,8 @@ fn write(c: &mut Criterion) {
             scheme: "http",
             certificate: None,
         };
-        let identity = Identity::new(peer, &head.fields, |_| false, |_| true);
+        let identity =
+            Identity::new(peer, &head.fields, &ClientField::ForwardedFor, |_| false, |_| true);
         let form = RequestForm {
             head: &head,
             path: b"/api/orders/42",
@@ -77,6 +78,8 @@ fn write(c: &mut Criterion) {
             if_match: None,
             facts: None,
             traceparent: None,
+            b3: None,
+            prefix: None,
             left: None,
             request_id: "0123456789abcdef0123456789abcdef",
             identity: &identity,

@@ -27,7 +27,7 @@ use tidegate::policy::concurrency;
 use tidegate::policy::cors::{Added, Cors};
 use tidegate::policy::fault::Fault;
 use tidegate::policy::jwks::{Keys, Source};
-use tidegate::policy::jwt::{Jwt, Terms};
+use tidegate::policy::jwt::{Jwt, Place, Terms};
 use tidegate::policy::limit::{Pace, State};
 use tidegate::upstream::mirror_buffer::MirrorBuffer;
 use tidegate::wire::ResponseHead;
@@ -236,6 +236,7 @@ fn token(c: &mut Criterion) {
     let token = format!("{text}.{}", BASE64.encode([first, number(next).0].concat()));
     let keys = Keys::start(Source::File(jwks)).unwrap();
     let terms = Terms {
+        from: [Place::Header].into(),
         algorithms: vec![Algorithm::ES256],
         issuer: None,
         audience: Box::default(),

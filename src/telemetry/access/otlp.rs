@@ -4,7 +4,7 @@
 //! OpenTelemetry's conventions for HTTP goes by it.
 
 use std::io;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::clock::Random;
+use crate::clock::{self, Random};
 use crate::net::fetch::Remote;
 use crate::telemetry::trace::{encode, exporter};
 
@@ -96,7 +96,7 @@ fn record(line: Map<String, Json>) -> LogRecord {
         (_, "whole" | "client_gone") => (SeverityNumber::Info, "INFO"),
         _ => (SeverityNumber::Warn, "WARN"),
     };
-    let observed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let observed = clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default();
     let observed = u64::try_from(observed.as_nanos()).unwrap_or(u64::MAX);
     let at = OffsetDateTime::parse(text("time"), &Rfc3339).ok();
     let at = at.and_then(|at| u64::try_from(at.unix_timestamp_nanos()).ok());

@@ -59,7 +59,7 @@ impl Syslog {
     /// Sends each line as a message of its own.
     pub(super) fn send(&mut self, lines: &[u8]) -> Lost {
         let mut lost = Lost { lines: 0, error: None };
-        let now = OffsetDateTime::now_utc().format(TIME).unwrap_or_else(|_| "-".into());
+        let now = OffsetDateTime::from(clock::wall()).format(TIME).unwrap_or_else(|_| "-".into());
         let start = format!("<{PRIORITY}>1 {now} {} ", self.sender);
         let mut message = Vec::with_capacity(LONGEST);
         for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
