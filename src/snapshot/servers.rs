@@ -90,3 +90,6 @@ fn place(entry: &Entry, weight: NonZeroU16, found: &Found, all: &mut Vec<ServerS
 fn named(host: &str) -> Option<ServerName<'static>> {
     ServerName::try_from(host.to_owned()).ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+use std::mem;
+use std::rc::Rc;
+
+use super::*;
+use crate::config;
+use crate::snapshot::compile::compile;
+use crate::upstream::membership::{Labels, Views};
+use crate::upstream::{Membership, Upstream};
+
+/// A server that is not in any list yet.
+fn joiner() -> ServerSpec {
+    let text: Arc<str> = "s7".into();
+    ServerSpec {
+        written: text.clone(),
+        name: text,
+        addresses: [Address::Tcp(([10, 0, 0, 7], 80).into())].into(),
+        host: "s".into(),
+        tls_name: None,
+        weight: 1,
+        labels: Labels::new(),
+        zone: None,
+        priority: 0,
+        by_name: false,
+        lookup: None,
+    }
+}
+
+fn upstream(servers: u32) -> Upstream {
+    let list: Vec<String> = (0..servers)
+        .map(|n| format!("{{ address = \"10.0.0.{}:80\", name = \"s{n}\" }}", n + 1))
+        .collect();
+    let text = format!(
+        "[[listen]]\naddress = \"127.0.0.1:0\"\n[upstream.app]\nservers = [{}]\n[[route]]\nupstream = \"app\"\n",
+        list.join(", ")
+    );
+    let config = config::load_str("t.toml", &text).unwrap().config;
+    let mut compiled = compile(&config, None, 16).unwrap();
+    let upstreams = mem::take(&mut compiled.upstreams);
+    drop(compiled);
+    let first = upstreams.into_iter().next().unwrap();
+    Arc::into_inner(first).expect("nobody else has it")
+}
+
+#[test]
+fn a_request_keeps_what_it_began_with_and_the_next_one_sees_the_change() {
+    let (upstream, mut views) = (upstream(2), Views::default());
+    let first = views.get(&upstream);
+    assert!(Rc::ptr_eq(&first, &views.get(&upstream)), "without a change it is the same one");
+    let old = upstream.members();
+    let next = Membership::build(&upstream.arrangement, vec![joiner()], Some(&old)).unwrap();
+    let change = upstream.replace(next);
+    assert_eq!((change.joined.len(), change.left.len()), (1, 2));
+    assert_eq!(first.servers().len(), 2);
+    let second = views.get(&upstream);
+    assert_eq!(second.servers().len(), 1);
+    assert!(change.left.iter().all(|server| server.endpoint.open.is_retired()));
+    // A worker without requests keeps nothing.
+    drop((first, second));
+    views.sweep();
+    views.sweep();
+    drop((old, change.joined));
+    assert_eq!(Arc::strong_count(&change.before), 1);
+}
+
+#[test]
+fn another_upstream_in_the_same_place_is_not_taken_for_the_one_before() {
+    let mut views = Views::default();
+    for n in 1..=3 {
+        let upstream = upstream(n);
+        assert_eq!(views.get(&upstream).servers().len(), n as usize);
+    }
+}
