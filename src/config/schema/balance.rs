@@ -222,7 +222,7 @@ impl BalanceTable {
                 let secure = self.secure.is_some_and(|secure| secure.value);
                 let site = self.same_site.as_ref();
                 let same_site = site.map_or(SameSite::Lax, |site| site.value);
-                check_cookie(&path, domain.as_ref(), (secure, site), reader);
+                check_cookie(&sticky, &path, domain.as_ref(), (secure, site), reader);
                 ("sticky", Balance::Sticky { sticky, ttl, secret, path, domain, secure, same_site })
             }
             (None, None, Some(shard)) => {
@@ -266,14 +266,22 @@ impl BalanceTable {
     }
 }
 
-/// Reports what browsers would not take as attributes of a cookie.
+/// Reports what browsers would not take as a cookie's name or attributes, and affinity by a header, which is not there yet.
 fn check_cookie(
+    name: &Spanned<String>,
     path: &Spanned<String>,
     domain: Option<&Spanned<String>>,
     (secure, site): (bool, Option<&Spanned<SameSite>>),
     reader: &mut Reader,
 ) {
     let legal = |text: &str| text.chars().all(|c| c.is_ascii_graphic() && c != ';');
+    if name.value.starts_with("header:") {
+        let message = format!("`sticky = \"{name}\"` is not available in this version");
+        reader.report(Finding::error("not_available", name.place, message));
+    } else if name.value.is_empty() || !name.value.bytes().all(crate::wire::request::is_token) {
+        let message = format!("`{name}` is not the name of a cookie");
+        reader.report(Finding::error("bad_value", name.place, message));
+    }
     if let Some(site) = site.filter(|site| site.value == SameSite::None && !secure) {
         let message = "browsers take a cookie with same_site = \"none\" only if it is secure";
         let finding = Finding::error("bad_value", site.place, message);
