@@ -52,6 +52,16 @@ pub(super) async fn one(status: &Status, upstream: &str) -> Answer {
 /// A drained server finishes what it has and gets nothing new; a disabled one is the same with
 /// another word in the statistics. Both last until `enable`, whatever checks say, and survive reloads.
 pub(super) async fn order(status: &Status, upstream: &str, server: &str, order: &str) -> Answer {
+    give(status, (upstream, server), order, false).await
+}
+
+/// Gives an order to the servers that go by a name. `reweighted` says that the same call has given them another weight.
+async fn give(
+    status: &Status,
+    (upstream, server): (&str, &str),
+    order: &str,
+    reweighted: bool,
+) -> Answer {
     let snapshot = status.store.load_full();
     let name = percent_decode_str(upstream).decode_utf8_lossy();
     let Some(upstream) = snapshot.upstreams.iter().find(|u| *u.name == *name) else {
@@ -84,7 +94,10 @@ pub(super) async fn order(status: &Status, upstream: &str, server: &str, order: 
     let told = status.desk.ask(move |history| {
         let all = upstream.members();
         let member = all.members().iter().find(|m| m.endpoint.id == id)?;
-        Some(Changed { changed, server: stats::member(&upstream, member, history) })
+        Some(Changed {
+            changed: changed || reweighted,
+            server: stats::member(&upstream, member, history),
+        })
     });
     self::told(told.await.flatten().as_ref())
 }
@@ -109,10 +122,13 @@ pub(super) async fn put(calls: &Calls, upstream: &str, server: &str, body: Bytes
     if wish.state.as_deref().is_some_and(|state| !known.contains(&state)) {
         return problem(StatusCode::UNPROCESSABLE_ENTITY, "bad_server");
     }
+    let mut reweighted = false;
     if let Some(weight) = wish.weight {
-        if let Err(code) = exists(calls, upstream, server) {
-            return problem(StatusCode::NOT_FOUND, code);
-        }
+        let before = match weights(calls, upstream, server) {
+            Ok(before) => before,
+            Err(code) => return problem(StatusCode::NOT_FOUND, code),
+        };
+        reweighted = before.iter().any(|before| *before != u32::from(weight.get()));
         let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
         let (upstream, server) = (decoded(upstream), decoded(server));
         let command = |reply| Command::Weigh { upstream, server, weight, reply };
@@ -123,13 +139,13 @@ pub(super) async fn put(calls: &Calls, upstream: &str, server: &str, body: Bytes
         }
     }
     let state = wish.state.as_deref().unwrap_or("none");
-    order(&calls.status, upstream, server, state).await
+    give(&calls.status, (upstream, server), state, reweighted).await
 }
 
 /// `DELETE /upstreams/{upstream}/servers/{server}`: only what registered itself can be removed here.
 pub(super) fn delete(calls: &Calls, upstream: &str, server: &str) -> Answer {
-    match exists(calls, upstream, server) {
-        Ok(()) => problem(StatusCode::CONFLICT, "not_a_registry"),
+    match weights(calls, upstream, server) {
+        Ok(_) => problem(StatusCode::CONFLICT, "not_a_registry"),
         Err(code) => problem(StatusCode::NOT_FOUND, code),
     }
 }
@@ -143,12 +159,14 @@ fn called<'a>(
     all.filter(move |server| *server.spec.written == *name || *server.endpoint.name == *name)
 }
 
-fn exists(calls: &Calls, upstream: &str, server: &str) -> Result<(), &'static str> {
+/// The weights of the servers that go by a name, or the code for why there are none.
+fn weights(calls: &Calls, upstream: &str, server: &str) -> Result<Vec<u32>, &'static str> {
     let snapshot = calls.status.store.load();
     let name = percent_decode_str(upstream).decode_utf8_lossy();
     let upstream =
         snapshot.upstreams.iter().find(|u| *u.name == *name).ok_or("no_such_upstream")?;
     let server = percent_decode_str(server).decode_utf8_lossy();
-    let there = called(&upstream.members(), &server).next().is_some();
-    there.then_some(()).ok_or("no_such_server")
+    let weights: Vec<_> =
+        called(&upstream.members(), &server).map(|server| server.spec.weight).collect();
+    if weights.is_empty() { Err("no_such_server") } else { Ok(weights) }
 }

@@ -225,7 +225,10 @@ fn weights_and_states_can_be_changed_and_last() {
     assert_eq!(share(), 10);
     let answer = put(&changing, &one, "{\"weight\": 4}");
     assert_eq!(answer.status, 200, "{}", answer.text());
-    assert!(answer.text().contains(&format!("app/{one}")), "{}", answer.text());
+    assert!(answer.text().starts_with("{\"changed\":true,"), "{}", answer.text());
+    assert!(answer.text().contains("\"weight\":4,"), "{}", answer.text());
+    let again = put(&changing, &one, "{\"weight\": 4}");
+    assert!(again.text().starts_with("{\"changed\":false,"), "{}", again.text());
     assert_eq!(share(), 16);
     // A reload for another reason leaves it alone, one that changes the weight does not.
     changing.reload(&(text.clone() + "body_limit = \"1KiB\"\n"));
