@@ -2,7 +2,7 @@
 //!
 //! What is read from there may come from another version, from another program, or from nobody
 //! knows where: whatever is not exactly what [`Stored::write`] wrote is no response. A change of the
-//! form changes [`RESPONSE`] and [`VARIANTS`], so that versions pass over each other's values.
+//! form changes `RESPONSE` and `VARIANTS`, so that versions pass over each other's values.
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
