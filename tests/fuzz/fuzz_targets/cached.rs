@@ -1,4 +1,0 @@
-//! See `cached`.
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|input: &[u8]| tidegate_fuzz::cached::check(input));
