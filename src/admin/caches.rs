@@ -22,6 +22,7 @@ use crate::route::authority;
 use crate::route::condition::parameters;
 use crate::server::status::Status;
 use crate::snapshot::Snapshot;
+use crate::wire::pairs::masked;
 use crate::wire::{RequestHead, Version};
 
 /// The longest time for a purge; one of a million responses takes a second or two.
@@ -396,12 +397,18 @@ fn most_used(snapshot: &Snapshot, n: usize) -> Vec<Used> {
     let now = clock::unix_millis();
     let mut all: Vec<Used> = Vec::new();
     for cache in snapshot.caches() {
-        all.extend(cache.store.top(n).iter().map(|object| Used {
-            cache: cache.store.name.to_string(),
-            url: object.key.url(),
-            hits: object.hits(),
-            bytes: object.body.written(),
-            ttl: object.timing().fresh_for(now).div_euclid(1000),
+        all.extend(cache.store.top(n).iter().map(|object| {
+            Used {
+                cache: cache.store.name.to_string(),
+                url: String::from_utf8_lossy(&masked(
+                    object.key.url().as_bytes(),
+                    &snapshot.masked_query,
+                ))
+                .into_owned(),
+                hits: object.hits(),
+                bytes: object.body.written(),
+                ttl: object.timing().fresh_for(now).div_euclid(1000),
+            }
         }));
     }
     all.sort_by_key(|used| std::cmp::Reverse(used.hits));

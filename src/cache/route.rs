@@ -27,8 +27,8 @@ pub struct RouteCache {
     pub invalidate_header: Option<Box<[u8]>>,
     /// Clients of this route prove who they are.
     pub authenticates: bool,
-    /// The key tells such clients apart.
-    pub identified: bool,
+    /// Those of `vary_on` that tell such clients apart, if a request has them.
+    pub tells_apart: Box<[KeyInput]>,
     /// The tier behind memory.
     pub tier: Option<Arc<StoreTier>>,
     /// What became of its requests; shared with the store's other routes, survives reloads.

@@ -108,7 +108,10 @@ impl Standing {
 
     /// Withdraws a reason; true when it was there. When it was the last one, the slow start begins.
     pub fn bring_back(&self, reason: u8, now: Instant) -> bool {
-        self.joined.store(clock::millis(now), Ordering::Relaxed);
+        // Whoever is back already goes on with the slow start that it is in.
+        if self.bits.load(Ordering::Acquire) & reason != 0 {
+            self.joined.store(clock::millis(now), Ordering::Relaxed);
+        }
         let mut was = 0;
         let changed = self.bits.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |bits| {
             was = bits;

@@ -75,6 +75,11 @@ pub(crate) fn write_key<'b, 'v>(
 
 /// The value of a cookie.
 pub(crate) fn cookie<'v>(fields: &'v Fields, name: &[u8]) -> Option<&'v [u8]> {
-    let mut all = fields.values(Known::Cookie).flat_map(cookies);
-    all.find(|(known, _)| *known == name).map(|(_, value)| value)
+    cookies_named(fields, name).next()
+}
+
+/// The values of all cookies of a name.
+pub(crate) fn cookies_named<'v>(fields: &'v Fields, name: &[u8]) -> impl Iterator<Item = &'v [u8]> {
+    let all = fields.values(Known::Cookie).flat_map(cookies);
+    all.filter(move |(known, _)| *known == name).map(|(_, value)| value)
 }

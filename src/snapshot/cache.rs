@@ -15,7 +15,7 @@ use crate::cache::tier::{StoreTier, Tier};
 use crate::config::schema::forms::Policy;
 use crate::config::schema::policy as schema;
 use crate::config::schema::route::{self, AuthRef};
-use crate::config::schema::words::LimitKey;
+use crate::config::schema::words::{LimitKey, TokenPlace};
 use crate::config::{Config, Finding};
 use crate::policy::shared::Redis;
 
@@ -141,11 +141,8 @@ pub(super) fn cache(
     let vary_on: Box<[KeyInput]> =
         vary_on.iter().filter_map(|input| key_input(&input.value)).collect();
     let has = |part| key.contains(&part);
-    let identified = vary_on.iter().any(|input| match input {
-        KeyInput::Claim(claim) => **claim == *"sub",
-        KeyInput::Header(name) => **name == *b"authorization",
-        KeyInput::Cookie(_) => false,
-    });
+    let told_apart_by = vary_on.iter().filter(|input| tells_apart(input, written, config));
+    let tells_apart = told_apart_by.cloned().collect();
     let key_parts = KeyParts {
         host: has(schema::CacheKey::Host),
         path: has(schema::CacheKey::Path),
@@ -167,7 +164,7 @@ pub(super) fn cache(
         bounds: (memory.get(), entries),
         settings: Arc::new(settings),
         key: key_parts,
-        identified,
+        tells_apart,
         authenticates: matches!(written.auth, Some(AuthRef::Named(_))),
         vary_on,
         lock_timeout: lock_timeout.get(),
@@ -175,6 +172,31 @@ pub(super) fn cache(
             .as_ref()
             .map(|name| name.get().as_str().as_bytes().into()),
     })))
+}
+
+/// The field of HTTP authentication (RFC 9110 §11.6.2).
+const AUTHORIZATION: &[u8] = b"authorization";
+
+/// Whether a part of the key is what clients of a route prove who they are by. It must be the only way in: where there are
+/// several, a client of another one has no such part, or chooses it, or has it from somebody else who may say the same.
+fn tells_apart(input: &KeyInput, route: &route::Route, config: &Config) -> bool {
+    let mut ways = route.auth.iter().flat_map(AuthRef::names);
+    let way = match (ways.next(), ways.next()) {
+        (None, _) => return matches!(input, KeyInput::Header(name) if **name == *AUTHORIZATION),
+        (Some(name), None) => config.auth.get(name.value.as_str()),
+        (Some(_), Some(_)) => return false,
+    };
+    let Some(way) = way else { return false };
+    match input {
+        KeyInput::Claim(claim) => **claim == *"sub" && way.jwt.is_some(),
+        KeyInput::Header(name) if **name == *AUTHORIZATION => {
+            let from_header = |jwt: &schema::Jwt| {
+                jwt.from.iter().all(|place| matches!(place.value, TokenPlace::Header))
+            };
+            way.basic.is_some() || way.jwt.as_ref().is_some_and(from_header)
+        }
+        KeyInput::Header(_) | KeyInput::Cookie(_) => false,
+    }
 }
 
 fn key_input(written: &LimitKey) -> Option<KeyInput> {

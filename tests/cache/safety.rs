@@ -42,6 +42,39 @@ fn keys_in_other_headers_count_like_authorization() {
 }
 
 #[test]
+fn a_key_tells_clients_apart_only_by_the_way_that_let_them_in() {
+    let origin = Origin::start(|request| {
+        let header = |name| request.header(name).unwrap_or("-").to_owned();
+        let body = format!("{} {}", header("x-api-key"), header("authorization"));
+        vec![Step::Send(answer(request, "Cache-Control: max-age=600\r\n", &body))]
+    });
+    let auth = "[auth.keys]\napi_key = { header = \"x-api-key\", keys = { alice = \"a-key\", bob = \"b-key\" } }\n\
+                [auth.others]\napi_key = { header = \"x-other\", keys = { carl = \"c-key\" } }";
+    let vary = "cache = { vary_on = [\"header:authorization\"] }";
+    for ways in ["\"keys\"", "[\"others\", \"keys\"]"] {
+        let proxy = proxy(&origin, &format!("{vary}\nauth = {ways}"), auth);
+        let by = |key: &str| ask(&proxy, "GET", "/a", &format!("X-Api-Key: {key}\r\n")).text();
+        assert_eq!((by("a-key"), by("b-key")), ("a-key -".into(), "b-key -".into()), "{ways}");
+    }
+}
+
+#[test]
+fn what_the_key_has_is_not_taken_from_requests_that_have_it_twice() {
+    let origin = Origin::start(|request| {
+        let body = request.header("x-tenant").unwrap_or("-").to_owned();
+        vec![Step::Send(answer(request, "Cache-Control: max-age=600\r\n", &body))]
+    });
+    let vary = "cache = { vary_on = [\"header:x-tenant\", \"cookie:plan\"] }";
+    let proxy = proxy(&origin, vary, "");
+    for twice in ["X-Tenant: a\r\nX-Tenant: b\r\n", "X-Tenant: a\r\nCookie: plan=1; plan=2\r\n"] {
+        let answered = ask(&proxy, "GET", "/a", twice);
+        assert_eq!(status(&answered), "tidegate; fwd=bypass; detail=repeated", "{twice}");
+    }
+    let once = ask(&proxy, "GET", "/a", "X-Tenant: a\r\n");
+    assert_eq!((once.text(), status(&once).contains("hit")), ("a".into(), false));
+}
+
+#[test]
 fn cookies_reach_servers_only_as_part_of_the_key_and_are_not_stored_unasked() {
     let origin = Origin::start(|request| {
         let fields = match request.target.as_str() {

@@ -92,6 +92,9 @@ impl<'a> Matched<'a, '_> {
         if let Some(why) = keyed::bypass(self.ex.head, self.admitted) {
             return Decision::Forward(why);
         }
+        if self.is_ambiguous(on.cache) {
+            return Decision::Forward(Forwarded::Bypass("repeated"));
+        }
         let mut buffer = self.ex.worker.cache_key.take();
         let key = self.write_key(&mut buffer, on.cache, on.granted);
         let decision = self.decide_by(on, key);
@@ -104,8 +107,8 @@ impl<'a> Matched<'a, '_> {
         let cache = on.cache;
         let fields = &self.ex.head.fields;
         let found = cache.store.find(key, fields);
-        let authenticated =
-            !cache.identified && (cache.authenticates || fields.has(Known::Authorization));
+        let authenticated = (cache.authenticates || fields.has(Known::Authorization))
+            && !self.is_told_apart(cache, on.granted);
         let asked = Asked { directives: RequestDirectives::read(fields), authenticated };
         let now = clock::unix_millis();
         let usability = found.object.as_ref().map(|object| object.timing().usability(&asked, now));
@@ -164,14 +167,9 @@ impl<'a> Matched<'a, '_> {
         self.write_key(&mut Vec::new(), cache, granted).to_key()
     }
 
-    /// Writes the key of this request into a buffer.
-    fn write_key<'b>(
-        &self,
-        buffer: &'b mut Vec<u8>,
-        cache: &RouteCache,
-        granted: &Granted<'_>,
-    ) -> KeyRef<'b> {
-        let input = |input: &KeyInput| match input {
+    /// The part of the request that a route adds to the key.
+    fn key_input<'g>(&'g self, input: &KeyInput, granted: &'g Granted<'_>) -> Option<&'g [u8]> {
+        match input {
             KeyInput::Header(name) => self.header(name, granted.verified.as_deref()),
             KeyInput::Cookie(name) => keyed::cookie(&self.ex.head.fields, name),
             KeyInput::Claim(name) => {
@@ -179,7 +177,37 @@ impl<'a> Matched<'a, '_> {
                 let mut claims = claims.into_iter().flatten();
                 claims.find(|(claim, _)| **claim == **name).map(|(_, value)| value.as_bytes())
             }
-        };
+        }
+    }
+
+    /// Whether the key says who the client is, so that nobody else has the same one.
+    fn is_told_apart(&self, cache: &RouteCache, granted: &Granted<'_>) -> bool {
+        let said = |input| self.key_input(input, granted).is_some_and(|value| !value.is_empty());
+        cache.tells_apart.iter().any(said)
+    }
+
+    /// Whether the request has a part of the key more than once: servers may go by another one than the key.
+    fn is_ambiguous(&self, cache: &RouteCache) -> bool {
+        let fields = &self.ex.head.fields;
+        cache.vary_on.iter().any(|input| match input {
+            KeyInput::Header(name) => {
+                let policies = self.route.policies.as_ref();
+                let replaced = policies.is_some_and(|policies| policies.replaces(name));
+                !replaced && fields.named(name).nth(1).is_some()
+            }
+            KeyInput::Cookie(name) => keyed::cookies_named(fields, name).nth(1).is_some(),
+            KeyInput::Claim(_) => false,
+        })
+    }
+
+    /// Writes the key of this request into a buffer.
+    fn write_key<'b>(
+        &self,
+        buffer: &'b mut Vec<u8>,
+        cache: &RouteCache,
+        granted: &Granted<'_>,
+    ) -> KeyRef<'b> {
+        let input = |input: &KeyInput| self.key_input(input, granted);
         let url = keyed::Url {
             route: &self.route.name,
             scheme: self.identity.scheme,
