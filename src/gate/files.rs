@@ -10,6 +10,7 @@ use percent_encoding::percent_decode;
 use self::conditions::{Share, Validators, share};
 use super::answer::Answer;
 use super::policies::Granted;
+use super::turned::keep_on_host;
 use super::{End, Matched, answer};
 use crate::clock;
 use crate::exchange::outcome::Halt;
@@ -59,7 +60,11 @@ impl<'a> Matched<'a, '_> {
         let (codings, suffixes) = files.accepted(&head.fields);
         let found = match find(files, path, suffixes.clone()).await {
             Err(NoFile::Missing) => match &files.fallback {
-                Some(fallback) => find(files, fallback.as_bytes(), suffixes).await,
+                // What stands in for what is missing is a file: a folder of that name is not the one that was asked for.
+                Some(fallback) => match find(files, fallback.as_bytes(), suffixes).await {
+                    Err(NoFile::Folder) => Err(NoFile::Missing),
+                    found => found,
+                },
                 None => Err(NoFile::Missing),
             },
             found => found,
@@ -110,6 +115,7 @@ impl<'a> Matched<'a, '_> {
         timer: &mut Timer,
     ) -> End {
         let mut location = [self.target.path(), b"/"].concat();
+        keep_on_host(&mut location);
         if let Some(query) = self.target.query() {
             location.push(b'?');
             location.extend_from_slice(query);

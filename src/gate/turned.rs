@@ -88,6 +88,14 @@ fn kind(name: &[u8]) -> Option<Kind> {
     }
 }
 
+/// Puts a dot segment in front of a path that browsers would read as another host: one that begins with two slashes,
+/// where they take `\` for a slash and leave control characters out (URL Standard, "relative slash state").
+pub(super) fn keep_on_host(path: &mut Vec<u8>) {
+    if path.get(1).is_some_and(|byte| matches!(byte, b'/' | b'\\' | 0..=b' ')) {
+        path.splice(0..0, *b"/.");
+    }
+}
+
 impl Way<'_> {
     /// A path of the server's in the client's terms; `None` where it is the same, or none that leads here.
     fn path(&self, path: &[u8]) -> Option<Vec<u8>> {
@@ -116,8 +124,9 @@ impl Way<'_> {
             _ => (None, value),
         };
         let Some(after) = rest.strip_prefix(b"//") else {
-            let turned =
+            let mut turned =
                 if scheme.is_none() && rest.starts_with(b"/") { self.path(rest) } else { None };
+            turned.iter_mut().for_each(keep_on_host);
             return turned.map_or(Cow::Borrowed(value), Cow::Owned);
         };
         let end = after.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(after.len());
@@ -183,7 +192,8 @@ impl Way<'_> {
     /// The path of a cookie. For all of the server it is what was taken off, without a slash at its end: with one, it
     /// would not be sent for the path that is just that (RFC 6265 §5.1.4).
     fn cookie_path(&self, path: &[u8]) -> Option<Vec<u8>> {
-        if !path.starts_with(b"/") {
+        // What was taken off is the client's: a `;` in it would begin an attribute that the server did not give.
+        if !path.starts_with(b"/") || self.stripped.contains(&b';') {
             return None;
         }
         let mut turned = self.path(path)?;
@@ -298,6 +308,22 @@ mod tests {
         ] {
             assert_eq!(text(way.reference(from.as_bytes())), to, "{from}");
         }
+    }
+
+    #[test]
+    fn what_is_turned_back_stays_on_the_host_and_adds_no_attribute() {
+        let answers = answers();
+        let prefixed = way(&answers, ("", "/v2"), "http", ("a.test", "a.test"));
+        for (from, to) in [
+            ("/v2//evil.example/", "/.//evil.example/"),
+            ("/v2/\\evil.example/", "/./\\evil.example/"),
+            ("/v2/\t/evil.example", "/./\t/evil.example"),
+            ("/v2/x//y", "/x//y"),
+        ] {
+            assert_eq!(&*prefixed.reference(from.as_bytes()), to.as_bytes(), "{from}");
+        }
+        let named = way(&answers, ("/t/x;Domain=test", ""), "http", ("a.test", "a.test"));
+        assert_eq!(&*named.cookie(b"a=1; Path=/"), b"a=1; Path=/");
     }
 
     #[test]

@@ -134,7 +134,10 @@ impl Life {
             }
             let mut asked = false;
             if open.get() > 0 || connection.has_streams() {
-                self.idle_since = clock::now();
+                // Whoever was told to end has a moment for it, whatever it has open and goes on opening.
+                if self.phase != Phase::Ending {
+                    self.idle_since = clock::now();
+                }
                 seat.work();
             } else {
                 asked = seat.wait(Wait::Request);
