@@ -36,6 +36,9 @@ const DRAIN_BYTES: u64 = 64 * 1024;
 const LINGER_TOTAL: Duration = Duration::from_secs(10);
 const LINGER_GAP: Duration = Duration::from_secs(2);
 
+/// The time for which a connection that is too old must have been silent before it ends without a word.
+const SILENT: Duration = Duration::from_secs(1);
+
 /// The beginning of HTTP/2, as far as it looks like a request (RFC 9113 §3.4).
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
@@ -209,6 +212,11 @@ impl H1Client {
             0 => clock::deadline(self.head_at, times.headers),
             _ => clock::deadline(clock::now(), times.idle),
         };
+        // Not at once when it becomes too old: the next request may be on its way, and its answer says that it was the last.
+        let too_old = self.most.1.filter(|_| self.requests > 0).map(|end| {
+            let silent = clock::now() + SILENT;
+            if end > silent { end } else { silent }
+        });
         poll_fn(|cx| match self.inbox.poll_fill(cx, &mut self.stream, usize::MAX) {
             Poll::Ready(Ok(0) | Err(_)) => {
                 self.ended = true;
@@ -225,8 +233,7 @@ impl H1Client {
             }
             Poll::Pending => {
                 let until = earlier(idle_until, self.closing.idle_until(self.place));
-                let until = if self.requests > 0 { earlier(until, self.most.1) } else { until };
-                timer.poll_at(cx, until).map(|()| false)
+                timer.poll_at(cx, earlier(until, too_old)).map(|()| false)
             }
         })
         .await

@@ -91,6 +91,24 @@ fn an_old_connection_ends_after_an_answer_or_when_it_is_idle() {
 }
 
 #[test]
+fn a_connection_that_is_too_old_takes_the_request_that_is_on_its_way() {
+    let origin = Origin::ok("fine");
+    let proxy = proxy(&origin, "timeout = { connection_age = '500ms' }", "");
+    let mut clients: Vec<_> = (0..10).map(|_| proxy.client()).collect();
+    let began = Instant::now();
+    while !clients.is_empty() {
+        assert!(began.elapsed() < SOON, "{} go on for ever", clients.len());
+        // Between two requests of a client is the time that the others take, and some more.
+        std::thread::sleep(Duration::from_millis(20));
+        clients.retain_mut(|client| {
+            let answer = client.get("/");
+            assert_eq!(answer.status, 200);
+            !answer.says_close()
+        });
+    }
+}
+
+#[test]
 fn methods_are_those_that_are_known_or_any_token() {
     let origin = Origin::ok("fine");
     let ask = |proxy: &Tidegate, method: &str| {
