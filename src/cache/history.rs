@@ -113,6 +113,11 @@ impl History {
         }
     }
 
+    /// Passes over what stands up to a place in the order and is no purge.
+    pub fn pass(&mut self, at: Epoch) {
+        self.last = self.last.max(at);
+    }
+
     /// Whether entries before the oldest one may be missing: what knows only of older ones is not
     /// used.
     pub fn begin_at_oldest(&mut self) {

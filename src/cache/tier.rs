@@ -6,6 +6,8 @@
 //! and a value knows which of them came after its fetch. While it is not certain that all purges
 //! are known, nothing is read from here: memory goes on alone.
 
+mod stream;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -16,7 +18,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
 use super::body::Part;
-use super::history::{self, Entry, Epoch, History, Invalid, Verdict};
+use super::history::{Epoch, History, Invalid, Verdict};
 use super::key::{self, Key};
 use super::object::{self, Object};
 use super::policy::Millis;
@@ -216,7 +218,7 @@ impl Tier {
             let run = move || {
                 runtime.block_on(async {
                     tokio::join!(
-                        follow(weak.clone()),
+                        stream::follow(weak.clone()),
                         announce(weak.clone(), told),
                         keep(weak.clone(), kept)
                     )
@@ -328,7 +330,7 @@ impl Tier {
     async fn doubt_memory(&self, soft: bool) {
         for store in self.stores() {
             let everything = Purge { soft, ..Purge::everything() };
-            apply(&store, &Invalid::Matching(everything)).await;
+            stream::apply(&store, &Invalid::Matching(everything)).await;
         }
     }
 }
@@ -529,7 +531,7 @@ async fn announce(tier: Weak<Tier>, mut announcements: mpsc::Receiver<Announceme
     while let Some(mut next) = announcements.recv().await {
         loop {
             let Some(tier) = tier.upgrade() else { return };
-            let told = add(&tier, &connections, &next.pending).await;
+            let told = stream::add(&tier, &connections, &next.pending).await;
             if let Some(waiting) = next.told.take() {
                 // Whoever asked may have left.
                 let _left = waiting.send(told);
@@ -552,204 +554,4 @@ async fn announce(tier: Weak<Tier>, mut announcements: mpsc::Receiver<Announceme
             }
         }
     }
-}
-
-async fn add(tier: &Tier, connections: &Connections, pending: &Pending) -> bool {
-    let Pending { number, cache, invalid, taken } = pending;
-    let id = (tier.who, *number);
-    let mut call = Pipeline::new();
-    let command = call.cmd("XADD").arg(stream()).arg("MAXLEN").arg(history::MOST).arg("*");
-    for (name, value) in Entry::fields(cache, id, invalid) {
-        command.arg(name).arg(value);
-    }
-    let told = tier.redis.query_patiently::<Reply>(connections, &call, PATIENCE).await.is_ok();
-    taken.store(told, Relaxed);
-    told
-}
-
-fn stream() -> String {
-    format!("{PREFIX}:purges")
-}
-
-fn lineage_key() -> String {
-    format!("{PREFIX}:lineage")
-}
-
-/// Reads purges as they come, and what was missed.
-async fn follow(tier: Weak<Tier>) {
-    let connections = Connections::default();
-    let began = clock::now();
-    let mut linked_before = false;
-    let mut link_again = true;
-    // One failure may be the answer that came while this process was stopped.
-    let mut failures = 0_u32;
-    loop {
-        let Some(tier) = tier.upgrade() else { return };
-        let before = clock::millis(clock::now()).max(1);
-        let fine = if link_again {
-            let late = began.elapsed() > Duration::from_secs(5);
-            link(&tier, &connections, linked_before, late).await
-        } else {
-            listen(&tier, &connections).await
-        };
-        match fine {
-            Some(true) => {
-                linked_before = true;
-                link_again = false;
-                failures = 0;
-                tier.heard.store(before, Relaxed);
-                tier.lost.store(false, Relaxed);
-            }
-            Some(false) => link_again = true,
-            None => {
-                failures += 1;
-                tier.lost.store(failures > 1, Relaxed);
-                drop(tier);
-                tokio::time::sleep(REST).await;
-            }
-        }
-    }
-}
-
-/// Waits for more. `Some(false)` when this is not the Redis that it was; `None` without an answer.
-async fn listen(tier: &Tier, connections: &Connections) -> Option<bool> {
-    let news = tier.news.load_full();
-    let mut call = Pipeline::new();
-    call.cmd("GET").arg(lineage_key());
-    call.cmd("XREAD").arg("COUNT").arg(1000).arg("BLOCK").arg(LISTEN.as_millis() as u64);
-    call.arg("STREAMS").arg(stream()).arg(news.history.last().to_string());
-    let within = PATIENCE + LISTEN;
-    let (lineage, read) = tier
-        .redis
-        .query_patiently::<(Option<String>, Reply)>(connections, &call, within)
-        .await
-        .ok()?;
-    if read_lineage(lineage.as_deref()) != Some(news.lineage) {
-        return Some(false);
-    }
-    let streams = array(&read);
-    let entries = streams.iter().filter_map(|stream| array(stream).get(1)).flat_map(array);
-    take(tier, &news, entries.filter_map(read_entry).collect()).await;
-    Some(true)
-}
-
-/// Reads all that is known of purges, and doubts what is in memory where some may have been missed.
-async fn link(
-    tier: &Tier,
-    connections: &Connections,
-    linked_before: bool,
-    late: bool,
-) -> Option<bool> {
-    let fresh = Random::from_entropy().next_u64() | 1;
-    // What it had taken and does not tell now, it has lost.
-    let taken = tier.taken();
-    let mut call = Pipeline::new();
-    call.cmd("SET").arg(lineage_key()).arg(format!("{fresh:016x}")).arg("NX").ignore();
-    call.cmd("GET").arg(lineage_key());
-    call.cmd("XRANGE").arg(stream()).arg("-").arg("+").arg("COUNT").arg(history::MOST);
-    let (lineage, read) = tier
-        .redis
-        .query_patiently::<(Option<String>, Reply)>(connections, &call, PATIENCE)
-        .await
-        .ok()?;
-    let lineage = read_lineage(lineage.as_deref())?;
-    let entries: Vec<Entry> = array(&read).iter().filter_map(read_entry).collect();
-    let news = tier.news.load_full();
-    let newest = entries.last().map_or(Epoch::default(), |entry| entry.at);
-    let full = entries.len() >= history::MOST;
-    let continues = linked_before && lineage == news.lineage && newest >= news.history.last();
-    if continues {
-        let missed = full && entries.first().is_some_and(|first| first.at > news.history.last());
-        if missed {
-            tier.doubt_memory(false).await;
-        }
-        take(tier, &news, entries).await;
-        tier.settle(&taken);
-        return Some(true);
-    }
-    if linked_before && lineage == news.lineage {
-        // It has forgotten what it once told: nobody may use what it kept from then.
-        let mut call = Pipeline::new();
-        call.cmd("SET").arg(lineage_key()).arg(format!("{fresh:016x}")).ignore();
-        tier.redis.query_patiently::<Reply>(connections, &call, PATIENCE).await.ok()?;
-        return Some(false);
-    }
-    let mut history = History::default();
-    let own = entries.iter().filter(|entry| entry.id.0 == tier.who);
-    let own: Vec<u64> = own.map(|entry| entry.id.1).collect();
-    entries.into_iter().for_each(|entry| history.add(entry));
-    if full {
-        history.begin_at_oldest();
-    }
-    if linked_before || late {
-        tier.doubt_memory(true).await;
-    }
-    tier.news.store(Arc::new(News { lineage, history }));
-    tier.settle(&own);
-    tier.settle(&taken);
-    Some(true)
-}
-
-/// Carries out purges of others, and knows of them from now on.
-async fn take(tier: &Tier, news: &News, entries: Vec<Entry>) {
-    if entries.is_empty() {
-        return;
-    }
-    let last = news.history.last();
-    let mut news = news.clone();
-    for entry in entries.iter().filter(|entry| entry.at > last) {
-        news.history.add(entry.clone());
-    }
-    // First what counts for what is read, then what is in memory already.
-    tier.news.store(Arc::new(news));
-    let own = entries.iter().filter(|entry| entry.id.0 == tier.who);
-    tier.settle(&own.map(|entry| entry.id.1).collect::<Vec<_>>());
-    let stores = tier.stores();
-    for entry in entries.iter().filter(|entry| entry.at > last && entry.id.0 != tier.who) {
-        for store in stores.iter().filter(|store| *store.name == *entry.cache) {
-            apply(store, &entry.invalid).await;
-        }
-    }
-}
-
-async fn apply(store: &Arc<Store>, invalid: &Invalid) {
-    match invalid {
-        Invalid::Key(key) => store.invalidate(key, clock::unix_millis()),
-        Invalid::Matching(purge) => {
-            // A queue that is full empties in milliseconds.
-            let done = loop {
-                match store.purge(purge.clone()) {
-                    Some(done) => break done,
-                    None => tokio::time::sleep(Duration::from_millis(5)).await,
-                }
-            };
-            // A thread that has ended purges nothing, and nothing is served either.
-            let _ended = done.await;
-        }
-    }
-}
-
-fn read_lineage(text: Option<&str>) -> Option<u64> {
-    u64::from_str_radix(text?, 16).ok()
-}
-
-fn array(reply: &Reply) -> &[Reply] {
-    match reply {
-        Reply::Array(items) => items,
-        _ => &[],
-    }
-}
-
-fn bytes(reply: &Reply) -> &[u8] {
-    match reply {
-        Reply::BulkString(bytes) => bytes,
-        Reply::SimpleString(text) => text.as_bytes(),
-        _ => &[],
-    }
-}
-
-fn read_entry(reply: &Reply) -> Option<Entry> {
-    let [at, fields] = array(reply) else { return None };
-    let fields = array(fields).as_chunks::<2>().0.iter();
-    Entry::read(Epoch::read(bytes(at))?, fields.map(|[name, value]| (bytes(name), bytes(value))))
 }

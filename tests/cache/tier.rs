@@ -262,6 +262,50 @@ fn a_redis_that_forgot_everything_lets_nothing_old_be_served() {
 }
 
 #[test]
+fn a_redis_that_lost_the_purges_alone_lets_nothing_purged_be_served() {
+    for purged_after_that in [false, true] {
+        let (origin, redis) = (origin(), Redis::start());
+        let a = instance(&origin, &redis, "");
+        let old = get_stored(&a, "/x").text();
+        assert_eq!(purge(&a, &json!({"path": "/x"})).status, 200);
+        assert_eq!(redis.command(&["DEL", "tidegate:cache:1:purges"]), "1");
+        if purged_after_that {
+            assert_eq!(purge(&a, &json!({"path": "/y"})).status, 200);
+        }
+        let later = instance(&origin, &redis, "");
+        assert_ne!(get(&later, "/x").text(), old, "{purged_after_that}");
+        let (mut n, mut before) = (0, None);
+        wait_until(SOON, "what is stored from now on is shared", || {
+            n += 1;
+            let target = format!("/new/{n}");
+            let new = get(&a, &target).text();
+            let shared = before.replace((target, new));
+            shared.is_some_and(|(target, stored)| get(&later, &target).text() == stored)
+        });
+    }
+}
+
+#[test]
+fn what_others_write_among_the_purges_stops_none() {
+    let (origin, redis) = (origin(), Redis::start());
+    let a = instance(&origin, &redis, "");
+    redis.command(&["XADD", "tidegate:cache:1:purges", "*", "foreign", "1"]);
+    let calls = || {
+        let said = redis.command(&["INFO", "commandstats"]);
+        let line = said.lines().find(|line| line.starts_with("cmdstat_xread:")).unwrap().to_owned();
+        let calls = line.split(&['=', ','][..]).nth(1).unwrap();
+        calls.parse::<u64>().unwrap()
+    };
+    let (before, began) = (calls(), Instant::now());
+    wait_until(SOON, "the stream is waited for again and again", || calls() >= before + 3);
+    // Each of them waits for up to 200 ms when there is nothing new; one that is answered at once takes microseconds.
+    assert!(began.elapsed() >= Duration::from_millis(250), "{:?}", began.elapsed());
+    let old = get_stored(&a, "/x").text();
+    assert_eq!(purge(&a, &json!({"path": "/x"})).status, 200);
+    assert_ne!(get(&a, "/x").text(), old);
+}
+
+#[test]
 fn a_redis_that_is_gone_or_hangs_costs_no_answer_and_a_purge_is_told_later() {
     let (origin, mut redis) = (origin(), Redis::start());
     let [a, b] = std::array::from_fn(|_| instance(&origin, &redis, ""));

@@ -1,0 +1,264 @@
+//! Purges as entries of a stream in Redis: telling them, and following those of all instances.
+//!
+//! The key of the lineage says which Redis this is. The first entry of the stream names it, so that
+//! whoever reads the stream knows whether it has been lost since and purges with it.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use redis::{Pipeline, Value as Reply};
+
+use super::{LISTEN, News, PATIENCE, PREFIX, Pending, REST, Tier};
+use crate::cache::history::{self, Entry, Epoch, History, Invalid};
+use crate::cache::store::Store;
+use crate::clock::{self, Random};
+use crate::policy::shared::Connections;
+
+/// Sets a lineage where there is none, or the one that is told is lost, and begins the stream anew with an entry that names it: a
+/// stream that neither begins so nor is full has lost purges.
+const BEGIN: &str = "local now = redis.call('GET', KEYS[1])
+if not now or now == ARGV[2] then
+  redis.call('SET', KEYS[1], ARGV[1])
+  redis.call('DEL', KEYS[2])
+  redis.call('XADD', KEYS[2], '*', 'lineage', ARGV[1])
+end";
+
+pub(super) async fn add(tier: &Tier, connections: &Connections, pending: &Pending) -> bool {
+    let Pending { number, cache, invalid, taken } = pending;
+    let id = (tier.who, *number);
+    let mut call = Pipeline::new();
+    let command = call.cmd("XADD").arg(stream()).arg("MAXLEN").arg(history::MOST).arg("*");
+    for (name, value) in Entry::fields(cache, id, invalid) {
+        command.arg(name).arg(value);
+    }
+    let told = tier.redis.query_patiently::<Reply>(connections, &call, PATIENCE).await.is_ok();
+    taken.store(told, Relaxed);
+    told
+}
+
+fn stream() -> String {
+    format!("{PREFIX}:purges")
+}
+
+fn lineage_key() -> String {
+    format!("{PREFIX}:lineage")
+}
+
+/// Reads purges as they come, and what was missed.
+pub(super) async fn follow(tier: Weak<Tier>) {
+    let connections = Connections::default();
+    let began = clock::now();
+    let mut linked_before = false;
+    let mut link_again = true;
+    // One failure may be the answer that came while this process was stopped.
+    let mut failures = 0_u32;
+    loop {
+        let Some(tier) = tier.upgrade() else { return };
+        let before = clock::millis(clock::now()).max(1);
+        let fine = if link_again {
+            let late = began.elapsed() > Duration::from_secs(5);
+            link(&tier, &connections, linked_before, late).await
+        } else {
+            listen(&tier, &connections).await
+        };
+        match fine {
+            Some(true) => {
+                linked_before = true;
+                link_again = false;
+                failures = 0;
+                tier.heard.store(before, Relaxed);
+                tier.lost.store(false, Relaxed);
+            }
+            Some(false) => link_again = true,
+            None => {
+                failures += 1;
+                tier.lost.store(failures > 1, Relaxed);
+                drop(tier);
+                tokio::time::sleep(REST).await;
+            }
+        }
+    }
+}
+
+/// Waits for more. `Some(false)` when this is not the Redis that it was; `None` without an answer.
+async fn listen(tier: &Tier, connections: &Connections) -> Option<bool> {
+    let news = tier.news.load_full();
+    let mut call = Pipeline::new();
+    call.cmd("GET").arg(lineage_key());
+    call.cmd("XREAD").arg("COUNT").arg(1000).arg("BLOCK").arg(LISTEN.as_millis() as u64);
+    call.arg("STREAMS").arg(stream()).arg(news.history.last().to_string());
+    let within = PATIENCE + LISTEN;
+    let (lineage, read) = tier
+        .redis
+        .query_patiently::<(Option<String>, Reply)>(connections, &call, within)
+        .await
+        .ok()?;
+    if read_lineage(lineage.as_deref()) != Some(news.lineage) {
+        return Some(false);
+    }
+    let streams = array(&read);
+    let entries = streams.iter().filter_map(|stream| array(stream).get(1)).flat_map(array);
+    take(tier, &news, Told::read(entries)).await;
+    Some(true)
+}
+
+/// Reads all that is known of purges, and doubts what is in memory where some may have been missed.
+async fn link(
+    tier: &Tier,
+    connections: &Connections,
+    linked_before: bool,
+    late: bool,
+) -> Option<bool> {
+    // What it had taken and does not tell now, it has lost.
+    let taken = tier.taken();
+    let mut call = Pipeline::new();
+    begin_lineage(&mut call, None);
+    call.cmd("GET").arg(lineage_key());
+    call.cmd("XRANGE").arg(stream()).arg("-").arg("+").arg("COUNT").arg(history::MOST);
+    let (lineage, read) = tier
+        .redis
+        .query_patiently::<(Option<String>, Reply)>(connections, &call, PATIENCE)
+        .await
+        .ok()?;
+    let lineage = read_lineage(lineage.as_deref())?;
+    let told = Told::read(array(&read).iter());
+    let news = tier.news.load_full();
+    let full = told.count >= history::MOST;
+    let whole = full || told.lineage == Some(lineage);
+    let known_before = linked_before && lineage == news.lineage;
+    if !whole || known_before && told.newest < news.history.last() {
+        // It has forgotten what it once told: nobody may use what it kept from then.
+        let mut call = Pipeline::new();
+        begin_lineage(&mut call, Some(lineage));
+        tier.redis.query_patiently::<Reply>(connections, &call, PATIENCE).await.ok()?;
+        return Some(false);
+    }
+    if known_before {
+        let first = told.entries.first();
+        if full && first.is_some_and(|first| first.at > news.history.last()) {
+            tier.doubt_memory(false).await;
+        }
+        take(tier, &news, told).await;
+        tier.settle(&taken);
+        return Some(true);
+    }
+    let mut history = History::default();
+    let own = told.entries.iter().filter(|entry| entry.id.0 == tier.who);
+    let own: Vec<u64> = own.map(|entry| entry.id.1).collect();
+    told.entries.into_iter().for_each(|entry| history.add(entry));
+    history.pass(told.newest);
+    if full {
+        history.begin_at_oldest();
+    }
+    if linked_before || late {
+        tier.doubt_memory(true).await;
+    }
+    tier.news.store(Arc::new(News { lineage, history }));
+    tier.settle(&own);
+    tier.settle(&taken);
+    Some(true)
+}
+
+/// Gives Redis a lineage, and its stream an entry that names it, where it has none or still has the one that is `lost`.
+fn begin_lineage(call: &mut Pipeline, lost: Option<u64>) {
+    let fresh = Random::from_entropy().next_u64() | 1;
+    let lost = lost.map_or_else(String::new, |lost| format!("{lost:016x}"));
+    call.cmd("EVAL").arg(BEGIN).arg(2).arg(lineage_key()).arg(stream());
+    call.arg(format!("{fresh:016x}")).arg(lost).ignore();
+}
+
+/// Carries out purges of others, and knows of them from now on.
+async fn take(tier: &Tier, news: &News, told: Told) {
+    let Told { entries, newest, .. } = told;
+    let last = news.history.last();
+    if newest <= last {
+        return;
+    }
+    let mut news = news.clone();
+    for entry in entries.iter().filter(|entry| entry.at > last) {
+        news.history.add(entry.clone());
+    }
+    news.history.pass(newest);
+    // First what counts for what is read, then what is in memory already.
+    tier.news.store(Arc::new(news));
+    let own = entries.iter().filter(|entry| entry.id.0 == tier.who);
+    tier.settle(&own.map(|entry| entry.id.1).collect::<Vec<_>>());
+    let stores = tier.stores();
+    for entry in entries.iter().filter(|entry| entry.at > last && entry.id.0 != tier.who) {
+        for store in stores.iter().filter(|store| *store.name == *entry.cache) {
+            apply(store, &entry.invalid).await;
+        }
+    }
+}
+
+pub(super) async fn apply(store: &Arc<Store>, invalid: &Invalid) {
+    match invalid {
+        Invalid::Key(key) => store.invalidate(key, clock::unix_millis()),
+        Invalid::Matching(purge) => {
+            // A queue that is full empties in milliseconds.
+            let done = loop {
+                match store.purge(purge.clone()) {
+                    Some(done) => break done,
+                    None => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            };
+            // A thread that has ended purges nothing, and nothing is served either.
+            let _ended = done.await;
+        }
+    }
+}
+
+fn read_lineage(text: Option<&str>) -> Option<u64> {
+    u64::from_str_radix(text?, 16).ok()
+}
+
+fn array(reply: &Reply) -> &[Reply] {
+    match reply {
+        Reply::Array(items) => items,
+        _ => &[],
+    }
+}
+
+fn bytes(reply: &Reply) -> &[u8] {
+    match reply {
+        Reply::BulkString(bytes) => bytes,
+        Reply::SimpleString(text) => text.as_bytes(),
+        _ => &[],
+    }
+}
+
+/// What a part of the stream says.
+#[derive(Default)]
+struct Told {
+    /// Its purges, oldest first.
+    entries: Vec<Entry>,
+    /// Where it ends, whatever stands there.
+    newest: Epoch,
+    /// The number of entries of any kind.
+    count: usize,
+    /// The lineage that its first entry names.
+    lineage: Option<u64>,
+}
+
+impl Told {
+    fn read<'r>(replies: impl Iterator<Item = &'r Reply>) -> Self {
+        let mut told = Self::default();
+        for reply in replies {
+            let [at, fields] = array(reply) else { continue };
+            let Some(at) = Epoch::read(bytes(at)) else { continue };
+            let fields = array(fields).as_chunks::<2>().0.iter();
+            let mut fields = fields.map(|[name, value]| (bytes(name), bytes(value)));
+            if let Some((b"lineage", value)) = fields.clone().next() {
+                if told.count == 0 {
+                    told.lineage = read_lineage(std::str::from_utf8(value).ok());
+                }
+            } else {
+                told.entries.extend(Entry::read(at, &mut fields));
+            }
+            told.newest = told.newest.max(at);
+            told.count += 1;
+        }
+        told
+    }
+}
