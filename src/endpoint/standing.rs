@@ -229,6 +229,8 @@ mod tests {
         assert_eq!(standing.ramp(clock::now(), whole), 0.1);
         tokio::time::advance(Duration::from_secs(5)).await;
         assert_eq!(standing.ramp(clock::now(), whole), 0.5);
+        assert!(!standing.bring_back(EJECTED, clock::now()), "it is back already");
+        assert_eq!(standing.ramp(clock::now(), whole), 0.5);
         tokio::time::advance(Duration::from_secs(5)).await;
         assert!(standing.bits().ramping());
         assert_eq!(standing.ramp(clock::now(), whole), 1.0);

@@ -321,6 +321,32 @@ fn applications_of_one_page_and_pages_for_errors() {
 }
 
 #[test]
+fn folders_lead_to_no_other_host() {
+    let files = [("www/sub/index.html", "sub"), ("www/evil.test/index.html", "here")];
+    let routes = "[[route]]
+        path = '/*'
+        path_encoding = 'raw'
+        files = { root = '{dir}/www', fallback = '/sub' }
+        [[route]]
+        path = '/one/*'
+        path_encoding = 'raw'
+        files = '{dir}/www'
+        rewrite = { path_regex = { match = '^/one/+', to = '/' } }
+        [[route]]
+        host = 'b.test'
+        path_encoding = 'raw'
+        files = '{dir}/www'
+        rewrite = { path_regex = { match = '/+', to = '/' } }";
+    let proxy = proxy(&Origin::ok("unasked"), &files, routes);
+    assert_eq!(get(&proxy, "/sub", "").all("location"), ["/sub/"]);
+    // What stands in for what is missing is a file or nothing.
+    assert_problem(&get(&proxy, "//evil.test", ""), 404, "file_not_found");
+    assert_eq!(get(&proxy, "/one/evil.test", "").all("location"), ["/one/evil.test/"]);
+    let told = proxy.client().exchange("GET //evil.test HTTP/1.1\r\nHost: b.test\r\n\r\n");
+    assert_eq!((told.status, told.all("location")), (301, vec!["/.//evil.test/"]));
+}
+
+#[test]
 fn large_files_arrive_whole_and_one_that_shrinks_is_cut() {
     let proxy = site("", "");
     let large: Vec<u8> = (0..3_000_017_u32).map(|n| (n % 251) as u8).collect();

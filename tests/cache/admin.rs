@@ -153,6 +153,25 @@ fn the_responses_used_most_are_named_first() {
 }
 
 #[test]
+fn tokens_in_urls_are_not_told() {
+    let origin = counting("Cache-Control: max-age=600\r\n");
+    let keys = tempfile::NamedTempFile::new().unwrap();
+    // The key of RFC 7517, appendix A.1.
+    let key = r#"{"keys":[{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+        "y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}"#;
+    std::fs::write(keys.path(), key).unwrap();
+    let auth = format!(
+        "[auth.staff]\njwt = {{ jwks = \"{}\", from = [\"query:token\"] }}\n\
+         [[route]]\npath = \"/staff\"\nauth = \"staff\"\nrespond = {{}}",
+        keys.path().display()
+    );
+    let proxy = proxy(&origin, "cache = {}", &auth);
+    get(&proxy, "/a?x=1&token=abc");
+    let top = json_of(&call(&proxy, "GET", "/cache/top", &json!({})));
+    assert_eq!(top[0]["url"], json!("http://a.test/a?x=1&token=***"));
+}
+
+#[test]
 fn warming_stores_what_clients_will_ask_for() {
     let origin = Origin::start(|request| {
         let fields = match request.target.as_str() {
