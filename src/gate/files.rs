@@ -83,7 +83,7 @@ impl<'a> Matched<'a, '_> {
         };
         let coding = file.variant.and_then(|n| codings.get(n)).copied();
         let kind = kind(&file);
-        let validators = Validators::new(file.length, file.modified, clock::wall());
+        let validators = Validators::new((file.length, coding), file.modified, clock::wall());
         let found = Found { file, piece, kind, coding, validators };
         let share = share(&head.fields, &found.validators, found.file.length, head_request);
         match share {

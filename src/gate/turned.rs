@@ -161,6 +161,14 @@ impl Way<'_> {
 
     /// A cookie (RFC 6265 §4.1.1): its `Path` and `Domain`.
     fn cookie<'v>(&self, value: &'v [u8]) -> Cow<'v, [u8]> {
+        // Browsers refuse one of this name with another path than `/` or with a domain (RFC 6265bis §4.1.3.2).
+        if value
+            .trim_ascii_start()
+            .get(..7)
+            .is_some_and(|name| name.eq_ignore_ascii_case(b"__host-"))
+        {
+            return Cow::Borrowed(value);
+        }
         let mut out: Vec<u8> = Vec::new();
         let mut changed = false;
         for (n, part) in value.split(|byte| *byte == b';').enumerate() {
@@ -335,6 +343,7 @@ mod tests {
             ("a=1;path=/x/;Secure", "a=1;path=/app/x/;Secure"),
             ("a=1; Path=/app/x", "a=1; Path=/app/x"),
             ("a=/; b", "a=/; b"),
+            ("__Host-a=1; Path=/; Secure", "__Host-a=1; Path=/; Secure"),
             ("path=/; Path = /", "path=/; Path = /"),
             ("a=1; Domain=.B.internal; Path=/", "a=1; Domain=a.test; Path=/app"),
             ("a=1; Domain=other.internal", "a=1; Domain=other.internal"),

@@ -17,11 +17,17 @@ pub(crate) struct Validators {
 }
 
 impl Validators {
-    /// Those of a file with this length, changed then. A time that has not come yet is now (RFC 9110 §8.8.2.1).
+    /// Those of a file with this length in this coding, changed then. A time that has not come yet is now (RFC 9110
+    /// §8.8.2.1), and no two codings have the same tag (§8.8.3.3).
     #[must_use]
-    pub(crate) fn new(length: u64, modified: SystemTime, now: SystemTime) -> Self {
+    pub(crate) fn new(
+        (length, coding): (u64, Option<&str>),
+        modified: SystemTime,
+        now: SystemTime,
+    ) -> Self {
         let since = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let etag = format!("\"{:x}-{length:x}\"", since.as_nanos());
+        let (dash, coding) = coding.map_or(("", ""), |coding| ("-", coding));
+        let etag = format!("\"{:x}-{length:x}{dash}{coding}\"", since.as_nanos());
         let whole = SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs());
         Self { etag, modified: whole.min(now) }
     }
@@ -159,7 +165,7 @@ mod tests {
 
     fn file() -> Validators {
         let changed = AT + Duration::from_millis(1_000_000_500);
-        Validators::new(10, changed, AT + Duration::from_secs(2_000_000))
+        Validators::new((10, None), changed, AT + Duration::from_secs(2_000_000))
     }
 
     fn shared(lines: &[(&str, &str)]) -> Share {
@@ -170,6 +176,13 @@ mod tests {
 
     fn parts(range: &str) -> Share {
         shared(&[("Range", range)])
+    }
+
+    #[test]
+    fn no_two_codings_have_the_same_tag() {
+        let tag = |coding| Validators::new((10, coding), AT, AT).etag;
+        assert_eq!(tag(Some("br")), format!("{}-br\"", tag(None).trim_end_matches('"')));
+        assert_ne!(tag(Some("br")), tag(Some("gzip")));
     }
 
     #[test]
