@@ -46,16 +46,8 @@ pub async fn response<C: Client>(
             Some(encoding) => download.poll(cx, &mut encoding.of(origin), upload.client),
             None => download.poll(cx, origin, upload.client),
         };
-        match polled {
-            Poll::Ready(Ok(())) => return Poll::Ready(Outcome::Whole),
-            Poll::Ready(Err(PumpError::Source(error))) => {
-                return Poll::Ready(Outcome::ServerCut(cut(&error)));
-            }
-            Poll::Ready(Err(PumpError::Announced(_))) => {
-                return Poll::Ready(Outcome::ServerCut(Cut::Invalid));
-            }
-            Poll::Ready(Err(PumpError::Sink(_))) => return Poll::Ready(Outcome::ClientGone),
-            Poll::Pending => {}
+        if let Poll::Ready(ended) = polled {
+            return Poll::Ready(outcome(ended));
         }
         if sending.active() {
             poll_upload(cx, upload, origin, sending);
@@ -96,16 +88,8 @@ pub async fn stored<C: Client>(
     let mut pump = Pump::default();
     let mut progress = Progress::default();
     poll_fn(|cx| {
-        match pump.poll(cx, source, client) {
-            Poll::Ready(Ok(())) => return Poll::Ready(Outcome::Whole),
-            Poll::Ready(Err(PumpError::Source(error))) => {
-                return Poll::Ready(Outcome::ServerCut(cut(&error)));
-            }
-            Poll::Ready(Err(PumpError::Announced(_))) => {
-                return Poll::Ready(Outcome::ServerCut(Cut::Invalid));
-            }
-            Poll::Ready(Err(PumpError::Sink(_))) => return Poll::Ready(Outcome::ClientGone),
-            Poll::Pending => {}
+        if let Poll::Ready(ended) = pump.poll(cx, source, client) {
+            return Poll::Ready(outcome(ended));
         }
         if pump.waiting() == Waiting::Source {
             return client.poll_gone(cx).map(|()| Outcome::ClientGone);
@@ -115,6 +99,16 @@ pub async fn stored<C: Client>(
         timer.poll_at(cx, clock::deadline(since, write_gap)).map(|()| gone)
     })
     .await
+}
+
+/// Returns how the exchange ended by how the copying of its body did.
+fn outcome(ended: Result<(), PumpError>) -> Outcome {
+    match ended {
+        Ok(()) => Outcome::Whole,
+        Err(PumpError::Source(error)) => Outcome::ServerCut(cut(&error)),
+        Err(PumpError::Announced(_)) => Outcome::ServerCut(Cut::Invalid),
+        Err(PumpError::Sink(_)) => Outcome::ClientGone,
+    }
 }
 
 /// Reads how a server ended a body that could not be read to its end.
