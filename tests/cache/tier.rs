@@ -1,7 +1,5 @@
 //! The tier behind memory: a real Redis, and three processes that share it.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -9,79 +7,13 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::admin::{call, json_of};
-use crate::support::{Origin, Response, SOON, Signal, Step, Tidegate, holds_within, wait_until};
+use crate::support::{Origin, Redis, Response, SOON, Signal, Step, Tidegate, wait_until};
 use crate::{answer, ask, get, status};
 
-struct Redis {
-    child: Child,
-    address: SocketAddr,
-    directory: tempfile::TempDir,
-}
-
-impl Redis {
-    fn start() -> Self {
-        // It takes no port 0, so a port that is free now has to do; another one when it is taken.
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        (0..10).find_map(|_| Self::at(free())).expect("redis-server, of the Debian package")
-    }
-
-    fn at(address: SocketAddr) -> Option<Self> {
-        let directory = tempfile::tempdir().unwrap();
-        let child = Self::spawn(address, &directory);
-        let mut started = Self { child, address, directory };
-        started.is_up().then_some(started)
-    }
-
-    fn spawn(address: SocketAddr, directory: &tempfile::TempDir) -> Child {
-        Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--port", &address.port().to_string()])
-            .args(["--save", "", "--dir"])
-            .arg(directory.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("redis-server, of the Debian package")
-    }
-
-    fn is_up(&mut self) -> bool {
-        let address = self.address;
-        let ready = holds_within(SOON, &mut || TcpStream::connect(address).is_ok());
-        ready && self.child.try_wait().unwrap().is_none()
-    }
-
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    /// Starts it anew, with nothing in it.
-    fn restart(&mut self) {
-        self.child = Self::spawn(self.address, &self.directory);
-        assert!(self.is_up());
-    }
-
-    fn signal(&self, signal: Signal) {
-        send_signal(self.child.id(), signal);
-    }
-
-    fn command(&self, words: &[&str]) -> String {
-        let port = self.address.port().to_string();
-        let output = Command::new("redis-cli").args(["-p", &port]).args(words).output();
-        String::from_utf8_lossy(&output.expect("redis-cli").stdout).trim().to_owned()
-    }
-
-    /// The names of what is kept for caches.
-    fn values(&self) -> Vec<String> {
-        let names = self.command(&["--raw", "KEYS", "tidegate:cache:1:app:*"]);
-        names.lines().map(str::to_owned).collect()
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ended = self.child.kill();
-        let _reaped = self.child.wait();
-    }
+/// The names of what is kept for caches.
+fn values(redis: &Redis) -> Vec<String> {
+    let names = redis.command(&["--raw", "KEYS", "tidegate:cache:1:app:*"]);
+    names.lines().map(str::to_owned).collect()
 }
 
 fn send_signal(pid: u32, signal: Signal) {
@@ -361,9 +293,9 @@ fn values_that_are_garbled_or_foreign_are_no_responses() {
         ("/5", &["SETRANGE", "@", "0", "TGR2"]),
     ];
     for (target, command) in garbled {
-        let known = redis.values();
+        let known = values(&redis);
         get_stored(&a, target);
-        let name = redis.values().into_iter().find(|name| !known.contains(name)).unwrap();
+        let name = values(&redis).into_iter().find(|name| !known.contains(name)).unwrap();
         let words: Vec<&str> =
             command.iter().map(|word| if *word == "@" { &*name } else { word }).collect();
         redis.command(&words);
@@ -372,9 +304,9 @@ fn values_that_are_garbled_or_foreign_are_no_responses() {
         assert!(status(&response).starts_with("tidegate; fwd=uri-miss"), "{}", status(&response));
         assert_eq!(count(&b, "foreign"), before + 1, "{target}");
     }
-    let known = redis.values();
+    let known = values(&redis);
     get_stored(&a, "/list");
-    let name = redis.values().into_iter().find(|name| !known.contains(name)).unwrap();
+    let name = values(&redis).into_iter().find(|name| !known.contains(name)).unwrap();
     redis.command(&["DEL", &name]);
     redis.command(&["LPUSH", &name, "x"]);
     assert_eq!(get(&b, "/list").status, 200, "a value of another type is no response");
@@ -394,9 +326,9 @@ fn values_are_bounded_in_size_and_time() {
     let before = count(&a, "skipped");
     assert_eq!(get(&a, "/large").body.len(), 1 << 20);
     wait_until(SOON, "it is too large", || count(&a, "skipped") == before + 1);
-    assert_eq!(redis.values().len(), 0);
+    assert_eq!(values(&redis).len(), 0);
     get_stored(&a, "/small");
-    let names = redis.values();
+    let names = values(&redis);
     let left: i64 = redis.command(&["PTTL", &names[0]]).parse().unwrap();
     assert!((80_000..=90_000).contains(&left), "{left}");
 }

@@ -1,70 +1,12 @@
 //! Limits that several instances share through a real Redis.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::net::{SocketAddr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    Origin, RawClient, SOON, Signal, Tidegate, assert_problem, holds_within, wait_until,
+    Origin, RawClient, Redis, SOON, Signal, Tidegate, assert_problem, wait_until,
 };
-
-struct Redis {
-    child: Child,
-    address: SocketAddr,
-    _directory: tempfile::TempDir,
-}
-
-impl Redis {
-    fn start() -> Self {
-        // It takes no port 0, so a port that is free now has to do; another one when it is taken meanwhile.
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        (0..10).find_map(|_| Self::at(free())).expect("redis-server, of the Debian package")
-    }
-
-    fn at(address: SocketAddr) -> Option<Self> {
-        let directory = tempfile::tempdir().unwrap();
-        let child = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--port", &address.port().to_string()])
-            .args(["--save", "", "--requirepass", "wonderland", "--dir"])
-            .arg(directory.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("redis-server, of the Debian package");
-        let mut started = Self { child, address, _directory: directory };
-        let ready = holds_within(SOON, &mut || TcpStream::connect(address).is_ok());
-        (ready && started.child.try_wait().unwrap().is_none()).then_some(started)
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
-        rustix::process::kill_process(pid, signal).unwrap();
-    }
-
-    fn stop(mut self) -> SocketAddr {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        self.address
-    }
-
-    /// Runs one command.
-    fn command(&self, words: &[&str]) -> String {
-        let output = Command::new("redis-cli")
-            .args(["-p", &self.address.port().to_string(), "-a", "wonderland", "--no-auth-warning"])
-            .args(words)
-            .output()
-            .expect("redis-cli");
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ended = self.child.kill();
-        let _reaped = self.child.wait();
-    }
-}
 
 fn instance(origin: &Origin, redis: SocketAddr, more: &str, rate: &str) -> Tidegate {
     Tidegate::start(&format!(
@@ -98,7 +40,7 @@ const HUNDRED: &str = "rate = '100/h'\nburst = 99";
 
 #[test]
 fn what_passes_is_the_limit_whatever_the_instance() {
-    let (redis, origin) = (Redis::start(), Origin::ok("fine"));
+    let (redis, origin) = (Redis::with_password("wonderland"), Origin::ok("fine"));
     let instances = [0, 1].map(|_| instance(&origin, redis.address, "", HUNDRED));
     let threads: Vec<_> = (0..6)
         .map(|n| {
@@ -144,7 +86,7 @@ fn without_redis_each_instance_goes_on_as_it_is_told() {
 
 #[test]
 fn a_redis_that_hangs_or_restarts_holds_nobody_up() {
-    let (redis, origin) = (Redis::start(), Origin::ok("fine"));
+    let (mut redis, origin) = (Redis::with_password("wonderland"), Origin::ok("fine"));
     let proxy = instance(&origin, redis.address, "timeout = '50ms'", HUNDRED);
     let mut client = proxy.client();
     assert_eq!(ask(&mut client, "a").status, 200);
@@ -162,16 +104,16 @@ fn a_redis_that_hangs_or_restarts_holds_nobody_up() {
     };
     wait_until(2 * SOON, "it is used again", || up(&proxy));
     // A new one at the same place knows neither the script nor the counts.
-    let address = redis.stop();
+    redis.kill();
     assert!([200, 429].contains(&ask(&mut client, "c").status));
-    let again = Redis::at(address).expect("the same port");
+    redis.restart();
     wait_until(2 * SOON, "the new one is used", || up(&proxy));
-    assert!(!again.command(&["KEYS", "tidegate:*"]).is_empty());
+    assert!(!redis.command(&["KEYS", "tidegate:*"]).is_empty());
 }
 
 #[test]
 fn what_redis_refuses_is_an_error_and_not_a_verdict() {
-    let (redis, origin) = (Redis::start(), Origin::ok("fine"));
+    let (redis, origin) = (Redis::with_password("wonderland"), Origin::ok("fine"));
     let proxy = instance(&origin, redis.address, "on_error = 'deny'", HUNDRED);
     let mut client = proxy.client();
     assert_eq!(ask(&mut client, "k").status, 200);
@@ -195,7 +137,7 @@ fn what_redis_refuses_is_an_error_and_not_a_verdict() {
 /// `config/scenarios/s5.2-shared-rate-limit.toml`: a hundred a minute, whichever of two instances is asked.
 #[test]
 fn s5_2_a_hundred_a_minute_over_all_instances() {
-    let (redis, origin) = (Redis::start(), Origin::ok("fine"));
+    let (redis, origin) = (Redis::with_password("wonderland"), Origin::ok("fine"));
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/config/scenarios/s5.2-shared-rate-limit.toml");
     let mut text = std::fs::read_to_string(file).unwrap();
     for (from, to) in [
@@ -218,7 +160,7 @@ fn s5_2_a_hundred_a_minute_over_all_instances() {
 
 #[test]
 fn windows_and_exceptions_hold_in_redis_too() {
-    let (redis, origin) = (Redis::start(), Origin::ok("fine"));
+    let (redis, origin) = (Redis::with_password("wonderland"), Origin::ok("fine"));
     for (rate, burst, told) in
         [("3/2d", 2, "r=2;t=57600"), ("7/3h", 6, "r=6;t=1543"), ("2/500ms", 1, "r=1;t=1")]
     {

@@ -23,6 +23,7 @@ mod origin;
 mod peers;
 mod problem;
 mod process;
+mod redis;
 mod socket;
 mod unreachable;
 
@@ -35,6 +36,7 @@ pub use origin::{Gate, Mark, Origin, Seen, Step, ok};
 pub use peers::{Curl, Nginx, curl};
 pub use problem::{assert_problem, assert_problem_and_close, check_problem};
 pub use process::Tidegate;
+pub use redis::Redis;
 pub use rustix::process::Signal;
 pub use socket::{End, Socket};
 pub use unreachable::{Blackhole, refused_address};
