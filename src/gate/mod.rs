@@ -40,6 +40,7 @@ use self::lookup::find;
 pub use self::peer::Peer;
 use self::policies::{Granted, Verdict};
 use self::request_id::RequestId;
+use self::turned::keep_on_host;
 use crate::clock::{self, Instant};
 use crate::exchange::forward::{self, RequestForm};
 use crate::exchange::identity::Identity;
@@ -422,6 +423,9 @@ impl<'a> Matched<'a, '_> {
             return Err(Refusal::Target(TargetFault::HostCount));
         }
         redirect.to.write(&mut location, &values, |n| self.capture(n));
+        if redirect.to.is_path() {
+            keep_on_host(&mut location);
+        }
         if let (false, Some(query)) = (redirect.to.has_query(), self.target.query()) {
             location.push(b'?');
             location.extend_from_slice(query);

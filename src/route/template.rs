@@ -103,6 +103,13 @@ impl Template {
         Ok(template)
     }
 
+    /// Returns whether it is written as a path of the same host: with one slash in front, not with two.
+    #[must_use]
+    pub fn is_path(&self) -> bool {
+        let first = self.parts.first();
+        matches!(first, Some(Part::Text(text)) if text.starts_with(b"/") && !text.starts_with(b"//"))
+    }
+
     /// Returns whether the rest of the path is filled in.
     #[must_use]
     pub fn has_rest(&self) -> bool {

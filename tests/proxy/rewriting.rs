@@ -80,6 +80,33 @@ fn redirect_fills_in_host_and_path() {
 }
 
 #[test]
+fn a_redirect_to_a_path_leads_to_no_other_host() {
+    let toml = r#"
+        [[listen]]
+        address = "127.0.0.1:0"
+        [[route]]
+        path = "/raw/{x}"
+        path_encoding = "raw"
+        redirect = { to = "/{x}" }
+        [[route]]
+        path = "/*"
+        redirect = { to = "/{path}" }
+        [[route]]
+        path = "/away/{x}"
+        redirect = { to = "//b.test/{x}" }
+    "#;
+    let proxy = Tidegate::start(toml);
+    for (path, to) in [
+        ("/raw/evil.test", "/evil.test"),
+        ("/raw/\\evil.test", "/./\\evil.test"),
+        ("/evil.test", "/.//evil.test"),
+        ("/away/x", "//b.test/x"),
+    ] {
+        assert_eq!(proxy.client().get(path).header("location"), Some(to), "{path}");
+    }
+}
+
+#[test]
 fn a_listener_can_send_everyone_to_https() {
     let toml = r#"
         [[listen]]
