@@ -143,8 +143,9 @@ impl Origin {
                 self.answered = true;
                 let (data, limits) = (self.inbox.data(), self.limits);
                 if let Some(used) = self.parser.parse_within(data, limits, &mut self.head)? {
-                    self.inbox.consume(used);
+                    // What is at fault stays unread: it has begun as a response does.
                     self.framing = framing::of_response(&self.head, head_request)?;
+                    self.inbox.consume(used);
                     self.body = BodyReader::new(self.framing, Sender::Server);
                     self.note_persistence();
                     return Poll::Ready(Ok(()));

@@ -204,3 +204,24 @@ fn s6_a_body_that_was_not_to_be_sent_is_no_answer_to_the_next_request() {
     let want = [(0, "/none"), (0, "/next"), (1, "/next")].map(|(at, target)| (at, target.into()));
     assert_eq!(seen, want);
 }
+
+#[test]
+fn s6_a_head_that_is_at_fault_is_an_answer() {
+    let fault = b"HTTP/1.1 200 OK\r\nContent-Length: zz\r\n\r\nrest".to_vec();
+    let origin = Origin::start(move |request| match request.index {
+        1 => vec![Step::Send(fault.clone())],
+        _ => vec![Step::Send(ok("fine"))],
+    });
+    let upstream = format!("servers = [\"{}\"]\nretry = {{ attempts = 0 }}", origin.server());
+    let toml = format!(
+        "[runtime]\nworkers = 1\n[[listen]]\naddress = \"127.0.0.1:0\"\n[upstream.app]\n{upstream}\n[[route]]\nupstream = \"app\"\n"
+    );
+    let proxy = Tidegate::start(&toml);
+    let mut client = proxy.client();
+    assert_eq!(client.get("/first").status, 200);
+    // What follows the head is no sign that the answer belongs to an earlier request.
+    let answer = client.get("/second");
+    assert_eq!(answer.status, 502);
+    assert!(answer.text().contains("\"code\":\"upstream_invalid\""), "{}", answer.text());
+    assert_eq!(origin.requests().len(), 2);
+}

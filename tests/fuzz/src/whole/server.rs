@@ -119,7 +119,9 @@ async fn serve(mut connection: Memory, log: Shared) {
                 if !*said && (message.whole || answer.early) {
                     *said = true;
                     let sent = connection.write_all(&answer.bytes).await.is_ok();
-                    let keeps = answer.then == Then::Keep && !answer.bytes.is_empty();
+                    // What begins no response may be left over from the one before.
+                    let begins = answer.bytes.iter().zip(b"HTTP/1.").all(|(is, to_be)| is == to_be);
+                    let keeps = answer.then == Then::Keep && begins && !answer.bytes.is_empty();
                     log.borrow_mut().seen[*at].answered = sent && keeps;
                     match answer.then {
                         Then::Keep => {}
