@@ -18,6 +18,9 @@ pub const MOST: usize = 10_000;
 pub struct Epoch(pub u64, pub u64);
 
 impl Epoch {
+    /// The last place that there is: nothing can be added behind it.
+    pub const HIGHEST: Self = Self(u64::MAX, u64::MAX);
+
     /// Reads `1526919030474-55`.
     #[must_use]
     pub fn read(text: &[u8]) -> Option<Self> {

@@ -75,6 +75,21 @@ fn origin() -> Origin {
     })
 }
 
+/// A target that one instance fetched and another answered out of Redis, and its body.
+fn shared(one: &Tidegate, other: &Tidegate) -> (String, String) {
+    let (mut n, mut before) = (0, None);
+    let mut found = None;
+    wait_until(SOON, "what is stored from now on is shared", || {
+        n += 1;
+        let target = format!("/new/{n}");
+        let new = get(one, &target).text();
+        let stored = before.replace((target, new));
+        found = stored.filter(|(target, body)| get(other, target).text() == *body);
+        found.is_some()
+    });
+    found.unwrap()
+}
+
 #[test]
 fn what_one_instance_fetched_answers_from_all() {
     let (origin, redis) = (origin(), Redis::start());
@@ -206,14 +221,7 @@ fn a_redis_that_lost_the_purges_alone_lets_nothing_purged_be_served() {
         }
         let later = instance(&origin, &redis, "");
         assert_ne!(get(&later, "/x").text(), old, "{purged_after_that}");
-        let (mut n, mut before) = (0, None);
-        wait_until(SOON, "what is stored from now on is shared", || {
-            n += 1;
-            let target = format!("/new/{n}");
-            let new = get(&a, &target).text();
-            let shared = before.replace((target, new));
-            shared.is_some_and(|(target, stored)| get(&later, &target).text() == stored)
-        });
+        shared(&a, &later);
     }
 }
 
@@ -235,6 +243,61 @@ fn what_others_write_among_the_purges_stops_none() {
     let old = get_stored(&a, "/x").text();
     assert_eq!(purge(&a, &json!({"path": "/x"})).status, 200);
     assert_ne!(get(&a, "/x").text(), old);
+}
+
+#[test]
+fn what_others_make_of_the_keys_of_purges_keeps_none_out() {
+    const HIGHEST: &str = "18446744073709551615-18446744073709551615";
+    const PURGES: &str = "tidegate:cache:1:purges";
+    const LINEAGE: &str = "tidegate:cache:1:lineage";
+    let add = ["XADD", PURGES, HIGHEST, "foreign", "1"];
+    let cases: [&[&[&str]]; 7] = [
+        &[&add],
+        &[&add, &["XDEL", PURGES, HIGHEST]],
+        &[&["XSETID", PURGES, HIGHEST]],
+        &[&["DEL", PURGES], &add],
+        &[&["SET", PURGES, "x"]],
+        &[&["DEL", LINEAGE], &["LPUSH", LINEAGE, "x"]],
+        &[&["SET", LINEAGE, "x"]],
+    ];
+    for commands in cases {
+        let (origin, redis) = (origin(), Redis::start());
+        let [a, b] = std::array::from_fn(|_| instance(&origin, &redis, ""));
+        let old = get_stored(&a, "/x").text();
+        assert_eq!(get(&b, "/x").text(), old);
+        for command in commands {
+            let said = redis.command(command);
+            assert!(!said.contains("ERR") && !said.contains("WRONG"), "{command:?}: {said}");
+        }
+        let purged = purge(&a, &json!({"path": "/x"}));
+        assert_eq!(purged.status, 200, "{commands:?}: {}", purged.text());
+        assert_ne!(get(&a, "/x").text(), old, "{commands:?}");
+        wait_until(SOON, "the other one has heard", || get(&b, "/x").text() != old);
+        let (target, old) = shared(&a, &b);
+        assert_eq!(purge(&b, &json!({"path": target})).status, 200, "{commands:?}");
+        wait_until(SOON, "it is gone everywhere", || get(&a, &target).text() != old);
+        let later = instance(&origin, &redis, "");
+        assert_ne!(get(&later, &target).text(), old, "{commands:?}");
+    }
+}
+
+#[test]
+fn an_end_of_the_stream_is_noticed_without_a_purge() {
+    let (origin, redis) = (origin(), Redis::start());
+    let a = instance(&origin, &redis, "");
+    let lineage = || redis.command(&["GET", "tidegate:cache:1:lineage"]);
+    let before = lineage();
+    redis.command(&[
+        "XADD",
+        "tidegate:cache:1:purges",
+        "18446744073709551615-18446744073709551615",
+        "foreign",
+        "1",
+    ]);
+    wait_until(SOON, "purges begin anew", || lineage() != before);
+    wait_until(SOON, "it is linked", || tier(&a)["linked"] == json!(true));
+    let told = redis.command(&["XADD", "tidegate:cache:1:purges", "*", "foreign", "1"]);
+    assert!(!told.contains("ERR"), "{told}");
 }
 
 #[test]

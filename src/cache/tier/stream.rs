@@ -15,10 +15,22 @@ use crate::cache::store::Store;
 use crate::clock::{self, Random};
 use crate::policy::shared::Connections;
 
-/// Sets a lineage where there is none, or the one that is told is lost, and begins the stream anew with an entry that names it: a
-/// stream that neither begins so nor is full has lost purges.
-const BEGIN: &str = "local now = redis.call('GET', KEYS[1])
-if not now or now == ARGV[2] then
+/// Sets a lineage and begins the stream anew with an entry that names it, where there is no lineage, or the one that is told is
+/// lost, or somebody has made the stream unusable: a key of another type, or one that takes no further entry because its last id
+/// is the highest that there is. A stream that neither begins so nor is full has lost purges.
+const BEGIN: &str =
+    "local now = redis.call('TYPE', KEYS[1]).ok == 'string' and redis.call('GET', KEYS[1])
+local sound = now and now ~= ARGV[2] and string.find(now, '^' .. string.rep('%x', 16) .. '$')
+local kind = redis.call('TYPE', KEYS[2]).ok
+if kind == 'stream' then
+  local about = redis.pcall('XINFO', 'STREAM', KEYS[2])
+  for at = 1, #about - 1 do
+    if about[at] == 'last-generated-id' and about[at + 1] == ARGV[3] then sound = false end
+  end
+elseif kind ~= 'none' then
+  sound = false
+end
+if not sound then
   redis.call('SET', KEYS[1], ARGV[1])
   redis.call('DEL', KEYS[2])
   redis.call('XADD', KEYS[2], '*', 'lineage', ARGV[1])
@@ -28,6 +40,8 @@ pub(super) async fn add(tier: &Tier, connections: &Connections, pending: &Pendin
     let Pending { number, cache, invalid, taken } = pending;
     let id = (tier.who, *number);
     let mut call = Pipeline::new();
+    // What has made the stream unusable must not keep a purge out of it.
+    begin_lineage(&mut call, None);
     let command = call.cmd("XADD").arg(stream()).arg("MAXLEN").arg(history::MOST).arg("*");
     for (name, value) in Entry::fields(cache, id, invalid) {
         command.arg(name).arg(value);
@@ -73,6 +87,8 @@ pub(super) async fn follow(tier: Weak<Tier>) {
             Some(false) => link_again = true,
             None => {
                 failures += 1;
+                // A key that is not what it was is mended there.
+                link_again |= failures > 1;
                 tier.lost.store(failures > 1, Relaxed);
                 drop(tier);
                 tokio::time::sleep(REST).await;
@@ -99,8 +115,10 @@ async fn listen(tier: &Tier, connections: &Connections) -> Option<bool> {
     }
     let streams = array(&read);
     let entries = streams.iter().filter_map(|stream| array(stream).get(1)).flat_map(array);
-    take(tier, &news, Told::read(entries)).await;
-    Some(true)
+    let told = Told::read(entries);
+    let goes_on = told.newest < Epoch::HIGHEST;
+    take(tier, &news, told).await;
+    Some(goes_on)
 }
 
 /// Reads all that is known of purges, and doubts what is in memory where some may have been missed.
@@ -151,21 +169,25 @@ async fn link(
     if full {
         history.begin_at_oldest();
     }
+    let others: Vec<_> = history.since(Epoch::default()).cloned().collect();
+    tier.news.store(Arc::new(News { lineage, history }));
     if linked_before || late {
         tier.doubt_memory(true).await;
+        // What is known to be purged is more than doubtful.
+        carry_out(tier, others.iter().map(|entry| &**entry)).await;
     }
-    tier.news.store(Arc::new(News { lineage, history }));
     tier.settle(&own);
     tier.settle(&taken);
     Some(true)
 }
 
-/// Gives Redis a lineage, and its stream an entry that names it, where it has none or still has the one that is `lost`.
+/// Gives Redis a lineage, and its stream an entry that names it, where it has none, still has the one that is `lost`, or can
+/// take no more purges.
 fn begin_lineage(call: &mut Pipeline, lost: Option<u64>) {
     let fresh = Random::from_entropy().next_u64() | 1;
     let lost = lost.map_or_else(String::new, |lost| format!("{lost:016x}"));
     call.cmd("EVAL").arg(BEGIN).arg(2).arg(lineage_key()).arg(stream());
-    call.arg(format!("{fresh:016x}")).arg(lost).ignore();
+    call.arg(format!("{fresh:016x}")).arg(lost).arg(Epoch::HIGHEST.to_string()).ignore();
 }
 
 /// Carries out purges of others, and knows of them from now on.
@@ -184,8 +206,13 @@ async fn take(tier: &Tier, news: &News, told: Told) {
     tier.news.store(Arc::new(news));
     let own = entries.iter().filter(|entry| entry.id.0 == tier.who);
     tier.settle(&own.map(|entry| entry.id.1).collect::<Vec<_>>());
+    carry_out(tier, entries.iter().filter(|entry| entry.at > last)).await;
+}
+
+/// Applies the purges of other instances to what is in memory.
+async fn carry_out(tier: &Tier, entries: impl Iterator<Item = &Entry>) {
     let stores = tier.stores();
-    for entry in entries.iter().filter(|entry| entry.at > last && entry.id.0 != tier.who) {
+    for entry in entries.filter(|entry| entry.id.0 != tier.who) {
         for store in stores.iter().filter(|store| *store.name == *entry.cache) {
             apply(store, &entry.invalid).await;
         }
