@@ -190,6 +190,7 @@ fn one_connection_is_passed_from_worker_to_worker() {
     let proxy = Tidegate::with(toml, &[("server", &origin.server())]);
     for _ in 0..40 {
         assert_eq!(proxy.client().get("/").status, 200);
-        assert!(origin.open_connections() <= 2, "{}", origin.open_connections());
+        // The server may notice the end of the one before a little later than the proxy.
+        wait_until(SOON, "one connection is open", || origin.open_connections() <= 1);
     }
 }
