@@ -2,7 +2,7 @@
 //!
 //! Pure rules: [`directives`], [`policy`], [`key`], [`order`], [`status`]. What is kept: [`object`] and
 //! its [`body`], found in a [`store`], kept within bounds by [`housekeeping`]. One fetch for many:
-//! [`flight`] and [`fill`]. Behind memory: [`tier`], in the form of [`stored`], with the purges of [`history`]. The walk that ties them together is `gate::cached`.
+//! [`flight`] and [`fill`]. Behind memory: [`tier`], in the form of [`stored`], with the purges of [`history`]. The walk that ties them together is `proxy::cached`.
 
 pub mod answer;
 pub mod body;

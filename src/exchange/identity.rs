@@ -2,7 +2,7 @@
 //! servers, mirrors, logs and traces all ask this and never the fields of the request.
 //!
 //! What a trusted proxy says about its client is believed if it makes sense; everybody else's word has been removed
-//! from the head before (`gate::door`). No address is no address: a client behind a Unix socket has none unless a
+//! from the head before (`proxy::door`). No address is no address: a client behind a Unix socket has none unless a
 //! trusted field names it.
 
 use std::borrow::Cow;

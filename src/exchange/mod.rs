@@ -1,7 +1,7 @@
 //! One request and its response: the two sides of it, how bodies move between them, and every answer
 //! the proxy gives itself.
 //!
-//! The walk in [`crate::gate`] sees a client only through [`sides::Client`]; who parsed the request
+//! The walk in [`crate::proxy`] sees a client only through [`sides::Client`]; who parsed the request
 //! and in which protocol is decided elsewhere.
 
 pub mod deadline;

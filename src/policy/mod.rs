@@ -1,4 +1,4 @@
-//! What a route does to the exchanges it lets through. One file per policy; `gate::policies` asks them in order.
+//! What a route does to the exchanges it lets through. One file per policy; `proxy::policies` asks them in order.
 
 pub mod api_key;
 pub mod basic;

@@ -13,12 +13,12 @@ use super::streams;
 use super::worker::Local;
 use crate::clock::{self, Instant};
 use crate::exchange::{Client, Deadline, Halt, Outcome, Refusal};
-use crate::gate::request_id::RequestId;
-use crate::gate::{self, Exchange, Peer, answer};
 use crate::h1::client::Closing;
 use crate::h1::{H1Client, Next};
 use crate::net::seats::Seat;
 use crate::net::{Held, Stream, Timer, held};
+use crate::proxy::request_id::RequestId;
+use crate::proxy::{self, Exchange, Peer, answer};
 use crate::snapshot::Listener;
 use crate::telemetry::access::Line;
 use crate::telemetry::ledger::{Entry, method_index};
@@ -104,13 +104,13 @@ pub(super) async fn exchange<C: Client>(
     timer: &mut Timer,
 ) {
     local.status.requests.fetch_add(1, Ordering::Relaxed);
-    gate::door::remove_claims(head, peer.trusted, &listener.client_field);
+    proxy::door::remove_claims(head, peer.trusted, &listener.client_field);
     let head = &*head;
     let snapshot = local.current.get();
     let ex = Exchange { worker: &local.worker, snapshot: &snapshot, listener, peer, head, started };
     // Boxed, so that a connection that waits does not hold the memory of one that works.
     // Made where it stays: it is large.
-    let walk = Box::into_pin(Box::write(Box::new_uninit(), gate::handle(ex, client, timer)));
+    let walk = Box::into_pin(Box::write(Box::new_uninit(), proxy::handle(ex, client, timer)));
     let bytes = size_of_val(&*walk) + head.fields.capacity();
     held::limit(snapshot.request_memory);
     let handled = match Held::new(bytes, snapshot.request_memory) {

@@ -23,11 +23,11 @@ use super::worker::Local;
 use super::{connection, streams};
 use crate::clock;
 use crate::exchange::{Refusal, identity};
-use crate::gate::Peer;
 use crate::h1::client::Closing;
 use crate::net::room::{self, Full, Inside};
 use crate::net::seats::Seat;
 use crate::net::{Ends, Stream};
+use crate::proxy::Peer;
 use crate::snapshot::Listener;
 
 /// The pause in accepting when the system has no descriptors or memory left.

@@ -129,7 +129,7 @@ fn no_text_decides() {
         let matched = pattern.split('"').skip(1).step_by(2).any(key);
         compared || matched || line.contains("matches!") && line.split('"').skip(1).any(key)
     };
-    let rooms = ["exchange", "upstream", "gate", "endpoint", "server", "telemetry", "policy"];
+    let rooms = ["exchange", "upstream", "proxy", "endpoint", "server", "telemetry", "policy"];
     let found: Vec<String> = rooms.iter().flat_map(|r| said(&format!("src/{r}"), wrong)).collect();
     assert!(found.is_empty(), "branch on a variant:\n{}", found.join("\n"));
     assert!(
