@@ -1,6 +1,6 @@
-//! Where the host names of servers lead, found out again and again while the proxy runs.
+//! Which servers there are and where they are, found out again and again while the proxy runs.
 //!
-//! [`Names`] follows names on a thread of its own and tells nobody: who wants to know asks whether
+//! Sources of whole lists send [`Updates`]. Beside them [`Names`] follows names on a thread of its own and tells nobody: who wants to know asks whether
 //! something has changed. What to do about it is not decided here. Nothing but a good answer
 //! changes an address ([`Known`]): a name server that fails, or says that there is nothing, takes
 //! no server away.
@@ -8,6 +8,7 @@
 mod entry;
 mod follow;
 mod known;
+mod updates;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -23,6 +24,7 @@ use tokio::sync::mpsc;
 pub use self::entry::Entry;
 use self::follow::{Follower, system};
 pub use self::known::{Answer, Known};
+pub use self::updates::{Update, Updates};
 
 /// All that has been found out about servers.
 #[derive(Debug, Clone, Default)]
@@ -30,14 +32,24 @@ pub struct Found {
     /// Where names lead.
     pub names: Arc<Known>,
     /// The servers of each upstream that finds them elsewhere than in the configuration.
-    pub lists: BTreeMap<Arc<str>, Arc<[Entry]>>,
+    pub lists: Arc<BTreeMap<Arc<str>, List>>,
+}
+
+/// The servers of an upstream that were found by a source.
+#[derive(Debug, Clone, PartialEq)]
+pub struct List {
+    /// The word for the source.
+    pub source: &'static str,
+    /// All of them.
+    pub entries: Arc<[Entry]>,
 }
 
 impl Found {
-    /// The servers of an upstream that finds them elsewhere.
+    /// The servers of an upstream that finds them elsewhere, as far as this source has told.
     #[must_use]
-    pub fn servers(&self, upstream: &str) -> &[Entry] {
-        self.lists.get(upstream).map_or(&[], |list| list)
+    pub fn servers(&self, upstream: &str, source: &str) -> &[Entry] {
+        let list = self.lists.get(upstream).filter(|list| list.source == source);
+        list.map_or(&[], |list| &list.entries)
     }
 }
 

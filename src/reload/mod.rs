@@ -5,7 +5,7 @@
 pub mod diff;
 pub mod watch;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::config::schema::process::ReloadBy;
 use crate::config::schema::upstream::Servers;
 use crate::config::schema::words::ServerAddress;
 use crate::config::{self, Config, Loaded, Report, Sources};
-use crate::discovery::{Found, Hosts, Names};
+use crate::discovery::{Found, Hosts, List, Names, Update, Updates};
 use crate::snapshot::compile::Purpose;
 use crate::snapshot::weights::Weights;
 use crate::snapshot::{Snapshot, compile, pages};
@@ -55,6 +55,10 @@ pub struct Reloader {
     weights: Weights,
     /// The addresses that the names of servers lead to.
     names: Names,
+    /// What sources have sent and was not taken yet.
+    updates: Updates,
+    /// What they have told of the servers of each upstream.
+    lists: Arc<BTreeMap<Arc<str>, List>>,
     /// The connections that a listener may have open that sets no limit.
     connections: u32,
 }
@@ -167,6 +171,8 @@ impl Reloader {
             held: false,
             weights: Weights::default(),
             names: Names::start()?,
+            updates: Updates::default(),
+            lists: Arc::default(),
             connections,
         })
     }
@@ -191,13 +197,30 @@ impl Reloader {
     /// All that has been found out about servers.
     #[must_use]
     pub fn found(&self) -> Found {
-        Found { names: self.names.known(), ..Found::default() }
+        Found { names: self.names.known(), lists: self.lists.clone() }
     }
 
     /// All that has been found out about servers, once the names of a configuration were looked up.
     #[must_use]
     pub fn learn(&self, config: &Config) -> Found {
         Found { names: self.names.learn(hosts(config), NAME_PATIENCE), ..self.found() }
+    }
+
+    /// Where sources send what they find.
+    #[must_use]
+    pub fn updates(&self) -> &Updates {
+        &self.updates
+    }
+
+    /// Takes in what sources have sent, and returns the upstreams that it was about.
+    pub fn take_updates(&mut self) -> Vec<Arc<str>> {
+        let taken = self.updates.take();
+        let upstreams = taken.keys().cloned().collect();
+        let lists = Arc::make_mut(&mut self.lists);
+        for (upstream, Update { source, entries, dismissed: _ }) in taken {
+            lists.insert(upstream, List { source, entries });
+        }
+        upstreams
     }
 
     /// What an operator has said about servers.
@@ -327,6 +350,8 @@ impl Reloader {
             }
         }
         self.weights = weights;
+        let word = |upstream: &str| config.upstream.get(upstream).map(|it| it.servers.word());
+        Arc::make_mut(&mut self.lists).retain(|upstream, list| word(upstream) == Some(list.source));
         self.running = config;
     }
 }
@@ -383,7 +408,7 @@ fn guard(old: &Config, new: &Config) -> Result<(), Refused> {
     // Servers that are found elsewhere are not counted here, neither before nor after.
     let listed = |servers: &Servers| match servers {
         Servers::List(servers) => Some(servers.len()),
-        _ => None,
+        Servers::Elsewhere(_) => None,
     };
     let (mut from, mut to) = (0, 0);
     for (name, before) in &old.upstream {

@@ -67,6 +67,11 @@ pub enum Command {
     },
     /// Open the files of logs anew.
     Reopen,
+    /// Look whether sources have sent anything. Whoever wants to know that it was done gets an answer.
+    Follow {
+        /// Who wants to know.
+        reply: Option<oneshot::Sender<()>>,
+    },
     /// End.
     Stop,
 }
@@ -104,6 +109,11 @@ impl Control {
         parts: Parts,
         (commands, received): (SyncSender<Command>, Receiver<Command>),
     ) -> io::Result<Self> {
+        let line = commands.clone();
+        parts.reloader.updates().wake_by(move || {
+            // A full line is looked at in a moment anyway.
+            let _told = line.try_send(Command::Follow { reply: None });
+        });
         let thread = std::thread::Builder::new().name("control".into());
         let thread = Some(thread.spawn(move || parts.run(&received))?);
         Ok(Self { commands, thread })
@@ -179,11 +189,17 @@ impl Parts {
                     let _gone = reply.send(self.weigh((&upstream, &server), weight));
                 }
                 Ok(Command::Reopen) => self.reopen(),
+                Ok(Command::Follow { reply }) => {
+                    self.follow_sources();
+                    tell(reply, ());
+                }
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     return self.remove_sockets();
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
+            // The line may have been full when a source sent something.
+            self.follow_sources();
             let now = clock::now();
             if now.saturating_duration_since(self.looked) < LOOK {
                 continue;
@@ -228,6 +244,20 @@ impl Parts {
             self.arrange(upstream);
         }
         names::note_faults(&current, &self.reloader.names().known());
+    }
+
+    /// Gives upstreams the servers that sources have found for them.
+    fn follow_sources(&mut self) {
+        if !self.reloader.updates().any() {
+            return;
+        }
+        let current = self.store.load_full();
+        for name in self.reloader.take_updates() {
+            if let Some(upstream) = current.upstreams.iter().find(|upstream| upstream.name == name)
+            {
+                self.arrange(upstream);
+            }
+        }
     }
 
     /// Gives an upstream the servers that are known of now, unless it has them. Nothing else is touched.
@@ -436,7 +466,7 @@ fn forget(old: &Snapshot, new: &Snapshot) {
     }
 }
 
-fn tell(reply: Option<oneshot::Sender<Outcome>>, outcome: Outcome) {
+fn tell<T>(reply: Option<oneshot::Sender<T>>, outcome: T) {
     if let Some(reply) = reply {
         // Who asked may have gone.
         let _gone = reply.send(outcome);

@@ -28,7 +28,9 @@ pub fn specs(
     };
     match written {
         Servers::List(servers) => servers.iter().for_each(|server| add(&Entry::from(server))),
-        _ => found.servers(upstream).iter().for_each(add),
+        Servers::Elsewhere(elsewhere) => {
+            found.servers(upstream, elsewhere.source.word()).iter().for_each(add);
+        }
     }
     all
 }

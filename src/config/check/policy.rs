@@ -307,6 +307,8 @@ fn needs_redis(config: &Config, findings: &mut Vec<Finding>) {
         Some(Policy::Inline(it)) if cache(it) => Some(route.place),
         Some(Policy::Inline(_) | Policy::Named(_) | Policy::Off) | None => None,
     }));
+    let registries = config.upstream.values().filter_map(|it| it.servers.registry());
+    places.extend(registries.filter(|it| it.redis.value).map(|it| it.redis.place));
     for place in places {
         let finding =
             Finding::error("missing_key", place, "this needs Redis, and there is no [redis]");

@@ -189,6 +189,8 @@ fn unused_policies(config: &Config, findings: &mut Vec<Finding>) {
     redis |= config.route.iter().any(|route| {
         matches!(&route.cache, Some(Policy::Inline(cache)) if cache.tier == Some(Tier::Redis))
     });
+    redis |=
+        config.upstream.values().filter_map(|it| it.servers.registry()).any(|it| it.redis.value);
     if let Some(written) = config.redis.as_ref().filter(|_| !redis) {
         let finding =
             Finding::warning("unused_redis", written.url.place, "nothing is kept in Redis");

@@ -10,6 +10,8 @@ use super::words::RetryOn;
 pub const DRAIN: Period = Period::seconds(30);
 /// `runtime.shrink_guard`.
 pub const SHRINK_GUARD: Percent = Percent::new(50);
+/// `upstream.servers.registry.max`.
+pub const REGISTRY_MAX: NonZeroU32 = at_least_one(10_000);
 /// `runtime.drain_delay`.
 pub const DRAIN_DELAY: Period = Period::seconds(0);
 /// `log.access`.

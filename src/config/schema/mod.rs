@@ -6,6 +6,7 @@
 pub mod balance;
 pub mod bind;
 pub mod defaults;
+pub mod discovery;
 pub mod forms;
 pub mod health;
 pub mod listen;

@@ -9,11 +9,11 @@ use serde::Serialize;
 
 use super::balance::Balance;
 use super::defaults;
+pub use super::discovery::Servers;
 use super::forms::Switch;
 use super::health::{Breaker, Eject, Health};
 use super::units::{Bytes, OrOff, Percent, Period, Timeout};
 use super::words::{RetryOn, ServerAddress};
-use crate::config::finding::Finding;
 use crate::config::read::{Reader, Shape, Table, any_of, settings, table, words};
 use crate::config::source::{Place, Spanned};
 use crate::config::tree::{Node, Value};
@@ -50,101 +50,6 @@ table! {
         fallback: Option<Spanned<String>> = None,
         /// With nothing healthy: true tries all of them, false answers 503 at once.
         fail_open: bool = true,
-    }
-}
-
-/// Where the servers of an upstream come from.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Servers {
-    /// A and AAAA records, resolved again when their TTL ends.
-    Dns(Spanned<String>),
-    /// SRV records.
-    Srv(Spanned<String>),
-    /// A watched file.
-    File(Spanned<PathBuf>),
-    /// EndpointSlices of `namespace/service:port`.
-    Kubernetes(Spanned<String>),
-    /// Instances register themselves on the admin API.
-    Registry,
-    /// Written in the file.
-    #[serde(untagged)]
-    List(Vec<Server>),
-}
-
-table! {
-    /// Where servers are found. Exactly one key.
-    pub struct Discovery {
-        [#[serde(skip)] place: Place]
-        /// Host name and port of A and AAAA records: "search.internal:8080".
-        dns: Option<Spanned<String>> = None,
-        /// Name of SRV records: "_http._tcp.search.internal".
-        srv: Option<Spanned<String>> = None,
-        /// A file with `servers`, watched.
-        file: Option<Spanned<PathBuf>> = None,
-        /// A Kubernetes service: "namespace/service:port".
-        kubernetes: Option<Spanned<String>> = None,
-        /// Instances register themselves on the admin API with a lease.
-        registry: bool = false,
-    }
-}
-
-impl Servers {
-    /// The servers written in the file; empty for every kind of discovery.
-    #[must_use]
-    pub fn listed(&self) -> &[Server] {
-        match self {
-            Self::List(servers) => servers,
-            Self::Dns(_) | Self::Srv(_) | Self::File(_) | Self::Kubernetes(_) | Self::Registry => {
-                &[]
-            }
-        }
-    }
-}
-
-impl Servers {
-    /// The same, to be changed.
-    pub fn listed_mut(&mut self) -> &mut [Server] {
-        match self {
-            Self::List(servers) => servers,
-            Self::Dns(_) | Self::Srv(_) | Self::File(_) | Self::Kubernetes(_) | Self::Registry => {
-                &mut []
-            }
-        }
-    }
-}
-
-impl Shape for Servers {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
-        match &node.value {
-            Value::Array(_) => Vec::read(node, reader).map(Self::List),
-            Value::Table(_) => {
-                let Discovery { place, dns, srv, file, kubernetes, registry } =
-                    Discovery::read(node, reader)?;
-                let mut ways = Vec::new();
-                ways.extend(dns.map(Self::Dns));
-                ways.extend(srv.map(Self::Srv));
-                ways.extend(file.map(Self::File));
-                ways.extend(kubernetes.map(Self::Kubernetes));
-                ways.extend(registry.then_some(Self::Registry));
-                match ways.pop() {
-                    Some(way) if ways.is_empty() => Some(way),
-                    _ => {
-                        let message = "a way to find servers is exactly one key";
-                        reader.report(
-                            Finding::error("bad_value", place, message)
-                                .help("keep one of dns, srv, file, kubernetes, registry = true"),
-                        );
-                        None
-                    }
-                }
-            }
-            _ => reader.mismatch(node, "an array of servers or a table"),
-        }
-    }
-
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        any_of([Vec::<Server>::schema(generator), Discovery::schema(generator)])
     }
 }
 

@@ -1,0 +1,180 @@
+//! Where the servers of an upstream come from: `servers` of `[upstream.NAME]`.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use schemars::{Schema, SchemaGenerator};
+use serde::Serialize;
+
+use super::defaults;
+use super::forms::{OneOrMany, Switch};
+use super::upstream::Server;
+use super::words::Network;
+use crate::config::finding::Finding;
+use crate::config::read::{Reader, Shape, any_of, settings, table};
+use crate::config::source::Spanned;
+use crate::config::tree::{Node, Value};
+
+/// Where the servers of an upstream come from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Servers {
+    /// Written in the file.
+    List(Vec<Server>),
+    /// Found elsewhere, while the proxy runs.
+    Elsewhere(Elsewhere),
+}
+
+/// Servers that are not written in the file.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Elsewhere {
+    /// Where they are found.
+    #[serde(flatten)]
+    pub source: Source,
+    /// The networks that they must be in; all of them if none is named.
+    pub allow: Vec<Network>,
+}
+
+/// What tells which servers there are.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// A and AAAA records, resolved again when their TTL ends.
+    Dns(Spanned<String>),
+    /// SRV records.
+    Srv(Spanned<String>),
+    /// A watched file.
+    File(Spanned<PathBuf>),
+    /// EndpointSlices of `namespace/service:port`.
+    Kubernetes(Spanned<String>),
+    /// Instances register themselves on the admin API.
+    Registry(Registry),
+}
+
+settings! {
+    /// Instances that register themselves with a lease.
+    pub struct Registry {
+        /// The most servers that may be registered at a time, 1 to 100 000.
+        max: Spanned<NonZeroU32> = defaults::REGISTRY_MAX.into(),
+        /// All instances that use the same `[redis]` share the registrations: a service registers with one of them.
+        redis: Spanned<bool> = false.into(),
+    }
+}
+
+table! {
+    /// Where servers are found. Exactly one of dns, srv, file, kubernetes, registry.
+    pub struct Discovery {
+        /// Host name and port of A and AAAA records: "search.internal:8080".
+        dns: Option<Spanned<String>> = None,
+        /// Name of SRV records: "_http._tcp.search.internal".
+        srv: Option<Spanned<String>> = None,
+        /// A file with `servers`, watched.
+        file: Option<Spanned<PathBuf>> = None,
+        /// A Kubernetes service: "namespace/service:port".
+        kubernetes: Option<Spanned<String>> = None,
+        /// Instances register themselves on the admin API with a lease: `true`, or a table.
+        registry: Switch<Registry> = Switch::Off,
+        /// Networks that servers must be in. What is found elsewhere is not used, and may not be registered.
+        /// Default: anywhere.
+        allow: OneOrMany<Network> = OneOrMany::default(),
+    }
+}
+
+impl Source {
+    /// The word for it in stats and metrics: the key that it is written with.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Dns(_) => "dns",
+            Self::Srv(_) => "srv",
+            Self::File(_) => "file",
+            Self::Kubernetes(_) => "kubernetes",
+            Self::Registry(_) => "registry",
+        }
+    }
+}
+
+impl Servers {
+    /// The word for servers that are written in the file.
+    pub const LIST: &'static str = "config";
+
+    /// The servers written in the file; empty for those that are found elsewhere.
+    #[must_use]
+    pub fn listed(&self) -> &[Server] {
+        match self {
+            Self::List(servers) => servers,
+            Self::Elsewhere(_) => &[],
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn listed_mut(&mut self) -> &mut [Server] {
+        match self {
+            Self::List(servers) => servers,
+            Self::Elsewhere(_) => &mut [],
+        }
+    }
+
+    /// What tells which servers there are, when they are not written in the file.
+    #[must_use]
+    pub fn elsewhere(&self) -> Option<&Elsewhere> {
+        match self {
+            Self::List(_) => None,
+            Self::Elsewhere(elsewhere) => Some(elsewhere),
+        }
+    }
+
+    /// The settings of the registry that servers register in.
+    #[must_use]
+    pub fn registry(&self) -> Option<&Registry> {
+        match &self.elsewhere()?.source {
+            Source::Registry(registry) => Some(registry),
+            Source::Dns(_) | Source::Srv(_) | Source::File(_) | Source::Kubernetes(_) => None,
+        }
+    }
+
+    /// The word for where the servers come from.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        self.elsewhere().map_or(Self::LIST, |elsewhere| elsewhere.source.word())
+    }
+}
+
+impl Shape for Servers {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        match &node.value {
+            Value::Array(_) => Vec::read(node, reader).map(Self::List),
+            Value::Table(_) => {
+                let written = Discovery::read(node, reader)?;
+                let Discovery { dns, srv, file, kubernetes, registry, allow } = written;
+                let mut sources = Vec::new();
+                sources.extend(dns.map(Source::Dns));
+                sources.extend(srv.map(Source::Srv));
+                sources.extend(file.map(Source::File));
+                sources.extend(kubernetes.map(Source::Kubernetes));
+                sources.extend(match registry {
+                    Switch::On(registry) => Some(Source::Registry(registry)),
+                    Switch::Off => None,
+                });
+                match sources.pop() {
+                    Some(source) if sources.is_empty() => {
+                        Some(Self::Elsewhere(Elsewhere { source, allow: allow.0 }))
+                    }
+                    _ => {
+                        let message = "a way to find servers is exactly one key";
+                        reader.report(
+                            Finding::error("bad_value", node.place, message)
+                                .help("keep one of dns, srv, file, kubernetes, registry = true"),
+                        );
+                        None
+                    }
+                }
+            }
+            _ => reader.mismatch(node, "an array of servers or a table"),
+        }
+    }
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        any_of([Vec::<Server>::schema(generator), Discovery::schema(generator)])
+    }
+}
