@@ -65,7 +65,8 @@ pub enum Unstorable {
     SetCookie,
     /// Neither freshness nor a validator.
     NoFreshness,
-    /// A status that is never stored: partial, not modified, interim.
+    /// A status that is never stored: partial, not modified, interim, and 508, which tells of the way that a request took
+    /// and not of what it asked for.
     Status,
     /// `must-understand` on a status that this cache does not know.
     NotUnderstood,
@@ -225,7 +226,7 @@ pub fn judge(
     settings: &Settings,
 ) -> Result<Timing, Unstorable> {
     let Received { status, fields, asked_at, at } = received;
-    if matches!(status, 100..=199 | 206 | 304) {
+    if matches!(status, 100..=199 | 206 | 304 | 508) {
         return Err(Unstorable::Status);
     }
     if vary_names_all(fields) {
@@ -539,6 +540,7 @@ mod tests {
         );
         assert_eq!(why(206, &[("cache-control", "max-age=9")]), Unstorable::Status);
         assert_eq!(why(304, &[("cache-control", "max-age=9")]), Unstorable::Status);
+        assert_eq!(why(508, &[("cache-control", "max-age=9")]), Unstorable::Status);
         assert_eq!(why(200, &[]), Unstorable::NoFreshness);
         assert_eq!(
             why(499, &[("cache-control", "max-age=9, must-understand")]),

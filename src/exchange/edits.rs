@@ -107,6 +107,14 @@ impl HeaderEdits {
         Self { filled, ..self }
     }
 
+    /// The same, and this field after those that are written.
+    #[must_use]
+    pub fn with_added(self, (name, value): (&str, &str)) -> Self {
+        let mut written = self.written.into_vec();
+        written.push((name.as_bytes().into(), value.as_bytes().into()));
+        Self { written: written.into(), ..self }
+    }
+
     /// The fields whose values are filled in for each request.
     #[inline]
     #[must_use]

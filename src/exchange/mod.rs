@@ -8,6 +8,7 @@ pub mod deadline;
 pub mod edits;
 pub mod forward;
 pub mod identity;
+pub mod loops;
 pub mod outcome;
 mod pause;
 pub mod pump;

@@ -92,6 +92,9 @@ pub enum Refusal {
     /// The server's answer is not a valid response.
     #[error("the server sent an invalid response")]
     UpstreamInvalid,
+    /// The request has been through this route before, or through more proxies than it may (RFC 5842 §7.2).
+    #[error("the request has come back to where it was sent from")]
+    Loop,
     /// The client wants a stored response or none (`only-if-cached`, RFC 9111 §5.2.1.7).
     #[error("no stored response can be used, and the request allows no other")]
     NotCached,
@@ -251,6 +254,7 @@ impl Refusal {
             Refusal::UpstreamInvalid => {
                 (502, "upstream_invalid", "The server sent an invalid response", None)
             }
+            Refusal::Loop => (508, "loop_detected", "Loop detected", Some("upstream.servers")),
             Refusal::NotCached => (504, "not_cached", "Not in the cache", Some("route.cache")),
             Refusal::Maintenance => {
                 (503, "in_maintenance", "Closed for maintenance", Some("route.maintenance"))
@@ -293,6 +297,7 @@ impl Refusal {
             | Refusal::UpstreamTimeout(_)
             | Refusal::UpstreamClosed
             | Refusal::UpstreamInvalid
+            | Refusal::Loop
             | Refusal::NotCached
             | Refusal::File(_)
             | Refusal::Maintenance => false,
@@ -410,6 +415,7 @@ mod tests {
             (Refusal::NoServer(Miss::Unresolved), 503, "no_healthy_server"),
             (Refusal::Connect, 502, "upstream_connect"),
             (Refusal::UpstreamTimeout(Deadline::FirstByte), 504, "upstream_timeout"),
+            (Refusal::Loop, 508, "loop_detected"),
             (Refusal::BodyTooLarge("x"), 413, "body_too_large"),
             (Refusal::BadRequest("x"), 400, "bad_request"),
             (Refusal::Malformed(Fault::BareLf), 400, "bad_request"),

@@ -19,6 +19,7 @@ use hyper::client::conn::http1::SendRequest;
 use crate::exchange::Pair;
 use crate::exchange::forward;
 use crate::exchange::identity::Identity;
+use crate::exchange::loops;
 use crate::net::fetch::{Error, Remote};
 use crate::wire::head::{Fields, list_items};
 use crate::wire::{Known, known};
@@ -72,6 +73,8 @@ pub struct Question<'a> {
     pub identity: &'a Identity<'a>,
     /// The id of the request.
     pub request_id: &'a str,
+    /// The mark of the route, by which a question that comes back is told.
+    pub mark: Option<&'a str>,
     /// The fields of the request, after the door.
     pub fields: &'a Fields,
 }
@@ -161,7 +164,7 @@ impl ForwardAuth {
     }
 
     fn request(&self, question: Question<'_>) -> Result<Request<Empty<Bytes>>, Error> {
-        let Question { method, path, query, host, identity, request_id, fields } = question;
+        let Question { method, path, query, host, identity, request_id, mark, fields } = question;
         let mut request = Request::new(Empty::new());
         *request.method_mut() = Method::GET;
         *request.uri_mut() = self.remote.target();
@@ -192,6 +195,9 @@ impl ForwardAuth {
                 Some(value) => headers.insert(name, HeaderValue::from_bytes(value)?),
                 None => headers.remove(name),
             };
+        }
+        if let Some(mark) = mark {
+            headers.append(loops::FIELD, HeaderValue::from_str(mark)?);
         }
         let mut wrong = Ok(());
         if let Some(certificate) = identity.peer.certificate {

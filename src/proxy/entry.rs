@@ -267,6 +267,7 @@ async fn ask<'a, C: Client>(
         host: target.sent_host(),
         identity: matched.identity,
         request_id: matched.id.as_str(),
+        mark: matched.route.mark.as_deref(),
         fields: &head.fields,
     };
     let said = tokio::select! {

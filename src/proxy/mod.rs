@@ -46,7 +46,7 @@ use crate::exchange::forward::{self, RequestForm};
 use crate::exchange::identity::Identity;
 use crate::exchange::outcome::Note;
 use crate::exchange::target::{Target, TargetFault};
-use crate::exchange::{self, Client, Halt, Outcome, Refusal};
+use crate::exchange::{self, Client, Halt, Outcome, Refusal, loops};
 use crate::net::{Coding, Timer};
 use crate::policy::compress;
 use crate::route::authority;
@@ -181,6 +181,9 @@ async fn walk<'a, C: Client>(
     log.route = Some(route);
     route.counts.requests.fetch_add(1, Ordering::Relaxed);
     let _under_way = UnderWay::new(route);
+    if route.mark.as_ref().is_some_and(|mark| loops::is_loop(&ex.head.fields, mark)) {
+        return Err(Refusal::Loop);
+    }
     let limit = body_limit(ex.listener, route);
     if admitted.length.is_some_and(|n| n > limit.0) {
         return Err(Refusal::BodyTooLarge(limit.1));

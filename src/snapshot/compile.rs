@@ -25,7 +25,7 @@ use crate::discovery::Found;
 use crate::exchange::edits::{FieldPart, FilledField};
 use crate::exchange::identity::ClientField;
 use crate::exchange::target::PathMode;
-use crate::exchange::{HeaderEdits, Pair};
+use crate::exchange::{HeaderEdits, Pair, loops};
 use crate::files::{self, served};
 use crate::h1::client::{HeadTimes, Life};
 use crate::machine;
@@ -333,6 +333,10 @@ fn route(
     let cache = cache::cache(written, &name, config, shared)?;
     let pages = pages::pages(written, shared)?;
     let cors = written.cors.is_some();
+    let request_edits =
+        edits(matching::header_rules(&written.request_headers, config), &captures, &[]);
+    // Whoever takes the field away, or writes another one, wants no loops to be found.
+    let mark = (!request_edits.hides(loops::FIELD.as_bytes())).then(|| loops::mark(&name));
     Ok(Route {
         name,
         action,
@@ -341,11 +345,11 @@ fn route(
         cache,
         pages,
         mirror,
-        request_edits: edits(
-            matching::header_rules(&written.request_headers, config),
-            &captures,
-            &[],
-        ),
+        request_edits: match &mark {
+            Some(mark) => request_edits.with_added((loops::FIELD, mark)),
+            None => request_edits,
+        },
+        mark,
         // What the proxy says about other origins must not be said twice.
         response_edits: edits(
             matching::header_rules(&written.response_headers, config),

@@ -27,6 +27,8 @@ pub struct Route {
     pub request_edits: HeaderEdits,
     /// Changes of the response's fields, the proxy's own answers included.
     pub response_edits: HeaderEdits,
+    /// The mark that tells its requests when they come back, which `request_edits` write; `None` where the field is taken away.
+    pub mark: Option<Box<str>>,
     /// The policies between a match and the action; `None` costs nothing.
     pub policies: Option<Box<Policies>>,
     /// The route's own pages for errors and maintenance.

@@ -1,7 +1,8 @@
 //! What the end of an attempt says about its server: nothing, that it works, or that it fails.
 //!
 //! A failure is an attempt without a usable response, or a response of 500 to 599 other than 501 and
-//! 505, which depend on the request alone (HAProxy's `observe layer7` draws the same line).
+//! 505, which depend on the request alone (HAProxy's `observe layer7` draws the same line), and 508, which tells of
+//! the way that it took.
 
 use std::sync::atomic::Ordering;
 
@@ -31,7 +32,7 @@ impl Verdict {
     #[must_use]
     pub fn of(failure: Failure) -> Self {
         match failure {
-            Failure::Status(501 | 505) => Self::Good,
+            Failure::Status(501 | 505 | 508) => Self::Good,
             Failure::Status(500..=599) => Self::Bad,
             Failure::Grpc(status) if grpc::is_failure(status) => Self::Bad,
             Failure::Status(_) | Failure::Grpc(_) => Self::Good,

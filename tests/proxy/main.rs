@@ -15,6 +15,7 @@ mod fields;
 mod harness;
 mod headers;
 mod interim;
+mod loops;
 mod paths;
 mod peers;
 mod picking;

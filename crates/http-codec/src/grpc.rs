@@ -90,6 +90,8 @@ pub fn of_http(status: u16) -> u8 {
         408 | 504 => DEADLINE_EXCEEDED,
         413 | 429 | 431 => 8,
         421 | 502 | 503 => UNAVAILABLE,
+        // A loop is no fault of the server that finds it: FAILED_PRECONDITION.
+        508 => 9,
         400..=599 => INTERNAL,
         _ => 2,
     }

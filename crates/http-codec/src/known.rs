@@ -50,6 +50,7 @@ known! {
     XRequestId = "x-request-id",
     Traceparent = "traceparent",
     Via = "via",
+    CdnLoop = "cdn-loop",
     Cookie = "cookie",
     SetCookie = "set-cookie",
     Authorization = "authorization",
@@ -86,7 +87,7 @@ static BY_LENGTH: [&[(Known, &str)]; 22] = {
     table[4] = &[(Known::Host, "host"), (Known::Date, "date")];
     table[6] = &[(Known::Cookie, "cookie"), (Known::Expect, "expect"), (Known::Server, "server")];
     table[7] = &[(Known::Upgrade, "upgrade"), (Known::Trailer, "trailer")];
-    table[8] = &[(Known::Location, "location")];
+    table[8] = &[(Known::Location, "location"), (Known::CdnLoop, "cdn-loop")];
     table[9] = &[(Known::Forwarded, "forwarded"), (Known::XRealIp, "x-real-ip")];
     table[10] = &[
         (Known::Connection, "connection"),
