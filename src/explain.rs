@@ -365,21 +365,7 @@ fn misdirected(
 fn policies(route: &Route) -> Vec<String> {
     let mut said = Vec::new();
     if let Some(policies) = &route.policies {
-        let limits = |before: bool| {
-            let of = policies.limits.iter().filter(move |limit| limit.before_auth == before);
-            of.map(|limit| format!("limit {}", limit.name))
-        };
-        said.extend(policies.cors.as_ref().map(|_| "cors".to_owned()));
-        said.extend(policies.maintenance.as_ref().map(|_| "maintenance".to_owned()));
-        said.extend(limits(true));
-        let ways: Vec<&str> = policies.ways.iter().map(|way| &*way.name).collect();
-        said.extend((!ways.is_empty()).then(|| format!("auth {}", ways.join(" or "))));
-        said.extend(limits(false));
-        let at_most = policies.concurrency.as_ref().map(|concurrency| concurrency.max);
-        said.extend(at_most.map(|max| format!("concurrency {max}")));
-        let fault = policies.fault.as_ref().map(|fault| fault.share * 100.0);
-        said.extend(fault.map(|share| format!("fault {share} %")));
-        said.extend(policies.compress.as_ref().map(|_| "compress".to_owned()));
+        policies.describe(&mut said);
     }
     said.extend(route.cache.as_ref().map(|cache| format!("cache {}", cache.store.name)));
     said.extend(route.mirror.as_ref().map(|_| "mirror".to_owned()));

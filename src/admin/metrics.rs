@@ -21,7 +21,7 @@ use crate::exchange::outcome::{CUTS, OUTCOMES};
 use crate::files::served;
 use crate::net::{held, room};
 use crate::policy::limit::Limit;
-use crate::policy::{compress, concurrency};
+use crate::policy::{METRICS, PolicyMetric};
 use crate::server::status::Status;
 use crate::snapshot::{Listener, Route, Snapshot};
 use crate::telemetry::history::{BUCKETS, Durations, History};
@@ -86,6 +86,13 @@ pub fn page(status: &Status, snapshot: &Snapshot, history: &History, open: bool)
     attempts(&mut text, snapshot, history);
     retries(&mut text, snapshot);
     each(&mut text, LIMIT, "limit", || snapshot.limits().map(|limit| (&*limit.name, limit)));
+    let policies = METRICS.iter().flat_map(|of| of.iter());
+    let policies: Vec<_> = policies
+        .map(|PolicyMetric { name, kind, help, read }| Family { name, kind, help, read: *read })
+        .collect();
+    each(&mut text, &policies, "endpoint", || {
+        snapshot.routes.iter().filter_map(|r| Some((&*r.name, &**r.policies.as_ref()?)))
+    });
     each(&mut text, ROUTE, "endpoint", || snapshot.routes.iter().map(|r| (&*r.name, &**r)));
     cache_requests(&mut text, snapshot);
     cache_tiers(&mut text, snapshot);
@@ -511,30 +518,6 @@ const CACHE: &[Family<RouteCache>] = &[
 ];
 
 const ROUTE: &[Family<Route>] = &[
-    counter(
-        "tidegate_route_concurrency_refused_total",
-        "Requests refused because too many were under way.",
-        |r| concurrency(r).and_then(|state| count(&state.refused)),
-    ),
-    gauge(
-        "tidegate_route_concurrency_pending",
-        "Requests that wait because too many are under way.",
-        |r| concurrency(r).map(|state| f64::from(state.queue.depth())),
-    ),
-    counter("tidegate_route_compressed_total", "Responses that were compressed.", |r| {
-        compress(r).and_then(|counts| count(&counts.responses))
-    }),
-    counter(
-        "tidegate_route_compression_skipped_total",
-        "Responses that were not, because too many were under way.",
-        |r| compress(r).and_then(|counts| count(&counts.skipped)),
-    ),
-    counter("tidegate_route_compression_in_bytes_total", "Bytes before compression.", |r| {
-        compress(r).and_then(|counts| count(&counts.taken))
-    }),
-    counter("tidegate_route_compression_out_bytes_total", "Bytes after compression.", |r| {
-        compress(r).and_then(|counts| count(&counts.made))
-    }),
     counter("tidegate_route_mirrored_total", "Copies of requests that were answered.", |r| {
         r.mirror.as_ref().and_then(|mirror| count(&mirror.counts.answered))
     }),
@@ -547,14 +530,6 @@ const ROUTE: &[Family<Route>] = &[
         |r| r.mirror.as_ref().and_then(|mirror| count(&mirror.counts.dropped)),
     ),
 ];
-
-fn compress(route: &Route) -> Option<&compress::Counts> {
-    Some(&route.policies.as_ref()?.compress.as_ref()?.counts)
-}
-
-fn concurrency(route: &Route) -> Option<&concurrency::State> {
-    Some(&route.policies.as_ref()?.concurrency.as_ref()?.state)
-}
 
 const SERVER: &[Family<Member>] = &[
     gauge("tidegate_server_up", "1 while the server gets requests.", |m| {

@@ -10,10 +10,10 @@ use crate::balance::Member;
 use crate::clock;
 use crate::endpoint::breaker::{Breaker, State};
 use crate::endpoint::{Endpoint, standing};
-use crate::exchange::Queue;
+use crate::exchange::queue::QueueStats;
 use crate::net::{held, room};
-use crate::policy::concurrency::Concurrency;
 use crate::policy::limit::Limit;
+use crate::policy::{Policies, PolicyStats};
 use crate::server::status::{Reload, Status};
 use crate::snapshot::{Listener, Route, Snapshot};
 use crate::telemetry::history::{History, Summary, Windows};
@@ -187,26 +187,13 @@ struct RouteStats {
     name: String,
     requests: u64,
     in_flight: u64,
-    /// Requests refused because too many were under way; null without `concurrency`.
-    concurrency_refused: Option<u64>,
-    /// Requests that wait for others to end; null without `concurrency`.
-    concurrency_queue: Option<QueueStats>,
-    /// The counts of compression; null without `compress`.
-    compression: Option<CompressionStats>,
+    #[serde(flatten)]
+    policies: PolicyStats,
     /// The ends of copies of requests; null without `mirror`.
     mirror: Option<MirrorStats>,
     /// Latency is from the request's head to the end of the response.
     #[serde(flatten)]
     traffic: Traffic,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-struct CompressionStats {
-    responses: u64,
-    /// Not compressed, because too many were under way.
-    skipped: u64,
-    bytes_in: u64,
-    bytes_out: u64,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -252,15 +239,6 @@ pub(super) struct UpstreamStats {
     #[serde(skip_serializing_if = "Option::is_none")]
     breaker: Option<BreakerStats>,
     servers: Vec<ServerStats>,
-}
-
-#[derive(Debug, Serialize, JsonSchema)]
-struct QueueStats {
-    depth: u32,
-    limit: Option<u32>,
-    queued: u64,
-    full: u64,
-    timeouts: u64,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -419,38 +397,12 @@ fn traffic(summary: Summary) -> Traffic {
     }
 }
 
-fn concurrency(route: &Route) -> Option<&Concurrency> {
-    route.policies.as_ref()?.concurrency.as_ref()
-}
-
-fn compression(route: &Route) -> Option<CompressionStats> {
-    let counts = &route.policies.as_ref()?.compress.as_ref()?.counts;
-    Some(CompressionStats {
-        responses: counts.responses.load(Relaxed),
-        skipped: counts.skipped.load(Relaxed),
-        bytes_in: counts.taken.load(Relaxed),
-        bytes_out: counts.made.load(Relaxed),
-    })
-}
-
-fn queue(queue: &Queue, limit: u32) -> QueueStats {
-    QueueStats {
-        depth: queue.depth(),
-        limit: limited(limit),
-        queued: queue.queued.load(Relaxed),
-        full: queue.overflowed.load(Relaxed),
-        timeouts: queue.timed_out.load(Relaxed),
-    }
-}
-
 fn route(route: &Route, history: &History) -> RouteStats {
     RouteStats {
         name: route.name.to_string(),
         requests: route.counts.requests.load(Relaxed),
         in_flight: route.counts.in_flight.load(Relaxed),
-        concurrency_refused: concurrency(route).map(|c| c.state.refused.load(Relaxed)),
-        concurrency_queue: concurrency(route).map(|c| queue(&c.state.queue, c.pending)),
-        compression: compression(route),
+        policies: Policies::stats(route.policies.as_deref()),
         mirror: route.mirror.as_ref().map(|mirror| MirrorStats {
             answered: mirror.counts.answered.load(Relaxed),
             failed: mirror.counts.failed.load(Relaxed),
@@ -477,7 +429,7 @@ pub(super) fn upstream(upstream: &Upstream, history: &History) -> UpstreamStats 
         ejected: state.ejections.ejected(),
         names_unresolved: unresolved(upstream),
         names_moved: state.moves.load(Relaxed),
-        queue: queue(&state.queue, upstream.limits.pending),
+        queue: state.queue.stats(upstream.limits.pending),
         breaker: breaks(upstream, false).then(|| breaker(&state.breaker)),
         servers: members.iter().map(|m| member(upstream, m, history)).collect(),
     }

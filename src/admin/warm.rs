@@ -40,7 +40,8 @@ pub(super) struct WarmWish {
     /// `http://host/path?query` or `https://…`, as clients ask for them; at most 1000.
     urls: Vec<String>,
     /// The number of URLs that are asked for at a time, from 1 to 64; default 8.
-    concurrency: Option<usize>,
+    #[serde(rename = "concurrency")]
+    at_a_time: Option<usize>,
 }
 
 /// The progress of a warming.
@@ -87,8 +88,8 @@ pub(super) async fn start(status: &Arc<Status>, warming: &Warming, body: &[u8]) 
         Ok(wish) => wish,
         Err(answer) => return *answer,
     };
-    let concurrency = match check(&wish) {
-        Ok(concurrency) => concurrency,
+    let at_a_time = match check(&wish) {
+        Ok(at_a_time) => at_a_time,
         Err(why) => return explained(StatusCode::BAD_REQUEST, "bad_warming", &why),
     };
     let busy = warming.0.load().as_ref().is_some_and(|run| !run.progress.load().finished);
@@ -103,7 +104,7 @@ pub(super) async fn start(status: &Arc<Status>, warming: &Warming, body: &[u8]) 
         ended: Notify::new(),
     });
     warming.0.store(Some(run.clone()));
-    for _ in 0..concurrency.min(run.urls.len()) {
+    for _ in 0..at_a_time.min(run.urls.len()) {
         tokio::spawn(fetch_all(run.clone(), status.clone()));
     }
     let ended = run.ended.notified();
@@ -137,11 +138,11 @@ fn check(wish: &WarmWish) -> Result<usize, String> {
     if let Some(bad) = wish.urls.iter().find(|url| split_url(url).is_none()) {
         return Err(format!("`{bad}` is no URL of a host"));
     }
-    let concurrency = wish.concurrency.unwrap_or(CONCURRENCY);
-    if !(1..=MOST_CONCURRENCY).contains(&concurrency) {
-        return Err(format!("`concurrency` is from 1 to {MOST_CONCURRENCY}, not {concurrency}"));
+    let at_a_time = wish.at_a_time.unwrap_or(CONCURRENCY);
+    if !(1..=MOST_CONCURRENCY).contains(&at_a_time) {
+        return Err(format!("`concurrency` is from 1 to {MOST_CONCURRENCY}, not {at_a_time}"));
     }
-    Ok(concurrency)
+    Ok(at_a_time)
 }
 
 /// Asks for one URL after the other, until there are no more.

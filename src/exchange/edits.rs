@@ -3,7 +3,10 @@
 
 use std::fmt;
 
+use super::sides::Emit;
+use super::stage::ResponseStage;
 use crate::route::template::FieldPlace;
+use crate::wire::head::{FieldRef, Fields};
 use crate::wire::{Known, known};
 
 /// A field's name and value.
@@ -122,6 +125,12 @@ impl HeaderEdits {
         &self.filled
     }
 
+    /// Returns whether nothing is hidden or written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.hidden.is_empty() && self.written.is_empty()
+    }
+
     /// Returns whether a received field is left out.
     #[inline]
     #[must_use]
@@ -140,6 +149,32 @@ impl HeaderEdits {
     #[inline]
     pub fn written(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.written.iter().map(|(name, value)| (&**name, &**value))
+    }
+}
+
+impl ResponseStage for &HeaderEdits {
+    fn write_fields(&self, out: &mut dyn Emit, inner: &dyn Fn(&mut dyn Emit)) {
+        inner(&mut Unhidden { out, edits: self });
+        self.written().for_each(|(name, value)| out.field(name, value));
+    }
+}
+
+/// Passes on the fields that edits do not hide.
+struct Unhidden<'o> {
+    out: &'o mut dyn Emit,
+    edits: &'o HeaderEdits,
+}
+
+impl Emit for Unhidden<'_> {
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        if !self.edits.hides(name) {
+            self.out.field(name, value);
+        }
+    }
+
+    fn received(&mut self, fields: &Fields, keep: &mut dyn FnMut(FieldRef<'_>) -> bool) {
+        let edits = self.edits;
+        self.out.received(fields, &mut |field| keep(field) && !edits.hides(field.name));
     }
 }
 

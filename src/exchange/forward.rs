@@ -363,25 +363,23 @@ pub fn certificate_fields(certificate: &Certificate, mut out: impl FnMut(&[u8], 
 
 /// Writes every field of a response as a client must see it, except for framing and connection
 /// fields. One without a date gets that of its arrival (RFC 9110 §6.6.1).
-pub fn response_fields(head: &ResponseHead, edits: &HeaderEdits, out: &mut dyn Emit) {
-    received_fields(head, edits, out);
-    if !head.fields.has(Known::Date) && !edits.replaces(Known::Date) {
+pub fn response_fields(head: &ResponseHead, out: &mut dyn Emit) {
+    received_fields(head, out);
+    if !head.fields.has(Known::Date) {
         clock::with_http_date(|date| out.field(b"date", date));
     }
-    edits.written().for_each(|(name, value)| out.field(name, value));
 }
 
 /// Writes every field of an informational response as a client must see it.
 pub fn interim_fields(head: &ResponseHead, out: &mut dyn Emit) {
-    received_fields(head, &HeaderEdits::default(), out);
+    received_fields(head, out);
 }
 
-fn received_fields(head: &ResponseHead, edits: &HeaderEdits, out: &mut dyn Emit) {
+fn received_fields(head: &ResponseHead, out: &mut dyn Emit) {
     let nominates = nominates(&head.fields);
     out.received(&head.fields, &mut |FieldRef { name, known, .. }| {
         let left_out = is_hop_by_hop(known) && known != Known::ProxyAuthenticate
-            || nominates && is_nominated(&head.fields, name)
-            || edits.hides(name);
+            || nominates && is_nominated(&head.fields, name);
         !left_out
     });
 }

@@ -4,6 +4,7 @@
 //! The walk in [`crate::proxy`] sees a client only through [`sides::Client`]; who parsed the request
 //! and in which protocol is decided elsewhere.
 
+pub mod accept;
 pub mod deadline;
 pub mod edits;
 pub mod forward;
@@ -15,6 +16,7 @@ pub mod pump;
 pub mod queue;
 pub mod refusal;
 pub mod sides;
+pub mod stage;
 pub mod target;
 
 pub use deadline::Deadline;

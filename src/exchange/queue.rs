@@ -10,6 +10,8 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::task::{Poll, ready};
 
+use schemars::JsonSchema;
+use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::sides::Client;
@@ -42,7 +44,29 @@ pub enum Unserved {
     Gone,
 }
 
+/// What is counted of a queue, as `/stats` shows it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct QueueStats {
+    depth: u32,
+    limit: Option<u32>,
+    queued: u64,
+    full: u64,
+    timeouts: u64,
+}
+
 impl Queue {
+    /// Reads what is counted. `limit` is the most that may wait; the largest number there is means no limit.
+    #[must_use]
+    pub fn stats(&self, limit: u32) -> QueueStats {
+        QueueStats {
+            depth: self.depth(),
+            limit: Some(limit).filter(|limit| *limit != u32::MAX),
+            queued: self.queued.load(Ordering::Relaxed),
+            full: self.overflowed.load(Ordering::Relaxed),
+            timeouts: self.timed_out.load(Ordering::Relaxed),
+        }
+    }
+
     /// Returns how many wait now.
     #[must_use]
     pub fn depth(&self) -> u32 {

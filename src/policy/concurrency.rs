@@ -2,14 +2,16 @@
 //! until one of them has ended.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::limit::{KEYS, Part};
-use super::table::{Hashed, Table};
+use super::in_flight::{InFlight, InFlightPlace};
+use super::limit::Part;
+use super::table::Hashed;
+use super::{Policies, PolicyMetric};
 use crate::clock;
+use crate::exchange::Client;
 use crate::exchange::queue::Unserved;
-use crate::exchange::{Client, Queue};
 use crate::net::Timer;
 
 /// One `concurrency`.
@@ -24,7 +26,7 @@ pub struct Concurrency {
     /// The longest time that they may wait.
     pub pending_timeout: Duration,
     /// The requests under way.
-    pub state: Arc<State>,
+    pub state: Arc<InFlight>,
 }
 
 /// A reason why a request may not go on.
@@ -47,7 +49,7 @@ impl Concurrency {
         key: Hashed,
         client: &mut C,
         timer: &mut Timer,
-    ) -> Result<Place<'_>, Kept> {
+    ) -> Result<InFlightPlace<'_>, Kept> {
         let state = &*self.state;
         let queue = &state.queue;
         if (queue.depth() == 0 || !self.one_key())
@@ -76,71 +78,20 @@ impl Concurrency {
     }
 }
 
-/// The requests under way. One per route in the process; it survives reloads.
-#[derive(Debug)]
-pub struct State {
-    table: Table,
-    /// Requests that wait.
-    pub queue: Queue,
-    /// Requests refused.
-    pub refused: AtomicU64,
+fn of(policies: &Policies) -> Option<&InFlight> {
+    policies.concurrency.as_ref().map(|concurrency| &*concurrency.state)
 }
 
-impl Default for State {
-    fn default() -> Self {
-        Self { table: Table::new(KEYS), queue: Queue::default(), refused: AtomicU64::new(0) }
-    }
-}
-
-/// A request that counts as under way until this is dropped.
-#[derive(Debug)]
-pub struct Place<'a> {
-    state: &'a State,
-    key: Hashed,
-}
-
-impl State {
-    /// The hash of a key made of parts.
-    #[must_use]
-    pub fn hash<'a>(&self, parts: impl Iterator<Item = &'a [u8]>) -> Hashed {
-        self.table.hash(parts)
-    }
-
-    /// Lets a request in unless `max` with its key are under way. With more keys under way than the table has
-    /// places, the least busy one is forgotten: it may get more than it should, never less.
-    #[must_use]
-    pub fn enter(&self, key: Hashed, max: u32) -> Option<Place<'_>> {
-        let one_more = |value: Option<u64>| {
-            let count = value.unwrap_or(0);
-            if count >= u64::from(max) { Err(()) } else { Ok(((), count + 1)) }
-        };
-        let entered = self.table.update(key, |value| value == 0, one_more);
-        entered.ok().map(|()| Place { state: self, key })
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let one_less = |value: Option<u64>| value.map(|count| ((), count - 1)).ok_or(());
-        // A key that was forgotten meanwhile has nothing to be taken back.
-        let _forgotten = self.state.table.update(self.key, |value| value == 0, one_less);
-        self.state.queue.release_to_any();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_is_free_again_when_its_request_ends() {
-        let state = State::default();
-        let [one, two] = [b"1", b"2"].map(|key| state.hash([&key[..]].into_iter()));
-        let first = state.enter(one, 2).unwrap();
-        let _second = state.enter(one, 2).unwrap();
-        assert!(state.enter(one, 2).is_none());
-        assert!(state.enter(two, 2).is_some());
-        drop(first);
-        assert!(state.enter(one, 2).is_some());
-    }
-}
+/// What is counted, for `/metrics`.
+pub(super) const METRICS: &[PolicyMetric] = &[
+    PolicyMetric::counter(
+        "tidegate_route_concurrency_refused_total",
+        "Requests refused because too many were under way.",
+        |policies| Some(of(policies)?.refused.load(Relaxed) as f64),
+    ),
+    PolicyMetric::gauge(
+        "tidegate_route_concurrency_pending",
+        "Requests that wait because too many are under way.",
+        |policies| Some(f64::from(of(policies)?.queue.depth())),
+    ),
+];

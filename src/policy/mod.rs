@@ -1,24 +1,34 @@
-//! What a route does to the exchanges it lets through. One file per policy; `proxy::policies` asks them in order.
+//! What a route does to the exchanges it lets through. One file per policy; `proxy::policies` asks them in order, and
+//! [`stages`] has those that take part in responses.
 
 pub mod api_key;
 pub mod basic;
 pub mod compress;
 pub mod concurrency;
 pub mod cors;
-pub mod encoded;
+pub mod effects;
 pub mod fault;
 pub mod forward_auth;
+pub mod grpc_notes;
+pub mod in_flight;
 pub mod jwks;
 pub mod jwt;
 pub mod limit;
 pub mod maintenance;
 pub mod pages;
 pub mod shared;
+pub mod stages;
 pub mod table;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
+use schemars::JsonSchema;
+use serde::Serialize;
 use smallvec::SmallVec;
+
+use crate::exchange::queue::QueueStats;
+use crate::wire::head::Fields;
 
 /// A field's value that was made for one request; most need no memory of their own.
 pub type Made = SmallVec<[u8; 64]>;
@@ -62,6 +72,88 @@ impl Policies {
     #[must_use]
     pub fn replaces(&self, name: &[u8]) -> bool {
         self.ways.iter().any(|way| way.auth.replaces(name))
+    }
+
+    /// `If-Match` as the server has to see it; `None` where no policy changes validators on their way to the client.
+    #[must_use]
+    pub fn if_match(&self, request: &Fields) -> Option<Vec<u8>> {
+        self.compress.as_ref().and_then(|_| compress::turned_back(request))
+    }
+
+    /// Describes what a request has to pass, in the order in which it is asked.
+    pub fn describe(&self, said: &mut Vec<String>) {
+        let limits = |before: bool| {
+            let of = self.limits.iter().filter(move |limit| limit.before_auth == before);
+            of.map(|limit| format!("limit {}", limit.name))
+        };
+        said.extend(self.cors.as_ref().map(|_| "cors".to_owned()));
+        said.extend(self.maintenance.as_ref().map(|_| "maintenance".to_owned()));
+        said.extend(limits(true));
+        let ways: Vec<&str> = self.ways.iter().map(|way| &*way.name).collect();
+        said.extend((!ways.is_empty()).then(|| format!("auth {}", ways.join(" or "))));
+        said.extend(limits(false));
+        let at_most = self.concurrency.as_ref().map(|concurrency| concurrency.max);
+        said.extend(at_most.map(|max| format!("concurrency {max}")));
+        let fault = self.fault.as_ref().map(|fault| fault.share * 100.0);
+        said.extend(fault.map(|share| format!("fault {share} %")));
+        said.extend(self.compress.as_ref().map(|_| "compress".to_owned()));
+    }
+
+    /// Reads what is counted. Without policies, everything is null.
+    #[must_use]
+    pub fn stats(policies: Option<&Self>) -> PolicyStats {
+        let concurrency = policies.and_then(|policies| policies.concurrency.as_ref());
+        let compress = policies.and_then(|policies| policies.compress.as_ref());
+        PolicyStats {
+            concurrency_refused: concurrency.map(|it| it.state.refused.load(Relaxed)),
+            concurrency_queue: concurrency.map(|it| it.state.queue.stats(it.pending)),
+            compression: compress.map(compress::Compress::stats),
+        }
+    }
+}
+
+/// What the policies of a route count, as `/stats` shows it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct PolicyStats {
+    /// Requests refused because too many were under way; null without `concurrency`.
+    concurrency_refused: Option<u64>,
+    /// Requests that wait for others to end; null without `concurrency`.
+    concurrency_queue: Option<QueueStats>,
+    /// The counts of compression; null without `compress`.
+    compression: Option<compress::CompressionStats>,
+}
+
+/// What is counted by policies, for `/metrics`, in the order in which it is shown.
+pub const METRICS: [&[PolicyMetric]; 2] = [concurrency::METRICS, compress::METRICS];
+
+/// A number that policies of a route have.
+#[derive(Debug, Clone, Copy)]
+pub struct PolicyMetric {
+    /// The name of the metric.
+    pub name: &'static str,
+    /// `counter` or `gauge`.
+    pub kind: &'static str,
+    /// The meaning, in a sentence.
+    pub help: &'static str,
+    /// Reads the number; `None` without the policy.
+    pub read: fn(&Policies) -> Option<f64>,
+}
+
+impl PolicyMetric {
+    const fn counter(
+        name: &'static str,
+        help: &'static str,
+        read: fn(&Policies) -> Option<f64>,
+    ) -> Self {
+        Self { name, kind: "counter", help, read }
+    }
+
+    const fn gauge(
+        name: &'static str,
+        help: &'static str,
+        read: fn(&Policies) -> Option<f64>,
+    ) -> Self {
+        Self { name, kind: "gauge", help, read }
     }
 }
 

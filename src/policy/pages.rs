@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::compress::weight;
+use crate::exchange::accept::weight;
 use crate::wire::head::{Fields, list_items};
 use crate::wire::{Known, ResponseHead, grpc};
 

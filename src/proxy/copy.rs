@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::Matched;
-use super::policies::Granted;
 use crate::exchange::forward::{self, RequestForm};
+use crate::policy::effects::PolicyEffects;
 use crate::telemetry::trace::Trace;
 use crate::upstream::mirror::{Copy, Mirror};
 use crate::upstream::retry;
@@ -22,17 +22,17 @@ impl<'a> Matched<'a, '_> {
     pub(super) fn copy(
         &self,
         mirror: &Mirror,
-        (form, granted): (&RequestForm<'_>, &Granted<'_>),
+        (form, effects): (&RequestForm<'_>, &PolicyEffects<'_>),
         trace: Option<&Trace>,
         (body, trailers): (Vec<u8>, Option<Fields>),
     ) -> Copy {
-        let key = mirror.target.key.as_ref().and_then(|source| self.key(source, granted));
+        let key = mirror.target.key.as_ref().and_then(|source| self.key(source, effects));
         // Only a body in chunks can be followed by anything.
         let length = if trailers.is_none() { Some(body.len() as u64) } else { None };
         // Which server of it is asked is not known yet.
         let nobody: Arc<str> = "".into();
         let upstream = &mirror.target.upstream.name;
-        let facts = self.facts(granted.verified.as_deref(), Some((upstream, &nobody)));
+        let facts = self.facts(effects.verified.as_deref(), Some((upstream, &nobody)));
         let form = RequestForm {
             expects_continue: false,
             length,

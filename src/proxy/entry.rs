@@ -11,12 +11,13 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 use super::Matched;
-use super::policies::{Granted, Verdict};
+use super::policies::PolicyVerdict;
 use crate::clock;
 use crate::exchange::identity::network;
 use crate::exchange::{Client, Refusal};
 use crate::policy::api_key::ApiKeys;
 use crate::policy::basic::{Basic, Busy, Credentials};
+use crate::policy::effects::PolicyEffects;
 use crate::policy::forward_auth::{ForwardAuth, Page, Question, Said};
 use crate::policy::jwt::{Denied, Jwt, Verified};
 use crate::policy::{Auth, Made, Way};
@@ -118,16 +119,16 @@ type Denials<'a> = SmallVec<[(&'a Way, Denial); 1]>;
 pub(super) async fn admit<'a, C: Client>(
     matched: &Matched<'a, '_>,
     ways: &'a [Way],
-    granted: &mut Granted<'a>,
+    effects: &mut PolicyEffects<'a>,
     client: &mut C,
-) -> Result<Verdict, Refusal> {
+) -> Result<PolicyVerdict, Refusal> {
     // Whoever lets a client in, what it says of itself must not reach the server as ours.
     for way in ways {
         match &way.auth {
             Auth::Jwt(jwt) => {
-                granted.hidden.extend(jwt.forward().iter().map(|(_, header)| &**header));
+                effects.hidden.extend(jwt.forward().iter().map(|(_, header)| &**header));
             }
-            Auth::Forward(judge) => granted.hidden.extend(judge.copy.iter().map(|name| &**name)),
+            Auth::Forward(judge) => effects.hidden.extend(judge.copy.iter().map(|name| &**name)),
             Auth::ApiKeys(_) | Auth::Basic(_) => {}
         }
     }
@@ -136,12 +137,12 @@ pub(super) async fn admit<'a, C: Client>(
         let entry = match &way.auth {
             Auth::ApiKeys(keys) => api_key(keys, matched),
             Auth::Basic(basic) => password(basic, matched).await,
-            Auth::Jwt(jwt) => token(jwt, matched, granted),
-            Auth::Forward(judge) => ask(judge, matched, granted, client).await,
+            Auth::Jwt(jwt) => token(jwt, matched, effects),
+            Auth::Forward(judge) => ask(judge, matched, effects, client).await,
         };
         match entry {
-            Entry::In => return Ok(Verdict::Pass),
-            Entry::Gone => return Ok(Verdict::Gone),
+            Entry::In => return Ok(PolicyVerdict::Pass),
+            Entry::Gone => return Ok(PolicyVerdict::Gone),
             Entry::Out(denial) => denials.push((way, denial)),
         }
     }
@@ -150,18 +151,18 @@ pub(super) async fn admit<'a, C: Client>(
         let again = tokio::select! {
             biased;
             again = jwt.keys().refetch() => again,
-            () = poll_fn(|cx| client.poll_gone(cx)) => return Ok(Verdict::Gone),
+            () = poll_fn(|cx| client.poll_gone(cx)) => return Ok(PolicyVerdict::Gone),
         };
         if !again {
             continue;
         }
-        match token(jwt, matched, granted) {
-            Entry::In => return Ok(Verdict::Pass),
-            Entry::Gone => return Ok(Verdict::Gone),
+        match token(jwt, matched, effects) {
+            Entry::In => return Ok(PolicyVerdict::Pass),
+            Entry::Gone => return Ok(PolicyVerdict::Gone),
             Entry::Out(new) => *denial = new,
         }
     }
-    refuse(matched, denials, granted)
+    refuse(matched, denials, effects)
 }
 
 /// Counts a client that nobody lets in, notes why, and says what it is told.
@@ -169,8 +170,8 @@ pub(super) async fn admit<'a, C: Client>(
 fn refuse(
     matched: &Matched<'_, '_>,
     denials: Denials<'_>,
-    granted: &mut Granted<'_>,
-) -> Result<Verdict, Refusal> {
+    effects: &mut PolicyEffects<'_>,
+) -> Result<PolicyVerdict, Refusal> {
     let mut why = String::new();
     for (way, denial) in &denials {
         matched.ex.worker.ledger.denied(&way.name, denial.reason);
@@ -190,19 +191,19 @@ fn refuse(
         for (name, value) in challenge.into_iter().chain(fields) {
             let value: Made = value.into();
             let challenge = status == 401 && name == b"www-authenticate";
-            let known = || granted.made.iter().any(|(n, v)| *n == name && *v == value);
+            let known = || effects.made.iter().any(|(n, v)| *n == name && *v == value);
             if (challenge && !known()) || (at == chosen && !challenge) {
-                granted.made.push((name, value));
+                effects.made.push((name, value));
             }
         }
         if at == chosen {
-            granted.cause.set(format_args!("{why}"), Some(key));
+            effects.cause.set(format_args!("{why}"), Some(key));
             told = Some(answer);
         }
     }
     match told {
-        Some(Told::Page(page)) => Ok(Verdict::Page(page)),
-        Some(Told::Status(status)) => Ok(Verdict::Answer(status)),
+        Some(Told::Page(page)) => Ok(PolicyVerdict::Page(page)),
+        Some(Told::Status(status)) => Ok(PolicyVerdict::Answer(status)),
         Some(Told::Refusal(refusal)) => Err(refusal),
         None => Err(Refusal::Unauthenticated),
     }
@@ -255,7 +256,7 @@ async fn password(basic: &Basic, matched: &Matched<'_, '_>) -> Entry {
 async fn ask<'a, C: Client>(
     judge: &ForwardAuth,
     matched: &Matched<'a, '_>,
-    granted: &mut Granted<'a>,
+    effects: &mut PolicyEffects<'a>,
     client: &mut C,
 ) -> Entry {
     const KEY: &str = "auth.forward";
@@ -279,8 +280,8 @@ async fn ask<'a, C: Client>(
     Entry::Out(match said {
         Said::Pass(fields, cookies) => {
             let cookies = cookies.into_iter();
-            granted.made.extend(cookies.map(|c| (&b"set-cookie"[..], c.into())));
-            granted.verified = Some(Rc::new(Verified { fields, ..Verified::default() }));
+            effects.made.extend(cookies.map(|c| (&b"set-cookie"[..], c.into())));
+            effects.verified = Some(Rc::new(Verified { fields, ..Verified::default() }));
             return Entry::In;
         }
         Said::Deny(status, fields) => {
@@ -310,14 +311,14 @@ async fn ask<'a, C: Client>(
 }
 
 /// Verifies the client's token.
-fn token(jwt: &Jwt, matched: &Matched<'_, '_>, granted: &mut Granted<'_>) -> Entry {
+fn token(jwt: &Jwt, matched: &Matched<'_, '_>, effects: &mut PolicyEffects<'_>) -> Entry {
     match verified(jwt, matched) {
         Ok(verified) if !verified.allowed => {
             let why = Why::Text("the token lacks what `allow` asks for");
             Entry::Out(Denial::new("not_allowed", why, "auth.jwt.allow", Refusal::NotAllowed))
         }
         Ok(verified) => {
-            granted.verified = Some(verified);
+            effects.verified = Some(verified);
             Entry::In
         }
         Err(denied) => {

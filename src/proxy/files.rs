@@ -9,16 +9,16 @@ use percent_encoding::percent_decode;
 
 use self::conditions::{Share, Validators, share};
 use super::answer::Answer;
-use super::policies::Granted;
 use super::turned::keep_on_host;
 use super::{End, Matched, answer};
 use crate::clock;
+use crate::exchange::accept::weight;
 use crate::exchange::outcome::Halt;
 use crate::exchange::refusal::FileFault;
 use crate::exchange::{Client, Emit, Length, Outcome, Outgoing, Refusal, pump};
 use crate::files::served::{self, NoFile, PIECE, Served, Wanted};
 use crate::net::Timer;
-use crate::policy::compress::weight;
+use crate::policy::effects::PolicyEffects;
 use crate::snapshot::route::Files;
 use crate::wire::head::{Fields, list_items};
 
@@ -45,14 +45,14 @@ impl<'a> Matched<'a, '_> {
     pub(super) async fn serve_file<C: Client>(
         &self,
         files: &Files,
-        granted: &mut Granted<'a>,
+        effects: &mut PolicyEffects<'a>,
         client: &mut C,
         timer: &mut Timer,
     ) -> Result<End, Refusal> {
         let head = self.ex.head;
         let head_request = head.method() == b"HEAD";
         if !head_request && head.method() != b"GET" {
-            granted.made.push((b"allow", b"GET, HEAD"[..].into()));
+            effects.made.push((b"allow", b"GET, HEAD"[..].into()));
             return Err(Refusal::File(FileFault::Method));
         }
         let rewritten = self.rewritten()?;
@@ -71,9 +71,9 @@ impl<'a> Matched<'a, '_> {
         };
         let (file, piece) = match found {
             Ok(found) => found,
-            Err(NoFile::Folder) => return Ok(self.to_folder(granted, client, timer).await),
+            Err(NoFile::Folder) => return Ok(self.to_folder(effects, client, timer).await),
             Err(no_file) => {
-                granted.cause.set(served::reason(no_file), Some("route.files.root"));
+                effects.cause.set(served::reason(no_file), Some("route.files.root"));
                 return Err(match no_file {
                     NoFile::Forbidden => Refusal::File(FileFault::Forbidden),
                     NoFile::Unavailable => Refusal::File(FileFault::Unavailable),
@@ -90,19 +90,19 @@ impl<'a> Matched<'a, '_> {
             Share::Failed => Err(Refusal::File(FileFault::Changed)),
             Share::Unsatisfiable => {
                 let range = format!("bytes */{}", found.file.length);
-                granted.made.push((b"content-range", range.into_bytes().into()));
+                effects.made.push((b"content-range", range.into_bytes().into()));
                 Err(Refusal::File(FileFault::Range))
             }
             Share::NotModified => {
-                Ok(self.send_file((files, &found), (304, &[]), granted, client, timer).await)
+                Ok(self.send_file((files, &found), (304, &[]), effects, client, timer).await)
             }
             Share::Whole => {
                 let whole = [Piece::Part(0, found.file.length)];
-                Ok(self.send_file((files, &found), (200, &whole), granted, client, timer).await)
+                Ok(self.send_file((files, &found), (200, &whole), effects, client, timer).await)
             }
             Share::Parts(parts) => {
                 let pieces = self.pieces(&parts, &found);
-                Ok(self.send_file((files, &found), (206, &pieces), granted, client, timer).await)
+                Ok(self.send_file((files, &found), (206, &pieces), effects, client, timer).await)
             }
         }
     }
@@ -110,7 +110,7 @@ impl<'a> Matched<'a, '_> {
     /// 301 to the same path with a slash at its end.
     async fn to_folder<C: Client>(
         &self,
-        granted: &Granted<'_>,
+        effects: &PolicyEffects<'_>,
         client: &mut C,
         timer: &mut Timer,
     ) -> End {
@@ -120,7 +120,7 @@ impl<'a> Matched<'a, '_> {
             location.push(b'?');
             location.extend_from_slice(query);
         }
-        let added: Vec<(&[u8], &[u8])> = granted.all().collect();
+        let added: Vec<(&[u8], &[u8])> = effects.response_fields().collect();
         let answer = Answer {
             status: 301,
             fields: &[(b"location", &location)],
@@ -162,7 +162,7 @@ impl<'a> Matched<'a, '_> {
         &self,
         (files, found): (&Files, &Found),
         (status, pieces): (u16, &[Piece]),
-        granted: &Granted<'_>,
+        effects: &PolicyEffects<'_>,
         client: &mut C,
         timer: &mut Timer,
     ) -> End {
@@ -208,7 +208,7 @@ impl<'a> Matched<'a, '_> {
                 if !edits.hides(b"date") {
                     clock::with_http_date(|date| out.field(b"date", date));
                 }
-                granted.all().for_each(|(name, value)| out.field(name, value));
+                effects.response_fields().for_each(|(name, value)| out.field(name, value));
                 edits.written().for_each(|(name, value)| out.field(name, value));
             },
             length: match status {

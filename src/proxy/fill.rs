@@ -9,10 +9,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Matched;
-use super::policies::Granted;
 use crate::exchange::Emit;
 use crate::exchange::edits::{FieldFacts, Moment};
 use crate::exchange::identity::Identity;
+use crate::policy::effects::PolicyEffects;
 use crate::policy::jwt::Verified;
 use crate::route::template::FieldPlace;
 
@@ -89,12 +89,12 @@ impl<'a, 'i> Matched<'a, 'i> {
     }
 
     /// Fills in the fields of the response that need no server.
-    pub(super) fn fill_response(&self, granted: &mut Granted<'a>) {
+    pub(super) fn fill_response(&self, effects: &mut PolicyEffects<'a>) {
         let filled = self.route.response_edits.filled();
         if filled.is_empty() {
             return;
         }
-        let verified = granted.verified.as_deref();
+        let verified = effects.verified.as_deref();
         let mut made = Vec::new();
         for field in filled.iter().filter(|field| field.moment() == Moment::Early) {
             let mut value = Vec::new();
@@ -102,11 +102,11 @@ impl<'a, 'i> Matched<'a, 'i> {
                 made.push((&*field.name, value.into()));
             }
         }
-        granted.made.extend(made);
+        effects.made.extend(made);
     }
 
     /// Some field of the response names the server.
-    fn is_late(&self) -> bool {
+    pub(super) fn is_late(&self) -> bool {
         let filled = self.route.response_edits.filled();
         filled.iter().any(|field| field.moment() == Moment::Late)
     }
@@ -121,7 +121,7 @@ impl<'a, 'i> Matched<'a, 'i> {
     /// Writes the fields of the response that name the server.
     pub(super) fn fill_late(
         &self,
-        granted: &Granted<'_>,
+        effects: &PolicyEffects<'_>,
         Asked(asked): &Asked,
         out: &mut dyn Emit,
     ) {
@@ -129,7 +129,7 @@ impl<'a, 'i> Matched<'a, 'i> {
             return;
         }
         let mut value = Vec::new();
-        let verified = granted.verified.as_deref();
+        let verified = effects.verified.as_deref();
         let asked = asked.borrow();
         let server = asked.as_ref().map(|(upstream, server)| (upstream, server));
         let facts = self.facts(verified, server);

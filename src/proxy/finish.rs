@@ -1,7 +1,6 @@
 //! What is written down about a request when it has ended: counters, times, a line of the access log.
 
 use super::cached::Told;
-use super::policies::Granted;
 use super::request_id::RequestId;
 use super::{End, Exchange};
 use crate::cache::route::CacheResult;
@@ -9,6 +8,7 @@ use crate::clock;
 use crate::exchange::identity::Identity;
 use crate::exchange::outcome::{Note, Row};
 use crate::exchange::{Client, Halt, Outcome};
+use crate::policy::effects::PolicyEffects;
 use crate::snapshot::Route;
 use crate::telemetry::access;
 use crate::telemetry::ledger::{Entry, METHODS, method_index};
@@ -30,7 +30,7 @@ pub(super) struct RequestLog<'a> {
     /// The note of the last failure.
     pub(super) cause: Note,
     /// The fields that the route's policies added.
-    pub(super) granted: Granted<'a>,
+    pub(super) effects: PolicyEffects<'a>,
     /// The part that a cache had in it.
     pub(super) cache: Told<'a>,
     /// The trace it belongs to, when requests are traced.
@@ -71,7 +71,7 @@ fn finish<C: Client>(
     end: End,
     client: &C,
 ) {
-    let RequestLog { route, trail, cause, trace, granted, cache } = log;
+    let RequestLog { route, trail, cause, trace, effects, cache } = log;
     let route = *route;
     let took = clock::now().saturating_duration_since(ex.started);
     let (received, sent) = (client.received(), client.sent());
@@ -95,7 +95,7 @@ fn finish<C: Client>(
     let cause = if end.outcome == Outcome::Whole {
         None
     } else {
-        cause.take().or_else(|| granted.cause.take())
+        cause.take().or_else(|| effects.cause.take())
     };
     if end.outcome != Outcome::Whole {
         let ending = Ending {
@@ -131,7 +131,7 @@ fn finish<C: Client>(
             listener: &ex.listener.name,
             head: ex.head,
             masked: &ex.snapshot.masked_query,
-            claims: granted.verified.as_ref().map_or(&[], |verified| &verified.claims),
+            claims: effects.verified.as_ref().map_or(&[], |verified| &verified.claims),
             route: route.map(|r| &*r.name),
             upstream: upstream.map(|u| &*u.name),
             server: server.map(|endpoint| &*endpoint.name),

@@ -2,11 +2,11 @@
 
 use super::{End, Matched, answer};
 use crate::exchange::refusal::Problem;
+use crate::exchange::stage::Substitute;
 use crate::exchange::{Client, Emit, Length, Outgoing, Refusal, pump};
 use crate::net::Timer;
 use crate::policy::pages::{Page, Wants, without_content};
 use crate::snapshot::Route;
-use crate::upstream::request::Instead;
 use crate::wire::ResponseHead;
 use crate::wire::head::Fields;
 
@@ -38,7 +38,7 @@ impl Matched<'_, '_> {
 
     /// What stands in for this answer of a server: a page for browsers, a problem document for others. Who wants JSON
     /// gets what the server says.
-    pub(super) fn instead(&self, head: &ResponseHead) -> Option<Instead> {
+    pub(super) fn instead(&self, head: &ResponseHead) -> Option<Substitute> {
         let page = self.route.pages.as_deref()?.instead_of(head)?;
         let (kind, body) = match Wants::of(&self.ex.head.fields) {
             Wants::Html => (answer::HTML, page.clone()),
@@ -48,7 +48,7 @@ impl Matched<'_, '_> {
         let mut head = without_content(head);
         head.fields.push(b"content-type", kind);
         answer::NEGOTIATED.iter().for_each(|(name, value)| head.fields.push(name, value));
-        Some(Instead { head, body })
+        Some(Substitute { head, body })
     }
 
     fn problem(&self, status: u16) -> Vec<u8> {
@@ -67,7 +67,7 @@ impl Matched<'_, '_> {
     /// Answers with what stands in for a server's answer.
     pub(super) async fn send_instead<C: Client>(
         &self,
-        Instead { head, body }: &Instead,
+        Substitute { head, body }: &Substitute,
         fields: &dyn Fn(&mut dyn Emit),
         client: &mut C,
         timer: &mut Timer,

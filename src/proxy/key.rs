@@ -1,8 +1,8 @@
 //! The part of a request that a balancing strategy goes by.
 
 use super::Matched;
-use super::policies::Granted;
 use crate::balance::Key;
+use crate::policy::effects::PolicyEffects;
 use crate::policy::jwt::Verified;
 use crate::route::condition::{cookies, parameters};
 use crate::upstream::KeySource;
@@ -27,7 +27,7 @@ impl Matched<'_, '_> {
     pub(super) fn key<'g>(
         &'g self,
         source: &KeySource,
-        granted: &'g Granted<'_>,
+        effects: &'g PolicyEffects<'_>,
     ) -> Option<Key<'g>> {
         let fields = &self.ex.head.fields;
         match source {
@@ -37,7 +37,7 @@ impl Matched<'_, '_> {
             }
             KeySource::Path => Some(Key::new(self.target.path())),
             KeySource::ClientIp => self.client_bytes.as_ref().map(|bytes| Key::new(bytes)),
-            KeySource::Header(name) => self.header(name, granted.verified.as_deref()).map(Key::new),
+            KeySource::Header(name) => self.header(name, effects.verified.as_deref()).map(Key::new),
             KeySource::Cookie(name) => {
                 let mut all = fields.values(Known::Cookie).flat_map(cookies);
                 all.find(|(n, _)| **n == **name).map(|(_, value)| Key::new(value))

@@ -22,6 +22,7 @@ mod peer;
 mod policies;
 pub mod request_id;
 pub mod rewrite;
+mod stages;
 mod turned;
 
 use std::borrow::Cow;
@@ -38,8 +39,9 @@ use self::fill::Asked;
 use self::finish::{Account, RequestLog};
 use self::lookup::find;
 pub use self::peer::Peer;
-use self::policies::{Granted, Verdict};
+use self::policies::PolicyVerdict;
 use self::request_id::RequestId;
+use self::stages::WalkStage;
 use self::turned::keep_on_host;
 use crate::clock::{self, Instant};
 use crate::exchange::forward::{self, RequestForm};
@@ -48,7 +50,7 @@ use crate::exchange::outcome::Note;
 use crate::exchange::target::{Target, TargetFault};
 use crate::exchange::{self, Client, Halt, Outcome, Refusal, loops};
 use crate::net::{Coding, Timer};
-use crate::policy::compress;
+use crate::policy::effects::PolicyEffects;
 use crate::route::authority;
 use crate::route::template::Values;
 use crate::route::{Captures, Found};
@@ -121,7 +123,7 @@ pub async fn handle<C: Client>(ex: Exchange<'_>, client: &mut C, timer: &mut Tim
     let end = match walk(ex, (&id, &identity), &mut **client, timer, log).await {
         Ok(end) => end,
         Err(refusal) => {
-            refuse(ex, refusal, &id, (log.route, &log.granted), &mut **client, timer).await
+            refuse(ex, refusal, &id, (log.route, &log.effects), &mut **client, timer).await
         }
     };
     account.end = Some(end);
@@ -133,7 +135,7 @@ async fn refuse<C: Client>(
     ex: Exchange<'_>,
     refusal: Refusal,
     id: &RequestId<'_>,
-    (route, granted): (Option<&Route>, &Granted<'_>),
+    (route, effects): (Option<&Route>, &PolicyEffects<'_>),
     client: &mut C,
     timer: &mut Timer,
 ) -> End {
@@ -142,7 +144,7 @@ async fn refuse<C: Client>(
         return End::of(Outcome::ProxyCut(Halt::Refusal(refusal)), refusal.row().status);
     }
     let head_request = ex.head.method() == b"HEAD";
-    let (request_id, added) = (id.as_str(), &*granted.all().collect::<Vec<_>>());
+    let (request_id, added) = (id.as_str(), &*effects.response_fields().collect::<Vec<_>>());
     let grpc = grpc::is_call(ex.head);
     let edits = route.map(|route| &route.response_edits);
     let page = route.and_then(|route| instead::page(route, refusal, &ex.head.fields));
@@ -207,26 +209,26 @@ async fn walk<'a, C: Client>(
         matched.rewritten()?;
     }
     if let Some(policies) = &route.policies {
-        let granted = &mut log.granted;
-        let verdict = policies::run(&matched, policies, granted, client, timer).await;
-        matched.fill_response(granted);
+        let effects = &mut log.effects;
+        let verdict = policies::run(&matched, policies, effects, client, timer).await;
+        matched.fill_response(effects);
         match verdict? {
-            Verdict::Pass => {}
-            Verdict::Answer(status) => {
-                let outcome = policies::respond(&matched, status, granted, client, timer).await;
+            PolicyVerdict::Pass => {}
+            PolicyVerdict::Answer(status) => {
+                let outcome = policies::respond(&matched, status, effects, client, timer).await;
                 return Ok(End::of(outcome, status));
             }
-            Verdict::Page(page) => {
-                let outcome = policies::show(&matched, &page, granted, client, timer).await;
+            PolicyVerdict::Page(page) => {
+                let outcome = policies::show(&matched, &page, effects, client, timer).await;
                 return Ok(End::of(outcome, page.status));
             }
-            Verdict::Gone => {
+            PolicyVerdict::Gone => {
                 client.cut();
                 return Ok(End::gone());
             }
         }
     } else {
-        matched.fill_response(&mut log.granted);
+        matched.fill_response(&mut log.effects);
     }
     // Pinned where it stays: it is large, and awaiting it by value copies it twice.
     pin!(matched.act(limit, client, timer, log)).await
@@ -317,7 +319,8 @@ async fn to_https<C: Client>(
 }
 
 /// What is written down while a request is forwarded, and what policies added to it.
-type Progress<'s, 'a> = (&'s mut AttemptSummary<'a>, Option<&'s Trace>, &'s Granted<'a>, &'s Note);
+type Progress<'s, 'a> =
+    (&'s mut AttemptSummary<'a>, Option<&'s Trace>, &'s PolicyEffects<'a>, &'s Note);
 
 /// A request whose route is known.
 struct Matched<'a, 'i> {
@@ -368,40 +371,40 @@ impl<'a> Matched<'a, '_> {
         timer: &mut Timer,
         log: &mut RequestLog<'a>,
     ) -> Result<End, Refusal> {
-        let RequestLog { trail, trace, granted, cause, cache: told, .. } = log;
+        let RequestLog { trail, trace, effects, cause, cache: told, .. } = log;
         match &self.route.action {
             Action::Forward(split) => {
                 if let Some(cache) = &self.route.cache {
-                    let by = (&*granted, &*told);
+                    let by = (&*effects, &*told);
                     let asked = self.answer_from_cache(cache, split, by, client, timer);
                     match asked.await? {
                         Cached::Answered(end) => return Ok(end),
                         Cached::Forward(status) => {
                             let status = status.write(None, 0).into_bytes();
-                            granted.made.push((b"cache-status", status.into()));
+                            effects.made.push((b"cache-status", status.into()));
                         }
                     }
                 }
-                let log = (trail, trace.as_ref(), &*granted, &*cause);
+                let log = (trail, trace.as_ref(), &*effects, &*cause);
                 // As above.
                 pin!(self.forward(split, limit, client, timer, log)).await
             }
-            Action::Respond(respond) => Ok(self.respond(respond, granted, client, timer).await),
-            Action::Files(files) => self.serve_file(files, granted, client, timer).await,
-            Action::Redirect(redirect) => self.redirect(redirect, granted, client, timer).await,
+            Action::Respond(respond) => Ok(self.respond(respond, effects, client, timer).await),
+            Action::Files(files) => self.serve_file(files, effects, client, timer).await,
+            Action::Redirect(redirect) => self.redirect(redirect, effects, client, timer).await,
         }
     }
 
     async fn respond<C: Client>(
         &self,
         respond: &Respond,
-        granted: &Granted<'_>,
+        effects: &PolicyEffects<'_>,
         client: &mut C,
         timer: &mut Timer,
     ) -> End {
         let fields: Vec<(&[u8], &[u8])> =
             respond.fields.iter().map(|(name, value)| (&**name, &**value)).collect();
-        let added: Vec<(&[u8], &[u8])> = granted.all().collect();
+        let added: Vec<(&[u8], &[u8])> = effects.response_fields().collect();
         let answer = Answer {
             status: respond.status,
             fields: &fields,
@@ -416,7 +419,7 @@ impl<'a> Matched<'a, '_> {
     async fn redirect<C: Client>(
         &self,
         redirect: &Redirect,
-        granted: &Granted<'_>,
+        effects: &PolicyEffects<'_>,
         client: &mut C,
         timer: &mut Timer,
     ) -> Result<End, Refusal> {
@@ -433,7 +436,7 @@ impl<'a> Matched<'a, '_> {
             location.push(b'?');
             location.extend_from_slice(query);
         }
-        let added: Vec<(&[u8], &[u8])> = granted.all().collect();
+        let added: Vec<(&[u8], &[u8])> = effects.response_fields().collect();
         let answer = Answer {
             status: redirect.status,
             fields: &[(b"location", &location)],
@@ -451,16 +454,17 @@ impl<'a> Matched<'a, '_> {
         body_limit: (u64, &'static str),
         client: &mut C,
         timer: &mut Timer,
-        (trail, trace, granted, cause): Progress<'_, 'a>,
+        (trail, trace, effects, cause): Progress<'_, 'a>,
     ) -> Result<End, Refusal> {
         let Self { ex, route, .. } = self;
         let Some(goal) = ex.worker.draw(|random| split.choose(random)) else {
             return Err(Refusal::NoServer(exchange::Miss::Nobody));
         };
         let rewritten = self.rewritten()?;
-        let if_match = self.if_match();
+        let policies = route.policies.as_ref();
+        let if_match = policies.and_then(|policies| policies.if_match(&ex.head.fields));
         let if_match = if_match.as_deref();
-        let form = RequestForm { if_match, ..self.form(&rewritten, granted) };
+        let form = RequestForm { if_match, ..self.form(&rewritten, effects) };
         let asked = Asked::default();
         let patience = self.admitted.grpc.then(|| grpc::timeout(&ex.head.fields)).flatten();
         let deadline = clock::deadline(ex.started, patience);
@@ -470,27 +474,17 @@ impl<'a> Matched<'a, '_> {
         let invalidates = route.cache.as_deref().filter(|_| !retry::safe(ex.head));
         let sampled = trace.is_some_and(|trace| trace.context.sampled);
         let trailer = |name: &[u8]| !door::is_claim(name, false) && !form.leaves_out(name);
+        let stage = WalkStage { matched: self, effects, asked: Some(&asked), invalidates };
         let job = ForwardRequest {
             attempted: if sampled { Some(&attempted) } else { None },
             worker: ex.worker,
             received: Some(&ex.head.fields),
             head: &|out, opening| {
-                self.write_attempt(out, &opening, (&form, &asked), granted, (trace, deadline))
+                self.write_attempt(out, &opening, (&form, &asked), effects, (trace, deadline))
             },
             trailer: &trailer,
-            fields: &|head, out| {
-                let turned = self.turned_back(head);
-                let head = turned.as_ref().unwrap_or(head);
-                if let Some(cache) = invalidates {
-                    self.invalidate(cache, granted, head);
-                }
-                forward::response_fields(head, &route.response_edits, out);
-                granted.all().for_each(|(name, value)| out.field(name, value));
-                self.fill_late(granted, &asked, out);
-            },
-            compress: self.wanted(),
-            instead: if self.intercepts() { Some(&|head| self.instead(head)) } else { None },
-            key: &|source| self.key(source, granted),
+            stages: &|| stage.response_stages(),
+            key: &|source| self.key(source, effects),
             cause,
             request_id: self.id.as_str(),
             ends: ex.peer.ends.as_deref(),
@@ -512,7 +506,7 @@ impl<'a> Matched<'a, '_> {
         if let Some((mirror, seen)) = mirror.zip(seen) {
             match seen.into_inner().whole(client, &trailer) {
                 Some(whole) => {
-                    mirror.send(ex.worker, self.copy(mirror, (&form, granted), trace, whole))
+                    mirror.send(ex.worker, self.copy(mirror, (&form, effects), trace, whole))
                 }
                 None => mirror.skip(),
             }
@@ -531,30 +525,18 @@ impl<'a> Matched<'a, '_> {
         }
     }
 
-    /// What the client accepts, where responses are compressed.
-    fn wanted(&self) -> Option<compress::Wanted<'_>> {
-        let compress = self.route.policies.as_ref()?.compress.as_ref()?;
-        Some(compress.wanted(&self.ex.head.fields))
-    }
-
-    /// `If-Match` as the server has to see it, where validators were changed on their way to the client.
-    fn if_match(&self) -> Option<Vec<u8>> {
-        self.route.policies.as_ref()?.compress.as_ref()?;
-        compress::turned_back(&self.ex.head.fields)
-    }
-
     /// Writes the head of the request for one attempt.
     fn write_attempt(
         &self,
         out: &mut Vec<u8>,
         opening: &Opening<'_>,
         (form, asked): (&RequestForm<'_>, &Asked),
-        granted: &Granted<'_>,
+        effects: &PolicyEffects<'_>,
         (trace, deadline): (Option<&Trace>, Option<Instant>),
     ) -> Coding {
         let Opening { attempt, ask, empty, upstream, server } = *opening;
         self.note_asked((upstream, server), asked);
-        let facts = self.facts(granted.verified.as_deref(), Some((upstream, server)));
+        let facts = self.facts(effects.verified.as_deref(), Some((upstream, server)));
         // Of 0 bytes, nothing has come yet, and trailers still may.
         let length = if empty { Some(0) } else { form.length.filter(|n| *n > 0) };
         let form = RequestForm {
@@ -571,7 +553,7 @@ impl<'a> Matched<'a, '_> {
         forward::write_request(out, &form)
     }
 
-    fn form<'f>(&'f self, rewritten: &'f [u8], granted: &'f Granted<'_>) -> RequestForm<'f> {
+    fn form<'f>(&'f self, rewritten: &'f [u8], effects: &'f PolicyEffects<'_>) -> RequestForm<'f> {
         let Self { ex, route, admitted, target, .. } = self;
         let original_host = target.sent_host();
         RequestForm {
@@ -582,8 +564,8 @@ impl<'a> Matched<'a, '_> {
             original_host,
             prefix: self.forwarded_prefix(),
             request_id: self.id.as_str(),
-            hidden: &granted.hidden,
-            added: granted.verified.as_ref().map_or(&[], |verified| &verified.fields),
+            hidden: &effects.hidden,
+            added: effects.verified.as_ref().map_or(&[], |verified| &verified.fields),
             if_match: None,
             traceparent: None,
             b3: None,

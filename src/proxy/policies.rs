@@ -5,57 +5,27 @@
 //! who is not known is refused; then the other rate limits, so that only clients that may use the route use theirs up; then concurrency, which holds a place until the
 //! response has been passed on; then faults, which stand for a server that fails.
 
-use std::rc::Rc;
 use std::sync::atomic::Ordering;
-
-use smallvec::SmallVec;
 
 use super::{Matched, answer, entry};
 use crate::exchange::identity::network;
-use crate::exchange::outcome::Note;
 use crate::exchange::{Client, Outcome, Refusal, pause};
 use crate::net::Timer;
-use crate::policy::concurrency::{Kept, Place};
-use crate::policy::cors::{Added, Cors};
+use crate::policy::Policies;
+use crate::policy::concurrency::Kept;
+use crate::policy::cors::Cors;
+use crate::policy::effects::PolicyEffects;
 use crate::policy::forward_auth::Page;
 use crate::policy::jwt::Verified;
 use crate::policy::limit::{Limit, Part, Passed, Report, Wait};
 use crate::policy::shared::{OnError, Unanswered};
 use crate::policy::table::Hashed;
-use crate::policy::{Made, Policies};
 use crate::route::condition::cookies;
 use crate::wire::Known;
 use crate::wire::head::Fields;
 
-/// What policies add to an exchange.
-#[derive(Debug, Default)]
-pub(super) struct Granted<'a> {
-    /// Fields of the response, whoever answers.
-    pub(super) fields: Added<'a>,
-    /// The same, made for this request.
-    pub(super) made: SmallVec<[(&'a [u8], Made); 1]>,
-    /// Fields of the request that do not reach the server, in lower case.
-    pub(super) hidden: Vec<&'a [u8]>,
-    /// What the client's token says.
-    pub(super) verified: Option<Rc<Verified>>,
-    /// Why the client was not let in, for the log.
-    pub(super) cause: Note,
-    /// What is left of the limits.
-    report: Report,
-    /// The request's place among those under way.
-    place: Option<Place<'a>>,
-}
-
-impl Granted<'_> {
-    /// All fields of the response.
-    pub(super) fn all(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let made = self.made.iter().map(|(name, value)| (*name, &**value));
-        self.fields.iter().map(|(name, value)| (*name, *value)).chain(made)
-    }
-}
-
 /// What policies make of a request.
-pub(super) enum Verdict {
+pub(super) enum PolicyVerdict {
     /// The action follows.
     Pass,
     /// This status is the answer.
@@ -79,15 +49,15 @@ pub(super) fn preflight<'h>(method: &[u8], fields: &'h Fields) -> Option<(&'h [u
 pub(super) async fn run<'a, C: Client>(
     matched: &Matched<'a, '_>,
     policies: &'a Policies,
-    granted: &mut Granted<'a>,
+    effects: &mut PolicyEffects<'a>,
     client: &mut C,
     timer: &mut Timer,
-) -> Result<Verdict, Refusal> {
-    let verdict = ask_each(matched, policies, granted, client, timer).await;
-    let Report(report) = std::mem::take(&mut granted.report);
+) -> Result<PolicyVerdict, Refusal> {
+    let verdict = ask_each(matched, policies, effects, client, timer).await;
+    let Report(report) = std::mem::take(&mut effects.report);
     if !report.is_empty() {
-        granted.made.push((b"ratelimit", report));
-        granted.fields.push((b"ratelimit-policy", &policies.limit_policies));
+        effects.made.push((b"ratelimit", report));
+        effects.fields.push((b"ratelimit-policy", &policies.limit_policies));
     }
     verdict
 }
@@ -96,62 +66,66 @@ pub(super) async fn run<'a, C: Client>(
 async fn ask_each<'a, C: Client>(
     matched: &Matched<'a, '_>,
     policies: &'a Policies,
-    granted: &mut Granted<'a>,
+    effects: &mut PolicyEffects<'a>,
     client: &mut C,
     timer: &mut Timer,
-) -> Result<Verdict, Refusal> {
+) -> Result<PolicyVerdict, Refusal> {
     if let Some(cors) = &policies.cors
-        && cross_origin(cors, matched, granted)
+        && cross_origin(cors, matched, effects)
     {
-        return Ok(Verdict::Answer(204));
+        return Ok(PolicyVerdict::Answer(204));
     }
     if let Some(maintenance) = &policies.maintenance
         && !maintenance.excepts(matched.identity.client)
     {
-        granted.made.push((b"retry-after", maintenance.retry_after.as_bytes().into()));
+        effects.made.push((b"retry-after", maintenance.retry_after.as_bytes().into()));
         return Err(Refusal::Maintenance);
     }
-    let early = limit(matched, policies, Counted::BeforeAuth, granted).await?;
+    let early = limit(matched, policies, Counted::BeforeAuth, effects).await?;
     if !policies.ways.is_empty() {
-        match entry::admit(matched, &policies.ways, granted, client).await? {
-            Verdict::Pass => {}
+        match entry::admit(matched, &policies.ways, effects, client).await? {
+            PolicyVerdict::Pass => {}
             other => return Ok(other),
         }
     }
-    let wait = limit(matched, policies, Counted::AfterAuth, granted).await?.max(early);
+    let wait = limit(matched, policies, Counted::AfterAuth, effects).await?.max(early);
     if let Some(concurrency) = &policies.concurrency
-        && let Some(key) = hash((matched, granted.verified.as_deref()), &concurrency.key, |parts| {
+        && let Some(key) = hash((matched, effects.verified.as_deref()), &concurrency.key, |parts| {
             concurrency.state.hash(parts)
         })
     {
         match concurrency.enter(key, client, timer).await {
-            Ok(place) => granted.place = Some(place),
+            Ok(place) => effects.place = Some(place),
             Err(Kept::Out) => return Err(Refusal::ConcurrencyLimited),
-            Err(Kept::Gone) => return Ok(Verdict::Gone),
+            Err(Kept::Gone) => return Ok(PolicyVerdict::Gone),
         }
     }
     if !wait.is_zero() && pause(client, timer, Some(wait)).await.is_err() {
-        return Ok(Verdict::Gone);
+        return Ok(PolicyVerdict::Gone);
     }
     if let Some(fault) = &policies.fault
         && fault.happens(matched.id.as_str())
     {
         if pause(client, timer, fault.delay).await.is_err() {
-            return Ok(Verdict::Gone);
+            return Ok(PolicyVerdict::Gone);
         }
         if let Some(status) = fault.abort {
-            return Ok(Verdict::Answer(status));
+            return Ok(PolicyVerdict::Answer(status));
         }
     }
-    Ok(Verdict::Pass)
+    Ok(PolicyVerdict::Pass)
 }
 
 /// Adds what pages of other origins need. `true` for a preflight, which is then complete.
-fn cross_origin<'a>(cors: &'a Cors, matched: &Matched<'a, '_>, granted: &mut Granted<'a>) -> bool {
+fn cross_origin<'a>(
+    cors: &'a Cors,
+    matched: &Matched<'a, '_>,
+    effects: &mut PolicyEffects<'a>,
+) -> bool {
     let head = matched.ex.head;
-    cors.fields(head.fields.named(b"origin").next(), &mut granted.fields);
+    cors.fields(head.fields.named(b"origin").next(), &mut effects.fields);
     let Some((origin, _)) = preflight(head.method(), &head.fields) else { return false };
-    cors.preflight(origin, &mut granted.fields);
+    cors.preflight(origin, &mut effects.fields);
     true
 }
 
@@ -169,7 +143,7 @@ async fn limit<'a>(
     matched: &Matched<'a, '_>,
     policies: &'a Policies,
     counted: Counted,
-    granted: &mut Granted<'a>,
+    effects: &mut PolicyEffects<'a>,
 ) -> Result<std::time::Duration, Refusal> {
     let mut wait = std::time::Duration::ZERO;
     let limits = &policies.limits;
@@ -177,7 +151,7 @@ async fn limit<'a>(
         return Ok(wait);
     }
     let these = |limit: &&Limit| limit.before_auth == (counted == Counted::BeforeAuth);
-    let verified = granted.verified.clone();
+    let verified = effects.verified.clone();
     let who = (matched, verified.as_deref());
     for (at, limit) in limits.iter().enumerate().filter(|(_, limit)| these(limit)) {
         if limit.exempts(matched.identity.client) {
@@ -188,13 +162,13 @@ async fn limit<'a>(
         match checked {
             Ok(Passed { remaining, wait: own, reset }) => {
                 wait = wait.max(own);
-                granted.report.add(limit, remaining, reset);
+                effects.report.add(limit, remaining, reset);
             }
             Err(Wait(own)) => {
-                granted.report.add(limit, 0, own);
+                effects.report.add(limit, 0, own);
                 give_back(who, limits.iter().take(at).filter(these));
                 let seconds = own.as_millis().div_ceil(1000).max(1).to_string();
-                granted.made.push((b"retry-after", seconds.into_bytes().into()));
+                effects.made.push((b"retry-after", seconds.into_bytes().into()));
                 return Err(Refusal::RateLimited);
             }
         }
@@ -290,12 +264,12 @@ fn part<'w>(
 pub(super) async fn show<C: Client>(
     matched: &Matched<'_, '_>,
     page: &Page,
-    granted: &Granted<'_>,
+    effects: &PolicyEffects<'_>,
     client: &mut C,
     timer: &mut Timer,
 ) -> Outcome {
     let Page { status, fields, body } = page;
-    let added: Vec<(&[u8], &[u8])> = granted.all().collect();
+    let added: Vec<(&[u8], &[u8])> = effects.response_fields().collect();
     let fields: Vec<(&[u8], &[u8])> = fields.iter().map(|(n, v)| (&**n, &**v)).collect();
     let answer = answer::Answer {
         status: *status,
@@ -308,15 +282,15 @@ pub(super) async fn show<C: Client>(
     answer::send(client, timer, &answer, matched.ex.listener.write_gap).await
 }
 
-/// The answer that a policy gives, with all that was granted.
+/// The answer that a policy gives, with all that was effects.
 pub(super) async fn respond<C: Client>(
     matched: &Matched<'_, '_>,
     status: u16,
-    granted: &Granted<'_>,
+    effects: &PolicyEffects<'_>,
     client: &mut C,
     timer: &mut Timer,
 ) -> Outcome {
-    let added: Vec<(&[u8], &[u8])> = granted.all().collect();
+    let added: Vec<(&[u8], &[u8])> = effects.response_fields().collect();
     let mut fields: Vec<(&[u8], &[u8])> = Vec::new();
     let page = matched.page(status);
     if page.is_some() {

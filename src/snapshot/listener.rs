@@ -11,7 +11,7 @@ use crate::exchange::identity::ClientField;
 use crate::exchange::target::PathMode;
 use crate::h1::client::{HeadTimes, Life};
 use crate::net::room::Room;
-use crate::policy::concurrency;
+use crate::policy::in_flight::InFlight;
 use crate::tls::Server;
 use crate::tls::facts::Misdirected;
 use crate::wire::request::Limits;
@@ -56,7 +56,7 @@ pub struct PerClient {
     /// So many.
     pub most: u32,
     /// The connections there are; they survive reloads.
-    pub state: Arc<concurrency::State>,
+    pub state: Arc<InFlight>,
 }
 
 /// One `[[listen]]`.

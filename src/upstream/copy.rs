@@ -10,10 +10,11 @@ use super::exchange_io::Sending;
 use super::request_body::Upload;
 use crate::clock::{self, Instant};
 use crate::exchange::pump::Waiting;
+use crate::exchange::stage::BodyStage;
 use crate::exchange::{Client, Cut, Deadline, Outcome, Pump, PumpError, Source};
 use crate::net::timer::earlier;
 use crate::net::{BodyError, Timer};
-use crate::policy::encoded::Encoding;
+use crate::policy::stages::ResponseStages;
 
 /// The deadlines while a response is passed on.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +27,7 @@ pub struct Limits {
     pub end: (Option<Instant>, Deadline),
 }
 
-/// Passes on the response whose head is already queued at the client, compressed if it is to be, and
+/// Passes on the response whose head is already queued at the client, through the stages that wrap it, and
 /// goes on sending the request for as long as the server takes it. How that ended is never
 /// [`Outcome::Refused`].
 ///
@@ -35,15 +36,15 @@ pub async fn response<C: Client>(
     upload: &mut Upload<'_, C>,
     origin: &mut Origin,
     sending: &mut Sending,
-    mut encoding: Option<Encoding<'_>>,
+    stages: &mut ResponseStages<'_>,
     timer: &mut Timer,
     limits: Limits,
 ) -> Outcome {
     let mut download = Pump::default();
     let mut progress = Progress::default();
     poll_fn(|cx| {
-        let polled = match &mut encoding {
-            Some(encoding) => download.poll(cx, &mut encoding.of(origin), upload.client),
+        let polled = match stages.wrap_body(origin) {
+            Some(mut body) => download.poll(cx, &mut body, upload.client),
             None => download.poll(cx, origin, upload.client),
         };
         if let Poll::Ready(ended) = polled {

@@ -18,6 +18,7 @@ use crate::clock;
 use crate::exchange::outcome::Note;
 use crate::exchange::{Outcome, Outgoing};
 use crate::net::{Coding, Timer};
+use crate::policy::stages::ResponseStages;
 use crate::wire::encode;
 use crate::wire::head::Fields;
 use crate::worker::Worker;
@@ -109,9 +110,7 @@ impl Mirror {
             },
             // What may not be sent on is not in the copy.
             trailer: &|_| true,
-            fields: &|_, _| {},
-            compress: None,
-            instead: None,
+            stages: &ResponseStages::default,
             key: &|_| copy.key.as_deref().map(Key::new),
             attempted: None,
             cause: &Note::default(),

@@ -13,9 +13,9 @@ use crate::balance::Key;
 use crate::clock::{self, Instant};
 use crate::endpoint::Endpoint;
 use crate::exchange::outcome::Note;
-use crate::exchange::{Deadline, Emit, Outcome, Refusal};
+use crate::exchange::{Deadline, Outcome, Refusal};
 use crate::net::{Coding, Ends};
-use crate::policy::compress::Wanted;
+use crate::policy::stages::ResponseStages;
 use crate::wire::{Fields, ResponseHead, grpc};
 use crate::worker::Worker;
 
@@ -30,12 +30,8 @@ pub struct ForwardRequest<'a> {
     pub head: &'a dyn Fn(&mut Vec<u8>, Opening<'_>) -> Coding,
     /// Tells if a field that came behind the client's body may be sent on.
     pub trailer: &'a dyn Fn(&[u8]) -> bool,
-    /// Writes the fields of a response as the client must see them.
-    pub fields: &'a dyn Fn(&ResponseHead, &mut dyn Emit),
-    /// The encodings that the client accepts, where responses are compressed.
-    pub compress: Option<Wanted<'a>>,
-    /// The answer that stands in for a server's, where something may.
-    pub instead: Option<&'a Substitute<'a>>,
+    /// Makes the stages that the response passes on its way to the client.
+    pub stages: &'a dyn Fn() -> ResponseStages<'a>,
     /// The part of the request that a strategy goes by.
     pub key: &'a dyn Fn(&KeySource) -> Option<Key<'a>>,
     /// Is told of every attempt that has ended, when somebody wants to know.
@@ -74,18 +70,6 @@ pub struct ForwardRequest<'a> {
     pub grpc: bool,
     /// The moment at which the client stops waiting, if it said so.
     pub deadline: Option<Instant>,
-}
-
-/// Says what stands in for a server's answer; `None` for nothing.
-pub type Substitute<'a> = dyn Fn(&ResponseHead) -> Option<Instead> + 'a;
-
-/// A response that a client is sent in the stead of a server's answer.
-#[derive(Debug)]
-pub struct Instead {
-    /// The head of the response; framing fields are not in it.
-    pub head: ResponseHead,
-    /// The body of the response.
-    pub body: Arc<[u8]>,
 }
 
 /// The part of a request's head that changes from one attempt to the next.

@@ -7,14 +7,15 @@ use super::choose::Chosen;
 use super::copy::{self, Limits};
 use super::exchange_io::Sending;
 use super::outlier::Verdict;
-use super::request::{ForwardOutcome, ForwardRequest, Instead};
+use super::request::{ForwardOutcome, ForwardRequest};
 use super::request_body::Upload;
 use super::retry::Failure;
 use super::{Aim, Origin, Target, outlier};
 use crate::clock;
-use crate::exchange::{Client, Deadline, Emit, Length, Outcome, Outgoing, Source as _, pump};
+use crate::exchange::stage::{ResponseStage as _, Substitute};
+use crate::exchange::{Client, Deadline, Length, Outcome, Outgoing, Source as _, pump};
 use crate::net::{Fill, Timer};
-use crate::policy::encoded::Encoding;
+use crate::policy::stages::{ResponseStages, SetCookie};
 use crate::wire::{Fields, Known, grpc};
 
 /// The most that is read of a body that nobody will see so that its connection can be kept, in bytes.
@@ -41,51 +42,39 @@ pub async fn deliver<C: Client>(
 ) -> ForwardOutcome {
     let Served { target, mut chosen, mut origin, mut sending } = served;
     let status = origin.head().status;
-    let cookie = match &target.members.sticky {
+    let mut stages = (job.stages)();
+    stages.cookie = match &target.members.sticky {
         Some(sticky) if !chosen.bonded => {
-            sticky.write(chosen.member.endpoint.id, clock::unix_seconds())
+            sticky.write(chosen.member.endpoint.id, clock::unix_seconds()).map(SetCookie)
         }
         _ => None,
-    };
-    let bond = |out: &mut dyn Emit| {
-        if let Some(cookie) = &cookie {
-            out.field(b"set-cookie", cookie);
-        }
     };
     let ended = job.read_status(origin.head());
     if status == 101 {
         outlier::succeeded(&chosen.member.endpoint, chosen.permit.take());
-        return switch(job, &target, &mut origin, upload.client, &bond, timer).await;
+        return switch(&stages, &target, &mut origin, upload.client, timer).await;
     }
     end_trial(job, &mut chosen, ended);
-    if let Some(instead) = job.instead.and_then(|instead| instead(origin.head())) {
+    if let Some(substitute) = stages.substitute(origin.head()) {
         let served = Served { target, chosen, origin, sending };
-        return deliver_instead(job, (served, ended), &instead, upload, &bond, timer).await;
+        return deliver_substitute(job, (served, ended), &substitute, upload, &stages, timer).await;
     }
     let head = origin.head();
     let length = origin.length(job.head_request);
-    let plan = job.compress.and_then(|wanted| wanted.plan(head, length));
-    let fields = |out: &mut dyn Emit| {
-        (job.fields)(head, out);
-        bond(out);
-    };
+    let announced = stages.announce(head, length);
     upload.client.begin(&Outgoing {
         status,
         reason: head.reason(),
-        fields: &|out| match &plan {
-            Some(plan) => plan.fields(out, fields),
-            None => fields(out),
-        },
-        length: plan.map_or(length, |plan| plan.length(length)),
+        fields: &|out| stages.write_head(head, out),
+        length: announced,
     });
-    let body = !matches!(length, Length::Bodiless(_));
-    let encoding = plan.filter(|_| body).and_then(|plan| plan.begin()).map(Encoding::new);
     let limits = Limits {
         gap: target.timeouts.gap,
         write_gap: job.write_gap,
         end: job.end(target.timeouts.total),
     };
-    let outcome = copy::response(upload, &mut origin, &mut sending, encoding, timer, limits).await;
+    let outcome =
+        copy::response(upload, &mut origin, &mut sending, &mut stages, timer, limits).await;
     // What is bad was noted when the head came.
     if Verdict::of(ended) == Verdict::Good {
         let ended = match origin.grpc_status() {
@@ -94,6 +83,7 @@ pub async fn deliver<C: Client>(
         };
         note(job, &target, &mut chosen, (outcome, ended, sending.broken_off));
     }
+    let notes = stages.see_end(outcome);
     match outcome {
         Outcome::Whole if !sending.active() => put_to_rest(job, &target, &chosen, origin),
         Outcome::Whole => {}
@@ -102,8 +92,11 @@ pub async fn deliver<C: Client>(
         | Outcome::Timeout(_)
         | Outcome::Refused(_)
         | Outcome::ProxyCut(_) => {
-            let open = job.grpc && length == Length::Unknown;
-            if !(open && tell_call(upload.client, outcome, job.request_id).await) {
+            let told = match notes {
+                Some(trailers) => finish_at_once(upload.client, &trailers).await,
+                None => false,
+            };
+            if !told {
                 upload.client.cut();
             }
         }
@@ -113,19 +106,17 @@ pub async fn deliver<C: Client>(
 
 /// Passes a 101 on, and then whatever either side sends.
 async fn switch<C: Client>(
-    job: &ForwardRequest<'_>,
+    stages: &ResponseStages<'_>,
     target: &Target,
     origin: &mut Origin,
     client: &mut C,
-    bond: &dyn Fn(&mut dyn Emit),
     timer: &mut Timer,
 ) -> ForwardOutcome {
     let head = origin.head();
     let status = head.status;
     let protocol = head.fields.first(Known::Upgrade).unwrap_or_default();
     client.upgrade(&|out| {
-        (job.fields)(head, out);
-        bond(out);
+        stages.write_head(head, out);
         out.field(b"upgrade", protocol);
     });
     origin.upgrade();
@@ -134,12 +125,12 @@ async fn switch<C: Client>(
 }
 
 /// Sends something else than the server's answer, of which the head has been read.
-async fn deliver_instead<C: Client>(
+async fn deliver_substitute<C: Client>(
     job: &ForwardRequest<'_>,
     (served, ended): (Served<'_>, Failure),
-    Instead { head, body }: &Instead,
+    Substitute { head, body }: &Substitute,
     upload: &mut Upload<'_, C>,
-    bond: &dyn Fn(&mut dyn Emit),
+    stages: &ResponseStages<'_>,
     timer: &mut Timer,
 ) -> ForwardOutcome {
     let Served { target, mut chosen, mut origin, sending } = served;
@@ -155,10 +146,7 @@ async fn deliver_instead<C: Client>(
     upload.client.begin(&Outgoing {
         status: head.status,
         reason: head.reason(),
-        fields: &|out| {
-            (job.fields)(head, out);
-            bond(out);
-        },
+        fields: &|out| stages.write_head(head, out),
         length,
     });
     if Verdict::of(ended) == Verdict::Good {
@@ -190,19 +178,10 @@ async fn skip_body(origin: &mut Origin) -> bool {
     .await
 }
 
-/// Ends a call of gRPC with a status, which clients of it look for behind the messages; `false` when that cannot be sent at
-/// once. A message that was cut in the middle stays cut: its length says so.
-async fn tell_call<C: Client>(client: &mut C, outcome: Outcome, request_id: &str) -> bool {
-    let code = outcome.row().code.unwrap_or_default();
-    let mut trailers = Fields::default();
-    let status = grpc::of_http(outcome.status()).to_string();
-    trailers.push(b"grpc-status", status.as_bytes());
-    let message = grpc::message(&format!("{code}: {} ({request_id})", outcome.reason()));
-    trailers.push(b"grpc-message", message.as_bytes());
-    poll_fn(|cx| {
-        Poll::Ready(matches!(client.poll_finish(cx, Some(&trailers)), Poll::Ready(Ok(()))))
-    })
-    .await
+/// Ends a response that was broken off with these trailers; `false` when they cannot be sent at once.
+async fn finish_at_once<C: Client>(client: &mut C, trailers: &Fields) -> bool {
+    poll_fn(|cx| Poll::Ready(matches!(client.poll_finish(cx, Some(trailers)), Poll::Ready(Ok(())))))
+        .await
 }
 
 /// Ends a trial of a breaker as soon as a server has answered well: it holds up others, and the answer

@@ -220,7 +220,7 @@ fn needs_tokens(config: &Config, findings: &mut Vec<Finding>) {
             }
             Policy::Off => false,
         });
-        let places = route.concurrency.as_ref().is_some_and(|it| by_claim(&it.key));
+        let places = route.counted_by().is_some_and(by_claim);
         let claims =
             |cache: &Cache| cache.vary_on.iter().any(|key| matches!(key.value, LimitKey::Jwt(_)));
         let cached = match &route.cache {
@@ -264,8 +264,7 @@ fn needs_addresses(config: &Config, findings: &mut Vec<Finding>) {
         });
         let mut places: Vec<Place> =
             limits.filter(|limit| by_address(&limit.key)).map(|limit| limit.place).collect();
-        let concurrency = route.concurrency.as_ref().filter(|it| by_address(&it.key));
-        places.extend(concurrency.map(|_| route.place));
+        places.extend(route.counted_by().filter(|key| by_address(key)).map(|_| route.place));
         places.extend((!route.client.is_empty()).then_some(route.place));
         for place in places {
             let message = "clients of a Unix socket have no address to be known by";

@@ -13,7 +13,7 @@ use super::pages::{Errors, Maintenance};
 use super::policy::{Cache, Concurrency, Cors, Limit};
 use super::units::{Bytes, Percent, Period};
 use super::upstream::{RouteRetry, RouteTimeout};
-use super::words::{HeaderName, HeaderText, HostPattern, Method, Network, Pattern};
+use super::words::{HeaderName, HeaderText, HostPattern, LimitKey, Method, Network, Pattern};
 use crate::config::finding::Finding;
 use crate::config::read::{Group, Reader, Shape, Table, any_of, schema_of, settings, table, words};
 use crate::config::source::{Place, Spanned};
@@ -87,6 +87,14 @@ table! {
         body_limit: Option<Bytes> = None,
         /// Whether requests are written to the access log.
         access_log: bool = true,
+    }
+}
+
+impl Route {
+    /// What requests under way are counted by, if they are.
+    #[must_use]
+    pub fn counted_by(&self) -> Option<&OneOrMany<LimitKey>> {
+        self.concurrency.as_ref().map(|concurrency| &concurrency.key)
     }
 }
 

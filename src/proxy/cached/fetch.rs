@@ -15,12 +15,13 @@ use crate::cache::object::Object;
 use crate::cache::policy::Asked;
 use crate::cache::route::{KeyInput, RouteCache};
 use crate::clock;
+use crate::exchange::Client as _;
 use crate::exchange::forward::{self, RequestForm};
 use crate::exchange::outcome::Note;
-use crate::exchange::{Client as _, HeaderEdits};
 use crate::net::{Coding, Timer};
+use crate::policy::effects::PolicyEffects;
+use crate::policy::stages::ResponseStages;
 use crate::proxy::Matched;
-use crate::proxy::policies::Granted;
 use crate::route::condition::cookies;
 use crate::upstream::Target;
 use crate::upstream::attempt_summary::AttemptSummary;
@@ -85,7 +86,7 @@ impl<'a> Matched<'a, '_> {
     /// Starts a fetch in a task of its own. `None` when there is no upstream to ask.
     pub(super) fn start_fetch(
         &self,
-        On { cache, split, granted, .. }: On<'_, 'a, '_>,
+        On { cache, split, effects, .. }: On<'_, 'a, '_>,
         (wanted, flight): (Wanted, Arc<Flight>),
     ) -> Option<Started> {
         let Some(index) = self.ex.worker.draw(|random| split.choose_index(random)) else {
@@ -96,11 +97,11 @@ impl<'a> Matched<'a, '_> {
         let fetch = Fetch {
             targets: split.targets.clone(),
             index,
-            head: self.fetch_head(cache, granted, wanted.stale.as_deref()),
+            head: self.fetch_head(cache, effects, wanted.stale.as_deref()),
             key: target
                 .key
                 .as_ref()
-                .and_then(|source| self.key(source, granted))
+                .and_then(|source| self.key(source, effects))
                 .map(|key| key.to_vec()),
             request_id: self.id.as_str().to_owned(),
             memory: self.ex.snapshot.request_memory,
@@ -137,18 +138,18 @@ impl<'a> Matched<'a, '_> {
     fn fetch_head(
         &self,
         cache: &RouteCache,
-        granted: &Granted<'_>,
+        effects: &PolicyEffects<'_>,
         stale: Option<&Object>,
     ) -> Vec<u8> {
         // What cannot be rewritten has been refused.
         let rewritten = self.rewritten().unwrap_or_default();
-        let form = self.form(&rewritten, granted);
+        let form = self.form(&rewritten, effects);
         let mut hidden: Vec<&[u8]> = form.hidden.to_vec();
         let keyed = |name: &[u8]| {
             cache.vary_on.iter().any(|input| matches!(input, KeyInput::Header(k) if **k == *name))
         };
         hidden.extend(UNKEYED.iter().filter(|name| !keyed(name)));
-        let facts = self.facts(granted.verified.as_deref(), None);
+        let facts = self.facts(effects.verified.as_deref(), None);
         let form =
             RequestForm { hidden: &hidden, expects_continue: false, facts: Some(&facts), ..form };
         let mut head = Vec::with_capacity(1024);
@@ -238,7 +239,6 @@ impl Fetch {
         if let Some(stale) = filling.stale().filter(|_| !knew_stale) {
             write_conditions(&mut conditions, stale);
         }
-        let no_edits = HeaderEdits::default();
         let attempted = |of: &AttemptReport<'_>| {
             self.attempts.set(Some(Attempts { server: of.server.id, number: of.number }));
         };
@@ -252,9 +252,7 @@ impl Fetch {
                 Coding::Exactly(0)
             },
             trailer: &|_| false,
-            fields: &|head, out| forward::response_fields(head, &no_edits, out),
-            compress: None,
-            instead: None,
+            stages: &ResponseStages::default,
             key: &|_| self.key.as_deref().map(BalanceKey::new),
             attempted: Some(&attempted),
             cause: &Note::default(),

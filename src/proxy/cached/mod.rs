@@ -12,7 +12,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use self::fetch::{Attempts, Started};
-use super::policies::Granted;
 use super::{End, Matched, keyed};
 use crate::cache::directives::RequestDirectives;
 use crate::cache::fill::Answer;
@@ -27,6 +26,7 @@ use crate::clock;
 use crate::endpoint::Endpoint;
 use crate::exchange::{Client, Refusal};
 use crate::net::Timer;
+use crate::policy::effects::PolicyEffects;
 use crate::snapshot::route::Split;
 use crate::upstream::Upstream;
 use crate::wire::{Known, ResponseHead};
@@ -48,7 +48,7 @@ struct Serving<'s, 'g> {
     result: CacheResult,
     /// It comes out of the store, and no server was asked.
     unasked: bool,
-    granted: &'s Granted<'g>,
+    effects: &'s PolicyEffects<'g>,
 }
 
 impl<'a> Matched<'a, '_> {
@@ -57,14 +57,14 @@ impl<'a> Matched<'a, '_> {
         &self,
         cache: &'a RouteCache,
         split: &'a Split,
-        (granted, told): (&Granted<'_>, &Told<'a>),
+        (effects, told): (&PolicyEffects<'_>, &Told<'a>),
         client: &mut C,
         timer: &mut Timer,
     ) -> Result<Cached, Refusal> {
-        let on = On { cache, split, granted, told };
+        let on = On { cache, split, effects, told };
         match self.decide(on) {
             Decision::Serve(object, status, result) => {
-                let serving = Serving { status, result, unasked: true, granted };
+                let serving = Serving { status, result, unasked: true, effects };
                 let end = self.serve(on, object, serving, client, timer).await;
                 Ok(Cached::Answered(end))
             }
@@ -96,7 +96,7 @@ impl<'a> Matched<'a, '_> {
             return Decision::Forward(Forwarded::Bypass("repeated"));
         }
         let mut buffer = self.ex.worker.cache_key.take();
-        let key = self.write_key(&mut buffer, on.cache, on.granted);
+        let key = self.write_key(&mut buffer, on.cache, on.effects);
         let decision = self.decide_by(on, key);
         self.ex.worker.cache_key.replace(buffer);
         decision
@@ -108,7 +108,7 @@ impl<'a> Matched<'a, '_> {
         let fields = &self.ex.head.fields;
         let found = cache.store.find(key, fields);
         let authenticated = (cache.authenticates || fields.has(Known::Authorization))
-            && !self.is_told_apart(cache, on.granted);
+            && !self.is_told_apart(cache, on.effects);
         let asked = Asked { directives: RequestDirectives::read(fields), authenticated };
         let now = clock::unix_millis();
         let usability = found.object.as_ref().map(|object| object.timing().usability(&asked, now));
@@ -163,17 +163,21 @@ impl<'a> Matched<'a, '_> {
     }
 
     /// The key of this request.
-    fn cache_key(&self, cache: &RouteCache, granted: &Granted<'_>) -> Key {
-        self.write_key(&mut Vec::new(), cache, granted).to_key()
+    fn cache_key(&self, cache: &RouteCache, effects: &PolicyEffects<'_>) -> Key {
+        self.write_key(&mut Vec::new(), cache, effects).to_key()
     }
 
     /// The part of the request that a route adds to the key.
-    fn key_input<'g>(&'g self, input: &KeyInput, granted: &'g Granted<'_>) -> Option<&'g [u8]> {
+    fn key_input<'g>(
+        &'g self,
+        input: &KeyInput,
+        effects: &'g PolicyEffects<'_>,
+    ) -> Option<&'g [u8]> {
         match input {
-            KeyInput::Header(name) => self.header(name, granted.verified.as_deref()),
+            KeyInput::Header(name) => self.header(name, effects.verified.as_deref()),
             KeyInput::Cookie(name) => keyed::cookie(&self.ex.head.fields, name),
             KeyInput::Claim(name) => {
-                let claims = granted.verified.as_ref().map(|verified| verified.claims.iter());
+                let claims = effects.verified.as_ref().map(|verified| verified.claims.iter());
                 let mut claims = claims.into_iter().flatten();
                 claims.find(|(claim, _)| **claim == **name).map(|(_, value)| value.as_bytes())
             }
@@ -181,8 +185,8 @@ impl<'a> Matched<'a, '_> {
     }
 
     /// Whether the key says who the client is, so that nobody else has the same one.
-    fn is_told_apart(&self, cache: &RouteCache, granted: &Granted<'_>) -> bool {
-        let said = |input| self.key_input(input, granted).is_some_and(|value| !value.is_empty());
+    fn is_told_apart(&self, cache: &RouteCache, effects: &PolicyEffects<'_>) -> bool {
+        let said = |input| self.key_input(input, effects).is_some_and(|value| !value.is_empty());
         cache.tells_apart.iter().any(said)
     }
 
@@ -205,9 +209,9 @@ impl<'a> Matched<'a, '_> {
         &self,
         buffer: &'b mut Vec<u8>,
         cache: &RouteCache,
-        granted: &Granted<'_>,
+        effects: &PolicyEffects<'_>,
     ) -> KeyRef<'b> {
-        let input = |input: &KeyInput| self.key_input(input, granted);
+        let input = |input: &KeyInput| self.key_input(input, effects);
         let url = keyed::Url {
             route: &self.route.name,
             scheme: self.identity.scheme,
@@ -261,7 +265,7 @@ impl<'a> Matched<'a, '_> {
         client: &mut C,
         timer: &mut Timer,
     ) -> Result<Cached, Refusal> {
-        let On { cache, granted, .. } = on;
+        let On { cache, effects, .. } = on;
         let landing = tokio::select! {
             biased;
             landing = other.landed() => Some(landing),
@@ -281,7 +285,7 @@ impl<'a> Matched<'a, '_> {
             Some(Landing::Restored(object)) if self.is_answered_by(&wanted, &object) => {
                 let status = CacheStatus::Hit("redis");
                 let serving =
-                    Serving { status, result: CacheResult::Coalesced, unasked: true, granted };
+                    Serving { status, result: CacheResult::Coalesced, unasked: true, effects };
                 return Ok(Cached::Answered(self.serve(on, object, serving, client, timer).await));
             }
             Some(Landing::Stale(object, status)) if wanted.on_error => {
@@ -302,7 +306,7 @@ impl<'a> Matched<'a, '_> {
         };
         let (stored, collapsed, unstorable) = (false, true, None);
         let status = CacheStatus::Asked { why, status, stored, collapsed, unstorable };
-        let serving = Serving { status, result, unasked: false, granted };
+        let serving = Serving { status, result, unasked: false, effects };
         Ok(Cached::Answered(self.serve(on, object, serving, client, timer).await))
     }
 
@@ -324,7 +328,7 @@ impl<'a> Matched<'a, '_> {
         client: &mut C,
         timer: &mut Timer,
     ) -> Result<Cached, Refusal> {
-        let granted = on.granted;
+        let effects = on.effects;
         let asked = |status, stored| CacheStatus::Asked {
             why,
             status,
@@ -332,7 +336,7 @@ impl<'a> Matched<'a, '_> {
             collapsed: false,
             unstorable: None,
         };
-        let serving = |status, result| Serving { status, result, unasked: false, granted };
+        let serving = |status, result| Serving { status, result, unasked: false, effects };
         let (object, serving) = match answer {
             Answer::Stored(object) => (object, serving(asked(None, true), result)),
             Answer::Confirmed(object) => {
@@ -340,7 +344,7 @@ impl<'a> Matched<'a, '_> {
             }
             Answer::Restored(object) => {
                 let (status, result) = (CacheStatus::Hit("redis"), CacheResult::Hit);
-                (object, Serving { status, result, unasked: true, granted })
+                (object, Serving { status, result, unasked: true, effects })
             }
             Answer::Stale(object, status) => {
                 (object, serving(asked(status, false), CacheResult::Stale))
@@ -369,7 +373,7 @@ impl<'a> Matched<'a, '_> {
     pub(super) fn invalidate(
         &self,
         cache: &RouteCache,
-        granted: &Granted<'_>,
+        effects: &PolicyEffects<'_>,
         head: &ResponseHead,
     ) {
         if !(200..=399).contains(&head.status) {
@@ -382,11 +386,11 @@ impl<'a> Matched<'a, '_> {
                 tier.announce(Invalid::Key(key));
             }
         };
-        drop_key(self.cache_key(cache, granted));
+        drop_key(self.cache_key(cache, effects));
         for name in [&b"location"[..], b"content-location"] {
             for value in head.fields.named(name) {
                 if let Some((path, query)) = self.own_path(value) {
-                    let key = self.sibling_key(cache, granted, path, query);
+                    let key = self.sibling_key(cache, effects, path, query);
                     drop_key(key);
                 }
             }
@@ -428,21 +432,21 @@ impl<'a> Matched<'a, '_> {
     fn sibling_key(
         &self,
         cache: &RouteCache,
-        granted: &Granted<'_>,
+        effects: &PolicyEffects<'_>,
         path: &[u8],
         query: Option<&[u8]>,
     ) -> Key {
         let path = if cache.key.path { path } else { b"" };
-        self.cache_key(cache, granted).with_path(path, query.filter(|_| cache.key.query))
+        self.cache_key(cache, effects).with_path(path, query.filter(|_| cache.key.query))
     }
 }
 
-/// The cache a request belongs to, who is asked when it has no answer, and what policies granted.
+/// The cache a request belongs to, who is asked when it has no answer, and what policies effects.
 #[derive(Clone, Copy)]
 struct On<'l, 'a, 'g> {
     cache: &'a RouteCache,
     split: &'a Split,
-    granted: &'l Granted<'g>,
+    effects: &'l PolicyEffects<'g>,
     told: &'l Told<'a>,
 }
 

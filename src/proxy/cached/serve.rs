@@ -8,13 +8,13 @@ use crate::cache::fill::OwnResponse;
 use crate::cache::object::Object;
 use crate::clock;
 use crate::exchange::outcome::Outcome;
+use crate::exchange::stage::{BodyStage as _, ResponseStage as _, Substitute};
 use crate::exchange::{Client, Emit, Length, Outgoing};
 use crate::net::Timer;
-use crate::policy::compress::Wanted;
-use crate::policy::encoded::Encoding;
+use crate::policy::stages::ResponseStages;
+use crate::proxy::stages::WalkStage;
 use crate::proxy::{End, Matched};
 use crate::upstream::copy;
-use crate::upstream::request::Instead;
 use crate::wire::ResponseHead;
 
 impl<'a> Matched<'a, '_> {
@@ -56,35 +56,37 @@ impl<'a> Matched<'a, '_> {
             Share::Range(first, last, _) => (206, Length::Known(last - first + 1)),
             Share::Unsatisfiable(_) => (416, Length::Known(0)),
         };
-        let plan = self
-            .compress()
-            .filter(|_| share == Share::Whole)
-            .and_then(|wanted| wanted.plan(&object.head, length));
+        let stage = self.walk_stage(&serving);
+        let mut stages = stage.response_stages();
+        if share != Share::Whole {
+            stages.compress = None;
+        }
+        let announced = stages.announce(&object.head, length);
         let content_range = match share {
             Share::Range(first, last, total) => Some(format!("bytes {first}-{last}/{total}")),
             Share::Unsatisfiable(total) => Some(format!("bytes */{total}")),
             Share::Whole | Share::NotModified => None,
         };
         let told_status = serving.status.write(Some(&timing), now);
-        let fields = |out: &mut dyn Emit| {
-            self.stored_fields((&object.head, Some(&object)), &serving, &told_status, out);
-            if let Some(range) = &content_range {
-                out.field(b"content-range", range.as_bytes());
-            }
-            let age = timing.age(now) / 1000;
-            if serving.unasked || age > 0 {
-                out.field(b"age", itoa::Buffer::new().format(age).as_bytes());
-            }
-        };
-        let reason = if share == Share::Whole { object.head.reason() } else { b"" };
+        let edited = stages.edit_head(&object.head);
+        let head = edited.as_ref().unwrap_or(&object.head);
         client.begin(&Outgoing {
             status,
-            reason,
-            fields: &|out| match &plan {
-                Some(plan) => plan.fields(out, fields),
-                None => fields(out),
+            reason: if share == Share::Whole { object.head.reason() } else { b"" },
+            fields: &|out| {
+                stages.write_fields(out, &|out| {
+                    stored_fields(head, Some(&object), serving.unasked, out);
+                });
+                out.field(b"cache-status", told_status.as_bytes());
+                if let Some(range) = &content_range {
+                    out.field(b"content-range", range.as_bytes());
+                }
+                let age = timing.age(now) / 1000;
+                if serving.unasked || age > 0 {
+                    out.field(b"age", itoa::Buffer::new().format(age).as_bytes());
+                }
             },
-            length: plan.map_or(length, |plan| plan.length(length)),
+            length: announced,
         });
         let no_body = head_request || matches!(length, Length::Bodiless(_) | Length::Known(0));
         let body = match share {
@@ -95,11 +97,9 @@ impl<'a> Matched<'a, '_> {
             Share::Whole => Some(StoredBody::whole(object.body.read())),
             Share::NotModified | Share::Unsatisfiable(_) => None,
         };
-        let encoding =
-            plan.filter(|_| body.is_some()).and_then(|plan| plan.begin()).map(Encoding::new);
         // What is not stored in the end must be freed as it is read.
         drop(object);
-        self.send_body(status, (body, encoding), client, timer).await
+        self.send_body(status, body, stages, (client, timer)).await
     }
 
     /// Sends a response that is not stored.
@@ -118,92 +118,83 @@ impl<'a> Matched<'a, '_> {
         {
             return self.serve_instead(&instead, serving, client, timer).await;
         }
-        let plan = self.compress().and_then(|wanted| wanted.plan(&head, length));
+        let stage = self.walk_stage(&serving);
+        let mut stages = stage.response_stages();
+        let announced = stages.announce(&head, length);
         let told_status = serving.status.write(None, clock::unix_millis());
-        let fields =
-            |out: &mut dyn Emit| self.stored_fields((&head, None), &serving, &told_status, out);
+        let edited = stages.edit_head(&head);
+        let edited = edited.as_ref().unwrap_or(&head);
         client.begin(&Outgoing {
             status: head.status,
             reason: head.reason(),
-            fields: &|out| match &plan {
-                Some(plan) => plan.fields(out, fields),
-                None => fields(out),
+            fields: &|out| {
+                stages.write_fields(out, &|out| stored_fields(edited, None, false, out));
+                out.field(b"cache-status", told_status.as_bytes());
             },
-            length: plan.map_or(length, |plan| plan.length(length)),
+            length: announced,
         });
         let body = (!matches!(length, Length::Bodiless(_))).then(|| StoredBody::whole(reader));
-        let encoding =
-            plan.filter(|_| body.is_some()).and_then(|plan| plan.begin()).map(Encoding::new);
-        self.send_body(head.status, (body, encoding), client, timer).await
+        self.send_body(head.status, body, stages, (client, timer)).await
     }
 
     /// Sends what stands in for a response.
     async fn serve_instead<C: Client>(
         &self,
-        instead: &Instead,
+        instead: &Substitute,
         serving: Serving<'_, '_>,
         client: &mut C,
         timer: &mut Timer,
     ) -> End {
         let told_status = serving.status.write(None, clock::unix_millis());
+        let stage = self.walk_stage(&serving);
+        let stages = stage.response_stages();
         let fields = |out: &mut dyn Emit| {
-            self.stored_fields((&instead.head, None), &serving, &told_status, out);
+            stages.write_fields(out, &|out| stored_fields(&instead.head, None, false, out));
+            out.field(b"cache-status", told_status.as_bytes());
         };
         self.send_instead(instead, &fields, client, timer).await
     }
 
-    /// What the client accepts, where this route compresses.
-    fn compress(&self) -> Option<Wanted<'a>> {
-        let policies = self.route.policies.as_ref()?;
-        policies.compress.as_ref().map(|compress| compress.wanted(&self.ex.head.fields))
-    }
-
-    /// The fields of a response out of the cache, as the client must see them.
-    fn stored_fields(
-        &self,
-        (head, object): (&ResponseHead, Option<&Arc<Object>>),
-        serving: &Serving<'_, '_>,
-        status: &str,
-        out: &mut dyn Emit,
-    ) {
-        let edits = &self.route.response_edits;
-        let turned = self.turned_back(head);
-        let head = turned.as_ref().unwrap_or(head);
-        for field in head.fields.iter() {
-            let sent = match object {
-                Some(object) if serving.unasked => object.sends(field.name),
-                Some(_) => !field.name.eq_ignore_ascii_case(b"age"),
-                None => true,
-            };
-            if sent && !edits.hides(field.name) && !field.name.eq_ignore_ascii_case(b"cache-status")
-            {
-                out.field(field.name, field.value);
-            }
-        }
-        out.field(b"cache-status", status.as_bytes());
-        edits.written().for_each(|(name, value)| out.field(name, value));
-        serving.granted.all().for_each(|(name, value)| out.field(name, value));
+    /// The walk's own stage for a response out of the cache.
+    fn walk_stage<'s, 'p>(&'s self, serving: &Serving<'s, 'p>) -> WalkStage<'s, 'p> {
+        WalkStage { matched: self, effects: serving.effects, asked: None, invalidates: None }
     }
 
     async fn send_body<C: Client>(
         &self,
         status: u16,
-        (body, encoding): (Option<StoredBody>, Option<Encoding<'_>>),
-        client: &mut C,
-        timer: &mut Timer,
+        body: Option<StoredBody>,
+        mut stages: ResponseStages<'_>,
+        (client, timer): (&mut C, &mut Timer),
     ) -> End {
         let mut body = body.unwrap_or_else(StoredBody::empty);
-        let mut encoding = encoding;
         let write_gap = self.ex.listener.write_gap;
-        let outcome = match &mut encoding {
-            Some(encoding) => {
-                copy::stored(&mut encoding.of(&mut body), client, timer, write_gap).await
-            }
+        let outcome = match stages.wrap_body(&mut body) {
+            Some(mut wrapped) => copy::stored(&mut wrapped, client, timer, write_gap).await,
             None => copy::stored(&mut body, client, timer, write_gap).await,
         };
         if outcome != Outcome::Whole {
             client.cut();
         }
         End::of(outcome, status)
+    }
+}
+
+/// Writes the fields of a response out of the cache as they were stored, but for those that are said anew.
+fn stored_fields(
+    head: &ResponseHead,
+    object: Option<&Arc<Object>>,
+    unasked: bool,
+    out: &mut dyn Emit,
+) {
+    for field in head.fields.iter() {
+        let sent = match object {
+            Some(object) if unasked => object.sends(field.name),
+            Some(_) => !field.name.eq_ignore_ascii_case(b"age"),
+            None => true,
+        };
+        if sent && !field.name.eq_ignore_ascii_case(b"cache-status") {
+            out.field(field.name, field.value);
+        }
     }
 }

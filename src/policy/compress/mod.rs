@@ -3,6 +3,8 @@
 //! Only what shrinks, is whole, and is not compressed already; never what the server forbids to transform, and
 //! not event streams, whose events would wait for each other.
 
+mod body;
+
 use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
@@ -14,8 +16,14 @@ use compression_codecs::zstd::params::CParameter;
 use compression_codecs::{BrotliEncoder, EncodeV2, GzipEncoder, ZstdEncoder};
 use compression_core::Level;
 use compression_core::util::{PartialBuffer, WriteBuffer};
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use crate::exchange::{Emit, Length};
+use self::body::{BodyReader, CompressedBody};
+use super::{Policies, PolicyMetric};
+use crate::exchange::accept::weight;
+use crate::exchange::stage::{BodyStage, ResponseStage};
+use crate::exchange::{Emit, Length, Source};
 use crate::wire::ResponseHead;
 use crate::wire::head::{Fields, list_items};
 
@@ -76,8 +84,8 @@ impl ContentCoding {
 
 /// The counts of a route's compression. They survive reloads.
 #[derive(Debug, Default)]
-pub struct Counts {
-    /// Responses.
+pub struct CompressionCounts {
+    /// Responses that were compressed.
     pub responses: AtomicU64,
     /// Responses that were not, because too many were under way.
     pub skipped: AtomicU64,
@@ -91,30 +99,116 @@ pub struct Counts {
 #[derive(Debug, Default)]
 pub struct Compress {
     /// The counts of what it has done.
-    pub counts: Arc<Counts>,
+    pub counts: Arc<CompressionCounts>,
 }
 
 /// The encodings that a client accepts on a route that compresses.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
+struct Acceptance<'a> {
     coding: Option<ContentCoding>,
-    counts: &'a Counts,
+    counts: &'a CompressionCounts,
     request: &'a Fields,
 }
 
 impl Compress {
-    /// For a request with these fields.
+    /// The stage for the response of a request with these fields.
     #[must_use]
-    pub fn wanted<'a>(&'a self, request: &'a Fields) -> Wanted<'a> {
+    pub fn stage<'a>(&'a self, request: &'a Fields) -> CompressStage<'a> {
         let coding = accepted(request).filter(|_| !forbidden(request));
-        Wanted { coding, counts: &self.counts, request }
+        let wanted = Acceptance { coding, counts: &self.counts, request };
+        CompressStage { wanted, plan: None, body: None }
+    }
+
+    /// The counts, for `/stats`.
+    pub(super) fn stats(&self) -> CompressionStats {
+        let CompressionCounts { responses, skipped, taken, made } = &*self.counts;
+        CompressionStats {
+            responses: responses.load(Relaxed),
+            skipped: skipped.load(Relaxed),
+            bytes_in: taken.load(Relaxed),
+            bytes_out: made.load(Relaxed),
+        }
     }
 }
 
-impl<'a> Wanted<'a> {
+/// The counts of a route's compression, as `/stats` shows them.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct CompressionStats {
+    responses: u64,
+    /// Not compressed, because too many were under way.
+    skipped: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+fn counts(policies: &Policies) -> Option<&CompressionCounts> {
+    policies.compress.as_ref().map(|compress| &*compress.counts)
+}
+
+/// What is counted, for `/metrics`.
+pub(super) const METRICS: &[PolicyMetric] = &[
+    PolicyMetric::counter(
+        "tidegate_route_compressed_total",
+        "Responses that were compressed.",
+        |policies| Some(counts(policies)?.responses.load(Relaxed) as f64),
+    ),
+    PolicyMetric::counter(
+        "tidegate_route_compression_skipped_total",
+        "Responses that were not, because too many were under way.",
+        |policies| Some(counts(policies)?.skipped.load(Relaxed) as f64),
+    ),
+    PolicyMetric::counter(
+        "tidegate_route_compression_in_bytes_total",
+        "Bytes before compression.",
+        |policies| Some(counts(policies)?.taken.load(Relaxed) as f64),
+    ),
+    PolicyMetric::counter(
+        "tidegate_route_compression_out_bytes_total",
+        "Bytes after compression.",
+        |policies| Some(counts(policies)?.made.load(Relaxed) as f64),
+    ),
+];
+
+/// Compression of one response.
+#[derive(Debug)]
+pub struct CompressStage<'a> {
+    wanted: Acceptance<'a>,
+    plan: Option<Plan<'a>>,
+    body: Option<CompressedBody<'a>>,
+}
+
+impl ResponseStage for CompressStage<'_> {
+    fn announce(&mut self, head: &ResponseHead, length: Length) -> Length {
+        let Some(plan) = self.wanted.plan(head, length) else { return length };
+        if !matches!(length, Length::Bodiless(_)) {
+            self.body = plan.begin().map(CompressedBody::new);
+        }
+        self.plan = Some(plan);
+        plan.length(length)
+    }
+
+    fn write_fields(&self, out: &mut dyn Emit, inner: &dyn Fn(&mut dyn Emit)) {
+        match &self.plan {
+            Some(plan) => plan.fields(out, inner),
+            None => inner(out),
+        }
+    }
+}
+
+impl<'a> BodyStage for CompressStage<'a> {
+    type Body<'s, S: Source + 's>
+        = BodyReader<'s, 'a, S>
+    where
+        Self: 's;
+
+    fn wrap_body<'s, S: Source>(&'s mut self, source: &'s mut S) -> Option<Self::Body<'s, S>> {
+        self.body.as_mut().map(|body| body.of(source))
+    }
+}
+
+impl<'a> Acceptance<'a> {
     /// Decides how a response is to be passed on; `None` is as it is.
-    #[must_use]
-    pub fn plan(&self, head: &ResponseHead, length: Length) -> Option<Plan<'a>> {
+    fn plan(&self, head: &ResponseHead, length: Length) -> Option<Plan<'a>> {
         if head.status == 304 {
             let weak = holds_weak(self.request, head);
             return Some(Plan { coding: None, weak, counts: self.counts });
@@ -136,17 +230,16 @@ impl<'a> Wanted<'a> {
 
 /// A response that may be compressed, whether this client wants it or not.
 #[derive(Debug, Clone, Copy)]
-pub struct Plan<'a> {
+struct Plan<'a> {
     coding: Option<ContentCoding>,
     /// The validator is weakened: what the client gets, or has from before, is not byte for byte what the server sent.
     weak: bool,
-    counts: &'a Counts,
+    counts: &'a CompressionCounts,
 }
 
 impl<'a> Plan<'a> {
     /// The length of what is sent instead.
-    #[must_use]
-    pub fn length(&self, length: Length) -> Length {
+    fn length(&self, length: Length) -> Length {
         match (self.coding, length) {
             (None, length) => length,
             // RFC 9110 §8.6: what `GET` would send is not known.
@@ -156,8 +249,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Begins to compress a body, if this one is to be.
-    #[must_use]
-    pub fn begin(&self) -> Option<Compressor<'a>> {
+    fn begin(&self) -> Option<Compressor<'a>> {
         let coding = self.coding?;
         self.counts.responses.fetch_add(1, Relaxed);
         UNDER_WAY.set(UNDER_WAY.get() + 1);
@@ -165,7 +257,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Writes the fields of the response through `write` with what compression changes about them.
-    pub fn fields(&self, out: &mut dyn Emit, write: impl FnOnce(&mut dyn Emit)) {
+    fn fields(&self, out: &mut dyn Emit, write: impl FnOnce(&mut dyn Emit)) {
         let mut recoded = Recoded { out, coding: self.coding, weak: self.weak, varies: false };
         write(&mut recoded);
         let Recoded { out, varies, .. } = recoded;
@@ -185,7 +277,7 @@ thread_local! {
 /// A body that is being compressed.
 pub struct Compressor<'a> {
     encoder: Box<dyn EncodeV2>,
-    counts: &'a Counts,
+    counts: &'a CompressionCounts,
 }
 
 impl fmt::Debug for Compressor<'_> {
@@ -252,18 +344,6 @@ fn accepted(request: &Fields) -> Option<ContentCoding> {
     // The first of those with the highest weight.
     let best = usable.reduce(|best, next| if next.1 > best.1 { next } else { best })?;
     (identity.unwrap_or(0) <= best.1).then_some(best.0)
-}
-
-/// The weight among an item's parameters, in thousandths (RFC 9110 §12.4.2); what is none counts as 0.
-pub(crate) fn weight<'a>(mut parameters: impl Iterator<Item = &'a [u8]>) -> u16 {
-    let given = parameters.find_map(|parameter| {
-        let (name, value) = parameter.trim_ascii().split_at_checked(2)?;
-        name.eq_ignore_ascii_case(b"q=").then_some(value)
-    });
-    let Some(given) = given else { return 1000 };
-    let parsed = std::str::from_utf8(given).ok().and_then(|text| text.parse::<f32>().ok());
-    let weight = parsed.filter(|weight| (0.0..=1.0).contains(weight)).unwrap_or(0.0);
-    (weight * 1000.0) as u16
 }
 
 /// Returns whether the client has what a 304 is about in the form that it got when it was compressed, with a weak validator
@@ -445,7 +525,7 @@ mod tests {
     }
 
     fn decoded(coding: ContentCoding, mut rest: &[u8], step: usize, room: usize) -> Vec<u8> {
-        let counts = Counts::default();
+        let counts = CompressionCounts::default();
         let mut compressor =
             Plan { coding: Some(coding), weak: true, counts: &counts }.begin().expect("a coding");
         let mut out = vec![0; room];

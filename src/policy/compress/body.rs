@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use super::compress::Compressor;
+use super::Compressor;
 use crate::exchange::Source;
 use crate::net::{BodyError, Fill};
 use crate::wire::Fault;
@@ -15,12 +15,12 @@ const TURN: usize = 32 * 1024;
 
 /// The state of such a body.
 #[derive(Debug)]
-pub struct Encoding<'a> {
+pub(super) struct CompressedBody<'a> {
     compressor: Compressor<'a>,
     room: Box<[u8]>,
     /// The part of `room` that is to be sent.
     ready: std::ops::Range<usize>,
-    stage: Stage,
+    state: BodyState,
     /// Bytes since others had their turn.
     spent: usize,
     /// Something has been taken and not been given yet.
@@ -28,7 +28,7 @@ pub struct Encoding<'a> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum BodyState {
     Taking,
     /// The server pauses: what it sent must not wait for what has not come.
     Flushing,
@@ -36,24 +36,24 @@ enum Stage {
     Ended,
 }
 
-impl<'a> Encoding<'a> {
+impl<'a> CompressedBody<'a> {
     /// Compresses what is read through it.
     #[must_use]
-    pub fn new(compressor: Compressor<'a>) -> Self {
+    pub(super) fn new(compressor: Compressor<'a>) -> Self {
         let room = vec![0; ROOM].into_boxed_slice();
-        Self { compressor, room, ready: 0..0, stage: Stage::Taking, spent: 0, held: false }
+        Self { compressor, room, ready: 0..0, state: BodyState::Taking, spent: 0, held: false }
     }
 
     /// The body of `source`, compressed.
-    pub fn of<'s, S>(&'s mut self, source: &'s mut S) -> Encoded<'s, 'a, S> {
-        Encoded { source, encoding: self }
+    pub(super) fn of<'s, S>(&'s mut self, source: &'s mut S) -> BodyReader<'s, 'a, S> {
+        BodyReader { source, body: self }
     }
 
-    fn flush(&mut self, then: Stage) -> Result<(), BodyError> {
-        let (made, all) = self.compressor.flush(&mut self.room, then == Stage::Ended)?;
+    fn flush(&mut self, then: BodyState) -> Result<(), BodyError> {
+        let (made, all) = self.compressor.flush(&mut self.room, then == BodyState::Ended)?;
         self.ready = 0..made;
         if all {
-            self.stage = then;
+            self.state = then;
             self.held = false;
         }
         Ok(())
@@ -61,57 +61,56 @@ impl<'a> Encoding<'a> {
 }
 
 /// A source and how it is compressed.
-pub struct Encoded<'s, 'a, S> {
+pub struct BodyReader<'s, 'a, S> {
     source: &'s mut S,
-    encoding: &'s mut Encoding<'a>,
+    body: &'s mut CompressedBody<'a>,
 }
 
-impl<S: Source> Source for Encoded<'_, '_, S> {
+impl<S: Source> Source for BodyReader<'_, '_, S> {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fill, BodyError>> {
-        let Self { source, encoding } = self;
+        let Self { source, body } = self;
         loop {
-            if !encoding.ready.is_empty() {
+            if !body.ready.is_empty() {
                 return Poll::Ready(Ok(Fill::Data));
             }
-            match encoding.stage {
-                Stage::Taking => match source.poll_fill(cx) {
+            match body.state {
+                BodyState::Taking => match source.poll_fill(cx) {
                     Poll::Ready(Ok(Fill::Data)) => {
-                        if encoding.spent >= TURN {
-                            encoding.spent = 0;
+                        if body.spent >= TURN {
+                            body.spent = 0;
                             cx.waker().wake_by_ref();
                             return Poll::Pending;
                         }
                         let data = source.data();
                         let piece = data.get(..ROOM).unwrap_or(data);
-                        let (taken, made) =
-                            encoding.compressor.encode(piece, &mut encoding.room)?;
+                        let (taken, made) = body.compressor.encode(piece, &mut body.room)?;
                         if taken == 0 && made == 0 {
                             let stuck = std::io::Error::from(std::io::ErrorKind::WriteZero);
                             return Poll::Ready(Err(stuck.into()));
                         }
                         source.consume(taken);
-                        encoding.spent += taken;
-                        encoding.ready = 0..made;
-                        encoding.held = true;
+                        body.spent += taken;
+                        body.ready = 0..made;
+                        body.held = true;
                     }
-                    Poll::Ready(Ok(Fill::End)) => encoding.stage = Stage::Ending,
+                    Poll::Ready(Ok(Fill::End)) => body.state = BodyState::Ending,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Pending if encoding.held => encoding.stage = Stage::Flushing,
+                    Poll::Pending if body.held => body.state = BodyState::Flushing,
                     Poll::Pending => return Poll::Pending,
                 },
-                Stage::Flushing => encoding.flush(Stage::Taking)?,
-                Stage::Ending => encoding.flush(Stage::Ended)?,
-                Stage::Ended => return Poll::Ready(Ok(Fill::End)),
+                BodyState::Flushing => body.flush(BodyState::Taking)?,
+                BodyState::Ending => body.flush(BodyState::Ended)?,
+                BodyState::Ended => return Poll::Ready(Ok(Fill::End)),
             }
         }
     }
 
     fn data(&self) -> &[u8] {
-        self.encoding.room.get(self.encoding.ready.clone()).unwrap_or_default()
+        self.body.room.get(self.body.ready.clone()).unwrap_or_default()
     }
 
     fn consume(&mut self, n: usize) {
-        let ready = &mut self.encoding.ready;
+        let ready = &mut self.body.ready;
         ready.start = ready.end.min(ready.start + n);
     }
 

@@ -1,0 +1,196 @@
+//! The stages that a response passes on its way to the client. The one place where they are registered, and where
+//! their order stands.
+//!
+//! Innermost first: the route's own edits of what the server said, `response_headers`, what policies add, the walk's
+//! own (paths in the client's terms, pages in the stead of errors, fields that name the server), the cookie of an
+//! upstream's affinity, notes for calls of gRPC, and compression, which sees what all others wrote. A new stage is a
+//! field of [`ResponseStages`], and a line in each of its functions that it takes part in.
+
+use super::Policies;
+use super::compress::CompressStage;
+use super::grpc_notes::GrpcNotes;
+use crate::exchange::forward::response_fields;
+use crate::exchange::stage::{BodyStage, ResponseStage, Substitute};
+use crate::exchange::{Emit, HeaderEdits, Length, Outcome, Source};
+use crate::wire::ResponseHead;
+use crate::wire::head::Fields;
+
+/// The stages of one response. Without any, it is passed on as it came.
+#[derive(Default)]
+pub struct ResponseStages<'a> {
+    /// `response_headers` of the route, if it edits any.
+    pub edits: Option<&'a HeaderEdits>,
+    /// The fields that the route's policies added.
+    pub effects: Option<&'a dyn ResponseStage>,
+    /// The part that only the walk knows how to do, where the route asks for any of it.
+    pub walk: Option<&'a dyn ResponseStage>,
+    /// The cookie that binds the client to its server.
+    pub cookie: Option<SetCookie>,
+    /// The notes that a call of gRPC ends with when it is broken off.
+    pub grpc: Option<GrpcNotes<'a>>,
+    /// Compression, where the route has it.
+    pub compress: Option<CompressStage<'a>>,
+}
+
+impl<'a> ResponseStages<'a> {
+    /// Registers what a route's policies do to the response of a request with these fields.
+    #[must_use]
+    pub fn of_policies(policies: Option<&'a Policies>, request: &'a Fields) -> Self {
+        let compress = policies.and_then(|policies| policies.compress.as_ref());
+        Self { compress: compress.map(|it| it.stage(request)), ..Self::default() }
+    }
+
+    /// Writes the fields of a server's answer as the client must see them.
+    pub fn write_head(&self, head: &ResponseHead, out: &mut dyn Emit) {
+        let edited = self.edit_head(head);
+        let head = edited.as_ref().unwrap_or(head);
+        self.write_through(out, |out| response_fields(head, out));
+    }
+
+    /// Writes what `inner` writes, through all stages.
+    fn write_through(&self, out: &mut dyn Emit, inner: impl Fn(&mut dyn Emit)) {
+        through(self.compress.as_ref(), out, |out| {
+            through(self.cookie.as_ref(), out, |out| {
+                through(self.walk, out, |out| {
+                    through(self.effects, out, |out| {
+                        through(self.edits.as_ref(), out, &inner);
+                    });
+                });
+            });
+        });
+    }
+}
+
+/// Passes the fields on through a stage, if there is one.
+#[inline]
+fn through<S: ResponseStage + ?Sized>(
+    stage: Option<&S>,
+    out: &mut dyn Emit,
+    inner: impl Fn(&mut dyn Emit),
+) {
+    match stage {
+        Some(stage) => stage.write_fields(out, &inner),
+        None => inner(out),
+    }
+}
+
+impl ResponseStage for ResponseStages<'_> {
+    fn substitute(&self, head: &ResponseHead) -> Option<Substitute> {
+        self.walk.and_then(|walk| walk.substitute(head))
+    }
+
+    fn edit_head(&self, head: &ResponseHead) -> Option<ResponseHead> {
+        self.walk.and_then(|walk| walk.edit_head(head))
+    }
+
+    fn announce(&mut self, head: &ResponseHead, mut length: Length) -> Length {
+        if let Some(grpc) = &mut self.grpc {
+            length = grpc.announce(head, length);
+        }
+        if let Some(compress) = &mut self.compress {
+            length = compress.announce(head, length);
+        }
+        length
+    }
+
+    fn write_fields(&self, out: &mut dyn Emit, inner: &dyn Fn(&mut dyn Emit)) {
+        self.write_through(out, inner);
+    }
+
+    fn see_end(&mut self, outcome: Outcome) -> Option<Fields> {
+        self.grpc.as_mut().and_then(|grpc| grpc.see_end(outcome))
+    }
+}
+
+impl<'a> BodyStage for ResponseStages<'a> {
+    type Body<'s, S: Source + 's>
+        = <CompressStage<'a> as BodyStage>::Body<'s, S>
+    where
+        Self: 's;
+
+    fn wrap_body<'s, S: Source>(&'s mut self, source: &'s mut S) -> Option<Self::Body<'s, S>> {
+        self.compress.as_mut().and_then(|compress| compress.wrap_body(source))
+    }
+}
+
+/// A cookie that the proxy sets.
+#[derive(Debug)]
+pub struct SetCookie(pub Vec<u8>);
+
+impl ResponseStage for SetCookie {
+    fn write_fields(&self, out: &mut dyn Emit, inner: &dyn Fn(&mut dyn Emit)) {
+        inner(out);
+        out.field(b"set-cookie", &self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::Cut;
+    use crate::policy::compress::Compress;
+    use crate::policy::effects::PolicyEffects;
+
+    fn answer(fields: &[(&str, &str)]) -> ResponseHead {
+        let mut head = ResponseHead::default();
+        head.set(200, b"OK");
+        head.fields.push(b"date", b"x");
+        fields.iter().for_each(|(name, value)| head.fields.push(name.as_bytes(), value.as_bytes()));
+        head
+    }
+
+    fn written(stages: &ResponseStages<'_>, head: &ResponseHead) -> String {
+        let mut out = Vec::new();
+        stages.write_head(head, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn without_stages_a_response_stays_as_it_is() {
+        let mut stages = ResponseStages::default();
+        let head = answer(&[("a", "1")]);
+        assert_eq!(stages.announce(&head, Length::Known(5)), Length::Known(5));
+        assert_eq!(written(&stages, &head), "date: x\r\na: 1\r\n");
+        assert!(stages.substitute(&head).is_none());
+        assert!(stages.see_end(Outcome::ServerCut(Cut::Closed)).is_none());
+    }
+
+    #[test]
+    fn each_stage_sees_what_those_before_it_wrote() {
+        let set = [("a", "2"), ("vary", "accept-encoding")];
+        let edits = HeaderEdits::new(set.into_iter(), [].into_iter(), ["b"].into_iter());
+        let mut effects = PolicyEffects::default();
+        effects.fields.push((b"b", b"3"));
+        let policies = Policies { compress: Some(Compress::default()), ..Policies::default() };
+        let mut request = Fields::default();
+        request.push(b"accept-encoding", b"gzip");
+        let mut stages = ResponseStages {
+            edits: Some(&edits),
+            effects: Some(&effects),
+            cookie: Some(SetCookie(b"c=4".to_vec())),
+            ..ResponseStages::of_policies(Some(&policies), &request)
+        };
+        let head = answer(&[("a", "1"), ("b", "1"), ("content-type", "text/plain")]);
+        assert_eq!(stages.announce(&head, Length::Known(5000)), Length::Unknown);
+        // What policies say is not subject to the route's edits; `vary` is not said twice.
+        assert_eq!(
+            written(&stages, &head),
+            "date: x\r\ncontent-type: text/plain\r\na: 2\r\nvary: accept-encoding\r\nb: 3\r\n\
+             set-cookie: c=4\r\ncontent-encoding: gzip\r\n"
+        );
+    }
+
+    #[test]
+    fn a_call_that_is_broken_off_ends_with_a_note() {
+        let grpc = Some(GrpcNotes::new("id"));
+        let mut stages = ResponseStages { grpc, ..ResponseStages::default() };
+        let head = answer(&[]);
+        assert_eq!(stages.announce(&head, Length::Unknown), Length::Unknown);
+        assert!(stages.see_end(Outcome::Whole).is_none());
+        let notes = stages.see_end(Outcome::ServerCut(Cut::Closed)).unwrap();
+        assert_eq!(notes.named(b"grpc-status").next(), Some(&b"14"[..]));
+        // Where a length was announced, no trailers can follow.
+        stages.announce(&head, Length::Known(5));
+        assert!(stages.see_end(Outcome::ServerCut(Cut::Closed)).is_none());
+    }
+}
