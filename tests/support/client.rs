@@ -5,6 +5,9 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustls::StreamOwned;
+
+use super::certificates::Authority;
 use super::message::{Chunks, Framing, Response, escape, framing, head_end, parse_head};
 use super::socket::{End, Fill, Socket};
 
@@ -24,6 +27,22 @@ impl RawClient {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)
             .unwrap_or_else(|e| panic!("connect to {address}: {e}"));
         Self::over(Socket::tcp(stream))
+    }
+
+    /// Over TLS, HTTP/1.1 alone, to a server that must be `name` by what this authority signed.
+    pub fn connect_tls(address: SocketAddr, name: &str, authority: &Authority) -> Self {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)
+            .unwrap_or_else(|e| panic!("connect to {address}: {e}"));
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut stream = StreamOwned::new(authority.client_of(name), stream);
+        while stream.conn.is_handshaking() {
+            stream
+                .conn
+                .complete_io(&mut stream.sock)
+                .unwrap_or_else(|e| panic!("handshake with {address} as {name}: {e}"));
+        }
+        Self::over(Socket::Tls(Box::new(stream)))
     }
 
     pub fn connect_unix(path: &Path) -> Self {
@@ -53,6 +72,7 @@ impl RawClient {
     pub fn local_address(&self) -> SocketAddr {
         match &self.socket {
             Socket::Tcp(stream) => stream.local_addr().unwrap(),
+            Socket::Tls(stream) => stream.sock.local_addr().unwrap(),
             Socket::Unix(_) => panic!("a Unix socket has no port"),
         }
     }

@@ -1,13 +1,17 @@
-//! One socket type over TCP and Unix sockets, and one way to say how a connection ended.
+//! One socket type over TCP, TLS and Unix sockets, and one way to say how a connection ended.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use rustls::{ClientConnection, StreamOwned};
+
 #[derive(Debug)]
 pub enum Socket {
     Tcp(TcpStream),
+    /// A client's, after the handshake.
+    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
     Unix(UnixStream),
 }
 
@@ -47,6 +51,7 @@ impl Socket {
     pub fn try_clone(&self) -> Self {
         match self {
             Self::Tcp(stream) => Self::Tcp(stream.try_clone().unwrap()),
+            Self::Tls(_) => panic!("a TLS connection has one owner"),
             Self::Unix(stream) => Self::Unix(stream.try_clone().unwrap()),
         }
     }
@@ -58,6 +63,9 @@ impl Socket {
         let read = match self {
             Self::Tcp(stream) => {
                 stream.set_read_timeout(wait).and_then(|()| stream.read(&mut piece))
+            }
+            Self::Tls(stream) => {
+                stream.sock.set_read_timeout(wait).and_then(|()| stream.read(&mut piece))
             }
             Self::Unix(stream) => {
                 stream.set_read_timeout(wait).and_then(|()| stream.read(&mut piece))
@@ -82,6 +90,11 @@ impl Socket {
         let wait = Some(wait.max(Duration::from_millis(1)));
         let written = match self {
             Self::Tcp(stream) => stream.set_write_timeout(wait).and_then(|()| stream.write(bytes)),
+            Self::Tls(stream) => stream
+                .sock
+                .set_write_timeout(wait)
+                .and_then(|()| stream.write(bytes))
+                .and_then(|n| stream.flush().map(|()| n)),
             Self::Unix(stream) => stream.set_write_timeout(wait).and_then(|()| stream.write(bytes)),
         };
         match written {
@@ -97,6 +110,7 @@ impl Socket {
     fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.shutdown(how),
+            Self::Tls(stream) => stream.sock.shutdown(how),
             Self::Unix(stream) => stream.shutdown(how),
         }
     }
