@@ -76,6 +76,13 @@ impl Value {
     }
 }
 
+/// A value with its checksum, of what it begins with and what follows: for tests of what lies behind the checksum.
+#[cfg(any(test, fuzzing))]
+#[must_use]
+pub fn sealed(magic: &[u8], rest: &[u8]) -> Vec<u8> {
+    [magic, &xxh3_64(rest).to_be_bytes(), rest].concat()
+}
+
 /// Writes which request fields select a response of a key; `None` when there are too many.
 #[must_use]
 pub fn write_variants(key: &Key, names: &[Box<[u8]>]) -> Option<Vec<u8>> {
@@ -299,6 +306,52 @@ mod tests {
         let written = write_variants(&key, &names).unwrap();
         let Some(Value::Variants(of, read)) = Value::read(&written) else { panic!("not read") };
         assert_eq!((of, &*read), (key, &names[..]));
+    }
+
+    #[test]
+    fn seeds_of_the_fuzz_target_are_values() {
+        let read = |seed: &[u8]| {
+            let (magic, rest) = seed.split_at(4);
+            Value::read(&sealed(magic, rest))
+        };
+        for seed in [
+            &include_bytes!("../../tests/fuzz/seeds/stored/response")[..],
+            include_bytes!("../../tests/fuzz/seeds/stored/trailers"),
+            include_bytes!("../../tests/fuzz/seeds/stored/empty"),
+        ] {
+            assert!(matches!(read(seed), Some(Value::Response(_))), "{}", seed.escape_ascii());
+        }
+        let variants = read(include_bytes!("../../tests/fuzz/seeds/stored/variants"));
+        assert!(matches!(variants, Some(Value::Variants(_, names)) if names.len() == 2));
+    }
+
+    #[test]
+    fn what_is_garbled_behind_its_checksum_is_nothing_or_is_written_again() {
+        let mut random = crate::clock::Random::seeded(18);
+        let written = stored().write().unwrap();
+        let (mut read, mut refused) = (0, 0);
+        for _ in 0..20_000 {
+            let mut rest = written[12..].to_vec();
+            for _ in 0..=random.below(3) {
+                let at = random.below(rest.len() as u64) as usize;
+                match random.below(3) {
+                    0 => rest[at] = random.next_u64() as u8,
+                    1 => rest.truncate(at.max(1)),
+                    _ => rest.insert(at, random.next_u64() as u8),
+                }
+            }
+            match Value::read(&sealed(RESPONSE, &rest)) {
+                Some(Value::Response(one)) => {
+                    let again = one.write().unwrap();
+                    assert!(matches!(Value::read(&again), Some(Value::Response(two))
+                        if two.write().as_deref() == Some(&*again)));
+                    read += 1;
+                }
+                Some(Value::Variants(..)) => panic!("{}", rest.escape_ascii()),
+                None => refused += 1,
+            }
+        }
+        assert!(read > 1000 && refused > 1000, "{read} read, {refused} refused");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Text that strangers and operators write: configuration, PROXY headers, forwarding fields, tokens, cookies, and the
-//! directives of caches.
+//! directives of caches; and the values that a cache finds in Redis.
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
@@ -8,6 +8,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE;
 use tidegate::cache::directives::{RequestDirectives, ResponseDirectives};
+use tidegate::cache::history::{Entry, Epoch};
+use tidegate::cache::stored::{self, Stored, Value};
 use tidegate::config;
 use tidegate::exchange::identity::{ClientField, Identity, OtherEnd};
 use tidegate::policy::jwks::{Keys, Source};
@@ -236,4 +238,64 @@ pub fn directives(input: &[u8]) {
     {
         assert!(seconds <= 1 << 31);
     }
+}
+
+/// A value out of Redis is exactly what is written there, or nothing. Most inputs would fail at the checksum, so each is
+/// also tried with the right one behind the first four bytes.
+pub fn stored(input: &[u8]) {
+    is_read_as_written(input);
+    if let (Some(magic), Some(rest)) = (input.get(..4), input.get(4..)) {
+        is_read_as_written(&stored::sealed(magic, rest));
+    }
+}
+
+fn is_read_as_written(value: &[u8]) {
+    match Value::read(value) {
+        None => {}
+        Some(Value::Response(read)) => {
+            let Stored { head, trailers, body, key, .. } = &*read;
+            let held = head.fields.capacity()
+                + trailers.as_ref().map_or(0, Fields::capacity)
+                + body.len()
+                + key.len();
+            // The shortest field is four bytes; its place in a list, which grows to twice what it has to hold, is 64 at most.
+            assert!(held <= 4096 + 16 * value.len(), "{held}: {}", value.escape_ascii());
+            // A head has other spellings, and one that is written: that one is read again as the same.
+            let Some(written) = read.write() else { unreachable!("{}", value.escape_ascii()) };
+            let Some(Value::Response(again)) = Value::read(&written) else {
+                unreachable!("{}", value.escape_ascii())
+            };
+            assert_eq!(again.write().as_deref(), Some(&*written), "{}", value.escape_ascii());
+            assert_eq!((again.epoch, &again.key, again.timing), (read.epoch, key, read.timing));
+            assert_eq!((again.head.status, &again.body), (head.status, body));
+        }
+        Some(Value::Variants(key, names)) => {
+            assert_eq!(stored::write_variants(&key, &names).as_deref(), Some(value));
+        }
+    }
+}
+
+/// What stands in the stream of purges is a purge of no less than it says; what is not understood is one of everything.
+pub fn purges(input: &[u8]) {
+    let fields: Vec<(&[u8], &[u8])> = input
+        .split(|byte| *byte == b'\n')
+        .map(|line| {
+            let at = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+            (&line[..at], line.get(at + 1..).unwrap_or_default())
+        })
+        .collect();
+    let at = Epoch(7, 7);
+    let Some(read) = Entry::read(at, fields.iter().copied()) else {
+        assert!(
+            fields
+                .iter()
+                .filter(|(name, _)| *name == b"cache")
+                .next_back()
+                .is_none_or(|(_, cache)| std::str::from_utf8(cache).is_err())
+        );
+        return;
+    };
+    let written = Entry::fields(&read.cache, read.id, &read.invalid);
+    let written = written.iter().map(|(name, value)| (name.as_bytes(), &**value));
+    assert_eq!(Entry::read(at, written), Some(read), "{}", input.escape_ascii());
 }
