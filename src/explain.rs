@@ -395,7 +395,12 @@ fn cached(
             KeyInput::Claim(name) => write!(shown, " jwt:{name}"),
         };
     }
-    let found = cache.store.find(key.borrowed(), &head.fields).object;
+    let mut buffer = Vec::new();
+    let exact = cache.store.find(key.borrowed(), &head.fields).object;
+    let found = exact.or_else(|| {
+        let other = cache.store.find_equivalent(key.borrowed(), &head.fields, &mut buffer);
+        other.and_then(|(_, found)| found.object)
+    });
     let now = clock::unix_millis();
     Cached {
         cache: cache.store.name.to_string(),

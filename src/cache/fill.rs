@@ -68,8 +68,10 @@ pub struct Order {
     pub flight: Arc<Flight>,
     /// The place among the fetches under way, beside the key.
     pub place: u64,
-    /// What it answers.
+    /// What it answers: the key that its fetch is known by.
     pub key: Arc<Key>,
+    /// The key of the request itself; another one where something stale is known that answers it too.
+    pub exact: Arc<Key>,
     /// The fields of the request, by which a variant is selected.
     pub request: Fields,
     /// What else of the request counts.
@@ -134,9 +136,9 @@ impl Filling {
         if self.order.asked.directives.no_cache {
             return false;
         }
-        let Order { store, key, request, .. } = &self.order;
+        let Order { store, exact, request, .. } = &self.order;
         let asked_at = clock::unix_millis();
-        let Some(found) = tier.find(connections, store, key, request).await else { return false };
+        let Some(found) = tier.find(connections, store, exact, request).await else { return false };
         let Some(object) = self.adopt(found, asked_at) else { return false };
         let usability = object.timing().usability(&self.order.asked, clock::unix_millis());
         match usability {
@@ -177,7 +179,7 @@ impl Filling {
         let body = Body::whole_with(stored.body, stored.trailers.as_ref());
         let store = &self.order.store;
         let reservation = Reservation::new(store.used_counter());
-        let place = (self.order.key.clone(), variant);
+        let place = (self.order.exact.clone(), variant);
         let told = stored.trailers.is_none().then_some(length);
         let object =
             Object::new(place, stored.head, stored.timing, (body, told), (asked_at, reservation));
@@ -196,7 +198,8 @@ impl Filling {
     /// Has what was stored written to the tier behind memory.
     fn keep_behind(&self, object: &Arc<Object>) {
         if let Some((tier, Some(known))) = &self.order.tier {
-            tier.keep(&self.order.store, object, &self.order.request, *known);
+            let Order { store, exact, request, .. } = &self.order;
+            tier.keep(store, object, (exact, request), *known);
         }
     }
 
@@ -248,7 +251,7 @@ impl Filling {
             Received { status: head.status, fields: &head.fields, asked_at: *asked_at, at };
         let object = match policy::judge(received, asked, settings) {
             Ok(timing) => {
-                let place = (stale.key.clone(), stale.variant);
+                let place = (self.order.exact.clone(), stale.variant);
                 let body = (stale.body.clone(), stale.length);
                 self.object(place, head, timing, body).ok()
             }
@@ -376,7 +379,7 @@ impl Receiver for Filling {
         let names = key::vary_names(&head.fields);
         let variant = if names.is_empty() { 0 } else { key::variant(&names, &self.order.request) };
         let (writer, body) = body::body();
-        let place = (self.order.key.clone(), variant);
+        let place = (self.order.exact.clone(), variant);
         match self.object(place, head, timing, (body, length)) {
             Ok(object) => {
                 // What is stale at once can answer nobody else.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::key::Key;
 use super::purge::Purge;
+use super::search::SearchRule;
 
 /// The most purges that are remembered; what knows none of the last so many is not used.
 pub const MOST: usize = 10_000;
@@ -129,15 +130,21 @@ impl History {
 
     /// What is to be thought of a response whose fetch knew of purges up to `epoch`.
     #[must_use]
-    pub fn judge(&self, epoch: Epoch, cache: &str, key: &Key, tags: &[Box<[u8]>]) -> Verdict {
+    pub fn judge(
+        &self,
+        epoch: Epoch,
+        (cache, key): (&str, &Key),
+        tags: &[Box<[u8]>],
+        rule: Option<&SearchRule>,
+    ) -> Verdict {
         if epoch < self.floor {
             return Verdict::Gone;
         }
         let mut verdict = Verdict::Valid;
         for entry in self.since(epoch).filter(|entry| *entry.cache == *cache) {
             match &entry.invalid {
-                Invalid::Key(known) if known == key => return Verdict::Gone,
-                Invalid::Matching(purge) if purge.concerns(key, tags) => {
+                Invalid::Key(known) if is_for(known, key, rule) => return Verdict::Gone,
+                Invalid::Matching(purge) if purge.concerns(key, tags, rule) => {
                     if !purge.soft {
                         return Verdict::Gone;
                     }
@@ -148,6 +155,12 @@ impl History {
         }
         verdict
     }
+}
+
+/// Whether a request of this key is answered by what is stored under another one by a rule.
+pub(super) fn is_for(asked: &Key, stored: &Key, rule: Option<&SearchRule>) -> bool {
+    let canonical = || asked.canonical(rule?);
+    asked == stored || canonical().is_some_and(|canonical| canonical == *stored)
 }
 
 impl Entry {
@@ -245,7 +258,7 @@ mod tests {
         history.add(entry(9, Invalid::Key(key("/k"))));
         let red = [some("red").unwrap()];
         let judge = |epoch, path: &str, tags: &[Box<[u8]>]| {
-            history.judge(Epoch(epoch, 0), "c", &key(path), tags)
+            history.judge(Epoch(epoch, 0), ("c", &key(path)), tags, None)
         };
         assert_eq!(judge(4, "/ab", &[]), Verdict::Gone);
         assert_eq!(judge(5, "/ab", &[]), Verdict::Valid);
@@ -254,7 +267,7 @@ mod tests {
         assert_eq!(judge(7, "/b", &red), Verdict::Valid);
         assert_eq!(judge(8, "/k", &[]), Verdict::Gone);
         assert_eq!(judge(9, "/k", &[]), Verdict::Valid);
-        assert_eq!(history.judge(Epoch(0, 0), "other", &key("/k"), &red), Verdict::Valid);
+        assert_eq!(history.judge(Epoch(0, 0), ("other", &key("/k")), &red, None), Verdict::Valid);
         assert_eq!(history.last(), Epoch(9, 0));
     }
 
@@ -266,13 +279,13 @@ mod tests {
             history.add(entry(at, none()));
         }
         assert_eq!(history.len(), MOST);
-        assert_eq!(history.judge(Epoch(1, 0), "c", &key("/"), &[]), Verdict::Gone);
-        assert_eq!(history.judge(Epoch(2, 0), "c", &key("/"), &[]), Verdict::Valid);
+        assert_eq!(history.judge(Epoch(1, 0), ("c", &key("/")), &[], None), Verdict::Gone);
+        assert_eq!(history.judge(Epoch(2, 0), ("c", &key("/")), &[], None), Verdict::Valid);
         let mut later = History::default();
         later.add(entry(50, none()));
-        assert_eq!(later.judge(Epoch(49, 9), "c", &key("/"), &[]), Verdict::Valid);
+        assert_eq!(later.judge(Epoch(49, 9), ("c", &key("/")), &[], None), Verdict::Valid);
         later.begin_at_oldest();
-        assert_eq!(later.judge(Epoch(49, 9), "c", &key("/"), &[]), Verdict::Gone);
+        assert_eq!(later.judge(Epoch(49, 9), ("c", &key("/")), &[], None), Verdict::Gone);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_128_with_seed};
 
+use super::search::SearchRule;
 use crate::clock::Random;
 use crate::wire::head::{Fields, list_items};
 
@@ -80,6 +81,20 @@ impl<'b> KeyRef<'b> {
     #[must_use]
     pub fn is(&self, key: &Key) -> bool {
         self.hash == key.hash && *self.text == *key.text
+    }
+
+    /// The same with the query in a rule's canonical form, written into a buffer; `None` where the
+    /// query has none.
+    pub fn canonical<'c>(self, rule: &SearchRule, buffer: &'c mut Vec<u8>) -> Option<KeyRef<'c>> {
+        let part = |(start, length): (u32, u32)| {
+            let start = start as usize;
+            self.text.get(start..start + length as usize).unwrap_or_default()
+        };
+        let parts = || Parts { text: self.text, at: 0 }.map(|place| place.map(part));
+        let query = rule.canonical(parts().nth(QUERY).flatten())?;
+        let parts = parts().enumerate();
+        let canonical = parts.map(|(at, part)| if at == QUERY { query.as_deref() } else { part });
+        Some(KeyRef::write(buffer, canonical))
     }
 
     /// A key of its own.
@@ -195,6 +210,12 @@ impl Key {
             _ => part,
         });
         KeyRef::write(&mut Vec::new(), known).to_key()
+    }
+
+    /// The key under which a response with this rule is stored that was fetched for this one.
+    #[must_use]
+    pub fn canonical(&self, rule: &SearchRule) -> Option<Self> {
+        self.borrowed().canonical(rule, &mut Vec::new()).map(KeyRef::to_key)
     }
 
     /// Its parts in order.

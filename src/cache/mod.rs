@@ -1,6 +1,7 @@
 //! A shared cache for responses (RFC 9111).
 //!
-//! Pure rules: [`directives`], [`policy`], [`key`], [`order`], [`status`]. What is kept: [`object`] and
+//! Pure rules: [`directives`], [`policy`], [`key`], [`search`], [`order`],
+//! [`status`]. What is kept: [`object`] and
 //! its [`body`], found in a [`store`], kept within bounds by [`housekeeping`]. One fetch for many:
 //! [`flight`] and [`fill`]. Behind memory: [`tier`], in the form of [`stored`], with the purges of [`history`]. The walk that ties them together is `proxy::cached`.
 
@@ -19,6 +20,7 @@ pub mod order;
 pub mod policy;
 pub mod purge;
 pub mod route;
+pub mod search;
 pub mod status;
 pub mod store;
 pub mod stored;

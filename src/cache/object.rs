@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use super::body::Body;
 use super::directives::ResponseDirectives;
+use super::history;
 use super::key::Key;
 use super::policy::{self, Millis, Timing};
+use super::search::SearchRule;
 use crate::wire::head::Fields;
 use crate::wire::{Known, ResponseHead};
 
@@ -34,6 +36,8 @@ pub struct Object {
     withheld: Option<Box<ResponseDirectives>>,
     /// Its body.
     pub body: Body,
+    /// What it says of queries that it answers too; its key has the canonical form of them.
+    pub search: Option<Arc<SearchRule>>,
     /// The names of the tags it may be purged by.
     pub tags: Box<[Box<[u8]>]>,
     /// When the request for it was sent: a purge after that counts for it.
@@ -75,10 +79,11 @@ impl Drop for Reservation {
 }
 
 impl Object {
-    /// A response that was just received.
+    /// A response that was just received for a request of this key: it is stored under that, or
+    /// under what its own rule about queries makes of it.
     #[must_use]
     pub fn new(
-        (key, variant): (Arc<Key>, u64),
+        (asked, variant): (Arc<Key>, u64),
         head: ResponseHead,
         timing: Timing,
         (body, length): (Body, Option<u64>),
@@ -86,8 +91,15 @@ impl Object {
     ) -> Self {
         let said = ResponseDirectives::read(&head.fields);
         let withholds = !said.no_cache_fields.is_empty() || !said.private_fields.is_empty();
+        let rule = SearchRule::read(&head.fields);
+        let canonical = rule.and_then(|rule| Some((asked.canonical(&rule)?, rule)));
+        let (key, search) = match canonical {
+            Some((key, rule)) => (Arc::new(key), Some(Arc::new(rule))),
+            None => (asked, None),
+        };
         Self {
             key,
+            search,
             variant,
             tags: read_tags(&head.fields),
             head,
@@ -107,7 +119,8 @@ impl Object {
     #[must_use]
     pub fn head_size(&self) -> u64 {
         let tags: usize = self.tags.iter().map(|tag| tag.len() + size_of::<Box<[u8]>>()).sum();
-        let head = self.head.fields.capacity() + self.key.len() + tags;
+        let rule = self.search.as_ref().map_or(0, |rule| rule.size());
+        let head = self.head.fields.capacity() + self.key.len() + tags + rule;
         OVERHEAD + head as u64
     }
 
@@ -165,6 +178,12 @@ impl Object {
     /// Makes it stale: it is used once a server has said so, or while none can.
     pub fn purge_softly(&self) {
         self.softly_purged.store(true, Ordering::Release);
+    }
+
+    /// Whether it answers requests of this key.
+    #[must_use]
+    pub fn answers(&self, key: &Key) -> bool {
+        history::is_for(key, &self.key, self.search.as_deref())
     }
 
     /// Its timing as of now.

@@ -2,6 +2,7 @@
 
 use super::key::Key;
 use super::object::Object;
+use super::search::SearchRule;
 
 /// Which responses go. All parts that are given must match.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,7 +26,7 @@ impl Purge {
         Self::default()
     }
 
-    /// Whether a response of this key may be among them, tags left out.
+    /// Whether a response of this key may be among them: tags and the query are left out.
     #[must_use]
     pub fn may_match_key(&self, key: &Key) -> bool {
         let host = self.host.as_deref().is_none_or(|host| key.host().eq_ignore_ascii_case(host));
@@ -33,27 +34,37 @@ impl Purge {
             Some(prefix) => key.path().starts_with(prefix),
             None => key.path() == path,
         });
-        let query = self.query.as_ref().is_none_or(|query| key.query() == query.as_deref());
-        host && path && query
+        host && path
     }
 
-    /// Whether a response of this key with these tags is among them.
+    /// Whether a response of this key is of the query: also by what it says of equivalent ones.
+    fn is_of_query(&self, key: &Key, rule: Option<&SearchRule>) -> bool {
+        let Some(query) = &self.query else { return true };
+        let same = key.query() == query.as_deref();
+        let canonical = rule.and_then(|rule| rule.canonical(query.as_deref()));
+        same || canonical.is_some_and(|canonical| canonical.as_deref() == key.query())
+    }
+
+    /// Whether a response of this key with these tags and this rule about its query is among them.
     #[must_use]
-    pub fn concerns(&self, key: &Key, tags: &[Box<[u8]>]) -> bool {
+    pub fn concerns(&self, key: &Key, tags: &[Box<[u8]>], rule: Option<&SearchRule>) -> bool {
         let tagged = |tag: &[u8]| tags.iter().any(|known| **known == *tag);
-        self.tag.as_deref().is_none_or(tagged) && self.may_match_key(key)
+        self.tag.as_deref().is_none_or(tagged)
+            && self.may_match_key(key)
+            && self.is_of_query(key, rule)
     }
 
     /// Whether a response is among them.
     #[must_use]
     pub fn matches(&self, object: &Object) -> bool {
-        self.concerns(&object.key, &object.tags)
+        self.concerns(&object.key, &object.tags, object.search.as_deref())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::head::Fields;
 
     #[test]
     fn all_given_parts_must_match() {
@@ -71,7 +82,14 @@ mod tests {
         assert!(!purge(Some("b.test"), Some("/lookup/*")).may_match_key(&key));
         let with_query =
             |query: Option<&str>| Purge { query: Some(query.and_then(some)), ..Purge::default() };
-        assert!(with_query(Some("q=1")).may_match_key(&key));
-        assert!(!with_query(None).may_match_key(&key));
+        assert!(with_query(Some("q=1")).concerns(&key, &[], None));
+        assert!(!with_query(None).concerns(&key, &[], None));
+        let mut fields = Fields::default();
+        fields.push(b"no-vary-search", b"params=(\"utm\")");
+        let rule = SearchRule::read(&fields);
+        let equivalent = with_query(Some("utm=2&q=%31"));
+        assert!(equivalent.concerns(&key, &[], rule.as_ref()));
+        assert!(!equivalent.concerns(&key, &[], None));
+        assert!(!with_query(Some("utm=2")).concerns(&key, &[], rule.as_ref()));
     }
 }

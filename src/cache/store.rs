@@ -18,11 +18,15 @@ use super::key::{self, Key, KeyRef};
 use super::object::Object;
 use super::policy::Millis;
 use super::purge::Purge;
+use super::search::SearchRule;
 use super::tier::TierCounts;
 use crate::wire::head::Fields;
 
 /// The most variants of one key; the oldest goes when there would be more.
 const MOST_VARIANTS: usize = 64;
+/// The most rules about queries that requests are looked up by; what is stored under an older one is
+/// fetched anew.
+const MOST_SEARCH_RULES: usize = 8;
 /// The share of a cache's memory that one response may take: one part in this many.
 const LARGEST_SHARE: u64 = 8;
 /// The share of memory that housekeeping keeps free for what is on its way in.
@@ -69,6 +73,8 @@ pub struct Store {
     most_entries: AtomicUsize,
     /// Purges of the last minutes, newest last: what was asked for before one is not stored.
     recent_purges: ArcSwap<Vec<(Millis, Purge)>>,
+    /// What lately stored responses say of queries that they answer too, newest first.
+    search_rules: ArcSwap<Vec<Arc<SearchRule>>>,
     housekeeping: SyncSender<Command>,
     /// Housekeeping has been told that it is wanted.
     called: AtomicBool,
@@ -105,6 +111,7 @@ impl Store {
             memory: AtomicU64::new(bounds.0),
             most_entries: AtomicUsize::new(bounds.1),
             recent_purges: ArcSwap::default(),
+            search_rules: ArcSwap::default(),
             housekeeping,
             called: AtomicBool::new(false),
             counts: StoreCounts::default(),
@@ -128,6 +135,43 @@ impl Store {
         Found { variant, object: object.map(|(_, object)| object.clone()) }
     }
 
+    /// Finds a response that says of itself that it answers this query too, and the key that it is
+    /// stored under, which is written into a buffer.
+    #[must_use]
+    pub fn find_equivalent<'b>(
+        &self,
+        key: KeyRef<'_>,
+        fields: &Fields,
+        buffer: &'b mut Vec<u8>,
+    ) -> Option<(KeyRef<'b>, Found)> {
+        let rules = self.search_rules.load();
+        for rule in rules.iter() {
+            let Some(canonical) = key.canonical(rule, buffer) else { continue };
+            let found = self.find(canonical, fields);
+            let agrees = |object: &Arc<Object>| object.search.as_ref() == Some(rule);
+            if found.object.as_ref().is_some_and(agrees) {
+                // The borrow of the buffer that was returned begins here.
+                return Some((key.canonical(rule, buffer)?, found));
+            }
+        }
+        None
+    }
+
+    /// Has requests looked up by a response's rule about queries from now on. `false` when what it answers
+    /// beside its own query may have been made invalid since it was asked for.
+    fn learn(&self, object: &Object) -> bool {
+        let Some(rule) = &object.search else { return true };
+        if self.search_rules.load().contains(rule) {
+            return true;
+        }
+        self.search_rules.rcu(|known| {
+            let new = std::iter::once(rule).filter(|rule| !known.contains(rule));
+            new.chain(known.iter()).take(MOST_SEARCH_RULES).cloned().collect::<Vec<_>>()
+        });
+        let invalidated = self.invalidated.pin();
+        !invalidated.values().any(|at| *at >= object.asked_at)
+    }
+
     /// Whether anything is stored for a key.
     #[must_use]
     pub fn has_key(&self, key: KeyRef<'_>) -> bool {
@@ -137,6 +181,9 @@ impl Store {
     /// Adds a whole response in the place of the one before it. `false` when a purge that came
     /// after its request was sent, or a lack of room, keeps it out.
     pub fn insert(self: &Arc<Self>, object: Arc<Object>) -> bool {
+        if !self.learn(&object) {
+            return false;
+        }
         let hash = object.key.hash();
         let names: Arc<[Box<[u8]>]> = key::vary_names(&object.head.fields).into();
         let entry = (object.variant, object.clone());
@@ -220,8 +267,17 @@ impl Store {
         self.counts.no_room.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Removes whatever is stored for a key, and keeps out what was asked for before.
+    /// Removes whatever answers requests of a key, and keeps out what was asked for before.
     pub fn invalidate(&self, key: &Key, now: Millis) {
+        self.invalidate_one(key, now);
+        for canonical in self.search_rules.load().iter().filter_map(|rule| key.canonical(rule)) {
+            if canonical != *key {
+                self.invalidate_one(&canonical, now);
+            }
+        }
+    }
+
+    fn invalidate_one(&self, key: &Key, now: Millis) {
         /// More than so many are not told apart any more.
         const MOST: usize = 65_536;
         let invalidated = self.invalidated.pin();

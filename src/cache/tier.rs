@@ -18,11 +18,12 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
 use super::body::Part;
-use super::history::{Epoch, History, Invalid, Verdict};
+use super::history::{self, Epoch, History, Invalid, Verdict};
 use super::key::{self, Key};
 use super::object::{self, Object};
 use super::policy::Millis;
 use super::purge::Purge;
+use super::search::SearchRule;
 use super::store::Store;
 use super::stored::{self, Parts, Stored, Value};
 use crate::clock::{self, Random};
@@ -106,6 +107,9 @@ struct Announcement {
 #[derive(Debug)]
 struct Kept {
     object: Arc<Object>,
+    /// The key of the request that it was fetched for: whoever does not know yet which queries it answers
+    /// asks for that.
+    asked: Arc<Key>,
     names: Box<[Box<[u8]>]>,
     place: String,
     variant_place: Option<String>,
@@ -317,11 +321,16 @@ impl Tier {
 
     /// Whether this process has announced that responses of this key with these tags are no longer
     /// valid, and not yet read it in the stream.
-    fn awaits_purge(&self, cache: &str, key: &Key, tags: &[Box<[u8]>]) -> bool {
+    fn awaits_purge(
+        &self,
+        (cache, key): (&str, &Key),
+        tags: &[Box<[u8]>],
+        rule: Option<&SearchRule>,
+    ) -> bool {
         self.pending.load().iter().filter(|pending| *pending.cache == *cache).any(|pending| {
             match &pending.invalid {
-                Invalid::Key(known) => known == key,
-                Invalid::Matching(purge) => purge.concerns(key, tags),
+                Invalid::Key(known) => history::is_for(known, key, rule),
+                Invalid::Matching(purge) => purge.concerns(key, tags, rule),
             }
         })
     }
@@ -419,16 +428,21 @@ impl StoreTier {
         }
         let Value::Response(stored) = value else { return Err(TierResult::Foreign) };
         let now = clock::unix_millis();
-        if stored.key != *key || stored.timing.received > now.saturating_add(SKEW) {
+        let rule = SearchRule::read(&stored.head.fields);
+        let rule = rule.as_ref();
+        if !history::is_for(key, &stored.key, rule)
+            || stored.timing.received > now.saturating_add(SKEW)
+        {
             return Err(TierResult::Foreign);
         }
         let tags = object::read_tags(&stored.head.fields);
         // What this instance has purged counts at once, before it has come back by the stream.
-        if self.tier.awaits_purge(&self.cache, key, &tags) || unsure() {
+        let key = &stored.key;
+        if self.tier.awaits_purge((&self.cache, key), &tags, rule) || unsure() {
             return Err(TierResult::Purged);
         }
         let news = self.tier.news.load();
-        let verdict = news.history.judge(stored.epoch, &self.cache, key, &tags);
+        let verdict = news.history.judge(stored.epoch, (&self.cache, key), &tags, rule);
         if verdict == Verdict::Gone || news.lineage != lineage {
             return Err(TierResult::Purged);
         }
@@ -453,7 +467,13 @@ impl StoreTier {
     }
 
     /// Has a response written that was just stored in memory.
-    pub fn keep(&self, store: &Arc<Store>, object: &Arc<Object>, request: &Fields, known: Known) {
+    pub fn keep(
+        &self,
+        store: &Arc<Store>,
+        object: &Arc<Object>,
+        (asked, request): (&Arc<Key>, &Fields),
+        known: Known,
+    ) {
         let now = clock::unix_millis();
         let useful = Duration::from_millis(object.timing.useful_until().saturating_sub(now));
         let ttl = if object.timing.has_validator { self.ttl } else { self.ttl.min(useful) };
@@ -463,12 +483,13 @@ impl StoreTier {
         let names = key::vary_names(&object.head.fields);
         let variant_place = (!names.is_empty()).then(|| {
             let selecting = key::selecting(&names, request);
-            self.place(known.lineage, &object.key, Some(&selecting))
+            self.place(known.lineage, asked, Some(&selecting))
         });
         let kept = Kept {
             object: object.clone(),
+            asked: asked.clone(),
             names,
-            place: self.place(known.lineage, &object.key, None),
+            place: self.place(known.lineage, asked, None),
             variant_place,
             epoch: known.epoch,
             ttl,
@@ -498,7 +519,9 @@ impl Kept {
         match &self.variant_place {
             None => set(&self.place, value),
             Some(place) => {
-                let Some(variants) = stored::write_variants(key, &self.names) else { return false };
+                let Some(variants) = stored::write_variants(&self.asked, &self.names) else {
+                    return false;
+                };
                 set(place, value);
                 set(&self.place, variants);
             }

@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod queries;
 mod safety;
 mod seen;
 mod serving;

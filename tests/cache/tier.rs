@@ -123,6 +123,33 @@ fn what_one_instance_fetched_answers_from_all() {
 }
 
 #[test]
+fn a_response_for_equivalent_urls_is_shared_and_purged_like_any_other() {
+    let count = AtomicUsize::new(0);
+    let origin = Origin::start(move |request| {
+        let n = count.fetch_add(1, Ordering::SeqCst) + 1;
+        let fields = "Cache-Control: max-age=600\r\nNo-Vary-Search: params=(\"utm\")\r\n";
+        vec![Step::Send(answer(request, fields, &format!("body {n}")))]
+    });
+    let redis = Redis::start();
+    let [a, b] = std::array::from_fn(|_| instance(&origin, &redis, ""));
+    let old = get_stored(&a, "/x?id=1&utm=a").text();
+    let restored = get(&b, "/x?id=1&utm=a");
+    assert!(is_redis(&restored), "{}", status(&restored));
+    assert_eq!(get(&b, "/x?id=1&utm=b").text(), old);
+    let answer = purge(&a, &json!({"url": "http://a.test/x?utm=c&id=1"}));
+    assert_eq!(json_of(&answer)["purged"], json!(1));
+    wait_until(SOON, "the other one has heard", || tier(&b)["purges"] == json!(1));
+    assert_ne!(get(&b, "/x?id=1&utm=a").text(), old);
+    let c = instance(&origin, &redis, "");
+    assert_ne!(get(&c, "/x?id=1&utm=a").text(), old);
+    let old = get_stored(&a, "/x?id=2&utm=a").text();
+    assert_eq!(ask(&b, "POST", "/x?id=2&utm=d", "Content-Length: 0\r\n").status, 200);
+    wait_until(SOON, "it is gone everywhere", || get(&a, "/x?id=2").text() != old);
+    let later = instance(&origin, &redis, "");
+    assert_ne!(get(&later, "/x?id=2&utm=a").text(), old, "not even out of Redis");
+}
+
+#[test]
 fn a_purge_reaches_all_instances_and_all_tiers_within_a_second() {
     let (origin, redis) = (origin(), Redis::start());
     let all: [Tidegate; 3] = std::array::from_fn(|_| instance(&origin, &redis, ""));

@@ -64,14 +64,15 @@ impl<'a> Matched<'a, '_> {
     pub(super) fn revalidate_behind(
         &self,
         on: On<'_, 'a, '_>,
-        (key, variant, stale, asked): (KeyRef<'_>, u64, &Arc<Object>, Asked),
+        (key, exact, stale, asked): (KeyRef<'_>, KeyRef<'_>, &Arc<Object>, Asked),
     ) {
         if self.ex.worker.fetches.get() >= MOST_FETCHES {
             return;
         }
         let wanted = Wanted {
             key: Arc::new(key.to_key()),
-            variant,
+            exact: Arc::new(exact.to_key()),
+            variant: stale.variant,
             asked,
             stale: Some(stale.clone()),
             on_error: true,
@@ -117,6 +118,7 @@ impl<'a> Matched<'a, '_> {
             flight,
             place: wanted.place(),
             key: wanted.key,
+            exact: wanted.exact,
             request,
             asked: wanted.asked,
             settings: cache.settings.clone(),

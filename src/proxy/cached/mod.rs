@@ -22,6 +22,7 @@ use crate::cache::object::Object;
 use crate::cache::policy::{Asked, Usability};
 use crate::cache::route::{CacheResult, KeyInput, RouteCache};
 use crate::cache::status::{CacheStatus, Forwarded};
+use crate::cache::store::Found;
 use crate::clock;
 use crate::endpoint::Endpoint;
 use crate::exchange::{Client, Refusal};
@@ -96,17 +97,31 @@ impl<'a> Matched<'a, '_> {
             return Decision::Forward(Forwarded::Bypass("repeated"));
         }
         let mut buffer = self.ex.worker.cache_key.take();
-        let key = self.write_key(&mut buffer, on.cache, on.effects);
-        let decision = self.decide_by(on, key);
+        let exact = self.write_key(&mut buffer, on.cache, on.effects);
+        let fields = &self.ex.head.fields;
+        let found = on.cache.store.find(exact, fields);
+        let mut other = Vec::new();
+        let decision = match found.object {
+            Some(_) => self.decide_by(on, (exact, exact), found),
+            None => match on.cache.store.find_equivalent(exact, fields, &mut other) {
+                Some((key, equivalent)) => self.decide_by(on, (key, exact), equivalent),
+                None => self.decide_by(on, (exact, exact), found),
+            },
+        };
         self.ex.worker.cache_key.replace(buffer);
         decision
     }
 
-    /// Decides what is to be done with a request of this key.
-    fn decide_by(&self, on: On<'_, 'a, '_>, key: KeyRef<'_>) -> Decision {
+    /// Decides what is to be done by what was found under a key, which is the request's own or one that
+    /// a stored response says to be equivalent.
+    fn decide_by(
+        &self,
+        on: On<'_, 'a, '_>,
+        (key, exact): (KeyRef<'_>, KeyRef<'_>),
+        found: Found,
+    ) -> Decision {
         let cache = on.cache;
         let fields = &self.ex.head.fields;
-        let found = cache.store.find(key, fields);
         let authenticated = (cache.authenticates || fields.has(Known::Authorization))
             && !self.is_told_apart(cache, on.effects);
         let asked = Asked { directives: RequestDirectives::read(fields), authenticated };
@@ -130,7 +145,7 @@ impl<'a> Matched<'a, '_> {
                 return Decision::Serve(object, CacheStatus::Hit("stale"), CacheResult::Stale);
             }
             (Some(object), Some(Usability::StaleWhileRevalidate)) => {
-                self.revalidate_behind(on, (key, found.variant, &object, asked));
+                self.revalidate_behind(on, (key, exact, &object, asked));
                 let status = CacheStatus::Hit("stale-while-revalidate");
                 return Decision::Serve(object, status, CacheResult::Stale);
             }
@@ -158,8 +173,8 @@ impl<'a> Matched<'a, '_> {
         if self.ex.worker.fetches.get() >= MOST_FETCHES {
             return Decision::Forward(Forwarded::Bypass("busy"));
         }
-        let key = Arc::new(key.to_key());
-        Decision::Fetch(Wanted { key, variant: found.variant, asked, stale, on_error }, why)
+        let (key, exact) = (Arc::new(key.to_key()), Arc::new(exact.to_key()));
+        Decision::Fetch(Wanted { key, exact, variant: found.variant, asked, stale, on_error }, why)
     }
 
     /// The key of this request.
@@ -317,7 +332,7 @@ impl<'a> Matched<'a, '_> {
         let selected = names.is_empty() || key::variant(&names, fields) == object.variant;
         let usable = object.timing().usability(&wanted.asked, clock::unix_millis());
         // Places are found by hashes, answers by what was hashed.
-        *object.key == *wanted.key && selected && usable == Usability::Fresh
+        object.answers(&wanted.exact) && selected && usable == Usability::Fresh
     }
 
     /// Sends what a fetch came to.
@@ -497,7 +512,10 @@ enum Decision {
 
 /// What a fetch is for.
 struct Wanted {
+    /// The key that the fetch is known by.
     key: Arc<Key>,
+    /// The request's own.
+    exact: Arc<Key>,
     variant: u64,
     asked: Asked,
     stale: Option<Arc<Object>>,
