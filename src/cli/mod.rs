@@ -8,6 +8,7 @@ mod demo;
 mod explain;
 mod generate;
 mod health;
+mod plan;
 mod reload;
 mod run;
 mod schema;
@@ -47,6 +48,8 @@ enum Command {
     Drain(reload::Plain),
     /// Say by the exit code whether a running proxy is ready, for container checks
     Health(health::Arguments),
+    /// Compute how many servers and proxies a load takes, and say which assumption decides
+    Plan(Box<plan::Arguments>),
     /// Run three small servers and the proxy in front of them, to try it out
     Demo,
     /// Print the JSON schema of the configuration file, or its reference
@@ -75,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Status(arguments) => reload::status(&arguments),
         Command::Drain(arguments) => reload::drain(&arguments),
         Command::Health(arguments) => health::run(&arguments),
+        Command::Plan(arguments) => plan::run(&arguments),
         Command::Demo => demo::run(),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Completions(arguments) => generate::completions(&arguments),

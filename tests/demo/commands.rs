@@ -16,7 +16,7 @@ fn text(output: &Output) -> String {
 fn completions_name_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let script = text(&tidegate(&["completions", shell]));
-        for command in ["run", "check", "explain", "reload", "status", "drain", "health"] {
+        for command in ["run", "check", "explain", "reload", "status", "drain", "health", "plan"] {
             assert!(script.contains(command), "{shell} does not know {command}");
         }
     }
@@ -26,7 +26,9 @@ fn completions_name_every_command() {
 fn the_manual_page_describes_every_command() {
     let page = text(&tidegate(&["man"]));
     assert!(page.contains(".TH tidegate 1"), "{page}");
-    for command in ["run", "check", "explain", "reload", "status", "drain", "health", "schema"] {
+    for command in
+        ["run", "check", "explain", "reload", "status", "drain", "health", "plan", "schema"]
+    {
         assert!(page.contains(&format!("tidegate\\-{command}")), "{command} is not in it");
     }
 }

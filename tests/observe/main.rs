@@ -13,6 +13,7 @@ mod dashboard;
 mod metrics;
 mod openapi;
 mod outcomes;
+mod plan;
 mod stats;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,0 +1,143 @@
+//! How many instances a load takes, and which of the assumptions decides that. Whole numbers only: 700 requests per second
+//! at 70 % of 10 are 100 instances, and never 101 by a rounding.
+
+use super::figures::{MILLION, SECOND};
+
+/// The most instances that are planned for.
+const MOST: u128 = 1_000_000_000;
+
+/// The load at the peak, and the room that is left above it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Load {
+    /// Requests per second, in millionths.
+    pub(super) rate: u128,
+    pub(super) room: Room,
+    /// Instances that may be away at the peak.
+    pub(super) spare: u64,
+    /// Zones, one of which may be away at the peak; 1 plans for none.
+    pub(super) zones: u64,
+}
+
+/// How much of an instance is planned for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// So much of it, in millionths.
+    Utilisation(u128),
+    /// All of it, at so many times the peak, in millionths.
+    HeadRoom(u128),
+}
+
+impl Room {
+    /// The part of an instance that is used at the peak.
+    fn share(self) -> (u128, u128) {
+        match self {
+            Room::Utilisation(share) => (share, MILLION),
+            Room::HeadRoom(times) => (MILLION, times),
+        }
+    }
+}
+
+/// What bounds an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bound {
+    /// Each request takes so many nanoseconds, and so many are handled at a time.
+    Service { nanos: u128, at_a_time: u64 },
+    /// So many requests per second, in millionths.
+    Capacity(u128),
+    /// So many things of the whole that each can hold, such as connections.
+    Holds { all: u128, each: u128 },
+}
+
+impl Bound {
+    /// Instances that this bound asks for at a load, without any to spare; `None` beyond a thousand million.
+    pub(super) fn instances(self, load: &Load) -> Option<u64> {
+        let (used, whole) = load.room.share();
+        let needed = match self {
+            Bound::Service { nanos, at_a_time } => {
+                let done = u128::from(at_a_time) * SECOND * used * MILLION;
+                (load.rate * nanos * whole).div_ceil(done)
+            }
+            Bound::Capacity(rate) => (load.rate * whole).div_ceil(rate * used),
+            Bound::Holds { all, each } => (all * whole).div_ceil(each * used),
+        };
+        u64::try_from(needed.clamp(1, MOST + 1)).ok().filter(|n| u128::from(*n) <= MOST)
+    }
+}
+
+/// Adds those that may be away: instances first, then a whole zone, with as many in each.
+pub(super) fn with_spare(needed: u64, load: &Load) -> u64 {
+    let needed = needed.saturating_add(load.spare);
+    match load.zones {
+        0 | 1 => needed,
+        zones => needed.div_ceil(zones - 1) * zones,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::plan::figures::{rate, share, time, times};
+
+    fn load(per_second: &str, room: Room) -> Load {
+        Load { rate: rate(per_second).unwrap(), room, spare: 0, zones: 1 }
+    }
+
+    fn by_formula(per_second: &str, service: &str, used: &str) -> u64 {
+        let room = Room::Utilisation(share(used).unwrap());
+        let bound = Bound::Service { nanos: time(service).unwrap(), at_a_time: 1 };
+        bound.instances(&load(per_second, room)).unwrap()
+    }
+
+    #[test]
+    fn s4_4_instances_are_the_rate_by_what_one_does_at_the_utilisation() {
+        // ceil(rate / ((1000 / service ms) × utilisation))
+        assert_eq!(by_formula("100/s", "50ms", "0.7"), 8);
+        assert_eq!(by_formula("1000/s", "20ms", "0.7"), 29);
+        assert_eq!(by_formula("5000/s", "10ms", "0.7"), 72);
+        assert_eq!(by_formula("1/s", "1ms", "0.7"), 1);
+        // A ceiling is not one more where it comes out even, whatever floating point makes of it.
+        assert_eq!(by_formula("700/s", "100ms", "0.7"), 100);
+        assert_eq!(by_formula("21/s", "1s", "0.7"), 30);
+        assert_eq!(by_formula("49/s", "100ms", "0.7"), 7);
+        assert_eq!(by_formula("49.000001/s", "100ms", "0.7"), 8);
+    }
+
+    #[test]
+    fn s5_7_a_thousand_an_instance_and_five_thousand_at_the_peak_twice_are_ten() {
+        let twice = load("5000/s", Room::HeadRoom(times("2").unwrap()));
+        let bound = Bound::Capacity(rate("1000/s").unwrap());
+        assert_eq!(bound.instances(&twice), Some(10));
+        assert_eq!(bound.instances(&load("5000/s", Room::HeadRoom(MILLION))), Some(5));
+        assert_eq!(bound.instances(&load("5001/s", Room::HeadRoom(MILLION))), Some(6));
+    }
+
+    #[test]
+    fn several_at_a_time_do_as_many_times_more() {
+        let all = load("1000/s", Room::Utilisation(MILLION));
+        let of = |at_a_time| Bound::Service { nanos: 20_000_000, at_a_time }.instances(&all);
+        assert_eq!((of(1), of(4), of(20), of(21)), (Some(20), Some(5), Some(1), Some(1)));
+        let held = Bound::Holds { all: 100_000, each: 20_000 };
+        assert_eq!(held.instances(&all), Some(5));
+        assert_eq!(held.instances(&load("1/s", Room::HeadRoom(2 * MILLION))), Some(10));
+    }
+
+    #[test]
+    fn what_may_be_away_is_added() {
+        let with = |needed, spare, zones| {
+            with_spare(needed, &Load { spare, zones, ..load("1/s", Room::HeadRoom(MILLION)) })
+        };
+        assert_eq!([with(10, 0, 1), with(10, 2, 1)], [10, 12]);
+        // Two of three zones carry ten: five in each.
+        assert_eq!(
+            [with(10, 0, 3), with(10, 0, 2), with(7, 0, 3), with(10, 1, 3)],
+            [15, 20, 12, 18]
+        );
+    }
+
+    #[test]
+    fn what_no_fleet_can_carry_is_no_number() {
+        let most = load("999999999/s", Room::HeadRoom(100 * MILLION));
+        assert_eq!(Bound::Service { nanos: 3600 * SECOND, at_a_time: 1 }.instances(&most), None);
+        assert_eq!(Bound::Capacity(1).instances(&most), None);
+    }
+}

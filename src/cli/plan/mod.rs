@@ -1,0 +1,423 @@
+//! `tidegate plan`: how many servers a load takes, and how many instances of the proxy in front of them.
+//!
+//! Figures come from flags, from the history of a proxy that runs, or from a short load on a server; what nobody says is assumed,
+//! and every assumption is printed with the flag that changes it.
+
+mod capacity;
+mod figures;
+mod history;
+mod report;
+mod trial;
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use self::capacity::{Bound, Load, Room};
+use self::figures::MILLION;
+use self::report::{Assumption, Need, Plan, Tier};
+use super::admin::Target;
+use super::{print, print_error};
+use crate::config::read::Word as _;
+use crate::config::schema::units::Bytes;
+
+/// CPU time of the proxy for a request over TLS on a kept connection: `docs/speed.md`, `tls-keepalive`.
+const PROXY_NANOS: u128 = 25_800;
+/// Memory of the proxy for a connection with a request under way now and then: `docs/scale.md`.
+const CONNECTION_BYTES: u128 = 32 << 10;
+/// Memory of the proxy before anybody connects: `docs/scale.md`.
+const BASE_BYTES: u128 = 32 << 20;
+/// Connections to one instance; more is possible, and takes longer to drain.
+const CONNECTIONS: u64 = 50_000;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Instances = rate / (what an instance does x utilisation), rounded up.\n\n\
+    Examples:\n  \
+    tidegate plan --rate 1000/s --service 20ms                     29 servers that take one request at a time\n  \
+    tidegate plan --rate 5000/s --capacity 1000/s --head-room 2    10 servers\n  \
+    tidegate plan --from-history --admin http://127.0.0.1:9900 --head-room 2\n  \
+    tidegate plan --rate 5000/s --load http://127.0.0.1:3000/ --json")]
+pub(super) struct Arguments {
+    /// Requests at the peak: 5000/s, 90000/min
+    #[arg(long, value_name = "RATE")]
+    rate: Option<String>,
+    /// The time that a server takes for a request: 20ms
+    #[arg(long, value_name = "TIME")]
+    service: Option<String>,
+    /// Requests that a server handles at a time [default: 1]
+    #[arg(long, value_name = "NUMBER")]
+    concurrency: Option<String>,
+    /// Requests that a server is known to handle: 1000/s. With --service, the lower of the two counts
+    #[arg(long, value_name = "RATE")]
+    capacity: Option<String>,
+    /// How much of an instance is planned for [default: 70%]
+    #[arg(long, value_name = "SHARE")]
+    utilisation: Option<String>,
+    /// How many times the peak is planned for, in the stead of --utilisation: 2
+    #[arg(long, alias = "headroom", value_name = "TIMES")]
+    head_room: Option<String>,
+    /// Servers that may be away at the peak [default: 0]
+    #[arg(long, value_name = "NUMBER")]
+    spare: Option<String>,
+    /// Zones, one of which may be away at the peak [default: 1, which plans for none]
+    #[arg(long, value_name = "NUMBER")]
+    zones: Option<String>,
+    /// Cores of a server [default: 1]
+    #[arg(long, value_name = "NUMBER")]
+    cores: Option<String>,
+    /// Memory of a server [default: 512MiB]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<String>,
+    /// Clients that are connected at the peak [default: one for each request per second]
+    #[arg(long, value_name = "NUMBER")]
+    connections: Option<String>,
+    /// CPU time of the proxy for a request [default: 25.8us, as measured over TLS]
+    #[arg(long, value_name = "TIME")]
+    proxy_cpu: Option<String>,
+    /// Cores of an instance of the proxy [default: 2]
+    #[arg(long, value_name = "NUMBER")]
+    proxy_cores: Option<String>,
+    /// Instances of the proxy that may be away at the peak [default: 1]
+    #[arg(long, value_name = "NUMBER")]
+    proxy_spare: Option<String>,
+    /// Take peak, time and CPU time from the last six hours of a proxy that runs, where no flag says them
+    #[arg(long)]
+    from_history: bool,
+    #[command(flatten)]
+    target: Target,
+    /// Find out what a server does by a short load on it: http://127.0.0.1:3000/. It is sent as much as it takes
+    #[arg(long, value_name = "URL")]
+    load: Option<String>,
+    /// How long the load takes, from 1 to 30 [default: 5]
+    #[arg(long, value_name = "SECONDS")]
+    seconds: Option<String>,
+    /// Connections that the load comes on, from 1 to 256 [default: 16]
+    #[arg(long, value_name = "NUMBER")]
+    clients: Option<String>,
+    /// Let the load go to a server that is not on this machine
+    #[arg(long)]
+    force: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Exit code 0 with a plan, 1 when a proxy or a server could not be asked, 2 when the flags make none.
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    let said = match Said::read(arguments) {
+        Ok(said) => said,
+        Err(wrong) => {
+            let mut text: String = wrong.iter().map(|why| format!("error: {why}\n")).collect();
+            if wrong.len() > 1 {
+                text.push_str(&format!("{} errors\n", wrong.len()));
+            }
+            let _failure = print_error(&text);
+            return ExitCode::from(2);
+        }
+    };
+    match said.ask(arguments).and_then(|said| said.plan()) {
+        Ok(plan) => {
+            let json = || serde_json::to_string_pretty(&plan).unwrap_or_default() + "\n";
+            print(&if arguments.json { json() } else { plan.text() }, ExitCode::SUCCESS)
+        }
+        Err(error) => print_error(&format!("error: {}\n", error.trim_end())),
+    }
+}
+
+/// A figure and who says it.
+#[derive(Debug, Clone)]
+pub(super) struct Figure<T> {
+    value: T,
+    source: String,
+}
+
+impl<T> Figure<T> {
+    fn assumed(value: T, flag: &str) -> Self {
+        Self { value, source: format!("assumed, {flag}") }
+    }
+}
+
+/// Everything that is known of the load and of what carries it.
+#[derive(Debug)]
+struct Said {
+    rate: Option<Figure<u128>>,
+    service: Option<Figure<u128>>,
+    capacity: Option<Figure<u128>>,
+    at_a_time: Figure<u64>,
+    room: Figure<Room>,
+    spare: Figure<u64>,
+    zones: Figure<u64>,
+    cores: Figure<u64>,
+    memory: Figure<u64>,
+    connections: Option<Figure<u64>>,
+    proxy_nanos: Option<Figure<u128>>,
+    proxy_cores: Figure<u64>,
+    proxy_spare: Figure<u64>,
+    seconds: u64,
+    clients: u64,
+    notes: Vec<String>,
+}
+
+/// Reads flags and keeps what is wrong with each.
+#[derive(Default)]
+struct Reader {
+    wrong: Vec<String>,
+}
+
+impl Reader {
+    fn flag<T>(
+        &mut self,
+        flag: &str,
+        text: Option<&String>,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Figure<T>> {
+        match read(text?) {
+            Ok(value) => Some(Figure { value, source: flag.to_owned() }),
+            Err(why) => {
+                self.wrong.push(format!("{flag}: {why}"));
+                None
+            }
+        }
+    }
+
+    fn number(
+        &mut self,
+        flag: &str,
+        text: Option<&String>,
+        (least, default, most): (u64, u64, u64),
+    ) -> Figure<u64> {
+        let said = self.flag(flag, text, |text| figures::count(text, least, most));
+        said.unwrap_or_else(|| Figure::assumed(default, flag))
+    }
+}
+
+impl Said {
+    /// Reads the flags.
+    ///
+    /// # Errors
+    /// All that is wrong with them.
+    fn read(of: &Arguments) -> Result<Self, Vec<String>> {
+        let mut reader = Reader::default();
+        let rate = reader.flag("--rate", of.rate.as_ref(), figures::rate);
+        if of.rate.is_none() && !of.from_history {
+            reader.wrong.push(
+                "--rate is missing: say how many requests the peak has, such as --rate 5000/s, or --from-history"
+                    .to_owned(),
+            );
+        }
+        let service = reader.flag("--service", of.service.as_ref(), figures::time);
+        let capacity = reader.flag("--capacity", of.capacity.as_ref(), figures::rate);
+        if of.service.is_none() && of.capacity.is_none() && of.load.is_none() && !of.from_history {
+            reader.wrong.push(
+                "what a server does is missing: --service 20ms, --capacity 1000/s, --load URL or --from-history"
+                    .to_owned(),
+            );
+        }
+        let used = reader.flag("--utilisation", of.utilisation.as_ref(), figures::share);
+        let times = reader.flag("--head-room", of.head_room.as_ref(), figures::times);
+        if of.utilisation.is_some() && of.head_room.is_some() {
+            reader
+                .wrong
+                .push("--utilisation and --head-room say the same thing: leave one out".to_owned());
+        }
+        if of.load.is_some() && of.capacity.is_some() {
+            reader.wrong.push("--load finds out what --capacity says: leave one out".to_owned());
+        }
+        let of_load = [("--seconds", &of.seconds), ("--clients", &of.clients)];
+        for (flag, _) in of_load.iter().filter(|(_, text)| text.is_some() && of.load.is_none()) {
+            reader.wrong.push(format!("{flag} is for --load URL only"));
+        }
+        if of.force && of.load.is_none() {
+            reader.wrong.push("--force is for --load URL only".to_owned());
+        }
+        if let Some(Err(why)) = of.load.as_deref().map(trial::target) {
+            reader.wrong.push(format!("--load: {why}"));
+        }
+        let memory = reader.flag("--memory", of.memory.as_ref(), size);
+        let room = match (used, times) {
+            (_, Some(times)) => Figure { value: Room::HeadRoom(times.value), source: times.source },
+            (Some(used), None) => {
+                Figure { value: Room::Utilisation(used.value), source: used.source }
+            }
+            (None, None) => Figure::assumed(Room::Utilisation(MILLION * 7 / 10), "--utilisation"),
+        };
+        let connections = of.connections.as_ref();
+        let connections = reader
+            .flag("--connections", connections, |text| figures::count(text, 1, 1_000_000_000));
+        let said = Self {
+            rate,
+            service,
+            capacity,
+            at_a_time: reader.number("--concurrency", of.concurrency.as_ref(), (1, 1, 1_000_000)),
+            room,
+            spare: reader.number("--spare", of.spare.as_ref(), (0, 0, 1_000_000)),
+            zones: reader.number("--zones", of.zones.as_ref(), (1, 1, 1000)),
+            cores: reader.number("--cores", of.cores.as_ref(), (1, 1, 4096)),
+            memory: memory.unwrap_or_else(|| Figure::assumed(512 << 20, "--memory")),
+            connections,
+            proxy_nanos: reader.flag("--proxy-cpu", of.proxy_cpu.as_ref(), figures::time),
+            proxy_cores: reader.number("--proxy-cores", of.proxy_cores.as_ref(), (1, 2, 4096)),
+            proxy_spare: reader.number("--proxy-spare", of.proxy_spare.as_ref(), (0, 1, 1_000_000)),
+            seconds: reader.number("--seconds", of.seconds.as_ref(), (1, 5, 30)).value,
+            clients: reader.number("--clients", of.clients.as_ref(), (1, 16, 256)).value,
+            notes: Vec::new(),
+        };
+        if reader.wrong.is_empty() { Ok(said) } else { Err(reader.wrong) }
+    }
+
+    /// Asks a proxy and a server for what the flags leave open.
+    ///
+    /// # Errors
+    /// A message for the operator.
+    fn ask(mut self, of: &Arguments) -> Result<Self, String> {
+        if of.from_history {
+            let past = history::look(&of.target)?;
+            let from = |what: &str| format!("{what} of the history");
+            self.rate.get_or_insert(Figure { value: past.rate, source: from("peak") });
+            if self.service.is_none() && self.capacity.is_none() && of.load.is_none() {
+                self.service =
+                    Some(Figure { value: past.median, source: from("median at the peak") });
+            }
+            if let (None, Some(nanos)) = (&self.proxy_nanos, past.proxy_nanos) {
+                let source = "CPU time by requests of that proxy".to_owned();
+                self.proxy_nanos = Some(Figure { value: nanos, source });
+            }
+            self.notes.extend(past.notes);
+        }
+        if let Some(url) = &of.load {
+            let found = trial::run(url, (self.seconds, self.clients), of.force)?;
+            self.capacity = Some(Figure { value: found.rate, source: found.source() });
+            self.notes.push(found.note());
+        }
+        Ok(self)
+    }
+
+    /// Computes the plan.
+    ///
+    /// # Errors
+    /// There are more instances than anybody has.
+    fn plan(self) -> Result<Plan, String> {
+        let rate = self.rate.clone().ok_or("--rate is missing")?;
+        let load = Load {
+            rate: rate.value,
+            room: self.room.value,
+            spare: self.spare.value,
+            zones: self.zones.value,
+        };
+        let servers = self.servers(&load)?;
+        let tidegate = self.proxies(&load)?;
+        Ok(Plan { servers, tidegate, assumptions: self.assumptions(&rate), notes: self.notes })
+    }
+
+    fn servers(&self, load: &Load) -> Result<Tier, String> {
+        let mut needs = Vec::new();
+        if let Some(capacity) = &self.capacity {
+            let because = format!("{}/s each", figures::show_number(capacity.value, MILLION));
+            needs.push(need(
+                "capacity",
+                Bound::Capacity(capacity.value),
+                load,
+                because,
+                &capacity.source,
+            )?);
+        }
+        if let Some(service) = &self.service {
+            let at_a_time = self.at_a_time.value;
+            let because =
+                format!("{} a request, {at_a_time} at a time", figures::show_time(service.value));
+            let bound = Bound::Service { nanos: service.value, at_a_time };
+            needs.push(need("service", bound, load, because, &service.source)?);
+        }
+        let memory = u128::from(self.memory.value);
+        Tier::of(needs, load, (self.cores.value, memory))
+    }
+
+    fn proxies(&self, load: &Load) -> Result<Tier, String> {
+        let nanos = self.proxy_nanos.clone();
+        let nanos = nanos.unwrap_or_else(|| Figure::assumed(PROXY_NANOS, "--proxy-cpu"));
+        let connections = self.connections();
+        let load = Load { spare: self.proxy_spare.value, ..*load };
+        let cores = self.proxy_cores.value;
+        let because =
+            format!("{} of CPU a request, {cores} cores", figures::show_time(nanos.value));
+        let cpu = Bound::Service { nanos: nanos.value, at_a_time: cores };
+        let (all, each) = (u128::from(connections.value), u128::from(CONNECTIONS));
+        let held = format!("{all} connections, {CONNECTIONS} each");
+        let needs = vec![
+            need("cpu", cpu, &load, because, &nanos.source)?,
+            need("connections", Bound::Holds { all, each }, &load, held, &connections.source)?,
+        ];
+        let without = needs.iter().map(|need| need.instances).max().unwrap_or(1);
+        let memory = BASE_BYTES + all.div_ceil(u128::from(without)) * CONNECTION_BYTES;
+        Tier::of(needs, &load, (cores, memory))
+    }
+
+    fn connections(&self) -> Figure<u64> {
+        let one_each = || {
+            let rate = self.rate.as_ref().map_or(1, |rate| rate.value.div_ceil(MILLION));
+            Figure::assumed(u64::try_from(rate).unwrap_or(u64::MAX), "--connections")
+        };
+        self.connections.clone().unwrap_or_else(one_each)
+    }
+
+    fn assumptions(&self, rate: &Figure<u128>) -> Vec<Assumption> {
+        fn row<T>(name: &'static str, of: &Figure<T>, value: impl Display) -> Assumption {
+            Assumption { name, value: value.to_string(), source: of.source.clone() }
+        }
+        let per_second = |rate: u128| format!("{}/s", figures::show_number(rate, MILLION));
+        let mut rows = vec![row("rate", rate, per_second(rate.value))];
+        rows.extend(self.capacity.as_ref().map(|c| row("capacity", c, per_second(c.value))));
+        if let Some(service) = &self.service {
+            rows.push(row("service", service, figures::show_time(service.value)));
+            rows.push(row("concurrency", &self.at_a_time, self.at_a_time.value));
+        }
+        rows.push(match self.room.value {
+            Room::Utilisation(share) => {
+                let percent = figures::show_number(share * 100, MILLION);
+                row("utilisation", &self.room, format!("{percent}%"))
+            }
+            Room::HeadRoom(times) => {
+                row("head-room", &self.room, figures::show_number(times, MILLION))
+            }
+        });
+        rows.push(row("spare", &self.spare, self.spare.value));
+        rows.push(row("zones", &self.zones, self.zones.value));
+        rows.push(row("cores", &self.cores, self.cores.value));
+        rows.push(row("memory", &self.memory, figures::show_size(u128::from(self.memory.value))));
+        let nanos = self.proxy_nanos.clone();
+        let nanos = nanos.unwrap_or_else(|| Figure::assumed(PROXY_NANOS, "--proxy-cpu"));
+        rows.push(row("proxy-cpu", &nanos, figures::show_time(nanos.value)));
+        rows.push(row("proxy-cores", &self.proxy_cores, self.proxy_cores.value));
+        rows.push(row("proxy-spare", &self.proxy_spare, self.proxy_spare.value));
+        let connections = self.connections();
+        rows.push(row("connections", &connections, connections.value));
+        rows
+    }
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let read = Bytes::parse(text).map(|bytes| bytes.get());
+    match read {
+        Ok(0) => Err(format!("`{text}` is no memory to run with")),
+        read => read.map_err(|wrong| match wrong.help {
+            Some(help) => format!("{}: {help}", wrong.message),
+            None => wrong.message,
+        }),
+    }
+}
+
+fn need(
+    by: &'static str,
+    bound: Bound,
+    load: &Load,
+    because: String,
+    source: &str,
+) -> Result<Need, String> {
+    let instances = bound.instances(load).ok_or_else(|| {
+        format!(
+            "{because} would take more than 1000000000 instances: look at {source} and --rate again"
+        )
+    })?;
+    Ok(Need { by, instances, because, source: source.to_owned() })
+}
