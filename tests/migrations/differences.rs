@@ -124,7 +124,7 @@ const NOT_COMPARED: [&str; 8] = [
     "age",
 ];
 /// Fields whose being there counts, and not their value.
-const UNLIKE: [&str; 4] = ["etag", "x-request-id", "traceparent", "ratelimit"];
+const UNLIKE: [&str; 5] = ["etag", "x-request-id", "traceparent", "ratelimit", "cdn-loop"];
 
 /// Status, fields and body of an answer; of one that tells what the server saw, that instead of the body.
 pub(crate) fn aspects(response: &Response, ports: &[u16]) -> Vec<Aspect> {
@@ -207,10 +207,11 @@ fn opaque(value: &str) -> String {
     value.split("; ").map(one).collect::<Vec<_>>().join("; ")
 }
 
+/// As it would be on the ports that the files name, which need not be told.
 fn without_ports(text: &str, ports: &[u16]) -> String {
     let mut text = text.to_owned();
     for port in ports {
-        text = text.replace(&port.to_string(), "PORT");
+        text = text.replace(&format!(":{port}"), "").replace(&port.to_string(), "PORT");
     }
     text
 }

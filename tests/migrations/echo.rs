@@ -25,7 +25,9 @@ pub(crate) const SERVED_BY: &str = "x-served-by";
 /// * `/login`: a cookie for `/`;
 /// * `/slow`: answers after half a second;
 /// * `/ws`: a WebSocket that sends back what it gets;
-/// * all else: the request.
+/// * all else: the request;
+///
+/// and one with the name `auth` lets in who has the cookie `session=s1`, one with the name `bad` fails always.
 pub(crate) struct Server {
     name: &'static str,
     address: SocketAddr,
@@ -94,6 +96,12 @@ fn answer(name: &str, request: &Request) -> Vec<Step> {
     if path.ends_with("/healthz") {
         return whole("200 OK", text, "ok\n");
     }
+    if name == "bad" {
+        return whole("500 Oops", text, "the server fails\n");
+    }
+    if name == "auth" {
+        return auth(request, &whole);
+    }
     if let Some((_, status)) = path.rsplit_once("/status/") {
         return whole(&format!("{status} So"), text, &format!("the server says {status}\n"));
     }
@@ -128,6 +136,22 @@ fn answer(name: &str, request: &Request) -> Vec<Step> {
         return vec![Step::Send(head.into_bytes()), Step::Echo];
     }
     whole("200 OK", &format!("{text}{ECHO}: 1\r\n"), &seen(request))
+}
+
+/// The answers of a server that is asked who may pass.
+fn auth(request: &Request, whole: &dyn Fn(&str, &str, &str) -> Vec<Step>) -> Vec<Step> {
+    let text = "content-type: text/plain\r\n";
+    let asked = request.header("x-forwarded-uri").unwrap_or("/");
+    match request.header("cookie") {
+        Some("session=s1") => {
+            whole("200 OK", "remote-user: anna\r\nremote-groups: staff\r\nremote-mail: a@b\r\n", "")
+        }
+        Some("session=old") => {
+            let to = format!("location: https://login.example/?to={asked}\r\n");
+            whole("302 Found", &format!("{to}set-cookie: session=; Path=/; Max-Age=0\r\n"), "")
+        }
+        _ => whole("401 Unauthorized", &format!("{text}www-authenticate: Session\r\n"), "log in\n"),
+    }
 }
 
 /// What proves that a server understood the handshake (RFC 6455 §4.2.2).

@@ -15,6 +15,7 @@
 )]
 
 mod ask;
+mod caddy;
 mod differences;
 mod echo;
 mod haproxy;
