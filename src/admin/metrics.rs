@@ -124,13 +124,16 @@ fn connections(text: &mut Text, snapshot: &Snapshot) {
     text.family("tidegate_files_open", "gauge", help);
     text.sample("tidegate_files_open", &[], served::open_files() as f64);
     let name = "tidegate_connections_refused_total";
-    text.family(name, "counter", "Connections for which there was no place, or no descriptor.");
+    let help = "Connections for which there was no place or descriptor, or whose certificate a revocation list lets not pass.";
+    text.family(name, "counter", help);
     for listener in &snapshot.listeners {
         let counts = &listener.counts;
         for (reason, count) in [
             ("connections", &counts.refused),
             ("connections_per_client", &counts.refused_per_client),
             ("descriptors", &counts.starved),
+            ("revoked", &counts.revoked),
+            ("revocation_unknown", &counts.revocation_unknown),
         ] {
             let labels = [("listener", &*listener.name), ("reason", reason)];
             text.sample(name, &labels, count.load(Relaxed) as f64);

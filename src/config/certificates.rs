@@ -1,6 +1,6 @@
 //! Compiles a listener's `tls`: reads the certificates, and refuses what does not belong together.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::clock;
@@ -10,7 +10,7 @@ use crate::config::schema::upstream::UpstreamTls;
 use crate::config::{Config, Finding, Place};
 use crate::tls::client::{Outgoing, Wanted};
 use crate::tls::server::{Profile, Rules, Server};
-use crate::tls::{Identity, pem};
+use crate::tls::{Identity, pem, revocation};
 
 /// A certificate that ends sooner than this is pointed at, in seconds: two weeks.
 const SOON: i64 = 14 * 24 * 3600;
@@ -29,11 +29,12 @@ pub fn compile_listener(listen: &Listen) -> Result<Option<Arc<Server>>, Vec<Find
     let mut identities: Vec<(Identity, Profile)> = Vec::new();
     let mut places: Vec<Place> = Vec::new();
     for written in listen.tls.iter() {
-        let Tls { place, cert, key, acme, client_ca, client_auth, min_version } = written;
+        let Tls { place, cert, key, acme, client_ca, client_crl, client_auth, min_version } =
+            written;
         // Reported by the check.
         let (Some(cert), Some(key), None) = (cert, key, acme) else { continue };
         let bad = |message: String| Finding::error("bad_certificate", *place, message);
-        let own: Asked<'_> = (client_ca.as_deref(), *client_auth, *min_version);
+        let own: Asked<'_> = (client_ca.as_deref(), client_crl, *client_auth, *min_version);
         let profile = match asked.iter().position(|known| *known == own) {
             Some(known) => known,
             None => match self::rules(own) {
@@ -76,12 +77,17 @@ pub fn compile_listener(listen: &Listen) -> Result<Option<Arc<Server>>, Vec<Find
 }
 
 /// The demands of a `tls` on clients, as written.
-type Asked<'a> = (Option<&'a Path>, Option<ClientAuth>, TlsVersion);
+type Asked<'a> = (Option<&'a Path>, &'a [PathBuf], Option<ClientAuth>, TlsVersion);
 
-fn rules((client_ca, client_auth, oldest): Asked<'_>) -> Result<Rules, String> {
+fn rules((client_ca, client_crl, client_auth, oldest): Asked<'_>) -> Result<Rules, String> {
+    let mut revoked = Vec::new();
+    for file in client_crl {
+        revoked.extend(revocation::read(file)?);
+    }
     let authorities = client_ca.map(pem::authorities).transpose()?;
     Ok(Rules {
         authorities: authorities.map(Arc::new),
+        revoked,
         required: client_auth != Some(ClientAuth::Optional),
         tls12: oldest == TlsVersion::V1_2,
     })
@@ -110,6 +116,7 @@ pub fn inspect(config: &Config) -> Vec<Finding> {
             Err(wrong) => findings.extend(wrong),
             Ok(None) => {}
             Ok(Some(server)) => {
+                findings.extend(expired_lists(listen, now));
                 let ends = |tls: &Tls| {
                     let mut all = server.identities();
                     all.find(|of| tls.cert.as_deref() == Some(&*of.file)).map(|of| of.not_after)
@@ -127,6 +134,23 @@ pub fn inspect(config: &Config) -> Vec<Finding> {
         let Switch::On(written) = &upstream.tls else { continue };
         if let Err(message) = compile_upstream(written, None) {
             findings.push(Finding::error("bad_certificate", upstream.place, message));
+        }
+    }
+    findings
+}
+
+/// Points at the revocation lists by which nobody passes any more.
+fn expired_lists(listen: &Listen, now: i64) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for tls in listen.tls.iter() {
+        // What cannot be read is reported already.
+        let lists = tls.client_crl.iter().filter_map(|file| revocation::read(file).ok()).flatten();
+        for list in lists.filter(|list| list.next_update.is_some_and(|end| end <= now)) {
+            let message = format!(
+                "the revocation list of {} has expired: its clients are refused",
+                list.issuer
+            );
+            findings.push(Finding::warning("certificate_expiry", tls.place, message));
         }
     }
     findings
@@ -150,5 +174,7 @@ pub fn files(config: &Config) -> impl Iterator<Item = &Path> {
         Switch::On(tls) => Some([&tls.ca, &tls.cert, &tls.key]),
         Switch::Off => None,
     });
-    listeners.chain(upstreams.flatten()).filter_map(|file| file.as_deref())
+    let lists = config.listen.iter().flat_map(|listen| listen.tls.iter());
+    let lists = lists.flat_map(|tls| tls.client_crl.iter().map(PathBuf::as_path));
+    listeners.chain(upstreams.flatten()).filter_map(|file| file.as_deref()).chain(lists)
 }

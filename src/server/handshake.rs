@@ -23,6 +23,7 @@ use crate::clock;
 use crate::net::Stream;
 use crate::snapshot::Listener;
 use crate::telemetry::refusals::Quotas;
+use crate::tls::revocation::Refused;
 use crate::tls::{Facts, Server};
 
 /// Handshakes of a worker that have begun and not ended.
@@ -126,7 +127,7 @@ impl Handshakes {
 #[cold]
 fn tell(listener: &Listener, client: Option<IpAddr>, error: &io::Error, quotas: &Quotas) {
     let client = client.map(|ip| ip.to_string());
-    let listener = &*listener.name;
+    let (counts, listener) = (&listener.counts, &*listener.name);
     let cause = error.to_string();
     let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
     let refused = matches!(
@@ -138,9 +139,26 @@ fn tell(listener: &Listener, client: Option<IpAddr>, error: &io::Error, quotas: 
         tracing::debug!(listener, client, cause, key, "no TLS handshake");
         return;
     }
+    let refused = tls.and_then(Refused::of);
+    match refused {
+        Some(Refused::Revoked) => counts.revoked.fetch_add(1, Relaxed),
+        Some(Refused::Unknown) => counts.revocation_unknown.fetch_add(1, Relaxed),
+        None => 0,
+    };
     if let Some(left_out) = quotas.take("client_certificate", clock::now()) {
-        let key = "listen.tls.client_ca";
-        tracing::warn!(listener, client, cause, key, left_out, "client certificate refused");
+        let (reason, key) = match refused {
+            Some(refused) => (refused.word(), "listen.tls.client_crl"),
+            None => ("certificate", "listen.tls.client_ca"),
+        };
+        tracing::warn!(
+            listener,
+            client,
+            reason,
+            cause,
+            key,
+            left_out,
+            "client certificate refused"
+        );
     }
 }
 

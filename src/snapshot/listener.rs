@@ -39,6 +39,10 @@ pub struct Counts {
     pub handshakes_failed: AtomicU64,
     /// and that were not begun, because too many were under way.
     pub handshakes_refused: AtomicU64,
+    /// TLS handshakes refused because a revocation list names the certificate,
+    pub revoked: AtomicU64,
+    /// and because no list that counts says whether it does.
+    pub revocation_unknown: AtomicU64,
 }
 
 /// The methods that a listener lets through.

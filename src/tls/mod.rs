@@ -5,6 +5,7 @@ pub mod facts;
 pub mod identity;
 pub mod pem;
 pub mod pinned;
+pub mod revocation;
 pub mod server;
 mod tickets;
 

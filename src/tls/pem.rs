@@ -54,9 +54,10 @@ pub fn authorities(path: &Path) -> Result<Authorities, String> {
 
 /// The thing that a file was to contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wanted {
+pub(super) enum Wanted {
     Certificate,
     Key,
+    RevocationList,
 }
 
 fn has(text: &[u8], word: &str) -> bool {
@@ -64,7 +65,7 @@ fn has(text: &[u8], word: &str) -> bool {
 }
 
 /// Tells what a file is that has nothing of what was wanted, and how to make that of it.
-fn instead(text: &[u8], path: &Path, wanted: Wanted) -> String {
+pub(super) fn instead(text: &[u8], path: &Path, wanted: Wanted) -> String {
     let file = path.display();
     let pem = format!("{}.pem", path.with_extension("").display());
     if let Some(said) = not_text(text, path, wanted) {
@@ -112,11 +113,16 @@ fn instead(text: &[u8], path: &Path, wanted: Wanted) -> String {
             }
             () => "there is no private key in it".to_owned(),
         },
+        Wanted::RevocationList if begins("CERTIFICATE") => {
+            "it is a certificate and no revocation list; an authority makes one: openssl ca -gencrl"
+                .to_owned()
+        }
+        Wanted::RevocationList => "there is no certificate revocation list in it".to_owned(),
     }
 }
 
 /// Tells what is wrong with a file in which PEM begins and does not go on.
-fn broken(text: &[u8], path: &Path, wanted: Wanted) -> String {
+pub(super) fn broken(text: &[u8], path: &Path, wanted: Wanted) -> String {
     not_text(text, path, wanted).unwrap_or_else(|| {
         "it begins as a PEM file but is damaged: a line of it is not base64, or its end is missing"
             .to_owned()
@@ -157,6 +163,7 @@ fn not_text(text: &[u8], path: &Path, wanted: Wanted) -> Option<String> {
             Wanted::Key => format!(
                 "it is DER, not PEM; convert it: openssl pkey -inform DER -in {file} -out {pem}"
             ),
+            Wanted::RevocationList => "it is DER, but no certificate revocation list".to_owned(),
         },
         _ => return None,
     })

@@ -24,6 +24,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate, X509Version};
 
 use super::identity::{Names, names};
 use super::provider;
+use super::revocation::List;
 
 /// The certificates that a file of authorities lists.
 #[derive(Debug)]
@@ -161,14 +162,26 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    /// With `required`, a client without a certificate is refused.
+    /// With `required`, a client without a certificate is refused. With any lists of what was `revoked`, all authorities of
+    /// a chain need one that has not expired.
     ///
     /// # Errors
     /// What rustls does not accept.
-    pub(super) fn new(authorities: Arc<Authorities>, required: bool) -> Result<Self, String> {
+    pub(super) fn new(
+        authorities: Arc<Authorities>,
+        revoked: &[List],
+        required: bool,
+    ) -> Result<Self, String> {
         let builder =
             WebPkiClientVerifier::builder_with_provider(authorities.roots.clone(), provider());
         let builder = if required { builder } else { builder.allow_unauthenticated() };
+        let builder = if revoked.is_empty() {
+            builder
+        } else {
+            builder
+                .with_crls(revoked.iter().map(|list| list.der.clone()))
+                .enforce_revocation_expiration()
+        };
         let others = builder.build().map_err(|error| error.to_string())?;
         Ok(Self { authorities, others })
     }

@@ -8,6 +8,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SignatureAlgorithm, SupportedProtocolVersion, version};
 
 use super::pinned::{Authorities, Clients};
+use super::revocation::List;
 use super::{Identity, provider, tickets};
 
 /// The demands on clients: the number of a [`Rules`] of the listener.
@@ -18,6 +19,8 @@ pub type Profile = usize;
 pub struct Rules {
     /// The authorities that sign their certificates; `None` asks for none.
     pub authorities: Option<Arc<Authorities>>,
+    /// The lists of certificates that those authorities have revoked; empty asks for none.
+    pub revoked: Vec<List>,
     /// A client without a certificate is refused.
     pub required: bool,
     /// TLS 1.2 is spoken too.
@@ -138,7 +141,7 @@ fn is_ecdsa(key: &CertifiedKey) -> bool {
 }
 
 fn config(rules: &Rules, names: Arc<Index>, protocols: &[&[u8]]) -> Result<ServerConfig, String> {
-    let Rules { authorities, required, tls12 } = rules;
+    let Rules { authorities, revoked, required, tls12 } = rules;
     let versions: &[&SupportedProtocolVersion] =
         if *tls12 { &[&version::TLS13, &version::TLS12] } else { &[&version::TLS13] };
     let builder = ServerConfig::builder_with_provider(provider())
@@ -147,11 +150,13 @@ fn config(rules: &Rules, names: Arc<Index>, protocols: &[&[u8]]) -> Result<Serve
     let (builder, rule) = match authorities {
         None => (builder.with_no_client_auth(), tickets::rule([].into_iter(), false)),
         Some(authorities) => {
-            let verifier = Arc::new(Clients::new(authorities.clone(), *required)?);
+            let verifier = Arc::new(Clients::new(authorities.clone(), revoked, *required)?);
             let roots = &authorities.roots.roots;
             let subjects: Vec<_> =
                 roots.iter().map(|root| root.subject_public_key_info.to_vec()).collect();
-            let rule = tickets::rule(subjects.iter().map(|s| &**s), *required);
+            // Who resumes a session shows no certificate: with other lists, tickets of before count no more.
+            let lists = revoked.iter().map(|list| list.der.as_ref());
+            let rule = tickets::rule(subjects.iter().map(|s| &**s).chain(lists), *required);
             (builder.with_client_cert_verifier(verifier), rule)
         }
     };

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
-    PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, SignatureAlgorithm,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
+    DistinguishedName, DnType, IsCa, KeyIdMethod, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256,
+    RevokedCertParams, SerialNumber, SignatureAlgorithm,
 };
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -70,6 +71,33 @@ impl Authority {
     /// The same, good for so long from now; it may be over.
     pub fn lasting(&self, file: &str, names: &[&str], time: Duration) -> Certificate {
         self.sign(file, names, &PKCS_ECDSA_P256_SHA256, time)
+    }
+
+    /// A list of these as revoked, good for so long from now, as PEM.
+    pub fn revoke(&self, file: &str, revoked: &[&Certificate], time: Duration) -> PathBuf {
+        let now = OffsetDateTime::now_utc();
+        let one = |certificate: &&Certificate| {
+            let text = std::fs::read(&certificate.cert).unwrap();
+            let (_, pem) = x509_parser::pem::parse_x509_pem(&text).unwrap();
+            let serial = pem.parse_x509().unwrap().raw_serial().to_vec();
+            RevokedCertParams {
+                serial_number: SerialNumber::from(serial),
+                revocation_time: now - Duration::hours(1),
+                reason_code: None,
+                invalidity_date: None,
+            }
+        };
+        let params = CertificateRevocationListParams {
+            this_update: now - Duration::days(900),
+            next_update: now + time,
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(one).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let path = self.directory.path().join(file);
+        replace(&path, &params.signed_by(&self.issuer).unwrap().pem().unwrap());
+        path
     }
 
     fn sign(

@@ -8,7 +8,7 @@ use crate::support::{Authority, Certificate, Origin, RawClient, SOON, wait_until
 use crate::{ask, config, entry, proxy, s_client};
 
 /// `tidegate check` of this text: whether it is fine, and what it says.
-fn check(text: &str) -> (bool, String) {
+pub(crate) fn check(text: &str) -> (bool, String) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("t.toml");
     std::fs::write(&file, text).unwrap();

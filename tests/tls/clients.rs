@@ -1,7 +1,10 @@
 //! Client certificates: required, optional, and what servers learn of them.
 
+use std::process::Command;
+
 use time::Duration;
 
+use crate::certificates::check;
 use crate::support::{Authority, Certificate, Origin, RawClient, SOON, Tidegate, wait_until};
 use crate::{ask, entry, proxy};
 
@@ -144,4 +147,116 @@ fn v8_why_a_client_certificate_is_refused_is_told() {
     wait_until(SOON, "nobody", || told("peer sent no certificates"));
     assert_ne!(ask(&proxy, &authority, "a.test", &with(&expired)).exit, Some(0));
     wait_until(SOON, "one that has expired", || told("xpired"));
+}
+
+/// A list is looked at as certificates are: what it says counts soon after it was written.
+#[test]
+fn a_revoked_certificate_is_refused_and_a_new_list_counts() {
+    let (authority, staff) = (Authority::new("ca"), Authority::new("staff"));
+    let origin = Origin::ok("fine");
+    let (anna, bert) = (staff.certificate("anna", &["anna"]), staff.certificate("bert", &["bert"]));
+    let list = staff.revoke("list.crl", &[&bert], Duration::days(1));
+    let more =
+        format!(", client_ca = '{}', client_crl = '{}'", staff.ca().display(), list.display());
+    let proxy = proxy(&origin, &entry(&authority.certificate("a", &["a.test"]), &more), "");
+    let passes = |who: &Certificate| ask(&proxy, &authority, "a.test", &with(who)).exit == Some(0);
+    assert!(passes(&anna));
+    assert!(!passes(&bert));
+    assert_eq!(origin.requests().len(), 1);
+    wait_until(SOON, "it is told why", || {
+        let log = proxy.log();
+        log.contains("reason=\"revoked\"") && log.contains("key=\"listen.tls.client_crl\"")
+    });
+    staff.revoke("list.crl", &[&bert, &anna], Duration::days(1));
+    wait_until(2 * SOON, "the new list counts", || !passes(&anna));
+    let reloads = || proxy.log().matches("configuration reloaded").count();
+    std::fs::write(&list, "no list").unwrap();
+    wait_until(2 * SOON, "a file that is no list is told", || {
+        proxy.log().contains("there is no certificate revocation list in it")
+    });
+    assert!(!passes(&anna) && !passes(&bert), "the list from before counts on");
+    let before = reloads();
+    staff.revoke("list.crl", &[], Duration::days(-1));
+    wait_until(2 * SOON, "a list that is over is taken", || reloads() > before);
+    assert!(!passes(&anna) && !passes(&bert), "nobody passes by a list that has expired");
+    wait_until(SOON, "it is told why", || proxy.log().contains("reason=\"revocation_unknown\""));
+    staff.revoke("list.crl", &[], Duration::days(1));
+    wait_until(2 * SOON, "who was pardoned passes", || passes(&anna) && passes(&bert));
+}
+
+#[test]
+fn without_a_list_of_its_authority_nobody_passes() {
+    let (authority, staff, other) =
+        (Authority::new("ca"), Authority::new("staff"), Authority::new("other"));
+    let origin = Origin::ok("fine");
+    let list = other.revoke("list.crl", &[], Duration::days(1));
+    let more = format!(
+        ", client_auth = 'optional', client_ca = '{}', client_crl = ['{}']",
+        staff.ca().display(),
+        list.display()
+    );
+    let proxy = proxy(&origin, &entry(&authority.certificate("a", &["a.test"]), &more), "");
+    let anna = staff.certificate("anna", &["anna"]);
+    assert_ne!(ask(&proxy, &authority, "a.test", &with(&anna)).exit, Some(0));
+    assert_eq!(origin.requests().len(), 0);
+    assert_eq!(ask(&proxy, &authority, "a.test", &[]).text(), "fine\n200");
+}
+
+/// The lists that people have: written by `openssl ca`, in PEM and in DER, for clients of HTTP/1.1 and HTTP/2.
+#[test]
+fn lists_of_openssl_count_in_both_forms_and_for_both_protocols() {
+    let (authority, origin) = (Authority::new("ca"), Origin::ok("fine"));
+    let directory = tempfile::tempdir().unwrap();
+    let openssl = |line: &str| {
+        let words = line.split_whitespace();
+        let done = Command::new("openssl").args(words).current_dir(&directory).output().unwrap();
+        assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
+    };
+    let path = |file: &str| directory.path().join(file);
+    let settings = "[ca]\ndefault_ca = us\n[us]\ndatabase = index\nserial = serial\nnew_certs_dir = .\ncertificate = ca.pem\n\
+        private_key = ca.key\ndefault_md = sha256\ndefault_days = 30\ndefault_crl_days = 30\npolicy = any\nx509_extensions = leaf\n[any]\ncommonName = supplied\n\
+        [leaf]\nbasicConstraints = CA:FALSE\n[list]\nauthorityKeyIdentifier = keyid:always\n";
+    std::fs::write(path("settings"), settings).unwrap();
+    std::fs::write(path("index"), "").unwrap();
+    std::fs::write(path("serial"), "1000").unwrap();
+    let ec = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    openssl(&format!("req -x509 {ec} -subj /CN=clients -days 30 -keyout ca.key -out ca.pem"));
+    let [anna, bert] = ["anna", "bert"].map(|name| {
+        openssl(&format!("req {ec} -subj /CN={name} -keyout {name}.key -out {name}.csr"));
+        openssl(&format!("ca -batch -config settings -notext -in {name}.csr -out {name}.pem"));
+        Certificate { cert: path(&format!("{name}.pem")), key: path(&format!("{name}.key")) }
+    });
+    openssl("ca -config settings -revoke bert.pem -crl_reason keyCompromise");
+    openssl("ca -config settings -gencrl -crlexts list -out list.pem");
+    openssl("crl -in list.pem -outform DER -out list.der");
+    openssl("ca -config settings -gencrl -out bare.pem");
+    let with_list = |file: &str| {
+        let (ca, list) = (path("ca.pem"), path(file));
+        let more = format!(", client_ca = '{}', client_crl = '{}'", ca.display(), list.display());
+        entry(&authority.certificate("a", &["a.test"]), &more)
+    };
+    for file in ["list.pem", "list.der"] {
+        let proxy = proxy(&origin, &with_list(file), "");
+        for version in ["--http1.1", "--http2"] {
+            let ask =
+                |who| ask(&proxy, &authority, "a.test", &[&[version], &with(who)[..]].concat());
+            assert_eq!(ask(&anna).text(), "fine\n200", "{file} {version}");
+            assert_ne!(ask(&bert).exit, Some(0), "{file} {version}");
+        }
+        let metrics = RawClient::connect(proxy.admin()).ask("/metrics").text();
+        let refused = metrics.lines().find(|line| {
+            line.starts_with("tidegate_connections_refused_total") && line.contains("\"revoked\"")
+        });
+        assert!(refused.unwrap().ends_with(" 2"), "{refused:?}");
+    }
+    assert_eq!(origin.requests().len(), 4);
+    // One that could not be used is refused before anything runs, and told how to make another.
+    for (file, said) in [("bare.pem", "-crlexts"), ("anna.pem", "openssl ca -gencrl")] {
+        let text = format!(
+            "[[listen]]\naddress = '127.0.0.1:0'\ntls = {}\n[[route]]\nrespond = {{ status = 200 }}\n",
+            with_list(file)
+        );
+        let (fine, findings) = check(&text);
+        assert!(!fine && findings.contains(said), "{findings}");
+    }
 }

@@ -114,6 +114,10 @@ fn check_listen(listen: &Listen, findings: &mut Vec<Finding>) {
             let message = "a certificate is either `cert` and `key`, or `acme`";
             findings.push(Finding::error("bad_value", tls.place, message));
         }
+        if !tls.client_crl.is_empty() && tls.client_ca.is_none() {
+            let message = "`client_crl` needs `client_ca`";
+            findings.push(Finding::error("missing_key", tls.place, message));
+        }
         if tls.client_auth.is_some() && tls.client_ca.is_none() {
             let message = "`client_auth` needs `client_ca`";
             findings.push(Finding::error("missing_key", tls.place, message));

@@ -172,6 +172,9 @@ table! {
         acme: Option<Acme> = None,
         /// PEM file with the authorities of client certificates.
         client_ca: Option<PathBuf> = None,
+        /// Files with revocation lists of those authorities, PEM or DER. As with nginx, each authority of a chain needs one that
+        /// has not expired.
+        client_crl: OneOrMany<PathBuf> = OneOrMany::default(),
         /// Whether a client must have a certificate. Default with `client_ca`: required.
         client_auth: Option<ClientAuth> = None,
         /// The oldest version of TLS that is spoken.

@@ -1,0 +1,103 @@
+//! Certificate revocation lists (RFC 5280 §5): what an authority says about certificates that count no more.
+//!
+//! Whether a certificate is on a list is decided by rustls. Here is read what a file has, and refused what rustls
+//! would not use: a list that nobody looks at would let in whom it names.
+
+use std::path::Path;
+
+use rustls::pki_types::CertificateRevocationListDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{CertificateError, Error};
+use x509_parser::oid_registry::OID_X509_EXT_DELTA_CRL_INDICATOR;
+use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Version};
+
+use super::pem::{self, Wanted};
+use crate::files;
+
+/// What one authority has revoked.
+#[derive(Debug, Clone)]
+pub struct List {
+    /// As the authority has signed it.
+    pub(super) der: CertificateRevocationListDer<'static>,
+    /// The name of the authority.
+    pub issuer: String,
+    /// When the next one should have come, in seconds since 1970; from then on nobody passes by this one.
+    pub next_update: Option<i64>,
+}
+
+/// The lists of a file, in its order: PEM, or one in DER.
+///
+/// # Errors
+/// It cannot be read, has none, or has one that cannot be used. One that has expired is none of these.
+pub fn read(path: &Path) -> Result<Vec<List>, String> {
+    let name = path.display();
+    let said = |why: String| format!("{name}: {why}");
+    let text = files::read(path, files::LARGEST).map_err(|why| said(why.to_string()))?;
+    // SEQUENCE begins every list in DER.
+    let lists = if text.first() == Some(&0x30) {
+        vec![text.clone().into()]
+    } else {
+        let read: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&text).collect();
+        read.map_err(|_| said(pem::broken(&text, path, Wanted::RevocationList)))?
+    };
+    if lists.is_empty() {
+        return Err(said(pem::instead(&text, path, Wanted::RevocationList)));
+    }
+    lists.into_iter().map(|der| list(der, &text, path).map_err(said)).collect()
+}
+
+fn list(
+    der: CertificateRevocationListDer<'static>,
+    text: &[u8],
+    path: &Path,
+) -> Result<List, String> {
+    let Ok((_, read)) = CertificateRevocationList::from_der(&der) else {
+        return Err(pem::broken(text, path, Wanted::RevocationList));
+    };
+    if read.version() != Some(X509Version::V2) || read.extensions().is_empty() {
+        return Err("it lacks the extensions that a list must have (RFC 5280 §5.2); make one that has them: \
+                    openssl ca -gencrl -crlexts crl_ext"
+            .to_owned());
+    }
+    if read.extensions().iter().any(|extension| extension.oid == OID_X509_EXT_DELTA_CRL_INDICATOR) {
+        return Err(
+            "it is a delta list, which tells only what is new; a complete one is needed".to_owned()
+        );
+    }
+    let issuer = read.issuer().to_string();
+    let next_update = read.next_update().map(|time| time.timestamp());
+    Ok(List { der, issuer, next_update })
+}
+
+/// The part that revocation lists had in the refusal of a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// A list names the certificate, or one above it.
+    Revoked,
+    /// The list that should tell has expired, or there is none.
+    Unknown,
+}
+
+impl Refused {
+    /// That of an error; `None` when the certificate was refused for something else.
+    #[must_use]
+    pub fn of(error: &Error) -> Option<Self> {
+        let Error::InvalidCertificate(error) = error else { return None };
+        match error {
+            CertificateError::Revoked => Some(Self::Revoked),
+            CertificateError::UnknownRevocationStatus
+            | CertificateError::ExpiredRevocationList
+            | CertificateError::ExpiredRevocationListContext { .. } => Some(Self::Unknown),
+            _ => None,
+        }
+    }
+
+    /// Its word in logs and metrics.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Revoked => "revoked",
+            Self::Unknown => "revocation_unknown",
+        }
+    }
+}
