@@ -6,38 +6,74 @@ use std::net::Ipv6Addr;
 /// RFC 1035 §2.3.4. Longer names do not exist, and looking one up label by label is not free.
 const MAX_HOST: usize = 255;
 
+/// The part that a byte can have in an authority.
+#[derive(Clone, Copy)]
+enum Kind {
+    Small,
+    Capital,
+    Dot,
+    Colon,
+    Bad,
+}
+
+static KINDS: [Kind; 256] = {
+    let mut kinds = [Kind::Bad; 256];
+    let mut byte = 0_usize;
+    while byte < 256 {
+        kinds[byte] = match byte.to_le_bytes()[0] {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => Kind::Small,
+            b'A'..=b'Z' => Kind::Capital,
+            b'.' => Kind::Dot,
+            b':' => Kind::Colon,
+            _ => Kind::Bad,
+        };
+        byte += 1;
+    }
+    kinds
+};
+
 /// The host of an authority (a host with an optional port) in the form that is matched: lower case, without port and
 /// trailing dot, addresses in one spelling. `None` where it is none.
 #[must_use]
 pub fn canonical(authority: &[u8]) -> Option<Cow<'_, str>> {
-    let text = std::str::from_utf8(authority).ok()?;
-    if let Some(rest) = text.strip_prefix('[') {
-        let (literal, after) = rest.split_once(']')?;
-        let address: Ipv6Addr = literal.parse().ok()?;
-        match after.strip_prefix(':') {
-            None if after.is_empty() => {}
-            None => return None,
-            Some(port) => check_port(port)?,
-        }
-        // An address has many spellings (RFC 5952 §2); routes are written with this one.
-        return Some(Cow::Owned(format!("[{address}]")));
+    if let Some(rest) = authority.strip_prefix(b"[") {
+        return literal(rest);
     }
-    let (host, port) = text.split_once(':').unwrap_or((text, ""));
-    check_port(port)?;
-    let host = host.strip_suffix('.').unwrap_or(host);
-    let valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
-    if host.is_empty()
-        || host.len() > MAX_HOST
-        || host.split('.').any(str::is_empty)
-        || !host.bytes().all(valid)
-    {
+    // Every request comes by here: one pass, and no search.
+    let (mut len, mut label, mut upper) = (0, false, false);
+    for byte in authority {
+        match KINDS.get(usize::from(*byte)).copied().unwrap_or(Kind::Bad) {
+            Kind::Small => label = true,
+            Kind::Capital => (label, upper) = (true, true),
+            Kind::Dot if label => label = false,
+            Kind::Colon => {
+                check_port(authority.get(len + 1..)?)?;
+                break;
+            }
+            Kind::Dot | Kind::Bad => return None,
+        }
+        len += 1;
+    }
+    let host = authority.get(..len)?;
+    let host = host.strip_suffix(b".").unwrap_or(host);
+    if host.is_empty() || host.len() > MAX_HOST {
         return None;
     }
-    if host.bytes().any(|b| b.is_ascii_uppercase()) {
-        Some(Cow::Owned(host.to_ascii_lowercase()))
-    } else {
-        Some(Cow::Borrowed(host))
+    let host = std::str::from_utf8(host).ok()?;
+    Some(if upper { Cow::Owned(host.to_ascii_lowercase()) } else { Cow::Borrowed(host) })
+}
+
+/// The same of an address of IPv6, without the bracket that it begins with.
+fn literal(rest: &[u8]) -> Option<Cow<'_, str>> {
+    let (literal, after) = std::str::from_utf8(rest).ok()?.split_once(']')?;
+    let address: Ipv6Addr = literal.parse().ok()?;
+    match after.strip_prefix(':') {
+        None if after.is_empty() => {}
+        None => return None,
+        Some(port) => check_port(port.as_bytes())?,
     }
+    // An address has many spellings (RFC 5952 §2); routes are written with this one.
+    Some(Cow::Owned(format!("[{address}]")))
 }
 
 /// Returns whether this is a host with an optional port.
@@ -47,10 +83,60 @@ pub fn is_host(value: &[u8]) -> bool {
 }
 
 /// RFC 3986 §3.2.3: digits, possibly none.
-fn check_port(port: &str) -> Option<()> {
-    let digits = port.bytes().all(|b| b.is_ascii_digit());
-    if !digits || !port.is_empty() && port.parse::<u16>().is_err() {
-        return None;
+fn check_port(port: &[u8]) -> Option<()> {
+    let mut number = 0;
+    for byte in port {
+        number = number * 10 + char::from(*byte).to_digit(10)?;
+        if number > u32::from(u16::MAX) {
+            return None;
+        }
     }
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The rules, one after the other.
+    fn by_rules(authority: &str) -> Option<String> {
+        let (host, port) = authority.split_once(':').unwrap_or((authority, ""));
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let is_host = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+        let is_valid = host.len() <= 255
+            && host.split('.').all(|label| !label.is_empty())
+            && host.bytes().all(is_host)
+            && port.bytes().all(|b| b.is_ascii_digit())
+            && (port.is_empty() || port.parse::<u16>().is_ok());
+        is_valid.then(|| host.to_ascii_lowercase())
+    }
+
+    proptest! {
+        #[test]
+        fn one_pass_finds_what_the_rules_say(authority in "[aZ09.:~_%\\[é-]{0,12}|(aB0\\.){83,87}[a.:]{0,6}") {
+            prop_assume!(!authority.starts_with('['));
+            let found = canonical(authority.as_bytes()).map(Cow::into_owned);
+            prop_assert_eq!(found, by_rules(&authority));
+        }
+    }
+
+    #[test]
+    fn ports_have_sixteen_bits() {
+        for (port, good) in
+            [("65535", true), ("65536", false), ("00080", true), ("99999999999", false)]
+        {
+            assert_eq!(canonical(format!("a:{port}").as_bytes()).is_some(), good, "{port}");
+            assert_eq!(canonical(format!("[::1]:{port}").as_bytes()).is_some(), good, "{port}");
+        }
+    }
+
+    #[test]
+    fn a_name_has_255_bytes_at_most() {
+        let name = "a".repeat(255);
+        assert_eq!(canonical(name.as_bytes()).as_deref(), Some(&*name));
+        assert!(canonical(format!("{name}.").as_bytes()).is_some());
+        assert_eq!(canonical(format!("{name}a").as_bytes()), None);
+    }
 }
