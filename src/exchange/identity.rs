@@ -60,6 +60,7 @@ pub struct Identity<'a> {
 impl<'a> Identity<'a> {
     /// The identity of a request with these fields, of which `named_by` names the client. `trusts` says which addresses
     /// are trusted proxies, `is_host` what is a host with an optional port.
+    #[inline]
     #[must_use]
     pub fn new(
         peer: OtherEnd<'a>,
@@ -78,9 +79,19 @@ impl<'a> Identity<'a> {
             port: None,
             continues_chain: false,
         };
-        if !peer.trusted {
-            return direct;
-        }
+        if peer.trusted { direct.told_by(fields, named_by, trusts, is_host) } else { direct }
+    }
+
+    /// The same with what a trusted proxy says.
+    #[inline(never)]
+    fn told_by(
+        self,
+        fields: &'a Fields,
+        named_by: &ClientField,
+        trusts: impl Fn(IpAddr) -> bool,
+        is_host: impl Fn(&[u8]) -> bool,
+    ) -> Self {
+        let peer = self.peer;
         let chain = match named_by {
             ClientField::ForwardedFor => Chain::read(fields, trusts),
             ClientField::Forwarded => Chain::read_forwarded(fields, trusts),
@@ -91,7 +102,7 @@ impl<'a> Identity<'a> {
         Self {
             client,
             text: if client == peer.ip {
-                direct.text
+                self.text
             } else {
                 client.map(|ip| Cow::Owned(ip.to_string()))
             },
@@ -99,7 +110,7 @@ impl<'a> Identity<'a> {
             host: told(Known::XForwardedHost).filter(|host| is_host(host)),
             port: told(Known::XForwardedPort).filter(|port| is_port(port)),
             continues_chain: *named_by == ClientField::ForwardedFor,
-            ..direct
+            ..self
         }
     }
 
