@@ -166,6 +166,12 @@ impl Origin {
         !response::begins(self.inbox.data())
     }
 
+    /// Returns whether the start of the body may be none. What is there of one without chunks cannot be wrong.
+    #[must_use]
+    pub fn may_be_broken(&self) -> bool {
+        self.framing == Framing::Chunked || self.inbox.is_empty() && !self.body.is_done()
+    }
+
     /// Reads from the head whether and for how long the connection stays open (RFC 9112 §9.3).
     fn note_persistence(&mut self) {
         let fields = &self.head.fields;

@@ -3,6 +3,8 @@
 
 use std::sync::atomic::Ordering;
 
+use smallvec::SmallVec;
+
 use super::request::{ForwardRequest, MAX_TRIED, Progress};
 use super::{Aim, Upstream};
 use crate::balance::{Ask, Key, Member, Rules};
@@ -144,7 +146,7 @@ impl<'a> Search<'a, '_> {
             return Ok(chosen);
         }
         // Servers whose breaker is open are left out like those that failed this request.
-        let mut passed_over = PassedOver::new(progress.tried());
+        let mut passed_over = PassedOver::default();
         for _ in 0..ROUNDS {
             let tried = passed_over.ids(progress.tried());
             let Some(member) = self.target.pool.pick(&mut self.ask(tried)) else {
@@ -161,7 +163,7 @@ impl<'a> Search<'a, '_> {
                     return Ok(chosen);
                 }
                 Err(Passed::Full) => {}
-                Err(Passed::Open) => passed_over.add(member.endpoint.id),
+                Err(Passed::Open) => passed_over.add(member.endpoint.id, progress.tried()),
             }
         }
         Err(if passed_over.any() {
@@ -250,38 +252,29 @@ enum Passed {
     Open,
 }
 
-/// Servers that one search leaves out.
-struct PassedOver {
-    ids: [u32; MAX_TRIED + ROUNDS],
-    before: usize,
-    count: usize,
-}
+/// The servers that one search leaves out, once there is one that had not been tried before.
+#[derive(Default)]
+struct PassedOver(SmallVec<[u32; 64]>);
+
+/// No search allocates.
+const _: () = assert!(MAX_TRIED + ROUNDS <= 64);
 
 impl PassedOver {
-    fn new(tried: &[u32]) -> Self {
-        Self { ids: [0; MAX_TRIED + ROUNDS], before: tried.len(), count: tried.len() }
-    }
-
     fn any(&self) -> bool {
-        self.count > self.before
+        !self.0.is_empty()
     }
 
-    fn add(&mut self, id: u32) {
-        if let Some(slot) = self.ids.get_mut(self.count) {
-            *slot = id;
-            self.count += 1;
-        }
-    }
-
-    /// All ids to leave out; those that were tried before have to be put in once.
-    fn ids<'t>(&'t mut self, tried: &'t [u32]) -> &'t [u32] {
+    #[cold]
+    fn add(&mut self, id: u32, tried: &[u32]) {
         if !self.any() {
-            return tried;
+            self.0.extend_from_slice(tried);
         }
-        for (slot, id) in self.ids.iter_mut().zip(tried) {
-            *slot = *id;
-        }
-        self.ids.get(..self.count).unwrap_or_default()
+        self.0.push(id);
+    }
+
+    /// All ids to leave out.
+    fn ids<'t>(&'t self, tried: &'t [u32]) -> &'t [u32] {
+        if self.any() { &self.0 } else { tried }
     }
 }
 

@@ -89,6 +89,15 @@ impl Origin {
         either!(self, origin => origin.poll_head(cx, head_request))
     }
 
+    /// Returns whether the start of the response body may be none, so that it has to be looked at.
+    #[must_use]
+    pub fn may_be_broken(&self) -> bool {
+        match self {
+            Origin::H1(origin) => origin.may_be_broken(),
+            Origin::H2(_) => true,
+        }
+    }
+
     /// The length of the response body as it can be told to a client.
     #[must_use]
     pub fn length(&self, head_request: bool) -> Length {

@@ -73,7 +73,7 @@ pub async fn try_once<C: Client>(
         probation,
     };
     let mut ended = exchange_io::attempt(upload, &mut origin, sending, timer, &plan).await;
-    if ended.is_ok() && is_broken(&mut origin).await {
+    if ended.is_ok() && origin.may_be_broken() && is_broken(&mut origin).await {
         ended = Err(AttemptError::Failed(Failure::Invalid));
     }
     let took = clock::now().saturating_duration_since(begun);
