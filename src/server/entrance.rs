@@ -112,7 +112,7 @@ async fn admit(local: &Rc<Local>, door: &Door, stream: Stream, from: Option<Sock
     let arrived = Arrived { local: local.clone(), settings, closing, stream, from };
     let full = match counts.room.enter() {
         Ok(inside) => {
-            spawn_local(arrived.serve(inside));
+            spawn_local(arrived.connect(None, Some(inside)));
             return;
         }
         Err(full) => full,
@@ -127,7 +127,7 @@ async fn admit(local: &Rc<Local>, door: &Door, stream: Stream, from: Option<Sock
     spawn_local(async move {
         let _waiting = waiting;
         match arrived.find_place(full).await {
-            Ok(inside) => arrived.serve(inside).await,
+            Ok(inside) => arrived.connect(None, Some(inside)).await,
             Err(full) => arrived.turn_away(full).await,
         }
     });
@@ -205,16 +205,11 @@ impl Arrived {
             };
             tracing::warn!(%listen, client, open, all, limit, key, left_out, "connection refused: none is idle");
         }
-        let _told = timeout(GOODBYE, self.connect(Some(Refusal::Crowded))).await;
-    }
-
-    async fn serve(self, inside: Inside) {
-        let _inside = inside;
-        self.connect(None).await;
+        let _told = timeout(GOODBYE, self.connect(Some(Refusal::Crowded), None)).await;
     }
 
     /// Learns who this is, shakes hands, and serves. With `full`, each request is told that there is no room.
-    async fn connect(self, mut full: Option<Refusal>) {
+    async fn connect(self, mut full: Option<Refusal>, _inside: Option<Inside>) {
         let Self { local, settings, closing, mut stream, from } = self;
         let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         let seats = &local.worker.seats;
@@ -272,23 +267,26 @@ impl Arrived {
             ends,
         };
         let way = connection::Way { seat: &seat, listener: settings.clone(), closing, full };
-        let serve = async {
-            match stream {
-                stream if peer.tls.as_ref().is_some_and(|tls| tls.http2) => {
-                    // Boxed, so that other connections do not hold the memory of these.
-                    let parts = (Vec::new(), stream);
-                    Box::pin(streams::serve(&local, parts, peer, way)).await;
-                }
-                stream => connection::serve(&local, stream, peer, way).await,
-            }
-        };
+        // Awaited here and not in a function that chooses: each wake-up would go through that too.
         if crowded {
-            let _told = timeout(GOODBYE, Box::pin(serve)).await;
+            let _told = timeout(GOODBYE, Box::pin(serve(&local, stream, peer, way))).await;
+        } else if peer.tls.as_ref().is_some_and(|tls| tls.http2) {
+            // Boxed, so that other connections do not hold the memory of these.
+            Box::pin(streams::serve(&local, (Vec::new(), stream), peer, way)).await;
         } else {
-            serve.await;
+            connection::serve(&local, stream, peer, way).await;
         }
         drop(place);
         reclaimed(&seat, &settings);
+    }
+}
+
+/// Serves whatever the client speaks.
+async fn serve(local: &Rc<Local>, stream: Stream, peer: Peer, way: connection::Way<'_>) {
+    if peer.tls.as_ref().is_some_and(|tls| tls.http2) {
+        streams::serve(local, (Vec::new(), stream), peer, way).await;
+    } else {
+        connection::serve(local, stream, peer, way).await;
     }
 }
 
