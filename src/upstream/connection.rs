@@ -26,8 +26,38 @@ use crate::net::timer::earlier;
 use crate::net::{Ends, MadeWith, Opened, Timer};
 use crate::tls::client::Offer;
 
-/// The means by which one attempt gets a connection to its server.
-pub struct Connector<'a, 'j> {
+/// A connection for an attempt that begins at `now`, and whether it is on probation: the server has to ask for the `body`
+/// first. An exchange that was `repaired` gets none that was at rest.
+///
+/// # Errors
+/// [`AttemptError`].
+pub async fn connect(
+    job: &ForwardRequest<'_>,
+    target: Aim<'_>,
+    chosen: &Chosen<'_>,
+    now: Instant,
+    (repaired, body): (bool, bool),
+    timer: &mut Timer,
+) -> Result<(Origin, bool), AttemptError> {
+    if offer(job, target) != Offer::Http2 && !repaired {
+        // A server that is to switch protocols need not ask for the body first.
+        let body = body && job.upgrade.is_none();
+        let demand = if job.repeatable { Demand::Any } else { Demand::Proven { body } };
+        let (endpoint, made_with) = (&chosen.member.endpoint, made_with(job, target, chosen));
+        let taken = poll_fn(|cx| {
+            let mut connections = job.worker.connections.borrow_mut();
+            Poll::Ready(connections.take(cx, endpoint, demand, made_with, now))
+        });
+        if let Some(taken) = taken.await {
+            return Ok((Origin::H1(taken.origin), taken.probation));
+        }
+    }
+    // Pinned where it stays: awaiting it by value copies it.
+    pin!(Connector::new(job, target, chosen, now).connect(timer)).await
+}
+
+/// The means by which one attempt gets a connection that is not at rest.
+struct Connector<'a, 'j> {
     job: &'a ForwardRequest<'j>,
     endpoint: &'a Endpoint,
     connections: &'a RefCell<Connections>,
@@ -37,7 +67,6 @@ pub struct Connector<'a, 'j> {
     most: u32,
     /// Connections that the server gets at most; 0 for no limit.
     limit: u32,
-    now: Instant,
     /// The end of the exchange, and the deadline that sets it.
     end: (Option<Instant>, Deadline),
     deadline: Option<Instant>,
@@ -51,8 +80,7 @@ enum Freed {
 
 impl<'a, 'j> Connector<'a, 'j> {
     /// That of an attempt that begins at `now`.
-    #[must_use]
-    pub fn new(
+    fn new(
         job: &'a ForwardRequest<'j>,
         target: Aim<'a>,
         chosen: &'a Chosen<'_>,
@@ -69,29 +97,13 @@ impl<'a, 'j> Connector<'a, 'j> {
             made_with: way.made_with(),
             most: upstream.limits.requests_per_connection,
             limit: upstream.limits.connections,
-            now,
             end,
             deadline: earlier(clock::deadline(now, target.timeouts.connect), end.0),
         }
     }
 
-    /// A connection, and whether it is on probation: the server has to ask for the `body` first. An exchange that was
-    /// `repaired` gets none that was at rest.
-    ///
-    /// # Errors
-    /// [`AttemptError`].
-    pub async fn connect(
-        mut self,
-        repaired: bool,
-        body: bool,
-        timer: &mut Timer,
-    ) -> Result<(Origin, bool), AttemptError> {
-        if self.way.offer != Offer::Http2
-            && !repaired
-            && let Some(kept) = self.kept(body).await
-        {
-            return Ok(kept);
-        }
+    /// A fresh connection, or a stream of a shared one; neither is ever on probation.
+    async fn connect(mut self, timer: &mut Timer) -> Result<(Origin, bool), AttemptError> {
         let (mut dialing, mut waiters) = (None, Rc::default());
         if self.way.offer != Offer::Http1 {
             waiters = self.connections.borrow_mut().links.waiters(self.endpoint, self.made_with);
@@ -130,19 +142,6 @@ impl<'a, 'j> Connector<'a, 'j> {
                 self.begin(stream, timer).await
             }
         }
-    }
-
-    /// A connection of HTTP/1 at rest that the request may go out on.
-    async fn kept(&self, body: bool) -> Option<(Origin, bool)> {
-        // A server that is to switch protocols need not ask for the body first.
-        let body = body && self.job.upgrade.is_none();
-        let demand = if self.job.repeatable { Demand::Any } else { Demand::Proven { body } };
-        let taken = poll_fn(|cx| {
-            let mut connections = self.connections.borrow_mut();
-            Poll::Ready(connections.take(cx, self.endpoint, demand, self.made_with, self.now))
-        })
-        .await?;
-        Some((Origin::H1(taken.origin), taken.probation))
     }
 
     /// A stream or the right to connect, in the order of arrival; `None` if the deadline passes first.
@@ -263,14 +262,28 @@ impl<'a, 'j> Connector<'a, 'j> {
     }
 }
 
-/// How a connection that suits the request is made. How many streams the server allows is not known yet.
-fn way<'a>(job: &'a ForwardRequest<'_>, target: Aim<'a>, member: &Member) -> Way<'a> {
-    let upstream = &target.target.upstream;
-    let offer = match upstream.offer {
+/// Returns what is offered to the server.
+fn offer(job: &ForwardRequest<'_>, target: Aim<'_>) -> Offer {
+    match target.target.upstream.offer {
         // Every server can switch protocols with HTTP/1, few with HTTP/2.
         Offer::Either if job.upgrade.is_some() => Offer::Http1,
         offer => offer,
-    };
+    }
+}
+
+/// Returns what a connection must have been made with, as [`Way::made_with`] says it of one that is still to be made.
+fn made_with(job: &ForwardRequest<'_>, target: Aim<'_>, chosen: &Chosen<'_>) -> MadeWith {
+    let secured = target.members.server(chosen.member).and_then(|server| server.secured.as_ref());
+    let ends = job.ends.filter(|_| target.target.upstream.announce.is_some());
+    MadeWith {
+        tls: secured.map_or(0, |secured| secured.outgoing.id),
+        ends: ends.map_or(0, |ends| ends.id),
+    }
+}
+
+/// How a connection that suits the request is made. How many streams the server allows is not known yet.
+fn way<'a>(job: &'a ForwardRequest<'_>, target: Aim<'a>, member: &Member) -> Way<'a> {
+    let upstream = &target.target.upstream;
     let ends = job.ends.filter(|_| upstream.announce.is_some());
     let header = upstream.announce.map(|form| match ends {
         Some(ends) => ends.header(form),
@@ -280,7 +293,7 @@ fn way<'a>(job: &'a ForwardRequest<'_>, target: Aim<'a>, member: &Member) -> Way
         kept_for: upstream.limits.kept,
         streams: 0,
         secured: target.members.server(member).and_then(|server| server.secured.as_ref()),
-        offer,
+        offer: offer(job, target),
         header,
         ends: ends.map_or(0, |ends| ends.id),
         head: upstream.limits.response_head,

@@ -1,6 +1,7 @@
 //! A request's way through an upstream: choose a server, try it, decide what a failure means, pass
 //! the answer on. When nothing of that is possible, the same once more with the fallback.
 
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::request_body::{Replay, Upload};
 use super::response::{self, Served};
 use super::retry::{Decision, Facts, Failure};
 use super::{Aim, Target, membership, outlier, try_once};
-use crate::clock;
+use crate::clock::{self, Instant};
 use crate::endpoint::breaker::Permit;
 use crate::exchange::{Client, Refusal, pause};
 use crate::net::Timer;
@@ -131,9 +132,9 @@ async fn answer<C: Client>(
         let mut sending = Sending::default();
         let began = job.attempted.map(|_| clock::now());
         let mut upload = Upload::new(client, replay, job);
-        let tried =
-            try_once::try_once(job, target, &chosen, (&mut upload, &mut sending), timer, progress);
-        let tried = tried.await;
+        // Pinned where they stay, here and below: they are large, and awaiting them by value copies them.
+        let with = (&mut upload, &mut sending);
+        let tried = pin!(try_once::try_once(job, target, &chosen, with, timer, progress)).await;
         let taken = upload.taken();
         let (failure, origin) = match tried {
             Ok(origin) => (job.read_status(origin.head()), Some(origin)),
@@ -141,14 +142,8 @@ async fn answer<C: Client>(
             Err(AttemptError::Refused(refusal)) => return Err(UpstreamError::Refused(refusal)),
             Err(AttemptError::Gone) => return Err(UpstreamError::Gone),
         };
-        if let (Some(attempted), Some(began)) = (job.attempted, began) {
-            attempted(&AttemptReport {
-                number: progress.attempt,
-                upstream: &target.upstream.name,
-                server: &chosen.member.endpoint,
-                ended: failure,
-                took: clock::now().saturating_duration_since(began),
-            });
+        if let Some(began) = began {
+            report_attempt(job, &target, &chosen, (progress.attempt, failure), began);
         }
         let facts = Facts {
             repeatable: job.repeatable,
@@ -160,8 +155,13 @@ async fn answer<C: Client>(
         let decision = target.retry.decide(failure, facts);
         let mut carried = note(&target, &mut chosen, failure, decision);
         let why = (failure, decision);
-        let searching = (&mut *progress, &mut carried);
-        let next = next(job, target, why, searching, &chosen, (client, timer)).await;
+        let next = if decision == Decision::GiveUp {
+            None
+        } else {
+            let searching = (&mut *progress, &mut carried);
+            // Boxed, so that requests that are answered at once do not hold the memory of those that are not.
+            Box::pin(next(job, target, why, searching, &chosen, (client, timer))).await
+        };
         log_attempt(job, &target, &chosen, failure, (progress, next.is_some()));
         match (next, origin) {
             (None, Some(origin)) => {
@@ -174,7 +174,7 @@ async fn answer<C: Client>(
                 let mut upload = upload.at(taken);
                 progress.trail.status = Some(origin.head().status);
                 let served = Served { target, chosen, origin, sending };
-                return Ok(response::deliver(job, served, &mut upload, timer).await);
+                return Ok(pin!(response::deliver(job, served, &mut upload, timer)).await);
             }
             (None, None) => {
                 note_lost(&target, &mut chosen, failure, carried);
@@ -226,6 +226,21 @@ fn failed(target: &Target, failure: Failure) -> bool {
         | Failure::Rejected
         | Failure::Timeout(_)
         | Failure::Invalid => true,
+    }
+}
+
+/// Tells whoever wants to know of attempts that one has ended.
+fn report_attempt(
+    job: &ForwardRequest<'_>,
+    target: &Target,
+    chosen: &Chosen<'_>,
+    (number, ended): (u32, Failure),
+    began: Instant,
+) {
+    let (upstream, server) = (&*target.upstream.name, &*chosen.member.endpoint);
+    let took = clock::now().saturating_duration_since(began);
+    if let Some(attempted) = job.attempted {
+        attempted(&AttemptReport { number, upstream, server, ended, took });
     }
 }
 

@@ -6,13 +6,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::choose::Chosen;
-use super::connection::Connector;
 use super::exchange_io::{self, AttemptError, Plan, Sending};
 use super::outlier::Verdict;
 use super::request::{ForwardRequest, Opening, Progress};
 use super::request_body::Upload;
 use super::retry::Failure;
-use super::{Aim, Origin};
+use super::{Aim, Origin, connection};
 use crate::clock::{self, Instant};
 use crate::endpoint::Endpoint;
 use crate::exchange::{Client, Source};
@@ -37,8 +36,8 @@ pub async fn try_once<C: Client>(
     progress.trail.first_byte = None;
     job.cause.clear();
     let body = !upload.is_empty();
-    let connector = Connector::new(job, target, chosen, now);
-    let connected = connector.connect(progress.repaired, body, timer).await;
+    let want = (progress.repaired, body);
+    let connected = connection::connect(job, target, chosen, now, want, timer).await;
     let (mut origin, probation) = connected.inspect_err(|_| {
         progress.trail.connect = clock::now().saturating_duration_since(now);
         job.worker.ledger.attempt(endpoint.id, 0, None);
