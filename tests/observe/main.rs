@@ -9,6 +9,7 @@
 mod access_log;
 mod browser;
 mod collected;
+mod containers;
 mod dashboard;
 mod metrics;
 mod openapi;

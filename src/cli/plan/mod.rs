@@ -24,9 +24,9 @@ use crate::config::schema::units::Bytes;
 
 /// CPU time of the proxy for a request over TLS on a kept connection: `docs/speed.md`, `tls-keepalive`.
 const PROXY_NANOS: u128 = 25_800;
-/// Memory of the proxy for a connection with a request under way now and then: `docs/scale.md`.
+/// Memory of the proxy for a connection: 8 to 11 KiB idle over TLS (`docs/scale.md`), and as much again twice for what is under way.
 const CONNECTION_BYTES: u128 = 32 << 10;
-/// Memory of the proxy before anybody connects: `docs/scale.md`.
+/// Memory of the proxy before anybody connects: 23 MiB (`docs/scale.md`), and a configuration larger than that one.
 const BASE_BYTES: u128 = 32 << 20;
 /// Connections to one instance; more is possible, and takes longer to drain.
 const CONNECTIONS: u64 = 50_000;
