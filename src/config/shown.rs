@@ -126,6 +126,7 @@ pub fn shown(config: &Config) -> Shown {
         runtime,
         admin,
         log,
+        dns,
         redis,
         listen,
         upstream,
@@ -142,6 +143,7 @@ pub fn shown(config: &Config) -> Shown {
     one("runtime", String::new(), json(runtime));
     one("admin", String::new(), json(admin));
     one("log", String::new(), json(log));
+    one("dns", String::new(), json(dns));
     one("redis", String::new(), json(redis));
     for listener in listen {
         one("listener", listener.shown_name(), json(listener));

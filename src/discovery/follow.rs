@@ -1,55 +1,122 @@
-//! The thread that looks names up: each one soon again while it leads nowhere, now and then otherwise.
+//! The thread that looks names up: each one soon again while it leads nowhere, when its time is over otherwise.
 //!
-//! The system's resolver is asked (`getaddrinfo`), so that the hosts file, search domains and
-//! whatever else a machine has been told count. It blocks and cannot be ended: it is called on few
-//! threads, and who gets no answer in time goes on without. It tells no time to live, so how often
-//! it is asked is fixed.
+//! How long that is records say, within the bounds of those who want to know. An answer that is not there, or that says that
+//! there is nothing without saying for how long, is asked for again after a few seconds (RFC 2308 §5 would have it at
+//! once). Whoever gets no answer in time goes on without.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::{Hosts, Known, Order, Shared};
+use super::known::Heard;
+use super::question::{Question, Questions};
+use super::resolver::{Paths, Resolver};
+use super::{Known, Order, Shared};
 use crate::clock::{self, Instant, Random};
 
-/// Look-ups under way at a time.
-pub(super) const AT_ONCE: usize = 8;
 /// The longest time for a look-up, its turn included. With the usual five seconds for each name server,
 /// the second one is heard too.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// The pause after a look-up that found something.
-const PAUSE: Duration = Duration::from_secs(30);
-/// The pause after one that did not.
-const PAUSE_UNRESOLVED: Duration = Duration::from_secs(5);
-/// The share by which pauses stray: names that are learnt together must not be asked for together.
+/// The pause after a look-up that failed; the shortest one after an answer that says that there is nothing.
+const RETRY: Duration = Duration::from_secs(5);
+/// The share by which pauses stray: names that are learnt together must not be asked for together. They are longer and not
+/// shorter, because a name server that keeps records gives what is left of their time.
 const JITTER: f64 = 0.1;
+/// The pause between two looks at the machine's own files.
+const FILES: Duration = Duration::from_secs(1);
 
-/// The function that asks for the addresses of a name.
-type Resolve = fn(&str) -> io::Result<Vec<SocketAddr>>;
-type Found = Result<Vec<SocketAddr>, String>;
+type Answered = Result<Heard, String>;
 
-/// Asks the system.
-pub(super) fn system(host: &str) -> io::Result<Vec<SocketAddr>> {
-    Ok((host, 0).to_socket_addrs()?.collect())
+/// Somebody who answers questions.
+pub(super) trait Ask: Send {
+    /// Asks one question.
+    fn ask(
+        &mut self,
+        question: Question,
+        now: Instant,
+    ) -> impl Future<Output = Answered> + Send + 'static;
+
+    /// Asks these name servers from now on; the machine's own if there are none.
+    fn ask_at(&mut self, servers: Vec<SocketAddr>);
+}
+
+/// Asks as the machine has been told to.
+#[derive(Debug, Default)]
+pub(super) struct System {
+    paths: Paths,
+    servers: Vec<SocketAddr>,
+    resolver: Option<Arc<Resolver>>,
+    /// How its files looked, and when that was.
+    looked: Option<(Instant, [Option<Look>; 2])>,
+}
+
+type Look = (u64, i64, i64, u64);
+
+impl System {
+    fn resolver(&mut self, now: Instant) -> Arc<Resolver> {
+        let recent = |at: Instant| now.saturating_duration_since(at) < FILES;
+        if let Some(resolver) = &self.resolver
+            && self.looked.is_some_and(|(at, _)| recent(at))
+        {
+            return resolver.clone();
+        }
+        let looks = [look(&self.paths.hosts), look(&self.paths.resolv)];
+        let same = self.looked.is_some_and(|(_, known)| known == looks);
+        self.looked = Some((now, looks));
+        match &self.resolver {
+            Some(resolver) if same => resolver.clone(),
+            _ => {
+                let resolver = Arc::new(Resolver::read(&self.paths, &self.servers));
+                self.resolver = Some(resolver.clone());
+                resolver
+            }
+        }
+    }
+}
+
+fn look(path: &Path) -> Option<Look> {
+    let known = std::fs::metadata(path).ok()?;
+    Some((known.ino(), known.mtime(), known.mtime_nsec(), known.size()))
+}
+
+impl Ask for System {
+    fn ask(
+        &mut self,
+        question: Question,
+        now: Instant,
+    ) -> impl Future<Output = Answered> + Send + 'static {
+        let resolver = self.resolver(now);
+        async move {
+            let asked = tokio::time::timeout(DEADLINE, resolver.ask(&question));
+            asked.await.unwrap_or_else(|_| Err(format!("no answer within {DEADLINE:?}")))
+        }
+    }
+
+    fn ask_at(&mut self, servers: Vec<SocketAddr>) {
+        if self.servers != servers {
+            (self.servers, self.resolver) = (servers, None);
+        }
+    }
 }
 
 /// All names that are followed.
-pub(super) struct Follower {
+pub(super) struct Follower<A> {
     shared: Arc<Shared>,
-    resolve: Resolve,
+    asks: A,
     known: Known,
     /// True if what is known is another than what the others see.
     news: bool,
-    followed: BTreeMap<Arc<str>, Followed>,
-    lookups: JoinSet<(Arc<str>, Found)>,
-    places: Arc<Semaphore>,
+    followed: BTreeMap<Question, Followed>,
+    lookups: JoinSet<(Question, Answered)>,
     waiting: Vec<Waiting>,
     random: Random,
 }
@@ -57,6 +124,8 @@ pub(super) struct Follower {
 /// One name that is followed.
 #[derive(Debug, Clone, Copy)]
 struct Followed {
+    /// The shortest and the longest pause between two look-ups.
+    bounds: (Duration, Duration),
     /// The next look-up; `None` while one is under way.
     next: Option<Instant>,
     /// The end of the last look-up.
@@ -65,20 +134,19 @@ struct Followed {
 
 /// Somebody who waits for names to be looked up.
 struct Waiting {
-    hosts: Hosts,
+    questions: BTreeSet<Question>,
     tell: SyncSender<()>,
 }
 
-impl Follower {
-    pub(super) fn new(shared: Arc<Shared>, resolve: Resolve) -> Self {
+impl<A: Ask> Follower<A> {
+    pub(super) fn new(shared: Arc<Shared>, asks: A) -> Self {
         Self {
             shared,
-            resolve,
+            asks,
             known: Known::default(),
             news: false,
             followed: BTreeMap::new(),
             lookups: JoinSet::new(),
-            places: Arc::new(Semaphore::new(AT_ONCE)),
             waiting: Vec::new(),
             random: Random::from_entropy(),
         }
@@ -95,71 +163,87 @@ impl Follower {
                     Some(order) => self.obey(order, clock::now()),
                     None => return,
                 },
-                Some(Ok((host, found))) = self.lookups.join_next() => {
-                    self.learn(&host, found, clock::now());
-                    while let Some(Ok((host, found))) = self.lookups.try_join_next() {
-                        self.learn(&host, found, clock::now());
+                Some(Ok((question, heard))) = self.lookups.join_next() => {
+                    self.learn(&question, heard, clock::now());
+                    while let Some(Ok((question, heard))) = self.lookups.try_join_next() {
+                        self.learn(&question, heard, clock::now());
                     }
                 }
-                () = tokio::time::sleep_until(next.unwrap_or(now + PAUSE)) => {}
+                () = tokio::time::sleep_until(next.unwrap_or(now + DEADLINE)) => {}
             }
             self.tell();
         }
     }
 
     fn obey(&mut self, order: Order, now: Instant) {
-        let first = Followed { next: Some(now), ended: None };
         match order {
-            Order::Learn(mut hosts, tell) => {
-                for host in &hosts {
-                    self.followed.entry(host.clone()).or_insert(first);
-                }
-                hosts.retain(|host| self.followed.get(host).is_none_or(|f| f.ended.is_none()));
-                self.waiting.push(Waiting { hosts, tell });
+            Order::Learn(questions, tell) => {
+                self.follow(&questions, now);
+                let mut questions: BTreeSet<Question> = questions.into_keys().collect();
+                questions.retain(|one| self.followed.get(one).is_none_or(|f| f.ended.is_none()));
+                self.waiting.push(Waiting { questions, tell });
             }
-            Order::Only(hosts) => {
-                self.followed.retain(|host, _| hosts.contains(host));
-                for host in hosts {
-                    self.followed.entry(host).or_insert(first);
+            Order::Only(questions) => {
+                self.followed.retain(|question, _| questions.contains_key(question));
+                for (question, bounds) in &questions {
+                    if let Some(followed) = self.followed.get_mut(question) {
+                        followed.bounds = *bounds;
+                        // What is asked for more often now is not waited for as long as before.
+                        if let Followed { next: Some(next), ended: Some(ended), .. } = followed {
+                            *next = (*next).min(*ended + bounds.1);
+                        }
+                    }
                 }
-                self.known.forget(|host| self.followed.contains_key(host));
+                self.follow(&questions, now);
+                self.known.forget(|question| self.followed.contains_key(question));
             }
-            Order::Hurry(hosts, apart) => {
-                for host in &hosts {
-                    if let Some(Followed { next: Some(next), ended: Some(ended) }) =
-                        self.followed.get_mut(host)
+            Order::Hurry(questions, apart) => {
+                for question in &questions {
+                    if let Some(Followed { next: Some(next), ended: Some(ended), .. }) =
+                        self.followed.get_mut(question)
                     {
                         *next = (*next).min(*ended + apart);
                     }
                 }
             }
+            Order::AskAt(servers) => self.asks.ask_at(servers),
+        }
+    }
+
+    fn follow(&mut self, questions: &Questions, now: Instant) {
+        for (question, bounds) in questions {
+            let first = Followed { bounds: *bounds, next: Some(now), ended: None };
+            self.followed.entry(question.clone()).or_insert(first);
         }
     }
 
     /// Begins the look-ups that are due.
     fn look(&mut self, now: Instant) {
-        for (host, followed) in &mut self.followed {
+        for (question, followed) in &mut self.followed {
             if followed.next.is_some_and(|next| next <= now) {
                 followed.next = None;
-                let (host, places, resolve) = (host.clone(), self.places.clone(), self.resolve);
-                self.lookups.spawn(async move {
-                    let found = look_up(host.clone(), places, resolve).await;
-                    (host, found)
-                });
+                let (question, asked) = (question.clone(), self.asks.ask(question.clone(), now));
+                self.lookups.spawn(async move { (question, asked.await) });
             }
         }
     }
 
-    fn learn(&mut self, host: &Arc<str>, found: Found, now: Instant) {
-        self.news |= self.known.learn(host, found);
-        let resolved = self.known.answer(host).is_some_and(|answer| answer.fault.is_none());
-        let pause = pause(resolved, &mut self.random);
+    fn learn(&mut self, question: &Question, heard: Answered, now: Instant) {
+        let ttl = heard.as_ref().ok().and_then(|heard| heard.ttl);
+        self.news |= self.known.learn(question, heard);
+        let Some(answer) = self.known.answer(question) else { return };
         // The answer of one that was let go meanwhile is remembered all the same.
-        if let Some(followed) = self.followed.get_mut(host) {
-            *followed = Followed { next: Some(now + pause), ended: Some(now) };
+        if let Some(followed) = self.followed.get_mut(question) {
+            let ttl = match (&answer.fault, answer.nothing) {
+                (None, _) => ttl.unwrap_or(followed.bounds.1),
+                (Some(_), true) => ttl.unwrap_or_default().max(RETRY),
+                (Some(_), false) => RETRY,
+            };
+            let pause = pause(ttl, followed.bounds, &mut self.random);
+            (followed.next, followed.ended) = (Some(now + pause), Some(now));
         }
         for waiting in &mut self.waiting {
-            waiting.hosts.remove(host);
+            waiting.questions.remove(question);
         }
     }
 
@@ -169,94 +253,105 @@ impl Follower {
             self.shared.known.store(Arc::new(self.known.clone()));
             self.shared.changed.store(true, Ordering::Release);
         }
-        for waiting in self.waiting.extract_if(.., |waiting| waiting.hosts.is_empty()) {
+        for waiting in self.waiting.extract_if(.., |waiting| waiting.questions.is_empty()) {
             // Who waited may have gone.
             let _told = waiting.tell.try_send(());
         }
     }
 }
 
-/// Asks for the addresses of a name, when it is its turn.
-async fn look_up(host: Arc<str>, places: Arc<Semaphore>, resolve: Resolve) -> Found {
-    let asked = async {
-        let place = places.acquire_owned().await.map_err(|closed| closed.to_string())?;
-        let asked = tokio::task::spawn_blocking(move || {
-            let found = resolve(&host);
-            // Held until the answer is there, however long somebody has waited for it.
-            drop(place);
-            found
-        });
-        let found = asked.await.map_err(|defect| defect.to_string())?;
-        found.map_err(|error| reason(&error))
-    };
-    tokio::time::timeout(DEADLINE, asked)
-        .await
-        .unwrap_or_else(|_| Err(format!("no answer within {DEADLINE:?}")))
-}
-
-/// Returns what was wrong, without what the standard library says before it.
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    let start = "failed to lookup address information: ";
-    text.strip_prefix(start).map_or_else(|| text.clone(), str::to_owned)
-}
-
 /// The pause before a name is looked up again, a little different each time.
-fn pause(resolved: bool, random: &mut Random) -> Duration {
-    let pause = if resolved { PAUSE } else { PAUSE_UNRESOLVED };
-    pause.mul_f64(1.0 - JITTER + 2.0 * JITTER * random.unit())
+fn pause(ttl: Duration, (least, most): (Duration, Duration), random: &mut Random) -> Duration {
+    ttl.clamp(least.min(most), most).mul_f64(1.0 + JITTER * random.unit())
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::sync_channel;
 
+    use super::super::known::{Part, Target};
     use super::*;
 
     #[test]
-    fn names_that_lead_nowhere_are_looked_up_more_often() {
+    fn names_are_looked_up_when_their_time_is_over_within_bounds_and_never_together() {
         let mut random = Random::seeded(1);
-        for (resolved, from, to) in [(true, 27_000, 33_000), (false, 4500, 5500)] {
+        let bounds = (Duration::from_secs(1), Duration::from_secs(60));
+        for (ttl, from, to) in [(30, 30_000, 33_000), (0, 1000, 1100), (3600, 60_000, 66_000)] {
+            let ttl = Duration::from_secs(ttl);
             let pauses: Vec<u128> =
-                (0..1000).map(|_| pause(resolved, &mut random).as_millis()).collect();
+                (0..1000).map(|_| pause(ttl, bounds, &mut random).as_millis()).collect();
             assert!(pauses.iter().all(|p| (from..=to).contains(p)));
             assert!(pauses.iter().any(|p| *p < from + (to - from) / 4));
             assert!(pauses.iter().any(|p| *p > to - (to - from) / 4));
         }
     }
 
-    fn hosts(names: &[&str]) -> Hosts {
-        names.iter().map(|name| Arc::from(*name)).collect()
+    fn questions(names: &[&str]) -> Questions {
+        names.iter().map(|name| Question::host(name).usual()).collect()
     }
 
-    /// `good…` is at 10.0.0.1; `hangs…` answers when nobody waits any more; the others do not exist.
-    fn scripted(host: &str) -> io::Result<Vec<SocketAddr>> {
-        if host.starts_with("hangs") {
-            std::thread::park_timeout(Duration::from_millis(300));
-        }
+    fn keys(names: &[&str]) -> BTreeSet<Question> {
+        questions(names).into_keys().collect()
+    }
+
+    fn hears(host: &str) -> Answered {
         match host {
-            "good" => Ok(vec![([10, 0, 0, 1], 0).into()]),
-            _ => Err(io::Error::other("failed to lookup address information: no such host")),
+            "good" => {
+                let v4 = Part::Found(vec![[10, 0, 0, 1].into()]);
+                let target = Target {
+                    host: host.into(),
+                    port: 0,
+                    priority: 0,
+                    weight: 0,
+                    v4,
+                    v6: Part::NotAsked,
+                };
+                Ok(Heard { targets: vec![target], ttl: Some(Duration::from_secs(30)) })
+            }
+            "none" => Ok(Heard { targets: Vec::new(), ttl: Some(Duration::from_secs(20)) }),
+            "silent" => Ok(Heard::default()),
+            _ => Err("no such host".to_owned()),
         }
+    }
+
+    /// `good` is at 10.0.0.1; there is nothing at `none`, for 20 seconds; the others fail.
+    struct Scripted;
+
+    impl Ask for Scripted {
+        fn ask(
+            &mut self,
+            question: Question,
+            _: Instant,
+        ) -> impl Future<Output = Answered> + Send + 'static {
+            std::future::ready(hears(&question.name))
+        }
+
+        fn ask_at(&mut self, _: Vec<SocketAddr>) {}
+    }
+
+    fn follower(shared: Arc<Shared>) -> Follower<Scripted> {
+        Follower::new(shared, Scripted)
     }
 
     #[tokio::test]
     async fn who_learns_is_told_when_all_were_looked_up() {
         let shared: Arc<Shared> = Arc::default();
         let (orders, received) = mpsc::channel(16);
-        let running = tokio::spawn(Follower::new(shared.clone(), scripted).run(received));
+        let running = tokio::spawn(follower(shared.clone()).run(received));
         let (tell, told) = sync_channel(1);
-        orders.send(Order::Learn(hosts(&["bad", "good"]), tell)).await.unwrap();
+        let names = questions(&["bad", "good"]);
+        orders.send(Order::Learn(names.clone(), tell)).await.unwrap();
         while told.try_recv().is_err() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let known = shared.known.load_full();
-        assert_eq!(known.answer("good").unwrap().with_port(1).count(), 1);
-        assert_eq!(known.answer("bad").unwrap().fault.as_deref().unwrap(), "no such host");
+        let of = |name: &str| known.answer(&Question::host(name)).unwrap().clone();
+        assert_eq!(of("good").with_port(1).count(), 1);
+        assert_eq!(of("bad").fault.as_deref().unwrap(), "no such host");
         assert!(shared.changed.swap(false, Ordering::AcqRel));
         // What was looked up is not waited for again.
         let (tell, told) = sync_channel(1);
-        orders.send(Order::Learn(hosts(&["bad", "good"]), tell)).await.unwrap();
+        orders.send(Order::Learn(names, tell)).await.unwrap();
         while told.try_recv().is_err() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -266,32 +361,39 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn look_ups_that_hang_take_few_threads() {
-        let places = Arc::new(Semaphore::new(1));
-        let (hangs, good) = (Arc::from("hangs"), Arc::from("good"));
-        let first = look_up(hangs, places.clone(), scripted);
-        // Whoever waited for it has gone; its place is taken until it ends.
-        assert!(tokio::time::timeout(Duration::from_millis(50), first).await.is_err());
-        assert_eq!(places.available_permits(), 0);
-        assert!(look_up(good, places.clone(), scripted).await.is_ok());
-        assert_eq!(places.available_permits(), 1);
+    async fn a_name_in_a_hurry_is_looked_up_sooner_but_not_at_once_again() {
+        let now = clock::now();
+        let mut follower = follower(Arc::default());
+        let (tell, _told) = sync_channel(1);
+        follower.obey(Order::Learn(questions(&["good"]), tell), now);
+        let good = Question::host("good");
+        follower.learn(&good, hears("good"), now);
+        let next = |follower: &Follower<Scripted>| follower.followed[&good].next.unwrap() - now;
+        assert!(next(&follower) >= Duration::from_secs(30));
+        let apart = Duration::from_secs(5);
+        follower.obey(Order::Hurry(keys(&["good", "other"]), apart), now);
+        assert_eq!(next(&follower), apart);
+        follower.obey(Order::Hurry(keys(&["good"]), apart * 2), now);
+        assert_eq!(next(&follower), apart);
+        follower.obey(Order::Only(questions(&["other"])), now);
+        assert_eq!(follower.followed.len(), 1);
     }
 
     #[tokio::test]
-    async fn a_name_in_a_hurry_is_looked_up_sooner_but_not_at_once_again() {
+    async fn failures_are_tried_again_soon_and_nothing_is_believed_for_its_time() {
         let now = clock::now();
-        let mut follower = Follower::new(Arc::default(), scripted);
+        let mut follower = follower(Arc::default());
+        let names = ["bad", "none", "silent"];
         let (tell, _told) = sync_channel(1);
-        follower.obey(Order::Learn(hosts(&["good"]), tell), now);
-        follower.learn(&Arc::from("good"), scripted("good").map_err(|e| e.to_string()), now);
-        let next = |follower: &Follower| follower.followed["good"].next.unwrap() - now;
-        assert!(next(&follower) >= Duration::from_secs(27));
-        let apart = Duration::from_secs(5);
-        follower.obey(Order::Hurry(hosts(&["good", "other"]), apart), now);
-        assert_eq!(next(&follower), apart);
-        follower.obey(Order::Hurry(hosts(&["good"]), apart * 2), now);
-        assert_eq!(next(&follower), apart);
-        follower.obey(Order::Only(hosts(&["other"])), now);
-        assert_eq!(follower.followed.len(), 1);
+        follower.obey(Order::Learn(questions(&names), tell), now);
+        let mut pauses = Vec::new();
+        for name in names {
+            let question = Question::host(name);
+            follower.learn(&question, hears(name), now);
+            pauses.push((follower.followed[&question].next.unwrap() - now).as_millis());
+        }
+        assert!((5000..=5500).contains(&pauses[0]), "{pauses:?}");
+        assert!((20_000..=22_000).contains(&pauses[1]), "{pauses:?}");
+        assert!((5000..=5500).contains(&pauses[2]), "no time was told: {pauses:?}");
     }
 }

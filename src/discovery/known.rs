@@ -3,58 +3,137 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Addresses of one name that are used; an answer may have any number.
-const ADDRESSES: usize = 64;
+use super::question::{Place, Question};
+
+/// Places that one name may lead to; an answer may have any number.
+const PLACES: usize = 1_024;
 /// Names that are remembered although nobody follows them any more: an operator may go back to them.
 const REMEMBERED: usize = 1024;
 
-/// The addresses that one name leads to.
+/// What name servers said to one question.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Heard {
+    /// The name itself, or the targets of its SRV records.
+    pub(super) targets: Vec<Target>,
+    /// The shortest time to live of all that was said; none where nobody told one.
+    pub(super) ttl: Option<Duration>,
+}
+
+/// One host that has addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Target {
+    /// Its name.
+    pub(super) host: Arc<str>,
+    /// The port; 0 where records tell none.
+    pub(super) port: u16,
+    /// As its record has it.
+    pub(super) priority: u16,
+    /// As its record has it.
+    pub(super) weight: u16,
+    /// Its IPv4 addresses.
+    pub(super) v4: Part,
+    /// Its IPv6 addresses.
+    pub(super) v6: Part,
+}
+
+/// The addresses of one family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Nobody was asked.
+    NotAsked,
+    /// These; none if there are none.
+    Found(Vec<IpAddr>),
+    /// Nobody knows, for this reason.
+    Failed(String),
+}
+
+/// The places that one name leads to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
-    /// The addresses of the last good answer, in its order, with port 0; none if there was none yet.
-    addresses: Arc<[SocketAddr]>,
-    /// The reason why the latest look-up gave none.
+    /// Those of the last good answer, in its order; none if there was none yet.
+    pub(super) places: Arc<[Place]>,
+    /// The reason why the latest look-up did not give all of them.
     pub fault: Option<Arc<String>>,
+    /// The latest look-up was answered, and there was nothing.
+    pub(super) nothing: bool,
 }
 
 impl Answer {
     /// The addresses with a port.
     pub fn with_port(&self, port: u16) -> impl Iterator<Item = SocketAddr> {
-        self.addresses.iter().copied().map(move |mut address| {
-            address.set_port(port);
-            address
-        })
+        self.places.iter().map(move |place| SocketAddr::new(place.address.ip(), port))
     }
 
-    /// Returns what is known after one more look-up. The order of the addresses alone is no news.
-    fn after(&self, found: Result<Vec<SocketAddr>, String>) -> Self {
-        let usable = found.map(|mut found| {
-            found.retain(|address| is_usable(address.ip()));
-            found
-        });
-        match usable {
-            Err(why) => self.with_fault(why),
-            Ok(found) if found.is_empty() => self.with_fault("it has no address".to_owned()),
-            Ok(found) => {
-                let set: BTreeSet<SocketAddr> = found.iter().copied().collect();
-                let known: BTreeSet<SocketAddr> = self.addresses.iter().copied().collect();
-                let addresses = if set.len() > ADDRESSES {
-                    // The same ones whatever the order of the answer.
-                    set.into_iter().take(ADDRESSES).collect()
-                } else if set == known {
-                    self.addresses.clone()
-                } else {
-                    let mut once = BTreeSet::new();
-                    found.into_iter().filter(|address| once.insert(*address)).collect()
+    /// Returns what is known after one more look-up. The order of the places alone is no news.
+    fn after(&self, heard: Result<Heard, String>) -> Self {
+        let heard = match heard {
+            Ok(heard) => heard,
+            Err(why) => return self.with_fault(why, false),
+        };
+        let (mut found, mut fault) = (Vec::new(), None);
+        for target in &heard.targets {
+            let mut any = false;
+            let mut failed = None;
+            for (part, v4) in [(&target.v4, true), (&target.v6, false)] {
+                let at = |ip: IpAddr| Place {
+                    priority: target.priority,
+                    address: SocketAddr::new(ip, target.port),
+                    weight: target.weight,
+                    host: target.host.clone(),
                 };
-                Self { addresses, fault: None }
+                match part {
+                    Part::NotAsked => {}
+                    Part::Found(ips) => {
+                        let usable = ips.iter().copied().filter(|ip| is_usable(*ip)).map(at);
+                        let before = found.len();
+                        found.extend(usable);
+                        any |= found.len() > before;
+                    }
+                    Part::Failed(why) => {
+                        // What was known of this family stays; where nothing was, nothing is missed.
+                        let known = self.places.iter().filter(|place| {
+                            place.host == target.host && place.address.is_ipv4() == v4
+                        });
+                        let known: Vec<Place> = known.map(|place| at(place.address.ip())).collect();
+                        failed = failed.or(Some((why, !known.is_empty())));
+                        found.extend(known);
+                    }
+                }
+            }
+            if let Some((why, missed)) = failed
+                && (missed || !any)
+            {
+                fault = fault.or_else(|| Some(why.clone()));
             }
         }
+        let set: BTreeSet<&Place> = found.iter().collect();
+        if set.is_empty() {
+            let nothing = fault.is_none();
+            return self.with_fault(fault.unwrap_or_else(|| "it has no address".into()), nothing);
+        }
+        let places = if set.len() > PLACES {
+            // The same ones whatever the order of the answer.
+            set.into_iter().take(PLACES).cloned().collect()
+        } else if set == self.places.iter().collect() {
+            self.places.clone()
+        } else {
+            let mut once = BTreeSet::new();
+            found.iter().filter(|place| once.insert(*place)).cloned().collect()
+        };
+        Self { places, fault: fault.map(Arc::new), nothing: false }
     }
 
-    fn with_fault(&self, why: String) -> Self {
-        Self { addresses: self.addresses.clone(), fault: Some(Arc::new(why)) }
+    fn with_fault(&self, why: String, nothing: bool) -> Self {
+        Self { fault: Some(Arc::new(why)), nothing, ..self.clone() }
+    }
+
+    /// Whether somebody who acts on answers acts on this one as on the other.
+    fn same(&self, other: &Self) -> bool {
+        self.places == other.places
+            && self.fault.is_some() == other.fault.is_some()
+            && self.nothing == other.nothing
     }
 }
 
@@ -63,36 +142,31 @@ fn is_usable(ip: IpAddr) -> bool {
     !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::from([255; 4])
 }
 
-/// The addresses that all names lead to.
+/// The places that all names lead to.
 #[derive(Debug, Clone, Default)]
-pub struct Known(HashMap<Arc<str>, Answer>);
+pub struct Known(HashMap<Question, Arc<Answer>>);
 
 impl Known {
-    /// Returns what a name leads to; `None` when it was never looked up.
+    /// Returns what a question leads to; `None` when it was never asked.
     #[must_use]
-    pub fn answer(&self, host: &str) -> Option<&Answer> {
-        self.0.get(host)
+    pub fn answer(&self, question: &Question) -> Option<&Arc<Answer>> {
+        self.0.get(question)
     }
 
-    /// Takes in the result of a look-up. True if the addresses are others now, or if there is a
+    /// Takes in the result of a look-up. True if the places are others now, or if there is a
     /// fault where there was none, or the other way round.
-    pub(super) fn learn(
-        &mut self,
-        host: &Arc<str>,
-        found: Result<Vec<SocketAddr>, String>,
-    ) -> bool {
-        let before = self.0.get(host).cloned().unwrap_or_default();
-        let after = before.after(found);
-        let news =
-            before.addresses != after.addresses || before.fault.is_some() != after.fault.is_some();
-        self.0.insert(host.clone(), after);
+    pub(super) fn learn(&mut self, question: &Question, heard: Result<Heard, String>) -> bool {
+        let before = self.0.get(question).cloned().unwrap_or_default();
+        let after = before.after(heard);
+        let news = !before.same(&after);
+        self.0.insert(question.clone(), Arc::new(after));
         news
     }
 
     /// Forgets names that nobody follows when there are too many of them.
-    pub(super) fn forget(&mut self, is_followed: impl Fn(&str) -> bool) {
+    pub(super) fn forget(&mut self, is_followed: impl Fn(&Question) -> bool) {
         if self.0.len() > REMEMBERED {
-            self.0.retain(|host, _| is_followed(host));
+            self.0.retain(|question, _| is_followed(question));
         }
     }
 }
@@ -101,57 +175,94 @@ impl Known {
 mod tests {
     use super::*;
 
-    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
-        texts.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 0)).collect()
+    fn ips(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn heard(v4: Part, v6: Part) -> Result<Heard, String> {
+        let host = "a".into();
+        let target = Target { host, port: 0, priority: 0, weight: 0, v4, v6 };
+        Ok(Heard { targets: vec![target], ttl: None })
+    }
+
+    fn found(texts: &[&str]) -> Result<Heard, String> {
+        let (v4, v6) = ips(texts).into_iter().partition(|ip| ip.is_ipv4());
+        heard(Part::Found(v4), Part::Found(v6))
     }
 
     fn told(known: &Known) -> Vec<String> {
-        known.answer("a").unwrap().with_port(80).map(|address| address.to_string()).collect()
+        known.answer(&a()).unwrap().with_port(80).map(|address| address.to_string()).collect()
+    }
+
+    fn a() -> Question {
+        Question::host("a")
     }
 
     #[test]
     fn only_a_good_answer_changes_addresses() {
-        let (mut known, a) = (Known::default(), Arc::from("a"));
-        assert!(known.learn(&a, Err("no such host".to_owned())));
+        let mut known = Known::default();
+        assert!(known.learn(&a(), Err("no such host".to_owned())));
         assert_eq!(told(&known), Vec::<String>::new());
-        assert!(!known.learn(&a, Err("no answer".to_owned())));
-        assert!(known.learn(&a, Ok(addresses(&["10.0.0.1", "::1", "10.0.0.1"]))));
+        assert!(!known.learn(&a(), Err("no answer".to_owned())));
+        assert!(known.learn(&a(), found(&["10.0.0.1", "::1", "10.0.0.1"])));
         assert_eq!(told(&known), ["10.0.0.1:80", "[::1]:80"]);
-        assert_eq!(known.answer("a").unwrap().fault, None);
-        assert!(!known.learn(&a, Ok(addresses(&["::1", "10.0.0.1"]))), "the order alone");
+        assert_eq!(known.answer(&a()).unwrap().fault, None);
+        assert!(!known.learn(&a(), found(&["::1", "10.0.0.1"])), "the order alone");
         assert_eq!(told(&known), ["10.0.0.1:80", "[::1]:80"]);
         for nothing in [&[][..], &["0.0.0.0"], &["::", "224.0.0.1", "255.255.255.255"]] {
-            assert!(known.learn(&a, Ok(addresses(nothing))));
-            let answer = known.answer("a").unwrap();
+            assert!(known.learn(&a(), found(nothing)));
+            let answer = known.answer(&a()).unwrap();
             assert_eq!(answer.fault.as_deref().unwrap(), "it has no address");
+            assert!(answer.nothing);
             assert_eq!(told(&known), ["10.0.0.1:80", "[::1]:80"]);
-            assert!(known.learn(&a, Ok(addresses(&["10.0.0.1", "::1"]))), "the fault is gone");
+            assert!(known.learn(&a(), found(&["10.0.0.1", "::1"])), "the fault is gone");
         }
-        assert!(known.learn(&a, Ok(addresses(&["10.0.0.2", "0.0.0.0"]))));
+        assert!(known.learn(&a(), found(&["10.0.0.2", "0.0.0.0"])));
         assert_eq!(told(&known), ["10.0.0.2:80"]);
     }
 
     #[test]
+    fn what_was_known_of_a_family_stays_while_nobody_can_tell() {
+        let mut known = Known::default();
+        let fails = || Part::Failed("SERVFAIL".to_owned());
+        let v4 = |texts: &[&str]| Part::Found(ips(texts));
+        // Name servers that fail for AAAA are common; where there never was one, nothing is wrong.
+        assert!(known.learn(&a(), heard(v4(&["10.0.0.1"]), fails())));
+        assert_eq!(known.answer(&a()).unwrap().fault, None);
+        assert!(known.learn(&a(), found(&["10.0.0.1", "fd00::1"])));
+        assert!(known.learn(&a(), heard(v4(&["10.0.0.2"]), fails())));
+        assert_eq!(told(&known), ["10.0.0.2:80", "[fd00::1]:80"]);
+        assert_eq!(known.answer(&a()).unwrap().fault.as_deref().unwrap(), "SERVFAIL");
+        assert!(!known.learn(&a(), heard(fails(), fails())));
+        assert_eq!(told(&known), ["10.0.0.2:80", "[fd00::1]:80"]);
+        assert!(!known.answer(&a()).unwrap().nothing);
+        assert!(known.learn(&a(), heard(v4(&[]), Part::Found(ips(&["fd00::1"])))));
+        assert_eq!(told(&known), ["[fd00::1]:80"]);
+    }
+
+    #[test]
     fn a_long_answer_gives_the_same_addresses_in_any_order() {
-        let (mut known, a) = (Known::default(), Arc::from("a"));
-        let mut many: Vec<SocketAddr> =
-            (1..=200).map(|n| SocketAddr::new(IpAddr::from([10, 0, 0, n]), 0)).collect();
-        assert!(known.learn(&a, Ok(many.clone())));
-        assert_eq!(told(&known).len(), 64);
+        let mut known = Known::default();
+        let mut many: Vec<String> =
+            (0..2000).map(|n| format!("10.0.{}.{}", n / 250, n % 250 + 1)).collect();
+        let all = |many: &[String]| found(&many.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(known.learn(&a(), all(&many)));
+        assert_eq!(told(&known).len(), 1024);
         many.reverse();
-        assert!(!known.learn(&a, Ok(many)));
+        assert!(!known.learn(&a(), all(&many)));
     }
 
     #[test]
     fn names_that_nobody_follows_are_forgotten_when_they_are_many() {
         let mut known = Known::default();
+        let seven = Question::host("7");
         for n in 0..1024 {
-            known.learn(&Arc::from(n.to_string()), Ok(Vec::new()));
+            known.learn(&Question::host(&n.to_string()), found(&[]));
         }
-        known.forget(|host| host == "7");
+        known.forget(|question| *question == seven);
         assert_eq!(known.0.len(), 1024);
-        known.learn(&Arc::from("a"), Ok(Vec::new()));
-        known.forget(|host| host == "7");
+        known.learn(&a(), found(&[]));
+        known.forget(|question| *question == seven);
         assert_eq!(known.0.len(), 1);
     }
 }

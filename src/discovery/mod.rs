@@ -8,10 +8,14 @@
 mod entry;
 mod follow;
 mod known;
+mod own;
+mod question;
+mod resolver;
 mod updates;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -22,8 +26,9 @@ use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 
 pub use self::entry::Entry;
-use self::follow::{Follower, system};
+use self::follow::{Follower, System};
 pub use self::known::{Answer, Known};
+pub use self::question::{Place, Question, Questions};
 pub use self::updates::{Update, Updates};
 
 /// All that has been found out about servers.
@@ -33,6 +38,8 @@ pub struct Found {
     pub names: Arc<Known>,
     /// The servers of each upstream that finds them elsewhere than in the configuration.
     pub lists: Arc<BTreeMap<Arc<str>, List>>,
+    /// Where the proxy itself listens.
+    pub own: Arc<[SocketAddr]>,
 }
 
 /// The servers of an upstream that were found by a source.
@@ -45,6 +52,12 @@ pub struct List {
 }
 
 impl Found {
+    /// Whether an address is one of the proxy's own.
+    #[must_use]
+    pub fn is_own(&self, address: SocketAddr) -> bool {
+        self.own.iter().any(|listens| own::same(*listens, address, own::is_local))
+    }
+
     /// The servers of an upstream that finds them elsewhere, as far as this source has told.
     #[must_use]
     pub fn servers(&self, upstream: &str, source: &str) -> &[Entry] {
@@ -52,9 +65,6 @@ impl Found {
         list.map_or(&[], |list| &list.entries)
     }
 }
-
-/// Names, each once.
-pub type Hosts = BTreeSet<Arc<str>>;
 
 /// The names that are followed, and the thread that follows them. It ends when this is dropped.
 #[derive(Debug)]
@@ -75,11 +85,13 @@ struct Shared {
 #[derive(Debug)]
 enum Order {
     /// Follow these too, and tell when each of them was looked up.
-    Learn(Hosts, SyncSender<()>),
+    Learn(Questions, SyncSender<()>),
     /// Follow these and no others.
-    Only(Hosts),
+    Only(Questions),
     /// Look these up as soon as their last look-up is so long ago.
-    Hurry(Hosts, Duration),
+    Hurry(BTreeSet<Question>, Duration),
+    /// Ask these name servers; the machine's own if there are none.
+    AskAt(Vec<SocketAddr>),
 }
 
 impl Names {
@@ -90,17 +102,11 @@ impl Names {
     pub fn start() -> io::Result<Self> {
         let (orders, received) = mpsc::channel(16);
         let shared: Arc<Shared> = Arc::default();
-        let runtime = Builder::new_current_thread()
-            .enable_time()
-            .thread_name("lookup")
-            .max_blocking_threads(follow::AT_ONCE)
-            .build()?;
-        let follower = Follower::new(shared.clone(), system);
-        std::thread::Builder::new().name("names".into()).spawn(move || {
-            runtime.block_on(follower.run(received));
-            // Look-ups cannot be ended. They hold nothing that anybody waits for.
-            runtime.shutdown_background();
-        })?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let follower = Follower::new(shared.clone(), System::default());
+        std::thread::Builder::new()
+            .name("names".into())
+            .spawn(move || runtime.block_on(follower.run(received)))?;
         Ok(Self { shared, orders })
     }
 
@@ -110,30 +116,36 @@ impl Names {
         self.shared.known.load_full()
     }
 
+    /// Asks these name servers from now on; the machine's own if there are none.
+    pub fn ask_at(&self, servers: Vec<SocketAddr>) {
+        // An error means that the thread is gone.
+        let _sent = self.orders.blocking_send(Order::AskAt(servers));
+    }
+
     /// Follows these names too and says what is known once all of them were looked up, after `most`
     /// at the latest. Names that are followed already are not waited for.
     #[must_use]
-    pub fn learn(&self, hosts: Hosts, most: Duration) -> Arc<Known> {
-        if !hosts.is_empty() {
+    pub fn learn(&self, questions: Questions, most: Duration) -> Arc<Known> {
+        if !questions.is_empty() {
             let (tell, told) = sync_channel(1);
             // Errors mean that the thread is gone, or that time is up.
-            let _sent = self.orders.blocking_send(Order::Learn(hosts, tell));
+            let _sent = self.orders.blocking_send(Order::Learn(questions, tell));
             let _in_time = told.recv_timeout(most);
         }
         self.known()
     }
 
     /// Follows these names and no others.
-    pub fn follow_only(&self, hosts: Hosts) {
+    pub fn follow_only(&self, questions: Questions) {
         // An error means that the thread is gone.
-        let _sent = self.orders.blocking_send(Order::Only(hosts));
+        let _sent = self.orders.blocking_send(Order::Only(questions));
     }
 
     /// Looks these names up as soon as their last look-up is `apart` ago, or never mind when the
     /// thread is busy.
-    pub fn hurry(&self, hosts: Hosts, apart: Duration) {
-        if !hosts.is_empty() {
-            let _told_next_time = self.orders.try_send(Order::Hurry(hosts, apart));
+    pub fn hurry(&self, questions: BTreeSet<Question>, apart: Duration) {
+        if !questions.is_empty() {
+            let _told_next_time = self.orders.try_send(Order::Hurry(questions, apart));
         }
     }
 

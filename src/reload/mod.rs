@@ -6,6 +6,7 @@ pub mod diff;
 pub mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,9 +22,9 @@ use crate::config::certificates;
 use crate::config::schema::policy::Basic;
 use crate::config::schema::process::ReloadBy;
 use crate::config::schema::upstream::Servers;
-use crate::config::schema::words::ServerAddress;
+use crate::config::schema::words::{ListenAddress, ServerAddress};
 use crate::config::{self, Config, Loaded, Report, Sources};
-use crate::discovery::{Found, Hosts, List, Names, Update, Updates};
+use crate::discovery::{Found, List, Names, Question, Questions, Update, Updates};
 use crate::snapshot::compile::Purpose;
 use crate::snapshot::weights::Weights;
 use crate::snapshot::{Snapshot, compile, pages};
@@ -191,19 +192,23 @@ impl Reloader {
 
     /// Follows the names of what runs, and no others.
     pub fn follow_names(&self) {
-        self.names.follow_only(hosts(&self.running));
+        self.names.ask_at(name_servers(&self.running));
+        self.names.follow_only(questions(&self.running));
     }
 
     /// All that has been found out about servers.
     #[must_use]
     pub fn found(&self) -> Found {
-        Found { names: self.names.known(), lists: self.lists.clone() }
+        let (names, own) = (self.names.known(), own(&self.running));
+        Found { names, lists: self.lists.clone(), own }
     }
 
     /// All that has been found out about servers, once the names of a configuration were looked up.
     #[must_use]
     pub fn learn(&self, config: &Config) -> Found {
-        Found { names: self.names.learn(hosts(config), NAME_PATIENCE), ..self.found() }
+        self.names.ask_at(name_servers(config));
+        let names = self.names.learn(questions(config), NAME_PATIENCE);
+        Found { names, own: own(config), ..self.found() }
     }
 
     /// Where sources send what they find.
@@ -269,7 +274,7 @@ impl Reloader {
         if same && !force {
             self.held = false;
             // They are followed anyway; who asks for a reload wants to see their answers soon.
-            self.names.hurry(hosts(&written), NAME_PAUSE);
+            self.names.hurry(questions(&written).into_keys().collect(), NAME_PAUSE);
             return Ok(Plan::Nothing("nothing is different"));
         }
         self.prepare(Arc::new(written), Origin::Files, &sources, current)
@@ -316,11 +321,9 @@ impl Reloader {
         sources: &Sources,
         current: &Snapshot,
     ) -> Result<Prepared, Refused> {
-        let hosts = hosts(&config);
         // Those that are followed are not waited for, but their answers are wanted soon.
-        self.names.hurry(hosts.clone(), NAME_PAUSE);
-        let names = self.names.learn(hosts, NAME_PATIENCE);
-        let found = Found { names, ..self.found() };
+        self.names.hurry(questions(&config).into_keys().collect(), NAME_PAUSE);
+        let found = self.learn(&config);
         let mut weights = self.weights.clone();
         weights.retain(&config);
         let outside = (Some(current), (&found, &weights));
@@ -385,15 +388,29 @@ fn watched(sources: &Sources, config: &Config) -> Watched {
     Watched::new(texts, outside, sources.patterns())
 }
 
-/// The names of all servers that have one.
-#[must_use]
-pub fn hosts(config: &Config) -> Hosts {
+/// All that name servers are asked for a configuration: the names of servers that have one.
+fn questions(config: &Config) -> Questions {
     let servers = config.upstream.values().flat_map(|upstream| upstream.servers.listed());
     let named = servers.filter_map(|server| match &server.address.value {
-        ServerAddress::Name { host, .. } => Some(host.as_str().into()),
+        ServerAddress::Name { host, .. } => Some(Question::host(host).usual()),
         ServerAddress::Ip(_) | ServerAddress::Unix(_) => None,
     });
     named.collect()
+}
+
+/// The name servers that a configuration names.
+fn name_servers(config: &Config) -> Vec<SocketAddr> {
+    config.dns.servers.iter().map(|server| server.0).collect()
+}
+
+/// The places at which clients come in.
+fn own(config: &Config) -> Arc<[SocketAddr]> {
+    let addresses = config.listen.iter().flat_map(|listener| listener.address.iter());
+    let tcp = addresses.filter_map(|address| match &address.value.at {
+        ListenAddress::Ip(address) => Some(*address),
+        ListenAddress::Unix(_) => None,
+    });
+    tcp.collect()
 }
 
 /// Refuses what would leave less than `shrink_guard` allows of the routes, of the servers, or of the servers of an

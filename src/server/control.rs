@@ -243,7 +243,7 @@ impl Parts {
         for upstream in &current.upstreams {
             self.arrange(upstream);
         }
-        names::note_faults(&current, &self.reloader.names().known());
+        names::note_faults(&current, &self.reloader.found());
     }
 
     /// Gives upstreams the servers that sources have found for them.
@@ -384,7 +384,7 @@ impl Parts {
         };
         counts.remember(&outcome);
         self.reloader.follow_names();
-        names::note_faults(&self.store.load(), &self.reloader.names().known());
+        names::note_faults(&self.store.load(), &self.reloader.found());
         outcome
     }
 

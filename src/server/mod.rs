@@ -106,7 +106,7 @@ pub fn start(
     let reloader = Reloader::new(file, config, sources, connections)?;
     let found = reloader.learn(config);
     let store = compile::first(config, &found, connections).map_err(StartError::Config)?;
-    names::note_faults(&store.load(), &found.names);
+    names::note_faults(&store.load(), &found);
     let workers = config
         .runtime
         .workers

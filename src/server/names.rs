@@ -6,14 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::discovery::{Hosts, Known};
+use crate::discovery::{Found, Question};
 use crate::endpoint::standing;
+use crate::net::Address;
 use crate::snapshot::Snapshot;
 use crate::upstream::membership::{Change, Server};
 use crate::upstream::{Membership, Upstream};
 
 /// The pause between two look-ups of the name of a server that takes no connections: it may have moved.
 pub(super) const UNREACHABLE: Duration = Duration::from_secs(5);
+
+/// What is wrong with a name that leads to where the proxy listens.
+const ITSELF: &str = "it leads to this proxy itself";
 
 /// The servers of an upstream that are known by a name, by what was written for them.
 type ByName<'a> = BTreeMap<&'a str, (&'a str, Vec<&'a Arc<Server>>)>;
@@ -37,16 +41,25 @@ fn place(servers: &[&Arc<Server>]) -> String {
 }
 
 /// Notes what is wrong with names, and logs where that begins and ends.
-pub(super) fn note_faults(snapshot: &Snapshot, known: &Known) {
+pub(super) fn note_faults(snapshot: &Snapshot, found: &Found) {
     for upstream in &snapshot.upstreams {
         for (server, (name, servers)) in by_name(&upstream.members()) {
-            let fault = known.answer(name).and_then(|answer| answer.fault.clone());
+            let answer = found.names.answer(&Question::host(name));
+            let fault = answer.and_then(|answer| answer.fault.clone());
+            let mut at = servers.iter().flat_map(|server| &server.endpoint.addresses);
+            let itself = at.any(|at| matches!(at, Address::Tcp(at) if found.is_own(*at)));
+            let itself = itself.then(|| Arc::new(ITSELF.to_owned()));
+            let fault = fault.or_else(|| itself.clone());
             let before =
                 servers.iter().map(|server| server.endpoint.name_fault.swap(fault.clone()));
             // Several addresses of one name have one fault.
             let before = before.collect::<Vec<_>>().into_iter().flatten().next();
             let (upstream, key, addresses) = (&upstream.name, "upstream.servers", place(&servers));
             match (before, fault) {
+                (None, Some(_)) if itself.is_some() => {
+                    let what = "the name of a server leads to this proxy itself";
+                    tracing::warn!(%upstream, server, name, addresses, key, "{what}");
+                }
                 (None, Some(why)) if addresses == "nowhere" => {
                     let what = "the name of a server cannot be looked up: it gets no requests until it can";
                     tracing::warn!(%upstream, server, name, %why, key, "{what}");
@@ -81,15 +94,15 @@ pub(super) fn note_moves(upstream: &Upstream, change: &Change) {
     }
 }
 
-/// The names of servers that do not take connections.
-pub(super) fn unreachable(snapshot: &Snapshot) -> Hosts {
-    let mut hosts = Hosts::new();
+/// What is asked for servers that do not take connections.
+pub(super) fn unreachable(snapshot: &Snapshot) -> BTreeSet<Question> {
+    let mut all = BTreeSet::new();
     for upstream in &snapshot.upstreams {
         for server in upstream.members().servers() {
             if server.endpoint.standing.bits().any(standing::UNREACHABLE) {
-                hosts.extend(server.spec.lookup.clone());
+                all.extend(server.spec.lookup.as_deref().map(Question::host));
             }
         }
     }
-    hosts
+    all
 }

@@ -9,7 +9,7 @@ use rustls::pki_types::ServerName;
 use super::weights::Weights;
 use crate::config::schema::upstream::Servers;
 use crate::config::schema::words::ServerAddress;
-use crate::discovery::{Entry, Found};
+use crate::discovery::{Entry, Found, Question};
 use crate::net::Address;
 use crate::upstream::membership::ServerSpec;
 
@@ -75,9 +75,9 @@ fn place(entry: &Entry, weight: NonZeroU16, found: &Found, all: &mut Vec<ServerS
         }
         ServerAddress::Name { host, port } => found
             .names
-            .answer(host)
+            .answer(&Question::host(host))
             .into_iter()
-            .flat_map(|answer| answer.with_port(*port))
+            .flat_map(|answer| answer.with_port(*port).collect::<Vec<_>>())
             .collect(),
     };
     let of_one_family = addresses.iter().filter(|address| address.is_ipv4()).count();

@@ -8,6 +8,7 @@
 )]
 
 mod breaking;
+mod dns;
 mod ejecting;
 mod load;
 mod names;

@@ -19,6 +19,7 @@ mod certificates;
 mod client;
 mod connection;
 mod message;
+pub mod name_server;
 mod origin;
 mod peers;
 mod problem;

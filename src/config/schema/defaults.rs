@@ -12,6 +12,10 @@ pub const DRAIN: Period = Period::seconds(30);
 pub const SHRINK_GUARD: Percent = Percent::new(50);
 /// `upstream.servers.registry.max`.
 pub const REGISTRY_MAX: NonZeroU32 = at_least_one(10_000);
+/// The shortest time after which a name is looked up again.
+pub const MIN_TTL: Timeout = Timeout::seconds(1);
+/// The longest one.
+pub const MAX_TTL: Timeout = Timeout::seconds(60);
 /// `runtime.drain_delay`.
 pub const DRAIN_DELAY: Period = Period::seconds(0);
 /// `log.access`.

@@ -9,9 +9,9 @@ use serde::Serialize;
 use super::defaults;
 use super::forms::{OneOrMany, Switch};
 use super::upstream::Server;
-use super::words::Network;
+use super::words::{NameServer, Network};
 use crate::config::finding::Finding;
-use crate::config::read::{Reader, Shape, any_of, settings, table};
+use crate::config::read::{Reader, Shape, any_of, settings, table, words};
 use crate::config::source::Spanned;
 use crate::config::tree::{Node, Value};
 
@@ -33,6 +33,27 @@ pub struct Elsewhere {
     pub source: Source,
     /// The networks that they must be in; all of them if none is named.
     pub allow: Vec<Network>,
+}
+
+settings! {
+    /// The name servers that are asked for the names of servers.
+    pub struct Dns {
+        /// Where they are: IP or IP:PORT. Default: those of `/etc/resolv.conf`. Its search domains, `ndots` and time-outs
+        /// count in any case, and `/etc/hosts` is read first.
+        servers: Vec<NameServer> = Vec::new(),
+    }
+}
+
+words! {
+    /// Which addresses of a name are used.
+    pub enum Family ("a family of addresses") {
+        /// All of them.
+        Any = "any",
+        /// A records.
+        V4 = "v4",
+        /// AAAA records.
+        V6 = "v6",
+    }
 }
 
 /// What tells which servers there are.

@@ -20,6 +20,7 @@ pub mod words;
 
 use std::collections::BTreeMap;
 
+use self::discovery::Dns;
 use self::listen::Listen;
 use self::policy::{Auth, Cache, Limit};
 use self::process::{Admin, Log, Redis, Runtime};
@@ -46,6 +47,8 @@ settings! {
         admin: Option<Admin> = None,
         /// What is written about the program and about requests.
         log: Log = Log::default(),
+        /// The name servers that are asked for the names of servers.
+        dns: Dns = Dns::default(),
         /// Shared state.
         redis: Option<Redis> = None,
         /// Where clients come in.

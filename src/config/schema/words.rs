@@ -52,6 +52,10 @@ pub enum HostPattern {
     Below(String),
 }
 
+/// A name server: `"127.0.0.1:5353"`, or an address alone for port 53.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NameServer(pub SocketAddr);
+
 /// A network: `"10.0.0.0/8"`, or one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network(pub IpNet);
@@ -388,6 +392,24 @@ impl Word for HostPattern {
 
     fn keywords() -> Json {
         json!({ "pattern": "^((\\*\\.)?[0-9A-Za-z._-]+|\\[[0-9a-fA-F:.]+\\])$" })
+    }
+}
+
+impl Word for NameServer {
+    const WHAT: &'static str = "a name server";
+    const EXAMPLE: &'static str = "127.0.0.1:53";
+
+    fn parse(text: &str) -> Result<Self, Wrong> {
+        let alone = text.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, 53));
+        match alone.or_else(|| text.parse().ok()) {
+            Some(address) if address.port() != 0 => Ok(Self(address)),
+            _ => Err(Wrong::new(format!("\"{text}\" is not a name server"))
+                .help("write IP, IP:PORT or [IPV6]:PORT")),
+        }
+    }
+
+    fn keywords() -> Json {
+        json!({ "pattern": "^([0-9a-fA-F:.]+|\\[[0-9a-fA-F:.]+\\]:[0-9]{1,5}|[0-9.]+:[0-9]{1,5})$" })
     }
 }
 
@@ -778,6 +800,12 @@ impl fmt::Display for HostPattern {
     }
 }
 
+impl fmt::Display for NameServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -926,6 +954,7 @@ serialize_as_text!(
     ListenAddress,
     ServerAddress,
     HostPattern,
+    NameServer,
     Network,
     TrustedProxy,
     Pattern,

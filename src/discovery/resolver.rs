@@ -1,0 +1,377 @@
+//! Asks name servers, after the hosts file, as the machine has been told to: search domains, `ndots`, time-outs.
+//!
+//! Messages, retries, and TCP where an answer does not fit are a library's. Its cache is not used: a record
+//! would be kept for its time to live twice. Its list of names to try is not either: a name server that fails for the
+//! first of them must not make another name be taken for it.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{
+    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::system_conf::parse_resolv_conf;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::known::{Heard, Part, Target};
+use super::question::Question;
+use crate::config::schema::discovery::Family;
+use crate::files;
+
+/// Queries under way at a time; the library allows as many per name server.
+const AT_ONCE: usize = 32;
+/// Targets of SRV records that are looked up.
+const TARGETS: usize = 256;
+/// The longest time for one try of all name servers, and the most tries, whatever `resolv.conf` says.
+const MOST: (Duration, usize) = (Duration::from_secs(5), 3);
+/// The time after which an entry of the hosts file is looked at again.
+const HOSTS_TTL: Duration = Duration::from_secs(5);
+/// The largest `hosts` and `resolv.conf`: lists of blocked names have a hundred thousand lines.
+const LARGEST: u64 = 16 << 20;
+
+/// Where the machine is told how to look names up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Paths {
+    pub(super) hosts: Box<Path>,
+    pub(super) resolv: Box<Path>,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        let path = |text: &str| Path::new(text).into();
+        Self { hosts: path("/etc/hosts"), resolv: path("/etc/resolv.conf") }
+    }
+}
+
+/// How names are looked up at the moment. It does not change: another one takes its place.
+pub(super) struct Resolver {
+    hosts: HashMap<String, Vec<IpAddr>>,
+    search: Vec<Name>,
+    ndots: usize,
+    /// Where name servers are asked, or why they cannot be.
+    client: Result<TokioResolver, String>,
+    places: Arc<Semaphore>,
+}
+
+/// What one name server said of one type of records.
+enum Reply {
+    /// Records, and how long they may be kept.
+    Found(Vec<RData>, Duration),
+    /// There are none; how long that may be believed.
+    Nothing(Option<Duration>),
+}
+
+/// What was wrong with a query.
+type Failed = String;
+
+impl Resolver {
+    /// Reads how the machine looks names up; `servers` are asked instead of its own if there are any. It may wait for a disk.
+    pub(super) fn read(paths: &Paths, servers: &[SocketAddr]) -> Self {
+        let text = files::read_text(&paths.resolv, LARGEST);
+        // Without the file there may still be name servers of our own, and the hosts file.
+        let system =
+            text.and_then(|text| parse_resolv_conf(&text).map_err(|error| describe(&error)));
+        let (config, mut options) = match &system {
+            Ok((config, options)) => (config.clone(), options.clone()),
+            Err(_) => {
+                (ResolverConfig::from_parts(None, Vec::new(), Vec::new()), ResolverOpts::default())
+            }
+        };
+        let search = match (config.search(), config.domain()) {
+            ([], Some(domain)) => vec![domain.clone()],
+            (search, _) => search.to_vec(),
+        };
+        options.timeout = options.timeout.clamp(Duration::from_millis(1), MOST.0);
+        options.attempts = options.attempts.min(MOST.1);
+        options.cache_size = 0;
+        options.use_hosts_file = ResolveHosts::Never;
+        let ndots = options.ndots;
+        let own = servers.iter().map(|server| name_server(*server)).collect::<Vec<_>>();
+        let client = match (own.is_empty(), system) {
+            (true, Err(why)) => Err(format!("{}: {why}", paths.resolv.display())),
+            (true, Ok(_)) => build(config, options),
+            (false, _) => build(ResolverConfig::from_parts(None, Vec::new(), own), options),
+        };
+        let hosts = files::read_text(&paths.hosts, LARGEST).map(|text| hosts(&text));
+        Self {
+            hosts: hosts.unwrap_or_default(),
+            search,
+            ndots,
+            client,
+            places: Arc::new(Semaphore::new(AT_ONCE)),
+        }
+    }
+
+    /// Asks everything that a question asks.
+    ///
+    /// # Errors
+    /// Why nothing is known.
+    pub(super) async fn ask(self: &Arc<Self>, question: &Question) -> Result<Heard, Failed> {
+        if !question.services {
+            let (mut target, ttl) = self.addresses(&question.name, question.family).await;
+            target.host = question.name.clone();
+            return Ok(Heard { targets: vec![target], ttl });
+        }
+        let (records, mut ttl) = match self.names(&question.name, RecordType::SRV).await? {
+            Reply::Found(records, ttl) => (records, Some(ttl)),
+            Reply::Nothing(ttl) => return Ok(Heard { targets: Vec::new(), ttl }),
+        };
+        let mut services: Vec<_> = records
+            .into_iter()
+            .filter_map(|record| match record {
+                // The root as a target says that there is no such service (RFC 2782).
+                RData::SRV(srv) if !srv.target.is_root() && srv.port != 0 => Some(srv),
+                _ => None,
+            })
+            .collect();
+        services
+            .sort_by(|a, b| (a.priority, &a.target, a.port).cmp(&(b.priority, &b.target, b.port)));
+        services.truncate(TARGETS);
+        let mut lookups = JoinSet::new();
+        for srv in services {
+            let (resolver, family) = (self.clone(), question.family);
+            lookups.spawn(async move {
+                let host = srv.target.to_ascii().to_ascii_lowercase();
+                let (target, ttl) = resolver.addresses(&host, family).await;
+                let host = host.trim_end_matches('.').into();
+                let (port, priority, weight) = (srv.port, srv.priority, srv.weight);
+                (Target { host, port, priority, weight, ..target }, ttl)
+            });
+        }
+        let mut targets = Vec::new();
+        while let Some(Ok((target, own))) = lookups.join_next().await {
+            ttl = ttl.into_iter().chain(own).min();
+            targets.push(target);
+        }
+        let key = |target: &Target| (target.priority, target.host.clone(), target.port);
+        targets.sort_by_key(key);
+        Ok(Heard { targets, ttl })
+    }
+
+    /// The addresses of a host, and how long they may be kept.
+    async fn addresses(&self, host: &str, family: Family) -> (Target, Option<Duration>) {
+        let target = |v4, v6| Target { host: host.into(), port: 0, priority: 0, weight: 0, v4, v6 };
+        let wants = [family != Family::V6, family != Family::V4];
+        let key = host.trim_end_matches('.').to_ascii_lowercase();
+        if let Some(known) = self.hosts.get(&key) {
+            let of = |wanted: bool, v4: bool| match wanted {
+                true => {
+                    Part::Found(known.iter().copied().filter(|ip| ip.is_ipv4() == v4).collect())
+                }
+                false => Part::NotAsked,
+            };
+            return (target(of(wants[0], true), of(wants[1], false)), Some(HOSTS_TTL));
+        }
+        let one = async |wanted: bool, kind| match wanted {
+            true => part(self.names(host, kind).await),
+            false => (Part::NotAsked, None, None),
+        };
+        let ((v4, t4, n4), (v6, t6, n6)) =
+            tokio::join!(one(wants[0], RecordType::A), one(wants[1], RecordType::AAAA));
+        // That there is no address of one family matters only where there is none at all.
+        let ttl = t4.into_iter().chain(t6).min().or_else(|| n4.into_iter().chain(n6).min());
+        (target(v4, v6), ttl)
+    }
+
+    /// Asks for a name, or for what search domains make of it.
+    async fn names(&self, name: &str, kind: RecordType) -> Result<Reply, Failed> {
+        let parsed = Name::from_utf8(name).map_err(|error| error.to_string())?;
+        let mut nothing = None;
+        for name in candidates(&parsed, &self.search, self.ndots) {
+            match self.follow(name, kind).await? {
+                Reply::Nothing(ttl) => nothing = nothing.into_iter().chain(ttl).min(),
+                found @ Reply::Found(..) => return Ok(found),
+            }
+        }
+        Ok(Reply::Nothing(nothing))
+    }
+
+    /// Asks for one name and, where it has no SRV records, for that which it is an alias of: the library follows aliases to
+    /// addresses only.
+    async fn follow(&self, mut name: Name, kind: RecordType) -> Result<Reply, Failed> {
+        const ALIASES: usize = 8;
+        let mut most = Duration::MAX;
+        for _ in 0..ALIASES {
+            let nothing = match self.query(name.clone(), kind).await? {
+                Reply::Found(records, ttl) => return Ok(Reply::Found(records, ttl.min(most))),
+                Reply::Nothing(ttl) => ttl,
+            };
+            let alias = match kind {
+                RecordType::SRV => self.query(name, RecordType::CNAME).await?,
+                _ => return Ok(Reply::Nothing(nothing)),
+            };
+            match alias {
+                Reply::Found(records, ttl) => {
+                    let target = records.into_iter().find_map(|record| match record {
+                        RData::CNAME(alias) => Some(alias.0),
+                        _ => None,
+                    });
+                    let Some(target) = target else { return Ok(Reply::Nothing(nothing)) };
+                    (name, most) = (target, most.min(ttl));
+                }
+                Reply::Nothing(_) => return Ok(Reply::Nothing(nothing)),
+            }
+        }
+        Err("it is an alias of an alias, and so on".to_owned())
+    }
+
+    async fn query(&self, name: Name, kind: RecordType) -> Result<Reply, Failed> {
+        let client = self.client.as_ref().map_err(Clone::clone)?;
+        let _place = self.places.acquire().await.map_err(|closed| closed.to_string())?;
+        match client.lookup(name, kind).await {
+            Ok(found) => {
+                let records = found.answers().iter();
+                let ttl = records.clone().map(|record| record.ttl).min().unwrap_or(0);
+                let wanted = records.filter(|record| record.record_type() == kind);
+                let wanted: Vec<RData> = wanted.map(|record| record.data.clone()).collect();
+                match wanted.is_empty() {
+                    true => Ok(Reply::Nothing(None)),
+                    false => Ok(Reply::Found(wanted, Duration::from_secs(ttl.into()))),
+                }
+            }
+            Err(NetError::Dns(DnsError::NoRecordsFound(why)))
+                if matches!(why.response_code, ResponseCode::NoError | ResponseCode::NXDomain) =>
+            {
+                let ttl = why.negative_ttl.map(|ttl| Duration::from_secs(ttl.into()));
+                Ok(Reply::Nothing(ttl))
+            }
+            Err(error) => Err(describe(&error)),
+        }
+    }
+}
+
+impl std::fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resolver").field("ndots", &self.ndots).finish_non_exhaustive()
+    }
+}
+
+fn build(config: ResolverConfig, options: ResolverOpts) -> Result<TokioResolver, String> {
+    let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    builder.with_options(options).build().map_err(|error| describe(&error))
+}
+
+fn name_server(at: SocketAddr) -> NameServerConfig {
+    let mut connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()];
+    for connection in &mut connections {
+        connection.port = at.port();
+    }
+    NameServerConfig::new(at.ip(), true, connections.into())
+}
+
+/// The addresses of a reply, how long they may be kept, and how long it may be believed that there are none.
+fn part(reply: Result<Reply, Failed>) -> (Part, Option<Duration>, Option<Duration>) {
+    match reply {
+        Ok(Reply::Found(records, ttl)) => {
+            let ips = records.iter().filter_map(RData::ip_addr).collect();
+            (Part::Found(ips), Some(ttl), None)
+        }
+        Ok(Reply::Nothing(ttl)) => (Part::Found(Vec::new()), None, ttl),
+        Err(why) => (Part::Failed(why), None, None),
+    }
+}
+
+/// The names that are asked for one after the other, as the resolver of the C library does: as it is written first where it
+/// has enough dots, last where it has not, alone where it ends in a dot.
+fn candidates(name: &Name, search: &[Name], ndots: usize) -> Vec<Name> {
+    let mut whole = name.clone();
+    whole.set_fqdn(true);
+    // What is below `localhost` is this machine, whatever the search domains are (RFC 6761 §6.3).
+    if name.is_fqdn() || whole.is_localhost() {
+        return vec![whole];
+    }
+    let mut all: Vec<Name> =
+        search.iter().filter_map(|domain| name.clone().append_domain(domain).ok()).collect();
+    let dots = usize::from(name.num_labels()).saturating_sub(1);
+    all.insert(if dots >= ndots { 0 } else { all.len() }, whole);
+    all
+}
+
+/// Reads a hosts file (hosts(5)): what is not an address and names is passed over, as everybody does.
+fn hosts(text: &str) -> HashMap<String, Vec<IpAddr>> {
+    let mut all = HashMap::<String, Vec<IpAddr>>::new();
+    for line in text.trim_start_matches('\u{feff}').lines() {
+        let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
+        let Some(ip) = words.next().and_then(|word| word.parse().ok()) else { continue };
+        for name in words {
+            let ips = all.entry(name.trim_end_matches('.').to_ascii_lowercase()).or_default();
+            if !ips.contains(&ip) {
+                ips.push(ip);
+            }
+        }
+    }
+    all
+}
+
+/// Says what was wrong in the words of an operator.
+fn describe(error: &NetError) -> String {
+    match error {
+        NetError::Timeout => "no name server answered in time".to_owned(),
+        NetError::NoConnections => "no name server can be reached".to_owned(),
+        NetError::Truncated => "the answer of the name server was cut off".to_owned(),
+        NetError::Dns(DnsError::ResponseCode(code)) => {
+            let word = match code {
+                ResponseCode::ServFail => "SERVFAIL",
+                ResponseCode::Refused => "REFUSED",
+                ResponseCode::FormErr => "FORMERR",
+                ResponseCode::NotImp => "NOTIMP",
+                other => other.to_str(),
+            };
+            format!("the name server answered {word}")
+        }
+        NetError::Io(error) => format!("no name server can be reached: {error}"),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tried(name: &str, search: &[&str], ndots: usize) -> Vec<String> {
+        let name = Name::from_utf8(name).unwrap();
+        let search: Vec<Name> = search.iter().map(|name| Name::from_utf8(name).unwrap()).collect();
+        candidates(&name, &search, ndots).iter().map(Name::to_ascii).collect()
+    }
+
+    #[test]
+    fn search_domains_come_before_a_short_name_and_after_a_long_one() {
+        let search = ["shop.svc.cluster.local", "cluster.local"];
+        assert_eq!(
+            tried("app", &search, 1),
+            ["app.shop.svc.cluster.local.", "app.cluster.local.", "app."]
+        );
+        assert_eq!(
+            tried("app.shop", &search, 1),
+            ["app.shop.", "app.shop.shop.svc.cluster.local.", "app.shop.cluster.local."]
+        );
+        assert_eq!(
+            tried("app.shop", &search, 5),
+            ["app.shop.shop.svc.cluster.local.", "app.shop.cluster.local.", "app.shop."]
+        );
+        assert_eq!(tried("app.shop.", &search, 5), ["app.shop."]);
+        assert_eq!(tried("app", &[], 5), ["app."]);
+        assert_eq!(tried("localhost", &search, 1), ["localhost."]);
+    }
+
+    #[test]
+    fn a_hosts_file_has_names_with_several_addresses_and_comments() {
+        let text = "\u{feff}# first\n127.0.0.1 localhost Local.Test.\n::1 localhost # and so on\n\
+                    fe80::1%eth0 x\ngarbage\n10.0.0.1\n10.0.0.1 app\n10.0.0.2\tapp\n10.0.0.1 app\n";
+        let all = hosts(text);
+        assert_eq!(all.len(), 3);
+        assert_eq!(all["localhost"].len(), 2);
+        assert_eq!(all["local.test"], ["127.0.0.1".parse::<IpAddr>().unwrap()]);
+        let app: Vec<String> = all["app"].iter().map(ToString::to_string).collect();
+        assert_eq!(app, ["10.0.0.1", "10.0.0.2"]);
+    }
+}
