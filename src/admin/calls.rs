@@ -116,7 +116,7 @@ impl Calls {
                 servers::put(self, &upstream, &server, request.into_body()).await
             }
             ["upstreams", upstream, "servers", server] if *method == Method::DELETE => {
-                servers::delete(self, upstream, server)
+                servers::delete(self, upstream, server).await
             }
             ["upstreams", _, "servers", _] => wrong_method("PUT, DELETE"),
             ["upstreams", upstream, "servers", server, order] if *method == Method::POST => {

@@ -2,6 +2,8 @@
 //! Labels are names from the configuration, methods of a fixed set and statuses, so no client can make
 //! new series without end.
 
+mod members;
+
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
@@ -79,6 +81,7 @@ pub fn page(status: &Status, snapshot: &Snapshot, history: &History, open: bool)
     certificates(&mut text, snapshot);
     let upstreams = || snapshot.upstreams.iter().map(|upstream| (&*upstream.name, &**upstream));
     each(&mut text, UPSTREAM, "upstream", upstreams);
+    members::write(&mut text, snapshot, &status.registry);
     for family in SERVER {
         text.family(family.name, family.kind, family.help);
         servers(&mut text, snapshot, family);

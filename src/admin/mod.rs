@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod openapi;
 mod orders;
 pub mod refusals;
+mod registry;
 mod seats;
 mod servers;
 pub mod stats;

@@ -10,7 +10,8 @@ use serde_json::{Map, Value as Json, json};
 use super::caches::{PurgeWish, Purged, Used};
 use super::calls::{Answer, document as answer};
 use super::refusals::Refusals;
-use super::servers::{Changed, Wish};
+use super::registry::{RegisteredServer, Removed, Wish};
+use super::servers::Changed;
 use super::stats::{Stats, UpstreamStats};
 use super::warm::{Progress, WarmWish};
 use crate::explain::Explanation;
@@ -162,15 +163,26 @@ const CALLS: &[Call] = &[
         ..call(
             "put",
             SERVER,
-            "Another weight, another state. It is no reload, and closes no connection.",
-            &[(200, Body::Json("Changed")), (404, PROBLEM), (409, PROBLEM), (422, PROBLEM)],
+            "Registers a server or renews its lease, where servers register themselves; gives one another weight or \
+             another state. It is no reload, and closes no connection. 201: it was not there. 403: the address is not \
+             allowed. 409: the address is another server's, there is no room, or servers do not register here.",
+            &[
+                (200, Body::Json("Put")),
+                (201, Body::Json("RegisteredServer")),
+                (403, PROBLEM),
+                (404, PROBLEM),
+                (409, PROBLEM),
+                (422, PROBLEM),
+                (503, PROBLEM),
+            ],
         )
     },
     call(
         "delete",
         SERVER,
-        "Only for servers that registered themselves; those of the file are refused.",
-        &[(404, PROBLEM), (409, PROBLEM)],
+        "A server that registered itself leaves: it gets nothing new and finishes what it has. Those of the file are \
+         refused.",
+        &[(200, Body::Json("Removed")), (404, PROBLEM), (409, PROBLEM), (503, PROBLEM)],
     ),
     call(
         "post",
@@ -285,16 +297,21 @@ fn schemas() -> Json {
     add::<Explanation>(&mut generator);
     add::<Changed>(&mut generator);
     add::<Wish>(&mut generator);
+    add::<RegisteredServer>(&mut generator);
+    add::<Removed>(&mut generator);
     add::<PurgeWish>(&mut generator);
     add::<Purged>(&mut generator);
     add::<Used>(&mut generator);
     add::<WarmWish>(&mut generator);
     add::<Progress>(&mut generator);
     let mut all = Json::Object(generator.take_definitions(true));
+    let reference = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
     let flag = |name: &str| json!({ "type": "object", "required": [name], "properties": { name: { "type": "boolean" } } });
     all["Live"] = flag("live");
     all["Ready"] = flag("ready");
     all["Draining"] = flag("draining");
+    let either = ["Changed", "RegisteredServer"].map(reference);
+    all["Put"] = json!({ "anyOf": either });
     all["Anything"] = json!({ "type": "object" });
     all["Top"] = json!({ "type": "array", "items": { "$ref": "#/components/schemas/Used" } });
     all["Upstreams"] =

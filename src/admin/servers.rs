@@ -1,18 +1,19 @@
 //! Upstreams and their servers: what they are doing, and orders to single servers.
 
-use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
 use percent_encoding::percent_decode_str;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::calls::{Answer, Calls, problem, told};
+use super::calls::{Answer, Calls, explained, problem, told};
+use super::registry::{self, Wish};
 use super::stats::ServerStats;
 use super::{orders, stats};
 use crate::clock;
+use crate::discovery::registry::book::Refused;
 use crate::endpoint::standing::{DISABLED, DRAINING};
 use crate::server::control::Command;
 use crate::server::status::Status;
@@ -28,36 +29,43 @@ pub(super) struct Changed {
 }
 
 /// `GET /upstreams`.
-pub(super) async fn all(status: &Status) -> Answer {
-    let snapshot = status.store.load_full();
+pub(super) async fn all(status: &Arc<Status>) -> Answer {
+    let (snapshot, known) = (status.store.load_full(), status.clone());
     let upstreams = status.desk.ask(move |history| {
         let upstreams = snapshot.upstreams.iter();
-        upstreams.map(|u| stats::upstream(u, history)).collect::<Vec<_>>()
+        upstreams.map(|u| stats::upstream(u, &known.registry, history)).collect::<Vec<_>>()
     });
     told(upstreams.await.as_ref())
 }
 
 /// `GET /upstreams/{upstream}`.
-pub(super) async fn one(status: &Status, upstream: &str) -> Answer {
+pub(super) async fn one(status: &Arc<Status>, upstream: &str) -> Answer {
     let name = percent_decode_str(upstream).decode_utf8_lossy();
     let snapshot = status.store.load();
     let Some(upstream) = snapshot.upstreams.iter().find(|u| *u.name == *name).cloned() else {
         return problem(StatusCode::NOT_FOUND, "no_such_upstream");
     };
-    told(status.desk.ask(move |history| stats::upstream(&upstream, history)).await.as_ref())
+    let known = status.clone();
+    let asked = status.desk.ask(move |h| stats::upstream(&upstream, &known.registry, h));
+    told(asked.await.as_ref())
 }
 
 /// `POST /upstreams/{upstream}/servers/{server}/drain|enable|disable`.
 ///
 /// A drained server finishes what it has and gets nothing new; a disabled one is the same with
 /// another word in the statistics. Both last until `enable`, whatever checks say, and survive reloads.
-pub(super) async fn order(status: &Status, upstream: &str, server: &str, order: &str) -> Answer {
+pub(super) async fn order(
+    status: &Arc<Status>,
+    upstream: &str,
+    server: &str,
+    order: &str,
+) -> Answer {
     give(status, (upstream, server), order, false).await
 }
 
 /// Gives an order to the servers that go by a name. `reweighted` says that the same call has given them another weight.
 async fn give(
-    status: &Status,
+    status: &Arc<Status>,
     (upstream, server): (&str, &str),
     order: &str,
     reweighted: bool,
@@ -90,37 +98,38 @@ async fn give(
     if changed {
         tracing::info!(upstream = %upstream.name, %server, order, "order given");
     }
-    let (upstream, id) = (upstream.clone(), first.endpoint.id);
+    let (upstream, id, known) = (upstream.clone(), first.endpoint.id, status.clone());
     let told = status.desk.ask(move |history| {
         let all = upstream.members();
         let member = all.members().iter().find(|m| m.endpoint.id == id)?;
         Some(Changed {
             changed: changed || reweighted,
-            server: stats::member(&upstream, member, history),
+            server: {
+                let view = known.registry.view(&upstream.name);
+                stats::member((&upstream, &all, view.as_deref()), member, history)
+            },
         })
     });
     self::told(told.await.flatten().as_ref())
 }
 
-/// A wish about a server. The parts that are left out stay.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Wish {
-    /// The server's share of requests relative to the others, from 1 to 65535. It lasts until the file gives the server
-    /// another weight than it does now.
-    weight: Option<NonZeroU16>,
-    /// `drain`, `disable` or `enable`.
-    state: Option<String>,
-}
-
-/// `PUT /upstreams/{upstream}/servers/{server}`: another weight, another state.
+/// `PUT /upstreams/{upstream}/servers/{server}`: a registration, another weight, another state.
 pub(super) async fn put(calls: &Calls, upstream: &str, server: &str, body: Bytes) -> Answer {
-    let Ok(wish) = serde_json::from_slice::<Wish>(&body) else {
-        return problem(StatusCode::UNPROCESSABLE_ENTITY, "bad_server");
+    let wish = match Wish::read(&body) {
+        Ok(wish) => wish,
+        Err(why) => return explained(StatusCode::UNPROCESSABLE_ENTITY, "bad_server", &why),
     };
-    let known = ["drain", "disable", "enable"];
-    if wish.state.as_deref().is_some_and(|state| !known.contains(&state)) {
-        return problem(StatusCode::UNPROCESSABLE_ENTITY, "bad_server");
+    let name = percent_decode_str(upstream).decode_utf8_lossy();
+    let registry = calls.status.registry.view(&name).is_some();
+    if registry && (wish.registers() || wish.weight.is_some()) {
+        return registry::put(calls, (upstream, server), wish).await;
+    }
+    if !registry && wish.registers() {
+        let snapshot = calls.status.store.load();
+        if snapshot.upstreams.iter().any(|known| *known.name == *name) {
+            return registry::refuse(&Refused::NoRegistry);
+        }
+        return problem(StatusCode::NOT_FOUND, "no_such_upstream");
     }
     let mut reweighted = false;
     if let Some(weight) = wish.weight {
@@ -143,11 +152,22 @@ pub(super) async fn put(calls: &Calls, upstream: &str, server: &str, body: Bytes
 }
 
 /// `DELETE /upstreams/{upstream}/servers/{server}`: only what registered itself can be removed here.
-pub(super) fn delete(calls: &Calls, upstream: &str, server: &str) -> Answer {
+pub(super) async fn delete(calls: &Calls, upstream: &str, server: &str) -> Answer {
+    let name = percent_decode_str(upstream).decode_utf8_lossy();
+    if calls.status.registry.view(&name).is_some() {
+        return registry::delete(calls, upstream, server).await;
+    }
     match weights(calls, upstream, server) {
-        Ok(_) => problem(StatusCode::CONFLICT, "not_a_registry"),
+        Ok(_) => registry::refuse(&Refused::NoRegistry),
         Err(code) => problem(StatusCode::NOT_FOUND, code),
     }
+}
+
+/// Whether an upstream has a server of this id.
+pub(super) fn has(status: &Status, upstream: &str, server: &str) -> bool {
+    let snapshot = status.store.load();
+    let found = snapshot.upstreams.iter().find(|known| *known.name == *upstream);
+    found.is_some_and(|found| called(&found.members(), server).next().is_some())
 }
 
 /// The servers that go by a name: one, or all those that a name with several addresses leads to.

@@ -6,8 +6,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::caches::{self, CacheStats};
+use super::registry::LeaseStats;
 use crate::balance::Member;
 use crate::clock;
+use crate::discovery::registry::{Registry, View};
 use crate::endpoint::breaker::{Breaker, State};
 use crate::endpoint::{Endpoint, standing};
 use crate::exchange::queue::QueueStats;
@@ -21,7 +23,7 @@ use crate::telemetry::process::Process;
 use crate::telemetry::timeline::Usage;
 use crate::tls::Identity;
 use crate::tls::identity::Names;
-use crate::upstream::Upstream;
+use crate::upstream::{Membership, Upstream};
 
 /// The whole document.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -235,10 +237,40 @@ pub(super) struct UpstreamStats {
     names_unresolved: usize,
     /// The number of times that the name of a server came to lead elsewhere.
     names_moved: u64,
+    /// Where its servers come from: "config", "dns", "srv", "file", "kubernetes" or "registry".
+    source: &'static str,
+    /// Servers that are kept though their source has them no longer (`runtime.shrink_guard`).
+    servers_held: usize,
+    /// Servers that wait because their source has too many at once (`runtime.growth_guard`).
+    servers_waiting: usize,
+    /// Absent where servers do not register themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    registry: Option<RegistryStats>,
     queue: QueueStats,
     #[serde(skip_serializing_if = "Option::is_none")]
     breaker: Option<BreakerStats>,
     servers: Vec<ServerStats>,
+}
+
+/// What became of registrations.
+#[derive(Debug, Serialize, JsonSchema)]
+struct RegistryStats {
+    /// Servers that are registered.
+    leases: usize,
+    /// The most that may be (`upstream.servers.registry.max`).
+    most: usize,
+    /// Registrations of servers that were not there.
+    registered: u64,
+    renewed: u64,
+    refused: u64,
+    /// Leases that ran out.
+    expired: u64,
+    /// Servers that were removed by a call.
+    removed: u64,
+    /// Other instances share the registrations through Redis.
+    shared: bool,
+    /// They cannot be heard: no lease runs out meanwhile.
+    alone: bool,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -259,6 +291,15 @@ pub(super) struct ServerStats {
     state: &'static str,
     /// Since when it is in this state, in seconds since 1970; null if it always was.
     since: Option<u64>,
+    /// Where it comes from: "config", "dns", "srv", "file", "kubernetes" or "registry".
+    source: &'static str,
+    /// Since when it is one of the upstream's, in seconds since 1970.
+    joined: u64,
+    /// True while it is kept though its source has it no longer.
+    held: bool,
+    /// Its lease; absent where it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: Option<LeaseStats>,
     /// The cause of the state, in a sentence; null when it is up.
     why: Option<String>,
     /// The end of the latest active check; null before the first one.
@@ -329,7 +370,11 @@ pub fn collect(status: &Status, snapshot: &Snapshot, history: &History) -> Stats
         history: history.timeline.usage(),
         listeners: snapshot.listeners.iter().map(|l| listener(l, history)).collect(),
         routes: snapshot.routes.iter().map(|r| route(r, history)).collect(),
-        upstreams: snapshot.upstreams.iter().map(|u| upstream(u, history)).collect(),
+        upstreams: snapshot
+            .upstreams
+            .iter()
+            .map(|u| upstream(u, &status.registry, history))
+            .collect(),
         limits: snapshot.limits().map(limit).collect(),
         caches: snapshot.caches().map(caches::stats).collect(),
         redis: snapshot.redis.as_ref().map(|redis| RedisStats {
@@ -413,10 +458,16 @@ fn route(route: &Route, history: &History) -> RouteStats {
 }
 
 /// One upstream.
-pub(super) fn upstream(upstream: &Upstream, history: &History) -> UpstreamStats {
+pub(super) fn upstream(
+    upstream: &Upstream,
+    registry: &Registry,
+    history: &History,
+) -> UpstreamStats {
     let state = &upstream.state;
     let all = upstream.members();
     let members = all.members();
+    let view = registry.view(&upstream.name);
+    let view = view.as_deref();
     let ids = members.iter().map(|m| m.endpoint.id);
     UpstreamStats {
         name: upstream.name.to_string(),
@@ -429,9 +480,33 @@ pub(super) fn upstream(upstream: &Upstream, history: &History) -> UpstreamStats 
         ejected: state.ejections.ejected(),
         names_unresolved: unresolved(upstream),
         names_moved: state.moves.load(Relaxed),
+        source: upstream.source,
+        servers_held: held(upstream),
+        servers_waiting: state.waiting.load(Relaxed),
+        registry: view.map(registry_stats),
         queue: state.queue.stats(upstream.limits.pending),
         breaker: breaks(upstream, false).then(|| breaker(&state.breaker)),
-        servers: members.iter().map(|m| member(upstream, m, history)).collect(),
+        servers: members.iter().map(|m| member((upstream, &all, view), m, history)).collect(),
+    }
+}
+
+/// Servers that are kept though their source has them no longer.
+pub(super) fn held(upstream: &Upstream) -> usize {
+    upstream.members().servers().iter().filter(|server| server.spec.held).count()
+}
+
+fn registry_stats(view: &View) -> RegistryStats {
+    let counts = &view.counts;
+    RegistryStats {
+        leases: view.leases.len(),
+        most: view.settings.most,
+        registered: counts.registered.load(Relaxed),
+        renewed: counts.renewed.load(Relaxed),
+        refused: counts.refused.load(Relaxed),
+        expired: counts.expired.load(Relaxed),
+        removed: counts.removed.load(Relaxed),
+        shared: view.settings.shared,
+        alone: counts.alone.load(Relaxed),
     }
 }
 
@@ -455,15 +530,25 @@ fn breaks(upstream: &Upstream, per_server: bool) -> bool {
 }
 
 /// One server.
-pub(super) fn member(upstream: &Upstream, member: &Member, history: &History) -> ServerStats {
+pub(super) fn member(
+    (upstream, all, view): (&Upstream, &Membership, Option<&View>),
+    member: &Member,
+    history: &History,
+) -> ServerStats {
     let bits = member.endpoint.standing.bits();
     let endpoint = &member.endpoint;
+    let spec = all.server(member).map(|server| &server.spec);
+    let lease = spec.and_then(|spec| view?.leases.get(&*spec.written));
     ServerStats {
         name: endpoint.name.to_string(),
         addresses: endpoint.addresses.iter().map(ToString::to_string).collect(),
         name_fault: endpoint.name_fault.load().as_deref().cloned(),
         state: standing::word(bits),
         since: endpoint.standing.since(),
+        source: upstream.source,
+        joined: endpoint.joined,
+        held: spec.is_some_and(|spec| spec.held),
+        lease: lease.map(|lease| LeaseStats::of(lease)),
         why: why(endpoint),
         last_check: endpoint.checked.load().as_deref().map(|checked| LastCheck {
             at: checked.at,

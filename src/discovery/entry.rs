@@ -24,6 +24,8 @@ pub struct Entry {
     pub zone: Option<String>,
     /// Lower ones are used first.
     pub priority: u16,
+    /// Its source has it no longer, and is not believed yet.
+    pub held: bool,
 }
 
 impl Entry {
@@ -38,6 +40,7 @@ impl Entry {
             labels: BTreeMap::new(),
             zone: None,
             priority: 0,
+            held: false,
         }
     }
 }

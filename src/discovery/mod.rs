@@ -7,9 +7,12 @@
 
 mod entry;
 mod follow;
+pub mod guard;
 mod known;
+mod lists;
 mod own;
 mod question;
+pub mod registry;
 mod resolver;
 mod updates;
 
@@ -28,6 +31,7 @@ use tokio::sync::mpsc;
 pub use self::entry::Entry;
 use self::follow::{Follower, System};
 pub use self::known::{Answer, Known};
+pub use self::lists::{Heard, List, Lists};
 pub use self::question::{Place, Question, Questions};
 pub use self::updates::{Update, Updates};
 
@@ -40,15 +44,6 @@ pub struct Found {
     pub lists: Arc<BTreeMap<Arc<str>, List>>,
     /// Where the proxy itself listens.
     pub own: Arc<[SocketAddr]>,
-}
-
-/// The servers of an upstream that were found by a source.
-#[derive(Debug, Clone, PartialEq)]
-pub struct List {
-    /// The word for the source.
-    pub source: &'static str,
-    /// All of them.
-    pub entries: Arc<[Entry]>,
 }
 
 impl Found {

@@ -21,6 +21,7 @@ use arc_swap::ArcSwapOption;
 
 use self::slot::{Slot as Numbered, Slots};
 use self::standing::Standing;
+use crate::clock;
 use crate::net::{Address, Open};
 
 /// A server and its live state.
@@ -34,6 +35,8 @@ pub struct Endpoint {
     pub upstream: Arc<str>,
     /// The server's name: as configured, or its address.
     pub name: Arc<str>,
+    /// The moment at which it became one of the upstream's, in seconds since 1970.
+    pub joined: u64,
     /// The addresses to connect to; more than one when a host name has several, none when it leads
     /// nowhere. Tried in order.
     pub addresses: Box<[Address]>,
@@ -77,6 +80,7 @@ impl Endpoint {
             slot: SLOTS.take(),
             upstream,
             name,
+            joined: clock::unix_seconds(),
             addresses,
             standing: Standing::default(),
             reuse: reuse::Trust::default(),

@@ -22,6 +22,15 @@ impl Address {
             Address::Unix(_) => None,
         }
     }
+
+    /// The TCP address; `None` for a Unix socket.
+    #[must_use]
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Address::Tcp(address) => Some(*address),
+            Address::Unix(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Address {

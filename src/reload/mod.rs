@@ -5,7 +5,7 @@
 pub mod diff;
 pub mod watch;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,8 @@ use crate::config::schema::process::ReloadBy;
 use crate::config::schema::upstream::Servers;
 use crate::config::schema::words::{ListenAddress, ServerAddress};
 use crate::config::{self, Config, Loaded, Report, Sources};
-use crate::discovery::{Found, List, Names, Question, Questions, Update, Updates};
+use crate::discovery::guard::Bounds;
+use crate::discovery::{Found, Lists, Names, Question, Questions};
 use crate::snapshot::compile::Purpose;
 use crate::snapshot::weights::Weights;
 use crate::snapshot::{Snapshot, compile, pages};
@@ -56,10 +57,8 @@ pub struct Reloader {
     weights: Weights,
     /// The addresses that the names of servers lead to.
     names: Names,
-    /// What sources have sent and was not taken yet.
-    updates: Updates,
-    /// What they have told of the servers of each upstream.
-    lists: Arc<BTreeMap<Arc<str>, List>>,
+    /// What sources have told of the servers of each upstream.
+    lists: Lists,
     /// The connections that a listener may have open that sets no limit.
     connections: u32,
 }
@@ -172,8 +171,7 @@ impl Reloader {
             held: false,
             weights: Weights::default(),
             names: Names::start()?,
-            updates: Updates::default(),
-            lists: Arc::default(),
+            lists: Lists::default(),
             connections,
         })
     }
@@ -200,7 +198,7 @@ impl Reloader {
     #[must_use]
     pub fn found(&self) -> Found {
         let (names, own) = (self.names.known(), own(&self.running));
-        Found { names, lists: self.lists.clone(), own }
+        Found { names, lists: self.lists.used().clone(), own }
     }
 
     /// All that has been found out about servers, once the names of a configuration were looked up.
@@ -211,21 +209,26 @@ impl Reloader {
         Found { names, own: own(config), ..self.found() }
     }
 
-    /// Where sources send what they find.
+    /// What sources have told of the servers of each upstream.
     #[must_use]
-    pub fn updates(&self) -> &Updates {
-        &self.updates
+    pub fn lists(&self) -> &Lists {
+        &self.lists
     }
 
-    /// Takes in what sources have sent, and returns the upstreams that it was about.
-    pub fn take_updates(&mut self) -> Vec<Arc<str>> {
-        let taken = self.updates.take();
-        let upstreams = taken.keys().cloned().collect();
-        let lists = Arc::make_mut(&mut self.lists);
-        for (upstream, Update { source, entries, dismissed: _ }) in taken {
-            lists.insert(upstream, List { source, entries });
+    /// The same, to be changed.
+    pub fn lists_mut(&mut self) -> &mut Lists {
+        &mut self.lists
+    }
+
+    /// How far sources are believed at once.
+    #[must_use]
+    pub fn bounds(&self) -> Bounds {
+        let runtime = &self.running.runtime;
+        Bounds {
+            shrink: runtime.shrink_guard.fraction(),
+            growth: usize::try_from(runtime.growth_guard.get()).unwrap_or(usize::MAX),
+            hold: runtime.guard_hold.get(),
         }
-        upstreams
     }
 
     /// What an operator has said about servers.
@@ -354,7 +357,7 @@ impl Reloader {
         }
         self.weights = weights;
         let word = |upstream: &str| config.upstream.get(upstream).map(|it| it.servers.word());
-        Arc::make_mut(&mut self.lists).retain(|upstream, list| word(upstream) == Some(list.source));
+        self.lists.retain(word);
         self.running = config;
     }
 }

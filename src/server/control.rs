@@ -17,18 +17,20 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::listener::{self, Site};
+use super::members;
 use super::names;
 use super::service_manager;
 use super::status::Status;
 use super::worker::Order;
 use crate::clock::{self, Instant};
+use crate::discovery::registry::Hear;
 use crate::health::Supervisor;
 use crate::net::Address;
 use crate::pace;
 use crate::reload::diff::{self, Stays};
 use crate::reload::{Outcome, Plan, Prepared, Refused, Reloader};
-use crate::snapshot::{Snapshot, Store, servers};
-use crate::upstream::{Membership, Upstream, upkeep};
+use crate::snapshot::{Snapshot, Store};
+use crate::upstream::{Membership, upkeep};
 
 /// The pause between two looks after the upstreams. An ejection ends at most this much late.
 const LOOK: Duration = Duration::from_millis(100);
@@ -86,6 +88,8 @@ pub(super) struct Parts {
     pub(super) workers: Vec<mpsc::Sender<Order>>,
     /// The sockets that are open.
     pub(super) sites: Vec<Site>,
+    /// The addresses at which the proxy itself listens.
+    pub(super) own: Vec<Address>,
     /// The number of calls of [`Parts::sweep`].
     pub(super) sweeps: u32,
     /// Snapshots that requests may still be at work with. They are freed here: freeing thousands of routes would
@@ -110,7 +114,7 @@ impl Control {
         (commands, received): (SyncSender<Command>, Receiver<Command>),
     ) -> io::Result<Self> {
         let line = commands.clone();
-        parts.reloader.updates().wake_by(move || {
+        parts.reloader.lists().updates().wake_by(move || {
             // A full line is looked at in a moment anyway.
             let _told = line.try_send(Command::Follow { reply: None });
         });
@@ -182,7 +186,12 @@ impl Parts {
                     | Command::Rollback { reply: Some(reply) },
                 ) if reply.is_closed() => {}
                 Ok(Command::Weigh { reply, .. }) if reply.is_closed() => {}
-                Ok(Command::Reload { force, reply }) => tell(reply, self.reload(force)),
+                Ok(Command::Reload { force, reply }) => {
+                    if force {
+                        self.believe_sources();
+                    }
+                    tell(reply, self.reload(force));
+                }
                 Ok(Command::Rollback { reply }) => tell(reply, self.roll_back()),
                 Ok(Command::Weigh { upstream, server, weight, reply }) => {
                     // Who asked may have gone.
@@ -215,6 +224,7 @@ impl Parts {
                 looks = 0;
                 self.sweep();
                 self.follow_names();
+                self.look_after_sources();
                 if self.reloader.changed() {
                     self.reload(false);
                 }
@@ -244,44 +254,6 @@ impl Parts {
             self.arrange(upstream);
         }
         names::note_faults(&current, &self.reloader.found());
-    }
-
-    /// Gives upstreams the servers that sources have found for them.
-    fn follow_sources(&mut self) {
-        if !self.reloader.updates().any() {
-            return;
-        }
-        let current = self.store.load_full();
-        for name in self.reloader.take_updates() {
-            if let Some(upstream) = current.upstreams.iter().find(|upstream| upstream.name == name)
-            {
-                self.arrange(upstream);
-            }
-        }
-    }
-
-    /// Gives an upstream the servers that are known of now, unless it has them. Nothing else is touched.
-    fn arrange(&mut self, upstream: &Arc<Upstream>) {
-        let config = self.reloader.running();
-        let Some(written) = config.upstream.get(&*upstream.name) else { return };
-        let (found, weights) = (self.reloader.found(), self.reloader.weights());
-        let specs = servers::specs(&upstream.name, &written.servers, &found, weights);
-        let before = upstream.members();
-        if before.servers().iter().map(|server| &server.spec).eq(&specs) {
-            return;
-        }
-        match Membership::build(&upstream.arrangement, specs, Some(&before)) {
-            Ok(next) => {
-                let change = upstream.replace(next);
-                self.health.change(upstream, &change);
-                names::note_moves(upstream, &change);
-                self.past.push(change.before);
-            }
-            Err(error) => {
-                let (upstream, key) = (&upstream.name, "upstream.servers");
-                tracing::error!(%upstream, %error, key, "its servers stay as they were");
-            }
-        }
     }
 
     fn reopen(&self) {
@@ -416,6 +388,11 @@ impl Parts {
         drop(now);
         self.sites = sites;
         self.reloader.accepted(accepted);
+        self.own.retain(|own| !gone.iter().any(|site| site.address == *own));
+        self.own.extend(bound.names.into_iter().map(|(_, address)| address));
+        self.status.registry.note_own(self.own.iter().filter_map(Address::tcp).collect());
+        let config = self.reloader.running();
+        members::let_register(&self.status.registry, config, &self.store.load(), Hear::Later);
         let (error, note) = (String::new(), String::new());
         Ok(Outcome { ok: true, generation, changes, stays, drains, error, note })
     }

@@ -9,6 +9,7 @@ pub mod errand;
 mod handshake;
 pub mod limits;
 pub mod listener;
+mod members;
 mod names;
 mod occupant;
 mod otlp;
@@ -37,6 +38,7 @@ use self::status::Status;
 use crate::clock;
 use crate::config::schema::process::Admin;
 use crate::config::{Config, Finding, Sources};
+use crate::discovery::registry::Registry;
 use crate::health::Supervisor;
 use crate::machine;
 use crate::net::{Address, open, room};
@@ -103,20 +105,18 @@ pub fn start(
     room::limit_all(connections);
     open::limit_all(connections);
     // Before anything is read for it: what changes from now on is a change.
-    let reloader = Reloader::new(file, config, sources, connections)?;
+    let mut reloader = Reloader::new(file, config, sources, connections)?;
     let found = reloader.learn(config);
     let store = compile::first(config, &found, connections).map_err(StartError::Config)?;
     names::note_faults(&store.load(), &found);
-    let workers = config
-        .runtime
-        .workers
-        .as_ref()
-        .map_or_else(machine::usable_cpus, |workers| usize::from(workers.value.get()));
+    let workers = worker_count(config);
     let sites = listener::sites(config, &store.load());
     note_unused(config, &sites);
     let bound = listener::bind(&sites, &[], workers)?;
+    let registry = Registry::start(reloader.lists().updates().clone())?;
+    members::begin(&mut reloader, &registry, &store);
     let (desk, questions) = collector::desk();
-    let status = Arc::new(Status::new(store.clone(), desk, workers));
+    let status = Arc::new(Status::new(store.clone(), desk, workers, registry));
     let line = control::line();
     let commands = line.0.clone();
     let admin = match &config.admin {
@@ -162,11 +162,13 @@ pub fn start(
         reloader,
         workers: orders,
         sites,
+        own: own(&bound.names, admin.as_ref()),
         sweeps: 0,
         retired: Vec::new(),
         past: Vec::new(),
         looked: clock::now(),
     };
+    status.registry.note_own(parts.own.iter().filter_map(Address::tcp).collect());
     let control = Control::start(parts, line)?;
     status.ready.store(true, Ordering::Release);
     service_manager::tell_ready();
@@ -180,6 +182,17 @@ pub fn start(
         stop,
         workers: threads,
     })
+}
+
+/// The number of workers that a configuration asks for.
+fn worker_count(config: &Config) -> usize {
+    let written = config.runtime.workers.as_ref();
+    written.map_or_else(machine::usable_cpus, |workers| usize::from(workers.value.get()))
+}
+
+/// The addresses at which this process listens.
+fn own(listening: &[(Arc<str>, Address)], admin: Option<&Address>) -> Vec<Address> {
+    listening.iter().map(|(_, address)| address).chain(admin).cloned().collect()
 }
 
 /// Says which sockets of the service manager are of no use to this configuration.

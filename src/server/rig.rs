@@ -51,7 +51,12 @@ impl Rig {
         let runtime = runtime.build_local(LocalOptions::default()).map_err(|e| e.to_string())?;
         let (here, there) = Memory::pair();
         let (output, panics) = runtime.block_on(async {
-            let status = Status::new(self.store.clone(), collector::desk().0, 1);
+            let status = Status::new(
+                self.store.clone(),
+                collector::desk().0,
+                1,
+                crate::discovery::registry::Registry::default(),
+            );
             let worker = Worker::new(0, Arc::new([Notify::new()]), Random::seeded(1));
             let local = Rc::new(Local {
                 worker: Rc::new(worker),

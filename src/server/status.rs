@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::collector::Desk;
 use super::worker::Order;
 use crate::clock;
+use crate::discovery::registry::Registry;
 use crate::reload::Outcome;
 use crate::snapshot::Store;
 use crate::telemetry::process::unix;
@@ -40,6 +41,8 @@ pub struct Status {
     pub requests: AtomicU64,
     /// Requests that ended in a defect of the proxy.
     pub panics: AtomicU64,
+    /// The servers that have registered themselves.
+    pub registry: Registry,
 }
 
 /// The results of reloads.
@@ -94,7 +97,7 @@ impl Reloads {
 impl Status {
     /// A process that has just started.
     #[must_use]
-    pub fn new(store: Store, desk: Desk, workers: usize) -> Self {
+    pub fn new(store: Store, desk: Desk, workers: usize, registry: Registry) -> Self {
         Self {
             store,
             desk,
@@ -106,6 +109,7 @@ impl Status {
             reloads: Reloads::default(),
             requests: AtomicU64::new(0),
             panics: AtomicU64::new(0),
+            registry,
         }
     }
 }

@@ -40,7 +40,7 @@ pub fn specs(
 /// A name with one address of a family at most is one server, which is tried at one after the other. A name with several is
 /// as many servers as there are addresses, and each gets its share.
 fn place(entry: &Entry, weight: NonZeroU16, found: &Found, all: &mut Vec<ServerSpec>) {
-    let Entry { id, address, host, weight: _, labels, zone, priority } = entry;
+    let Entry { id, address, host, weight: _, labels, zone, priority, held } = entry;
     let (shown, tls_name, by_name) = match (host, address) {
         (Some((host, port)), _) => (format!("{host}:{port}").into(), named(host), true),
         (None, ServerAddress::Ip(ip)) => {
@@ -65,6 +65,7 @@ fn place(entry: &Entry, weight: NonZeroU16, found: &Found, all: &mut Vec<ServerS
         labels: labels.clone(),
         zone: zone.as_deref().map(Into::into),
         priority: *priority,
+        held: *held,
         by_name,
         lookup: lookup.clone(),
     };

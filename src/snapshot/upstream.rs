@@ -94,6 +94,7 @@ pub(super) fn upstream(
     );
     Ok(Upstream {
         arrangement,
+        source: written.servers.word(),
         current: Current::new(first),
         offer,
         announce,

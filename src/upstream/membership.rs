@@ -61,6 +61,8 @@ pub struct ServerSpec {
     pub zone: Option<Box<str>>,
     /// Lower ones are used first.
     pub priority: u16,
+    /// Its source has it no longer, and is not believed yet.
+    pub held: bool,
     /// Its addresses are those of a name, which may lead elsewhere.
     pub by_name: bool,
     /// The name that is looked up for it, where that is its own.

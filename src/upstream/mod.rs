@@ -23,7 +23,7 @@ pub mod try_once;
 pub mod upkeep;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use crate::balance::Rules;
@@ -47,6 +47,8 @@ pub struct Upstream {
     pub name: Arc<str>,
     /// What its settings say about servers, whoever they are.
     pub arrangement: Arrangement,
+    /// The word for where its servers come from.
+    pub source: &'static str,
     /// The servers it has now.
     pub current: membership::Current,
     /// What keeps a server from being chosen.
@@ -124,6 +126,8 @@ pub struct State {
     pub fallbacks: AtomicU64,
     /// The number of times that the name of a server came to lead elsewhere.
     pub moves: AtomicU64,
+    /// Servers that wait because their source has too many at once.
+    pub waiting: AtomicUsize,
 }
 
 /// An upstream as one route uses it.

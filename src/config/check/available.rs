@@ -38,7 +38,6 @@ const ROWS: &[Row] = &[
     row("upstream.*.servers.srv", Fine::Nothing),
     row("upstream.*.servers.file", Fine::Nothing),
     row("upstream.*.servers.kubernetes", Fine::Nothing),
-    row("upstream.*.servers.registry", Fine::Nothing),
 ];
 
 /// Reports every use of a key that this version does not act on.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::config::finding::Finding;
 use crate::config::schema::Config;
 use crate::config::schema::balance::{Balance, ShardBy};
+use crate::config::schema::discovery::Registry;
 use crate::config::schema::forms::Switch;
 use crate::config::schema::health::Breaker;
 use crate::config::schema::units::Bytes;
@@ -24,7 +25,32 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
             }
             check_servers(servers, findings);
         }
+        if let Some(registry) = upstream.servers.registry() {
+            check_registry(registry, upstream, config, findings);
+        }
         check_upstream(upstream, findings);
+    }
+}
+
+/// The most servers that `max` of a registry may allow: for each there is a lease, and a list of all of them.
+const MOST_REGISTERED: u32 = 100_000;
+
+fn check_registry(
+    registry: &Registry,
+    upstream: &Upstream,
+    config: &Config,
+    findings: &mut Vec<Finding>,
+) {
+    if config.admin.is_none() && !registry.redis.value {
+        let message = "servers register on the admin endpoint, and there is none";
+        let finding = Finding::error("missing_key", upstream.place, message);
+        findings.push(finding.help("add [admin] with address = \"127.0.0.1:9900\""));
+    }
+    let max = &registry.max;
+    if max.value.get() > MOST_REGISTERED {
+        let message = format!("{} servers are more than can be registered", max.value);
+        let finding = Finding::error("bad_value", max.place, message);
+        findings.push(finding.help(format!("it is at most {MOST_REGISTERED}")));
     }
 }
 

@@ -16,6 +16,10 @@ pub const REGISTRY_MAX: NonZeroU32 = at_least_one(10_000);
 pub const MIN_TTL: Timeout = Timeout::seconds(1);
 /// The longest one.
 pub const MAX_TTL: Timeout = Timeout::seconds(60);
+/// `runtime.growth_guard`.
+pub const GROWTH_GUARD: NonZeroU32 = at_least_one(10);
+/// `runtime.guard_hold`.
+pub const GUARD_HOLD: Period = Period::seconds(300);
 /// `runtime.drain_delay`.
 pub const DRAIN_DELAY: Period = Period::seconds(0);
 /// `log.access`.

@@ -1,6 +1,6 @@
 //! The process itself: `[runtime]`, `[admin]`, `[log]`, `[redis]`.
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 
 use schemars::{Schema, SchemaGenerator};
@@ -34,9 +34,14 @@ settings! {
         request_memory: Option<Bytes> = None,
         /// What makes it read its files again: a change in them, or only who asks for it.
         reload: ReloadBy = ReloadBy::Watch,
-        /// A reload or discovery update that would remove more than this share of routes or
-        /// servers is refused unless forced.
+        /// A reload that would remove more than this share of routes or servers is refused unless forced. A source of
+        /// servers that no longer has more than this share of an upstream's is believed for those that do not answer.
         shrink_guard: Percent = defaults::SHRINK_GUARD,
+        /// An update that would make an upstream this many times as large, and larger than 1000 servers, is taken in
+        /// that far.
+        growth_guard: NonZeroU32 = defaults::GROWTH_GUARD,
+        /// How long a source of servers has to say the same to be believed against the guards.
+        guard_hold: Period = defaults::GUARD_HOLD,
     }
 }
 

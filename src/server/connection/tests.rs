@@ -47,7 +47,12 @@ fn broken() -> Snapshot {
 async fn a_defect_costs_one_request_a_500_and_a_count() {
     let listener = broken().listeners[0].clone();
     let store = Arc::new(arc_swap::ArcSwap::from_pointee(broken()));
-    let status = Arc::new(Status::new(store.clone(), crate::server::collector::desk().0, 1));
+    let status = Arc::new(Status::new(
+        store.clone(),
+        crate::server::collector::desk().0,
+        1,
+        crate::discovery::registry::Registry::default(),
+    ));
     let local = Rc::new(Local {
         worker: Rc::new(Worker::new(0, Arc::new([Notify::new()]), Random::seeded(1))),
         current: Current::new(store),

@@ -20,6 +20,7 @@ fn joiner() -> ServerSpec {
         labels: Labels::new(),
         zone: None,
         priority: 0,
+        held: false,
         by_name: false,
         lookup: None,
     }

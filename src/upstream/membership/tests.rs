@@ -39,6 +39,7 @@ fn spec(n: u32) -> ServerSpec {
         labels: Labels::new(),
         zone: None,
         priority: 0,
+        held: false,
         by_name: false,
         lookup: None,
     }

@@ -1,0 +1,168 @@
+//! What becomes of what sources tell about the servers of upstreams: it is believed as far as the guards
+//! allow, and upstreams get the servers that are known of now.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::control::Parts;
+use super::names;
+use crate::clock;
+use crate::config::Config;
+use crate::discovery::Heard;
+use crate::discovery::guard::Note;
+use crate::discovery::registry::book::Settings;
+use crate::discovery::registry::{Hear, Registry};
+use crate::endpoint::standing;
+use crate::reload::Reloader;
+use crate::snapshot::{Snapshot, Store, servers};
+use crate::upstream::membership::Change;
+use crate::upstream::{Membership, Upstream};
+
+/// A server that is in one of these states does not answer.
+const AWAY: u8 = standing::UNREACHABLE | standing::UNHEALTHY | standing::UNRESOLVED;
+
+/// The upstreams in which servers register themselves.
+fn registries(config: &Config) -> BTreeMap<Arc<str>, Settings> {
+    let all = config.upstream.iter().filter_map(|(name, upstream)| {
+        let registry = upstream.servers.registry()?;
+        let allow = upstream.servers.elsewhere().map_or(&[][..], |it| &it.allow);
+        let settings = Settings {
+            most: usize::try_from(registry.max.value.get()).unwrap_or(usize::MAX),
+            allow: allow.iter().map(|network| network.0).collect(),
+            shared: registry.redis.value,
+        };
+        Some((name.value.as_str().into(), settings))
+    });
+    all.collect()
+}
+
+/// Lets servers register as a configuration says.
+pub(super) fn let_register(registry: &Registry, config: &Config, snapshot: &Snapshot, hear: Hear) {
+    // A URL that could be used once can be used again.
+    let redis = snapshot.redis.as_ref().and_then(|redis| redis.again().ok());
+    registry.follow(registries(config), redis, hear);
+}
+
+/// Gives upstreams the servers that sources have told of before anything is served.
+pub(super) fn begin(reloader: &mut Reloader, registry: &Registry, store: &Store) {
+    let snapshot = store.load();
+    let config = reloader.running().clone();
+    let_register(registry, &config, &snapshot, Hear::First);
+    let bounds = reloader.bounds();
+    let heard = reloader.lists_mut().hear(bounds, clock::now(), |_, _| true);
+    for Heard { upstream, .. } in heard {
+        if let Some(upstream) = snapshot.upstreams.iter().find(|known| known.name == upstream) {
+            arrange(reloader, upstream);
+        }
+    }
+}
+
+/// Who answers, by upstream and id, looked at once for each upstream.
+fn answers(snapshot: &Snapshot) -> impl Fn(&str, &str) -> bool {
+    let known: RefCell<HashMap<String, HashSet<Arc<str>>>> = RefCell::default();
+    move |upstream, id| {
+        let mut known = known.borrow_mut();
+        if !known.contains_key(upstream) {
+            let found = snapshot.upstreams.iter().find(|found| *found.name == *upstream);
+            let members = found.map(|found| found.members());
+            let servers = members.iter().flat_map(|members| members.servers());
+            let well = servers.filter(|server| !server.endpoint.standing.bits().any(AWAY));
+            let ids = well.map(|server| server.spec.written.clone()).collect();
+            known.insert(upstream.to_owned(), ids);
+        }
+        known.get(upstream).is_some_and(|ids| ids.contains(id))
+    }
+}
+
+/// Gives an upstream the servers that are known of now; `None` when it has them, or cannot have them.
+fn arrange(reloader: &Reloader, upstream: &Upstream) -> Option<Change> {
+    let config = reloader.running();
+    let written = config.upstream.get(&*upstream.name)?;
+    let (found, weights) = (reloader.found(), reloader.weights());
+    let specs = servers::specs(&upstream.name, &written.servers, &found, weights);
+    let before = upstream.members();
+    if before.servers().iter().map(|server| &server.spec).eq(&specs) {
+        return None;
+    }
+    match Membership::build(&upstream.arrangement, specs, Some(&before)) {
+        Ok(next) => Some(upstream.replace(next)),
+        Err(error) => {
+            let (upstream, key) = (&upstream.name, "upstream.servers");
+            tracing::error!(%upstream, %error, key, "its servers stay as they were");
+            None
+        }
+    }
+}
+
+impl Parts {
+    /// Gives upstreams the servers that sources have found for them.
+    pub(super) fn follow_sources(&mut self) {
+        if !self.reloader.lists().updates().any() {
+            return;
+        }
+        let current = self.store.load_full();
+        let bounds = self.reloader.bounds();
+        let heard = self.reloader.lists_mut().hear(bounds, clock::now(), answers(&current));
+        self.take_in(&current, heard);
+    }
+
+    /// Looks after servers that are held back.
+    pub(super) fn look_after_sources(&mut self) {
+        let current = self.store.load_full();
+        let bounds = self.reloader.bounds();
+        let heard = self.reloader.lists_mut().look(bounds, clock::now(), answers(&current));
+        self.take_in(&current, heard);
+    }
+
+    /// Believes all sources, because an operator says so.
+    pub(super) fn believe_sources(&mut self) {
+        let current = self.store.load_full();
+        let heard = self.reloader.lists_mut().release();
+        self.take_in(&current, heard);
+    }
+
+    fn take_in(&mut self, current: &Snapshot, heard: Vec<Heard>) {
+        for Heard { upstream: name, note, waiting } in heard {
+            let Some(upstream) = current.upstreams.iter().find(|known| known.name == name) else {
+                continue;
+            };
+            upstream.state.waiting.store(waiting, Ordering::Relaxed);
+            if let Some(note) = note {
+                tell(&name, upstream.source, note);
+            }
+            self.arrange(upstream);
+        }
+    }
+
+    /// Gives an upstream the servers that are known of now, unless it has them. Nothing else is touched.
+    pub(super) fn arrange(&mut self, upstream: &Arc<Upstream>) {
+        if let Some(change) = arrange(&self.reloader, upstream) {
+            self.health.change(upstream, &change);
+            names::note_moves(upstream, &change);
+            self.past.push(change.before);
+        }
+    }
+}
+
+/// Logs what is believed of a source.
+fn tell(upstream: &str, source: &str, note: Note) {
+    match note {
+        Note::Holds(servers) => tracing::warn!(
+            upstream,
+            source,
+            servers,
+            key = "runtime.shrink_guard",
+            "servers are gone from their source all at once: those that still answer stay for now"
+        ),
+        Note::Waits(servers) => tracing::warn!(
+            upstream,
+            source,
+            servers,
+            key = "runtime.growth_guard",
+            "too many servers at once: these wait"
+        ),
+        Note::Believes => tracing::info!(upstream, source, "servers are as their source says"),
+    }
+}
