@@ -105,7 +105,7 @@ fn write(c: &mut Criterion) {
     group.bench_function("response", |b| {
         b.iter(|| {
             out.clear();
-            response_fields(black_box(&head), &none, &mut out);
+            response_fields(black_box(&head), &mut out);
             black_box(out.len())
         });
     });

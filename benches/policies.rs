@@ -23,9 +23,9 @@ use tidegate::exchange::Length;
 use tidegate::policy::api_key::ApiKeys;
 use tidegate::policy::basic::{Basic, Credentials};
 use tidegate::policy::compress::{Compress, Compressor};
-use tidegate::policy::concurrency;
 use tidegate::policy::cors::{Added, Cors};
 use tidegate::policy::fault::Fault;
+use tidegate::policy::in_flight::InFlight;
 use tidegate::policy::jwks::{Keys, Source};
 use tidegate::policy::jwt::{Jwt, Place, Terms};
 use tidegate::policy::limit::{Pace, State};
@@ -75,7 +75,7 @@ fn limit(c: &mut Criterion) {
 }
 
 fn places(c: &mut Criterion) {
-    let state = concurrency::State::default();
+    let state = InFlight::default();
     c.bench_function("concurrency/enter and leave", |b| {
         b.iter(|| {
             let key = state.hash([&black_box(b"tenant")[..]].into_iter());
@@ -131,8 +131,7 @@ fn compression(c: &mut Criterion) {
     for coding in ["zstd", "br", "gzip"] {
         let mut request = Fields::default();
         request.push(b"accept-encoding", coding.as_bytes());
-        let begin =
-            || compress.wanted(&request).plan(&head, Length::Unknown).unwrap().begin().unwrap();
+        let begin = || compress.begin(&request, &head, Length::Unknown).unwrap();
         let mut run = |compressor: &mut Compressor<'_>, end: bool| {
             let mut made = 0;
             for piece in page.chunks(16 * 1024) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -157,17 +157,21 @@ impl Calls {
             return Ok((Request::from_parts(head, Bytes::new()), None));
         }
         let check = head.uri.path() == "/config/check";
+        let most = match head.uri.path() {
+            _ if check => CHECKED,
+            "/cache/warm" => WARMED,
+            _ => CHANGE,
+        };
+        // What is announced is not waited for when it would not be taken.
+        if body.size_hint().lower() > most as u64 {
+            return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"));
+        }
         let turn = if check {
             let turn = tokio::time::timeout(TURN, self.checks.clone().acquire_owned()).await;
             let turn = turn.ok().and_then(Result::ok);
             Some(turn.ok_or_else(|| refuse(StatusCode::SERVICE_UNAVAILABLE, "busy"))?)
         } else {
             None
-        };
-        let most = match head.uri.path() {
-            _ if check => CHECKED,
-            "/cache/warm" => WARMED,
-            _ => CHANGE,
         };
         let read = tokio::time::timeout(BODY, Limited::new(body, most).collect()).await;
         match read {

@@ -156,6 +156,12 @@ fn bad_registrations_are_refused_by_status_and_code() {
     }
     let huge = format!("{{\"address\": \"{FREE}\", \"zone\": \"{}\"}}", "x".repeat(65 * 1024));
     assert_refused(&call(&proxy, "PUT", path, &huge), 413, "body_too_large");
+    // What is only announced is refused before it comes.
+    let mut client = RawClient::connect(proxy.admin());
+    client.send(&format!(
+        "PUT {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer sesame\r\nContent-Length: 99999999999\r\n\r\n{{"
+    ));
+    assert_eq!(client.response().status, 413);
     assert_eq!(names(&proxy), ["a"], "nothing of that was let in");
 }
 

@@ -119,6 +119,17 @@ impl Compress {
         CompressStage { wanted, plan: None, body: None }
     }
 
+    /// Begins to compress the body of one response apart from any exchange; `None` if it is to go out as it is.
+    #[must_use]
+    pub fn begin<'a>(
+        &'a self,
+        request: &'a Fields,
+        head: &ResponseHead,
+        length: Length,
+    ) -> Option<Compressor<'a>> {
+        self.stage(request).wanted.plan(head, length)?.begin()
+    }
+
     /// The counts, for `/stats`.
     pub(super) fn stats(&self) -> CompressionStats {
         let CompressionCounts { responses, skipped, taken, made } = &*self.counts;
