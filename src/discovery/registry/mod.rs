@@ -14,7 +14,7 @@ mod shared;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::book::{Refused, Registered, Settings};
 use self::keeper::Keeper;
 use self::lease::{Lease, Registration};
-use super::Updates;
+use super::{Updates, own};
 use crate::clock;
 use crate::policy::shared::Redis;
 
@@ -213,17 +213,8 @@ impl Registry {
 impl Shown {
     /// Whether the proxy itself listens there.
     fn is_own(&self, address: SocketAddr) -> bool {
-        let ip = address.ip().to_canonical();
-        self.own.load().iter().any(|own| {
-            let at = own.ip().to_canonical();
-            own.port() == address.port() && (at == ip || at.is_unspecified() && is_local(ip))
-        })
+        self.own.load().iter().any(|listens| own::same(*listens, address, own::is_local))
     }
-}
-
-/// Whether an address is one of this machine: only those can be bound.
-fn is_local(ip: IpAddr) -> bool {
-    ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
 }
 
 #[cfg(test)]
