@@ -158,7 +158,7 @@ fn bad_registrations_are_refused_by_status_and_code() {
     assert_refused(&call(&proxy, "PUT", path, &huge), 413, "body_too_large");
     // What is only announced is refused before it comes.
     let mut client = RawClient::connect(proxy.admin());
-    client.send(&format!(
+    client.send(format!(
         "PUT {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer sesame\r\nContent-Length: 99999999999\r\n\r\n{{"
     ));
     assert_eq!(client.response().status, 413);
