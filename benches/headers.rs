@@ -7,7 +7,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tidegate::exchange::HeaderEdits;
 use tidegate::exchange::forward::{RequestForm, response_fields, write_request};
 use tidegate::exchange::identity::{ClientField, Identity, OtherEnd};
-use tidegate::wire::hpack::{Decoder, Encoder};
+use tidegate::wire::hpack::{Encoder, HpackDecoder};
 use tidegate::wire::request::{Limits, RequestParser};
 use tidegate::wire::response::ResponseParser;
 use tidegate::wire::{RequestHead, ResponseHead};
@@ -142,7 +142,7 @@ fn hpack(c: &mut Criterion) {
             black_box(first.len())
         });
     });
-    let mut read = |name: &str, decoder: &mut Decoder, block: &[u8]| {
+    let mut read = |name: &str, decoder: &mut HpackDecoder, block: &[u8]| {
         group.bench_function(name, |b| {
             b.iter(|| {
                 let mut bytes = 0;
@@ -153,8 +153,8 @@ fn hpack(c: &mut Criterion) {
             });
         });
     };
-    read("read/first", &mut Decoder::default(), &first);
-    let (mut encoder, mut decoder) = (Encoder::default(), Decoder::default());
+    read("read/first", &mut HpackDecoder::default(), &first);
+    let (mut encoder, mut decoder) = (Encoder::default(), HpackDecoder::default());
     for _ in 0..3 {
         block(&mut encoder, &mut out);
         assert!(decoder.decode(&out, &mut |_| {}).is_ok());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use tidegate::balance::{Ask, Key, Member, Rules, Strategy, build};
+use tidegate::balance::{BalanceKey, BalanceRules, Member, PickContext, Strategy, build};
 use tidegate::clock::{self, Random};
 use tidegate::endpoint::Endpoint;
 
@@ -30,9 +30,9 @@ fn pick(c: &mut Criterion) {
                 b.iter(|| {
                     number += 1;
                     let text = number.to_le_bytes();
-                    let key = Some(Key::new(&text));
-                    let rules = Rules::default();
-                    let mut ask = Ask { tried: &[], key, now, random: &mut random, rules };
+                    let key = Some(BalanceKey::new(&text));
+                    let rules = BalanceRules::default();
+                    let mut ask = PickContext { tried: &[], key, now, random: &mut random, rules };
                     black_box(balance.pick(black_box(&members), &mut ask))
                 });
             });

@@ -24,11 +24,11 @@ use tidegate::policy::api_key::ApiKeys;
 use tidegate::policy::basic::{Basic, Credentials};
 use tidegate::policy::compress::{Compress, Compressor};
 use tidegate::policy::cors::{Added, Cors};
-use tidegate::policy::fault::Fault;
+use tidegate::policy::fault::InjectedFault;
 use tidegate::policy::in_flight::InFlight;
-use tidegate::policy::jwks::{Keys, Source};
-use tidegate::policy::jwt::{Jwt, Place, Terms};
-use tidegate::policy::limit::{Pace, State};
+use tidegate::policy::jwks::{KeySetSource, Keys};
+use tidegate::policy::jwt::{Jwt, TokenSource, TokenTerms};
+use tidegate::policy::limit::{LimitState, Pace};
 use tidegate::upstream::mirror_buffer::MirrorBuffer;
 use tidegate::wire::ResponseHead;
 use tidegate::wire::head::Fields;
@@ -43,7 +43,7 @@ fn resident_kib() -> u64 {
 
 fn limit(c: &mut Criterion) {
     let before = resident_kib();
-    let state = State::new(PACE);
+    let state = LimitState::new(PACE);
     let fill = |keys: u64| {
         for n in 0..keys {
             let key = state.hash([&n.to_le_bytes()[..]].into_iter());
@@ -97,7 +97,7 @@ fn others(c: &mut Criterion) {
             fields.len()
         });
     });
-    let fault = Fault { delay: None, abort: Some(503), share: 0.05, seed: 7 };
+    let fault = InjectedFault { delay: None, abort: Some(503), share: 0.05, seed: 7 };
     c.bench_function("fault/decide", |b| {
         b.iter(|| fault.happens(black_box("0af7651916cd43dd8448eb211c80319c")));
     });
@@ -233,9 +233,9 @@ fn token(c: &mut Criterion) {
     };
     let (first, next) = number(2);
     let token = format!("{text}.{}", BASE64.encode([first, number(next).0].concat()));
-    let keys = Keys::start(Source::File(jwks)).unwrap();
-    let terms = Terms {
-        from: [Place::Header].into(),
+    let keys = Keys::start(KeySetSource::File(jwks)).unwrap();
+    let terms = TokenTerms {
+        from: [TokenSource::Header].into(),
         algorithms: vec![Algorithm::ES256],
         issuer: None,
         audience: Box::default(),

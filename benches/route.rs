@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use tidegate::exchange::target::{Keep, PathMode, Target};
-use tidegate::route::{Ask, HostPattern, PathPattern, RouteSpec, RouteTable};
+use tidegate::exchange::target::{Keep, PathMode, RequestTarget};
+use tidegate::route::{HostPattern, PathPattern, RouteQuery, RouteSpec, RouteTable};
 use tidegate::wire::head::Fields;
 use tidegate::wire::{RequestHead, Version};
 
@@ -18,7 +18,7 @@ struct Request {
     fields: Fields,
 }
 
-impl Ask for Request {
+impl RouteQuery for Request {
     fn listener(&self) -> u16 {
         0
     }
@@ -94,7 +94,7 @@ fn target(c: &mut Criterion) {
         head.fields.push(b"Host", b"shop.example.com");
         group.bench_function(kind, |b| {
             b.iter(|| {
-                let target = Target::of(black_box(&head), PathMode::Normalize, Keep::Normal)
+                let target = RequestTarget::of(black_box(&head), PathMode::Normalize, Keep::Normal)
                     .expect("a target");
                 black_box(target.path().len())
             });

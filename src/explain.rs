@@ -16,13 +16,13 @@ use crate::config::schema::units::Rate;
 use crate::endpoint::standing;
 use crate::exchange::Refusal;
 use crate::exchange::identity::Identity;
-use crate::exchange::target::Target;
+use crate::exchange::target::RequestTarget;
 use crate::policy::limit::{Limit, Pace};
 use crate::proxy::admit::Admitted;
 use crate::proxy::{Peer, admit, door, keyed, lookup, rewrite};
 use crate::route::authority;
 use crate::route::template::Values;
-use crate::route::{Ask, Found, Miss};
+use crate::route::{FoundRoute, RouteMiss, RouteQuery};
 use crate::snapshot::route::{Action, Split};
 use crate::snapshot::{Listener, Route, Snapshot};
 use crate::tls::facts::{self, Certificate};
@@ -32,7 +32,7 @@ use crate::wire::{RequestHead, Version};
 
 /// A request that somebody wonders about.
 #[derive(Debug, Clone)]
-pub struct Question {
+pub struct ExplainQuestion {
     /// The method of the request.
     pub method: String,
     /// Host, path and query: `http://host/path?query`.
@@ -168,9 +168,9 @@ pub struct Candidate {
 ///
 /// # Errors
 /// A message for who asks, when the question makes no sense.
-pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, String> {
-    let listener = listener(snapshot, question.listener.as_deref())?;
-    let mut head = head(question)?;
+pub fn explain(snapshot: &Snapshot, question: &ExplainQuestion) -> Result<Explanation, String> {
+    let listener = find_listener(snapshot, question.listener.as_deref())?;
+    let mut head = parse_head(question)?;
     let trusted = listener.trusts(question.client);
     door::remove_claims(&mut head, trusted, &listener.client_field);
     let text = question.client.to_canonical().to_string();
@@ -182,9 +182,9 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
         tls: None,
         ends: None,
     };
-    let identity = door::identity(&peer, listener, &head);
+    let identity = door::identify_client(&peer, listener, &head);
     let mut said = Explanation { listener: listener.name.to_string(), ..Explanation::default() };
-    if let Err(refusal) = walk(snapshot, listener, &head, (&identity, question), &mut said) {
+    if let Err(refusal) = follow_walk(snapshot, listener, &head, (&identity, question), &mut said) {
         let row = refusal.row();
         said.refused = Some(Refused {
             status: row.status,
@@ -196,7 +196,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
     Ok(said)
 }
 
-fn listener<'s>(snapshot: &'s Snapshot, name: Option<&str>) -> Result<&'s Listener, String> {
+fn find_listener<'s>(snapshot: &'s Snapshot, name: Option<&str>) -> Result<&'s Listener, String> {
     let mut all = snapshot.listeners.iter();
     let found = match name {
         Some(name) => all.find(|listener| *listener.name == *name),
@@ -205,8 +205,8 @@ fn listener<'s>(snapshot: &'s Snapshot, name: Option<&str>) -> Result<&'s Listen
     found.map(|listener| &**listener).ok_or_else(|| "there is no such listener".to_owned())
 }
 
-fn head(question: &Question) -> Result<RequestHead, String> {
-    let Question { method, url, headers, .. } = question;
+fn parse_head(question: &ExplainQuestion) -> Result<RequestHead, String> {
+    let ExplainQuestion { method, url, headers, .. } = question;
     let uri: Uri = url.parse().map_err(|error| format!("`{url}` is no URL: {error}"))?;
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
     let mut head = RequestHead::default();
@@ -223,19 +223,19 @@ fn head(question: &Question) -> Result<RequestHead, String> {
     Ok(head)
 }
 
-fn walk(
+fn follow_walk(
     snapshot: &Snapshot,
     listener: &Listener,
     head: &RequestHead,
-    (identity, question): (&Identity<'_>, &Question),
+    (identity, question): (&Identity<'_>, &ExplainQuestion),
     said: &mut Explanation,
 ) -> Result<(), Refusal> {
-    let admitted = admit::admit(head, listener.methods)?;
-    let target = Target::of(head, listener.path, lookup::keep(snapshot));
+    let admitted = admit::admit_request(head, listener.methods)?;
+    let target = RequestTarget::of(head, listener.path, lookup::kept_spellings(snapshot));
     let mut target = target.map_err(Refusal::Target)?;
     said.host = target.host().to_owned();
-    said.path = text(target.path());
-    misdirected(listener, target.host(), question.sni.as_deref(), said)?;
+    said.path = lossy_text(target.path());
+    check_sni(listener, target.host(), question.sni.as_deref(), said)?;
     let public = identity.host.and_then(authority::canonical);
     let public = public.unwrap_or_else(|| Cow::Owned(target.host().to_owned()));
     if listener.redirect_https && !identity.is_secure() {
@@ -247,7 +247,7 @@ fn walk(
     let tls = listener.tls.is_some();
     let (client, listener_id) = (identity.client, listener.id);
     let certificate = question.certificate.as_ref().filter(|_| tls);
-    let ask = |path| Asked {
+    let ask = |path| ExplainedQuery {
         listener: listener_id,
         target: &target,
         path,
@@ -257,16 +257,16 @@ fn walk(
         certificate,
     };
     let found = snapshot.table.find_spelled(target.spelling(), ask);
-    let Found { route, captures, raw, .. } = match found {
+    let FoundRoute { route, captures, raw, .. } = match found {
         Ok(found) => found,
-        Err(Miss::NoRoute | Miss::Method) => {
-            said.near = near(snapshot, &ask(target.path()));
-            return Err(lookup::missed(&target));
+        Err(RouteMiss::NoRoute | RouteMiss::Method) => {
+            said.near = find_near_misses(snapshot, &ask(target.path()));
+            return Err(lookup::missed_route(&target));
         }
     };
     if raw {
         target.keep_raw().map_err(Refusal::Target)?;
-        said.path = text(target.path());
+        said.path = lossy_text(target.path());
     }
     said.route = Some(route.name.to_string());
     note_policies(route, client, said);
@@ -285,7 +285,7 @@ fn walk(
         Action::Files(files) => {
             let path = sent_path(route, &values, raw, capture)?;
             said.action = Some("files".to_owned());
-            said.location = Some(format!("{}{}", files.root.display(), text(&path)));
+            said.location = Some(format!("{}{}", files.root.display(), lossy_text(&path)));
         }
         Action::Redirect(redirect) => {
             let mut location = Vec::new();
@@ -293,26 +293,26 @@ fn walk(
             redirect.to.write(&mut location, &values, capture);
             said.action = Some("redirect".to_owned());
             said.status = Some(redirect.status);
-            said.location = Some(text(&location));
+            said.location = Some(lossy_text(&location));
         }
         Action::Forward(split) => {
             let path = sent_path(route, &values, raw, capture)?;
             said.action = Some("upstream".to_owned());
-            said.sent_path = Some(text(&path));
+            said.sent_path = Some(lossy_text(&path));
             said.sent_host = Some(sent_host(route, &target));
-            said.upstreams = shares(split);
+            said.upstreams = describe_shares(split);
             let scheme = if tls { "https" } else { identity.scheme };
             let (name, host) = (&*route.name, &*public);
             let url =
                 keyed::Url { route: name, scheme, public_host: host, target: &target, identity };
-            said.cache = route.cache.as_deref().map(|of| cached(of, &url, head, admitted));
+            said.cache = route.cache.as_deref().map(|of| describe_cache(of, &url, head, admitted));
         }
     }
     Ok(())
 }
 
 /// The routes that a request just misses.
-fn near(snapshot: &Snapshot, ask: &Asked<'_>) -> Vec<Near> {
+fn find_near_misses(snapshot: &Snapshot, ask: &ExplainedQuery<'_>) -> Vec<Near> {
     let misses = snapshot.table.near_misses(ask).into_iter();
     misses.map(|(route, why)| Near { route: route.name.to_string(), why }).collect()
 }
@@ -321,12 +321,12 @@ fn near(snapshot: &Snapshot, ask: &Asked<'_>) -> Vec<Near> {
 fn note_policies(route: &Route, client: Option<IpAddr>, said: &mut Explanation) {
     if let Some(policies) = &route.policies {
         said.auth = policies.ways.iter().map(|way| way.name.to_string()).collect();
-        said.limits = policies.limits.iter().map(|limit| counted(limit, client)).collect();
+        said.limits = policies.limits.iter().map(|limit| describe_limit(limit, client)).collect();
     }
-    said.policies = policies(route);
+    said.policies = describe_policies(route);
 }
 
-fn counted(limit: &Limit, client: Option<IpAddr>) -> Counted {
+fn describe_limit(limit: &Limit, client: Option<IpAddr>) -> Counted {
     let Pace { count, period, burst } = limit.state.pace;
     Counted {
         limit: limit.name.to_string(),
@@ -338,7 +338,7 @@ fn counted(limit: &Limit, client: Option<IpAddr>) -> Counted {
 }
 
 /// Whether the connection may carry requests for the host (421), and what is to be known about that.
-fn misdirected(
+fn check_sni(
     listener: &Listener,
     host: &str,
     sni: Option<&str>,
@@ -362,7 +362,7 @@ fn misdirected(
 }
 
 /// What a request has to pass on a route, in the order in which it is asked.
-fn policies(route: &Route) -> Vec<String> {
+fn describe_policies(route: &Route) -> Vec<String> {
     let mut said = Vec::new();
     if let Some(policies) = &route.policies {
         policies.describe(&mut said);
@@ -373,7 +373,7 @@ fn policies(route: &Route) -> Vec<String> {
     said
 }
 
-fn cached(
+fn describe_cache(
     cache: &RouteCache,
     url: &keyed::Url<'_>,
     head: &RequestHead,
@@ -381,7 +381,7 @@ fn cached(
 ) -> Cached {
     let input = |input: &KeyInput| match input {
         KeyInput::Header(name) => head.fields.named(name).next(),
-        KeyInput::Cookie(name) => keyed::cookie(&head.fields, name),
+        KeyInput::Cookie(name) => keyed::cookie_value(&head.fields, name),
         KeyInput::Claim(_) => None,
     };
     let key = keyed::write_key(&mut Vec::new(), cache, url, input).to_key();
@@ -390,8 +390,8 @@ fn cached(
         let value = input(added).map_or("(none)".into(), String::from_utf8_lossy);
         // Writing to a string cannot fail.
         let _ok = match added {
-            KeyInput::Header(name) => write!(shown, " header:{}={value}", text(name)),
-            KeyInput::Cookie(name) => write!(shown, " cookie:{}={value}", text(name)),
+            KeyInput::Header(name) => write!(shown, " header:{}={value}", lossy_text(name)),
+            KeyInput::Cookie(name) => write!(shown, " cookie:{}={value}", lossy_text(name)),
             KeyInput::Claim(name) => write!(shown, " jwt:{name}"),
         };
     }
@@ -404,7 +404,7 @@ fn cached(
     let now = clock::unix_millis();
     Cached {
         cache: cache.store.name.to_string(),
-        bypass: keyed::bypass(head, admitted).map(|why| why.told().to_owned()),
+        bypass: keyed::bypass_reason(head, admitted).map(|why| why.told().to_owned()),
         key: shown,
         stored: found.is_some(),
         ttl: found.map(|object| object.timing().fresh_for(now).div_euclid(1000)),
@@ -420,18 +420,18 @@ fn sent_path<'p>(
 ) -> Result<Vec<u8>, Refusal> {
     let mut path = Vec::new();
     if route.rewrite.changes_path() {
-        rewrite::path(&mut path, &route.rewrite, values, raw, capture)?;
+        rewrite::rewrite_path(&mut path, &route.rewrite, values, raw, capture)?;
     } else {
         path.extend_from_slice(values.path);
     }
     Ok(path)
 }
 
-fn sent_host(route: &Route, target: &Target<'_>) -> String {
-    text(route.rewrite.host.as_deref().unwrap_or(target.sent_host()))
+fn sent_host(route: &Route, target: &RequestTarget<'_>) -> String {
+    lossy_text(route.rewrite.host.as_deref().unwrap_or(target.sent_host()))
 }
 
-fn shares(split: &Split) -> Vec<Share> {
+fn describe_shares(split: &Split) -> Vec<Share> {
     let total = split.targets.last().map_or(1, |(upto, _)| *upto);
     let mut before = 0;
     let mut all = Vec::new();
@@ -441,7 +441,7 @@ fn shares(split: &Split) -> Vec<Share> {
         let servers = servers.map(|member| Candidate {
             server: member.endpoint.name.to_string(),
             weight: member.weight,
-            state: standing::word(member.endpoint.standing.bits()).to_owned(),
+            state: standing::standing_word(member.endpoint.standing.bits()).to_owned(),
         });
         all.push(Share {
             upstream: target.upstream.name.to_string(),
@@ -454,7 +454,7 @@ fn shares(split: &Split) -> Vec<Share> {
     all
 }
 
-fn text(bytes: &[u8]) -> String {
+fn lossy_text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -528,9 +528,9 @@ impl Explanation {
 }
 
 /// The request as the routing table sees it.
-struct Asked<'a> {
+struct ExplainedQuery<'a> {
     listener: u16,
-    target: &'a Target<'a>,
+    target: &'a RequestTarget<'a>,
     path: &'a [u8],
     head: &'a RequestHead,
     client: Option<IpAddr>,
@@ -538,7 +538,7 @@ struct Asked<'a> {
     certificate: Option<&'a Certificate>,
 }
 
-impl Ask for Asked<'_> {
+impl RouteQuery for ExplainedQuery<'_> {
     fn listener(&self) -> u16 {
         self.listener
     }
@@ -633,7 +633,7 @@ mod tests {
         let client = Ipv4Addr::LOCALHOST.into();
         let (method, url) = (method.to_owned(), url.to_owned());
         let (listener, sni, certificate) = (None, None, None);
-        let question = Question { method, url, headers, client, listener, sni, certificate };
+        let question = ExplainQuestion { method, url, headers, client, listener, sni, certificate };
         explain(&snapshot, &question).unwrap()
     }
 

@@ -33,7 +33,7 @@ static STUCK: AtomicUsize = AtomicUsize::new(0);
 ///
 /// # Errors
 /// Why not, in the words of an operator and without the path.
-pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
+pub fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
     let path = path.to_owned();
     in_time(move || read_now(&path, limit))
 }
@@ -41,29 +41,29 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
 /// Reads a regular file of text in UTF-8, of at most `limit` bytes.
 ///
 /// # Errors
-/// As for [`read`], or it is no text.
+/// As for [`read_bounded`], or it is no text.
 pub fn read_text(path: &Path, limit: u64) -> Result<String, String> {
-    String::from_utf8(read(path, limit)?).map_err(|_| "it is not UTF-8 text".to_owned())
+    String::from_utf8(read_bounded(path, limit)?).map_err(|_| "it is not UTF-8 text".to_owned())
 }
 
 /// Opens a file to append to, which is made if it is not there. A device such as `/dev/null` is fine.
 ///
 /// # Errors
-/// As for [`read`].
-pub fn append(path: &Path) -> Result<File, String> {
+/// As for [`read_bounded`].
+pub fn open_to_append(path: &Path) -> Result<File, String> {
     let path = path.to_owned();
     in_time(move || {
         // The kind comes first: making a file is the only way to know whether it can be made.
         if let Ok(known) = std::fs::metadata(&path) {
-            writable(&known)?;
+            check_writable(&known)?;
         }
         let mut options = OpenOptions::new();
         options.create(true).append(true).custom_flags(unblocking());
         let file = options.open(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => "there is no such directory".to_owned(),
-            _ => why(&error),
+            _ => describe_error(&error),
         })?;
-        writable(&file.metadata().map_err(|error| why(&error))?)?;
+        check_writable(&file.metadata().map_err(|error| describe_error(&error))?)?;
         Ok(file)
     })
 }
@@ -71,14 +71,14 @@ pub fn append(path: &Path) -> Result<File, String> {
 /// Returns whether a file could be appended to, without making or changing anything.
 ///
 /// # Errors
-/// As for [`append`].
+/// As for [`open_to_append`].
 pub fn could_append(path: &Path) -> Result<(), String> {
     use rustix::fs::{Access, access};
     let path = path.to_owned();
     in_time(move || match std::fs::metadata(&path) {
         Ok(known) => {
-            writable(&known)?;
-            access(&path, Access::WRITE_OK).map_err(|error| why(&error.into()))
+            check_writable(&known)?;
+            access(&path, Access::WRITE_OK).map_err(|error| describe_error(&error.into()))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -87,9 +87,9 @@ pub fn could_append(path: &Path) -> Result<(), String> {
             if !folder.is_dir() {
                 return Err("there is no such directory".to_owned());
             }
-            access(parent, Access::WRITE_OK).map_err(|error| why(&error.into()))
+            access(parent, Access::WRITE_OK).map_err(|error| describe_error(&error.into()))
         }
-        Err(error) => Err(why(&error)),
+        Err(error) => Err(describe_error(&error)),
     })
 }
 
@@ -97,7 +97,7 @@ pub fn could_append(path: &Path) -> Result<(), String> {
 ///
 /// # Errors
 /// There is no such group.
-pub fn group(name: &str) -> Result<u32, String> {
+pub fn group_id(name: &str) -> Result<u32, String> {
     if let Ok(number) = name.parse() {
         return Ok(number);
     }
@@ -132,7 +132,7 @@ pub fn in_time<T: Send + 'static>(
             STUCK.fetch_sub(1, Relaxed);
         }
     });
-    spawned.map_err(|error| why(&error))?;
+    spawned.map_err(|error| describe_error(&error))?;
     told.recv_timeout(PATIENCE).unwrap_or_else(|_| {
         STUCK.fetch_add(1, Relaxed);
         if left.swap(true, AcqRel) {
@@ -150,12 +150,12 @@ fn read_now(path: &PathBuf, limit: u64) -> Result<Vec<u8>, String> {
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(unblocking());
     // A socket cannot be opened at all, so its kind is asked for first.
-    regular(&std::fs::metadata(path).map_err(|error| why(&error))?)?;
-    let file = options.open(path).map_err(|error| why(&error))?;
+    check_regular(&std::fs::metadata(path).map_err(|error| describe_error(&error))?)?;
+    let file = options.open(path).map_err(|error| describe_error(&error))?;
     // Again, because another file may have taken its place.
-    regular(&file.metadata().map_err(|error| why(&error))?)?;
+    check_regular(&file.metadata().map_err(|error| describe_error(&error))?)?;
     let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| why(&error))?;
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| describe_error(&error))?;
     if bytes.len() as u64 > limit {
         return Err(format!("it is larger than {} KiB", limit >> 10));
     }
@@ -167,15 +167,19 @@ fn unblocking() -> i32 {
     OFlags::NONBLOCK.union(OFlags::NOCTTY).bits().cast_signed()
 }
 
-fn regular(known: &Metadata) -> Result<(), String> {
-    if known.is_file() { Ok(()) } else { Err(kind(known)) }
+fn check_regular(known: &Metadata) -> Result<(), String> {
+    if known.is_file() { Ok(()) } else { Err(name_kind(known)) }
 }
 
-fn writable(known: &Metadata) -> Result<(), String> {
-    if known.is_file() || known.file_type().is_char_device() { Ok(()) } else { Err(kind(known)) }
+fn check_writable(known: &Metadata) -> Result<(), String> {
+    if known.is_file() || known.file_type().is_char_device() {
+        Ok(())
+    } else {
+        Err(name_kind(known))
+    }
 }
 
-fn kind(known: &Metadata) -> String {
+fn name_kind(known: &Metadata) -> String {
     let kind = known.file_type();
     let what = match () {
         () if kind.is_dir() => return "it is a directory".to_owned(),
@@ -187,7 +191,7 @@ fn kind(known: &Metadata) -> String {
     format!("it is not a regular file but {what}")
 }
 
-fn why(error: &io::Error) -> String {
+fn describe_error(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "there is no such file".to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
@@ -222,9 +226,9 @@ mod tests {
             (Path::new("/dev/zero"), "it is not a regular file but a device"),
             (&missing, "there is no such file"),
         ] {
-            assert_eq!(read(path, 10), Err(expected.to_owned()));
+            assert_eq!(read_bounded(path, 10), Err(expected.to_owned()));
         }
-        assert_eq!(append(&fifo).unwrap_err(), "it is not a regular file but a FIFO");
+        assert_eq!(open_to_append(&fifo).unwrap_err(), "it is not a regular file but a FIFO");
         assert_eq!(could_append(&socket).unwrap_err(), "it is not a regular file but a socket");
         assert_eq!(could_append(&directory.path().join("new")), Ok(()));
         assert!(!directory.path().join("new").exists());
@@ -235,8 +239,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         std::fs::write(&path, vec![b'x'; 2048]).unwrap();
-        assert_eq!(read(&path, 2048).unwrap().len(), 2048);
-        assert_eq!(read(&path, 2047), Err("it is larger than 1 KiB".to_owned()));
+        assert_eq!(read_bounded(&path, 2048).unwrap().len(), 2048);
+        assert_eq!(read_bounded(&path, 2047), Err("it is larger than 1 KiB".to_owned()));
     }
 
     #[test]

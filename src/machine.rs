@@ -21,7 +21,7 @@ pub fn usable_memory() -> usize {
     *USABLE.get_or_init(|| {
         let own = [Resource::As, Resource::Data].map(|what| getrlimit(what).current);
         let own = own.into_iter().flatten().filter_map(|limit| usize::try_from(limit).ok());
-        own.chain(memory(Path::new("/"))).min().unwrap_or(UNKNOWN_MEMORY)
+        own.chain(memory_limit(Path::new("/"))).min().unwrap_or(UNKNOWN_MEMORY)
     })
 }
 
@@ -29,29 +29,31 @@ pub fn usable_memory() -> usize {
 #[must_use]
 pub fn usable_cpus() -> usize {
     let known = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    quota(Path::new("/")).map_or(known, |quota| known.min(quota))
+    cpu_quota(Path::new("/")).map_or(known, |quota| known.min(quota))
 }
 
 /// The smallest limit on memory that can be read below `root`.
-fn memory(root: &Path) -> Option<usize> {
-    let all = read_to_string(root.join("proc/meminfo")).ok().and_then(|text| total(&text));
-    let groups = groups(root, "memory");
+fn memory_limit(root: &Path) -> Option<usize> {
+    let all = read_to_string(root.join("proc/meminfo")).ok().and_then(|text| total_memory(&text));
+    let groups = control_groups(root, "memory");
     let limits = groups.iter().flat_map(|group| {
-        ["memory.max", "memory.high", "memory.limit_in_bytes"].map(|file| number(group, file))
+        ["memory.max", "memory.high", "memory.limit_in_bytes"].map(|file| read_number(group, file))
     });
     limits.flatten().chain(all).min()
 }
 
 /// The smallest quota of CPUs that can be read below `root`.
-fn quota(root: &Path) -> Option<usize> {
-    let groups = groups(root, "cpu");
+fn cpu_quota(root: &Path) -> Option<usize> {
+    let groups = control_groups(root, "cpu");
     let quotas = groups.iter().filter_map(|group| {
         let (quota, period) = match read_to_string(group.join("cpu.max")) {
             Ok(text) => {
                 let (quota, period) = text.trim().split_once(' ')?;
                 (quota.parse().ok()?, period.parse().ok()?)
             }
-            Err(_) => (number(group, "cpu.cfs_quota_us")?, number(group, "cpu.cfs_period_us")?),
+            Err(_) => {
+                (read_number(group, "cpu.cfs_quota_us")?, read_number(group, "cpu.cfs_period_us")?)
+            }
         };
         let (quota, period): (usize, usize) = (quota, period);
         Some(quota.checked_div(period)?.max(1))
@@ -60,12 +62,12 @@ fn quota(root: &Path) -> Option<usize> {
 }
 
 /// A limit that is a number; "max" and -1 are none.
-fn number(group: &Path, file: &str) -> Option<usize> {
+fn read_number(group: &Path, file: &str) -> Option<usize> {
     read_to_string(group.join(file)).ok()?.trim().parse().ok()
 }
 
 /// `MemTotal` of `/proc/meminfo`.
-fn total(meminfo: &str) -> Option<usize> {
+fn total_memory(meminfo: &str) -> Option<usize> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: usize = line.trim().strip_suffix(" kB")?.parse().ok()?;
     kib.checked_mul(1024)
@@ -73,7 +75,7 @@ fn total(meminfo: &str) -> Option<usize> {
 
 /// The directories of our control groups that can have a limit of `controller`, in all hierarchies, each with those above
 /// it as far as they are mounted.
-fn groups(root: &Path, controller: &str) -> Vec<PathBuf> {
+fn control_groups(root: &Path, controller: &str) -> Vec<PathBuf> {
     let read = |file| read_to_string(root.join(file)).unwrap_or_default();
     let (memberships, mounts) = (read("proc/self/cgroup"), read("proc/self/mountinfo"));
     let mut groups = Vec::new();
@@ -88,7 +90,7 @@ fn groups(root: &Path, controller: &str) -> Vec<PathBuf> {
         if named.is_some() && !controllers.split(',').any(|it| it == controller) {
             continue;
         }
-        for (shown, at) in mounts.lines().filter_map(|line| mount(line, named)) {
+        for (shown, at) in mounts.lines().filter_map(|line| parse_mount(line, named)) {
             // Outside of what is mounted, the mount itself is what binds us.
             let inside = Path::new(path).strip_prefix(shown).unwrap_or(Path::new(""));
             let below = if inside.components().any(|it| it == std::path::Component::ParentDir) {
@@ -104,7 +106,7 @@ fn groups(root: &Path, controller: &str) -> Vec<PathBuf> {
 }
 
 /// Returns the group that a mount shows, and its place, if it is version 2 or has the controller of this name (`proc_pid_mountinfo(5)`).
-fn mount<'a>(line: &'a str, controller: Option<&str>) -> Option<(&'a str, &'a str)> {
+fn parse_mount<'a>(line: &'a str, controller: Option<&str>) -> Option<(&'a str, &'a str)> {
     let (before, after) = line.split_once(" - ")?;
     let mut before = before.split(' ').skip(3);
     let (shown, at) = (before.next()?, before.next()?);
@@ -151,7 +153,7 @@ mod tests {
             // A neighbour's limit is none of ours.
             ("sys/fs/cgroup/kubepods/pod8/memory.max", "1048576\n"),
         ]);
-        assert_eq!((memory(root.path()), quota(root.path())), (Some(256 << 20), Some(2)));
+        assert_eq!((memory_limit(root.path()), cpu_quota(root.path())), (Some(256 << 20), Some(2)));
     }
 
     #[test]
@@ -162,7 +164,7 @@ mod tests {
             ("sys/fs/cgroup/system.slice/tidegate.service/memory.max", "268435456\n"),
             ("sys/fs/cgroup/system.slice/tidegate.service/memory.high", "134217728\n"),
         ]);
-        assert_eq!(memory(root.path()), Some(128 << 20));
+        assert_eq!(memory_limit(root.path()), Some(128 << 20));
     }
 
     #[test]
@@ -181,7 +183,7 @@ mod tests {
             ("sys/fs/cgroup/cpu,cpuacct/docker/1/in/cpu.cfs_quota_us", "-1\n"),
             ("sys/fs/cgroup/cpu,cpuacct/docker/1/in/cpu.cfs_period_us", "100000\n"),
         ]);
-        assert_eq!((memory(root.path()), quota(root.path())), (Some(96 << 20), Some(1)));
+        assert_eq!((memory_limit(root.path()), cpu_quota(root.path())), (Some(96 << 20), Some(1)));
     }
 
     #[test]
@@ -200,14 +202,14 @@ mod tests {
                 ("proc/self/cgroup", cgroup),
                 ("sys/fs/cgroup/memory/memory.limit_in_bytes", "67108864\n"),
             ]);
-            assert_eq!(memory(root.path()), Some(64 << 20), "{mountinfo} {cgroup}");
+            assert_eq!(memory_limit(root.path()), Some(64 << 20), "{mountinfo} {cgroup}");
         }
     }
 
     #[test]
     fn without_control_groups_all_memory_counts() {
-        assert_eq!(memory(machine(&[]).path()), Some(8 << 30));
-        assert_eq!(memory(Path::new("/nowhere")), None);
+        assert_eq!(memory_limit(machine(&[]).path()), Some(8 << 30));
+        assert_eq!(memory_limit(Path::new("/nowhere")), None);
         assert!(usable_memory() > 1 << 20 && usable_cpus() >= 1);
     }
 }

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use crate::clock::Random;
-use crate::endpoint::connections::Connections;
+use crate::endpoint::connections::IdleConnections;
 use crate::net::seats::Seats;
 use crate::net::{self, Timer};
 use crate::policy::forward_auth::Idle;
 use crate::policy::jwt::Verified;
 use crate::policy::shared;
-use crate::telemetry::access::{AccessLog, Line, Lines};
+use crate::telemetry::access::{AccessLine, AccessLog, Lines};
 use crate::telemetry::ledger::Ledger;
 use crate::telemetry::refusals::Quotas;
 use crate::wire::RequestHead;
@@ -35,7 +35,7 @@ pub struct Worker {
     /// The number of workers in the process.
     pub workers: usize,
     /// Idle connections to servers.
-    pub connections: RefCell<Connections>,
+    pub connections: RefCell<IdleConnections>,
     /// The worker's source of randomness.
     pub random: RefCell<Random>,
     /// All workers' signals to let go of idle connections that somebody else waits for.
@@ -43,13 +43,13 @@ pub struct Worker {
     /// Idle connections to servers that are asked who a client is.
     pub judges: Idle,
     /// Connections to Redis.
-    pub redis: shared::Connections,
+    pub redis: shared::RedisConnections,
     /// Tokens that were verified lately.
     pub tokens: RefCell<HashMap<[u8; 32], Rc<Verified>>>,
     /// Copies of requests under way.
     pub mirrored: Cell<u32>,
     /// Connections to the tier behind caches.
-    pub cache_tier: shared::Connections,
+    pub cache_tier: shared::RedisConnections,
     /// Room in which keys of caches are written.
     pub cache_key: RefCell<Vec<u8>>,
     /// Fetches for caches under way.
@@ -78,10 +78,10 @@ impl Worker {
             random: RefCell::new(random),
             peers,
             judges: Idle::default(),
-            redis: shared::Connections::default(),
+            redis: shared::RedisConnections::default(),
             tokens: RefCell::default(),
             mirrored: Cell::new(0),
-            cache_tier: shared::Connections::default(),
+            cache_tier: shared::RedisConnections::default(),
             cache_key: RefCell::default(),
             fetches: Cell::new(0),
             ledger: Ledger::default(),
@@ -132,7 +132,7 @@ impl Worker {
     }
 
     /// Writes a line into the access log, if it is among those that are written.
-    pub fn write_access(&self, log: &AccessLog, line: &Line<'_>) {
+    pub fn write_access(&self, log: &AccessLog, line: &AccessLine<'_>) {
         if self.draw(|random| log.samples(random)) {
             self.access.write(&self.ledger, log, line);
         }

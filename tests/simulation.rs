@@ -15,12 +15,12 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate::balance::{Ask, Key};
+use tidegate::balance::{BalanceKey, PickContext};
 use tidegate::clock::{self, Random};
 use tidegate::endpoint::{Slot, standing};
 use tidegate::exchange::Deadline;
 use tidegate::snapshot::compile;
-use tidegate::upstream::retry::{Decision, Facts, Failure};
+use tidegate::upstream::retry::{Failure, RetryDecision, RetryFacts};
 use tidegate::upstream::{Membership, Retry, Upstream, outlier, upkeep};
 
 const SERVERS: usize = 100;
@@ -186,7 +186,7 @@ impl<'a> Simulation<'a> {
                 }
                 Event::Done(slot) => self.done(now, slot),
                 Event::Tick => {
-                    upkeep::tick(self.upstream, clock::now());
+                    upkeep::end_ejections(self.upstream, clock::now());
                     if now < END {
                         self.at(now + 100_000, Event::Tick);
                     }
@@ -214,9 +214,9 @@ impl<'a> Simulation<'a> {
 
     fn send(&mut self, now: u64, pending: Pending) {
         let user = pending.user.to_le_bytes();
-        let mut ask = Ask {
+        let mut ask = PickContext {
             tried: &pending.tried,
-            key: Some(Key::new(&user)),
+            key: Some(BalanceKey::new(&user)),
             now: clock::now(),
             random: &mut self.random,
             rules: self.upstream.rules,
@@ -264,7 +264,7 @@ impl<'a> Simulation<'a> {
         if failure == Failure::Connect {
             member.endpoint.standing.lose(clock::now());
         }
-        outlier::ended(self.upstream, &member.endpoint, None, failure);
+        outlier::note_end(self.upstream, &member.endpoint, None, failure);
         if failure == Failure::Status(200) {
             member.endpoint.latency.observe(clock::now(), Duration::from_micros(took));
             self.figures.latencies.push(now - pending.came);
@@ -276,14 +276,14 @@ impl<'a> Simulation<'a> {
         if failure != Failure::Status(200) {
             let Pending { repeatable, retries, .. } = pending;
             let facts =
-                Facts { repeatable, replayable: true, retries, repaired: true, keyed: false };
+                RetryFacts { repeatable, replayable: true, retries, repaired: true, keyed: false };
             let again = match self.retry.decide(failure, facts) {
-                Decision::Onward => true,
-                Decision::Elsewhere => {
+                RetryDecision::Onward => true,
+                RetryDecision::Elsewhere => {
                     pending.retries += 1;
                     self.retry.budget.take(clock::now())
                 }
-                Decision::GiveUp | Decision::Fresh => false,
+                RetryDecision::GiveUp | RetryDecision::Fresh => false,
             };
             if again {
                 let processed = !failure.is_unprocessed();
@@ -304,7 +304,11 @@ impl<'a> Simulation<'a> {
         for (n, member) in self.members.members().iter().enumerate() {
             let refuses = matches!(Trouble::of(n).now(now), Trouble::Away | Trouble::Restarting(_));
             if !refuses && member.endpoint.standing.reach(clock::now()) {
-                outlier::readmit(self.upstream, &member.endpoint, "it takes connections again");
+                outlier::readmit_server(
+                    self.upstream,
+                    &member.endpoint,
+                    "it takes connections again",
+                );
             }
         }
     }

@@ -9,15 +9,15 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::calls::{Answer, document, explained, problem};
+use super::calls::{AdminAnswer, json_answer, problem_answer, problem_with_detail};
 use crate::cache::history::Invalid;
 use crate::cache::purge::Purge;
 use crate::cache::route::{CacheCounts, CacheResult, KeyParts, RouteCache};
-use crate::cache::store::Store;
+use crate::cache::store::CacheStore;
 use crate::cache::tier::{StoreTier, TierResult};
 use crate::clock;
 use crate::config::suggest::did_you_mean;
-use crate::exchange::target::{self, PathMode, Target};
+use crate::exchange::target::{self, PathMode, RequestTarget};
 use crate::route::authority;
 use crate::route::condition::parameters;
 use crate::server::status::Status;
@@ -144,9 +144,9 @@ struct CacheRequests {
 }
 
 /// Reads the counters of one cache.
-pub(super) fn stats(cache: &RouteCache) -> CacheStats {
+pub(super) fn cache_stats(cache: &RouteCache) -> CacheStats {
     use std::sync::atomic::Ordering::Relaxed;
-    let (store, counts): (&Store, &CacheCounts) = (&cache.store, &cache.counts);
+    let (store, counts): (&CacheStore, &CacheCounts) = (&cache.store, &cache.counts);
     CacheStats {
         name: store.name.to_string(),
         requests: CacheRequests {
@@ -187,8 +187,11 @@ pub(super) fn stats(cache: &RouteCache) -> CacheStats {
 ///
 /// # Errors
 /// The answer: what is wrong with it, and the nearest name where one is close.
-pub(super) fn read<T: DeserializeOwned>(body: &[u8], names: &[&str]) -> Result<T, Box<Answer>> {
-    read_object(body, names).map_err(|why| Box::new(bad("bad_request", &why)))
+pub(super) fn read_json<T: DeserializeOwned>(
+    body: &[u8],
+    names: &[&str],
+) -> Result<T, Box<AdminAnswer>> {
+    read_object(body, names).map_err(|why| Box::new(bad_request("bad_request", &why)))
 }
 
 fn read_object<T: DeserializeOwned>(body: &[u8], names: &[&str]) -> Result<T, String> {
@@ -203,32 +206,32 @@ fn read_object<T: DeserializeOwned>(body: &[u8], names: &[&str]) -> Result<T, St
     serde_json::from_slice(body).map_err(|error| error.to_string())
 }
 
-fn bad(code: &str, why: &str) -> Answer {
-    explained(StatusCode::BAD_REQUEST, code, why)
+fn bad_request(code: &str, why: &str) -> AdminAnswer {
+    problem_with_detail(StatusCode::BAD_REQUEST, code, why)
 }
 
 /// `POST /cache/purge`.
-pub(super) async fn purge(status: &Status, body: &[u8]) -> Answer {
-    let wish: PurgeWish = match read(body, &PurgeWish::NAMES) {
+pub(super) async fn purge_caches(status: &Status, body: &[u8]) -> AdminAnswer {
+    let wish: PurgeWish = match read_json(body, &PurgeWish::NAMES) {
         Ok(wish) => wish,
         Err(answer) => return *answer,
     };
     let snapshot = status.store.load_full();
-    let purge = match understand(&wish) {
+    let purge = match parse_wish(&wish) {
         Ok(purge) => purge,
-        Err(why) => return bad("bad_purge", &why),
+        Err(why) => return bad_request("bad_purge", &why),
     };
-    let stores = match stores(&snapshot, wish.cache.as_deref()) {
+    let stores = match named_stores(&snapshot, wish.cache.as_deref()) {
         Ok(stores) => stores,
-        Err(why) => return bad("no_such_cache", &why),
+        Err(why) => return bad_request("no_such_cache", &why),
     };
     let mut waiting = Vec::new();
     let mut behind = Vec::new();
     for (store, parts, tier) in stores {
-        behind.extend(tier.map(|tier| (tier, within(purge.clone(), parts))));
+        behind.extend(tier.map(|tier| (tier, limit_purge(purge.clone(), parts))));
         // A queue that is full empties in milliseconds; a purge that was only half ordered must be told.
-        let Some(reply) = store.purge(within(purge.clone(), parts)) else {
-            return problem(StatusCode::SERVICE_UNAVAILABLE, "busy");
+        let Some(reply) = store.purge(limit_purge(purge.clone(), parts)) else {
+            return problem_answer(StatusCode::SERVICE_UNAVAILABLE, "busy");
         };
         waiting.push(reply);
     }
@@ -260,19 +263,23 @@ pub(super) async fn purge(status: &Status, body: &[u8]) -> Answer {
                 let detail = format!(
                     "{purged} purged here; Redis does not answer, so other instances are told later"
                 );
-                return explained(StatusCode::SERVICE_UNAVAILABLE, "not_everywhere", &detail);
+                return problem_with_detail(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "not_everywhere",
+                    &detail,
+                );
             }
-            document(StatusCode::OK, &Purged { purged })
+            json_answer(StatusCode::OK, &Purged { purged })
         }
-        Ok(None) => problem(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
-        Err(_) => problem(StatusCode::GATEWAY_TIMEOUT, "still_purging"),
+        Ok(None) => problem_answer(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        Err(_) => problem_answer(StatusCode::GATEWAY_TIMEOUT, "still_purging"),
     }
 }
 
 /// A cache's memory, what its keys are made of, and its tier behind memory.
-type Purgeable = (Arc<Store>, KeyParts, Option<Arc<StoreTier>>);
+type Purgeable = (Arc<CacheStore>, KeyParts, Option<Arc<StoreTier>>);
 
-fn stores(snapshot: &Snapshot, named: Option<&str>) -> Result<Vec<Purgeable>, String> {
+fn named_stores(snapshot: &Snapshot, named: Option<&str>) -> Result<Vec<Purgeable>, String> {
     let all =
         || snapshot.caches().map(|cache| (cache.store.clone(), cache.key, cache.tier.clone()));
     let Some(name) = named else { return Ok(all().collect()) };
@@ -287,7 +294,7 @@ fn stores(snapshot: &Snapshot, named: Option<&str>) -> Result<Vec<Purgeable>, St
 
 /// A purge among keys that leave out what these leave out: a response that all hosts share is that of the
 /// host that was named, too.
-fn within(mut purge: Purge, parts: KeyParts) -> Purge {
+fn limit_purge(mut purge: Purge, parts: KeyParts) -> Purge {
     purge.host = purge.host.filter(|_| parts.host);
     purge.path = purge.path.filter(|_| parts.path);
     purge.query = purge.query.filter(|_| parts.query);
@@ -295,7 +302,7 @@ fn within(mut purge: Purge, parts: KeyParts) -> Purge {
 }
 
 /// Turns a wish into keys.
-fn understand(wish: &PurgeWish) -> Result<Purge, String> {
+fn parse_wish(wish: &PurgeWish) -> Result<Purge, String> {
     let PurgeWish { cache, host, path, url, tag, all, soft } = wish;
     let narrowed = [("host", host), ("path", path), ("url", url), ("tag", tag)].into_iter();
     let given: Vec<_> =
@@ -333,14 +340,16 @@ fn understand(wish: &PurgeWish) -> Result<Purge, String> {
             None if path.contains('?') => {
                 return Err(format!("`{path}` has a query: `url` names one"));
             }
-            None => normal("purge.invalid", path).map_err(|_| format!("`{path}` is no path"))?.1,
+            None => {
+                normal_target("purge.invalid", path).map_err(|_| format!("`{path}` is no path"))?.1
+            }
         });
     }
     if let Some(url) = url {
         let (_, host, target) =
             split_url(url).ok_or_else(|| format!("`{url}` is no URL of a host"))?;
-        let (host, path, query) =
-            normal(&host, &target).map_err(|_| format!("`{url}` is no URL that is served"))?;
+        let (host, path, query) = normal_target(&host, &target)
+            .map_err(|_| format!("`{url}` is no URL that is served"))?;
         purge.host = Some(host);
         purge.path = Some(path);
         purge.query = Some(query);
@@ -351,11 +360,11 @@ fn understand(wish: &PurgeWish) -> Result<Purge, String> {
 type Normal = (Box<[u8]>, Box<[u8]>, Option<Box<[u8]>>);
 
 /// Host, path and query as they are in keys.
-fn normal(host: &str, target: &str) -> Result<Normal, target::TargetFault> {
+fn normal_target(host: &str, target: &str) -> Result<Normal, target::TargetFault> {
     let mut head = RequestHead::default();
     head.set(b"GET", target.as_bytes(), Version::Http11);
     head.fields.push(b"host", host.as_bytes());
-    let target = Target::of(&head, PathMode::Normalize, target::Keep::Normal)?;
+    let target = RequestTarget::of(&head, PathMode::Normalize, target::Keep::Normal)?;
     Ok((target.host().as_bytes().into(), target.path().into(), target.query().map(Into::into)))
 }
 
@@ -374,22 +383,22 @@ pub(super) fn split_url(url: &str) -> Option<(&'static str, String, String)> {
 }
 
 /// `GET /cache/top?n=`.
-pub(super) async fn top(status: &Status, query: Option<&str>) -> Answer {
+pub(super) async fn top_entries(status: &Status, query: Option<&str>) -> AdminAnswer {
     let mut n = TOP;
     for (name, value) in parameters(query.unwrap_or_default().as_bytes()) {
         let number = std::str::from_utf8(value).ok().and_then(|value| value.parse::<usize>().ok());
         match (name, number) {
             (b"n", Some(number)) if (1..=MOST_TOP).contains(&number) => n = number,
-            (b"n", _) => return bad("bad_question", "`n` is a number from 1 to 1000"),
-            _ => return bad("bad_question", "there is `n` and nothing else"),
+            (b"n", _) => return bad_request("bad_question", "`n` is a number from 1 to 1000"),
+            _ => return bad_request("bad_question", "there is `n` and nothing else"),
         }
     }
     let snapshot = status.store.load_full();
     // Looks at all that is stored, and must not hold up other calls meanwhile.
     let named = tokio::task::spawn_blocking(move || most_used(&snapshot, n));
     match named.await {
-        Ok(named) => document(StatusCode::OK, &named),
-        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
+        Ok(named) => json_answer(StatusCode::OK, &named),
+        Err(_) => problem_answer(StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
     }
 }
 
@@ -421,7 +430,7 @@ mod tests {
     use super::*;
 
     fn meant(json: &str) -> Result<Purge, String> {
-        understand(&read_object(json.as_bytes(), &PurgeWish::NAMES)?)
+        parse_wish(&read_object(json.as_bytes(), &PurgeWish::NAMES)?)
     }
 
     fn some(text: &str) -> Option<Box<[u8]>> {

@@ -13,13 +13,13 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::guard::{Denied, Guard, Known};
+use super::guard::{AdminDenial, Guard, KnownTokens};
 use super::seats::Seat;
 use super::warm::{self, Warming};
 use super::{
     caches, dashboard, explain, history, metrics, openapi, orders, refusals, servers, stats,
 };
-use crate::server::control::Command;
+use crate::server::control::ControlCommand;
 use crate::server::status::Status;
 
 /// The largest configuration that is checked.
@@ -40,7 +40,7 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 const PROBES: [&str; 2] = ["/live", "/ready"];
 
 /// The answer to a call.
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(super) type AdminAnswer = Response<Full<Bytes>>;
 
 /// Everything that calls need.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub struct Calls {
     /// The state of the process.
     pub status: Arc<Status>,
     /// The sender of commands, reloads among them.
-    pub commands: SyncSender<Command>,
+    pub commands: SyncSender<ControlCommand>,
     /// The rules for who may call.
     pub guard: Guard,
     /// The number of configurations that may be checked at a time.
@@ -59,11 +59,11 @@ pub struct Calls {
 
 impl Calls {
     /// Answers a request.
-    pub(super) async fn answer(&self, request: Request<Incoming>, seat: &Seat) -> Answer {
+    pub(super) async fn answer(&self, request: Request<Incoming>, seat: &Seat) -> AdminAnswer {
         let known = match self.guard.admit(request.method(), request.headers()) {
             Ok(known) => known,
-            Err(_) if PROBES.contains(&request.uri().path()) => Known::Nobody,
-            Err(denied) => return deny(denied, request.method()),
+            Err(_) if PROBES.contains(&request.uri().path()) => KnownTokens::Nobody,
+            Err(denied) => return denial_answer(denied, request.method()),
         };
         let (request, turn) = match self.read_body(request).await {
             Ok(read) => read,
@@ -73,76 +73,82 @@ impl Calls {
         let (method, path) = (request.method(), request.uri().path());
         let steps: Vec<&str> = path.trim_matches('/').split('/').collect();
         match *steps.as_slice() {
-            ["explain"] if reads(method) => explain::explain(&self.status, request.uri().query()),
-            [""] => read(method, dashboard::page),
-            ["openapi.json"] => read(method, openapi::page),
-            ["live"] => read(method, || document(StatusCode::OK, &json!({ "live": true }))),
-            ["ready"] => read(method, || self.ready()),
-            ["stats"] if reads(method) => self.stats().await,
-            ["metrics"] if reads(method) => self.metrics(request.headers()).await,
-            ["refusals"] if reads(method) => {
-                told(self.status.desk.ask(refusals::collect).await.as_ref())
+            ["explain"] if is_read(method) => {
+                explain::explain_request(&self.status, request.uri().query())
             }
-            ["history"] if reads(method) => {
-                history::show(&self.status, request.uri().query()).await
+            [""] => read_call(method, dashboard::dashboard_page),
+            ["openapi.json"] => read_call(method, openapi::openapi_page),
+            ["live"] => read_call(method, || json_answer(StatusCode::OK, &json!({ "live": true }))),
+            ["ready"] => read_call(method, || self.ready()),
+            ["stats"] if is_read(method) => self.stats().await,
+            ["metrics"] if is_read(method) => self.metrics(request.headers()).await,
+            ["refusals"] if is_read(method) => {
+                found_answer(self.status.desk.ask(refusals::collect_refusals).await.as_ref())
+            }
+            ["history"] if is_read(method) => {
+                history::show_history(&self.status, request.uri().query()).await
             }
             ["reload"] if *method == Method::POST => {
-                orders::reload(&self.commands, request.uri().query()).await
+                orders::order_reload(&self.commands, request.uri().query()).await
             }
-            ["rollback"] if *method == Method::POST => orders::rollback(&self.commands).await,
-            ["drain"] => change(method, || orders::drain(&self.status)),
+            ["rollback"] if *method == Method::POST => orders::order_rollback(&self.commands).await,
+            ["drain"] => change_call(method, || orders::order_drain(&self.status)),
             ["config", "check"] if *method == Method::POST => {
-                orders::check(request.into_body(), known, turn).await
+                orders::check_config(request.into_body(), known, turn).await
             }
-            ["config"] => read(method, || orders::config(&self.status)),
+            ["config"] => read_call(method, || orders::show_config(&self.status)),
             ["cache", "purge"] if *method == Method::POST => {
-                caches::purge(&self.status, request.body()).await
+                caches::purge_caches(&self.status, request.body()).await
             }
             ["cache", "warm"] if *method == Method::POST => {
-                warm::start(&self.status, &self.warming, request.body()).await
+                warm::start_warming(&self.status, &self.warming, request.body()).await
             }
-            ["cache", "warm"] if reads(method) => warm::show(&self.warming),
-            ["cache", "top"] if reads(method) => {
-                caches::top(&self.status, request.uri().query()).await
+            ["cache", "warm"] if is_read(method) => warm::show_warming(&self.warming),
+            ["cache", "top"] if is_read(method) => {
+                caches::top_entries(&self.status, request.uri().query()).await
             }
             ["cache", "purge"] => wrong_method("POST"),
             ["cache", "warm"] => wrong_method("GET, HEAD, POST"),
             ["cache", "top"] => wrong_method("GET, HEAD"),
             ["reload" | "rollback"] | ["config", "check"] => wrong_method("POST"),
-            ["upstreams"] if reads(method) => servers::all(&self.status).await,
-            ["upstreams", upstream] if reads(method) => servers::one(&self.status, upstream).await,
+            ["upstreams"] if is_read(method) => servers::list_upstreams(&self.status).await,
+            ["upstreams", upstream] if is_read(method) => {
+                servers::show_upstream(&self.status, upstream).await
+            }
             ["upstreams", upstream, "servers", server] if *method == Method::PUT => {
                 let (upstream, server) = (upstream.to_owned(), server.to_owned());
-                servers::put(self, &upstream, &server, request.into_body()).await
+                servers::put_server(self, &upstream, &server, request.into_body()).await
             }
             ["upstreams", upstream, "servers", server] if *method == Method::DELETE => {
-                servers::delete(self, upstream, server).await
+                servers::delete_server(self, upstream, server).await
             }
             ["upstreams", _, "servers", _] => wrong_method("PUT, DELETE"),
             ["upstreams", upstream, "servers", server, order] if *method == Method::POST => {
-                servers::order(&self.status, upstream, server, order).await
+                servers::order_server(&self.status, upstream, server, order).await
             }
             ["upstreams", _, "servers", _, _] => wrong_method("POST"),
             ["explain" | "stats" | "metrics" | "refusals" | "history" | "upstreams"]
             | ["upstreams", _] => wrong_method("GET, HEAD"),
-            _ => problem(StatusCode::NOT_FOUND, "no_such_call"),
+            _ => problem_answer(StatusCode::NOT_FOUND, "no_such_call"),
         }
     }
 
-    async fn stats(&self) -> Answer {
+    async fn stats(&self) -> AdminAnswer {
         let status = self.status.clone();
         let snapshot = status.store.load_full();
-        let stats = self.status.desk.ask(move |h| stats::collect(&status, &snapshot, h)).await;
-        told(stats.as_ref())
+        let stats =
+            self.status.desk.ask(move |h| stats::collect_stats(&status, &snapshot, h)).await;
+        found_answer(stats.as_ref())
     }
 
-    async fn metrics(&self, headers: &HeaderMap) -> Answer {
+    async fn metrics(&self, headers: &HeaderMap) -> AdminAnswer {
         let open = metrics::wants_openmetrics(headers);
         let status = self.status.clone();
         let snapshot = status.store.load_full();
-        let page = self.status.desk.ask(move |h| metrics::page(&status, &snapshot, h, open)).await;
+        let page =
+            self.status.desk.ask(move |h| metrics::metrics_page(&status, &snapshot, h, open)).await;
         let kind = if open { OPENMETRICS } else { PROMETHEUS };
-        page.map_or_else(stopping, |page| respond(StatusCode::OK, kind, page))
+        page.map_or_else(stopping_answer, |page| text_answer(StatusCode::OK, kind, page))
     }
 
     /// The body in whole, so that a client that sends one slowly only holds up itself. A configuration to be checked
@@ -150,8 +156,8 @@ impl Calls {
     async fn read_body(
         &self,
         request: Request<Incoming>,
-    ) -> Result<(Request<Bytes>, Option<OwnedSemaphorePermit>), Box<Answer>> {
-        let refuse = |status, code| Box::new(problem(status, code));
+    ) -> Result<(Request<Bytes>, Option<OwnedSemaphorePermit>), Box<AdminAnswer>> {
+        let refuse = |status, code| Box::new(problem_answer(status, code));
         let (head, body) = request.into_parts();
         if matches!(head.method, Method::GET | Method::HEAD) {
             return Ok((Request::from_parts(head, Bytes::new()), None));
@@ -181,20 +187,20 @@ impl Calls {
         }
     }
 
-    fn ready(&self) -> Answer {
+    fn ready(&self) -> AdminAnswer {
         let ready = self.status.ready.load(Ordering::Acquire);
         let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        document(code, &json!({ "ready": ready }))
+        json_answer(code, &json!({ "ready": ready }))
     }
 }
 
-fn deny(denied: Denied, method: &Method) -> Answer {
+fn denial_answer(denied: AdminDenial, method: &Method) -> AdminAnswer {
     let (status, code) = denied.answer();
-    let mut answer = problem(status, code);
+    let mut answer = problem_answer(status, code);
     if status == StatusCode::UNAUTHORIZED {
         let headers = answer.headers_mut();
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        if reads(method) {
+        if is_read(method) {
             // A browser asks for a password, which is the token.
             let scheme = HeaderValue::from_static("Basic realm=\"tidegate\"");
             headers.append(header::WWW_AUTHENTICATE, scheme);
@@ -203,56 +209,56 @@ fn deny(denied: Denied, method: &Method) -> Answer {
     answer
 }
 
-fn reads(method: &Method) -> bool {
+fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
-fn stopping() -> Answer {
-    problem(StatusCode::SERVICE_UNAVAILABLE, "stopping")
+fn stopping_answer() -> AdminAnswer {
+    problem_answer(StatusCode::SERVICE_UNAVAILABLE, "stopping")
 }
 
 /// Answers with what was read out of the counters; nobody counts any more when the process is about to end.
-pub(super) fn told(what: Option<&impl Serialize>) -> Answer {
-    what.map_or_else(stopping, |what| document(StatusCode::OK, what))
+pub(super) fn found_answer(what: Option<&impl Serialize>) -> AdminAnswer {
+    what.map_or_else(stopping_answer, |what| json_answer(StatusCode::OK, what))
 }
 
-fn read(method: &Method, answer: impl FnOnce() -> Answer) -> Answer {
-    if reads(method) { answer() } else { wrong_method("GET, HEAD") }
+fn read_call(method: &Method, answer: impl FnOnce() -> AdminAnswer) -> AdminAnswer {
+    if is_read(method) { answer() } else { wrong_method("GET, HEAD") }
 }
 
-fn change(method: &Method, answer: impl FnOnce() -> Answer) -> Answer {
+fn change_call(method: &Method, answer: impl FnOnce() -> AdminAnswer) -> AdminAnswer {
     if *method == Method::POST { answer() } else { wrong_method("POST") }
 }
 
-fn wrong_method(allowed: &'static str) -> Answer {
-    let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed");
+fn wrong_method(allowed: &'static str) -> AdminAnswer {
+    let mut answer = problem_answer(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed");
     answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     answer
 }
 
 /// A JSON document.
-pub(super) fn document(status: StatusCode, body: &impl Serialize) -> Answer {
+pub(super) fn json_answer(status: StatusCode, body: &impl Serialize) -> AdminAnswer {
     match serde_json::to_string(body) {
-        Ok(text) => respond(status, "application/json", text + "\n"),
-        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
+        Ok(text) => text_answer(status, "application/json", text + "\n"),
+        Err(_) => problem_answer(StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
     }
 }
 
 /// A problem document (RFC 9457).
-pub(super) fn problem(status: StatusCode, code: &str) -> Answer {
+pub(super) fn problem_answer(status: StatusCode, code: &str) -> AdminAnswer {
     let title = status.canonical_reason().unwrap_or_default();
     let body = json!({ "status": status.as_u16(), "title": title, "code": code });
-    respond(status, "application/problem+json", format!("{body}\n"))
+    text_answer(status, "application/problem+json", format!("{body}\n"))
 }
 
 /// A problem document that says what is wrong.
-pub(super) fn explained(status: StatusCode, code: &str, detail: &str) -> Answer {
+pub(super) fn problem_with_detail(status: StatusCode, code: &str, detail: &str) -> AdminAnswer {
     let title = status.canonical_reason().unwrap_or_default();
     let body = json!({ "status": status.as_u16(), "title": title, "code": code, "detail": detail });
-    respond(status, "application/problem+json", format!("{body}\n"))
+    text_answer(status, "application/problem+json", format!("{body}\n"))
 }
 
-pub(super) fn respond(status: StatusCode, kind: &'static str, body: String) -> Answer {
+pub(super) fn text_answer(status: StatusCode, kind: &'static str, body: String) -> AdminAnswer {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -2,7 +2,7 @@
 
 use http::{HeaderValue, StatusCode, header};
 
-use super::calls::{Answer, respond};
+use super::calls::{AdminAnswer, text_answer};
 
 const PAGE: &str = include_str!("dashboard.html");
 /// The page's own script and style, and calls to this endpoint; nothing else, and in nobody's frame.
@@ -10,8 +10,8 @@ const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 
                       img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
 
-pub(super) fn page() -> Answer {
-    let mut answer = respond(StatusCode::OK, "text/html; charset=utf-8", PAGE.to_owned());
+pub(super) fn dashboard_page() -> AdminAnswer {
+    let mut answer = text_answer(StatusCode::OK, "text/html; charset=utf-8", PAGE.to_owned());
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

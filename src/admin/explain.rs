@@ -5,16 +5,16 @@ use std::net::{IpAddr, Ipv4Addr};
 use http::StatusCode;
 use percent_encoding::percent_decode;
 
-use super::calls::{Answer, document, problem};
-use crate::explain::{self, Question};
+use super::calls::{AdminAnswer, json_answer, problem_answer};
+use crate::explain::{self, ExplainQuestion};
 use crate::route::condition::parameters;
 use crate::server::status::Status;
 use crate::tls::facts::Certificate;
 
 /// Besides `method` (default `GET`) and `url`: any number of `header=name:value`, `client=IP`,
 /// `listener=NAME`, `sni=NAME`, and of a client's certificate `cert_subject=…` and `cert_name=…`.
-pub(super) fn explain(status: &Status, query: Option<&str>) -> Answer {
-    let mut question = Question {
+pub(super) fn explain_request(status: &Status, query: Option<&str>) -> AdminAnswer {
+    let mut question = ExplainQuestion {
         method: "GET".to_owned(),
         url: String::new(),
         headers: Vec::new(),
@@ -23,7 +23,7 @@ pub(super) fn explain(status: &Status, query: Option<&str>) -> Answer {
         sni: None,
         certificate: None,
     };
-    let bad = || problem(StatusCode::UNPROCESSABLE_ENTITY, "bad_question");
+    let bad = || problem_answer(StatusCode::UNPROCESSABLE_ENTITY, "bad_question");
     for (name, value) in parameters(query.unwrap_or_default().as_bytes()) {
         let Ok(value) = percent_decode(value).decode_utf8() else { return bad() };
         match name {
@@ -31,9 +31,9 @@ pub(super) fn explain(status: &Status, query: Option<&str>) -> Answer {
             b"url" => question.url = value.into_owned(),
             b"listener" => question.listener = Some(value.into_owned()),
             b"sni" => question.sni = Some(value.into_owned()),
-            b"cert_subject" => certificate(&mut question).subject = value.into(),
+            b"cert_subject" => question_certificate(&mut question).subject = value.into(),
             b"cert_name" => {
-                let certificate = certificate(&mut question);
+                let certificate = question_certificate(&mut question);
                 let names = certificate.names.iter().cloned().chain([value.into()]);
                 certificate.names = names.collect();
             }
@@ -51,13 +51,13 @@ pub(super) fn explain(status: &Status, query: Option<&str>) -> Answer {
         }
     }
     match explain::explain(&status.store.load(), &question) {
-        Ok(said) => document(StatusCode::OK, &said),
+        Ok(said) => json_answer(StatusCode::OK, &said),
         Err(_) => bad(),
     }
 }
 
 /// The certificate of a question, begun where there is none yet.
-fn certificate(question: &mut Question) -> &mut Certificate {
+fn question_certificate(question: &mut ExplainQuestion) -> &mut Certificate {
     question.certificate.get_or_insert_with(|| Certificate {
         subject: "".into(),
         names: Box::default(),

@@ -27,7 +27,7 @@ pub struct Guard {
 
 /// The caller, as far as known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Known {
+pub enum KnownTokens {
     /// Anybody who can reach the address.
     Nobody,
     /// Somebody who may see everything.
@@ -38,7 +38,7 @@ pub enum Known {
 
 /// A reason for refusing a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Denied {
+pub enum AdminDenial {
     /// `Host` is missing, or names another machine.
     Host,
     /// The request comes from somebody else's page.
@@ -47,14 +47,14 @@ pub enum Denied {
     Token,
 }
 
-impl Denied {
+impl AdminDenial {
     /// The status and the stable code.
     #[must_use]
     pub fn answer(self) -> (StatusCode, &'static str) {
         match self {
-            Denied::Host => (StatusCode::FORBIDDEN, "foreign_host"),
-            Denied::Origin => (StatusCode::FORBIDDEN, "foreign_origin"),
-            Denied::Token => (StatusCode::UNAUTHORIZED, "token_required"),
+            AdminDenial::Host => (StatusCode::FORBIDDEN, "foreign_host"),
+            AdminDenial::Origin => (StatusCode::FORBIDDEN, "foreign_origin"),
+            AdminDenial::Token => (StatusCode::UNAUTHORIZED, "token_required"),
         }
     }
 }
@@ -76,31 +76,31 @@ impl Guard {
     /// Returns whether a request may be answered.
     ///
     /// # Errors
-    /// [`Denied`].
-    pub fn admit(&self, method: &Method, headers: &HeaderMap) -> Result<Known, Denied> {
+    /// [`AdminDenial`].
+    pub fn admit(&self, method: &Method, headers: &HeaderMap) -> Result<KnownTokens, AdminDenial> {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let host = text(header::HOST);
         if self.local && !host.is_some_and(is_local) {
-            return Err(Denied::Host);
+            return Err(AdminDenial::Host);
         }
         if headers.contains_key(header::ORIGIN) {
             let origin = text(header::ORIGIN).and_then(|origin| origin.strip_prefix("http://"));
             if origin.is_none() || origin != host {
-                return Err(Denied::Origin);
+                return Err(AdminDenial::Origin);
             }
         }
         let known = self.known(text(header::AUTHORIZATION));
         let changes = !matches!(*method, Method::GET | Method::HEAD);
         let needed = match changes {
-            true if self.token.is_some() => Known::Operator,
-            false if self.closed => Known::Reader,
+            true if self.token.is_some() => KnownTokens::Operator,
+            false if self.closed => KnownTokens::Reader,
             _ => return Ok(known),
         };
-        let enough = known == Known::Operator || known == needed;
-        if enough { Ok(known) } else { Err(Denied::Token) }
+        let enough = known == KnownTokens::Operator || known == needed;
+        if enough { Ok(known) } else { Err(AdminDenial::Token) }
     }
 
-    fn known(&self, credentials: Option<&str>) -> Known {
+    fn known(&self, credentials: Option<&str>) -> KnownTokens {
         let given = credentials.and_then(|value| match value.split_once(' ')? {
             ("Bearer", token) => Some(token.as_bytes().to_vec()),
             ("Basic", pair) => {
@@ -110,13 +110,14 @@ impl Guard {
             }
             _ => None,
         });
-        let Some(given) = given else { return Known::Nobody };
-        let is =
-            |token: &Option<Box<str>>| token.as_ref().is_some_and(|t| same(&given, t.as_bytes()));
+        let Some(given) = given else { return KnownTokens::Nobody };
+        let is = |token: &Option<Box<str>>| {
+            token.as_ref().is_some_and(|t| same_bytes(&given, t.as_bytes()))
+        };
         match () {
-            () if is(&self.token) => Known::Operator,
-            () if is(&self.read_token) => Known::Reader,
-            () => Known::Nobody,
+            () if is(&self.token) => KnownTokens::Operator,
+            () if is(&self.read_token) => KnownTokens::Reader,
+            () => KnownTokens::Nobody,
         }
     }
 }
@@ -133,7 +134,7 @@ fn is_local(host: &str) -> bool {
 }
 
 /// Compares in a time that does not depend on where two texts differ.
-fn same(a: &[u8], b: &[u8]) -> bool {
+fn same_bytes(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |different, (a, b)| different | (a ^ b)) == 0
 }
 
@@ -141,7 +142,7 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn admit(guard: &Guard, method: &Method, fields: &[(&str, &str)]) -> Result<(), Denied> {
+    fn admit(guard: &Guard, method: &Method, fields: &[(&str, &str)]) -> Result<(), AdminDenial> {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             let name = header::HeaderName::from_bytes(name.as_bytes()).unwrap();
@@ -162,9 +163,9 @@ mod tests {
         }
         for host in ["evil.example", "evil.example:9900", "localhost.evil.example", ""] {
             let denied = admit(&guard, &Method::GET, &[("host", host)]);
-            assert_eq!(denied, Err(Denied::Host), "{host}");
+            assert_eq!(denied, Err(AdminDenial::Host), "{host}");
         }
-        assert_eq!(admit(&guard, &Method::GET, &[]), Err(Denied::Host));
+        assert_eq!(admit(&guard, &Method::GET, &[]), Err(AdminDenial::Host));
         let unix = Guard::new(&Address::Unix("/run/t.sock".into()), None, None);
         assert_eq!(admit(&unix, &Method::POST, &[]), Ok(()));
     }
@@ -178,7 +179,7 @@ mod tests {
         assert_eq!(ask("http://localhost:9900"), Ok(()));
         for origin in ["http://evil.example", "http://localhost", "https://localhost:9900", "null"]
         {
-            assert_eq!(ask(origin), Err(Denied::Origin), "{origin}");
+            assert_eq!(ask(origin), Err(AdminDenial::Origin), "{origin}");
         }
     }
 
@@ -187,10 +188,10 @@ mod tests {
         let guard = loopback(Some("secret"));
         let host = ("host", "localhost");
         assert_eq!(admit(&guard, &Method::GET, &[host]), Ok(()));
-        assert_eq!(admit(&guard, &Method::POST, &[host]), Err(Denied::Token));
+        assert_eq!(admit(&guard, &Method::POST, &[host]), Err(AdminDenial::Token));
         for wrong in ["Bearer secre", "Bearer secret1", "Bearer Secret", "secret", "Basic secret"] {
             let denied = admit(&guard, &Method::POST, &[host, ("authorization", wrong)]);
-            assert_eq!(denied, Err(Denied::Token), "{wrong}");
+            assert_eq!(denied, Err(AdminDenial::Token), "{wrong}");
         }
         let given = ("authorization", "Bearer secret");
         assert_eq!(admit(&guard, &Method::POST, &[host, given]), Ok(()));
@@ -204,19 +205,22 @@ mod tests {
         let host = ("host", "localhost");
         let bearer = |token: &'static str| ("authorization", token);
         let open = at("0.0.0.0:9900", Some("all"), Some("see"));
-        assert_eq!(admit(&open, &Method::GET, &[host]), Err(Denied::Token));
+        assert_eq!(admit(&open, &Method::GET, &[host]), Err(AdminDenial::Token));
         assert_eq!(admit(&open, &Method::GET, &[host, bearer("Bearer see")]), Ok(()));
         assert_eq!(admit(&open, &Method::GET, &[host, bearer("Bearer all")]), Ok(()));
-        assert_eq!(admit(&open, &Method::POST, &[host, bearer("Bearer see")]), Err(Denied::Token));
+        assert_eq!(
+            admit(&open, &Method::POST, &[host, bearer("Bearer see")]),
+            Err(AdminDenial::Token)
+        );
         assert_eq!(admit(&open, &Method::POST, &[host, bearer("Bearer all")]), Ok(()));
         // "me:see" and ":all" as passwords.
         assert_eq!(admit(&open, &Method::GET, &[host, bearer("Basic bWU6c2Vl")]), Ok(()));
         assert_eq!(admit(&open, &Method::POST, &[host, bearer("Basic OmFsbA==")]), Ok(()));
         let local = at("127.0.0.1:9900", None, Some("see"));
-        assert_eq!(admit(&local, &Method::GET, &[host]), Err(Denied::Token));
+        assert_eq!(admit(&local, &Method::GET, &[host]), Err(AdminDenial::Token));
         assert_eq!(admit(&local, &Method::GET, &[host, bearer("Bearer see")]), Ok(()));
         assert_eq!(admit(&local, &Method::POST, &[host]), Ok(()));
         let token_alone = at("[::]:9900", Some("all"), None);
-        assert_eq!(admit(&token_alone, &Method::GET, &[host]), Err(Denied::Token));
+        assert_eq!(admit(&token_alone, &Method::GET, &[host]), Err(AdminDenial::Token));
     }
 }

@@ -2,30 +2,32 @@
 
 use http::StatusCode;
 
-use super::calls::{Answer, explained, told};
+use super::calls::{AdminAnswer, found_answer, problem_with_detail};
 use crate::route::condition::parameters;
 use crate::server::status::Status;
 use crate::snapshot::Snapshot;
 use crate::telemetry::ledger::NO_ROUTE;
-use crate::telemetry::timeline::{STEPS, Wish};
+use crate::telemetry::timeline::{HistoryWish, STEPS};
 
 /// Points of an answer that asks for no number of them: six minutes each of six hours.
 const POINTS: usize = 360;
 const HOURS: u64 = 6;
 
 /// `minutes` (default 360), `points` at most (default 360), and `of=all` without routes and servers.
-pub(super) async fn show(status: &Status, query: Option<&str>) -> Answer {
-    let wish = match wish(query.unwrap_or_default()) {
+pub(super) async fn show_history(status: &Status, query: Option<&str>) -> AdminAnswer {
+    let wish = match parse_wish(query.unwrap_or_default()) {
         Ok(wish) => wish,
-        Err(why) => return explained(StatusCode::UNPROCESSABLE_ENTITY, "bad_question", why),
+        Err(why) => {
+            return problem_with_detail(StatusCode::UNPROCESSABLE_ENTITY, "bad_question", why);
+        }
     };
-    let (routes, servers) = names(&status.store.load());
+    let (routes, servers) = series_names(&status.store.load());
     let read = status.desk.ask(move |history| history.timeline.read(&wish, &routes, &servers));
-    told(read.await.as_ref())
+    found_answer(read.await.as_ref())
 }
 
-fn wish(query: &str) -> Result<Wish, &'static str> {
-    let mut wish = Wish { minutes: HOURS * 60, points: POINTS, places: true };
+fn parse_wish(query: &str) -> Result<HistoryWish, &'static str> {
+    let mut wish = HistoryWish { minutes: HOURS * 60, points: POINTS, places: true };
     for (name, value) in parameters(query.as_bytes()) {
         let number = std::str::from_utf8(value).ok().and_then(|value| value.parse::<u64>().ok());
         match (name, number, value) {
@@ -44,9 +46,9 @@ fn wish(query: &str) -> Result<Wish, &'static str> {
 }
 
 /// The ids and names of one kind of place.
-type Named = Vec<(u32, String)>;
+type NamedSeries = Vec<(u32, String)>;
 
-fn names(snapshot: &Snapshot) -> (Named, Named) {
+fn series_names(snapshot: &Snapshot) -> (NamedSeries, NamedSeries) {
     let routes = snapshot.routes.iter().map(|route| (route.counts.id, route.name.to_string()));
     let none = std::iter::once((NO_ROUTE, "(no route)".to_owned()));
     let servers = snapshot.upstreams.iter().flat_map(|upstream| {
@@ -66,12 +68,15 @@ mod tests {
 
     #[test]
     fn what_is_asked_is_bounded() {
-        let all = Wish { minutes: 360, points: 360, places: true };
-        assert_eq!(wish(""), Ok(all));
-        assert_eq!(wish("minutes=15&of=all"), Ok(Wish { minutes: 15, places: false, ..all }));
-        assert_eq!(wish("points=2160"), Ok(Wish { points: 2160, ..all }));
+        let all = HistoryWish { minutes: 360, points: 360, places: true };
+        assert_eq!(parse_wish(""), Ok(all));
+        assert_eq!(
+            parse_wish("minutes=15&of=all"),
+            Ok(HistoryWish { minutes: 15, places: false, ..all })
+        );
+        assert_eq!(parse_wish("points=2160"), Ok(HistoryWish { points: 2160, ..all }));
         for bad in ["minutes=0", "minutes=361", "points=2161", "points=x", "of=routes", "x=1"] {
-            assert!(wish(bad).is_err(), "{bad}");
+            assert!(parse_wish(bad).is_err(), "{bad}");
         }
     }
 }

@@ -12,12 +12,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use http::HeaderMap;
 use http::header::ACCEPT;
 
-use super::stats::unresolved;
+use super::stats::count_unresolved;
 use crate::balance::Member;
 use crate::cache::route::{CacheResult, RouteCache};
 use crate::cache::tier::TierResult;
 use crate::clock;
-use crate::endpoint::breaker::{Breaker, State};
+use crate::endpoint::breaker::{Breaker, BreakerState};
 use crate::endpoint::standing;
 use crate::exchange::outcome::{CUTS, OUTCOMES};
 use crate::files::served;
@@ -34,11 +34,11 @@ use crate::upstream::retry::REASONS;
 
 /// The whole page.
 #[must_use]
-pub fn page(status: &Status, snapshot: &Snapshot, history: &History, open: bool) -> String {
-    let mut text = Text { open, ..Text::default() };
-    requests(&mut text, snapshot, history);
-    exchanges(&mut text, snapshot, history);
-    process(&mut text, status);
+pub fn metrics_page(status: &Status, snapshot: &Snapshot, history: &History, open: bool) -> String {
+    let mut text = MetricsText { open, ..MetricsText::default() };
+    write_requests(&mut text, snapshot, history);
+    write_exchanges(&mut text, snapshot, history);
+    write_process(&mut text, status);
     text.family("tidegate_build_info", "gauge", "The version that runs.");
     text.sample("tidegate_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
     text.family("tidegate_config_generation", "gauge", "Accepted configurations so far.");
@@ -75,31 +75,31 @@ pub fn page(status: &Status, snapshot: &Snapshot, history: &History, open: bool)
     let help = "How often there was no room for a request, or for its body to be remembered.";
     text.family("tidegate_request_memory_refused_total", "counter", help);
     text.sample("tidegate_request_memory_refused_total", &[], held::refused() as f64);
-    connections(&mut text, snapshot);
+    write_connections(&mut text, snapshot);
     let listeners = || snapshot.listeners.iter().map(|listener| (&*listener.name, &**listener));
-    each(&mut text, LISTENER, "listen", listeners);
-    certificates(&mut text, snapshot);
+    write_each(&mut text, LISTENER, "listen", listeners);
+    write_certificates(&mut text, snapshot);
     let upstreams = || snapshot.upstreams.iter().map(|upstream| (&*upstream.name, &**upstream));
-    each(&mut text, UPSTREAM, "upstream", upstreams);
+    write_each(&mut text, UPSTREAM, "upstream", upstreams);
     members::write(&mut text, snapshot, &status.registry);
     for family in SERVER {
         text.family(family.name, family.kind, family.help);
-        servers(&mut text, snapshot, family);
+        write_servers(&mut text, snapshot, family);
     }
-    attempts(&mut text, snapshot, history);
-    retries(&mut text, snapshot);
-    each(&mut text, LIMIT, "limit", || snapshot.limits().map(|limit| (&*limit.name, limit)));
+    write_attempts(&mut text, snapshot, history);
+    write_retries(&mut text, snapshot);
+    write_each(&mut text, LIMIT, "limit", || snapshot.limits().map(|limit| (&*limit.name, limit)));
     let policies = METRICS.iter().flat_map(|of| of.iter());
     let policies: Vec<_> = policies
         .map(|PolicyMetric { name, kind, help, read }| Family { name, kind, help, read: *read })
         .collect();
-    each(&mut text, &policies, "endpoint", || {
+    write_each(&mut text, &policies, "endpoint", || {
         snapshot.routes.iter().filter_map(|r| Some((&*r.name, &**r.policies.as_ref()?)))
     });
-    each(&mut text, ROUTE, "endpoint", || snapshot.routes.iter().map(|r| (&*r.name, &**r)));
+    write_each(&mut text, ROUTE, "endpoint", || snapshot.routes.iter().map(|r| (&*r.name, &**r)));
     cache_requests(&mut text, snapshot);
     cache_tiers(&mut text, snapshot);
-    each(&mut text, CACHE, "cache", || snapshot.caches().map(|c| (&*c.store.name, c)));
+    write_each(&mut text, CACHE, "cache", || snapshot.caches().map(|c| (&*c.store.name, c)));
     if let Some(redis) = &snapshot.redis {
         text.family("tidegate_redis_up", "gauge", "0 while the last call failed.");
         let up = u8::from(!redis.down.load(Relaxed));
@@ -114,7 +114,7 @@ pub fn page(status: &Status, snapshot: &Snapshot, history: &History, open: bool)
 }
 
 /// Places that are taken, and those who found none.
-fn connections(text: &mut Text, snapshot: &Snapshot) {
+fn write_connections(text: &mut MetricsText, snapshot: &Snapshot) {
     text.family("tidegate_connections", "gauge", "Open client connections.");
     for listener in &snapshot.listeners {
         let open = f64::from(listener.counts.room.open());
@@ -145,8 +145,8 @@ fn connections(text: &mut Text, snapshot: &Snapshot) {
 }
 
 /// Metrics that each of `all` has, under its name.
-fn each<'a, T: 'a, I: Iterator<Item = (&'a str, &'a T)>>(
-    text: &mut Text,
+fn write_each<'a, T: 'a, I: Iterator<Item = (&'a str, &'a T)>>(
+    text: &mut MetricsText,
     families: &[Family<T>],
     label: &'static str,
     all: impl Fn() -> I,
@@ -172,7 +172,7 @@ pub fn wants_openmetrics(headers: &HeaderMap) -> bool {
 }
 
 /// The two families under the names that dashboards know.
-fn requests(text: &mut Text, snapshot: &Snapshot, history: &History) {
+fn write_requests(text: &mut MetricsText, snapshot: &Snapshot, history: &History) {
     let routes = snapshot.routes.iter().map(|route| (&*route.name, route.counts.id));
     let routes: Vec<_> = routes.chain([("-", NO_ROUTE)]).collect();
     let name = "http_requests_total";
@@ -199,7 +199,7 @@ fn requests(text: &mut Text, snapshot: &Snapshot, history: &History) {
 }
 
 /// Writes the ends of exchanges, by route; and what was refused, by code. Routes that are gone take their series with them.
-fn exchanges(text: &mut Text, snapshot: &Snapshot, history: &History) {
+fn write_exchanges(text: &mut MetricsText, snapshot: &Snapshot, history: &History) {
     let routes = snapshot.routes.iter().map(|route| (&*route.name, route.counts.id));
     let routes: Vec<_> = routes.chain([("-", NO_ROUTE)]).collect();
     let name = "tidegate_exchanges_total";
@@ -239,7 +239,7 @@ fn exchanges(text: &mut Text, snapshot: &Snapshot, history: &History) {
 }
 
 /// Writes what servers answered, how long that took, and what they did not finish.
-fn attempts(text: &mut Text, snapshot: &Snapshot, history: &History) {
+fn write_attempts(text: &mut MetricsText, snapshot: &Snapshot, history: &History) {
     let all: Vec<_> = snapshot.upstreams.iter().map(|u| (&*u.name, u.members())).collect();
     let members =
         || all.iter().flat_map(|(name, all)| all.members().iter().map(move |m| (*name, m)));
@@ -279,7 +279,7 @@ fn attempts(text: &mut Text, snapshot: &Snapshot, history: &History) {
 }
 
 /// Requests that were sent once more, by why.
-fn retries(text: &mut Text, snapshot: &Snapshot) {
+fn write_retries(text: &mut MetricsText, snapshot: &Snapshot) {
     let name = "tidegate_retries_total";
     text.family(name, "counter", "Requests that were sent once more, by why.");
     for upstream in &snapshot.upstreams {
@@ -291,7 +291,7 @@ fn retries(text: &mut Text, snapshot: &Snapshot) {
 }
 
 /// Requests on cached routes, by what the cache made of them.
-fn cache_requests(text: &mut Text, snapshot: &Snapshot) {
+fn cache_requests(text: &mut MetricsText, snapshot: &Snapshot) {
     let name = "tidegate_cache_requests_total";
     let mut caches = snapshot.caches().peekable();
     if caches.peek().is_some() {
@@ -306,7 +306,7 @@ fn cache_requests(text: &mut Text, snapshot: &Snapshot) {
 }
 
 /// What became of reading from and writing to the tiers behind memory.
-fn cache_tiers(text: &mut Text, snapshot: &Snapshot) {
+fn cache_tiers(text: &mut MetricsText, snapshot: &Snapshot) {
     let tiered = || snapshot.caches().filter_map(|cache| Some((cache, cache.tier.as_ref()?)));
     if tiered().next().is_none() {
         return;
@@ -328,7 +328,7 @@ fn cache_tiers(text: &mut Text, snapshot: &Snapshot) {
 }
 
 /// The process, under the names that all exporters use.
-fn process(text: &mut Text, status: &Status) {
+fn write_process(text: &mut MetricsText, status: &Status) {
     let Process { cpu_seconds, resident_bytes, virtual_bytes, open_fds, max_fds } = Process::read();
     let mut one = |name, kind, help, value| {
         text.family(name, kind, help);
@@ -344,7 +344,7 @@ fn process(text: &mut Text, status: &Status) {
     one("process_start_time_seconds", "gauge", "When the process started.", started);
 }
 
-fn servers(text: &mut Text, snapshot: &Snapshot, family: &Family<Member>) {
+fn write_servers(text: &mut MetricsText, snapshot: &Snapshot, family: &Family<Member>) {
     for upstream in &snapshot.upstreams {
         for member in upstream.members().members() {
             let labels = [("upstream", &*upstream.name), ("server", &*member.endpoint.name)];
@@ -381,7 +381,7 @@ const fn counter<T>(
 }
 
 /// Writes the end of each certificate.
-fn certificates(text: &mut Text, snapshot: &Snapshot) {
+fn write_certificates(text: &mut MetricsText, snapshot: &Snapshot) {
     let name = "tidegate_tls_certificate_not_after_seconds";
     let servers = || snapshot.listeners.iter().filter_map(|l| Some((l, l.tls.as_ref()?)));
     if servers().next().is_none() {
@@ -401,28 +401,28 @@ const LISTENER: &[Family<Listener>] = &[
     counter(
         "tidegate_connections_reclaimed_total",
         "Idle connections closed because somebody else needed their place.",
-        |l| count(&l.counts.room.reclaimed),
+        |l| read_count(&l.counts.room.reclaimed),
     ),
     counter(
         "tidegate_proxy_headers_refused_total",
         "Connections closed because of their PROXY header, or for want of one.",
-        |l| if l.proxy_protocol { count(&l.counts.proxy_headers_refused) } else { None },
+        |l| if l.proxy_protocol { read_count(&l.counts.proxy_headers_refused) } else { None },
     ),
     counter(
         "tidegate_http2_floods_total",
         "HTTP/2 connections ended because of a flood of frames.",
-        |l| count(&l.counts.http2_floods),
+        |l| read_count(&l.counts.http2_floods),
     ),
     counter("tidegate_tls_handshakes_total", "TLS handshakes that ended well.", |l| {
-        l.tls.as_ref().and_then(|_| count(&l.counts.handshakes))
+        l.tls.as_ref().and_then(|_| read_count(&l.counts.handshakes))
     }),
     counter("tidegate_tls_handshakes_failed_total", "TLS handshakes that did not.", |l| {
-        l.tls.as_ref().and_then(|_| count(&l.counts.handshakes_failed))
+        l.tls.as_ref().and_then(|_| read_count(&l.counts.handshakes_failed))
     }),
     counter(
         "tidegate_tls_handshakes_refused_total",
         "TLS handshakes that were not begun, because too many were under way.",
-        |l| l.tls.as_ref().and_then(|_| count(&l.counts.handshakes_refused)),
+        |l| l.tls.as_ref().and_then(|_| read_count(&l.counts.handshakes_refused)),
     ),
 ];
 
@@ -433,30 +433,30 @@ const UPSTREAM: &[Family<Upstream>] = &[
         |u| Some(f64::from(u8::from(u.state.failing_open.load(Relaxed)))),
     ),
     counter("tidegate_upstream_fail_open_total", "Requests sent that way.", |u| {
-        count(&u.state.failed_open)
+        read_count(&u.state.failed_open)
     }),
     gauge("tidegate_upstream_pending", "Requests that wait for a server.", |u| {
         Some(f64::from(u.state.queue.depth()))
     }),
     counter("tidegate_upstream_queued_total", "Requests that had to wait.", |u| {
-        count(&u.state.queue.queued)
+        read_count(&u.state.queue.queued)
     }),
     counter("tidegate_upstream_queue_full_total", "Requests that found the queue full.", |u| {
-        count(&u.state.queue.overflowed)
+        read_count(&u.state.queue.overflowed)
     }),
     counter("tidegate_upstream_queue_timeouts_total", "Requests that waited too long.", |u| {
-        count(&u.state.queue.timed_out)
+        read_count(&u.state.queue.timed_out)
     }),
     counter("tidegate_upstream_retries_total", "Attempts beyond a request's first.", |u| {
-        count(&u.state.retries)
+        read_count(&u.state.retries)
     }),
     counter(
         "tidegate_upstream_retries_over_budget_total",
         "Retries that the budget did not allow.",
-        |u| count(&u.state.over_budget),
+        |u| read_count(&u.state.over_budget),
     ),
     counter("tidegate_upstream_fallbacks_total", "Requests handed to the fallback.", |u| {
-        count(&u.state.fallbacks)
+        read_count(&u.state.fallbacks)
     }),
     gauge("tidegate_upstream_ejected", "Servers that are ejected.", |u| {
         Some(f64::from(u.state.ejections.ejected()))
@@ -464,17 +464,17 @@ const UPSTREAM: &[Family<Upstream>] = &[
     gauge(
         "tidegate_upstream_names_unresolved",
         "Servers whose name gave no address when it was last looked up.",
-        |u| Some(unresolved(u) as f64),
+        |u| Some(count_unresolved(u) as f64),
     ),
     counter(
         "tidegate_upstream_names_moved_total",
         "How often the name of a server came to lead elsewhere.",
-        |u| count(&u.state.moves),
+        |u| read_count(&u.state.moves),
     ),
     gauge(
         "tidegate_upstream_breaker_state",
         "The circuit breaker: 0 closed, 1 half-open, 2 open.",
-        |u| u.breaker.filter(|b| !b.per_server).map(|_| state(&u.state.breaker)),
+        |u| u.breaker.filter(|b| !b.per_server).map(|_| breaker_state(&u.state.breaker)),
     ),
     counter("tidegate_upstream_breaker_opened_total", "How often it opened.", |u| {
         u.breaker.filter(|b| !b.per_server).map(|_| u.state.breaker.opened() as f64)
@@ -486,13 +486,13 @@ const UPSTREAM: &[Family<Upstream>] = &[
 
 const LIMIT: &[Family<Limit>] = &[
     counter("tidegate_limit_refused_total", "Requests that a rate limit refused.", |l| {
-        count(&l.state.refused)
+        read_count(&l.state.refused)
     }),
     counter("tidegate_limit_delayed_total", "Requests that had to wait.", |l| {
-        count(&l.state.delayed)
+        read_count(&l.state.delayed)
     }),
     counter("tidegate_limit_exempt_total", "Requests of clients that are not counted.", |l| {
-        count(&l.state.exempt)
+        read_count(&l.state.exempt)
     }),
     gauge("tidegate_limit_keys", "Keys that have not been idle for long.", |l| {
         Some(l.state.table().len() as f64)
@@ -500,7 +500,7 @@ const LIMIT: &[Family<Limit>] = &[
     counter(
         "tidegate_limit_evicted_total",
         "Keys pushed out by others although they were not idle.",
-        |l| count(&l.state.table().evicted),
+        |l| read_count(&l.state.table().evicted),
     ),
 ];
 
@@ -513,27 +513,27 @@ const CACHE: &[Family<RouteCache>] = &[
     }),
     gauge("tidegate_cache_entries", "Stored responses.", |c| Some(c.store.entries() as f64)),
     counter("tidegate_cache_evicted_total", "Responses removed to make room.", |c| {
-        count(&c.store.counts.evicted)
+        read_count(&c.store.counts.evicted)
     }),
     counter("tidegate_cache_purged_total", "Responses removed by purges.", |c| {
-        count(&c.store.counts.purged)
+        read_count(&c.store.counts.purged)
     }),
     counter("tidegate_cache_no_room_total", "Responses not stored for want of room.", |c| {
-        count(&c.store.counts.no_room)
+        read_count(&c.store.counts.no_room)
     }),
 ];
 
 const ROUTE: &[Family<Route>] = &[
     counter("tidegate_route_mirrored_total", "Copies of requests that were answered.", |r| {
-        r.mirror.as_ref().and_then(|mirror| count(&mirror.counts.answered))
+        r.mirror.as_ref().and_then(|mirror| read_count(&mirror.counts.answered))
     }),
     counter("tidegate_route_mirror_failed_total", "Copies that were not.", |r| {
-        r.mirror.as_ref().and_then(|mirror| count(&mirror.counts.failed))
+        r.mirror.as_ref().and_then(|mirror| read_count(&mirror.counts.failed))
     }),
     counter(
         "tidegate_route_mirror_dropped_total",
         "Requests not copied: too many copies under way, or a body too long or incomplete.",
-        |r| r.mirror.as_ref().and_then(|mirror| count(&mirror.counts.dropped)),
+        |r| r.mirror.as_ref().and_then(|mirror| read_count(&mirror.counts.dropped)),
     ),
 ];
 
@@ -556,46 +556,46 @@ const SERVER: &[Family<Member>] = &[
         Some(f64::from(m.endpoint.open.count()))
     }),
     counter("tidegate_server_requests_total", "Attempts sent to the server.", |m| {
-        count(&m.endpoint.requests)
+        read_count(&m.endpoint.requests)
     }),
     counter("tidegate_server_failures_total", "Attempts that failed.", |m| {
-        count(&m.endpoint.failures)
+        read_count(&m.endpoint.failures)
     }),
     counter("tidegate_server_connects_total", "Connections opened.", |m| {
-        count(&m.endpoint.connects)
+        read_count(&m.endpoint.connects)
     }),
     counter("tidegate_server_ejections_total", "How often it was ejected.", |m| {
         Some(m.endpoint.record.ejections() as f64)
     }),
     counter("tidegate_server_checks_passed_total", "Active checks it passed.", |m| {
-        count(&m.endpoint.checks_passed)
+        read_count(&m.endpoint.checks_passed)
     }),
     counter("tidegate_server_checks_failed_total", "Active checks it failed.", |m| {
-        count(&m.endpoint.checks_failed)
+        read_count(&m.endpoint.checks_failed)
     }),
 ];
 
 #[expect(clippy::unnecessary_wraps, reason = "some families have no value for some upstreams")]
-fn count(counter: &AtomicU64) -> Option<f64> {
+fn read_count(counter: &AtomicU64) -> Option<f64> {
     Some(counter.load(Relaxed) as f64)
 }
 
-fn state(breaker: &Breaker) -> f64 {
+fn breaker_state(breaker: &Breaker) -> f64 {
     match breaker.state(clock::now()) {
-        State::Closed => 0.0,
-        State::HalfOpen => 1.0,
-        State::Open => 2.0,
+        BreakerState::Closed => 0.0,
+        BreakerState::HalfOpen => 1.0,
+        BreakerState::Open => 2.0,
     }
 }
 
 #[derive(Default)]
-struct Text {
+struct MetricsText {
     out: String,
     /// OpenMetrics.
     open: bool,
 }
 
-impl Text {
+impl MetricsText {
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         // A counter's samples have the suffix, its family has not (OpenMetrics 1.0, "Counter").
         let bare = name.strip_suffix("_total").filter(|_| self.open && kind == "counter");
@@ -640,7 +640,7 @@ mod tests {
 
     #[test]
     fn labels_are_escaped() {
-        let mut text = Text::default();
+        let mut text = MetricsText::default();
         text.family("a_total", "counter", "Some.");
         text.sample("a_total", &[("x", "1\"2\\3\n4"), ("y", "z")], 5.0);
         text.sample("b", &[], 0.5);

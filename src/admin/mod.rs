@@ -44,7 +44,7 @@ use crate::config::Spanned;
 use crate::config::schema::process::Admin;
 use crate::config::schema::words::Secret;
 use crate::net::Address;
-use crate::server::control::Command;
+use crate::server::control::ControlCommand;
 use crate::server::listener::{BindError, bind_alone, bind_unix};
 use crate::server::status::Status;
 use crate::snapshot::compile;
@@ -60,10 +60,10 @@ const LIFETIME: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// When the address cannot be bound or the thread not be started.
-pub fn open(
+pub fn open_admin(
     written: &Admin,
     status: Arc<Status>,
-    commands: SyncSender<Command>,
+    commands: SyncSender<ControlCommand>,
 ) -> Result<Address, BindError> {
     let address = &compile::listen_address(&written.address.value);
     let access = &written.address.value.access;
@@ -97,12 +97,12 @@ pub fn open(
     let serve = move || {
         runtime.block_on(async {
             let listener = if unix {
-                UnixListener::from_std(socket.into()).map(Listener::Unix)
+                UnixListener::from_std(socket.into()).map(AdminListener::Unix)
             } else {
-                TcpListener::from_std(socket.into()).map(Listener::Tcp)
+                TcpListener::from_std(socket.into()).map(AdminListener::Tcp)
             };
             match listener {
-                Ok(listener) => serve(&listener, calls).await,
+                Ok(listener) => serve_admin(&listener, calls).await,
                 Err(error) => tracing::error!(%error, "the admin endpoint could not start"),
             }
         });
@@ -111,21 +111,21 @@ pub fn open(
     Ok(bound)
 }
 
-enum Listener {
+enum AdminListener {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
-async fn serve(listener: &Listener, calls: Arc<Calls>) {
+async fn serve_admin(listener: &AdminListener, calls: Arc<Calls>) {
     let mut seats = Seats::default();
     loop {
         let calls = calls.clone();
         let accepted = match listener {
-            Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
-                tokio::spawn(connection(stream, calls, seats.take()));
+            AdminListener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
+                tokio::spawn(serve_connection(stream, calls, seats.take()));
             }),
-            Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| {
-                tokio::spawn(connection(stream, calls, seats.take()));
+            AdminListener::Unix(listener) => listener.accept().await.map(|(stream, _)| {
+                tokio::spawn(serve_connection(stream, calls, seats.take()));
             }),
         };
         if let Err(error) = accepted {
@@ -135,7 +135,7 @@ async fn serve(listener: &Listener, calls: Arc<Calls>) {
     }
 }
 
-async fn connection<S>(stream: S, calls: Arc<Calls>, seat: Arc<Seat>)
+async fn serve_connection<S>(stream: S, calls: Arc<Calls>, seat: Arc<Seat>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {

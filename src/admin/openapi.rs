@@ -8,7 +8,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value as Json, json};
 
 use super::caches::{PurgeWish, Purged, Used};
-use super::calls::{Answer, document as answer};
+use super::calls::{AdminAnswer, json_answer as answer};
 use super::refusals::Refusals;
 use super::registry::{RegisteredServer, Removed, Wish};
 use super::servers::Changed;
@@ -20,7 +20,7 @@ use crate::telemetry::timeline::Report;
 
 /// The form of a body.
 #[derive(Debug, Clone, Copy)]
-enum Body {
+enum CallBody {
     /// A schema by name, and its media type.
     Json(&'static str),
     Text(&'static str),
@@ -31,114 +31,114 @@ struct Call {
     method: &'static str,
     path: &'static str,
     summary: &'static str,
-    takes: Option<Body>,
-    answers: &'static [(u16, Body)],
+    takes: Option<CallBody>,
+    answers: &'static [(u16, CallBody)],
 }
 
 const fn call(
     method: &'static str,
     path: &'static str,
     summary: &'static str,
-    answers: &'static [(u16, Body)],
+    answers: &'static [(u16, CallBody)],
 ) -> Call {
     Call { method, path, summary, takes: None, answers }
 }
 
 const SERVER: &str = "/upstreams/{upstream}/servers/{server}";
-const PROBLEM: Body = Body::Json("Problem");
+const PROBLEM: CallBody = CallBody::Json("Problem");
 
 const CALLS: &[Call] = &[
-    call("get", "/", "The dashboard.", &[(200, Body::Text("text/html"))]),
-    call("get", "/live", "Whether the process works.", &[(200, Body::Json("Live"))]),
+    call("get", "/", "The dashboard.", &[(200, CallBody::Text("text/html"))]),
+    call("get", "/live", "Whether the process works.", &[(200, CallBody::Json("Live"))]),
     call(
         "get",
         "/ready",
         "Whether new work is welcome.",
-        &[(200, Body::Json("Ready")), (503, Body::Json("Ready"))],
+        &[(200, CallBody::Json("Ready")), (503, CallBody::Json("Ready"))],
     ),
-    call("get", "/stats", "What is counted.", &[(200, Body::Json("Stats"))]),
+    call("get", "/stats", "What is counted.", &[(200, CallBody::Json("Stats"))]),
     call(
         "get",
         "/metrics",
         "The same for Prometheus, or as OpenMetrics to who accepts that.",
-        &[(200, Body::Text("text/plain"))],
+        &[(200, CallBody::Text("text/plain"))],
     ),
     call(
         "get",
         "/refusals",
         "The last exchanges that did not end well, by code, the newest first.",
-        &[(200, Body::Json("Refusals"))],
+        &[(200, CallBody::Json("Refusals"))],
     ),
     call(
         "get",
         "/history",
         "The last six hours by route and server: responses by class, medians, 99th percentiles.",
-        &[(200, Body::Json("Report")), (422, PROBLEM)],
+        &[(200, CallBody::Json("Report")), (422, PROBLEM)],
     ),
-    call("get", "/openapi.json", "This document.", &[(200, Body::Json("Anything"))]),
+    call("get", "/openapi.json", "This document.", &[(200, CallBody::Json("Anything"))]),
     call(
         "get",
         "/config",
         "The configuration in effect, defaults filled in, secrets masked.",
-        &[(200, Body::Json("Anything"))],
+        &[(200, CallBody::Json("Anything"))],
     ),
     Call {
-        takes: Some(Body::Text("application/toml")),
+        takes: Some(CallBody::Text("application/toml")),
         ..call(
             "post",
             "/config/check",
             "What is wrong with a configuration.",
-            &[(200, Body::Json("Checked")), (413, PROBLEM), (422, Body::Json("Checked"))],
+            &[(200, CallBody::Json("Checked")), (413, PROBLEM), (422, CallBody::Json("Checked"))],
         )
     },
     call(
         "post",
         "/reload",
         "Reads the file again. 409: it was refused and the running configuration goes on.",
-        &[(200, Body::Json("Outcome")), (409, Body::Json("Outcome")), (503, PROBLEM)],
+        &[(200, CallBody::Json("Outcome")), (409, CallBody::Json("Outcome")), (503, PROBLEM)],
     ),
     call(
         "post",
         "/rollback",
         "Goes back to the configuration before.",
-        &[(200, Body::Json("Outcome")), (409, Body::Json("Outcome")), (503, PROBLEM)],
+        &[(200, CallBody::Json("Outcome")), (409, CallBody::Json("Outcome")), (503, PROBLEM)],
     ),
     call(
         "post",
         "/drain",
         "Finishes what is under way and ends, as SIGTERM does.",
-        &[(202, Body::Json("Draining"))],
+        &[(202, CallBody::Json("Draining"))],
     ),
     call(
         "get",
         "/explain",
         "What would happen to a request.",
-        &[(200, Body::Json("Explanation")), (422, PROBLEM)],
+        &[(200, CallBody::Json("Explanation")), (422, PROBLEM)],
     ),
     Call {
-        takes: Some(Body::Json("PurgeWish")),
+        takes: Some(CallBody::Json("PurgeWish")),
         ..call(
             "post",
             "/cache/purge",
             "Removes stored responses, or makes them stale. 400: nothing, or something unknown, is named.",
-            &[(200, Body::Json("Purged")), (400, PROBLEM), (413, PROBLEM), (503, PROBLEM)],
+            &[(200, CallBody::Json("Purged")), (400, PROBLEM), (413, PROBLEM), (503, PROBLEM)],
         )
     },
     call(
         "get",
         "/cache/top",
         "The stored responses that were used most.",
-        &[(200, Body::Json("Top")), (400, PROBLEM)],
+        &[(200, CallBody::Json("Top")), (400, PROBLEM)],
     ),
     Call {
-        takes: Some(Body::Json("WarmWish")),
+        takes: Some(CallBody::Json("WarmWish")),
         ..call(
             "post",
             "/cache/warm",
             "Asks for URLs as clients do, so that they are stored. 202: it goes on. 409: another one goes on.",
             &[
-                (200, Body::Json("Progress")),
-                (202, Body::Json("Progress")),
+                (200, CallBody::Json("Progress")),
+                (202, CallBody::Json("Progress")),
                 (400, PROBLEM),
                 (409, PROBLEM),
                 (413, PROBLEM),
@@ -149,17 +149,17 @@ const CALLS: &[Call] = &[
         "get",
         "/cache/warm",
         "How far that is, or how the last one ended. 202: it goes on.",
-        &[(200, Body::Json("Progress")), (202, Body::Json("Progress")), (404, PROBLEM)],
+        &[(200, CallBody::Json("Progress")), (202, CallBody::Json("Progress")), (404, PROBLEM)],
     ),
-    call("get", "/upstreams", "All upstreams.", &[(200, Body::Json("Upstreams"))]),
+    call("get", "/upstreams", "All upstreams.", &[(200, CallBody::Json("Upstreams"))]),
     call(
         "get",
         "/upstreams/{upstream}",
         "One upstream.",
-        &[(200, Body::Json("UpstreamStats")), (404, PROBLEM)],
+        &[(200, CallBody::Json("UpstreamStats")), (404, PROBLEM)],
     ),
     Call {
-        takes: Some(Body::Json("Wish")),
+        takes: Some(CallBody::Json("Wish")),
         ..call(
             "put",
             SERVER,
@@ -167,8 +167,8 @@ const CALLS: &[Call] = &[
              another state. It is no reload, and closes no connection. 201: it was not there. 403: the address is not \
              allowed. 409: the address is another server's, there is no room, or servers do not register here.",
             &[
-                (200, Body::Json("Put")),
-                (201, Body::Json("RegisteredServer")),
+                (200, CallBody::Json("Put")),
+                (201, CallBody::Json("RegisteredServer")),
                 (403, PROBLEM),
                 (404, PROBLEM),
                 (409, PROBLEM),
@@ -182,13 +182,13 @@ const CALLS: &[Call] = &[
         SERVER,
         "A server that registered itself leaves: it gets nothing new and finishes what it has. Those of the file are \
          refused.",
-        &[(200, Body::Json("Removed")), (404, PROBLEM), (409, PROBLEM), (503, PROBLEM)],
+        &[(200, CallBody::Json("Removed")), (404, PROBLEM), (409, PROBLEM), (503, PROBLEM)],
     ),
     call(
         "post",
         "/upstreams/{upstream}/servers/{server}/{order}",
         "`drain`, `disable` or `enable`.",
-        &[(200, Body::Json("Changed")), (404, PROBLEM)],
+        &[(200, CallBody::Json("Changed")), (404, PROBLEM)],
     ),
 ];
 
@@ -209,19 +209,19 @@ const PARAMETERS: &[(&str, &str, &str)] = &[
     ("/explain", "listener", "a listener's name; default the first"),
 ];
 
-pub(super) fn page() -> Answer {
+pub(super) fn openapi_page() -> AdminAnswer {
     // Making it takes some time, in which probes would wait.
-    static DOCUMENT: LazyLock<Json> = LazyLock::new(document);
+    static DOCUMENT: LazyLock<Json> = LazyLock::new(openapi_document);
     answer(StatusCode::OK, &*DOCUMENT)
 }
 
 /// The document, OpenAPI 3.1.
 #[must_use]
-pub fn document() -> Json {
+pub fn openapi_document() -> Json {
     let mut paths: Map<String, Json> = Map::new();
     for call in CALLS {
         let operations = paths.entry(call.path).or_insert_with(|| json!({}));
-        operations[call.method] = operation(call);
+        operations[call.method] = describe_operation(call);
     }
     json!({
         "openapi": "3.1.0",
@@ -233,20 +233,20 @@ pub fn document() -> Json {
         },
         "paths": paths,
         "components": {
-            "schemas": schemas(),
+            "schemas": collect_schemas(),
             "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
         },
     })
 }
 
-fn operation(call: &Call) -> Json {
+fn describe_operation(call: &Call) -> Json {
     let mut answers = Map::new();
     for (status, body) in call.answers {
         let status_text = StatusCode::from_u16(*status).ok().and_then(|s| s.canonical_reason());
-        let described = json!({ "description": status_text, "content": content(*body) });
+        let described = json!({ "description": status_text, "content": describe_content(*body) });
         answers.insert(status.to_string(), described);
     }
-    let other = json!({ "description": "Refused", "content": content(PROBLEM) });
+    let other = json!({ "description": "Refused", "content": describe_content(PROBLEM) });
     answers.insert("default".to_owned(), other);
     let mut parameters = Vec::new();
     for name in call.path.split(['{', '}']).skip(1).step_by(2) {
@@ -264,7 +264,7 @@ fn operation(call: &Call) -> Json {
         said["parameters"] = parameters.into();
     }
     if let Some(body) = call.takes {
-        said["requestBody"] = json!({ "required": true, "content": content(body) });
+        said["requestBody"] = json!({ "required": true, "content": describe_content(body) });
     }
     if call.method != "get" {
         said["security"] = json!([{ "token": [] }]);
@@ -272,38 +272,38 @@ fn operation(call: &Call) -> Json {
     said
 }
 
-fn content(body: Body) -> Json {
+fn describe_content(body: CallBody) -> Json {
     let (kind, schema) = match body {
-        Body::Json(name) => {
+        CallBody::Json(name) => {
             let kind =
                 if name == "Problem" { "application/problem+json" } else { "application/json" };
             (kind, json!({ "$ref": format!("#/components/schemas/{name}") }))
         }
-        Body::Text(kind) => (kind, json!({ "type": "string" })),
+        CallBody::Text(kind) => (kind, json!({ "type": "string" })),
     };
     json!({ kind: { "schema": schema } })
 }
 
 /// The types by name.
-fn schemas() -> Json {
+fn collect_schemas() -> Json {
     let mut settings = SchemaSettings::draft2020_12();
     settings.definitions_path = "/components/schemas".into();
     let mut generator = settings.into_generator();
-    add::<Stats>(&mut generator);
-    add::<Refusals>(&mut generator);
-    add::<Report>(&mut generator);
-    add::<UpstreamStats>(&mut generator);
-    add::<Outcome>(&mut generator);
-    add::<Explanation>(&mut generator);
-    add::<Changed>(&mut generator);
-    add::<Wish>(&mut generator);
-    add::<RegisteredServer>(&mut generator);
-    add::<Removed>(&mut generator);
-    add::<PurgeWish>(&mut generator);
-    add::<Purged>(&mut generator);
-    add::<Used>(&mut generator);
-    add::<WarmWish>(&mut generator);
-    add::<Progress>(&mut generator);
+    add_schema::<Stats>(&mut generator);
+    add_schema::<Refusals>(&mut generator);
+    add_schema::<Report>(&mut generator);
+    add_schema::<UpstreamStats>(&mut generator);
+    add_schema::<Outcome>(&mut generator);
+    add_schema::<Explanation>(&mut generator);
+    add_schema::<Changed>(&mut generator);
+    add_schema::<Wish>(&mut generator);
+    add_schema::<RegisteredServer>(&mut generator);
+    add_schema::<Removed>(&mut generator);
+    add_schema::<PurgeWish>(&mut generator);
+    add_schema::<Purged>(&mut generator);
+    add_schema::<Used>(&mut generator);
+    add_schema::<WarmWish>(&mut generator);
+    add_schema::<Progress>(&mut generator);
     let mut all = Json::Object(generator.take_definitions(true));
     let reference = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
     let flag = |name: &str| json!({ "type": "object", "required": [name], "properties": { name: { "type": "boolean" } } });
@@ -348,7 +348,7 @@ fn schemas() -> Json {
     all
 }
 
-fn add<T: JsonSchema>(generator: &mut SchemaGenerator) {
+fn add_schema<T: JsonSchema>(generator: &mut SchemaGenerator) {
     // It puts the type among the definitions; the reference to it is not needed.
     let _reference = generator.subschema_for::<T>();
 }

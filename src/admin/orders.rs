@@ -9,12 +9,12 @@ use http::StatusCode;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::calls::{Answer, document, problem};
-use super::guard::Known;
-use crate::config::{Report, shown};
+use super::calls::{AdminAnswer, json_answer, problem_answer};
+use super::guard::KnownTokens;
+use crate::config::{FindingReport, shown};
 use crate::pace;
 use crate::reload::Outcome;
-use crate::server::control::Command;
+use crate::server::control::ControlCommand;
 use crate::server::status::Status;
 use crate::snapshot::check;
 
@@ -22,23 +22,26 @@ use crate::snapshot::check;
 const RELOAD: Duration = Duration::from_secs(30);
 
 /// `POST /reload`, `POST /reload?force=1`: 200 when it runs, 409 when it was refused.
-pub(super) async fn reload(commands: &SyncSender<Command>, query: Option<&str>) -> Answer {
+pub(super) async fn order_reload(
+    commands: &SyncSender<ControlCommand>,
+    query: Option<&str>,
+) -> AdminAnswer {
     let force = query.is_some_and(|query| query.split('&').any(|pair| pair == "force=1"));
-    ask(commands, |reply| Command::Reload { force, reply: Some(reply) }).await
+    ask_control(commands, |reply| ControlCommand::Reload { force, reply: Some(reply) }).await
 }
 
 /// `POST /rollback`.
-pub(super) async fn rollback(commands: &SyncSender<Command>) -> Answer {
-    ask(commands, |reply| Command::Rollback { reply: Some(reply) }).await
+pub(super) async fn order_rollback(commands: &SyncSender<ControlCommand>) -> AdminAnswer {
+    ask_control(commands, |reply| ControlCommand::Rollback { reply: Some(reply) }).await
 }
 
-pub(super) async fn ask(
-    commands: &SyncSender<Command>,
-    command: impl FnOnce(oneshot::Sender<Outcome>) -> Command,
-) -> Answer {
-    match tell(commands, command).await {
-        Ok(outcome) if outcome.ok => document(StatusCode::OK, &outcome),
-        Ok(outcome) => document(StatusCode::CONFLICT, &outcome),
+pub(super) async fn ask_control(
+    commands: &SyncSender<ControlCommand>,
+    command: impl FnOnce(oneshot::Sender<Outcome>) -> ControlCommand,
+) -> AdminAnswer {
+    match tell_control(commands, command).await {
+        Ok(outcome) if outcome.ok => json_answer(StatusCode::OK, &outcome),
+        Ok(outcome) => json_answer(StatusCode::CONFLICT, &outcome),
         Err(answer) => *answer,
     }
 }
@@ -47,12 +50,12 @@ pub(super) async fn ask(
 ///
 /// # Errors
 /// The answer where nothing did.
-pub(super) async fn tell<T>(
-    commands: &SyncSender<Command>,
-    command: impl FnOnce(oneshot::Sender<T>) -> Command,
-) -> Result<T, Box<Answer>> {
+pub(super) async fn tell_control<T>(
+    commands: &SyncSender<ControlCommand>,
+    command: impl FnOnce(oneshot::Sender<T>) -> ControlCommand,
+) -> Result<T, Box<AdminAnswer>> {
     let (reply, outcome) = oneshot::channel();
-    let refuse = |status, code| Box::new(problem(status, code));
+    let refuse = |status, code| Box::new(problem_answer(status, code));
     match commands.try_send(command(reply)) {
         Ok(()) => {}
         Err(TrySendError::Full(_)) => return Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "busy")),
@@ -71,30 +74,34 @@ pub(super) async fn tell<T>(
 const FAREWELL: Duration = Duration::from_millis(100);
 
 /// `POST /drain`: as SIGTERM does.
-pub(super) fn drain(status: &Arc<Status>) -> Answer {
+pub(super) fn order_drain(status: &Arc<Status>) -> AdminAnswer {
     let status = status.clone();
     tokio::spawn(async move {
         tokio::time::sleep(FAREWELL).await;
         status.drain.notify_one();
     });
-    document(StatusCode::ACCEPTED, &json!({ "draining": true }))
+    json_answer(StatusCode::ACCEPTED, &json!({ "draining": true }))
 }
 
 /// `GET /config`: what is in effect, defaults filled in, secrets masked.
-pub(super) fn config(status: &Status) -> Answer {
-    document(StatusCode::OK, &shown::masked(&status.store.load().shown))
+pub(super) fn show_config(status: &Status) -> AdminAnswer {
+    json_answer(StatusCode::OK, &shown::masked(&status.store.load().shown))
 }
 
 /// `POST /config/check`: what is wrong with the configuration in the body. That may take long, so a thread of its own
 /// does it, one at a time. Only who knows the token has variables of this process put in.
-pub(super) async fn check(body: Bytes, known: Known, turn: Option<OwnedSemaphorePermit>) -> Answer {
+pub(super) async fn check_config(
+    body: Bytes,
+    known: KnownTokens,
+    turn: Option<OwnedSemaphorePermit>,
+) -> AdminAnswer {
     let (tell, told) = oneshot::channel();
     let work = move || {
         pace::stand_back();
         pace::can_wait();
-        let checked = check::check_bytes("body", &body, known == Known::Operator);
+        let checked = check::check_bytes("body", &body, known == KnownTokens::Operator);
         let (ok, report) = match checked {
-            Ok(loaded) => (true, Report::of(loaded.findings, loaded.sources)),
+            Ok(loaded) => (true, FindingReport::of(loaded.findings, loaded.sources)),
             Err(report) => (false, report),
         };
         let mut answer = report.json();
@@ -106,11 +113,11 @@ pub(super) async fn check(body: Bytes, known: Known, turn: Option<OwnedSemaphore
         drop(turn);
     };
     if std::thread::Builder::new().name("check".into()).spawn(work).is_err() {
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "busy");
+        return problem_answer(StatusCode::SERVICE_UNAVAILABLE, "busy");
     }
     match told.await {
-        Ok((true, answer)) => document(StatusCode::OK, &answer),
-        Ok((false, answer)) => document(StatusCode::UNPROCESSABLE_ENTITY, &answer),
-        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
+        Ok((true, answer)) => json_answer(StatusCode::OK, &answer),
+        Ok((false, answer)) => json_answer(StatusCode::UNPROCESSABLE_ENTITY, &answer),
+        Err(_) => problem_answer(StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
     }
 }

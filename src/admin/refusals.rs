@@ -15,6 +15,6 @@ pub struct Refusals(BTreeMap<&'static str, Vec<Remembered>>);
 
 /// Reads them.
 #[must_use]
-pub fn collect(history: &History) -> Refusals {
+pub fn collect_refusals(history: &History) -> Refusals {
     Refusals(history.latest().collect())
 }

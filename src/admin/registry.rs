@@ -10,16 +10,16 @@ use percent_encoding::percent_decode_str;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::calls::{Answer, Calls, document, explained, problem};
+use super::calls::{AdminAnswer, Calls, json_answer, problem_answer, problem_with_detail};
 use super::{orders, servers};
 use crate::clock;
-use crate::config::read::Word as _;
+use crate::config::read::WordReader as _;
 use crate::config::schema::units::Timeout;
 use crate::config::schema::words::ServerAddress;
 use crate::config::suggest::did_you_mean;
 use crate::discovery::registry::book::{Refused, Registered};
 use crate::discovery::registry::lease::{self, Lease, Registration};
-use crate::server::control::Command;
+use crate::server::control::ControlCommand;
 
 /// What is said of a server. The parts that are left out stay as they are.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -154,7 +154,7 @@ pub(super) struct RegisteredServer {
 }
 
 /// The answer to what is refused.
-pub(super) fn refuse(refused: &Refused) -> Answer {
+pub(super) fn refuse(refused: &Refused) -> AdminAnswer {
     let (status, code) = match refused {
         Refused::NoRegistry => (StatusCode::CONFLICT, "not_a_registry"),
         Refused::Unknown => (StatusCode::NOT_FOUND, "no_such_server"),
@@ -164,15 +164,19 @@ pub(super) fn refuse(refused: &Refused) -> Answer {
         Refused::Own(_) => (StatusCode::FORBIDDEN, "own_address"),
         Refused::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
     };
-    explained(status, code, &refused.to_string())
+    problem_with_detail(status, code, &refused.to_string())
 }
 
-fn bad(why: &str) -> Answer {
-    explained(StatusCode::UNPROCESSABLE_ENTITY, "bad_server", why)
+fn bad(why: &str) -> AdminAnswer {
+    problem_with_detail(StatusCode::UNPROCESSABLE_ENTITY, "bad_server", why)
 }
 
 /// Registers a server, or changes what is known of it.
-pub(super) async fn put(calls: &Calls, (upstream, id): (&str, &str), wish: Wish) -> Answer {
+pub(super) async fn put_server(
+    calls: &Calls,
+    (upstream, id): (&str, &str),
+    wish: Wish,
+) -> AdminAnswer {
     let upstream = percent_decode_str(upstream).decode_utf8_lossy();
     let name = percent_decode_str(id).decode_utf8_lossy();
     let registration = match wish.registration() {
@@ -194,7 +198,7 @@ pub(super) async fn put(calls: &Calls, (upstream, id): (&str, &str), wish: Wish)
         follow(calls).await;
     }
     if let Some(order) = &wish.state {
-        let given = servers::order(&calls.status, &upstream, id, order).await;
+        let given = servers::order_server(&calls.status, &upstream, id, order).await;
         if given.status() != StatusCode::OK {
             return given;
         }
@@ -202,7 +206,7 @@ pub(super) async fn put(calls: &Calls, (upstream, id): (&str, &str), wish: Wish)
     // Others may have removed it meanwhile.
     let view = registry.view(&upstream);
     let Some(lease) = view.as_ref().and_then(|view| view.leases.get(&*name)) else {
-        return problem(StatusCode::NOT_FOUND, "no_such_server");
+        return problem_answer(StatusCode::NOT_FOUND, "no_such_server");
     };
     let created = registered == Registered::New;
     let outcome = RegisteredServer {
@@ -212,16 +216,19 @@ pub(super) async fn put(calls: &Calls, (upstream, id): (&str, &str), wish: Wish)
         changed: registered != Registered::Renewed,
         lease: LeaseStats::of(lease),
     };
-    document(if created { StatusCode::CREATED } else { StatusCode::OK }, &outcome)
+    json_answer(if created { StatusCode::CREATED } else { StatusCode::OK }, &outcome)
 }
 
 /// Waits until requests go to the servers that there are now. It happens all the same when that takes long.
 async fn follow(calls: &Calls) {
-    let _busy = orders::tell(&calls.commands, |reply| Command::Follow { reply: Some(reply) }).await;
+    let _busy = orders::tell_control(&calls.commands, |reply| ControlCommand::Follow {
+        reply: Some(reply),
+    })
+    .await;
 }
 
 /// Removes a server: it gets nothing new, and finishes what it has.
-pub(super) async fn delete(calls: &Calls, upstream: &str, id: &str) -> Answer {
+pub(super) async fn delete_server(calls: &Calls, upstream: &str, id: &str) -> AdminAnswer {
     let (upstream, id) = (
         percent_decode_str(upstream).decode_utf8_lossy(),
         percent_decode_str(id).decode_utf8_lossy(),
@@ -231,9 +238,9 @@ pub(super) async fn delete(calls: &Calls, upstream: &str, id: &str) -> Answer {
     match calls.status.registry.remove(&upstream, &id).await {
         Ok(removed) if removed || held => {
             follow(calls).await;
-            document(StatusCode::OK, &Removed { removed: true })
+            json_answer(StatusCode::OK, &Removed { removed: true })
         }
-        Ok(_) => problem(StatusCode::NOT_FOUND, "no_such_server"),
+        Ok(_) => problem_answer(StatusCode::NOT_FOUND, "no_such_server"),
         Err(refused) => refuse(&refused),
     }
 }

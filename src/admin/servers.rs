@@ -8,14 +8,14 @@ use percent_encoding::percent_decode_str;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::calls::{Answer, Calls, explained, problem, told};
+use super::calls::{AdminAnswer, Calls, found_answer, problem_answer, problem_with_detail};
 use super::registry::{self, Wish};
 use super::stats::ServerStats;
 use super::{orders, stats};
 use crate::clock;
 use crate::discovery::registry::book::Refused;
 use crate::endpoint::standing::{DISABLED, DRAINING};
-use crate::server::control::Command;
+use crate::server::control::ControlCommand;
 use crate::server::status::Status;
 use crate::upstream::{Membership, membership};
 
@@ -29,57 +29,57 @@ pub(super) struct Changed {
 }
 
 /// `GET /upstreams`.
-pub(super) async fn all(status: &Arc<Status>) -> Answer {
+pub(super) async fn list_upstreams(status: &Arc<Status>) -> AdminAnswer {
     let (snapshot, known) = (status.store.load_full(), status.clone());
     let upstreams = status.desk.ask(move |history| {
         let upstreams = snapshot.upstreams.iter();
-        upstreams.map(|u| stats::upstream(u, &known.registry, history)).collect::<Vec<_>>()
+        upstreams.map(|u| stats::upstream_stats(u, &known.registry, history)).collect::<Vec<_>>()
     });
-    told(upstreams.await.as_ref())
+    found_answer(upstreams.await.as_ref())
 }
 
 /// `GET /upstreams/{upstream}`.
-pub(super) async fn one(status: &Arc<Status>, upstream: &str) -> Answer {
+pub(super) async fn show_upstream(status: &Arc<Status>, upstream: &str) -> AdminAnswer {
     let name = percent_decode_str(upstream).decode_utf8_lossy();
     let snapshot = status.store.load();
     let Some(upstream) = snapshot.upstreams.iter().find(|u| *u.name == *name).cloned() else {
-        return problem(StatusCode::NOT_FOUND, "no_such_upstream");
+        return problem_answer(StatusCode::NOT_FOUND, "no_such_upstream");
     };
     let known = status.clone();
-    let asked = status.desk.ask(move |h| stats::upstream(&upstream, &known.registry, h));
-    told(asked.await.as_ref())
+    let asked = status.desk.ask(move |h| stats::upstream_stats(&upstream, &known.registry, h));
+    found_answer(asked.await.as_ref())
 }
 
 /// `POST /upstreams/{upstream}/servers/{server}/drain|enable|disable`.
 ///
 /// A drained server finishes what it has and gets nothing new; a disabled one is the same with
 /// another word in the statistics. Both last until `enable`, whatever checks say, and survive reloads.
-pub(super) async fn order(
+pub(super) async fn order_server(
     status: &Arc<Status>,
     upstream: &str,
     server: &str,
     order: &str,
-) -> Answer {
-    give(status, (upstream, server), order, false).await
+) -> AdminAnswer {
+    give_order(status, (upstream, server), order, false).await
 }
 
 /// Gives an order to the servers that go by a name. `reweighted` says that the same call has given them another weight.
-async fn give(
+async fn give_order(
     status: &Arc<Status>,
     (upstream, server): (&str, &str),
     order: &str,
     reweighted: bool,
-) -> Answer {
+) -> AdminAnswer {
     let snapshot = status.store.load_full();
     let name = percent_decode_str(upstream).decode_utf8_lossy();
     let Some(upstream) = snapshot.upstreams.iter().find(|u| *u.name == *name) else {
-        return problem(StatusCode::NOT_FOUND, "no_such_upstream");
+        return problem_answer(StatusCode::NOT_FOUND, "no_such_upstream");
     };
     let server = percent_decode_str(server).decode_utf8_lossy();
     let members = upstream.members();
-    let called: Vec<_> = called(&members, &server).collect();
+    let called: Vec<_> = members_called(&members, &server).collect();
     let Some(first) = called.first() else {
-        return problem(StatusCode::NOT_FOUND, "no_such_server");
+        return problem_answer(StatusCode::NOT_FOUND, "no_such_server");
     };
     let mut changed = false;
     for server in &called {
@@ -89,7 +89,7 @@ async fn give(
             "disable" => standing.take_out(DISABLED),
             "enable" => standing.bring_back(DRAINING | DISABLED, clock::now()),
             "none" => false,
-            _ => return problem(StatusCode::NOT_FOUND, "no_such_call"),
+            _ => return problem_answer(StatusCode::NOT_FOUND, "no_such_call"),
         };
     }
     if order == "enable" {
@@ -106,60 +106,67 @@ async fn give(
             changed: changed || reweighted,
             server: {
                 let view = known.registry.view(&upstream.name);
-                stats::member((&upstream, &all, view.as_deref()), member, history)
+                stats::server_stats((&upstream, &all, view.as_deref()), member, history)
             },
         })
     });
-    self::told(told.await.flatten().as_ref())
+    self::found_answer(told.await.flatten().as_ref())
 }
 
 /// `PUT /upstreams/{upstream}/servers/{server}`: a registration, another weight, another state.
-pub(super) async fn put(calls: &Calls, upstream: &str, server: &str, body: Bytes) -> Answer {
+pub(super) async fn put_server(
+    calls: &Calls,
+    upstream: &str,
+    server: &str,
+    body: Bytes,
+) -> AdminAnswer {
     let wish = match Wish::read(&body) {
         Ok(wish) => wish,
-        Err(why) => return explained(StatusCode::UNPROCESSABLE_ENTITY, "bad_server", &why),
+        Err(why) => {
+            return problem_with_detail(StatusCode::UNPROCESSABLE_ENTITY, "bad_server", &why);
+        }
     };
     let name = percent_decode_str(upstream).decode_utf8_lossy();
     let registry = calls.status.registry.view(&name).is_some();
     if registry && (wish.registers() || wish.weight.is_some()) {
-        return registry::put(calls, (upstream, server), wish).await;
+        return registry::put_server(calls, (upstream, server), wish).await;
     }
     if !registry && wish.registers() {
         let snapshot = calls.status.store.load();
         if snapshot.upstreams.iter().any(|known| *known.name == *name) {
             return registry::refuse(&Refused::NoRegistry);
         }
-        return problem(StatusCode::NOT_FOUND, "no_such_upstream");
+        return problem_answer(StatusCode::NOT_FOUND, "no_such_upstream");
     }
     let mut reweighted = false;
     if let Some(weight) = wish.weight {
-        let before = match weights(calls, upstream, server) {
+        let before = match member_weights(calls, upstream, server) {
             Ok(before) => before,
-            Err(code) => return problem(StatusCode::NOT_FOUND, code),
+            Err(code) => return problem_answer(StatusCode::NOT_FOUND, code),
         };
         reweighted = before.iter().any(|before| *before != u32::from(weight.get()));
         let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
         let (upstream, server) = (decoded(upstream), decoded(server));
-        let command = |reply| Command::Weigh { upstream, server, weight, reply };
-        match orders::tell(&calls.commands, command).await {
+        let command = |reply| ControlCommand::Weigh { upstream, server, weight, reply };
+        match orders::tell_control(&calls.commands, command).await {
             Ok(true) => {}
-            Ok(false) => return problem(StatusCode::CONFLICT, "not_in_the_file"),
+            Ok(false) => return problem_answer(StatusCode::CONFLICT, "not_in_the_file"),
             Err(answer) => return *answer,
         }
     }
     let state = wish.state.as_deref().unwrap_or("none");
-    give(&calls.status, (upstream, server), state, reweighted).await
+    give_order(&calls.status, (upstream, server), state, reweighted).await
 }
 
 /// `DELETE /upstreams/{upstream}/servers/{server}`: only what registered itself can be removed here.
-pub(super) async fn delete(calls: &Calls, upstream: &str, server: &str) -> Answer {
+pub(super) async fn delete_server(calls: &Calls, upstream: &str, server: &str) -> AdminAnswer {
     let name = percent_decode_str(upstream).decode_utf8_lossy();
     if calls.status.registry.view(&name).is_some() {
-        return registry::delete(calls, upstream, server).await;
+        return registry::delete_server(calls, upstream, server).await;
     }
-    match weights(calls, upstream, server) {
+    match member_weights(calls, upstream, server) {
         Ok(_) => registry::refuse(&Refused::NoRegistry),
-        Err(code) => problem(StatusCode::NOT_FOUND, code),
+        Err(code) => problem_answer(StatusCode::NOT_FOUND, code),
     }
 }
 
@@ -167,26 +174,26 @@ pub(super) async fn delete(calls: &Calls, upstream: &str, server: &str) -> Answe
 pub(super) fn has(status: &Status, upstream: &str, server: &str) -> bool {
     let snapshot = status.store.load();
     let found = snapshot.upstreams.iter().find(|known| *known.name == *upstream);
-    found.is_some_and(|found| called(&found.members(), server).next().is_some())
+    found.is_some_and(|found| members_called(&found.members(), server).next().is_some())
 }
 
 /// The servers that go by a name: one, or all those that a name with several addresses leads to.
-fn called<'a>(
+fn members_called<'a>(
     members: &'a Membership,
     name: &'a str,
-) -> impl Iterator<Item = &'a Arc<membership::Server>> {
+) -> impl Iterator<Item = &'a Arc<membership::ServerChange>> {
     let all = members.servers().iter();
     all.filter(move |server| *server.spec.written == *name || *server.endpoint.name == *name)
 }
 
 /// The weights of the servers that go by a name, or the code for why there are none.
-fn weights(calls: &Calls, upstream: &str, server: &str) -> Result<Vec<u32>, &'static str> {
+fn member_weights(calls: &Calls, upstream: &str, server: &str) -> Result<Vec<u32>, &'static str> {
     let snapshot = calls.status.store.load();
     let name = percent_decode_str(upstream).decode_utf8_lossy();
     let upstream =
         snapshot.upstreams.iter().find(|u| *u.name == *name).ok_or("no_such_upstream")?;
     let server = percent_decode_str(server).decode_utf8_lossy();
     let weights: Vec<_> =
-        called(&upstream.members(), &server).map(|server| server.spec.weight).collect();
+        members_called(&upstream.members(), &server).map(|server| server.spec.weight).collect();
     if weights.is_empty() { Err("no_such_server") } else { Ok(weights) }
 }

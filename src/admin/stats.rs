@@ -10,7 +10,7 @@ use super::registry::LeaseStats;
 use crate::balance::Member;
 use crate::clock;
 use crate::discovery::registry::{Registry, View};
-use crate::endpoint::breaker::{Breaker, State};
+use crate::endpoint::breaker::{Breaker, BreakerState};
 use crate::endpoint::{Endpoint, standing};
 use crate::exchange::queue::QueueStats;
 use crate::net::{held, room};
@@ -21,8 +21,8 @@ use crate::snapshot::{Listener, Route, Snapshot};
 use crate::telemetry::history::{History, Summary, Windows};
 use crate::telemetry::process::Process;
 use crate::telemetry::timeline::Usage;
-use crate::tls::Identity;
-use crate::tls::identity::Names;
+use crate::tls::TlsIdentity;
+use crate::tls::identity::CertificateNames;
 use crate::upstream::{Membership, Upstream};
 
 /// The whole document.
@@ -337,7 +337,7 @@ struct LastCheck {
 
 /// Reads all counters. They are not read at one moment, so sums may be off by what happened meanwhile.
 #[must_use]
-pub fn collect(status: &Status, snapshot: &Snapshot, history: &History) -> Stats {
+pub fn collect_stats(status: &Status, snapshot: &Snapshot, history: &History) -> Stats {
     let uptime = clock::wall().duration_since(status.started).unwrap_or_default();
     Stats {
         version: env!("CARGO_PKG_VERSION"),
@@ -368,15 +368,15 @@ pub fn collect(status: &Status, snapshot: &Snapshot, history: &History) -> Stats
             latest: Vec::clone(&status.reloads.latest.load()),
         },
         history: history.timeline.usage(),
-        listeners: snapshot.listeners.iter().map(|l| listener(l, history)).collect(),
-        routes: snapshot.routes.iter().map(|r| route(r, history)).collect(),
+        listeners: snapshot.listeners.iter().map(|l| listener_stats(l, history)).collect(),
+        routes: snapshot.routes.iter().map(|r| route_stats(r, history)).collect(),
         upstreams: snapshot
             .upstreams
             .iter()
-            .map(|u| upstream(u, &status.registry, history))
+            .map(|u| upstream_stats(u, &status.registry, history))
             .collect(),
-        limits: snapshot.limits().map(limit).collect(),
-        caches: snapshot.caches().map(caches::stats).collect(),
+        limits: snapshot.limits().map(limit_stats).collect(),
+        caches: snapshot.caches().map(caches::cache_stats).collect(),
         redis: snapshot.redis.as_ref().map(|redis| RedisStats {
             up: !redis.down.load(Relaxed),
             errors: redis.errors.load(Relaxed),
@@ -384,7 +384,7 @@ pub fn collect(status: &Status, snapshot: &Snapshot, history: &History) -> Stats
     }
 }
 
-fn limit(limit: &Limit) -> LimitStats {
+fn limit_stats(limit: &Limit) -> LimitStats {
     let (state, table) = (&limit.state, limit.state.table());
     LimitStats {
         name: limit.name.to_string(),
@@ -397,7 +397,7 @@ fn limit(limit: &Limit) -> LimitStats {
     }
 }
 
-fn listener(listener: &Listener, history: &History) -> ListenerStats {
+fn listener_stats(listener: &Listener, history: &History) -> ListenerStats {
     let counts = &listener.counts;
     ListenerStats {
         name: listener.name.to_string(),
@@ -413,14 +413,14 @@ fn listener(listener: &Listener, history: &History) -> ListenerStats {
             handshakes: counts.handshakes.load(Relaxed),
             failed: counts.handshakes_failed.load(Relaxed),
             refused: counts.handshakes_refused.load(Relaxed),
-            certificates: server.identities().map(certificate).collect(),
+            certificates: server.identities().map(certificate_stats).collect(),
         }),
-        traffic: traffic(history.listener(u32::from(listener.id))),
+        traffic: traffic_stats(history.listener(u32::from(listener.id))),
     }
 }
 
-fn certificate(identity: &Identity) -> CertificateStats {
-    let Names { dns, ip } = &identity.names;
+fn certificate_stats(identity: &TlsIdentity) -> CertificateStats {
+    let CertificateNames { dns, ip } = &identity.names;
     let names = dns.iter().map(|name| name.to_string());
     CertificateStats {
         file: identity.file.display().to_string(),
@@ -429,7 +429,7 @@ fn certificate(identity: &Identity) -> CertificateStats {
     }
 }
 
-fn traffic(summary: Summary) -> Traffic {
+fn traffic_stats(summary: Summary) -> Traffic {
     let Summary { classes, outcomes, cuts: _, received, sent, windows } = summary;
     let [whole, client_gone, server_cut, timeout, refused, proxy_cut] = outcomes;
     let [informational, success, redirect, client_error, server_error] = classes;
@@ -442,7 +442,7 @@ fn traffic(summary: Summary) -> Traffic {
     }
 }
 
-fn route(route: &Route, history: &History) -> RouteStats {
+fn route_stats(route: &Route, history: &History) -> RouteStats {
     RouteStats {
         name: route.name.to_string(),
         requests: route.counts.requests.load(Relaxed),
@@ -453,12 +453,12 @@ fn route(route: &Route, history: &History) -> RouteStats {
             failed: mirror.counts.failed.load(Relaxed),
             dropped: mirror.counts.dropped.load(Relaxed),
         }),
-        traffic: traffic(history.route(route.counts.id)),
+        traffic: traffic_stats(history.route(route.counts.id)),
     }
 }
 
 /// One upstream.
-pub(super) fn upstream(
+pub(super) fn upstream_stats(
     upstream: &Upstream,
     registry: &Registry,
     history: &History,
@@ -472,21 +472,21 @@ pub(super) fn upstream(
     UpstreamStats {
         name: upstream.name.to_string(),
         in_flight: members.iter().map(|m| m.endpoint.in_flight()).sum(),
-        traffic: traffic(history.servers(ids)),
+        traffic: traffic_stats(history.servers(ids)),
         fail_open: state.failing_open.load(Relaxed),
         retries: state.retries.load(Relaxed),
         retries_over_budget: state.over_budget.load(Relaxed),
         fallbacks: state.fallbacks.load(Relaxed),
         ejected: state.ejections.ejected(),
-        names_unresolved: unresolved(upstream),
+        names_unresolved: count_unresolved(upstream),
         names_moved: state.moves.load(Relaxed),
         source: upstream.source,
         servers_held: held(upstream),
         servers_waiting: state.waiting.load(Relaxed),
         registry: view.map(registry_stats),
         queue: state.queue.stats(upstream.limits.pending),
-        breaker: breaks(upstream, false).then(|| breaker(&state.breaker)),
-        servers: members.iter().map(|m| member((upstream, &all, view), m, history)).collect(),
+        breaker: has_breaker(upstream, false).then(|| breaker_stats(&state.breaker)),
+        servers: members.iter().map(|m| server_stats((upstream, &all, view), m, history)).collect(),
     }
 }
 
@@ -511,26 +511,26 @@ fn registry_stats(view: &View) -> RegistryStats {
 }
 
 /// Servers whose name gave no address when it was last looked up.
-pub(super) fn unresolved(upstream: &Upstream) -> usize {
+pub(super) fn count_unresolved(upstream: &Upstream) -> usize {
     let all = upstream.members();
     all.members().iter().filter(|m| m.endpoint.name_fault.load().is_some()).count()
 }
 
-fn breaker(breaker: &Breaker) -> BreakerStats {
+fn breaker_stats(breaker: &Breaker) -> BreakerStats {
     let state = match breaker.state(clock::now()) {
-        State::Closed => "closed",
-        State::HalfOpen => "half_open",
-        State::Open => "open",
+        BreakerState::Closed => "closed",
+        BreakerState::HalfOpen => "half_open",
+        BreakerState::Open => "open",
     };
     BreakerStats { state, opened: breaker.opened(), refused: breaker.refused() }
 }
 
-fn breaks(upstream: &Upstream, per_server: bool) -> bool {
+fn has_breaker(upstream: &Upstream, per_server: bool) -> bool {
     upstream.breaker.is_some_and(|b| b.per_server == per_server)
 }
 
 /// One server.
-pub(super) fn member(
+pub(super) fn server_stats(
     (upstream, all, view): (&Upstream, &Membership, Option<&View>),
     member: &Member,
     history: &History,
@@ -543,13 +543,13 @@ pub(super) fn member(
         name: endpoint.name.to_string(),
         addresses: endpoint.addresses.iter().map(ToString::to_string).collect(),
         name_fault: endpoint.name_fault.load().as_deref().cloned(),
-        state: standing::word(bits),
+        state: standing::standing_word(bits),
         since: endpoint.standing.since(),
         source: upstream.source,
         joined: endpoint.joined,
         held: spec.is_some_and(|spec| spec.held),
         lease: lease.map(|lease| LeaseStats::of(lease)),
-        why: why(endpoint),
+        why: name_fault(endpoint),
         last_check: endpoint.checked.load().as_deref().map(|checked| LastCheck {
             at: checked.at,
             ok: checked.fault.is_none(),
@@ -558,24 +558,24 @@ pub(super) fn member(
         slow_start: bits.ramping(),
         weight: member.weight,
         connections: endpoint.open.count(),
-        connection_limit: limited(upstream.limits.connections),
+        connection_limit: finite_limit(upstream.limits.connections),
         idle_connections: endpoint.open.count().saturating_sub(endpoint.in_flight()),
-        request_limit: limited(upstream.rules.cap),
+        request_limit: finite_limit(upstream.rules.cap),
         ejections: endpoint.record.ejections(),
         checks_passed: endpoint.checks_passed.load(Relaxed),
         checks_failed: endpoint.checks_failed.load(Relaxed),
-        breaker: breaks(upstream, true).then(|| breaker(&endpoint.breaker)),
+        breaker: has_breaker(upstream, true).then(|| breaker_stats(&endpoint.breaker)),
         requests: endpoint.requests.load(Relaxed),
         in_flight: endpoint.in_flight(),
         failures: endpoint.failures.load(Relaxed),
         connects: endpoint.connects.load(Relaxed),
-        traffic: traffic(history.servers(std::iter::once(endpoint.id))),
+        traffic: traffic_stats(history.servers(std::iter::once(endpoint.id))),
     }
 }
 
 /// Tells what led to a server's state.
-fn why(endpoint: &Endpoint) -> Option<String> {
-    let said = match standing::word(endpoint.standing.bits()) {
+fn name_fault(endpoint: &Endpoint) -> Option<String> {
+    let said = match standing::standing_word(endpoint.standing.bits()) {
         "up" => return None,
         "disabled" | "draining" => "an operator's order".to_owned(),
         "unresolved" => match endpoint.name_fault.load().as_deref() {
@@ -594,6 +594,6 @@ fn why(endpoint: &Endpoint) -> Option<String> {
     Some(said)
 }
 
-fn limited(limit: u32) -> Option<u32> {
+fn finite_limit(limit: u32) -> Option<u32> {
     Some(limit).filter(|limit| *limit != u32::MAX)
 }

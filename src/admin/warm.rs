@@ -13,12 +13,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, oneshot};
 
-use super::caches::{read, split_url};
-use super::calls::{Answer, document, explained, problem};
-use crate::explain::{self, Question};
-use crate::server::errand::{Errand, Outcome};
+use super::caches::{read_json, split_url};
+use super::calls::{AdminAnswer, json_answer, problem_answer, problem_with_detail};
+use crate::explain::{self, ExplainQuestion};
+use crate::server::errand::{Errand, ErrandOutcome};
 use crate::server::status::Status;
-use crate::server::worker::Order;
+use crate::server::worker::WorkerCommand;
 use crate::snapshot::{Listener, Snapshot};
 
 /// The most URLs of one call.
@@ -83,18 +83,22 @@ struct Run {
 }
 
 /// `POST /cache/warm`.
-pub(super) async fn start(status: &Arc<Status>, warming: &Warming, body: &[u8]) -> Answer {
-    let wish: WarmWish = match read(body, &["urls", "concurrency"]) {
+pub(super) async fn start_warming(
+    status: &Arc<Status>,
+    warming: &Warming,
+    body: &[u8],
+) -> AdminAnswer {
+    let wish: WarmWish = match read_json(body, &["urls", "concurrency"]) {
         Ok(wish) => wish,
         Err(answer) => return *answer,
     };
-    let at_a_time = match check(&wish) {
+    let at_a_time = match check_wish(&wish) {
         Ok(at_a_time) => at_a_time,
-        Err(why) => return explained(StatusCode::BAD_REQUEST, "bad_warming", &why),
+        Err(why) => return problem_with_detail(StatusCode::BAD_REQUEST, "bad_warming", &why),
     };
     let busy = warming.0.load().as_ref().is_some_and(|run| !run.progress.load().finished);
     if busy {
-        return problem(StatusCode::CONFLICT, "already_warming");
+        return problem_answer(StatusCode::CONFLICT, "already_warming");
     }
     let progress = Progress { urls: wish.urls.len(), ..Progress::default() };
     let run = Arc::new(Run {
@@ -113,25 +117,25 @@ pub(super) async fn start(status: &Arc<Status>, warming: &Warming, body: &[u8]) 
     if !finished {
         let _late = tokio::time::timeout(WAIT, ended).await;
     }
-    tell(&run)
+    warming_answer(&run)
 }
 
 /// `GET /cache/warm`.
-pub(super) fn show(warming: &Warming) -> Answer {
+pub(super) fn show_warming(warming: &Warming) -> AdminAnswer {
     match warming.0.load_full() {
-        Some(run) => tell(&run),
-        None => problem(StatusCode::NOT_FOUND, "nothing_warmed"),
+        Some(run) => warming_answer(&run),
+        None => problem_answer(StatusCode::NOT_FOUND, "nothing_warmed"),
     }
 }
 
-fn tell(run: &Run) -> Answer {
+fn warming_answer(run: &Run) -> AdminAnswer {
     let progress = run.progress.load_full();
     let status = if progress.finished { StatusCode::OK } else { StatusCode::ACCEPTED };
-    document(status, &*progress)
+    json_answer(status, &*progress)
 }
 
 /// Returns how many are asked for at a time.
-fn check(wish: &WarmWish) -> Result<usize, String> {
+fn check_wish(wish: &WarmWish) -> Result<usize, String> {
     if !(1..=MOST).contains(&wish.urls.len()) {
         return Err(format!("`urls` holds from 1 to {MOST} URLs, not {}", wish.urls.len()));
     }
@@ -150,23 +154,23 @@ async fn fetch_all(run: Arc<Run>, status: Arc<Status>) {
     loop {
         let at = run.next.fetch_add(1, Ordering::AcqRel);
         let Some(url) = run.urls.get(at) else { return };
-        let outcome = fetch(&status, url, at).await;
+        let outcome = fetch_url(&status, url, at).await;
         run.note(url, outcome);
     }
 }
 
 /// Asks for one.
-async fn fetch(status: &Status, url: &str, at: usize) -> Result<Outcome, &'static str> {
+async fn fetch_url(status: &Status, url: &str, at: usize) -> Result<ErrandOutcome, &'static str> {
     let (scheme, host, target) = split_url(url).ok_or("no URL")?;
     let snapshot = status.store.load_full();
-    let listener = listener(&snapshot, scheme, url).ok_or("nothing listens")?.id;
+    let listener = listener_for(&snapshot, scheme, url).ok_or("nothing listens")?.id;
     drop(snapshot);
     let workers = status.orders.get().map(|orders| &**orders).unwrap_or_default();
     let worker = workers.get(at % workers.len().max(1)).ok_or("still starting")?;
     let (reply, answer) = oneshot::channel();
     let (host, target) = (host.into(), target.into());
     let errand = Errand { listener, scheme, host, target, reply };
-    match tokio::time::timeout(PATIENCE, worker.send(Order::Run(errand))).await {
+    match tokio::time::timeout(PATIENCE, worker.send(WorkerCommand::Run(errand))).await {
         Ok(sent) => sent.map_err(|_| "stopping")?,
         Err(_) => return Err("no worker took it within 30s"),
     }
@@ -179,14 +183,14 @@ async fn fetch(status: &Status, url: &str, at: usize) -> Result<Outcome, &'stati
 
 /// Finds where clients that ask for such a URL come in: where its scheme is spoken and a route with a cache
 /// answers; behind a proxy that ends TLS, elsewhere.
-fn listener<'s>(snapshot: &'s Snapshot, scheme: &str, url: &str) -> Option<&'s Arc<Listener>> {
+fn listener_for<'s>(snapshot: &'s Snapshot, scheme: &str, url: &str) -> Option<&'s Arc<Listener>> {
     let secure = |listener: &&Arc<Listener>| listener.tls.is_some() == (scheme == "https");
     let all = || {
         let listeners = || snapshot.listeners.iter();
         listeners().filter(secure).chain(listeners().filter(move |listener| !secure(listener)))
     };
     let is_cached = |listener: &&Arc<Listener>| {
-        let question = Question {
+        let question = ExplainQuestion {
             method: "GET".to_owned(),
             url: url.to_owned(),
             headers: vec![("x-forwarded-proto".to_owned(), scheme.to_owned())],
@@ -201,7 +205,7 @@ fn listener<'s>(snapshot: &'s Snapshot, scheme: &str, url: &str) -> Option<&'s A
 }
 
 impl Run {
-    fn note(&self, url: &str, outcome: Result<Outcome, &'static str>) {
+    fn note(&self, url: &str, outcome: Result<ErrandOutcome, &'static str>) {
         self.progress.rcu(|known| {
             let mut progress = Progress::clone(known);
             progress.done += 1;
@@ -220,7 +224,7 @@ impl Run {
 
 impl Progress {
     /// Counts what came of one URL; tells why its response is not stored, if it is not.
-    fn count(&mut self, outcome: &Result<Outcome, &'static str>) -> Option<String> {
+    fn count(&mut self, outcome: &Result<ErrandOutcome, &'static str>) -> Option<String> {
         let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(why) => {
@@ -228,7 +232,7 @@ impl Progress {
                 return Some((*why).to_owned());
             }
         };
-        let Outcome { status, cache, whole } = outcome;
+        let ErrandOutcome { status, cache, whole } = outcome;
         let mut told = cache.split("; ");
         let says = |word: &str| told.clone().any(|part| part == word);
         if !whole {
@@ -261,7 +265,7 @@ mod tests {
     fn outcomes_are_told_apart() {
         let mut progress = Progress::default();
         let mut count = |status, cache: &str, whole| {
-            progress.count(&Ok(Outcome { status, cache: cache.into(), whole }))
+            progress.count(&Ok(ErrandOutcome { status, cache: cache.into(), whole }))
         };
         assert_eq!(count(200, "tidegate; fwd=uri-miss; stored; ttl=60", true), None);
         assert_eq!(count(200, "tidegate; hit; ttl=60", true), None);

@@ -9,11 +9,11 @@
 use super::least_request::LeastRequest;
 use super::maglev::Maglev;
 use super::ring::Ring;
-use super::{Ask, Balance, Member};
+use super::{Balance, Member, PickContext};
 
 /// The way in which keys find servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Table {
+pub enum PreferenceTable {
     /// Points on a circle.
     Ring,
     /// Maglev's lookup table.
@@ -22,14 +22,14 @@ pub enum Table {
 
 /// The most load beyond its share that a server may have.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Bound {
+pub struct HashBound {
     /// The factor on its share, at least 1.
     pub factor: f64,
     /// With fewer requests than this a server is never passed over.
     pub at_least: u32,
 }
 
-impl Default for Bound {
+impl Default for HashBound {
     /// 150 %, but not while a handful of requests is all there is: affinity is worth more then.
     fn default() -> Self {
         Self { factor: 1.5, at_least: 16 }
@@ -37,26 +37,31 @@ impl Default for Bound {
 }
 
 #[derive(Debug)]
-enum Order {
+enum CandidateOrder {
     Ring(Ring),
     Maglev(Maglev),
 }
 
 #[derive(Debug)]
 pub(super) struct Hash {
-    order: Order,
-    bound: Bound,
+    order: CandidateOrder,
+    bound: HashBound,
     total_weight: u64,
     /// For requests without a key.
     keyless: LeastRequest,
 }
 
 impl Hash {
-    pub(super) fn new(members: &[Member], weights: &[u32], table: Table, bound: Bound) -> Self {
+    pub(super) fn new(
+        members: &[Member],
+        weights: &[u32],
+        table: PreferenceTable,
+        bound: HashBound,
+    ) -> Self {
         let names: Vec<&str> = members.iter().map(Member::key).collect();
         let order = match table {
-            Table::Ring => Order::Ring(Ring::new(&names, weights)),
-            Table::Maglev => Order::Maglev(Maglev::new(&names, weights)),
+            PreferenceTable::Ring => CandidateOrder::Ring(Ring::new(&names, weights)),
+            PreferenceTable::Maglev => CandidateOrder::Maglev(Maglev::new(&names, weights)),
         };
         Self {
             order,
@@ -80,7 +85,7 @@ impl Hash {
 }
 
 impl Balance for Hash {
-    fn pick(&self, members: &[Member], ask: &mut Ask<'_>) -> Option<usize> {
+    fn pick(&self, members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
         let Some(key) = ask.key else { return self.keyless.pick(members, ask) };
         let mut total = None;
         let mut usable = None;
@@ -90,8 +95,8 @@ impl Balance for Hash {
             !self.over(member, members, &mut total)
         };
         let found = match &self.order {
-            Order::Ring(ring) => ring.find(key.hash(), &mut look),
-            Order::Maglev(maglev) => maglev.find(key.hash(), &mut look),
+            CandidateOrder::Ring(ring) => ring.find(key.hash(), &mut look),
+            CandidateOrder::Maglev(maglev) => maglev.find(key.hash(), &mut look),
         };
         // Everybody is over the bound only for a moment; the key's own server is as good as any.
         found.or(usable)
@@ -102,19 +107,19 @@ impl Balance for Hash {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::key::Key;
+    use super::super::key::BalanceKey;
     use super::super::tests::{ask, members};
     use super::*;
     use crate::balance::{Strategy, build};
     use crate::clock::Random;
     use crate::endpoint::standing;
 
-    fn strategy(table: Table, bound: Bound) -> Strategy {
+    fn strategy(table: PreferenceTable, bound: HashBound) -> Strategy {
         Strategy::Hash { table, bound }
     }
 
-    const UNBOUNDED: Bound = Bound { factor: 1e9, at_least: u32::MAX };
-    const TABLES: [Table; 2] = [Table::Ring, Table::Maglev];
+    const UNBOUNDED: HashBound = HashBound { factor: 1e9, at_least: u32::MAX };
+    const TABLES: [PreferenceTable; 2] = [PreferenceTable::Ring, PreferenceTable::Maglev];
 
     fn picks(members: &[Member], balance: &dyn Balance, keys: u32) -> Vec<usize> {
         let mut random = Random::seeded(1);
@@ -122,7 +127,7 @@ mod tests {
             .map(|n| {
                 let text = format!("user-{n}");
                 let mut ask = ask(&[], &mut random);
-                ask.key = Some(Key::new(text.as_bytes()));
+                ask.key = Some(BalanceKey::new(text.as_bytes()));
                 balance.pick(members, &mut ask).unwrap()
             })
             .collect()
@@ -175,14 +180,14 @@ mod tests {
     fn no_server_gets_more_than_its_bounded_share() {
         for table in TABLES {
             let members = members(&[1, 1, 1, 1]);
-            let bound = Bound { factor: 1.5, at_least: 0 };
+            let bound = HashBound { factor: 1.5, at_least: 0 };
             let balance = build(&strategy(table, bound), &members);
             let mut random = Random::seeded(1);
             let mut under_way = Vec::new();
             for n in 1_u32..=200 {
                 let mut ask = ask(&[], &mut random);
                 // All requests have the same key.
-                ask.key = Some(Key::new(b"popular"));
+                ask.key = Some(BalanceKey::new(b"popular"));
                 let picked = balance.pick(&members, &mut ask).unwrap();
                 under_way.push(members[picked].endpoint.begin());
                 let most = members.iter().map(|m| m.endpoint.in_flight()).max().unwrap();
@@ -197,13 +202,13 @@ mod tests {
     #[test]
     fn light_load_never_breaks_affinity() {
         let members = members(&[1, 1, 1]);
-        let balance = build(&strategy(Table::Ring, Bound::default()), &members);
+        let balance = build(&strategy(PreferenceTable::Ring, HashBound::default()), &members);
         let mut random = Random::seeded(1);
         let mut under_way = Vec::new();
         let mut first = None;
         for _ in 0..16 {
             let mut ask = ask(&[], &mut random);
-            ask.key = Some(Key::new(b"popular"));
+            ask.key = Some(BalanceKey::new(b"popular"));
             let picked = balance.pick(&members, &mut ask).unwrap();
             assert_eq!(*first.get_or_insert(picked), picked);
             under_way.push(members[picked].endpoint.begin());
@@ -213,7 +218,7 @@ mod tests {
     #[test]
     fn a_request_without_the_key_goes_anywhere() {
         let members = members(&[1, 1]);
-        let balance = build(&strategy(Table::Maglev, Bound::default()), &members);
+        let balance = build(&strategy(PreferenceTable::Maglev, HashBound::default()), &members);
         let mut random = Random::seeded(1);
         let picked =
             (0..100).filter(|_| balance.pick(&members, &mut ask(&[], &mut random)) == Some(0));

@@ -4,11 +4,11 @@ use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 /// Up to two pieces of a request that count as one, so that nothing has to be put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Key<'a> {
+pub struct BalanceKey<'a> {
     parts: [&'a [u8]; 2],
 }
 
-impl<'a> Key<'a> {
+impl<'a> BalanceKey<'a> {
     /// A key in one piece.
     #[must_use]
     pub fn new(whole: &'a [u8]) -> Self {
@@ -65,13 +65,13 @@ mod tests {
 
     #[test]
     fn a_key_in_two_pieces_hashes_like_the_whole() {
-        assert_eq!(Key::joined(b"/a?", b"x=1").hash(), Key::new(b"/a?x=1").hash());
-        assert_ne!(Key::new(b"/a").hash(), Key::new(b"/b").hash());
+        assert_eq!(BalanceKey::joined(b"/a?", b"x=1").hash(), BalanceKey::new(b"/a?x=1").hash());
+        assert_ne!(BalanceKey::new(b"/a").hash(), BalanceKey::new(b"/b").hash());
     }
 
     #[test]
     fn the_hash_never_changes() {
-        assert_eq!(Key::new(b"tidegate").hash(), xxh3_64(b"tidegate"));
-        assert_eq!(Key::new(b"").hash(), 0x2d06_8005_38d3_94c2);
+        assert_eq!(BalanceKey::new(b"tidegate").hash(), xxh3_64(b"tidegate"));
+        assert_eq!(BalanceKey::new(b"").hash(), 0x2d06_8005_38d3_94c2);
     }
 }

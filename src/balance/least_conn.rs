@@ -9,7 +9,7 @@
 //! weight, or the first server of an idle upstream would get everything. From [`SCANNED`] servers on
 //! a stretch of that many is looked at, from a random place.
 
-use super::{Ask, Balance, Member, any_accepted};
+use super::{Balance, Member, PickContext, any_accepted};
 
 /// The most servers that one pick looks at.
 pub(super) const SCANNED: usize = 1024;
@@ -27,7 +27,7 @@ impl LeastConn {
 }
 
 impl Balance for LeastConn {
-    fn pick(&self, members: &[Member], ask: &mut Ask<'_>) -> Option<usize> {
+    fn pick(&self, members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
         let n = members.len();
         let start =
             if n > SCANNED { usize::try_from(ask.random.below(n as u64)).unwrap_or(0) } else { 0 };

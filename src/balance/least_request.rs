@@ -7,7 +7,7 @@
 //! `in flight / weight`, and keeping the first on a tie holds them within four points at every load.
 
 use super::alias::AliasTable;
-use super::{Ask, Balance, Member, any_accepted};
+use super::{Balance, Member, PickContext, any_accepted};
 
 /// Draws before falling back to a scan, when servers are out or the two draws coincide.
 const DRAWS: usize = 8;
@@ -32,7 +32,7 @@ impl LeastRequest {
 }
 
 impl Balance for LeastRequest {
-    fn pick(&self, members: &[Member], ask: &mut Ask<'_>) -> Option<usize> {
+    fn pick(&self, members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
         if self.distinct && members.len() <= FEW {
             return fewest(members, ask);
         }
@@ -53,7 +53,7 @@ impl Balance for LeastRequest {
 
 /// Of a few servers of equal weight the one with the fewest requests. Idle ones are equals, chosen at
 /// random; of busy ones with as many requests each, the one that answers sooner has more room.
-fn fewest(members: &[Member], ask: &mut Ask<'_>) -> Option<usize> {
+fn fewest(members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
     let mut best: Option<(usize, u32, &Member)> = None;
     let mut equals = 1;
     for (index, member) in members.iter().enumerate() {

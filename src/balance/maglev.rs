@@ -23,7 +23,7 @@ pub(super) struct Maglev {
     servers: usize,
 }
 
-struct Claim {
+struct TableClaim {
     index: u32,
     offset: u64,
     skip: u64,
@@ -38,11 +38,11 @@ impl Maglev {
         let mut order: Vec<usize> = (0..names.len()).collect();
         // By name, so that the order of the list does not matter.
         order.sort_by_key(|index| names.get(*index).copied().unwrap_or_default());
-        let mut claims: Vec<Claim> = order
+        let mut claims: Vec<TableClaim> = order
             .iter()
             .map(|index| {
                 let name = names.get(*index).copied().unwrap_or_default();
-                Claim {
+                TableClaim {
                     index: u32::try_from(*index).unwrap_or(u32::MAX),
                     offset: place(name, 0) % places,
                     skip: place(name, 1) % (places - 1) + 1,
@@ -89,7 +89,7 @@ impl Maglev {
     }
 }
 
-impl Claim {
+impl TableClaim {
     /// Claims the first free place of the preference list. There is one.
     fn take(&mut self, table: &mut [u32], places: u64) {
         loop {

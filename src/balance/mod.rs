@@ -1,7 +1,7 @@
 //! Which server gets the next request: the seam that every strategy shares.
 //!
 //! A strategy is built when the set of servers changes, off the request path, and then shared by
-//! all workers. It never looks at health, limits or slow start itself: it asks [`Ask::admits`].
+//! all workers. It never looks at health, limits or slow start itself: it asks [`PickContext::admits`].
 //! A new strategy is a file here and a line in [`build`].
 
 mod alias;
@@ -23,7 +23,7 @@ use std::time::Duration;
 use crate::clock::{Instant, Random};
 use crate::endpoint::Endpoint;
 
-pub use key::Key;
+pub use key::BalanceKey;
 
 /// A server as one group of servers sees it.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ pub struct Member {
     pub endpoint: Arc<Endpoint>,
     /// The share relative to the others, at least 1.
     pub weight: u32,
-    /// Its place among all servers of the upstream.
+    /// The place among all servers of the upstream.
     pub at: u32,
     /// What keys are hashed to, where that is not its name.
     pub key: Option<Arc<str>>,
@@ -45,7 +45,7 @@ impl Member {
         Self { endpoint, weight, at: 0, key: None }
     }
 
-    /// What keys are hashed to, and what shards belong to.
+    /// Returns what keys are hashed to, and what shards belong to.
     #[must_use]
     pub fn key(&self) -> &str {
         self.key.as_ref().map_or(&self.endpoint.name, |key| key)
@@ -54,22 +54,22 @@ impl Member {
 
 /// The part of a request that a strategy may know.
 #[derive(Debug)]
-pub struct Ask<'a> {
+pub struct PickContext<'a> {
     /// Ids of servers that already failed this request, a handful at most.
     pub tried: &'a [u32],
     /// The key that the request is hashed or looked up by, if the strategy goes by one and the request has it.
-    pub key: Option<Key<'a>>,
+    pub key: Option<BalanceKey<'a>>,
     /// The current moment.
     pub now: Instant,
     /// The worker's source of randomness.
     pub random: &'a mut Random,
     /// The rules that keep a server from being chosen.
-    pub rules: Rules,
+    pub rules: BalanceRules,
 }
 
 /// The rules that keep a server from being chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rules {
+pub struct BalanceRules {
     /// Requests a server may have under way.
     pub cap: u32,
     /// The length of a slow start.
@@ -78,13 +78,13 @@ pub struct Rules {
     pub reasons: u8,
 }
 
-impl Default for Rules {
+impl Default for BalanceRules {
     fn default() -> Self {
         Self { cap: u32::MAX, slow_start: Duration::ZERO, reasons: u8::MAX }
     }
 }
 
-impl Ask<'_> {
+impl PickContext<'_> {
     /// Returns whether a server that a strategy would like to choose may be chosen. During a slow start the
     /// answer is a matter of chance, so that each strategy gets its gradual share.
     #[inline]
@@ -117,7 +117,7 @@ impl Ask<'_> {
 pub trait Balance: fmt::Debug + Send + Sync {
     /// The index of a server that `ask` admits, or `None` if there is none. `members` is the list
     /// the strategy was built for. Called by all workers at once; must not block or allocate.
-    fn pick(&self, members: &[Member], ask: &mut Ask<'_>) -> Option<usize>;
+    fn pick(&self, members: &[Member], ask: &mut PickContext<'_>) -> Option<usize>;
 }
 
 /// The strategies by name.
@@ -136,9 +136,9 @@ pub enum Strategy {
     /// By a consistent hash of the key.
     Hash {
         /// The way in which keys find servers.
-        table: hash::Table,
+        table: hash::PreferenceTable,
         /// The most load that a server may get from that.
-        bound: hash::Bound,
+        bound: hash::HashBound,
     },
     /// By who owns the key.
     Shard(shard::Map),
@@ -148,15 +148,15 @@ impl Strategy {
     /// One of each that follows weights, for tests and benches that hold for all of those.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        let hash = |table| Self::Hash { table, bound: hash::Bound::default() };
+        let hash = |table| Self::Hash { table, bound: hash::HashBound::default() };
         vec![
             Self::RoundRobin,
             Self::Random,
             Self::LeastRequest,
             Self::LeastConn,
             Self::PeakEwma,
-            hash(hash::Table::Ring),
-            hash(hash::Table::Maglev),
+            hash(hash::PreferenceTable::Ring),
+            hash(hash::PreferenceTable::Maglev),
         ]
     }
 }
@@ -180,7 +180,7 @@ pub fn build(strategy: &Strategy, members: &[Member]) -> Box<dyn Balance> {
 
 /// The first acceptable server at or after a random place: what a strategy falls back to when its own
 /// choices are exhausted.
-fn any_accepted(members: &[Member], ask: &mut Ask<'_>) -> Option<usize> {
+fn any_accepted(members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
     let n = members.len();
     let start = usize::try_from(ask.random.below(n as u64)).unwrap_or(0);
     (0..n).map(|i| (start + i) % n).find(|i| members.get(*i).is_some_and(|m| ask.accepts(m)))
@@ -200,11 +200,11 @@ mod tests {
         weights.iter().enumerate().map(make).collect()
     }
 
-    pub(super) fn ask<'a>(tried: &'a [u32], random: &'a mut Random) -> Ask<'a> {
-        Ask { tried, key: None, now: clock::now(), random, rules: Rules::default() }
+    pub(super) fn ask<'a>(tried: &'a [u32], random: &'a mut Random) -> PickContext<'a> {
+        PickContext { tried, key: None, now: clock::now(), random, rules: BalanceRules::default() }
     }
 
-    /// How often each server is picked in `n` picks.
+    /// Returns how often each server is picked in `n` picks.
     pub(super) fn shares(strategy: &Strategy, weights: &[u32], n: usize) -> Vec<usize> {
         let members = members(weights);
         let balance = build(strategy, &members);
@@ -356,7 +356,7 @@ mod tests {
                     let user = n.to_le_bytes();
                     let mut ask = ask(&[], &mut random);
                     ask.now += after;
-                    ask.key = Some(Key::new(&user));
+                    ask.key = Some(BalanceKey::new(&user));
                     ask.rules.slow_start = Duration::from_secs(10);
                     picked += usize::from(balance.pick(&members, &mut ask) == Some(2));
                 }
@@ -379,7 +379,7 @@ mod tests {
             for n in 0..100_u32 {
                 let user = n.to_le_bytes();
                 let mut ask = ask(&[], &mut random);
-                ask.key = Some(Key::new(&user));
+                ask.key = Some(BalanceKey::new(&user));
                 assert_ne!(balance.pick(&members, &mut ask), Some(1), "{strategy:?}");
             }
         }

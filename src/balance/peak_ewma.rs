@@ -5,7 +5,7 @@
 //! and then, any other: one that would never be chosen could never show that it has become fast.
 
 use super::alias::AliasTable;
-use super::{Ask, Balance, Member, any_accepted};
+use super::{Balance, Member, PickContext, any_accepted};
 
 /// Draws before falling back to a scan, when servers are out or the two draws coincide.
 const DRAWS: usize = 8;
@@ -28,7 +28,7 @@ impl PeakEwma {
 }
 
 impl Balance for PeakEwma {
-    fn pick(&self, members: &[Member], ask: &mut Ask<'_>) -> Option<usize> {
+    fn pick(&self, members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
         let mut first: Option<(usize, &Member)> = None;
         for _ in 0..DRAWS {
             let index = self.table.draw(ask.random)?;
@@ -45,7 +45,7 @@ impl Balance for PeakEwma {
 }
 
 /// Returns whether one more request is expected to end sooner at `a` than at `b`.
-fn sooner(a: &Member, b: &Member, ask: &mut Ask<'_>) -> bool {
+fn sooner(a: &Member, b: &Member, ask: &mut PickContext<'_>) -> bool {
     let ahead = |of: &Member| f64::from(of.endpoint.in_flight()) / f64::from(of.weight);
     let (ahead_a, ahead_b) = (ahead(a), ahead(b));
     let known = (a.endpoint.latency.micros(ask.now), b.endpoint.latency.micros(ask.now));
@@ -86,7 +86,7 @@ mod tests {
         assert!(slow() > 970);
     }
 
-    /// How many of so many requests a third server gets that joins two fast ones, with eight under way,
+    /// Returns how many of so many requests a third server gets that joins two fast ones, with eight under way,
     /// two in a millisecond, and a first answer of its own that takes so long.
     async fn joins(requests: u32, first: Duration) -> u32 {
         let _epoch = clock::millis(clock::now());

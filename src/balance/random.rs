@@ -1,7 +1,7 @@
 //! `random`: each server in proportion to its weight, independently of what went before.
 
 use super::alias::AliasTable;
-use super::{Ask, Balance, Member, any_accepted};
+use super::{Balance, Member, PickContext, any_accepted};
 
 /// Draws before giving up on the weighted choice: with half of the servers out, one in 256 picks
 /// falls through to a scan.
@@ -19,7 +19,7 @@ impl WeightedRandom {
 }
 
 impl Balance for WeightedRandom {
-    fn pick(&self, members: &[Member], ask: &mut Ask<'_>) -> Option<usize> {
+    fn pick(&self, members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
         for _ in 0..DRAWS {
             let index = self.table.draw(ask.random)?;
             if members.get(index).is_some_and(|m| ask.admits(m)) {

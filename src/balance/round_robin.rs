@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Ask, Balance, Member, any_accepted};
+use super::{Balance, Member, PickContext, any_accepted};
 
 /// The longest cycle: with larger weights they are scaled down, which moves no share by more than
 /// 0.01 % of the total.
@@ -25,7 +25,7 @@ impl RoundRobin {
 }
 
 impl Balance for RoundRobin {
-    fn pick(&self, members: &[Member], ask: &mut Ask<'_>) -> Option<usize> {
+    fn pick(&self, members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
         if self.cycle.is_empty() {
             return None;
         }

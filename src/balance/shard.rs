@@ -3,7 +3,7 @@
 //! By ranges of numbers, by ranges of equal size in turn, or by prefixes. A key that belongs to
 //! nobody, or to a server that cannot be used, finds no server: the data is only there.
 
-use super::{Ask, Balance, Member};
+use super::{Balance, Member, PickContext};
 
 /// The map from keys to the servers that own them. Servers are named by their places in the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub(super) struct Shard {
 }
 
 impl Balance for Shard {
-    fn pick(&self, members: &[Member], ask: &mut Ask<'_>) -> Option<usize> {
+    fn pick(&self, members: &[Member], ask: &mut PickContext<'_>) -> Option<usize> {
         let index = self.map.owner(ask.key?.whole()?, members.len())?;
         members.get(index).is_some_and(|m| ask.accepts(m)).then_some(index)
     }
@@ -59,7 +59,7 @@ impl Balance for Shard {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{ask, members};
-    use super::super::{Strategy, build, key::Key};
+    use super::super::{Strategy, build, key::BalanceKey};
     use super::*;
     use crate::clock::Random;
     use crate::endpoint::standing;
@@ -105,7 +105,7 @@ mod tests {
         let mut random = Random::seeded(1);
         let mut pick = |key: Option<&'static [u8]>| {
             let mut ask = ask(&[], &mut random);
-            ask.key = key.map(Key::new);
+            ask.key = key.map(BalanceKey::new);
             balance.pick(&members, &mut ask)
         };
         assert_eq!(pick(Some(b"15")), Some(1));

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 use tokio::sync::futures::OwnedNotified;
 
-use super::body::{BodyReader, Part};
+use super::body::{BodyPart, CachedBodyReader};
 use super::object::Object;
 use super::policy::parse_date;
 use crate::exchange::Source;
@@ -17,7 +17,7 @@ use crate::wire::head::{Fields, list_items};
 
 /// What a client gets of a stored response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Share {
+pub enum ServedShare {
     /// All of it.
     Whole,
     /// A 304: the client has it.
@@ -30,19 +30,19 @@ pub enum Share {
 
 /// Decides by the request's conditions and range (RFC 9110 §13.2.2) what a client gets.
 #[must_use]
-pub fn share(object: &Object, request: &Fields) -> Share {
+pub fn share(object: &Object, request: &Fields) -> ServedShare {
     if !matches!(object.head.status, 200 | 203) {
-        return Share::Whole;
+        return ServedShare::Whole;
     }
     if is_not_modified(object, request) {
-        return Share::NotModified;
+        return ServedShare::NotModified;
     }
     // A part of a body that is not all here could turn out to be a part of nothing.
     let total =
         object.known_length().filter(|_| object.head.status == 200 && object.body.is_whole());
     match (single_range(request), total) {
         (Some(range), Some(total)) if range_applies(object, request) => range.of(total),
-        _ => Share::Whole,
+        _ => ServedShare::Whole,
     }
 }
 
@@ -68,7 +68,7 @@ fn weak_form(etag: &[u8]) -> &[u8] {
     etag.strip_prefix(b"W/").unwrap_or(etag)
 }
 
-/// Whether `If-Range` lets a range be sent (RFC 9110 §13.1.5).
+/// Returns whether `If-Range` lets a range be sent (RFC 9110 §13.1.5).
 fn range_applies(object: &Object, request: &Fields) -> bool {
     let Some(condition) = request.named(b"if-range").next() else { return true };
     if condition.starts_with(b"\"") {
@@ -87,20 +87,20 @@ enum ByteRange {
 }
 
 impl ByteRange {
-    fn of(self, total: u64) -> Share {
+    fn of(self, total: u64) -> ServedShare {
         let (first, last) = match self {
             Self::From(first, last) => (first, last.unwrap_or(u64::MAX)),
-            Self::Last(0) => return Share::Unsatisfiable(total),
+            Self::Last(0) => return ServedShare::Unsatisfiable(total),
             Self::Last(n) => (total.saturating_sub(n), u64::MAX),
         };
         if first >= total {
-            return Share::Unsatisfiable(total);
+            return ServedShare::Unsatisfiable(total);
         }
-        Share::Range(first, last.min(total.saturating_sub(1)), total)
+        ServedShare::Range(first, last.min(total.saturating_sub(1)), total)
     }
 }
 
-/// Whether the request asks for parts in a unit other than bytes.
+/// Returns whether the request asks for parts in a unit other than bytes.
 #[must_use]
 pub fn has_unknown_range(request: &Fields) -> bool {
     let mut lines = request.named(b"range");
@@ -138,7 +138,7 @@ fn number(digits: &[u8]) -> Option<u64> {
 /// A stored body, or one on its way, as the source of a response.
 #[derive(Debug)]
 pub struct StoredBody {
-    reader: BodyReader,
+    reader: CachedBodyReader,
     data: Bytes,
     skip: u64,
     left: u64,
@@ -150,19 +150,19 @@ pub struct StoredBody {
 impl StoredBody {
     /// All of a body.
     #[must_use]
-    pub fn whole(reader: BodyReader) -> Self {
+    pub fn whole(reader: CachedBodyReader) -> Self {
         Self { reader, data: Bytes::new(), skip: 0, left: u64::MAX, whole: true, waiting: None }
     }
 
     /// No body at all.
     #[must_use]
     pub fn empty() -> Self {
-        Self { left: 0, ..Self::whole(super::body::Body::whole(Bytes::new()).read()) }
+        Self { left: 0, ..Self::whole(super::body::CachedBody::whole(Bytes::new()).read()) }
     }
 
     /// Bytes from the first to the last, both included.
     #[must_use]
-    pub fn range(reader: BodyReader, first: u64, last: u64) -> Self {
+    pub fn range(reader: CachedBodyReader, first: u64, last: u64) -> Self {
         let left = last.saturating_sub(first).saturating_add(1);
         Self { reader, data: Bytes::new(), skip: first, left, whole: false, waiting: None }
     }
@@ -178,7 +178,7 @@ impl Source for StoredBody {
                 return Poll::Ready(Ok(Fill::Data));
             }
             match self.reader.take() {
-                Part::Data(mut data) => {
+                BodyPart::Data(mut data) => {
                     let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(data.len());
                     data.advance(skipped);
                     self.skip -= skipped as u64;
@@ -186,9 +186,9 @@ impl Source for StoredBody {
                     self.data = data;
                     self.waiting = None;
                 }
-                Part::End => return Poll::Ready(Ok(Fill::End)),
-                Part::Cut => return Poll::Ready(Err(BodyError::Truncated)),
-                Part::Later => {
+                BodyPart::End => return Poll::Ready(Ok(Fill::End)),
+                BodyPart::Cut => return Poll::Ready(Err(BodyError::Truncated)),
+                BodyPart::Later => {
                     let polled = match &mut self.waiting {
                         Some(waiting) => waiting.as_mut().poll(cx),
                         None => {
@@ -231,24 +231,24 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::cache::body::{self, Body};
-    use crate::cache::key::Key;
+    use crate::cache::body::{self, CachedBody};
+    use crate::cache::key::StoreKey;
     use crate::cache::object::Reservation;
     use crate::cache::policy::Timing;
     use crate::wire::ResponseHead;
 
     fn object(lines: &[(&str, &str)]) -> Object {
-        let key = Arc::new(Key::new("c", b"http", b"a", b"/", None, &[]));
+        let key = Arc::new(StoreKey::new("c", b"http", b"a", b"/", None, &[]));
         let mut head = ResponseHead::default();
         head.set(200, b"");
         for (name, value) in lines {
             head.fields.push(name.as_bytes(), value.as_bytes());
         }
-        let body = (Body::whole(Bytes::from_static(b"0123456789")), Some(10));
+        let body = (CachedBody::whole(Bytes::from_static(b"0123456789")), Some(10));
         Object::new((key, 0), head, Timing::default(), body, (0, Reservation::default()))
     }
 
-    fn shared(object: &Object, lines: &[(&str, &str)]) -> Share {
+    fn shared(object: &Object, lines: &[(&str, &str)]) -> ServedShare {
         let mut fields = Fields::default();
         for (name, value) in lines {
             fields.push(name.as_bytes(), value.as_bytes());
@@ -260,22 +260,25 @@ mod tests {
     fn ranges_are_cut_out_of_what_is_whole() {
         let stored = object(&[("etag", "\"a\"")]);
         let of = |range: &str| shared(&stored, &[("range", range)]);
-        assert_eq!(of("bytes=2-4"), Share::Range(2, 4, 10));
-        assert_eq!(of("bytes=2-"), Share::Range(2, 9, 10));
-        assert_eq!(of("bytes=-3"), Share::Range(7, 9, 10));
-        assert_eq!(of("bytes=-30"), Share::Range(0, 9, 10));
-        assert_eq!(of("bytes=0-99"), Share::Range(0, 9, 10));
-        assert_eq!(of("bytes=10-"), Share::Unsatisfiable(10));
-        assert_eq!(of("bytes=-0"), Share::Unsatisfiable(10));
+        assert_eq!(of("bytes=2-4"), ServedShare::Range(2, 4, 10));
+        assert_eq!(of("bytes=2-"), ServedShare::Range(2, 9, 10));
+        assert_eq!(of("bytes=-3"), ServedShare::Range(7, 9, 10));
+        assert_eq!(of("bytes=-30"), ServedShare::Range(0, 9, 10));
+        assert_eq!(of("bytes=0-99"), ServedShare::Range(0, 9, 10));
+        assert_eq!(of("bytes=10-"), ServedShare::Unsatisfiable(10));
+        assert_eq!(of("bytes=-0"), ServedShare::Unsatisfiable(10));
         for ignored in
             ["bytes=1-2,4-5", "bytes=4-2", "bytes=-", "bytes=a-b", "pages=1-2", "bytes=+1-2"]
         {
-            assert_eq!(of(ignored), Share::Whole, "{ignored}");
+            assert_eq!(of(ignored), ServedShare::Whole, "{ignored}");
         }
-        assert_eq!(shared(&stored, &[("range", "bytes=0-1"), ("if-range", "\"b\"")]), Share::Whole);
+        assert_eq!(
+            shared(&stored, &[("range", "bytes=0-1"), ("if-range", "\"b\"")]),
+            ServedShare::Whole
+        );
         assert_eq!(
             shared(&stored, &[("range", "bytes=0-1"), ("if-range", "\"a\"")]),
-            Share::Range(0, 1, 10)
+            ServedShare::Range(0, 1, 10)
         );
     }
 
@@ -283,7 +286,7 @@ mod tests {
     fn conditions_compare_weakly_and_tags_come_before_dates() {
         let date = "Thu, 18 Aug 2050 02:01:18 GMT";
         let stored = object(&[("etag", "W/\"a\""), ("last-modified", date)]);
-        let of = |lines: &[(&str, &str)]| shared(&stored, lines) == Share::NotModified;
+        let of = |lines: &[(&str, &str)]| shared(&stored, lines) == ServedShare::NotModified;
         assert!(of(&[("if-none-match", "\"x\", \"a\"")]) && of(&[("if-none-match", "*")]));
         assert!(!of(&[("if-none-match", "\"x\""), ("if-modified-since", date)]));
         assert!(of(&[("if-modified-since", date)]));

@@ -15,29 +15,29 @@ use crate::wire::head::Fields;
 
 /// One part of a body and where the next one will be.
 #[derive(Debug)]
-struct Link {
+struct BodyLink {
     data: Bytes,
     /// Counts the part as held until it is freed.
     _held: Option<HeldBytes>,
-    next: OnceLock<Next>,
+    next: OnceLock<NextPart>,
 }
 
 /// What follows a part.
 #[derive(Debug, Clone)]
-enum Next {
-    Part(Arc<Link>),
+enum NextPart {
+    Part(Arc<BodyLink>),
     /// The body is whole.
     End,
     /// The body was cut.
     Cut,
 }
 
-impl Drop for Link {
+impl Drop for BodyLink {
     /// Frees a long chain link by link, because each freeing the next would need a stack as long
     /// as the body.
     fn drop(&mut self) {
         let mut next = self.next.take();
-        while let Some(Next::Part(link)) = next {
+        while let Some(NextPart::Part(link)) = next {
             next = Arc::into_inner(link).and_then(|mut link| link.next.take());
         }
     }
@@ -47,7 +47,7 @@ impl Drop for Link {
 #[derive(Debug)]
 struct HeldBytes {
     bytes: usize,
-    shared: Arc<Shared>,
+    shared: Arc<SharedBody>,
 }
 
 impl Drop for HeldBytes {
@@ -59,7 +59,7 @@ impl Drop for HeldBytes {
 
 /// What writer and readers of one body share.
 #[derive(Debug, Default)]
-struct Shared {
+struct SharedBody {
     /// Tells readers of a new part, the end or the cut.
     grown: Arc<Notify>,
     /// Tells the writer of freed parts and of readers that left.
@@ -86,24 +86,24 @@ const CUT: u8 = 2;
 /// The writing side of a body; dropping it before its end cuts the body.
 #[derive(Debug)]
 pub struct BodyWriter {
-    shared: Arc<Shared>,
-    last: Arc<Link>,
+    shared: Arc<SharedBody>,
+    last: Arc<BodyLink>,
 }
 
 /// A body from its first byte on: what is stored of it, or is on its way into the store.
 #[derive(Debug, Clone)]
-pub struct Body {
-    shared: Arc<Shared>,
-    first: Arc<Link>,
+pub struct CachedBody {
+    shared: Arc<SharedBody>,
+    first: Arc<BodyLink>,
 }
 
 /// Makes a body and its writer.
 #[must_use]
-pub fn body() -> (BodyWriter, Body) {
-    let shared = Arc::new(Shared::default());
-    let first = Arc::new(Link { data: Bytes::new(), _held: None, next: OnceLock::new() });
+pub fn body() -> (BodyWriter, CachedBody) {
+    let shared = Arc::new(SharedBody::default());
+    let first = Arc::new(BodyLink { data: Bytes::new(), _held: None, next: OnceLock::new() });
     let writer = BodyWriter { shared: shared.clone(), last: first.clone() };
-    (writer, Body { shared, first })
+    (writer, CachedBody { shared, first })
 }
 
 impl BodyWriter {
@@ -116,8 +116,8 @@ impl BodyWriter {
         self.shared.held.fetch_add(bytes, Ordering::AcqRel);
         self.shared.written.fetch_add(bytes as u64, Ordering::Release);
         let held = HeldBytes { bytes, shared: self.shared.clone() };
-        let link = Arc::new(Link { data, _held: Some(held), next: OnceLock::new() });
-        let _set_once = self.last.next.set(Next::Part(link.clone()));
+        let link = Arc::new(BodyLink { data, _held: Some(held), next: OnceLock::new() });
+        let _set_once = self.last.next.set(NextPart::Part(link.clone()));
         self.last = link;
         self.shared.grown.notify_waiters();
     }
@@ -129,10 +129,10 @@ impl BodyWriter {
             trailers.iter().for_each(|field| kept.push(field.name, field.value));
             let _set_once = self.shared.trailers.set(kept);
         }
-        self.end(Next::End, WHOLE);
+        self.end(NextPart::End, WHOLE);
     }
 
-    fn end(&self, how: Next, state: u8) {
+    fn end(&self, how: NextPart, state: u8) {
         if self.shared.state.load(Ordering::Acquire) == OPEN {
             let _set_once = self.last.next.set(how);
             self.shared.state.store(state, Ordering::Release);
@@ -146,13 +146,13 @@ impl BodyWriter {
         self.shared.held.load(Ordering::Acquire)
     }
 
-    /// Whether somebody reads.
+    /// Returns whether somebody reads.
     #[must_use]
     pub fn has_readers(&self) -> bool {
         self.shared.readers.load(Ordering::Acquire) > 0
     }
 
-    /// What tells of a freed part or a reader that left.
+    /// Returns what tells of a freed part or a reader that left.
     #[must_use]
     pub fn freed(&self) -> Arc<Notify> {
         self.shared.freed.clone()
@@ -161,11 +161,11 @@ impl BodyWriter {
 
 impl Drop for BodyWriter {
     fn drop(&mut self) {
-        self.end(Next::Cut, CUT);
+        self.end(NextPart::Cut, CUT);
     }
 }
 
-impl Body {
+impl CachedBody {
     /// A body that is whole already.
     #[must_use]
     pub fn whole(data: Bytes) -> Self {
@@ -183,9 +183,9 @@ impl Body {
 
     /// Reads it from its first byte.
     #[must_use]
-    pub fn read(&self) -> BodyReader {
+    pub fn read(&self) -> CachedBodyReader {
         self.shared.readers.fetch_add(1, Ordering::AcqRel);
-        BodyReader { shared: self.shared.clone(), at: self.first.clone() }
+        CachedBodyReader { shared: self.shared.clone(), at: self.first.clone() }
     }
 
     /// Bytes received so far.
@@ -200,7 +200,7 @@ impl Body {
         self.shared.trailers.get()
     }
 
-    /// Whether it was received to its end.
+    /// Returns whether it was received to its end.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.shared.state.load(Ordering::Acquire) == WHOLE
@@ -209,7 +209,7 @@ impl Body {
 
 /// What a reader finds.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum BodyPart {
     /// The next part.
     Data(Bytes),
     /// The end of a whole body.
@@ -222,22 +222,22 @@ pub enum Part {
 
 /// One reader's place in a body.
 #[derive(Debug)]
-pub struct BodyReader {
-    shared: Arc<Shared>,
-    at: Arc<Link>,
+pub struct CachedBodyReader {
+    shared: Arc<SharedBody>,
+    at: Arc<BodyLink>,
 }
 
-impl BodyReader {
+impl CachedBodyReader {
     /// Takes the next part, if it is there.
-    pub fn take(&mut self) -> Part {
+    pub fn take(&mut self) -> BodyPart {
         match self.at.next.get() {
-            None => Part::Later,
-            Some(Next::End) => Part::End,
-            Some(Next::Cut) => Part::Cut,
-            Some(Next::Part(next)) => {
+            None => BodyPart::Later,
+            Some(NextPart::End) => BodyPart::End,
+            Some(NextPart::Cut) => BodyPart::Cut,
+            Some(NextPart::Part(next)) => {
                 let next = next.clone();
                 self.at = next;
-                Part::Data(self.at.data.clone())
+                BodyPart::Data(self.at.data.clone())
             }
         }
     }
@@ -248,20 +248,20 @@ impl BodyReader {
         self.shared.trailers.get()
     }
 
-    /// Whether there is something to take.
+    /// Returns whether there is something to take.
     #[must_use]
     pub fn has_more(&self) -> bool {
         self.at.next.get().is_some()
     }
 
-    /// What tells of more; to be asked for before [`BodyReader::take`] finds nothing.
+    /// Returns what tells of more; to be asked for before [`CachedBodyReader::take`] finds nothing.
     #[must_use]
     pub fn grown(&self) -> Arc<Notify> {
         self.shared.grown.clone()
     }
 }
 
-impl Drop for BodyReader {
+impl Drop for CachedBodyReader {
     fn drop(&mut self) {
         self.shared.readers.fetch_sub(1, Ordering::AcqRel);
         self.shared.freed.notify_one();
@@ -272,11 +272,11 @@ impl Drop for BodyReader {
 mod tests {
     use super::*;
 
-    fn text(reader: &mut BodyReader) -> (String, Part) {
+    fn text(reader: &mut CachedBodyReader) -> (String, BodyPart) {
         let mut out = Vec::new();
         loop {
             match reader.take() {
-                Part::Data(data) => out.extend_from_slice(&data),
+                BodyPart::Data(data) => out.extend_from_slice(&data),
                 end => return (String::from_utf8(out).unwrap(), end),
             }
         }
@@ -286,16 +286,16 @@ mod tests {
     fn readers_get_everything_whenever_they_come() {
         let (mut writer, body) = body();
         let mut early = body.read();
-        assert_eq!(early.take(), Part::Later);
+        assert_eq!(early.take(), BodyPart::Later);
         writer.push(Bytes::from_static(b"ab"));
         let mut middle = body.read();
         writer.push(Bytes::from_static(b"cd"));
-        assert_eq!(text(&mut early), ("abcd".to_owned(), Part::Later));
+        assert_eq!(text(&mut early), ("abcd".to_owned(), BodyPart::Later));
         assert!(!body.is_whole());
         writer.finish(None);
-        assert_eq!(text(&mut early), (String::new(), Part::End));
-        assert_eq!(text(&mut middle), ("abcd".to_owned(), Part::End));
-        assert_eq!(text(&mut body.read()), ("abcd".to_owned(), Part::End));
+        assert_eq!(text(&mut early), (String::new(), BodyPart::End));
+        assert_eq!(text(&mut middle), ("abcd".to_owned(), BodyPart::End));
+        assert_eq!(text(&mut body.read()), ("abcd".to_owned(), BodyPart::End));
         assert!(body.is_whole() && body.written() == 4);
     }
 
@@ -304,7 +304,7 @@ mod tests {
         let (mut writer, body) = body();
         writer.push(Bytes::from_static(b"ab"));
         drop(writer);
-        assert_eq!(text(&mut body.read()), ("ab".to_owned(), Part::Cut));
+        assert_eq!(text(&mut body.read()), ("ab".to_owned(), BodyPart::Cut));
         assert!(!body.is_whole());
     }
 
@@ -317,8 +317,8 @@ mod tests {
         assert_eq!(writer.held(), 5);
         drop(body);
         assert_eq!(writer.held(), 5, "the reader has not come to them");
-        assert_eq!(reader.take(), Part::Data(Bytes::from_static(b"abc")));
-        assert_eq!(reader.take(), Part::Data(Bytes::from_static(b"de")));
+        assert_eq!(reader.take(), BodyPart::Data(Bytes::from_static(b"abc")));
+        assert_eq!(reader.take(), BodyPart::Data(Bytes::from_static(b"de")));
         assert_eq!(writer.held(), 2, "the last part is where reader and writer stand");
         drop(reader);
         assert!(!writer.has_readers());

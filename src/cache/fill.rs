@@ -10,16 +10,18 @@ use bytes::BytesMut;
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{mpsc, oneshot};
 
-use super::body::{self, Body, BodyReader, BodyWriter};
+use super::body::{self, BodyWriter, CachedBody, CachedBodyReader};
 use super::flight::{Flight, Landing};
-use super::key::{self, Key};
+use super::key::{self, StoreKey};
 use super::object::{self, Object, Reservation};
-use super::policy::{self, Asked, Millis, Received, Settings, Timing, Unstorable, Usability};
-use super::store::Store;
-use super::tier::{Known, Restored, StoreTier, TierResult};
+use super::policy::{
+    self, CacheQuery, CacheSettings, Millis, Received, Timing, Unstorable, Usability,
+};
+use super::store::CacheStore;
+use super::tier::{KnownPurges, Restored, StoreTier, TierResult};
 use crate::clock;
 use crate::exchange::{Emit, Length, Outgoing, Refusal, forward};
-use crate::policy::shared::Connections;
+use crate::policy::shared::RedisConnections;
 use crate::upstream::detached::Receiver;
 use crate::wire::head::Fields;
 use crate::wire::{ResponseHead, known};
@@ -51,33 +53,33 @@ pub enum Answer {
 /// A response for one client alone.
 #[derive(Debug)]
 pub struct OwnResponse {
-    /// Its head.
+    /// The head.
     pub head: ResponseHead,
     /// The length of its body.
     pub length: Length,
-    /// Its body.
-    pub reader: BodyReader,
+    /// The body.
+    pub reader: CachedBodyReader,
 }
 
 /// For whom and under which rules a response is fetched.
 #[derive(Debug)]
-pub struct Order {
+pub struct FillOrder {
     /// Where it is stored.
-    pub store: Arc<Store>,
+    pub store: Arc<CacheStore>,
     /// Who waits for it.
     pub flight: Arc<Flight>,
     /// The place among the fetches under way, beside the key.
     pub place: u64,
     /// What it answers: the key that its fetch is known by.
-    pub key: Arc<Key>,
+    pub key: Arc<StoreKey>,
     /// The key of the request itself; another one where something stale is known that answers it too.
-    pub exact: Arc<Key>,
+    pub exact: Arc<StoreKey>,
     /// The fields of the request, by which a variant is selected.
     pub request: Fields,
     /// What else of the request counts.
-    pub asked: Asked,
+    pub asked: CacheQuery,
     /// The cache's rules.
-    pub settings: Arc<Settings>,
+    pub settings: Arc<CacheSettings>,
     /// The stored response that the server is asked about.
     pub stale: Option<Arc<Object>>,
     /// It may be used when servers fail.
@@ -85,7 +87,7 @@ pub struct Order {
     /// When the request was sent.
     pub asked_at: Millis,
     /// The tier behind memory, and the last purge that was known when the request was made.
-    pub tier: Option<(Arc<StoreTier>, Option<Known>)>,
+    pub tier: Option<(Arc<StoreTier>, Option<KnownPurges>)>,
     /// Who is told of informational responses.
     pub interims: mpsc::Sender<ResponseHead>,
 }
@@ -93,17 +95,17 @@ pub struct Order {
 /// Takes one response.
 #[derive(Debug)]
 pub struct Filling {
-    order: Order,
+    order: FillOrder,
     answer: Option<oneshot::Sender<Answer>>,
-    state: State,
+    state: FillState,
     part: BytesMut,
     /// What tells of readers that got on, while the body waits for them.
     waiting: Option<Pin<Box<OwnedNotified>>>,
 }
 
 #[derive(Debug)]
-enum State {
-    /// Its head has not come.
+enum FillState {
+    /// The head has not come.
     Waiting,
     /// It is stored as it comes.
     Storing(Arc<Object>, BodyWriter),
@@ -118,11 +120,11 @@ enum State {
 impl Filling {
     /// Takes the response of a fetch that is about to begin.
     #[must_use]
-    pub fn new(order: Order, answer: oneshot::Sender<Answer>) -> Self {
+    pub fn new(order: FillOrder, answer: oneshot::Sender<Answer>) -> Self {
         Self {
             order,
             answer: Some(answer),
-            state: State::Waiting,
+            state: FillState::Waiting,
             part: BytesMut::new(),
             waiting: None,
         }
@@ -130,13 +132,13 @@ impl Filling {
 
     /// Looks into the tier behind memory. `true` when what is there answers; when it has to be asked
     /// about first, [`Filling::stale`] is that.
-    pub async fn restore(&mut self, connections: &Connections) -> bool {
+    pub async fn restore(&mut self, connections: &RedisConnections) -> bool {
         let Some((tier, _)) = self.order.tier.clone() else { return false };
         // Who wants a server's word need not wait for anybody else's.
         if self.order.asked.directives.no_cache {
             return false;
         }
-        let Order { store, exact, request, .. } = &self.order;
+        let FillOrder { store, exact, request, .. } = &self.order;
         let asked_at = clock::unix_millis();
         let Some(found) = tier.find(connections, store, exact, request).await else { return false };
         let Some(object) = self.adopt(found, asked_at) else { return false };
@@ -147,7 +149,7 @@ impl Filling {
                 self.order.store.insert(object.clone());
                 self.tell(Answer::Restored(object.clone()), Landing::Restored(object));
                 self.leave(false);
-                self.state = State::Ended;
+                self.state = FillState::Ended;
                 true
             }
             Usability::StaleWhileRevalidate | Usability::Validate { .. } => {
@@ -164,7 +166,7 @@ impl Filling {
         }
     }
 
-    /// What a server is asked about.
+    /// Returns what a server is asked about.
     #[must_use]
     pub fn stale(&self) -> Option<&Arc<Object>> {
         self.order.stale.as_ref()
@@ -176,7 +178,7 @@ impl Filling {
         let names = key::vary_names(&stored.head.fields);
         let variant = if names.is_empty() { 0 } else { key::variant(&names, &self.order.request) };
         let length = stored.body.len() as u64;
-        let body = Body::whole_with(stored.body, stored.trailers.as_ref());
+        let body = CachedBody::whole_with(stored.body, stored.trailers.as_ref());
         let store = &self.order.store;
         let reservation = Reservation::new(store.used_counter());
         let place = (self.order.exact.clone(), variant);
@@ -198,7 +200,7 @@ impl Filling {
     /// Has what was stored written to the tier behind memory.
     fn keep_behind(&self, object: &Arc<Object>) {
         if let Some((tier, Some(known))) = &self.order.tier {
-            let Order { store, exact, request, .. } = &self.order;
+            let FillOrder { store, exact, request, .. } = &self.order;
             tier.keep(store, object, (exact, request), *known);
         }
     }
@@ -225,7 +227,7 @@ impl Filling {
 
     /// Makes room for the next fetch; a word that the response is for nobody else stays a while.
     fn leave(&self, word: bool) {
-        let Order { store, key, place, flight, .. } = &self.order;
+        let FillOrder { store, key, place, flight, .. } = &self.order;
         if word {
             store.leave_word(key, *place, flight);
         } else {
@@ -236,12 +238,12 @@ impl Filling {
     fn use_stale(&mut self, stale: Arc<Object>, status: Option<u16>) {
         let landing = Landing::Stale(stale.clone(), status);
         self.tell(Answer::Stale(stale, status), landing);
-        self.state = State::Discarding;
+        self.state = FillState::Discarding;
     }
 
     /// A 304: what is stored is confirmed, with the newer fields.
     fn confirm(&mut self, stale: &Arc<Object>, update: &ResponseHead) {
-        let Order { store, asked, settings, asked_at, .. } = &self.order;
+        let FillOrder { store, asked, settings, asked_at, .. } = &self.order;
         let mut head = ResponseHead::default();
         head.set(stale.head.status, stale.head.reason());
         let updated = stale.updated_fields(&update.fields);
@@ -266,7 +268,7 @@ impl Filling {
         let used = kept.unwrap_or_else(|| stale.clone());
         self.tell(Answer::Confirmed(used.clone()), Landing::Shared(used));
         self.leave(false);
-        self.state = State::Discarding;
+        self.state = FillState::Discarding;
     }
 
     /// An object with its memory reserved.
@@ -275,10 +277,10 @@ impl Filling {
     /// The object, where there is no memory for it.
     fn object(
         &self,
-        place: (Arc<Key>, u64),
+        place: (Arc<StoreKey>, u64),
         head: ResponseHead,
         timing: Timing,
-        (body, length): (Body, Option<u64>),
+        (body, length): (CachedBody, Option<u64>),
     ) -> Result<Arc<Object>, Box<Object>> {
         let store = &self.order.store;
         let reservation = Reservation::new(store.used_counter());
@@ -300,14 +302,14 @@ impl Filling {
         self.tell(Answer::Own(own, why), Landing::NotShared);
         let word = matches!(why, Unstorable::RequestNoStore | Unstorable::Authenticated);
         self.leave(!word);
-        self.state = State::Passing(writer);
+        self.state = FillState::Passing(writer);
     }
 
     fn push_part(&mut self) {
         let part = self.part.split().freeze();
         match &mut self.state {
-            State::Passing(writer) => writer.push(part),
-            State::Storing(object, writer) => {
+            FillState::Passing(writer) => writer.push(part),
+            FillState::Storing(object, writer) => {
                 let bytes = part.len() as u64;
                 let fits = object.size().saturating_add(bytes) <= self.order.store.largest();
                 let kept = fits && self.order.store.reserve(bytes);
@@ -319,7 +321,7 @@ impl Filling {
                     self.stop_storing();
                 }
             }
-            State::Waiting | State::Discarding | State::Ended => {}
+            FillState::Waiting | FillState::Discarding | FillState::Ended => {}
         }
     }
 
@@ -327,9 +329,9 @@ impl Filling {
     fn stop_storing(&mut self) {
         self.leave(false);
         self.order.flight.forget();
-        let state = std::mem::replace(&mut self.state, State::Ended);
-        if let State::Storing(_, writer) = state {
-            self.state = State::Passing(writer);
+        let state = std::mem::replace(&mut self.state, FillState::Ended);
+        if let FillState::Storing(_, writer) = state {
+            self.state = FillState::Passing(writer);
         }
     }
 }
@@ -340,7 +342,7 @@ impl Receiver for Filling {
         if head.status != 100 {
             let mut told = ResponseHead::default();
             told.set(head.status, head.reason());
-            forward::interim_fields(head, &mut Stored(&mut told.fields));
+            forward::interim_fields(head, &mut StoredFields(&mut told.fields));
             // They are hints: whoever cannot be told in time does without.
             let _full = self.order.interims.try_send(told);
         }
@@ -349,7 +351,7 @@ impl Receiver for Filling {
     fn begin(&mut self, response: &Outgoing<'_>) {
         let mut head = ResponseHead::default();
         head.set(response.status, response.reason);
-        (response.fields)(&mut Stored(&mut head.fields));
+        (response.fields)(&mut StoredFields(&mut head.fields));
         if head.fields.named(b"date").next().is_none() {
             let date = httpdate::fmt_http_date(clock::wall());
             head.fields.push(b"date", date.as_bytes());
@@ -390,7 +392,7 @@ impl Receiver for Filling {
                 if !shared {
                     self.leave(false);
                 }
-                self.state = State::Storing(object, writer);
+                self.state = FillState::Storing(object, writer);
             }
             Err(object) => self.pass(object.head, response.length, Unstorable::NoRoom),
         }
@@ -398,10 +400,10 @@ impl Receiver for Filling {
 
     fn poll_take(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         match &self.state {
-            State::Discarding | State::Ended => return Poll::Ready(Ok(data.len())),
-            State::Waiting => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
-            State::Storing(..) => {}
-            State::Passing(writer) => {
+            FillState::Discarding | FillState::Ended => return Poll::Ready(Ok(data.len())),
+            FillState::Waiting => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+            FillState::Storing(..) => {}
+            FillState::Passing(writer) => {
                 while writer.held() + self.part.len() >= AHEAD {
                     let waiting = self
                         .waiting
@@ -428,8 +430,8 @@ impl Receiver for Filling {
 
     fn finish(&mut self, trailers: Option<&Fields>) {
         self.push_part();
-        match std::mem::replace(&mut self.state, State::Ended) {
-            State::Storing(object, writer) => {
+        match std::mem::replace(&mut self.state, FillState::Ended) {
+            FillState::Storing(object, writer) => {
                 let store = &self.order.store;
                 let bytes = trailers.map_or(0, |trailers| trailers.capacity() as u64);
                 let kept = bytes == 0 || store.reserve(bytes);
@@ -449,20 +451,20 @@ impl Receiver for Filling {
                 }
                 self.leave(false);
             }
-            State::Passing(writer) => writer.finish(trailers),
-            State::Waiting | State::Discarding | State::Ended => {}
+            FillState::Passing(writer) => writer.finish(trailers),
+            FillState::Waiting | FillState::Discarding | FillState::Ended => {}
         }
     }
 
     fn cut(&mut self) {
         // Dropping the writer cuts the body.
-        if let State::Storing(..) = std::mem::replace(&mut self.state, State::Ended) {
+        if let FillState::Storing(..) = std::mem::replace(&mut self.state, FillState::Ended) {
             self.leave(false);
         }
     }
 
     fn poll_unwanted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let State::Passing(writer) = &self.state else { return Poll::Pending };
+        let FillState::Passing(writer) = &self.state else { return Poll::Pending };
         if !writer.has_readers() {
             return Poll::Ready(());
         }
@@ -476,9 +478,9 @@ impl Receiver for Filling {
 }
 
 /// Keeps the fields that may be stored.
-struct Stored<'a>(&'a mut Fields);
+struct StoredFields<'a>(&'a mut Fields);
 
-impl Emit for Stored<'_> {
+impl Emit for StoredFields<'_> {
     fn field(&mut self, name: &[u8], value: &[u8]) {
         let known = known::lookup(name);
         if object::is_stored(known, name) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 
-use super::key::Key;
+use super::key::StoreKey;
 use super::object::Object;
 use super::policy::Millis;
 use crate::exchange::Refusal;
@@ -28,7 +28,7 @@ pub enum Landing {
 /// A fetch under way.
 #[derive(Debug)]
 pub struct Flight {
-    key: Arc<Key>,
+    key: Arc<StoreKey>,
     landing: ArcSwapOption<Landing>,
     landed: Arc<Notify>,
     began: Millis,
@@ -40,26 +40,26 @@ const WORD_COUNTS: Millis = 10_000;
 impl Flight {
     /// A fetch that is about to begin.
     #[must_use]
-    pub fn new(key: Arc<Key>, now: Millis) -> Self {
+    pub fn new(key: Arc<StoreKey>, now: Millis) -> Self {
         Self { key, landing: ArcSwapOption::empty(), landed: Arc::default(), began: now }
     }
 
-    /// When it began.
+    /// Returns when it began.
     #[must_use]
     pub fn began(&self) -> Millis {
         self.began
     }
 
-    /// Whether it has left word that counts no longer.
+    /// Returns whether it has left word that counts no longer.
     #[must_use]
     pub fn is_over(&self, now: Millis) -> bool {
         matches!(self.landing.load().as_deref(), Some(Landing::NotShared))
             && now > self.began + WORD_COUNTS
     }
 
-    /// What it fetches.
+    /// Returns what it fetches.
     #[must_use]
-    pub fn key(&self) -> &Arc<Key> {
+    pub fn key(&self) -> &Arc<StoreKey> {
         &self.key
     }
 
@@ -96,7 +96,7 @@ mod tests {
 
     #[tokio::test]
     async fn everybody_hears_the_first_word_and_only_that() {
-        let key = Arc::new(Key::new("c", b"http", b"a", b"/", None, &[]));
+        let key = Arc::new(StoreKey::new("c", b"http", b"a", b"/", None, &[]));
         let flight = Arc::new(Flight::new(key, 0));
         let waiting = tokio::spawn({
             let flight = flight.clone();

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::key::Key;
+use super::key::StoreKey;
 use super::purge::Purge;
 use super::search::SearchRule;
 
@@ -40,15 +40,15 @@ impl std::fmt::Display for Epoch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Invalid {
     /// Everything of one key.
-    Key(Key),
+    Key(StoreKey),
     /// What a purge matches.
     Matching(Purge),
 }
 
 /// One purge.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Its place in the order.
+pub struct PurgeEntry {
+    /// The place in the order.
     pub at: Epoch,
     /// Who announced it, and which of theirs it is.
     pub id: (u64, u64),
@@ -60,7 +60,7 @@ pub struct Entry {
 
 /// What the purges since its fetch say of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum PurgeVerdict {
     /// Nothing.
     Valid,
     /// It was purged softly: stale, whatever its timing says.
@@ -71,41 +71,41 @@ pub enum Verdict {
 
 /// The purges that an instance knows of, oldest first.
 #[derive(Debug, Clone, Default)]
-pub struct History {
-    entries: VecDeque<Arc<Entry>>,
+pub struct PurgeHistory {
+    entries: VecDeque<Arc<PurgeEntry>>,
     /// Purges up to here may have been forgotten.
     floor: Epoch,
     /// The newest that is known.
     last: Epoch,
 }
 
-impl History {
+impl PurgeHistory {
     /// The newest purge that is known.
     #[must_use]
     pub fn last(&self) -> Epoch {
         self.last
     }
 
-    /// How many there are.
+    /// Returns how many there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// Those after a place in the order, oldest first.
-    pub fn since(&self, epoch: Epoch) -> impl Iterator<Item = &Arc<Entry>> {
+    pub fn since(&self, epoch: Epoch) -> impl Iterator<Item = &Arc<PurgeEntry>> {
         let from = self.entries.partition_point(|entry| entry.at <= epoch);
         self.entries.range(from..)
     }
 
     /// Adds a purge that came after all others; one that did not is known already.
-    pub fn add(&mut self, entry: Entry) {
+    pub fn add(&mut self, entry: PurgeEntry) {
         if entry.at <= self.last {
             return;
         }
@@ -128,27 +128,27 @@ impl History {
         self.floor = self.entries.front().map_or(self.floor, |oldest| oldest.at);
     }
 
-    /// What is to be thought of a response whose fetch knew of purges up to `epoch`.
+    /// Returns what is to be thought of a response whose fetch knew of purges up to `epoch`.
     #[must_use]
     pub fn judge(
         &self,
         epoch: Epoch,
-        (cache, key): (&str, &Key),
+        (cache, key): (&str, &StoreKey),
         tags: &[Box<[u8]>],
         rule: Option<&SearchRule>,
-    ) -> Verdict {
+    ) -> PurgeVerdict {
         if epoch < self.floor {
-            return Verdict::Gone;
+            return PurgeVerdict::Gone;
         }
-        let mut verdict = Verdict::Valid;
+        let mut verdict = PurgeVerdict::Valid;
         for entry in self.since(epoch).filter(|entry| *entry.cache == *cache) {
             match &entry.invalid {
-                Invalid::Key(known) if is_for(known, key, rule) => return Verdict::Gone,
+                Invalid::Key(known) if is_for(known, key, rule) => return PurgeVerdict::Gone,
                 Invalid::Matching(purge) if purge.concerns(key, tags, rule) => {
                     if !purge.soft {
-                        return Verdict::Gone;
+                        return PurgeVerdict::Gone;
                     }
-                    verdict = Verdict::Stale;
+                    verdict = PurgeVerdict::Stale;
                 }
                 Invalid::Key(_) | Invalid::Matching(_) => {}
             }
@@ -157,14 +157,14 @@ impl History {
     }
 }
 
-/// Whether a request of this key is answered by what is stored under another one by a rule.
-pub(super) fn is_for(asked: &Key, stored: &Key, rule: Option<&SearchRule>) -> bool {
+/// Returns whether a request of this key is answered by what is stored under another one by a rule.
+pub(super) fn is_for(asked: &StoreKey, stored: &StoreKey, rule: Option<&SearchRule>) -> bool {
     let canonical = || asked.canonical(rule?);
     asked == stored || canonical().is_some_and(|canonical| canonical == *stored)
 }
 
-impl Entry {
-    /// Its fields, as the stream has them.
+impl PurgeEntry {
+    /// The fields, as the stream has them.
     #[must_use]
     pub fn fields(cache: &str, id: (u64, u64), invalid: &Invalid) -> Vec<(&'static str, Vec<u8>)> {
         let mut fields = vec![
@@ -207,7 +207,7 @@ impl Entry {
                     Some(Epoch(who, which)) => id = (who, which),
                     None => understood = false,
                 },
-                b"key" => match Key::from_bytes(value) {
+                b"key" => match StoreKey::from_bytes(value) {
                     Some(known) => key = Some(known),
                     None => understood = false,
                 },
@@ -234,16 +234,16 @@ impl Entry {
 mod tests {
     use super::*;
 
-    fn key(path: &str) -> Key {
-        Key::new("c", b"http", b"a.test", path.as_bytes(), None, &[])
+    fn key(path: &str) -> StoreKey {
+        StoreKey::new("c", b"http", b"a.test", path.as_bytes(), None, &[])
     }
 
     fn some(text: &str) -> Option<Box<[u8]>> {
         Some(text.as_bytes().into())
     }
 
-    fn entry(at: u64, invalid: Invalid) -> Entry {
-        Entry { at: Epoch(at, 0), id: (1, at), cache: "c".into(), invalid }
+    fn entry(at: u64, invalid: Invalid) -> PurgeEntry {
+        PurgeEntry { at: Epoch(at, 0), id: (1, at), cache: "c".into(), invalid }
     }
 
     fn matching(purge: Purge) -> Invalid {
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn only_later_purges_count() {
-        let mut history = History::default();
+        let mut history = PurgeHistory::default();
         history.add(entry(5, matching(Purge { path: some("/a*"), ..Purge::default() })));
         history.add(entry(7, matching(Purge { tag: some("red"), soft: true, ..Purge::default() })));
         history.add(entry(9, Invalid::Key(key("/k"))));
@@ -260,32 +260,35 @@ mod tests {
         let judge = |epoch, path: &str, tags: &[Box<[u8]>]| {
             history.judge(Epoch(epoch, 0), ("c", &key(path)), tags, None)
         };
-        assert_eq!(judge(4, "/ab", &[]), Verdict::Gone);
-        assert_eq!(judge(5, "/ab", &[]), Verdict::Valid);
-        assert_eq!(judge(4, "/b", &red), Verdict::Stale);
-        assert_eq!(judge(4, "/ab", &red), Verdict::Gone);
-        assert_eq!(judge(7, "/b", &red), Verdict::Valid);
-        assert_eq!(judge(8, "/k", &[]), Verdict::Gone);
-        assert_eq!(judge(9, "/k", &[]), Verdict::Valid);
-        assert_eq!(history.judge(Epoch(0, 0), ("other", &key("/k")), &red, None), Verdict::Valid);
+        assert_eq!(judge(4, "/ab", &[]), PurgeVerdict::Gone);
+        assert_eq!(judge(5, "/ab", &[]), PurgeVerdict::Valid);
+        assert_eq!(judge(4, "/b", &red), PurgeVerdict::Stale);
+        assert_eq!(judge(4, "/ab", &red), PurgeVerdict::Gone);
+        assert_eq!(judge(7, "/b", &red), PurgeVerdict::Valid);
+        assert_eq!(judge(8, "/k", &[]), PurgeVerdict::Gone);
+        assert_eq!(judge(9, "/k", &[]), PurgeVerdict::Valid);
+        assert_eq!(
+            history.judge(Epoch(0, 0), ("other", &key("/k")), &red, None),
+            PurgeVerdict::Valid
+        );
         assert_eq!(history.last(), Epoch(9, 0));
     }
 
     #[test]
     fn what_knows_only_of_forgotten_ones_is_gone() {
-        let mut history = History::default();
+        let mut history = PurgeHistory::default();
         let none = || matching(Purge { tag: some("none"), ..Purge::default() });
         for at in 1..=MOST as u64 + 2 {
             history.add(entry(at, none()));
         }
         assert_eq!(history.len(), MOST);
-        assert_eq!(history.judge(Epoch(1, 0), ("c", &key("/")), &[], None), Verdict::Gone);
-        assert_eq!(history.judge(Epoch(2, 0), ("c", &key("/")), &[], None), Verdict::Valid);
-        let mut later = History::default();
+        assert_eq!(history.judge(Epoch(1, 0), ("c", &key("/")), &[], None), PurgeVerdict::Gone);
+        assert_eq!(history.judge(Epoch(2, 0), ("c", &key("/")), &[], None), PurgeVerdict::Valid);
+        let mut later = PurgeHistory::default();
         later.add(entry(50, none()));
-        assert_eq!(later.judge(Epoch(49, 9), ("c", &key("/")), &[], None), Verdict::Valid);
+        assert_eq!(later.judge(Epoch(49, 9), ("c", &key("/")), &[], None), PurgeVerdict::Valid);
         later.begin_at_oldest();
-        assert_eq!(later.judge(Epoch(49, 9), ("c", &key("/")), &[], None), Verdict::Gone);
+        assert_eq!(later.judge(Epoch(49, 9), ("c", &key("/")), &[], None), PurgeVerdict::Gone);
     }
 
     #[test]
@@ -304,17 +307,17 @@ mod tests {
             matching(no_query),
             Invalid::Key(key("/é?")),
         ] {
-            let fields = Entry::fields("c", (3, 4), &invalid);
+            let fields = PurgeEntry::fields("c", (3, 4), &invalid);
             let fields = fields.iter().map(|(name, value)| (name.as_bytes(), &**value));
-            let read = Entry::read(Epoch(8, 1), fields);
+            let read = PurgeEntry::read(Epoch(8, 1), fields);
             assert_eq!(
                 read,
-                Some(Entry { at: Epoch(8, 1), id: (3, 4), cache: "c".into(), invalid })
+                Some(PurgeEntry { at: Epoch(8, 1), id: (3, 4), cache: "c".into(), invalid })
             );
         }
         let of = |fields: &[(&str, &str)]| {
             let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-            Entry::read(Epoch(1, 1), fields)
+            PurgeEntry::read(Epoch(1, 1), fields)
         };
         let later = of(&[("cache", "c"), ("path", "/a"), ("method", "x")]);
         assert_eq!(later.unwrap().invalid, matching(Purge::everything()));

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::order::{Evictable, EvictionOrder};
 use super::policy::Millis;
 use super::purge::Purge;
-use super::store::{Handle, Store};
+use super::store::{CacheStore, StoreHandle};
 use crate::clock;
 
 /// Commands that may wait; a response that finds no place among them is not stored.
@@ -26,20 +26,20 @@ const ROUND: Duration = Duration::from_secs(1);
 
 /// What housekeeping is told.
 #[derive(Debug)]
-pub enum Command {
+pub enum HousekeepingCommand {
     /// A response was added.
-    Stored(Arc<Store>, Handle),
+    Stored(Arc<CacheStore>, StoreHandle),
     /// There is little room left, or the bounds have changed.
-    MakeRoom(Arc<Store>),
+    MakeRoom(Arc<CacheStore>),
     /// Remove what matches, and say how many that were.
-    Purge(Arc<Store>, Purge, oneshot::Sender<usize>),
+    Purge(Arc<CacheStore>, Purge, oneshot::Sender<usize>),
 }
 
 /// Starts the thread. It ends when the last store that can call it is gone.
 ///
 /// # Errors
 /// Those of the operating system.
-pub fn start() -> io::Result<SyncSender<Command>> {
+pub fn start() -> io::Result<SyncSender<HousekeepingCommand>> {
     let (sender, receiver) = mpsc::sync_channel(QUEUE);
     let run = move || Housekeeping::default().run(&receiver);
     std::thread::Builder::new().name("cache".into()).spawn(run)?;
@@ -48,12 +48,12 @@ pub fn start() -> io::Result<SyncSender<Command>> {
 
 /// A response in the order of eviction.
 #[derive(Debug)]
-struct Candidate {
-    handle: Handle,
+struct EvictionCandidate {
+    handle: StoreHandle,
     name: u64,
 }
 
-impl Evictable for Candidate {
+impl Evictable for EvictionCandidate {
     fn name(&self) -> u64 {
         self.name
     }
@@ -75,7 +75,7 @@ impl Evictable for Candidate {
 #[derive(Debug)]
 struct Expiry {
     at: Millis,
-    handle: Handle,
+    handle: StoreHandle,
 }
 
 impl PartialEq for Expiry {
@@ -101,8 +101,8 @@ impl Ord for Expiry {
 /// What the thread knows of one store.
 #[derive(Debug)]
 struct Ward {
-    store: Weak<Store>,
-    order: EvictionOrder<Candidate>,
+    store: Weak<CacheStore>,
+    order: EvictionOrder<EvictionCandidate>,
     expiries: BinaryHeap<Reverse<Expiry>>,
 }
 
@@ -112,7 +112,7 @@ struct Housekeeping {
 }
 
 impl Housekeeping {
-    fn run(mut self, commands: &Receiver<Command>) {
+    fn run(mut self, commands: &Receiver<HousekeepingCommand>) {
         loop {
             match commands.recv_timeout(ROUND) {
                 Ok(command) => self.obey(command),
@@ -122,19 +122,19 @@ impl Housekeeping {
         }
     }
 
-    fn obey(&mut self, command: Command) {
+    fn obey(&mut self, command: HousekeepingCommand) {
         match command {
-            Command::Stored(store, handle) => {
+            HousekeepingCommand::Stored(store, handle) => {
                 let Some(object) = handle.upgrade() else { return };
                 let ward = self.ward(&store);
                 let name = (object.key.hash() as u64) ^ object.variant;
                 let at = object.timing.useful_until();
-                ward.order.admit(Candidate { handle: handle.clone(), name });
+                ward.order.admit(EvictionCandidate { handle: handle.clone(), name });
                 ward.expiries.push(Reverse(Expiry { at, handle }));
                 ward.make_room(&store);
             }
-            Command::MakeRoom(store) => self.ward(&store).make_room(&store),
-            Command::Purge(store, purge, reply) => {
+            HousekeepingCommand::MakeRoom(store) => self.ward(&store).make_room(&store),
+            HousekeepingCommand::Purge(store, purge, reply) => {
                 store.record_purge(&purge, clock::unix_millis());
                 let count = store.apply_purge(&purge);
                 let ward = self.ward(&store);
@@ -145,7 +145,7 @@ impl Housekeeping {
         }
     }
 
-    fn ward(&mut self, store: &Arc<Store>) -> &mut Ward {
+    fn ward(&mut self, store: &Arc<CacheStore>) -> &mut Ward {
         let known = self.wards.iter().position(|ward| ward.store.as_ptr() == Arc::as_ptr(store));
         let at = known.unwrap_or_else(|| {
             let store = Arc::downgrade(store);
@@ -171,7 +171,7 @@ impl Housekeeping {
 
 impl Ward {
     /// Removes responses until the store is within its bounds.
-    fn make_room(&mut self, store: &Arc<Store>) {
+    fn make_room(&mut self, store: &Arc<CacheStore>) {
         let (mut bytes, mut entries) = store.excess();
         let now = clock::unix_millis();
         while bytes > 0 || entries > 0 {
@@ -188,7 +188,7 @@ impl Ward {
     }
 
     /// The response that has been of no use for longest.
-    fn take_expired(&mut self, now: Millis) -> Option<Handle> {
+    fn take_expired(&mut self, now: Millis) -> Option<StoreHandle> {
         let due = self.expiries.peek().is_some_and(|Reverse(expiry)| expiry.at <= now);
         if !due {
             return None;
@@ -205,24 +205,24 @@ impl Ward {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::body::Body;
-    use crate::cache::key::Key;
+    use crate::cache::body::CachedBody;
+    use crate::cache::key::StoreKey;
     use crate::cache::object::{Object, Reservation};
     use crate::cache::policy::Timing;
     use crate::wire::ResponseHead;
 
-    fn store(memory: u64, entries: usize) -> (Arc<Store>, Receiver<Command>) {
+    fn store(memory: u64, entries: usize) -> (Arc<CacheStore>, Receiver<HousekeepingCommand>) {
         let (sender, receiver) = mpsc::sync_channel(QUEUE);
-        (Arc::new(Store::new("c".into(), (memory, entries), sender)), receiver)
+        (Arc::new(CacheStore::new("c".into(), (memory, entries), sender)), receiver)
     }
 
-    fn add(store: &Arc<Store>, path: &str, lifetime: u64, tag: &str) -> bool {
-        let key = Arc::new(Key::new("c", b"http", b"a", path.as_bytes(), None, &[]));
+    fn add(store: &Arc<CacheStore>, path: &str, lifetime: u64, tag: &str) -> bool {
+        let key = Arc::new(StoreKey::new("c", b"http", b"a", path.as_bytes(), None, &[]));
         let timing = Timing { received: clock::unix_millis(), lifetime, ..Timing::default() };
         let mut head = ResponseHead::default();
         head.set(200, b"");
         head.fields.push(b"cache-tag", tag.as_bytes());
-        let body = Body::whole(bytes::Bytes::from(vec![0; 1000]));
+        let body = CachedBody::whole(bytes::Bytes::from(vec![0; 1000]));
         let reservation = Reservation::new(store.used_counter());
         let object = Object::new(
             (key, 0),
@@ -239,12 +239,12 @@ mod tests {
         store.insert(Arc::new(object))
     }
 
-    fn has(store: &Store, path: &str) -> bool {
-        let key = Key::new("c", b"http", b"a", path.as_bytes(), None, &[]);
+    fn has(store: &CacheStore, path: &str) -> bool {
+        let key = StoreKey::new("c", b"http", b"a", path.as_bytes(), None, &[]);
         store.find(key.borrowed(), &crate::wire::head::Fields::default()).object.is_some()
     }
 
-    fn obey_all(house: &mut Housekeeping, commands: &Receiver<Command>) {
+    fn obey_all(house: &mut Housekeeping, commands: &Receiver<HousekeepingCommand>) {
         while let Ok(command) = commands.try_recv() {
             house.obey(command);
         }

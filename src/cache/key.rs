@@ -21,7 +21,7 @@ const QUERY: usize = 4;
 
 /// A primary key (RFC 9111 §2).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key {
+pub struct StoreKey {
     hash: u128,
     /// All parts, each behind its length.
     text: Box<[u8]>,
@@ -30,7 +30,7 @@ pub struct Key {
     query: Option<(u32, u32)>,
 }
 
-impl Hash for Key {
+impl Hash for StoreKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.hash.hash(state);
     }
@@ -43,7 +43,7 @@ pub struct KeyRef<'b> {
     text: &'b [u8],
 }
 
-/// What hashes begin with: different in every process, so that nobody can make two that collide.
+/// Returns what hashes begin with: different in every process, so that nobody can make two that collide.
 fn seed() -> u64 {
     static SEED: OnceLock<u64> = OnceLock::new();
     *SEED.get_or_init(|| Random::from_entropy().next_u64())
@@ -51,7 +51,7 @@ fn seed() -> u64 {
 
 impl<'b> KeyRef<'b> {
     /// Writes a key into a buffer, in the place of what is there. The parts are those of
-    /// [`Key::new`], in its order.
+    /// [`StoreKey::new`], in its order.
     pub fn write<'p>(
         buffer: &'b mut Vec<u8>,
         parts: impl Iterator<Item = Option<&'p [u8]>>,
@@ -77,9 +77,9 @@ impl<'b> KeyRef<'b> {
         self.hash
     }
 
-    /// Whether it is this one.
+    /// Returns whether it is this one.
     #[must_use]
-    pub fn is(&self, key: &Key) -> bool {
+    pub fn is(&self, key: &StoreKey) -> bool {
         self.hash == key.hash && *self.text == *key.text
     }
 
@@ -90,7 +90,7 @@ impl<'b> KeyRef<'b> {
             let start = start as usize;
             self.text.get(start..start + length as usize).unwrap_or_default()
         };
-        let parts = || Parts { text: self.text, at: 0 }.map(|place| place.map(part));
+        let parts = || StoreKeyParts { text: self.text, at: 0 }.map(|place| place.map(part));
         let query = rule.canonical(parts().nth(QUERY).flatten())?;
         let parts = parts().enumerate();
         let canonical = parts.map(|(at, part)| if at == QUERY { query.as_deref() } else { part });
@@ -99,24 +99,24 @@ impl<'b> KeyRef<'b> {
 
     /// A key of its own.
     #[must_use]
-    pub fn to_key(self) -> Key {
+    pub fn to_key(self) -> StoreKey {
         let mut spans = [None; QUERY + 1];
-        for (span, part) in spans.iter_mut().zip(Parts { text: self.text, at: 0 }) {
+        for (span, part) in spans.iter_mut().zip(StoreKeyParts { text: self.text, at: 0 }) {
             *span = part;
         }
         let [_, _, host, path, query] = spans;
         let (host, path) = (host.unwrap_or_default(), path.unwrap_or_default());
-        Key { hash: self.hash, text: self.text.into(), host, path, query }
+        StoreKey { hash: self.hash, text: self.text.into(), host, path, query }
     }
 }
 
 /// The places of a key's parts in its text: where each begins and how long it is.
-struct Parts<'b> {
+struct StoreKeyParts<'b> {
     text: &'b [u8],
     at: usize,
 }
 
-impl Iterator for Parts<'_> {
+impl Iterator for StoreKeyParts<'_> {
     type Item = Option<(u32, u32)>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -130,7 +130,7 @@ impl Iterator for Parts<'_> {
     }
 }
 
-impl Key {
+impl StoreKey {
     /// Makes the key of a request. `extra` holds the values of whatever else the route adds, in the
     /// order of its configuration; an absent one is `None` and differs from an empty one.
     #[must_use]
@@ -149,7 +149,7 @@ impl Key {
     /// The key that these bytes are; `None` when they are none.
     #[must_use]
     pub fn from_bytes(text: &[u8]) -> Option<Self> {
-        let mut places = Parts { text, at: 0 };
+        let mut places = StoreKeyParts { text, at: 0 };
         let count = places.by_ref().count();
         (count > QUERY && places.at == text.len()).then(|| KeyRef::of(text).to_key())
     }
@@ -218,24 +218,24 @@ impl Key {
         self.borrowed().canonical(rule, &mut Vec::new()).map(KeyRef::to_key)
     }
 
-    /// Its parts in order.
+    /// The parts in order.
     fn parts(&self) -> impl Iterator<Item = Option<&[u8]>> {
-        Parts { text: &self.text, at: 0 }.map(|place| place.map(|place| self.at(place)))
+        StoreKeyParts { text: &self.text, at: 0 }.map(|place| place.map(|place| self.at(place)))
     }
 
-    /// Its bytes, for tiers that keep it elsewhere.
+    /// The bytes, for tiers that keep it elsewhere.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.text
     }
 
-    /// How many bytes it has.
+    /// Returns how many bytes it has.
     #[must_use]
     pub fn len(&self) -> usize {
         self.text.len()
     }
 
-    /// Whether it has none, which no key does.
+    /// Returns whether it has none, which no key does.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.text.is_empty()
@@ -263,7 +263,7 @@ pub fn variant(names: &[Box<[u8]>], fields: &Fields) -> u64 {
     hasher.digest()
 }
 
-/// What [`variant`] is a hash of, behind the names; the same in every process.
+/// Returns what [`variant`] is a hash of, behind the names; the same in every process.
 #[must_use]
 pub fn selecting(names: &[Box<[u8]>], fields: &Fields) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -337,7 +337,7 @@ mod tests {
     #[test]
     fn no_two_requests_that_differ_share_a_key() {
         let key = |host: &str, path: &str, query: Option<&str>, extra: &[Option<&[u8]>]| {
-            Key::new(
+            StoreKey::new(
                 "c",
                 b"http",
                 host.as_bytes(),

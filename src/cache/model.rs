@@ -5,14 +5,14 @@
 use proptest::prelude::*;
 
 use super::directives::RequestDirectives;
-use super::policy::{self, Asked, Millis, Received, Settings, Usability};
+use super::policy::{self, CacheQuery, CacheSettings, Millis, Received, Usability};
 use crate::wire::head::Fields;
 
 const NOW: Millis = 1_800_000_000_000;
 
 /// What a server says; times in seconds.
 #[derive(Debug, Clone)]
-struct Said {
+struct ModelResponse {
     status: u16,
     no_store: bool,
     no_cache: bool,
@@ -48,7 +48,7 @@ fn seconds() -> impl Strategy<Value = Option<u64>> {
     prop_oneof![Just(None), (0..30_u64).prop_map(Some)]
 }
 
-fn said() -> impl Strategy<Value = Said> {
+fn said() -> impl Strategy<Value = ModelResponse> {
     let rare = || proptest::bool::weighted(0.15);
     let flags = (rare(), rare(), rare(), rare(), rare(), rare(), rare(), rare());
     let times = (seconds(), seconds(), seconds(), seconds(), seconds(), seconds());
@@ -65,7 +65,7 @@ fn said() -> impl Strategy<Value = Said> {
             vary_any,
         ) = flags;
         let (max_age, s_maxage, expires, while_revalidate, if_error, age) = times;
-        Said {
+        ModelResponse {
             status,
             no_store,
             no_cache,
@@ -105,7 +105,7 @@ fn wants() -> impl Strategy<Value = Wants> {
     )
 }
 
-impl Said {
+impl ModelResponse {
     fn fields(&self) -> Fields {
         let mut control: Vec<String> = Vec::new();
         for (on, name) in [
@@ -174,7 +174,7 @@ impl Said {
 }
 
 impl Wants {
-    fn asked(&self) -> Asked {
+    fn asked(&self) -> CacheQuery {
         let directives = RequestDirectives {
             no_cache: self.no_cache,
             no_store: self.no_store,
@@ -184,15 +184,15 @@ impl Wants {
             stale_if_error: self.if_error,
             ..RequestDirectives::default()
         };
-        Asked { directives, authenticated: self.authenticated }
+        CacheQuery { directives, authenticated: self.authenticated }
     }
 }
 
 /// Panics when a response is stored, or an answer made of it, that RFC 9111 or RFC 5861 forbids.
-fn check(said: &Said, first: &Wants, next: &Wants) {
+fn check(said: &ModelResponse, first: &Wants, next: &Wants) {
     let fields = said.fields();
     let received = Received { status: said.status, fields: &fields, asked_at: NOW, at: NOW };
-    let judged = policy::judge(received, &first.asked(), &Settings::default());
+    let judged = policy::judge(received, &first.asked(), &CacheSettings::default());
     if said.must_not_be_stored(first) {
         assert!(judged.is_err(), "stored");
         return;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
-use super::body::Body;
+use super::body::CachedBody;
 use super::directives::ResponseDirectives;
 use super::history;
-use super::key::Key;
+use super::key::StoreKey;
 use super::policy::{self, Millis, Timing};
 use super::search::SearchRule;
 use crate::wire::head::Fields;
@@ -23,10 +23,10 @@ const MOST_USES: u8 = 3;
 #[derive(Debug)]
 pub struct Object {
     /// What it answers.
-    pub key: Arc<Key>,
+    pub key: Arc<StoreKey>,
     /// The hash of the values of those request fields that it was selected by.
     pub variant: u64,
-    /// Its status, and its fields without those of a connection.
+    /// The status, and its fields without those of a connection.
     pub head: ResponseHead,
     /// The length of its body, once it is known.
     pub length: Option<u64>,
@@ -34,8 +34,8 @@ pub struct Object {
     pub timing: Timing,
     /// Fields that wait for a server's word before they are sent again.
     withheld: Option<Box<ResponseDirectives>>,
-    /// Its body.
-    pub body: Body,
+    /// The body.
+    pub body: CachedBody,
     /// What it says of queries that it answers too; its key has the canonical form of them.
     pub search: Option<Arc<SearchRule>>,
     /// The names of the tags it may be purged by.
@@ -83,10 +83,10 @@ impl Object {
     /// under what its own rule about queries makes of it.
     #[must_use]
     pub fn new(
-        (asked, variant): (Arc<Key>, u64),
+        (asked, variant): (Arc<StoreKey>, u64),
         head: ResponseHead,
         timing: Timing,
-        (body, length): (Body, Option<u64>),
+        (body, length): (CachedBody, Option<u64>),
         (asked_at, reservation): (Millis, Reservation),
     ) -> Self {
         let said = ResponseDirectives::read(&head.fields);
@@ -115,7 +115,7 @@ impl Object {
         }
     }
 
-    /// What it takes of the store's memory without its body, in bytes.
+    /// Returns what it takes of the store's memory without its body, in bytes.
     #[must_use]
     pub fn head_size(&self) -> u64 {
         let tags: usize = self.tags.iter().map(|tag| tag.len() + size_of::<Box<[u8]>>()).sum();
@@ -124,7 +124,7 @@ impl Object {
         OVERHEAD + head as u64
     }
 
-    /// What it takes of the store's memory, in bytes.
+    /// Returns what it takes of the store's memory, in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.head_size() + self.body.written()
@@ -153,13 +153,13 @@ impl Object {
         self.hits.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often it was used since it was stored.
+    /// Returns how often it was used since it was stored.
     #[must_use]
     pub fn hits(&self) -> u64 {
         self.hits.load(Ordering::Relaxed)
     }
 
-    /// Whether it was used since last asked; costs it one use.
+    /// Returns whether it was used since last asked; costs it one use.
     #[must_use]
     pub fn spend_use(&self) -> bool {
         let uses = self.uses.load(Ordering::Relaxed);
@@ -169,7 +169,7 @@ impl Object {
         uses > 0
     }
 
-    /// How often it was used lately, from 0 to 3.
+    /// Returns how often it was used lately, from 0 to 3.
     #[must_use]
     pub fn uses(&self) -> u8 {
         self.uses.load(Ordering::Relaxed)
@@ -180,13 +180,13 @@ impl Object {
         self.softly_purged.store(true, Ordering::Release);
     }
 
-    /// Whether it answers requests of this key.
+    /// Returns whether it answers requests of this key.
     #[must_use]
-    pub fn answers(&self, key: &Key) -> bool {
+    pub fn answers(&self, key: &StoreKey) -> bool {
         history::is_for(key, &self.key, self.search.as_deref())
     }
 
-    /// Its timing as of now.
+    /// The timing as of now.
     #[must_use]
     pub fn timing(&self) -> Timing {
         let mut timing = self.timing;
@@ -197,7 +197,7 @@ impl Object {
         timing
     }
 
-    /// Whether a field is sent with answers that no server has been asked about.
+    /// Returns whether a field is sent with answers that no server has been asked about.
     #[must_use]
     pub fn sends(&self, name: &[u8]) -> bool {
         !name.eq_ignore_ascii_case(b"age")
@@ -307,8 +307,8 @@ mod tests {
     }
 
     fn object(lines: &[(&str, &str)]) -> Object {
-        let key = Arc::new(Key::new("c", b"http", b"a.test", b"/x", Some(b"q"), &[]));
-        let body = Body::whole(bytes::Bytes::from_static(b"hello"));
+        let key = Arc::new(StoreKey::new("c", b"http", b"a.test", b"/x", Some(b"q"), &[]));
+        let body = CachedBody::whole(bytes::Bytes::from_static(b"hello"));
         Object::new(
             (key, 0),
             head(lines),
@@ -371,8 +371,8 @@ mod tests {
     #[test]
     fn a_soft_purge_makes_it_stale() {
         let timing = Timing { lifetime: 1000, ..Timing::default() };
-        let key = Arc::new(Key::new("c", b"http", b"a.test", b"/", None, &[]));
-        let body = Body::whole(bytes::Bytes::new());
+        let key = Arc::new(StoreKey::new("c", b"http", b"a.test", b"/", None, &[]));
+        let body = CachedBody::whole(bytes::Bytes::new());
         let read =
             Object::new((key, 0), head(&[]), timing, (body, Some(0)), (0, Reservation::default()));
         assert!(read.timing().fresh_for(0) > 0);

@@ -14,11 +14,11 @@ const USES_TO_STAY: u8 = 1;
 
 /// Something that can be evicted.
 pub trait Evictable {
-    /// What it is remembered by.
+    /// Returns what it is remembered by.
     fn name(&self) -> u64;
-    /// Its size in bytes; 0 when it has left already.
+    /// The size in bytes; 0 when it has left already.
     fn size(&self) -> u64;
-    /// Its recent uses.
+    /// The recent uses.
     fn uses(&self) -> u8;
     /// Takes one use off, and says whether there was one.
     fn spend_use(&self) -> bool;
@@ -27,19 +27,19 @@ pub trait Evictable {
 /// The order of one cache's entries.
 #[derive(Debug)]
 pub struct EvictionOrder<E> {
-    small: Queue<E>,
-    main: Queue<E>,
+    small: EvictionQueue<E>,
+    main: EvictionQueue<E>,
     remembered: HashSet<u64>,
     remembered_order: VecDeque<u64>,
 }
 
 #[derive(Debug)]
-struct Queue<E> {
+struct EvictionQueue<E> {
     entries: VecDeque<(E, u64)>,
     bytes: u64,
 }
 
-impl<E: Evictable> Queue<E> {
+impl<E: Evictable> EvictionQueue<E> {
     fn push(&mut self, entry: E, size: u64) {
         self.bytes += size;
         self.entries.push_back((entry, size));
@@ -52,7 +52,7 @@ impl<E: Evictable> Queue<E> {
     }
 }
 
-impl<E> Default for Queue<E> {
+impl<E> Default for EvictionQueue<E> {
     fn default() -> Self {
         Self { entries: VecDeque::new(), bytes: 0 }
     }
@@ -61,8 +61,8 @@ impl<E> Default for Queue<E> {
 impl<E> Default for EvictionOrder<E> {
     fn default() -> Self {
         Self {
-            small: Queue::default(),
-            main: Queue::default(),
+            small: EvictionQueue::default(),
+            main: EvictionQueue::default(),
             remembered: HashSet::new(),
             remembered_order: VecDeque::new(),
         }
@@ -124,13 +124,13 @@ impl<E: Evictable> EvictionOrder<E> {
         }
     }
 
-    /// How many entries are kept in order, those that left by other ways included.
+    /// Returns how many entries are kept in order, those that left by other ways included.
     #[must_use]
     pub fn len(&self) -> usize {
         self.small.entries.len() + self.main.entries.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

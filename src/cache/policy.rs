@@ -23,7 +23,7 @@ const UNDERSTOOD: [u16; 20] = [
 
 /// What a `[cache.NAME]` says about time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct CacheSettings {
     /// How long a response without a word about freshness is fresh.
     pub ttl: Option<Duration>,
     /// `ttl` counts whatever the response says.
@@ -41,8 +41,8 @@ pub struct Settings {
 
 /// The parts of a request that decide about reuse.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Asked {
-    /// Its directives.
+pub struct CacheQuery {
+    /// The directives.
     pub directives: RequestDirectives,
     /// The client proved who it is: `Authorization`, or whatever the route's `auth` takes.
     pub authenticated: bool,
@@ -70,7 +70,7 @@ pub enum Unstorable {
     Status,
     /// `must-understand` on a status that this cache does not know.
     NotUnderstood,
-    /// Its body is larger than what one entry may have.
+    /// The body is larger than what one entry may have.
     TooLarge,
     /// All memory is in use.
     NoRoom,
@@ -101,7 +101,7 @@ impl Unstorable {
 pub struct Timing {
     /// When it was received.
     pub received: Millis,
-    /// Its age then, in milliseconds (RFC 9111 §4.2.3, `corrected_initial_age`).
+    /// The age then, in milliseconds (RFC 9111 §4.2.3, `corrected_initial_age`).
     pub initial_age: u64,
     /// How long it is fresh, in milliseconds of age.
     pub lifetime: u64,
@@ -139,7 +139,7 @@ pub enum Usability {
 }
 
 impl Timing {
-    /// Its age, in milliseconds.
+    /// The age, in milliseconds.
     #[must_use]
     pub fn age(&self, now: Millis) -> u64 {
         self.initial_age.saturating_add(now.saturating_sub(self.received))
@@ -152,7 +152,7 @@ impl Timing {
         signed(self.lifetime).saturating_sub(signed(self.age(now)))
     }
 
-    /// When nothing allows its use any more but a server's word: the end of its last window.
+    /// Returns when nothing allows its use any more but a server's word: the end of its last window.
     #[must_use]
     pub fn useful_until(&self) -> Millis {
         let window = self.while_revalidating.max(self.if_error);
@@ -162,7 +162,7 @@ impl Timing {
 
     /// Decides how it may be used for a request.
     #[must_use]
-    pub fn usability(&self, asked: &Asked, now: Millis) -> Usability {
+    pub fn usability(&self, asked: &CacheQuery, now: Millis) -> Usability {
         if asked.authenticated && !self.shared {
             return Usability::Forbidden;
         }
@@ -206,9 +206,9 @@ impl Timing {
 /// A response that may or may not be stored.
 #[derive(Debug, Clone, Copy)]
 pub struct Received<'a> {
-    /// Its status.
+    /// The status.
     pub status: u16,
-    /// Its fields.
+    /// The fields.
     pub fields: &'a Fields,
     /// When the request for it was sent.
     pub asked_at: Millis,
@@ -222,8 +222,8 @@ pub struct Received<'a> {
 /// Why it may not.
 pub fn judge(
     received: Received<'_>,
-    asked: &Asked,
-    settings: &Settings,
+    asked: &CacheQuery,
+    settings: &CacheSettings,
 ) -> Result<Timing, Unstorable> {
     let Received { status, fields, asked_at, at } = received;
     if matches!(status, 100..=199 | 206 | 304 | 508) {
@@ -303,7 +303,7 @@ pub fn judge(
     })
 }
 
-/// Whether a stored field must not be sent on without a server's word (`no-cache="…"`), or must
+/// Returns whether a stored field must not be sent on without a server's word (`no-cache="…"`), or must
 /// not be stored (`private="…"`).
 #[must_use]
 pub fn is_withheld(said: &ResponseDirectives, name: &[u8]) -> bool {
@@ -440,28 +440,28 @@ mod tests {
     }
 
     fn judged(status: u16, lines: &[(&str, &str)]) -> Result<Timing, Unstorable> {
-        judged_with(status, lines, &Asked::default(), &Settings::default())
+        judged_with(status, lines, &CacheQuery::default(), &CacheSettings::default())
     }
 
     fn judged_with(
         status: u16,
         lines: &[(&str, &str)],
-        asked: &Asked,
-        settings: &Settings,
+        asked: &CacheQuery,
+        settings: &CacheSettings,
     ) -> Result<Timing, Unstorable> {
         let fields = fields(lines);
         judge(Received { status, fields: &fields, asked_at: T0, at: T0 }, asked, settings)
     }
 
     fn usable(timing: Timing, seconds: u64) -> Usability {
-        timing.usability(&Asked::default(), T0 + seconds * 1000)
+        timing.usability(&CacheQuery::default(), T0 + seconds * 1000)
     }
 
     #[test]
     fn max_age_ends_to_the_millisecond() {
         let timing = judged(200, &[("cache-control", "max-age=10")]).unwrap();
-        assert_eq!(timing.usability(&Asked::default(), T0 + 9_999), Usability::Fresh);
-        let late = timing.usability(&Asked::default(), T0 + 10_000);
+        assert_eq!(timing.usability(&CacheQuery::default(), T0 + 9_999), Usability::Fresh);
+        let late = timing.usability(&CacheQuery::default(), T0 + 10_000);
         assert_eq!(late, Usability::Validate { on_error: false });
     }
 
@@ -552,13 +552,14 @@ mod tests {
 
     #[test]
     fn errors_are_stored_only_when_somebody_says_so() {
-        let settings = Settings {
+        let settings = CacheSettings {
             ttl: Some(Duration::from_secs(60)),
             negative: Box::new([(404, Duration::from_secs(10))]),
-            ..Settings::default()
+            ..CacheSettings::default()
         };
         let with = |status, lines: &[(&str, &str)]| {
-            judged_with(status, lines, &Asked::default(), &settings).map(|timing| timing.lifetime)
+            judged_with(status, lines, &CacheQuery::default(), &settings)
+                .map(|timing| timing.lifetime)
         };
         assert_eq!(with(200, &[]), Ok(60_000));
         assert_eq!(with(404, &[]), Ok(10_000));
@@ -569,16 +570,19 @@ mod tests {
 
     #[test]
     fn force_overrides_the_response_but_shares_no_cookies_and_no_secrets() {
-        let settings =
-            Settings { ttl: Some(Duration::from_secs(60)), force: true, ..Settings::default() };
-        let with = |lines: &[(&str, &str)], asked: &Asked| {
+        let settings = CacheSettings {
+            ttl: Some(Duration::from_secs(60)),
+            force: true,
+            ..CacheSettings::default()
+        };
+        let with = |lines: &[(&str, &str)], asked: &CacheQuery| {
             judged_with(200, lines, asked, &settings).map(|timing| timing.lifetime)
         };
-        let anybody = Asked::default();
+        let anybody = CacheQuery::default();
         assert_eq!(with(&[("cache-control", "no-store, private")], &anybody), Ok(60_000));
         assert_eq!(with(&[("cache-control", "max-age=1, no-cache")], &anybody), Ok(60_000));
         assert_eq!(with(&[("set-cookie", "a=b")], &anybody), Err(Unstorable::SetCookie));
-        let known = Asked { authenticated: true, ..Asked::default() };
+        let known = CacheQuery { authenticated: true, ..CacheQuery::default() };
         assert_eq!(with(&[], &known), Err(Unstorable::Authenticated));
     }
 
@@ -595,9 +599,9 @@ mod tests {
 
     #[test]
     fn answers_for_known_clients_are_shared_only_with_permission() {
-        let known = Asked { authenticated: true, ..Asked::default() };
+        let known = CacheQuery { authenticated: true, ..CacheQuery::default() };
         let with = |value| {
-            judged_with(200, &[("cache-control", value)], &known, &Settings::default()).is_ok()
+            judged_with(200, &[("cache-control", value)], &known, &CacheSettings::default()).is_ok()
         };
         assert!(!with("max-age=9"));
         assert!(
@@ -618,7 +622,7 @@ mod tests {
             let value = format!("{value}, {strict}");
             let timing = judged(200, &[("cache-control", &value)]).unwrap();
             assert_eq!(usable(timing, 2), Usability::Validate { on_error: false }, "{strict}");
-            let asked = Asked {
+            let asked = CacheQuery {
                 directives: RequestDirectives {
                     max_stale: Some(100),
                     ..RequestDirectives::default()
@@ -632,13 +636,13 @@ mod tests {
 
     #[test]
     fn settings_give_windows_where_the_response_gives_none() {
-        let settings = Settings {
+        let settings = CacheSettings {
             ttl: Some(Duration::from_secs(1)),
             stale_while_revalidate: Some(Duration::from_secs(5)),
             stale_if_error: Some(Duration::from_secs(9)),
-            ..Settings::default()
+            ..CacheSettings::default()
         };
-        let timing = judged_with(200, &[], &Asked::default(), &settings).unwrap();
+        let timing = judged_with(200, &[], &CacheQuery::default(), &settings).unwrap();
         assert_eq!((timing.while_revalidating, timing.if_error), (5000, 9000));
         assert_eq!(timing.useful_until(), T0 + 10_000);
     }
@@ -647,7 +651,7 @@ mod tests {
     fn clients_may_ask_for_more_or_accept_less() {
         let timing = judged(200, &[("cache-control", "max-age=10")]).unwrap();
         let with = |directives: RequestDirectives, seconds: u64| {
-            timing.usability(&Asked { directives, authenticated: false }, T0 + seconds * 1000)
+            timing.usability(&CacheQuery { directives, authenticated: false }, T0 + seconds * 1000)
         };
         let none = RequestDirectives::default();
         let validate = Usability::Validate { on_error: true };
@@ -670,9 +674,10 @@ mod tests {
 
     #[test]
     fn max_ttl_caps_what_a_response_says() {
-        let settings = Settings { max_ttl: Some(Duration::from_secs(5)), ..Settings::default() };
+        let settings =
+            CacheSettings { max_ttl: Some(Duration::from_secs(5)), ..CacheSettings::default() };
         let lines = [("cache-control", "max-age=3600")];
-        let timing = judged_with(200, &lines, &Asked::default(), &settings).unwrap();
+        let timing = judged_with(200, &lines, &CacheQuery::default(), &settings).unwrap();
         assert_eq!(timing.lifetime, 5000);
     }
 }

@@ -1,6 +1,6 @@
 //! What a purge removes.
 
-use super::key::Key;
+use super::key::StoreKey;
 use super::object::Object;
 use super::search::SearchRule;
 
@@ -26,9 +26,9 @@ impl Purge {
         Self::default()
     }
 
-    /// Whether a response of this key may be among them: tags and the query are left out.
+    /// Returns whether a response of this key may be among them: tags and the query are left out.
     #[must_use]
-    pub fn may_match_key(&self, key: &Key) -> bool {
+    pub fn may_match_key(&self, key: &StoreKey) -> bool {
         let host = self.host.as_deref().is_none_or(|host| key.host().eq_ignore_ascii_case(host));
         let path = self.path.as_deref().is_none_or(|path| match path.strip_suffix(b"*") {
             Some(prefix) => key.path().starts_with(prefix),
@@ -37,24 +37,24 @@ impl Purge {
         host && path
     }
 
-    /// Whether a response of this key is of the query: also by what it says of equivalent ones.
-    fn is_of_query(&self, key: &Key, rule: Option<&SearchRule>) -> bool {
+    /// Returns whether a response of this key is of the query: also by what it says of equivalent ones.
+    fn is_of_query(&self, key: &StoreKey, rule: Option<&SearchRule>) -> bool {
         let Some(query) = &self.query else { return true };
         let same = key.query() == query.as_deref();
         let canonical = rule.and_then(|rule| rule.canonical(query.as_deref()));
         same || canonical.is_some_and(|canonical| canonical.as_deref() == key.query())
     }
 
-    /// Whether a response of this key with these tags and this rule about its query is among them.
+    /// Returns whether a response of this key with these tags and this rule about its query is among them.
     #[must_use]
-    pub fn concerns(&self, key: &Key, tags: &[Box<[u8]>], rule: Option<&SearchRule>) -> bool {
+    pub fn concerns(&self, key: &StoreKey, tags: &[Box<[u8]>], rule: Option<&SearchRule>) -> bool {
         let tagged = |tag: &[u8]| tags.iter().any(|known| **known == *tag);
         self.tag.as_deref().is_none_or(tagged)
             && self.may_match_key(key)
             && self.is_of_query(key, rule)
     }
 
-    /// Whether a response is among them.
+    /// Returns whether a response is among them.
     #[must_use]
     pub fn matches(&self, object: &Object) -> bool {
         self.concerns(&object.key, &object.tags, object.search.as_deref())
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn all_given_parts_must_match() {
-        let key = Key::new("c", b"http", b"a.test", b"/lookup/1", Some(b"q=1"), &[]);
+        let key = StoreKey::new("c", b"http", b"a.test", b"/lookup/1", Some(b"q=1"), &[]);
         let some = |text: &str| Some(Box::from(text.as_bytes()));
         let purge = |host: Option<&str>, path: Option<&str>| Purge {
             host: host.and_then(some),

@@ -4,19 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::policy::Settings;
-use super::store::Store;
+use super::policy::CacheSettings;
+use super::store::CacheStore;
 use super::tier::StoreTier;
 
 /// The cache of one route.
 #[derive(Debug)]
 pub struct RouteCache {
     /// Where responses are stored; shared by the routes that name the same cache.
-    pub store: Arc<Store>,
+    pub store: Arc<CacheStore>,
     /// The most bytes and responses of the store, from when this configuration runs.
     pub bounds: (u64, usize),
     /// The rules about time.
-    pub settings: Arc<Settings>,
+    pub settings: Arc<CacheSettings>,
     /// Which parts of the URL count.
     pub key: KeyParts,
     /// What else counts, in the order of the configuration.
@@ -95,7 +95,7 @@ impl CacheResult {
 pub struct CacheCounts([AtomicU64; CacheResult::ALL.len()]);
 
 impl CacheResult {
-    /// Its word in metrics and in the access log.
+    /// The word in metrics and in the access log.
     #[must_use]
     pub fn word(self) -> &'static str {
         Self::ALL.get(self as usize).map_or("", |(_, word)| word)
@@ -110,7 +110,7 @@ impl CacheCounts {
         }
     }
 
-    /// How often it happened.
+    /// Returns how often it happened.
     #[must_use]
     pub fn get(&self, result: CacheResult) -> u64 {
         self.0.get(result as usize).map_or(0, |counter| counter.load(Ordering::Relaxed))

@@ -215,7 +215,7 @@ fn read_member(member: &[u8]) -> Option<(&[u8], Value)> {
     is_parameters(rest).then_some((name, value))
 }
 
-/// Whether nothing follows, or parameters.
+/// Returns whether nothing follows, or parameters.
 fn is_parameters(rest: &[u8]) -> bool {
     rest.is_empty() || rest.starts_with(b";") && rest.len() > 1
 }

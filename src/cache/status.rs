@@ -9,7 +9,7 @@ use super::policy::{Millis, Timing, Unstorable};
 pub enum Forwarded {
     /// The cache does not serve this method, kind of body, protocol or range.
     Bypass(&'static str),
-    /// Its method is none that is answered from a cache.
+    /// The method is none that is answered from a cache.
     Method,
     /// Nothing is stored for the URL.
     UriMiss,

@@ -13,8 +13,8 @@ use seize::Collector;
 use tokio::sync::oneshot;
 
 use super::flight::Flight;
-use super::housekeeping::Command;
-use super::key::{self, Key, KeyRef};
+use super::housekeeping::HousekeepingCommand;
+use super::key::{self, KeyRef, StoreKey};
 use super::object::Object;
 use super::policy::Millis;
 use super::purge::Purge;
@@ -34,8 +34,8 @@ const HEADROOM_SHARE: u64 = 16;
 
 /// What is known for one key: an immutable value that is replaced as a whole.
 #[derive(Debug, Clone)]
-struct Slot {
-    key: Arc<Key>,
+struct StoreSlot {
+    key: Arc<StoreKey>,
     /// The request fields that the newest response was selected by.
     names: Arc<[Box<[u8]>]>,
     variants: Vec<(u64, Arc<Object>)>,
@@ -56,10 +56,10 @@ pub struct StoreCounts {
 
 /// The memory tier of one `[cache.NAME]`.
 #[derive(Debug)]
-pub struct Store {
+pub struct CacheStore {
     /// The cache's name.
     pub name: Arc<str>,
-    table: HashMap<u128, Arc<Slot>>,
+    table: HashMap<u128, Arc<StoreSlot>>,
     flights: HashMap<(u128, u64), Arc<Flight>>,
     /// When what is stored for a key was made invalid, for the last minutes.
     invalidated: HashMap<u128, Millis>,
@@ -75,7 +75,7 @@ pub struct Store {
     recent_purges: ArcSwap<Vec<(Millis, Purge)>>,
     /// What lately stored responses say of queries that they answer too, newest first.
     search_rules: ArcSwap<Vec<Arc<SearchRule>>>,
-    housekeeping: SyncSender<Command>,
+    housekeeping: SyncSender<HousekeepingCommand>,
     /// Housekeeping has been told that it is wanted.
     called: AtomicBool,
     /// What it counts.
@@ -84,20 +84,20 @@ pub struct Store {
 
 /// What is stored for a request.
 #[derive(Debug)]
-pub struct Found {
+pub struct CacheFound {
     /// The hash of its selecting fields' values.
     pub variant: u64,
     /// The response that they select.
     pub object: Option<Arc<Object>>,
 }
 
-impl Store {
+impl CacheStore {
     /// An empty store.
     #[must_use]
     pub(crate) fn new(
         name: Arc<str>,
         bounds: (u64, usize),
-        housekeeping: SyncSender<Command>,
+        housekeeping: SyncSender<HousekeepingCommand>,
     ) -> Self {
         Self {
             name,
@@ -118,21 +118,21 @@ impl Store {
         }
     }
 
-    /// Where housekeeping is told things, for stores that are made later.
+    /// Returns where housekeeping is told things, for stores that are made later.
     #[must_use]
-    pub(crate) fn housekeeping(&self) -> SyncSender<Command> {
+    pub(crate) fn housekeeping(&self) -> SyncSender<HousekeepingCommand> {
         self.housekeeping.clone()
     }
 
     /// Finds what is stored for a request.
     #[must_use]
-    pub fn find(&self, key: KeyRef<'_>, fields: &Fields) -> Found {
+    pub fn find(&self, key: KeyRef<'_>, fields: &Fields) -> CacheFound {
         let table = self.table.pin();
         let slot = table.get(&key.hash()).filter(|slot| key.is(&slot.key));
-        let Some(slot) = slot else { return Found { variant: 0, object: None } };
+        let Some(slot) = slot else { return CacheFound { variant: 0, object: None } };
         let variant = if slot.names.is_empty() { 0 } else { key::variant(&slot.names, fields) };
         let object = slot.variants.iter().find(|(known, _)| *known == variant);
-        Found { variant, object: object.map(|(_, object)| object.clone()) }
+        CacheFound { variant, object: object.map(|(_, object)| object.clone()) }
     }
 
     /// Finds a response that says of itself that it answers this query too, and the key that it is
@@ -143,7 +143,7 @@ impl Store {
         key: KeyRef<'_>,
         fields: &Fields,
         buffer: &'b mut Vec<u8>,
-    ) -> Option<(KeyRef<'b>, Found)> {
+    ) -> Option<(KeyRef<'b>, CacheFound)> {
         let rules = self.search_rules.load();
         for rule in rules.iter() {
             let Some(canonical) = key.canonical(rule, buffer) else { continue };
@@ -172,7 +172,7 @@ impl Store {
         !invalidated.values().any(|at| *at >= object.asked_at)
     }
 
-    /// Whether anything is stored for a key.
+    /// Returns whether anything is stored for a key.
     #[must_use]
     pub fn has_key(&self, key: KeyRef<'_>) -> bool {
         self.table.pin().get(&key.hash()).is_some_and(|slot| key.is(&slot.key))
@@ -187,7 +187,7 @@ impl Store {
         let hash = object.key.hash();
         let names: Arc<[Box<[u8]>]> = key::vary_names(&object.head.fields).into();
         let entry = (object.variant, object.clone());
-        let slot_of = |known: Option<&Arc<Slot>>| {
+        let slot_of = |known: Option<&Arc<StoreSlot>>| {
             let known = known.filter(|slot| slot.names == names && slot.key == object.key);
             let mut variants = known.map_or_else(Vec::new, |slot| slot.variants.clone());
             variants.retain(|(variant, _)| *variant != object.variant);
@@ -195,7 +195,7 @@ impl Store {
                 variants.remove(0);
             }
             variants.push(entry.clone());
-            Arc::new(Slot { key: object.key.clone(), names: names.clone(), variants })
+            Arc::new(StoreSlot { key: object.key.clone(), names: names.clone(), variants })
         };
         let table = self.table.pin();
         let outcome = table.compute(hash, |known| {
@@ -213,8 +213,9 @@ impl Store {
             self.remove(&object);
             return false;
         }
-        let told =
-            self.housekeeping.try_send(Command::Stored(self.clone(), Arc::downgrade(&object)));
+        let told = self
+            .housekeeping
+            .try_send(HousekeepingCommand::Stored(self.clone(), Arc::downgrade(&object)));
         if told.is_err() {
             self.counts.no_room.fetch_add(1, Ordering::Relaxed);
             self.remove(&object);
@@ -234,7 +235,7 @@ impl Store {
     /// Removes one response, if it is still the one that is stored.
     pub fn remove(&self, object: &Arc<Object>) -> bool {
         let table = self.table.pin();
-        let without = |slot: &Slot| {
+        let without = |slot: &StoreSlot| {
             let mut left = slot.clone();
             left.variants.retain(|(_, known)| !Arc::ptr_eq(known, object));
             (left.variants.len() < slot.variants.len()).then_some(left)
@@ -255,7 +256,7 @@ impl Store {
     }
 
     /// Removes whatever is stored for a key, all variants.
-    pub fn remove_key(&self, key: &Key) -> usize {
+    pub fn remove_key(&self, key: &StoreKey) -> usize {
         let table = self.table.pin();
         let removed = table.remove(&key.hash()).map_or(0, |slot| slot.variants.len());
         self.entries.fetch_sub(removed, Ordering::AcqRel);
@@ -268,7 +269,7 @@ impl Store {
     }
 
     /// Removes whatever answers requests of a key, and keeps out what was asked for before.
-    pub fn invalidate(&self, key: &Key, now: Millis) {
+    pub fn invalidate(&self, key: &StoreKey, now: Millis) {
         self.invalidate_one(key, now);
         for canonical in self.search_rules.load().iter().filter_map(|rule| key.canonical(rule)) {
             if canonical != *key {
@@ -277,7 +278,7 @@ impl Store {
         }
     }
 
-    fn invalidate_one(&self, key: &Key, now: Millis) {
+    fn invalidate_one(&self, key: &StoreKey, now: Millis) {
         /// More than so many are not told apart any more.
         const MOST: usize = 65_536;
         let invalidated = self.invalidated.pin();
@@ -306,7 +307,8 @@ impl Store {
             also(&purge);
             let (reply, _nobody_waits) = oneshot::channel();
             // A queue that is full has enough to do; the responses run out by themselves.
-            let _full = self.housekeeping.try_send(Command::Purge(self.clone(), purge, reply));
+            let _full =
+                self.housekeeping.try_send(HousekeepingCommand::Purge(self.clone(), purge, reply));
         }
     }
 
@@ -314,12 +316,13 @@ impl Store {
     /// much to do.
     pub(crate) fn purge(self: &Arc<Self>, purge: Purge) -> Option<oneshot::Receiver<usize>> {
         let (reply, count) = oneshot::channel();
-        let told = self.housekeeping.try_send(Command::Purge(self.clone(), purge, reply));
+        let told =
+            self.housekeeping.try_send(HousekeepingCommand::Purge(self.clone(), purge, reply));
         told.is_ok().then_some(count)
     }
 
-    /// When what is stored for a key was last made invalid.
-    fn invalidated_at(&self, key: &Key) -> Millis {
+    /// Returns when what is stored for a key was last made invalid.
+    fn invalidated_at(&self, key: &StoreKey) -> Millis {
         let one = self.invalidated.pin().get(&key.hash()).copied().unwrap_or(0);
         one.max(self.all_invalidated_at.load(Ordering::Acquire))
     }
@@ -339,7 +342,7 @@ impl Store {
         true
     }
 
-    /// The counter that holds what [`Store::reserve`] took, for whoever gives it back.
+    /// The counter that holds what [`CacheStore::reserve`] took, for whoever gives it back.
     #[must_use]
     pub(super) fn used_counter(&self) -> Arc<AtomicU64> {
         self.used.clone()
@@ -347,7 +350,7 @@ impl Store {
 
     fn call_housekeeping(self: &Arc<Self>) {
         if !self.called.swap(true, Ordering::AcqRel) {
-            match self.housekeeping.try_send(Command::MakeRoom(self.clone())) {
+            match self.housekeeping.try_send(HousekeepingCommand::MakeRoom(self.clone())) {
                 Ok(()) => {}
                 Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                     self.called.store(false, Ordering::Release);
@@ -356,7 +359,7 @@ impl Store {
         }
     }
 
-    /// How many bytes have to go, and how many entries.
+    /// Returns how many bytes have to go, and how many entries.
     pub(super) fn excess(&self) -> (u64, usize) {
         self.called.store(false, Ordering::Release);
         let memory = self.memory.load(Ordering::Relaxed);
@@ -410,7 +413,7 @@ impl Store {
     /// That other fetch.
     pub fn lead(
         &self,
-        key: &Key,
+        key: &StoreKey,
         variant: u64,
         flight: &Arc<Flight>,
         now: Millis,
@@ -427,7 +430,7 @@ impl Store {
     }
 
     /// Ends a fetch: whoever comes now is not to wait for it.
-    pub fn land(&self, key: &Key, variant: u64, flight: &Arc<Flight>) {
+    pub fn land(&self, key: &StoreKey, variant: u64, flight: &Arc<Flight>) {
         let flights = self.flights.pin();
         let _kept =
             flights.remove_if(&(key.hash(), variant), |_, known| Arc::ptr_eq(known, flight));
@@ -435,7 +438,7 @@ impl Store {
 
     /// Leaves word that a response is for nobody else, so that others ask for themselves at once
     /// instead of waiting for each other.
-    pub fn leave_word(&self, key: &Key, variant: u64, flight: &Arc<Flight>) {
+    pub fn leave_word(&self, key: &StoreKey, variant: u64, flight: &Arc<Flight>) {
         /// More than so many are not remembered.
         const MOST: usize = 65_536;
         if self.flights.len() > MOST {
@@ -457,7 +460,7 @@ impl Store {
         self.flights.len()
     }
 
-    /// Whether a purge since its request was sent counts for a response.
+    /// Returns whether a purge since its request was sent counts for a response.
     #[must_use]
     pub fn is_purged_since(&self, object: &Object) -> bool {
         if self.invalidated_at(&object.key) >= object.asked_at {
@@ -525,4 +528,4 @@ impl Store {
 }
 
 /// A weak handle of a response, as the order of eviction holds it.
-pub(super) type Handle = Weak<Object>;
+pub(super) type StoreHandle = Weak<Object>;

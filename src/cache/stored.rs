@@ -1,14 +1,14 @@
 //! The form of a response in a tier outside this process.
 //!
 //! What is read from there may come from another version, from another program, or from nobody
-//! knows where: whatever is not exactly what [`Stored::write`] wrote is no response. A change of the
+//! knows where: whatever is not exactly what [`StoredResponse::write`] wrote is no response. A change of the
 //! form changes `RESPONSE` and `VARIANTS`, so that versions pass over each other's values.
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::history::Epoch;
-use super::key::Key;
+use super::key::StoreKey;
 use super::object;
 use super::policy::Timing;
 use crate::wire::head::Fields;
@@ -28,31 +28,31 @@ const MOST_NAMES: usize = 32;
 
 /// A response that is kept elsewhere.
 #[derive(Debug)]
-pub struct Stored {
+pub struct StoredResponse {
     /// The last purge that was known when it was asked for.
     pub epoch: Epoch,
     /// What it answers.
-    pub key: Key,
+    pub key: StoreKey,
     /// When and how it may be used.
     pub timing: Timing,
-    /// Its status and fields.
+    /// The status and fields.
     pub head: ResponseHead,
     /// What follows its body.
     pub trailers: Option<Fields>,
-    /// Its body.
+    /// The body.
     pub body: Bytes,
 }
 
 /// A value in a tier.
 #[derive(Debug)]
-pub enum Value {
+pub enum StoredValue {
     /// A response.
-    Response(Box<Stored>),
+    Response(Box<StoredResponse>),
     /// The request fields that select a response of this key, in lower case.
-    Variants(Key, Box<[Box<[u8]>]>),
+    Variants(StoreKey, Box<[Box<[u8]>]>),
 }
 
-impl Value {
+impl StoredValue {
     /// Reads a value; `None` for whatever this version did not write.
     #[must_use]
     pub fn read(value: &[u8]) -> Option<Self> {
@@ -61,11 +61,11 @@ impl Value {
         if value.len() > LARGEST || xxh3_64(rest).to_be_bytes() != *sum {
             return None;
         }
-        let mut reader = Reader { rest };
+        let mut reader = StoredReader { rest };
         let read = if magic == RESPONSE {
-            Self::Response(Box::new(Stored::read(&mut reader)?))
+            Self::Response(Box::new(StoredResponse::read(&mut reader)?))
         } else if magic == VARIANTS {
-            let key = Key::from_bytes(reader.block()?)?;
+            let key = StoreKey::from_bytes(reader.block()?)?;
             let count = usize::try_from(reader.number()?).ok().filter(|n| *n <= MOST_NAMES)?;
             let names = (0..count).map(|_| reader.block().map(Box::from)).collect::<Option<_>>()?;
             Self::Variants(key, names)
@@ -85,7 +85,7 @@ pub fn sealed(magic: &[u8], rest: &[u8]) -> Vec<u8> {
 
 /// Writes which request fields select a response of a key; `None` when there are too many.
 #[must_use]
-pub fn write_variants(key: &Key, names: &[Box<[u8]>]) -> Option<Vec<u8>> {
+pub fn write_variants(key: &StoreKey, names: &[Box<[u8]>]) -> Option<Vec<u8>> {
     let mut out = begin(VARIANTS);
     put_block(&mut out, key.as_bytes());
     put_number(&mut out, names.len() as u64);
@@ -95,20 +95,20 @@ pub fn write_variants(key: &Key, names: &[Box<[u8]>]) -> Option<Vec<u8>> {
 
 /// What of a response is written.
 #[derive(Debug, Clone, Copy)]
-pub struct Parts<'a> {
+pub struct StoredParts<'a> {
     /// The last purge that was known when it was asked for.
     pub epoch: Epoch,
     /// What it answers.
-    pub key: &'a Key,
+    pub key: &'a StoreKey,
     /// When and how it may be used.
     pub timing: &'a Timing,
-    /// Its status and fields.
+    /// The status and fields.
     pub head: &'a ResponseHead,
     /// What follows its body.
     pub trailers: Option<&'a Fields>,
 }
 
-impl Parts<'_> {
+impl StoredParts<'_> {
     /// Writes a response with a body of so many bytes; `None` when it is too large.
     #[must_use]
     pub fn write(&self, length: u64, body: impl Iterator<Item = Bytes>) -> Option<Vec<u8>> {
@@ -150,16 +150,16 @@ impl Parts<'_> {
     }
 }
 
-impl Stored {
-    /// The same as [`Parts::write`], of a response that was read.
+impl StoredResponse {
+    /// The same as [`StoredParts::write`], of a response that was read.
     #[must_use]
     pub fn write(&self) -> Option<Vec<u8>> {
         let Self { epoch, key, timing, head, trailers, body } = self;
-        let parts = Parts { epoch: *epoch, key, timing, head, trailers: trailers.as_ref() };
+        let parts = StoredParts { epoch: *epoch, key, timing, head, trailers: trailers.as_ref() };
         parts.write(body.len() as u64, std::iter::once(body.clone()))
     }
 
-    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    fn read(reader: &mut StoredReader<'_>) -> Option<Self> {
         let epoch = Epoch(reader.number()?, reader.number()?);
         let mut timing = Timing {
             received: reader.number()?,
@@ -177,7 +177,7 @@ impl Stored {
         timing.validate_always = flags & 2 != 0;
         timing.has_validator = flags & 4 != 0;
         timing.shared = flags & 8 != 0;
-        let key = Key::from_bytes(reader.block()?)?;
+        let key = StoreKey::from_bytes(reader.block()?)?;
         let text = reader.block()?;
         let mut head = ResponseHead::default();
         let limits = HeadLimits { bytes: LARGEST, fields: MOST_FIELDS };
@@ -202,7 +202,7 @@ impl Stored {
     }
 }
 
-/// Whether a head announces a body of this length, or none; statuses without a body have none.
+/// Returns whether a head announces a body of this length, or none; statuses without a body have none.
 fn is_of_length(head: &ResponseHead, length: usize) -> bool {
     let mut told = head.fields.values(Known::ContentLength);
     let bodiless = matches!(head.status, 204 | 205);
@@ -233,11 +233,11 @@ fn put_block(out: &mut Vec<u8>, block: &[u8]) {
 }
 
 /// Reads from the front of a value.
-struct Reader<'v> {
+struct StoredReader<'v> {
     rest: &'v [u8],
 }
 
-impl<'v> Reader<'v> {
+impl<'v> StoredReader<'v> {
     fn take(&mut self, n: usize) -> Option<&'v [u8]> {
         let (taken, rest) = self.rest.split_at_checked(n)?;
         self.rest = rest;
@@ -258,7 +258,7 @@ impl<'v> Reader<'v> {
 mod tests {
     use super::*;
 
-    fn stored() -> Stored {
+    fn stored() -> StoredResponse {
         let mut head = ResponseHead::default();
         head.set(200, b"Fine");
         head.fields.push(b"Cache-Tag", b"red");
@@ -275,9 +275,9 @@ mod tests {
             has_validator: true,
             ..Timing::default()
         };
-        Stored {
+        StoredResponse {
             epoch: Epoch(9, 1),
-            key: Key::new("c", b"https", b"a.test", b"/x", Some(b"q"), &[None, Some(b"")]),
+            key: StoreKey::new("c", b"https", b"a.test", b"/x", Some(b"q"), &[None, Some(b"")]),
             timing,
             head,
             trailers: Some(trailers),
@@ -288,7 +288,9 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let written = stored().write().unwrap();
-        let Some(Value::Response(read)) = Value::read(&written) else { panic!("not read") };
+        let Some(StoredValue::Response(read)) = StoredValue::read(&written) else {
+            panic!("not read")
+        };
         let of = |fields: &Fields| {
             fields.iter().map(|f| (f.name.to_vec(), f.value.to_vec())).collect::<Vec<_>>()
         };
@@ -304,7 +306,9 @@ mod tests {
         let key = stored().key;
         let names = [Box::from(&b"accept"[..]), Box::from(&b"dpr"[..])];
         let written = write_variants(&key, &names).unwrap();
-        let Some(Value::Variants(of, read)) = Value::read(&written) else { panic!("not read") };
+        let Some(StoredValue::Variants(of, read)) = StoredValue::read(&written) else {
+            panic!("not read")
+        };
         assert_eq!((of, &*read), (key, &names[..]));
     }
 
@@ -312,17 +316,21 @@ mod tests {
     fn seeds_of_the_fuzz_target_are_values() {
         let read = |seed: &[u8]| {
             let (magic, rest) = seed.split_at(4);
-            Value::read(&sealed(magic, rest))
+            StoredValue::read(&sealed(magic, rest))
         };
         for seed in [
             &include_bytes!("../../tests/fuzz/seeds/stored/response")[..],
             include_bytes!("../../tests/fuzz/seeds/stored/trailers"),
             include_bytes!("../../tests/fuzz/seeds/stored/empty"),
         ] {
-            assert!(matches!(read(seed), Some(Value::Response(_))), "{}", seed.escape_ascii());
+            assert!(
+                matches!(read(seed), Some(StoredValue::Response(_))),
+                "{}",
+                seed.escape_ascii()
+            );
         }
         let variants = read(include_bytes!("../../tests/fuzz/seeds/stored/variants"));
-        assert!(matches!(variants, Some(Value::Variants(_, names)) if names.len() == 2));
+        assert!(matches!(variants, Some(StoredValue::Variants(_, names)) if names.len() == 2));
     }
 
     #[test]
@@ -340,14 +348,14 @@ mod tests {
                     _ => rest.insert(at, random.next_u64() as u8),
                 }
             }
-            match Value::read(&sealed(RESPONSE, &rest)) {
-                Some(Value::Response(one)) => {
+            match StoredValue::read(&sealed(RESPONSE, &rest)) {
+                Some(StoredValue::Response(one)) => {
                     let again = one.write().unwrap();
-                    assert!(matches!(Value::read(&again), Some(Value::Response(two))
+                    assert!(matches!(StoredValue::read(&again), Some(StoredValue::Response(two))
                         if two.write().as_deref() == Some(&*again)));
                     read += 1;
                 }
-                Some(Value::Variants(..)) => panic!("{}", rest.escape_ascii()),
+                Some(StoredValue::Variants(..)) => panic!("{}", rest.escape_ascii()),
                 None => refused += 1,
             }
         }
@@ -360,21 +368,21 @@ mod tests {
         for at in 0..written.len() {
             let mut changed = written.clone();
             changed[at] ^= 0x20;
-            assert!(Value::read(&changed).is_none(), "byte {at}");
-            assert!(Value::read(&written[..at]).is_none(), "cut at {at}");
+            assert!(StoredValue::read(&changed).is_none(), "byte {at}");
+            assert!(StoredValue::read(&written[..at]).is_none(), "cut at {at}");
         }
-        assert!(Value::read(&[written, b"x".to_vec()].concat()).is_none());
+        assert!(StoredValue::read(&[written, b"x".to_vec()].concat()).is_none());
         for foreign in [&b""[..], b"OK", b"TGR1", b"{\"status\":200}", &[0; 64]] {
-            assert!(Value::read(foreign).is_none());
+            assert!(StoredValue::read(foreign).is_none());
         }
     }
 
     #[test]
     fn what_no_cache_could_have_stored_is_nothing() {
-        let is_read = |change: &dyn Fn(&mut Stored)| {
+        let is_read = |change: &dyn Fn(&mut StoredResponse)| {
             let mut stored = stored();
             change(&mut stored);
-            Value::read(&stored.write().unwrap()).is_some()
+            StoredValue::read(&stored.write().unwrap()).is_some()
         };
         assert!(is_read(&|_| {}));
         assert!(is_read(&|s| s.head.fields.push(b"Content-Length", b"5")));

@@ -17,17 +17,17 @@ use redis::{Pipeline, Value as Reply};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
-use super::body::Part;
-use super::history::{self, Epoch, History, Invalid, Verdict};
-use super::key::{self, Key};
+use super::body::BodyPart;
+use super::history::{self, Epoch, Invalid, PurgeHistory, PurgeVerdict};
+use super::key::{self, StoreKey};
 use super::object::{self, Object};
 use super::policy::Millis;
 use super::purge::Purge;
 use super::search::SearchRule;
-use super::store::Store;
-use super::stored::{self, Parts, Stored, Value};
+use super::store::CacheStore;
+use super::stored::{self, StoredParts, StoredResponse, StoredValue};
 use crate::clock::{self, Random};
-use crate::policy::shared::{Connections, Redis};
+use crate::policy::shared::{Redis, RedisConnections};
 use crate::wire::head::Fields;
 
 /// What all names in Redis begin with; the number is that of the form of what is kept under them.
@@ -68,8 +68,8 @@ pub struct Tier {
     /// What this process has announced and not yet read in the stream: it counts for all that is read.
     pending: ArcSwap<Vec<Arc<Pending>>>,
     announcements: mpsc::Sender<Announcement>,
-    values: mpsc::Sender<Kept>,
-    stores: ArcSwap<Vec<Weak<Store>>>,
+    values: mpsc::Sender<KeptResponse>,
+    stores: ArcSwap<Vec<Weak<CacheStore>>>,
 }
 
 /// What is known of purges.
@@ -77,12 +77,12 @@ pub struct Tier {
 struct News {
     /// Which life of the Redis they belong to: what was kept in another one is not used.
     lineage: u64,
-    history: History,
+    history: PurgeHistory,
 }
 
 /// The last purge that a fetch knew of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Known {
+pub struct KnownPurges {
     lineage: u64,
     epoch: Epoch,
 }
@@ -105,17 +105,17 @@ struct Announcement {
 
 /// A response to be written.
 #[derive(Debug)]
-struct Kept {
+struct KeptResponse {
     object: Arc<Object>,
     /// The key of the request that it was fetched for: whoever does not know yet which queries it answers
     /// asks for that.
-    asked: Arc<Key>,
+    asked: Arc<StoreKey>,
     names: Box<[Box<[u8]>]>,
     place: String,
     variant_place: Option<String>,
     epoch: Epoch,
     ttl: Duration,
-    store: Arc<Store>,
+    store: Arc<CacheStore>,
 }
 
 /// What became of reading from and writing to the tier.
@@ -165,7 +165,7 @@ impl TierCounts {
         }
     }
 
-    /// How often it happened.
+    /// Returns how often it happened.
     #[must_use]
     pub fn get(&self, result: TierResult) -> u64 {
         self.0.get(result as usize).map_or(0, |counter| counter.load(Relaxed))
@@ -189,7 +189,7 @@ pub struct StoreTier {
 #[derive(Debug)]
 pub struct Restored {
     /// The response.
-    pub stored: Stored,
+    pub stored: StoredResponse,
     /// A soft purge has made it stale.
     pub stale: bool,
 }
@@ -240,7 +240,7 @@ impl Tier {
     }
 
     /// Purges of others reach this store from now on.
-    pub fn follow_for(&self, store: &Arc<Store>) {
+    pub fn follow_for(&self, store: &Arc<CacheStore>) {
         self.stores.rcu(|known| {
             let mut all: Vec<_> =
                 known.iter().filter(|known| known.strong_count() > 0).cloned().collect();
@@ -251,14 +251,14 @@ impl Tier {
         });
     }
 
-    /// Whether all purges up to a moment ago are known.
+    /// Returns whether all purges up to a moment ago are known.
     #[must_use]
     pub fn is_linked(&self) -> bool {
         let heard = self.heard.load(Relaxed);
         heard > 0 && clock::millis(clock::now()).saturating_sub(heard) <= NEWS_COUNT
     }
 
-    /// Whether purges may have been missed and will be known in a moment: this process was stopped, or
+    /// Returns whether purges may have been missed and will be known in a moment: this process was stopped, or
     /// a connection has just been lost. Once Redis is known not to answer it is none any more.
     #[must_use]
     pub fn is_catching_up(&self) -> bool {
@@ -266,13 +266,13 @@ impl Tier {
         heard > 0 && !self.lost.load(Relaxed) && !self.is_linked()
     }
 
-    /// How many purges are known.
+    /// Returns how many purges are known.
     #[must_use]
     pub fn known_purges(&self) -> usize {
         self.news.load().history.len()
     }
 
-    fn stores(&self) -> Vec<Arc<Store>> {
+    fn stores(&self) -> Vec<Arc<CacheStore>> {
         self.stores.load().iter().filter_map(Weak::upgrade).collect()
     }
 
@@ -319,11 +319,11 @@ impl Tier {
         self.pending.load().iter().any(|pending| pending.number == number)
     }
 
-    /// Whether this process has announced that responses of this key with these tags are no longer
+    /// Returns whether this process has announced that responses of this key with these tags are no longer
     /// valid, and not yet read it in the stream.
     fn awaits_purge(
         &self,
-        (cache, key): (&str, &Key),
+        (cache, key): (&str, &StoreKey),
         tags: &[Box<[u8]>],
         rule: Option<&SearchRule>,
     ) -> bool {
@@ -345,12 +345,12 @@ impl Tier {
 }
 
 impl StoreTier {
-    /// What is known of purges now; `None` while that is not certain.
+    /// Returns what is known of purges now; `None` while that is not certain.
     #[must_use]
-    pub fn known(&self) -> Option<Known> {
+    pub fn known(&self) -> Option<KnownPurges> {
         let news = self.tier.news.load();
         let linked = self.tier.is_linked();
-        linked.then(|| Known { lineage: news.lineage, epoch: news.history.last() })
+        linked.then(|| KnownPurges { lineage: news.lineage, epoch: news.history.last() })
     }
 
     /// Tells all instances that something is no longer valid.
@@ -374,7 +374,7 @@ impl StoreTier {
         tokio::time::timeout(PATIENCE, known).await == Ok(true)
     }
 
-    fn place(&self, lineage: u64, key: &Key, selecting: Option<&[u8]>) -> String {
+    fn place(&self, lineage: u64, key: &StoreKey, selecting: Option<&[u8]>) -> String {
         use std::fmt::Write as _;
         let mut hash = Sha256::new();
         hash.update((key.len() as u64).to_be_bytes());
@@ -394,9 +394,9 @@ impl StoreTier {
     /// Looks for a response.
     pub async fn find(
         &self,
-        connections: &Connections,
-        store: &Store,
-        key: &Key,
+        connections: &RedisConnections,
+        store: &CacheStore,
+        key: &StoreKey,
         request: &Fields,
     ) -> Option<Restored> {
         let found = self.look(connections, key, request).await;
@@ -408,8 +408,8 @@ impl StoreTier {
 
     async fn look(
         &self,
-        connections: &Connections,
-        key: &Key,
+        connections: &RedisConnections,
+        key: &StoreKey,
         request: &Fields,
     ) -> Result<Restored, TierResult> {
         let unsure = || !self.tier.is_linked() || self.tier.behind.load(Relaxed);
@@ -418,7 +418,7 @@ impl StoreTier {
         }
         let lineage = self.tier.news.load().lineage;
         let mut value = self.get(connections, &self.place(lineage, key, None)).await?;
-        if let Value::Variants(of, names) = &value {
+        if let StoredValue::Variants(of, names) = &value {
             if of != key {
                 return Err(TierResult::Foreign);
             }
@@ -426,7 +426,7 @@ impl StoreTier {
             let place = self.place(lineage, key, Some(&selecting));
             value = self.get(connections, &place).await?;
         }
-        let Value::Response(stored) = value else { return Err(TierResult::Foreign) };
+        let StoredValue::Response(stored) = value else { return Err(TierResult::Foreign) };
         let now = clock::unix_millis();
         let rule = SearchRule::read(&stored.head.fields);
         let rule = rule.as_ref();
@@ -443,13 +443,17 @@ impl StoreTier {
         }
         let news = self.tier.news.load();
         let verdict = news.history.judge(stored.epoch, (&self.cache, key), &tags, rule);
-        if verdict == Verdict::Gone || news.lineage != lineage {
+        if verdict == PurgeVerdict::Gone || news.lineage != lineage {
             return Err(TierResult::Purged);
         }
-        Ok(Restored { stored: *stored, stale: verdict == Verdict::Stale })
+        Ok(Restored { stored: *stored, stale: verdict == PurgeVerdict::Stale })
     }
 
-    async fn get(&self, connections: &Connections, place: &str) -> Result<Value, TierResult> {
+    async fn get(
+        &self,
+        connections: &RedisConnections,
+        place: &str,
+    ) -> Result<StoredValue, TierResult> {
         let mut call = Pipeline::new();
         call.cmd("GET").arg(place);
         let redis = &self.tier.redis;
@@ -458,21 +462,21 @@ impl StoreTier {
             .await
             .map_err(|_| TierResult::Unanswered)?;
         let value = value.ok_or(TierResult::Miss)?;
-        Value::read(&value).ok_or(TierResult::Foreign)
+        StoredValue::read(&value).ok_or(TierResult::Foreign)
     }
 
     /// Counts what became of a response that was found.
-    pub fn count(&self, store: &Store, result: TierResult) {
+    pub fn count(&self, store: &CacheStore, result: TierResult) {
         store.counts.tier.count(result);
     }
 
     /// Has a response written that was just stored in memory.
     pub fn keep(
         &self,
-        store: &Arc<Store>,
+        store: &Arc<CacheStore>,
         object: &Arc<Object>,
-        (asked, request): (&Arc<Key>, &Fields),
-        known: Known,
+        (asked, request): (&Arc<StoreKey>, &Fields),
+        known: KnownPurges,
     ) {
         let now = clock::unix_millis();
         let useful = Duration::from_millis(object.timing.useful_until().saturating_sub(now));
@@ -485,7 +489,7 @@ impl StoreTier {
             let selecting = key::selecting(&names, request);
             self.place(known.lineage, asked, Some(&selecting))
         });
-        let kept = Kept {
+        let kept = KeptResponse {
             object: object.clone(),
             asked: asked.clone(),
             names,
@@ -501,15 +505,15 @@ impl StoreTier {
     }
 }
 
-impl Kept {
+impl KeptResponse {
     /// Adds what writes it to a call; `false` when it cannot be written.
     fn write(&self, call: &mut Pipeline) -> bool {
         let Object { key, timing, head, body, .. } = &*self.object;
-        let parts = Parts { epoch: self.epoch, key, timing, head, trailers: body.trailers() };
+        let parts = StoredParts { epoch: self.epoch, key, timing, head, trailers: body.trailers() };
         let mut reader = body.read();
         let chunks = std::iter::from_fn(|| match reader.take() {
-            Part::Data(data) => Some(data),
-            Part::End | Part::Cut | Part::Later => None,
+            BodyPart::Data(data) => Some(data),
+            BodyPart::End | BodyPart::Cut | BodyPart::Later => None,
         });
         let Some(value) = parts.write(body.written(), chunks) else { return false };
         let ms = u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX);
@@ -531,8 +535,8 @@ impl Kept {
 }
 
 /// Writes responses.
-async fn keep(tier: Weak<Tier>, mut kept: mpsc::Receiver<Kept>) {
-    let connections = Connections::default();
+async fn keep(tier: Weak<Tier>, mut kept: mpsc::Receiver<KeptResponse>) {
+    let connections = RedisConnections::default();
     let mut batch = Vec::with_capacity(AT_A_TIME);
     while kept.recv_many(&mut batch, AT_A_TIME).await > 0 {
         let Some(tier) = tier.upgrade() else { return };
@@ -550,7 +554,7 @@ async fn keep(tier: Weak<Tier>, mut kept: mpsc::Receiver<Kept>) {
 
 /// Tells others of purges, one after the other, for as long as it takes.
 async fn announce(tier: Weak<Tier>, mut announcements: mpsc::Receiver<Announcement>) {
-    let connections = Connections::default();
+    let connections = RedisConnections::default();
     while let Some(mut next) = announcements.recv().await {
         loop {
             let Some(tier) = tier.upgrade() else { return };

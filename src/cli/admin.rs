@@ -14,7 +14,7 @@ use tokio::runtime::Builder;
 use super::config_file;
 use crate::config;
 use crate::config::schema::words::ListenAddress;
-use crate::net::fetch::{self, Error};
+use crate::net::fetch::{self, FetchError};
 
 /// The longest time for a call; a reload looks up names and compiles routes.
 const PATIENCE: Duration = Duration::from_secs(35);
@@ -23,7 +23,7 @@ const ANSWER: usize = 256 << 20;
 
 /// The address of the proxy's admin endpoint.
 #[derive(Debug, Args)]
-pub(super) struct Target {
+pub(super) struct CallTarget {
     /// The configuration file that says where the admin endpoint is [default: ./tidegate.toml, then
     /// /etc/tidegate/tidegate.toml]
     #[arg(short, long, value_name = "FILE")]
@@ -38,7 +38,7 @@ pub(super) struct Target {
 const DEMO: &str = "http://127.0.0.1:9900";
 
 /// A place to call and what to show there.
-struct Endpoint {
+struct AdminAddress {
     address: Where,
     token: Option<String>,
 }
@@ -48,7 +48,7 @@ enum Where {
     Unix(PathBuf),
 }
 
-impl Target {
+impl CallTarget {
     /// Calls and returns status and body.
     ///
     /// # Errors
@@ -86,7 +86,7 @@ impl Target {
     }
 }
 
-/// Whether no file is named and none is where one would be.
+/// Returns whether no file is named and none is where one would be.
 pub(super) fn no_file(named: Option<&Path>) -> bool {
     named.is_none() && !config_file(None).exists()
 }
@@ -113,11 +113,11 @@ pub(super) fn call(url: &str, method: Method, path: &str) -> Result<(u16, String
     named(url)?.call(PATIENCE, method, path)
 }
 
-fn named(url: &str) -> Result<Endpoint, String> {
-    Ok(Endpoint { address: parse(url)?, token: std::env::var("TIDEGATE_TOKEN").ok() })
+fn named(url: &str) -> Result<AdminAddress, String> {
+    Ok(AdminAddress { address: parse(url)?, token: std::env::var("TIDEGATE_TOKEN").ok() })
 }
 
-impl Endpoint {
+impl AdminAddress {
     fn call(
         &self,
         patience: Duration,
@@ -161,7 +161,7 @@ fn parse(url: &str) -> Result<Where, String> {
     Ok(Where::Tcp(rest.to_owned()))
 }
 
-fn from_file(file: &Path) -> Result<Endpoint, String> {
+fn from_file(file: &Path) -> Result<AdminAddress, String> {
     let loaded = config::load(file).map_err(|report| {
         let text = report.text(config::Colour::Plain);
         format!("{text}\nwhere the proxy is can also be said with --admin")
@@ -173,7 +173,7 @@ fn from_file(file: &Path) -> Result<Endpoint, String> {
         ListenAddress::Ip(address) => Where::Tcp(address.to_string()),
         ListenAddress::Unix(path) => Where::Unix(path.clone()),
     };
-    Ok(Endpoint { address, token: admin.token.map(|token| token.value.expose().to_owned()) })
+    Ok(AdminAddress { address, token: admin.token.map(|token| token.value.expose().to_owned()) })
 }
 
 async fn ask<S>(
@@ -182,7 +182,7 @@ async fn ask<S>(
     token: Option<&str>,
     method: Method,
     path: &str,
-) -> Result<(u16, String), Error>
+) -> Result<(u16, String), FetchError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

@@ -10,21 +10,21 @@ use clap::{Args, ValueEnum};
 use http::Method;
 use serde_json::{Value as Json, json};
 
-use super::reload::describe;
+use super::reload::describe_changes;
 use super::{admin, config_file, print, print_error};
 use crate::config::shown::{self, Shown};
-use crate::config::{Colour, Config, Report};
+use crate::config::{Colour, Config, FindingReport};
 use crate::reload::diff::{self, Change, Stays};
 use crate::snapshot::check;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct CheckArguments {
     /// The configuration file [default: ./tidegate.toml, then /etc/tidegate/tidegate.toml]
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// How findings are printed
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
+    format: CheckFormat,
     /// Also print what a running proxy would change with it: the URL of its admin endpoint,
     /// http://HOST:PORT or unix:/PATH. The token is taken from TIDEGATE_TOKEN
     #[arg(long, value_name = "URL")]
@@ -32,7 +32,7 @@ pub(super) struct Arguments {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum CheckFormat {
     /// For people
     Text,
     /// For machines
@@ -41,11 +41,11 @@ enum Format {
 
 /// Exit code 0 if the configuration loads, warnings or not, and 1 if it does not, or if the proxy to compare
 /// with cannot be asked.
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
+pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
     let path = config_file(arguments.config.as_deref());
     let (report, config) = match check::check_file(&path) {
         Ok(loaded) => {
-            let report = Report::of(loaded.findings, loaded.sources);
+            let report = FindingReport::of(loaded.findings, loaded.sources);
             (report, Some(loaded.config))
         }
         Err(report) => (report, None),
@@ -60,19 +60,19 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         _ => None,
     };
     let output = match arguments.format {
-        Format::Text => {
+        CheckFormat::Text => {
             let mut text = text(&report, config.as_ref(), &file);
             if let Some((changes, stays)) = &difference {
-                text.push_str(&describe(changes, stays));
+                text.push_str(&describe_changes(changes, stays));
             }
             text
         }
-        Format::Json => json(&report, config.is_some(), &file, difference.as_ref()),
+        CheckFormat::Json => json(&report, config.is_some(), &file, difference.as_ref()),
     };
     print(&output, code)
 }
 
-fn text(report: &Report, config: Option<&Config>, file: &str) -> String {
+fn text(report: &FindingReport, config: Option<&Config>, file: &str) -> String {
     // https://no-color.org: any value but the empty one turns colour off.
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let terminal = std::io::stdout().is_terminal() && wanted;
@@ -97,18 +97,18 @@ fn difference(url: &str, config: &Config) -> Result<(Vec<Change>, Stays), String
     let running = serde_json::from_str::<Shown>(&body).ok().filter(|_| status == 200);
     let running = running.ok_or_else(|| format!("{url} answered {status}: {body}"))?;
     let new = shown::masked(&shown::shown(config));
-    Ok(diff::diff(&running, &new))
+    Ok(diff::diff_configs(&running, &new))
 }
 
 fn json(
-    report: &Report,
+    report: &FindingReport,
     loads: bool,
     file: &str,
     difference: Option<&(Vec<Change>, Stays)>,
 ) -> String {
     let mut object = json!({ "file": file, "ok": loads });
     if let Some((changes, stays)) = difference {
-        let drains = diff::drains(changes);
+        let drains = diff::drained_servers(changes);
         let against = json!({ "changes": changes, "stays": stays, "drains": drains });
         object["against"] = against;
     }

@@ -19,7 +19,7 @@ fn show() -> Result<ExitCode, String> {
     // Before anything is printed: who has read the page may already want to end it.
     let stop = Stop::new().map_err(|error| error.to_string())?;
     let Demo { running, servers, config, log } =
-        demo::start().map_err(|error| error.to_string())?;
+        demo::start_demo().map_err(|error| error.to_string())?;
     let proxy = running.listening.first().map(|(_, address)| address);
     let page = page(&url(proxy), &url(running.admin.as_ref()), &servers, &config);
     let code = print(&page, ExitCode::SUCCESS);

@@ -9,15 +9,15 @@ use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{admin, config_file, print, print_error};
-use crate::config::{self, Colour, Report};
+use crate::config::{self, Colour, FindingReport};
 use crate::discovery::Found;
-use crate::explain::{Explanation, Question, explain};
+use crate::explain::{ExplainQuestion, Explanation, explain};
 use crate::snapshot::compile;
 use crate::snapshot::weights::Weights;
 use crate::tls::facts::{self, Certificate};
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct ExplainArguments {
     /// The request's method
     #[arg(value_name = "METHOD")]
     method: String,
@@ -51,11 +51,13 @@ pub(super) struct Arguments {
 }
 
 /// Exit code 0 when a route takes the request, 1 when it is refused or cannot be explained.
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
+pub(super) fn run_explain(arguments: &ExplainArguments) -> ExitCode {
     let said = match &arguments.admin {
-        Some(url) => ask(arguments, |path| admin::call(url, Method::GET, path)),
-        None if admin::no_file(arguments.config.as_deref()) => ask(arguments, admin::look_at_demo),
-        None => read(arguments),
+        Some(url) => ask_admin(arguments, |path| admin::call(url, Method::GET, path)),
+        None if admin::no_file(arguments.config.as_deref()) => {
+            ask_admin(arguments, admin::look_at_demo)
+        }
+        None => read_explanation(arguments),
     };
     match said {
         Ok(said) => {
@@ -67,7 +69,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-fn fields(arguments: &Arguments) -> Result<Vec<(String, String)>, String> {
+fn parse_fields(arguments: &ExplainArguments) -> Result<Vec<(String, String)>, String> {
     let split = |field: &String| {
         let (name, value) = field
             .split_once(':')
@@ -77,9 +79,9 @@ fn fields(arguments: &Arguments) -> Result<Vec<(String, String)>, String> {
     arguments.headers.iter().map(split).collect()
 }
 
-fn read(arguments: &Arguments) -> Result<Explanation, String> {
+fn read_explanation(arguments: &ExplainArguments) -> Result<Explanation, String> {
     let file = config_file(arguments.config.as_deref());
-    let plain = |report: &Report| report.text(Colour::Plain);
+    let plain = |report: &FindingReport| report.text(Colour::Plain);
     let loaded = config::load(&file).map_err(|report| plain(&report))?;
     let purpose = compile::Purpose::Check { files: true };
     let snapshot = compile::compile_for(
@@ -88,25 +90,25 @@ fn read(arguments: &Arguments) -> Result<Explanation, String> {
         (None, (&Found::default(), &Weights::default())),
         u32::MAX,
     )
-    .map_err(|findings| plain(&Report::of(findings, loaded.sources.clone())))?;
-    let question = Question {
+    .map_err(|findings| plain(&FindingReport::of(findings, loaded.sources.clone())))?;
+    let question = ExplainQuestion {
         method: arguments.method.clone(),
         url: arguments.url.clone(),
-        headers: fields(arguments)?,
+        headers: parse_fields(arguments)?,
         client: arguments.client,
         listener: arguments.listener.clone(),
         sni: arguments.sni.clone(),
-        certificate: certificate(arguments)?,
+        certificate: read_certificate(arguments)?,
     };
     explain(&snapshot, &question)
 }
 
-fn certificate(arguments: &Arguments) -> Result<Option<Certificate>, String> {
+fn read_certificate(arguments: &ExplainArguments) -> Result<Option<Certificate>, String> {
     arguments.client_cert.as_deref().map(facts::client).transpose()
 }
 
-fn ask(
-    arguments: &Arguments,
+fn ask_admin(
+    arguments: &ExplainArguments,
     call: impl FnOnce(&str) -> Result<(u16, String), String>,
 ) -> Result<Explanation, String> {
     let coded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
@@ -116,7 +118,7 @@ fn ask(
         coded(&arguments.url),
         coded(&arguments.client.to_string())
     );
-    for (name, value) in fields(arguments)? {
+    for (name, value) in parse_fields(arguments)? {
         path.push_str(&format!("&header={}", coded(&format!("{name}:{value}"))));
     }
     if let Some(listener) = &arguments.listener {
@@ -125,7 +127,7 @@ fn ask(
     if let Some(sni) = &arguments.sni {
         path.push_str(&format!("&sni={}", coded(sni)));
     }
-    if let Some(Certificate { subject, names, .. }) = certificate(arguments)? {
+    if let Some(Certificate { subject, names, .. }) = read_certificate(arguments)? {
         path.push_str(&format!("&cert_subject={}", coded(&subject)));
         for name in &names {
             path.push_str(&format!("&cert_name={}", coded(name)));

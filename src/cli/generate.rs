@@ -14,7 +14,7 @@ pub(super) struct Completions {
 }
 
 /// Prints a script that the shell reads at its start.
-pub(super) fn completions(arguments: &Completions) -> ExitCode {
+pub(super) fn print_completions(arguments: &Completions) -> ExitCode {
     let mut script = Vec::new();
     let mut command = Arguments::command();
     clap_complete::generate(arguments.shell, &mut command, "tidegate", &mut script);
@@ -22,7 +22,7 @@ pub(super) fn completions(arguments: &Completions) -> ExitCode {
 }
 
 /// Prints the manual page in roff, one section for every command.
-pub(super) fn man() -> ExitCode {
+pub(super) fn print_man() -> ExitCode {
     let command = Arguments::command();
     let mut page = Vec::new();
     let mut rendered = clap_mangen::Man::new(command.clone()).render(&mut page);

@@ -35,25 +35,25 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the proxy until SIGTERM or SIGINT
-    Run(run::Arguments),
+    Run(run::RunArguments),
     /// Check a configuration and print everything that is wrong with it
-    Check(check::Arguments),
+    Check(check::CheckArguments),
     /// Print which route and servers a request would get, and why not if none
-    Explain(explain::Arguments),
+    Explain(explain::ExplainArguments),
     /// Make a running proxy read its configuration again, and print what changed
-    Reload(reload::Reload),
+    Reload(reload::ReloadArguments),
     /// Print how a running proxy and its servers are
     Status(reload::Plain),
     /// Make a running proxy finish what it has and end
     Drain(reload::Plain),
     /// Say by the exit code whether a running proxy is ready, for container checks
-    Health(health::Arguments),
+    Health(health::HealthArguments),
     /// Compute how many servers and proxies a load takes, and say which assumption decides
     Plan(Box<plan::Arguments>),
     /// Run three small servers and the proxy in front of them, to try it out
     Demo,
     /// Print the JSON schema of the configuration file, or its reference
-    Schema(schema::Arguments),
+    Schema(schema::SchemaArguments),
     /// Print the completions of a shell
     Completions(generate::Completions),
     /// Print the manual page
@@ -71,18 +71,18 @@ pub fn main() -> ExitCode {
         }
     };
     match arguments.command {
-        Command::Run(arguments) => run::run(&arguments),
+        Command::Run(arguments) => run::run_proxy(&arguments),
         Command::Check(arguments) => check::run(&arguments),
-        Command::Explain(arguments) => explain::run(&arguments),
-        Command::Reload(arguments) => reload::reload(&arguments),
-        Command::Status(arguments) => reload::status(&arguments),
-        Command::Drain(arguments) => reload::drain(&arguments),
-        Command::Health(arguments) => health::run(&arguments),
+        Command::Explain(arguments) => explain::run_explain(&arguments),
+        Command::Reload(arguments) => reload::run_reload(&arguments),
+        Command::Status(arguments) => reload::run_status(&arguments),
+        Command::Drain(arguments) => reload::run_drain(&arguments),
+        Command::Health(arguments) => health::run_health(&arguments),
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Demo => demo::run(),
-        Command::Schema(arguments) => schema::run(&arguments),
-        Command::Completions(arguments) => generate::completions(&arguments),
-        Command::Man => generate::man(),
+        Command::Schema(arguments) => schema::print_schema(&arguments),
+        Command::Completions(arguments) => generate::print_completions(&arguments),
+        Command::Man => generate::print_man(),
     }
 }
 

@@ -6,15 +6,15 @@ use clap::Args;
 use http::Method;
 use serde_json::Value as Json;
 
-use super::admin::Target;
+use super::admin::CallTarget;
 use super::{print, print_error};
 use crate::reload::Outcome;
 use crate::reload::diff::{self, Change, Stays};
 
 #[derive(Debug, Args)]
-pub(super) struct Reload {
+pub(super) struct ReloadArguments {
     #[command(flatten)]
-    target: Target,
+    target: CallTarget,
     /// Accept it even if it removes more than `runtime.shrink_guard` allows
     #[arg(long)]
     force: bool,
@@ -23,11 +23,11 @@ pub(super) struct Reload {
 #[derive(Debug, Args)]
 pub(super) struct Plain {
     #[command(flatten)]
-    target: Target,
+    target: CallTarget,
 }
 
 /// Exit code 0 when the new configuration runs, 1 when it was refused and the old one goes on.
-pub(super) fn reload(arguments: &Reload) -> ExitCode {
+pub(super) fn run_reload(arguments: &ReloadArguments) -> ExitCode {
     let path = if arguments.force { "/reload?force=1" } else { "/reload" };
     let body = match arguments.target.call(Method::POST, path) {
         Ok((_, body)) => body,
@@ -47,12 +47,12 @@ pub(super) fn reload(arguments: &Reload) -> ExitCode {
         "" => format!("reloaded: generation {}\n", outcome.generation),
         note => format!("not reloaded: {note}; generation {} goes on\n", outcome.generation),
     };
-    text.push_str(&describe(&outcome.changes, &outcome.stays));
+    text.push_str(&describe_changes(&outcome.changes, &outcome.stays));
     print(&text, ExitCode::SUCCESS)
 }
 
 /// Describes what is different, what stays, what drains.
-pub(super) fn describe(changes: &[Change], stays: &Stays) -> String {
+pub(super) fn describe_changes(changes: &[Change], stays: &Stays) -> String {
     let mut text = String::new();
     for change in changes {
         text.push_str(&format!("{change}\n"));
@@ -61,14 +61,14 @@ pub(super) fn describe(changes: &[Change], stays: &Stays) -> String {
         text.push_str("nothing is different\n");
     }
     text.push_str(&format!("stays: {stays}\n"));
-    for what in diff::drains(changes) {
+    for what in diff::drained_servers(changes) {
         text.push_str(&format!("drains: {what}\n"));
     }
     text
 }
 
 /// Exit code 0 when the drain has begun.
-pub(super) fn drain(arguments: &Plain) -> ExitCode {
+pub(super) fn run_drain(arguments: &Plain) -> ExitCode {
     match arguments.target.call(Method::POST, "/drain") {
         Ok((202, _)) => print("draining\n", ExitCode::SUCCESS),
         Ok((_, body)) => print_error(&format!("error: {body}")),
@@ -77,7 +77,7 @@ pub(super) fn drain(arguments: &Plain) -> ExitCode {
 }
 
 /// Exit code 0 when the proxy is ready for requests, 1 when it is not or cannot be reached.
-pub(super) fn status(arguments: &Plain) -> ExitCode {
+pub(super) fn run_status(arguments: &Plain) -> ExitCode {
     let body = match arguments.target.look("/stats") {
         Ok((200, body)) => body,
         Ok((_, body)) => return print_error(&format!("error: {body}")),
@@ -88,11 +88,11 @@ pub(super) fn status(arguments: &Plain) -> ExitCode {
     };
     let ready = stats["ready"] == true;
     let code = if ready { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-    print(&overview(&stats), code)
+    print(&show_overview(&stats), code)
 }
 
 /// A line for the process and one for each listener, upstream and server.
-fn overview(stats: &Json) -> String {
+fn show_overview(stats: &Json) -> String {
     let state = if stats["ready"] == true { "ready" } else { "not ready" };
     let word = |value: &Json| value.as_str().unwrap_or("?").to_owned();
     let list = |value: &Json| value.as_array().cloned().unwrap_or_default();

@@ -6,21 +6,21 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{config_file, print_error};
-use crate::config::{self, Colour, Config, Report};
+use crate::config::{self, Colour, Config, FindingReport};
 use crate::net::Address;
 use crate::server::shutdown::Stop;
 use crate::server::{self, StartError};
 use crate::{admin, telemetry};
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct RunArguments {
     /// The configuration file [default: ./tidegate.toml, then /etc/tidegate/tidegate.toml]
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
 /// Runs until SIGTERM or SIGINT. Exit code 0 after a drain, 1 when it could not start.
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
+pub(super) fn run_proxy(arguments: &RunArguments) -> ExitCode {
     let path = config_file(arguments.config.as_deref());
     let loaded = match config::load(&path) {
         Ok(loaded) => loaded,
@@ -29,7 +29,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let log = telemetry::log::start(&loaded.config.log);
     let sources = loaded.sources;
     if !loaded.findings.is_empty() {
-        let report = Report::of(loaded.findings, sources.clone());
+        let report = FindingReport::of(loaded.findings, sources.clone());
         print_error(&report.text(Colour::Plain));
     }
     // Before anything is started: who sees the proxy listen may already want to end it.
@@ -37,15 +37,16 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Ok(stop) => stop,
         Err(error) => return print_error(&format!("error: {error}\n")),
     };
-    let code = match server::start(&loaded.config, Some(&path), &sources, admin::open) {
+    let code = match server::start_server(&loaded.config, Some(&path), &sources, admin::open_admin)
+    {
         Ok(running) => {
-            announce(&path, &loaded.config, running.admin.as_ref());
+            announce_start(&path, &loaded.config, running.admin.as_ref());
             stop.wait(&running.commands, &running.status);
             running.drain();
             ExitCode::SUCCESS
         }
         Err(StartError::Config(findings)) => {
-            print_error(&Report::of(findings, sources).text(Colour::Plain))
+            print_error(&FindingReport::of(findings, sources).text(Colour::Plain))
         }
         Err(error) => print_error(&format!("error: {error}\n")),
     };
@@ -54,7 +55,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 }
 
 /// One line about what runs, for who has just started it.
-fn announce(file: &Path, config: &Config, admin: Option<&Address>) {
+fn announce_start(file: &Path, config: &Config, admin: Option<&Address>) {
     let version = super::VERSION;
     let dashboard = match admin {
         Some(address @ Address::Tcp(_)) => format!("http://{address}/"),

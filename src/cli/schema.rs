@@ -9,14 +9,14 @@ use super::print;
 use crate::config::{json_schema, reference};
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct SchemaArguments {
     /// How to print it
-    #[arg(long, value_enum, default_value_t = Format::Json)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = SchemaFormat::Json)]
+    format: SchemaFormat,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
+enum SchemaFormat {
     /// JSON schema, draft 2020-12
     Json,
     /// The reference of all keys
@@ -24,10 +24,10 @@ enum Format {
 }
 
 /// Prints the schema.
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
+pub(super) fn print_schema(arguments: &SchemaArguments) -> ExitCode {
     let text = match arguments.format {
-        Format::Json => format!("{:#}\n", json_schema().as_value()),
-        Format::Markdown => reference::markdown(),
+        SchemaFormat::Json => format!("{:#}\n", json_schema().as_value()),
+        SchemaFormat::Markdown => reference::markdown(),
     };
     print(&text, ExitCode::SUCCESS)
 }

@@ -8,9 +8,9 @@ use crate::config::schema::forms::Switch;
 use crate::config::schema::listen::{ClientAuth, Listen, Tls, TlsVersion};
 use crate::config::schema::upstream::UpstreamTls;
 use crate::config::{Config, Finding, Place};
-use crate::tls::client::{Outgoing, Wanted};
-use crate::tls::server::{Profile, Rules, Server};
-use crate::tls::{Identity, pem, revocation};
+use crate::tls::client::{ConnectorSettings, OutgoingTls};
+use crate::tls::server::{Profile, Rules, TlsServer};
+use crate::tls::{TlsIdentity, pem, revocation};
 
 /// A certificate that ends sooner than this is pointed at, in seconds: two weeks.
 const SOON: i64 = 14 * 24 * 3600;
@@ -22,11 +22,11 @@ const PROTOCOLS: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
 ///
 /// # Errors
 /// All that is wrong with them, each at its place.
-pub fn compile_listener(listen: &Listen) -> Result<Option<Arc<Server>>, Vec<Finding>> {
+pub fn compile_listener(listen: &Listen) -> Result<Option<Arc<TlsServer>>, Vec<Finding>> {
     let mut findings = Vec::new();
     let mut rules: Vec<Rules> = Vec::new();
-    let mut asked: Vec<Asked<'_>> = Vec::new();
-    let mut identities: Vec<(Identity, Profile)> = Vec::new();
+    let mut asked: Vec<CertificateWish<'_>> = Vec::new();
+    let mut identities: Vec<(TlsIdentity, Profile)> = Vec::new();
     let mut places: Vec<Place> = Vec::new();
     for written in listen.tls.iter() {
         let Tls { place, cert, key, acme, client_ca, client_crl, client_auth, min_version } =
@@ -34,7 +34,8 @@ pub fn compile_listener(listen: &Listen) -> Result<Option<Arc<Server>>, Vec<Find
         // Reported by the check.
         let (Some(cert), Some(key), None) = (cert, key, acme) else { continue };
         let bad = |message: String| Finding::error("bad_certificate", *place, message);
-        let own: Asked<'_> = (client_ca.as_deref(), client_crl, *client_auth, *min_version);
+        let own: CertificateWish<'_> =
+            (client_ca.as_deref(), client_crl, *client_auth, *min_version);
         let profile = match asked.iter().position(|known| *known == own) {
             Some(known) => known,
             None => match self::rules(own) {
@@ -49,7 +50,7 @@ pub fn compile_listener(listen: &Listen) -> Result<Option<Arc<Server>>, Vec<Find
                 }
             },
         };
-        match Identity::load(cert, key) {
+        match TlsIdentity::load(cert, key) {
             Ok(identity) => {
                 let same = identities.iter().position(|(other, p)| {
                     *p != profile && other.names.dns.iter().any(|n| identity.names.dns.contains(n))
@@ -70,16 +71,18 @@ pub fn compile_listener(listen: &Listen) -> Result<Option<Arc<Server>>, Vec<Find
     if identities.is_empty() {
         return Ok(None);
     }
-    let server = Server::new(identities, &rules, &PROTOCOLS);
+    let server = TlsServer::new(identities, &rules, &PROTOCOLS);
     server
         .map(|server| Some(Arc::new(server)))
         .map_err(|message| vec![Finding::error("bad_certificate", listen.place, message)])
 }
 
 /// The demands of a `tls` on clients, as written.
-type Asked<'a> = (Option<&'a Path>, &'a [PathBuf], Option<ClientAuth>, TlsVersion);
+type CertificateWish<'a> = (Option<&'a Path>, &'a [PathBuf], Option<ClientAuth>, TlsVersion);
 
-fn rules((client_ca, client_crl, client_auth, oldest): Asked<'_>) -> Result<Rules, String> {
+fn rules(
+    (client_ca, client_crl, client_auth, oldest): CertificateWish<'_>,
+) -> Result<Rules, String> {
     let mut revoked = Vec::new();
     for file in client_crl {
         revoked.extend(revocation::read(file)?);
@@ -99,11 +102,11 @@ fn rules((client_ca, client_crl, client_auth, oldest): Asked<'_>) -> Result<Rule
 /// A file that cannot be used.
 pub fn compile_upstream(
     written: &UpstreamTls,
-    known: Option<&Arc<Outgoing>>,
-) -> Result<Arc<Outgoing>, String> {
+    known: Option<&Arc<OutgoingTls>>,
+) -> Result<Arc<OutgoingTls>, String> {
     let UpstreamTls { verify, ca, server_name: _, cert, key } = written;
     let identity = cert.as_deref().zip(key.as_deref());
-    Outgoing::new(Wanted { verify: *verify, ca: ca.as_deref(), identity }, known)
+    OutgoingTls::new(ConnectorSettings { verify: *verify, ca: ca.as_deref(), identity }, known)
 }
 
 /// Looks for what is wrong with the certificates of a configuration, and which of them end soon.

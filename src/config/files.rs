@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::finding::Finding;
 use super::source::{Place, Sources};
-use super::substitute::{self, Outside};
-use super::tree::{self, Entry, Value};
+use super::substitute::{self, OutsideValue};
+use super::tree::{self, TableEntry, Value};
 use crate::files;
 
 /// The largest file that is read: 40 000 routes of a hundred bytes. What is read of it takes forty times as much.
@@ -29,8 +29,8 @@ const NAMED: [&str; 5] = ["upstream", "limit", "headers", "auth", "cache"];
 pub(crate) struct Gathering<'a> {
     pub(crate) sources: Sources,
     pub(crate) findings: Vec<Finding>,
-    outside: Outside<'a>,
-    root: Vec<Entry>,
+    outside: OutsideValue<'a>,
+    root: Vec<TableEntry>,
     /// The place of each key of the root in it.
     known: HashMap<String, usize>,
     /// The place at which each name of a named table is defined: (table, name).
@@ -41,7 +41,7 @@ pub(crate) struct Gathering<'a> {
 }
 
 impl<'a> Gathering<'a> {
-    pub(crate) fn new(outside: Outside<'a>) -> Self {
+    pub(crate) fn new(outside: OutsideValue<'a>) -> Self {
         Self {
             sources: Sources::default(),
             findings: Vec::new(),
@@ -60,14 +60,14 @@ impl<'a> Gathering<'a> {
         self.outside.files
     }
 
-    pub(crate) fn finish(self) -> (Vec<Entry>, Sources, Vec<Finding>) {
+    pub(crate) fn finish(self) -> (Vec<TableEntry>, Sources, Vec<Finding>) {
         (self.root, self.sources, self.findings)
     }
 
     /// Adds a file and what it includes. `asked` is the pattern that named it.
     pub(crate) fn add_file(&mut self, path: &Path, asked: Place) {
         let name = path.display().to_string();
-        let bytes = match files::read(path, FILE_LIMIT) {
+        let bytes = match files::read_bounded(path, FILE_LIMIT) {
             Ok(bytes) => bytes,
             Err(why) => {
                 let message = format!("cannot read `{name}`: {why}");
@@ -166,7 +166,7 @@ impl<'a> Gathering<'a> {
         }
     }
 
-    fn merge(&mut self, entries: Vec<Entry>) {
+    fn merge(&mut self, entries: Vec<TableEntry>) {
         for mut entry in entries {
             if NAMED.contains(&entry.key.as_str()) {
                 self.drop_second_definitions(&mut entry);
@@ -193,7 +193,7 @@ impl<'a> Gathering<'a> {
         }
     }
 
-    fn drop_second_definitions(&mut self, entry: &mut Entry) {
+    fn drop_second_definitions(&mut self, entry: &mut TableEntry) {
         let Value::Table(names) = &mut entry.value.value else { return };
         names.retain(|name| {
             let place = name.key_place;
@@ -210,7 +210,7 @@ impl<'a> Gathering<'a> {
 
 /// Puts right, and reports, tables whose header has one bracket too few or too many, so that what is in them is
 /// looked at all the same.
-fn brackets(entries: &mut [Entry], findings: &mut Vec<Finding>) {
+fn brackets(entries: &mut [TableEntry], findings: &mut Vec<Finding>) {
     let mut wrong = |place, found: String, right: String| {
         let message = format!("{found} is written {right}");
         findings.push(Finding::error("bad_value", place, message).help(format!("write {right}")));
@@ -252,7 +252,7 @@ fn brackets(entries: &mut [Entry], findings: &mut Vec<Finding>) {
 }
 
 /// Returns what a file includes. Values of the wrong kind are reported when the root is read.
-fn include_patterns(entries: &[Entry]) -> Vec<(String, Place)> {
+fn include_patterns(entries: &[TableEntry]) -> Vec<(String, Place)> {
     let include = entries.iter().find(|entry| entry.key == "include");
     let Some(Value::Array(items)) = include.map(|entry| &entry.value.value) else {
         return Vec::new();

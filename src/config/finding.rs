@@ -97,7 +97,7 @@ impl Finding {
 
 /// The reasons why a configuration did not load: its findings, and the text they point into.
 #[derive(Debug, Clone, Default)]
-pub struct Report {
+pub struct FindingReport {
     /// All findings, in the order of the files and of their lines.
     pub findings: Vec<Finding>,
     /// The files.
@@ -106,7 +106,7 @@ pub struct Report {
     pub more: usize,
 }
 
-impl Report {
+impl FindingReport {
     /// Makes a report of these findings, in the order they have.
     #[must_use]
     pub fn of(findings: Vec<Finding>, sources: Sources) -> Self {

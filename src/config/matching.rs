@@ -6,9 +6,9 @@ use sha2::{Digest, Sha256};
 
 use crate::config::schema::forms::Policy;
 use crate::config::schema::route as schema;
-use crate::config::schema::words::HostPattern as WrittenHost;
+use crate::config::schema::words::HostPatternConfig as WrittenHost;
 use crate::config::{Config, Finding, Spanned};
-use crate::route::condition::{Condition, Subject, ValueMatch};
+use crate::route::condition::{Condition, ConditionSubject, ValueMatch};
 use crate::route::template::capture_names;
 use crate::route::{HostPattern, PathPattern, RouteSpec};
 
@@ -17,7 +17,7 @@ use crate::route::{HostPattern, PathPattern, RouteSpec};
 /// # Errors
 /// A path that is no pattern.
 pub fn specs(
-    written: &schema::Route,
+    written: &schema::RouteConfig,
     name: &str,
     config: &Config,
 ) -> Result<Vec<RouteSpec>, Box<Finding>> {
@@ -43,7 +43,7 @@ pub fn specs(
 
 /// The captures of a route that `{name}` can stand for: those that each of its paths has.
 #[must_use]
-pub fn captures(written: &schema::Route) -> Vec<&str> {
+pub fn captures(written: &schema::RouteConfig) -> Vec<&str> {
     let mut paths = written.path.iter().map(|path| path.value.as_str());
     let Some(first) = paths.next() else { return Vec::new() };
     let rest: Vec<Vec<&str>> = paths.map(|path| capture_names(path).collect()).collect();
@@ -51,10 +51,12 @@ pub fn captures(written: &schema::Route) -> Vec<&str> {
 }
 
 /// The upstreams that a route forwards to, without their fallbacks.
-pub fn upstreams(written: &schema::Route) -> impl Iterator<Item = &str> {
+pub fn upstreams(written: &schema::RouteConfig) -> impl Iterator<Item = &str> {
     let split = match &written.action {
-        schema::Action::Upstream(split) => Some(split),
-        schema::Action::Respond(_) | schema::Action::Redirect(_) | schema::Action::Files(_) => None,
+        schema::ActionConfig::Upstream(split) => Some(split),
+        schema::ActionConfig::Respond(_)
+        | schema::ActionConfig::Redirect(_)
+        | schema::ActionConfig::Files(_) => None,
     };
     let targets = split.into_iter().flat_map(|split| split.targets.iter());
     targets.map(|target| target.upstream.value.as_str())
@@ -85,7 +87,7 @@ fn order(names: &[&str], path: &str) -> Box<[u8]> {
 }
 
 /// All of a match but its path.
-fn spec(written: &schema::Route, name: &str, config: &Config) -> RouteSpec {
+fn spec(written: &schema::RouteConfig, name: &str, config: &Config) -> RouteSpec {
     let listeners = config.listen.iter().enumerate().filter(|(_, listener)| {
         written.listen.iter().any(|name| listener.name.as_ref() == Some(name))
     });
@@ -105,14 +107,14 @@ fn spec(written: &schema::Route, name: &str, config: &Config) -> RouteSpec {
 /// The names of all routes, in their order: as written, or all that the route matches on. What a route has counted is
 /// kept under its name, so no two of them are equal.
 #[must_use]
-pub fn names(routes: &[schema::Route]) -> Vec<String> {
+pub fn names(routes: &[schema::RouteConfig]) -> Vec<String> {
     let mut taken: HashMap<String, usize> =
         routes.iter().filter_map(|route| Some((route.name.as_ref()?.value.clone(), 1))).collect();
     let mut unique = |name: String| {
         let before = *taken.entry(name.clone()).and_modify(|n| *n += 1).or_insert(1);
         if before == 1 { name } else { format!("{name} ({before})") }
     };
-    let name = |route: &schema::Route| match &route.name {
+    let name = |route: &schema::RouteConfig| match &route.name {
         Some(name) => name.value.clone(),
         None => unique(derived(route)),
     };
@@ -120,7 +122,7 @@ pub fn names(routes: &[schema::Route]) -> Vec<String> {
 }
 
 /// All that a route matches on, in one line that does not depend on other routes.
-fn derived(written: &schema::Route) -> String {
+fn derived(written: &schema::RouteConfig) -> String {
     let methods: Vec<&str> = written.method.iter().map(|m| m.value.get().as_str()).collect();
     let hosts: Vec<String> = written.host.iter().map(|host| host.value.to_string()).collect();
     let paths: Vec<&str> = written.path.iter().map(|path| path.value.as_str()).collect();
@@ -136,12 +138,12 @@ fn derived(written: &schema::Route) -> String {
         name.push_str(what);
         name.push_str(&of);
     };
-    let condition = |written: &schema::Condition| match written {
+    let condition = |written: &schema::ConditionConfig| match written {
         // Names are in logs and metrics, and a value may be a secret between a proxy and those before it.
-        schema::Condition::Equals(text) => format!("={}", digest(text)),
-        schema::Condition::Present => "=true".to_owned(),
-        schema::Condition::Absent => "=false".to_owned(),
-        schema::Condition::Regex(regex) => format!("~{}", digest(regex.value.as_str())),
+        schema::ConditionConfig::Equals(text) => format!("={}", digest(text)),
+        schema::ConditionConfig::Present => "=true".to_owned(),
+        schema::ConditionConfig::Absent => "=false".to_owned(),
+        schema::ConditionConfig::Regex(regex) => format!("~{}", digest(regex.value.as_str())),
     };
     let listeners: Vec<&str> = written.listen.iter().map(|name| name.value.as_str()).collect();
     if !listeners.is_empty() {
@@ -184,39 +186,42 @@ fn host(written: &WrittenHost) -> HostPattern {
     }
 }
 
-fn conditions(written: &schema::Route) -> Box<[Condition]> {
+fn conditions(written: &schema::RouteConfig) -> Box<[Condition]> {
     let headers = written.headers.iter().map(|(name, condition)| Condition {
-        subject: Subject::Header(name.value.get().as_str().as_bytes().into()),
+        subject: ConditionSubject::Header(name.value.get().as_str().as_bytes().into()),
         value: value(condition),
     });
     let query = written.query.iter().map(|(name, condition)| Condition {
-        subject: Subject::Query(name.value.as_bytes().into()),
+        subject: ConditionSubject::Query(name.value.as_bytes().into()),
         value: value(condition),
     });
     let cookies = written.cookies.iter().map(|(name, condition)| Condition {
-        subject: Subject::Cookie(name.value.as_bytes().into()),
+        subject: ConditionSubject::Cookie(name.value.as_bytes().into()),
         value: value(condition),
     });
     let tls = written.tls.iter().map(|tls| Condition {
-        subject: Subject::Tls,
+        subject: ConditionSubject::Tls,
         value: if *tls { ValueMatch::Present } else { ValueMatch::Absent },
     });
     let certificate = written.client_cert.iter().flat_map(|schema::ClientCert { san, subject }| {
-        let of = |subject, written: &Option<schema::Condition>| {
+        let of = |subject, written: &Option<schema::ConditionConfig>| {
             written.as_ref().map(|written| Condition { subject, value: value(written) })
         };
-        [of(Subject::CertificateName, san), of(Subject::CertificateSubject, subject)]
+        [
+            of(ConditionSubject::CertificateName, san),
+            of(ConditionSubject::CertificateSubject, subject),
+        ]
     });
     let certificate = certificate.flatten();
     headers.chain(query).chain(cookies).chain(tls).chain(certificate).collect()
 }
 
-fn value(written: &schema::Condition) -> ValueMatch {
+fn value(written: &schema::ConditionConfig) -> ValueMatch {
     match written {
-        schema::Condition::Equals(text) => ValueMatch::Equals(text.as_bytes().into()),
-        schema::Condition::Present => ValueMatch::Present,
-        schema::Condition::Absent => ValueMatch::Absent,
-        schema::Condition::Regex(regex) => ValueMatch::Regex(regex.value.regex().clone()),
+        schema::ConditionConfig::Equals(text) => ValueMatch::Equals(text.as_bytes().into()),
+        schema::ConditionConfig::Present => ValueMatch::Present,
+        schema::ConditionConfig::Absent => ValueMatch::Absent,
+        schema::ConditionConfig::Regex(regex) => ValueMatch::Regex(regex.value.regex().clone()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The configuration: from TOML text to a typed, checked [`Config`] or a [`Report`] of everything
+//! The configuration: from TOML text to a typed, checked [`Config`] or a [`FindingReport`] of everything
 //! that is wrong with it.
 //!
 //! Files become trees with places (`files`, `tree`), `${…}` is replaced inside their values
@@ -23,15 +23,15 @@ pub mod tree;
 
 use std::path::Path;
 
-use self::check::{Names, Read};
+use self::check::{Read, SeenNames};
 use self::files::Gathering;
 pub use self::files::{FILE_LIMIT, MOST_FILES};
-pub use self::finding::{Finding, Report, Severity};
-use self::read::{Reader, Table};
+pub use self::finding::{Finding, FindingReport, Severity};
+use self::read::{Reader, TableReader};
 pub use self::render::Colour;
 pub use self::schema::Config;
 pub use self::source::{Place, Position, Sources, Spanned};
-use self::substitute::Outside;
+use self::substitute::OutsideValue;
 
 /// The files in which a configuration is looked for when none is named.
 pub const DEFAULT_FILES: [&str; 2] = ["./tidegate.toml", "/etc/tidegate/tidegate.toml"];
@@ -51,8 +51,8 @@ pub struct Loaded {
 ///
 /// # Errors
 /// All findings, if one of them is an error.
-pub fn load(path: &Path) -> Result<Loaded, Report> {
-    let outside = Outside { variable: &substitute::process_variable, files: true };
+pub fn load(path: &Path) -> Result<Loaded, FindingReport> {
+    let outside = OutsideValue { variable: &substitute::process_variable, files: true };
     let mut gathering = Gathering::new(outside);
     gathering.add_file(path, Place::NOWHERE);
     settle(gathering)
@@ -63,7 +63,7 @@ pub fn load(path: &Path) -> Result<Loaded, Report> {
 ///
 /// # Errors
 /// All findings, if one of them is an error.
-pub fn load_str(name: &str, text: &str) -> Result<Loaded, Report> {
+pub fn load_str(name: &str, text: &str) -> Result<Loaded, FindingReport> {
     load_bytes(name, text.as_bytes())
 }
 
@@ -71,7 +71,7 @@ pub fn load_str(name: &str, text: &str) -> Result<Loaded, Report> {
 ///
 /// # Errors
 /// All findings, if one of them is an error.
-pub fn load_bytes(name: &str, bytes: &[u8]) -> Result<Loaded, Report> {
+pub fn load_bytes(name: &str, bytes: &[u8]) -> Result<Loaded, FindingReport> {
     load_from(name, bytes, &substitute::process_variable)
 }
 
@@ -79,7 +79,7 @@ pub fn load_bytes(name: &str, bytes: &[u8]) -> Result<Loaded, Report> {
 ///
 /// # Errors
 /// All findings, if one of them is an error.
-pub fn load_foreign(name: &str, bytes: &[u8], may_read: bool) -> Result<Loaded, Report> {
+pub fn load_foreign(name: &str, bytes: &[u8], may_read: bool) -> Result<Loaded, FindingReport> {
     let none = |_: &str| None;
     let variable: &dyn Fn(&str) -> Option<String> =
         if may_read { &substitute::process_variable } else { &none };
@@ -90,8 +90,8 @@ fn load_from(
     name: &str,
     bytes: &[u8],
     variable: &dyn Fn(&str) -> Option<String>,
-) -> Result<Loaded, Report> {
-    let outside = Outside { variable, files: false };
+) -> Result<Loaded, FindingReport> {
+    let outside = OutsideValue { variable, files: false };
     let mut gathering = Gathering::new(outside);
     if bytes.len() as u64 > FILE_LIMIT {
         let message = format!("it is larger than {} KiB", FILE_LIMIT >> 10);
@@ -120,7 +120,7 @@ fn whole_schema() -> schemars::Schema {
 }
 
 /// Reads and checks what was gathered.
-fn settle(gathering: Gathering<'_>) -> Result<Loaded, Report> {
+fn settle(gathering: Gathering<'_>) -> Result<Loaded, FindingReport> {
     let files = gathering.reads_files();
     let (root, sources, findings) = gathering.finish();
     // A file that could not be read is missing from the tree, and what the others refer to may be in
@@ -129,16 +129,16 @@ fn settle(gathering: Gathering<'_>) -> Result<Loaded, Report> {
         matches!(finding.code, "syntax" | "not_utf8" | "unreadable_file" | "too_large")
     });
     if broken && root.is_empty() {
-        return Err(Report::new(findings, sources, 0));
+        return Err(FindingReport::new(findings, sources, 0));
     }
     let mut reader = Reader::new(findings, sources);
-    let config = Config::read_table(&Table::root(&root), &mut reader);
+    let config = Config::read_table(&TableReader::root(&root), &mut reader);
     let Reader { mut findings, dropped, sources, broken: torn, deserted, .. } = reader;
     // What is written in the wrong table is not missing besides.
     findings.retain(|f| f.code != "missing_key" || !deserted.contains(&f.place));
     if let Some(config) = config.as_ref().filter(|_| !broken) {
         let read = if findings.is_empty() { Read::Whole } else { Read::Partly };
-        let checked = check::run(config, &Names::of(&root), read).into_iter();
+        let checked = check::run(config, &SeenNames::of(&root), read).into_iter();
         // What seems to be missing from a table may be what could not be read of it.
         findings.extend(checked.filter(|finding| !torn.contains(&finding.place)));
         if files {
@@ -146,7 +146,7 @@ fn settle(gathering: Gathering<'_>) -> Result<Loaded, Report> {
         }
     }
     findings.extend(check::unavailable(&root));
-    let report = Report::new(findings, sources, dropped);
+    let report = FindingReport::new(findings, sources, dropped);
     match config {
         Some(config) if report.errors() == 0 => {
             Ok(Loaded { config, findings: report.findings, sources: report.sources })

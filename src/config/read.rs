@@ -17,7 +17,7 @@ use super::finding::{Finding, MOST_FINDINGS};
 use super::shown::Replaced;
 use super::source::{Place, Sources, Spanned};
 use super::suggest::did_you_mean;
-use super::tree::{Entry, Node, Value};
+use super::tree::{TableEntry, TreeNode, Value};
 use crate::pace;
 
 /// The most regular expressions. Each takes 50 KiB or more once it is compiled, and a reload has two sets of them.
@@ -43,12 +43,12 @@ pub struct Reader {
     /// The keys that lead to what is being read; an element of an array has none.
     trail: Vec<String>,
     /// The tables that what is being read is in.
-    above: Vec<Level>,
+    above: Vec<TableLevel>,
 }
 
 /// A table that another one is in.
 #[derive(Debug)]
-struct Level {
+struct TableLevel {
     label: String,
     place: Place,
     keys: Vec<&'static str>,
@@ -57,14 +57,14 @@ struct Level {
 /// A type that can be read from a tree and described as JSON schema.
 pub trait Shape: Sized {
     /// Reads the value. `None` means that it could not be read and that this was reported.
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self>;
+    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self>;
 
     /// Returns the schema of what [`Shape::read`] accepts.
     fn schema(generator: &mut SchemaGenerator) -> Schema;
 }
 
 /// A type written as one string with an inner form, such as a duration or an address.
-pub trait Word: Sized {
+pub trait WordReader: Sized {
     /// A noun phrase for messages: "a duration".
     const WHAT: &'static str;
     /// A correct spelling for messages, without quotes.
@@ -74,7 +74,7 @@ pub trait Word: Sized {
     ///
     /// # Errors
     /// What is wrong with it, and advice if there is some.
-    fn parse(text: &str) -> Result<Self, Wrong>;
+    fn parse(text: &str) -> Result<Self, WrongValue>;
 
     /// Returns what a bare number was probably meant to be, without quotes. `None` where no number can be.
     fn from_number(_number: i64) -> Option<String> {
@@ -90,16 +90,16 @@ pub trait Word: Sized {
     }
 }
 
-/// A reason why a [`Word`] could not be read.
+/// A reason why a [`WordReader`] could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wrong {
+pub struct WrongValue {
     /// The fault, lowercase, without the text itself.
     pub message: String,
     /// The text to write instead.
     pub help: Option<String>,
 }
 
-impl Wrong {
+impl WrongValue {
     /// Without advice of its own; the example of the type will be shown.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), help: None }
@@ -124,12 +124,12 @@ impl Wrong {
 }
 
 /// Several keys of one table that are read as one value, such as the action of a route.
-pub trait Group: Sized {
+pub trait KeyGroup: Sized {
     /// The keys it reads.
     const KEYS: &'static [&'static str];
 
     /// Reads them.
-    fn read(table: &Table<'_>, reader: &mut Reader) -> Option<Self>;
+    fn read(table: &TableReader<'_>, reader: &mut Reader) -> Option<Self>;
 
     /// Returns whether two of them mean the same.
     fn same(&self, other: &Self) -> bool;
@@ -138,10 +138,10 @@ pub trait Group: Sized {
     fn describe(generator: &mut SchemaGenerator, schema: &mut Map<String, Json>);
 }
 
-impl Group for Place {
+impl KeyGroup for Place {
     const KEYS: &'static [&'static str] = &[];
 
-    fn read(table: &Table<'_>, _: &mut Reader) -> Option<Self> {
+    fn read(table: &TableReader<'_>, _: &mut Reader) -> Option<Self> {
         Some(table.place)
     }
 
@@ -152,10 +152,10 @@ impl Group for Place {
     fn describe(_: &mut SchemaGenerator, _: &mut Map<String, Json>) {}
 }
 
-impl Group for Replaced {
+impl KeyGroup for Replaced {
     const KEYS: &'static [&'static str] = &[];
 
-    fn read(table: &Table<'_>, _: &mut Reader) -> Option<Self> {
+    fn read(table: &TableReader<'_>, _: &mut Reader) -> Option<Self> {
         Some(Self::below(table.entries))
     }
 
@@ -168,15 +168,15 @@ impl Group for Replaced {
 
 /// The keys of one table.
 #[derive(Debug, Clone, Copy)]
-pub struct Table<'a> {
+pub struct TableReader<'a> {
     /// The table, or its header.
     pub place: Place,
-    entries: &'a [Entry],
+    entries: &'a [TableEntry],
 }
 
-impl<'a> Table<'a> {
+impl<'a> TableReader<'a> {
     /// The table in `node`; anything else is reported.
-    pub(crate) fn of(node: &'a Node, reader: &mut Reader) -> Option<Self> {
+    pub(crate) fn of(node: &'a TreeNode, reader: &mut Reader) -> Option<Self> {
         match &node.value {
             Value::Table(entries) => Some(Self { place: node.place, entries }),
             _ => reader.mismatch(node, "a table"),
@@ -184,12 +184,12 @@ impl<'a> Table<'a> {
     }
 
     /// The top of a file.
-    pub(crate) fn root(entries: &'a [Entry]) -> Self {
+    pub(crate) fn root(entries: &'a [TableEntry]) -> Self {
         Self { place: Place::NOWHERE, entries }
     }
 
     /// The entry of `key`, if it is written.
-    pub(crate) fn get(&self, key: &str) -> Option<&'a Entry> {
+    pub(crate) fn get(&self, key: &str) -> Option<&'a TableEntry> {
         self.entries.iter().find(|entry| entry.key == key)
     }
 
@@ -211,7 +211,7 @@ impl<'a> Table<'a> {
     }
 
     /// Reads the value of a name that the file chose.
-    fn element<T: Shape>(&self, entry: &Entry, reader: &mut Reader) -> Option<T> {
+    fn element<T: Shape>(&self, entry: &TableEntry, reader: &mut Reader) -> Option<T> {
         reader.enter(&entry.key);
         let read = T::read(&entry.value, reader);
         reader.leave();
@@ -230,7 +230,7 @@ impl<'a> Table<'a> {
     }
 
     /// Reads a value, and notes when something of it is lost.
-    fn value<T: Shape>(&self, entry: &Entry, reader: &mut Reader) -> Option<T> {
+    fn value<T: Shape>(&self, entry: &TableEntry, reader: &mut Reader) -> Option<T> {
         let lost = reader.lost;
         reader.enter(&entry.key);
         let read = T::read(&entry.value, reader);
@@ -283,7 +283,7 @@ impl Reader {
             Some(_) => format!("[{path}]"),
         };
         let keys = known.iter().flat_map(|keys| keys.iter().copied()).collect();
-        self.above.push(Level { label, place, keys });
+        self.above.push(TableLevel { label, place, keys });
     }
 
     pub(crate) fn close(&mut self) {
@@ -316,7 +316,7 @@ impl Reader {
     }
 
     /// Reports a value of the wrong kind.
-    pub(crate) fn mismatch<T>(&mut self, node: &Node, wanted: &str) -> Option<T> {
+    pub(crate) fn mismatch<T>(&mut self, node: &TreeNode, wanted: &str) -> Option<T> {
         if !matches!(node.value, Value::Unreadable) {
             let found = node.value.kind();
             self.report(
@@ -334,7 +334,7 @@ impl Reader {
     /// Reports a value of the right kind that is not acceptable.
     pub(crate) fn bad<T>(
         &mut self,
-        node: &Node,
+        node: &TreeNode,
         message: String,
         help: Option<String>,
     ) -> Option<T> {
@@ -354,8 +354,14 @@ pub(crate) const fn key_name(identifier: &'static str) -> &'static str {
     }
 }
 
+/// Returns the name of a table in the JSON schema: that of its type, which says `Config` where the compiled form has the
+/// plain name.
+pub(crate) fn schema_name(of: &'static str) -> &'static str {
+    of.strip_suffix("Config").unwrap_or(of)
+}
+
 /// Declares a table: fields are keys, `= default` makes a key optional, `[name: Type]` is a
-/// [`Group`]. Doc comments become descriptions in the JSON schema.
+/// [`KeyGroup`]. Doc comments become descriptions in the JSON schema.
 macro_rules! table {
     (@read $table:ident $reader:ident $key:ident $type:ty;) => {
         $table.required::<$type>($crate::config::read::key_name(stringify!($key)), $reader)
@@ -392,7 +398,7 @@ macro_rules! table {
         // Where something is written makes no difference to what it means.
         impl PartialEq for $name {
             fn eq(&self, other: &Self) -> bool {
-                true $( && $crate::config::read::Group::same(&self.$group, &other.$group) )*
+                true $( && $crate::config::read::KeyGroup::same(&self.$group, &other.$group) )*
                     $( && self.$key == other.$key )*
             }
         }
@@ -403,13 +409,13 @@ macro_rules! table {
                 &[$($crate::config::read::key_name(stringify!($key))),*];
 
             pub(crate) fn read_table(
-                table: &$crate::config::read::Table<'_>,
+                table: &$crate::config::read::TableReader<'_>,
                 reader: &mut $crate::config::read::Reader,
             ) -> Option<Self> {
-                let known = [$(<$group_type as $crate::config::read::Group>::KEYS,)* Self::KEYS];
+                let known = [$(<$group_type as $crate::config::read::KeyGroup>::KEYS,)* Self::KEYS];
                 table.refuse_unknown(&known, reader);
                 reader.open(table.place, &known);
-                $( let $group = <$group_type as $crate::config::read::Group>::read(table, reader); )*
+                $( let $group = <$group_type as $crate::config::read::KeyGroup>::read(table, reader); )*
                 $( let $key = $crate::config::read::table!(
                     @read table reader $key $type; $($default)?); )*
                 reader.close();
@@ -419,10 +425,10 @@ macro_rules! table {
 
         impl $crate::config::read::Shape for $name {
             fn read(
-                node: &$crate::config::tree::Node,
+                node: &$crate::config::tree::TreeNode,
                 reader: &mut $crate::config::read::Reader,
             ) -> Option<Self> {
-                let table = $crate::config::read::Table::of(node, reader)?;
+                let table = $crate::config::read::TableReader::of(node, reader)?;
                 Self::read_table(&table, reader)
             }
 
@@ -433,7 +439,7 @@ macro_rules! table {
 
         impl schemars::JsonSchema for $name {
             fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($name).into()
+                $crate::config::read::schema_name(stringify!($name)).into()
             }
 
             fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
@@ -497,11 +503,11 @@ macro_rules! words {
             }
         }
 
-        impl $crate::config::read::Word for $name {
+        impl $crate::config::read::WordReader for $name {
             const WHAT: &'static str = $what;
             const EXAMPLE: &'static str = [$($word),*][0];
 
-            fn parse(text: &str) -> Result<Self, $crate::config::read::Wrong> {
+            fn parse(text: &str) -> Result<Self, $crate::config::read::WrongValue> {
                 match text {
                     $($word => Ok(Self::$variant),)*
                     _ => Err($crate::config::read::not_one_of(text, $what, &[$($word),*])),
@@ -524,11 +530,11 @@ macro_rules! words {
 pub(crate) use {settings, table, words};
 
 /// The error for a word outside a closed set.
-pub(crate) fn not_one_of(text: &str, what: &str, words: &[&str]) -> Wrong {
+pub(crate) fn not_one_of(text: &str, what: &str, words: &[&str]) -> WrongValue {
     let all = words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
     let help = did_you_mean(text, words.iter().copied())
         .map_or_else(|| format!("it is one of {all}"), |mean| format!("{mean} It is one of {all}"));
-    Wrong::new(format!("\"{text}\" is not {what}")).help(help)
+    WrongValue::new(format!("\"{text}\" is not {what}")).help(help)
 }
 
 /// Builds the JSON schema of a table.
@@ -602,7 +608,7 @@ impl Properties {
         }
     }
 
-    pub(crate) fn group<G: Group>(&mut self, generator: &mut SchemaGenerator) {
+    pub(crate) fn group<G: KeyGroup>(&mut self, generator: &mut SchemaGenerator) {
         let mut part = Map::new();
         G::describe(generator, &mut part);
         if let Some(Json::Object(properties)) = part.remove("properties") {
@@ -639,8 +645,8 @@ pub(crate) fn any_of(choices: impl IntoIterator<Item = Schema>) -> Schema {
     schema_of(json!({ "anyOf": choices }))
 }
 
-impl<W: Word> Shape for W {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+impl<W: WordReader> Shape for W {
+    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         if W::COSTLY {
             reader.patterns += 1;
             if reader.patterns > MOST_PATTERNS {
@@ -686,7 +692,7 @@ impl<W: Word> Shape for W {
 }
 
 impl Shape for String {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match &node.value {
             Value::String(text) => Some(text.clone()),
             _ => reader.mismatch(node, "a string"),
@@ -699,7 +705,7 @@ impl Shape for String {
 }
 
 impl Shape for PathBuf {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         let path = String::read(node, reader)?;
         if path.is_empty() || path.contains('\0') {
             return reader.bad(node, "this is not a file path".into(), None);
@@ -713,7 +719,7 @@ impl Shape for PathBuf {
 }
 
 impl Shape for bool {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match node.value {
             Value::Boolean(flag) => Some(flag),
             _ => reader.mismatch(node, "true or false"),
@@ -728,7 +734,7 @@ impl Shape for bool {
 macro_rules! integers {
     ($($type:ty: $least:expr, $most:expr;)*) => {$(
         impl Shape for $type {
-            fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+            fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
                 match node.value {
                     // By way of text, because every integer type has that way and no other in common.
                     Value::Integer(number) => match number.to_string().parse::<$type>() {
@@ -760,7 +766,7 @@ integers! {
 }
 
 impl<T: Shape> Shape for Option<T> {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         T::read(node, reader).map(Some)
     }
 
@@ -770,7 +776,7 @@ impl<T: Shape> Shape for Option<T> {
 }
 
 impl<T: Shape> Shape for Spanned<T> {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         T::read(node, reader).map(|value| Self { value, place: node.place })
     }
 
@@ -780,7 +786,7 @@ impl<T: Shape> Shape for Spanned<T> {
 }
 
 impl<T: Shape> Shape for Vec<T> {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match &node.value {
             Value::Array(items) => {
                 let mut read = |item| {
@@ -803,9 +809,9 @@ impl<T: Shape> Shape for Vec<T> {
     }
 }
 
-impl<K: Word + Ord, T: Shape> Shape for BTreeMap<Spanned<K>, T> {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
-        let table = Table::of(node, reader)?;
+impl<K: WordReader + Ord, T: Shape> Shape for BTreeMap<Spanned<K>, T> {
+    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+        let table = TableReader::of(node, reader)?;
         let mut map = Self::new();
         for entry in table.entries {
             match K::parse(&entry.key) {
@@ -820,7 +826,7 @@ impl<K: Word + Ord, T: Shape> Shape for BTreeMap<Spanned<K>, T> {
                         map.insert(key, read);
                     }
                 }
-                Err(Wrong { message, help }) => reader
+                Err(WrongValue { message, help }) => reader
                     .report(Finding::error("bad_value", entry.key_place, message).maybe_help(help)),
             }
         }
@@ -834,8 +840,8 @@ impl<K: Word + Ord, T: Shape> Shape for BTreeMap<Spanned<K>, T> {
 }
 
 impl<T: Shape> Shape for BTreeMap<Spanned<String>, T> {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
-        let table = Table::of(node, reader)?;
+    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+        let table = TableReader::of(node, reader)?;
         let mut map = Self::new();
         for entry in table.entries {
             if let Some(read) = table.element(entry, reader) {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde_json::{Value as Json, json};
 
-use super::finding::{Finding, MOST_FINDINGS, Report, Severity};
+use super::finding::{Finding, FindingReport, MOST_FINDINGS, Severity};
 use super::source::{Place, Sources};
 
 /// The choice of escape sequences for colour in text, or none.
@@ -23,7 +23,7 @@ const MOST_LINES: usize = 20;
 /// Lines around a finding in a file with longer lines than this are not shown.
 const LONGEST_LINE: usize = 400;
 
-impl Report {
+impl FindingReport {
     /// All findings as text, each with its place, line and caret, and a last line that counts.
     #[must_use]
     pub fn text(&self, colour: Colour) -> String {

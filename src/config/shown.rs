@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
 use super::Config;
-use super::tree::{Entry, Node, Value};
+use super::tree::{TableEntry, TreeNode, Value};
 use crate::config::matching;
 use crate::pace;
 
@@ -52,13 +52,13 @@ pub struct Replaced(Vec<Vec<String>>);
 
 impl Replaced {
     /// Looks for all places below these entries.
-    pub(crate) fn below(entries: &[Entry]) -> Self {
+    pub(crate) fn below(entries: &[TableEntry]) -> Self {
         let mut this = Self::default();
         this.table(entries, &mut Vec::new());
         this
     }
 
-    fn table(&mut self, entries: &[Entry], path: &mut Vec<String>) {
+    fn table(&mut self, entries: &[TableEntry], path: &mut Vec<String>) {
         for entry in entries {
             path.push(entry.key.clone());
             self.node(&entry.value, path);
@@ -66,7 +66,7 @@ impl Replaced {
         }
     }
 
-    fn node(&mut self, node: &Node, path: &mut Vec<String>) {
+    fn node(&mut self, node: &TreeNode, path: &mut Vec<String>) {
         match &node.value {
             Value::Table(entries) => self.table(entries, path),
             Value::Array(items) => {

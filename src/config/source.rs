@@ -13,7 +13,7 @@ use serde::{Serialize, Serializer};
 /// All files of one configuration, in the order in which they were read.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
-    files: Vec<Source>,
+    files: Vec<ConfigSource>,
     /// Files that values were put in from.
     named: Vec<PathBuf>,
     /// The patterns that `include` names.
@@ -22,7 +22,7 @@ pub struct Sources {
 
 /// One file: the name shown to people and its text without a byte order mark.
 #[derive(Debug, Clone)]
-pub struct Source {
+pub struct ConfigSource {
     /// The path as given or as found by an include.
     pub name: String,
     /// The text that places of this file index into.
@@ -36,7 +36,7 @@ pub struct Source {
 /// Bytes of a block whose characters are counted in advance.
 const BLOCK: usize = 4096;
 
-impl Source {
+impl ConfigSource {
     fn new(name: String, text: String) -> Self {
         let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let lines = std::iter::once(0).chain(newlines.map(|(at, _)| at + 1)).collect();
@@ -73,7 +73,7 @@ fn starts(bytes: &[u8]) -> usize {
 impl Sources {
     /// Adds a file and returns its number.
     pub(crate) fn add(&mut self, name: impl Into<String>, text: String) -> u32 {
-        self.files.push(Source::new(name.into(), text));
+        self.files.push(ConfigSource::new(name.into(), text));
         u32::try_from(self.files.len() - 1).unwrap_or(u32::MAX)
     }
 
@@ -99,13 +99,13 @@ impl Sources {
 
     /// The file a place is in; `None` for [`Place::NOWHERE`].
     #[must_use]
-    pub fn file(&self, place: Place) -> Option<&Source> {
+    pub fn file(&self, place: Place) -> Option<&ConfigSource> {
         self.files.get(place.file as usize)
     }
 
     /// All files, the first being the one that was asked for.
     #[must_use]
-    pub fn files(&self) -> &[Source] {
+    pub fn files(&self) -> &[ConfigSource] {
         &self.files
     }
 

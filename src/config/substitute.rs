@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::finding::{Finding, MOST_FINDINGS};
 use super::source::Place;
-use super::tree::{Entry, Node, Value};
+use super::tree::{TableEntry, TreeNode, Value};
 use crate::files;
 
 /// The largest file that `${file:…}` puts in.
@@ -20,7 +20,7 @@ const TOTAL_LIMIT: usize = 16 << 20;
 
 /// The things that a configuration may read besides its own text.
 #[derive(Clone, Copy)]
-pub(crate) struct Outside<'a> {
+pub(crate) struct OutsideValue<'a> {
     /// The value of an environment variable.
     pub(crate) variable: &'a dyn Fn(&str) -> Option<String>,
     /// True if files may be read, by `include` and `${file:…}`.
@@ -34,9 +34,9 @@ pub(crate) fn process_variable(name: &str) -> Option<String> {
 
 /// Replaces in all values below `entries`, which were read from `text`. Returns the files that were asked for.
 pub(crate) fn replace(
-    entries: &mut [Entry],
+    entries: &mut [TableEntry],
     text: &str,
-    outside: Outside<'_>,
+    outside: OutsideValue<'_>,
     findings: &mut Vec<Finding>,
 ) -> Vec<PathBuf> {
     let mut replacer = Replacer { text, outside, findings, total: 0, files: Vec::new() };
@@ -46,21 +46,21 @@ pub(crate) fn replace(
 
 struct Replacer<'a> {
     text: &'a str,
-    outside: Outside<'a>,
+    outside: OutsideValue<'a>,
     findings: &'a mut Vec<Finding>,
     total: usize,
     files: Vec<PathBuf>,
 }
 
 impl Replacer<'_> {
-    fn entries(&mut self, entries: &mut [Entry]) {
+    fn entries(&mut self, entries: &mut [TableEntry]) {
         for entry in entries {
             self.node(&mut entry.value);
         }
     }
 
     /// Recursion is as deep as the parser lets values nest.
-    fn node(&mut self, node: &mut Node) {
+    fn node(&mut self, node: &mut TreeNode) {
         match &mut node.value {
             // With so many mistakes, one more makes no difference.
             Value::String(text) if text.contains("${") && self.findings.len() > MOST_FINDINGS => {
@@ -195,7 +195,12 @@ mod tests {
         let text = format!("key = '{value}'");
         let mut findings = Vec::new();
         let mut entries = tree::parse(0, &text, &mut findings);
-        replace(&mut entries, &text, Outside { variable: &variable, files: true }, &mut findings);
+        replace(
+            &mut entries,
+            &text,
+            OutsideValue { variable: &variable, files: true },
+            &mut findings,
+        );
         match entries.first().map(|entry| &entry.value.value) {
             Some(Value::String(text)) if findings.is_empty() => Ok(text.clone()),
             _ => Err(findings),

@@ -11,7 +11,7 @@ use super::source::Place;
 
 /// A value and its place.
 #[derive(Debug, Clone)]
-pub struct Node {
+pub struct TreeNode {
     /// The place of the value. For `[table]` and `[[array]]` this is the header.
     pub place: Place,
     /// The value.
@@ -34,22 +34,22 @@ pub enum Value {
     /// A date or a time; no key takes one.
     Datetime,
     /// `[a, b]` or repeated `[[name]]` tables.
-    Array(Vec<Node>),
+    Array(Vec<TreeNode>),
     /// Keys and values.
-    Table(Vec<Entry>),
+    Table(Vec<TableEntry>),
     /// A value that was already reported; readers pass over it in silence.
     Unreadable,
 }
 
 /// One `key = value`.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct TableEntry {
     /// The key.
     pub key: String,
     /// The place of the key.
     pub key_place: Place,
     /// The value.
-    pub value: Node,
+    pub value: TreeNode,
 }
 
 impl Value {
@@ -77,7 +77,7 @@ const MOST_SYNTAX_ERRORS: usize = 20;
 
 /// Parses the text of file number `file`. Syntax errors go to `findings`; a file that
 /// has one is not read any further. Nesting is bounded by the parser (80 levels).
-pub(crate) fn parse(file: u32, text: &str, findings: &mut Vec<Finding>) -> Vec<Entry> {
+pub(crate) fn parse(file: u32, text: &str, findings: &mut Vec<Finding>) -> Vec<TableEntry> {
     if text.len() > RECOVERABLE
         && let Err(error) = DeTable::parse(text)
     {
@@ -108,10 +108,10 @@ fn syntax(file: u32, text: &str, error: &toml::de::Error) -> Finding {
     Finding::error("syntax", Place::new(file, span), error.message().trim().replace('\n', ", "))
 }
 
-fn convert_table(file: u32, table: DeTable<'_>, findings: &mut Vec<Finding>) -> Vec<Entry> {
+fn convert_table(file: u32, table: DeTable<'_>, findings: &mut Vec<Finding>) -> Vec<TableEntry> {
     table
         .into_iter()
-        .map(|(key, value)| Entry {
+        .map(|(key, value)| TableEntry {
             key_place: Place::new(file, key.span()),
             key: key.into_inner().into_owned(),
             value: convert(file, value, findings),
@@ -119,7 +119,7 @@ fn convert_table(file: u32, table: DeTable<'_>, findings: &mut Vec<Finding>) -> 
         .collect()
 }
 
-fn convert(file: u32, value: Spanned<DeValue<'_>>, findings: &mut Vec<Finding>) -> Node {
+fn convert(file: u32, value: Spanned<DeValue<'_>>, findings: &mut Vec<Finding>) -> TreeNode {
     let place = Place::new(file, value.span());
     let value = match value.into_inner() {
         DeValue::String(text) => Value::String(text.into_owned()),
@@ -141,5 +141,5 @@ fn convert(file: u32, value: Spanned<DeValue<'_>>, findings: &mut Vec<Finding>) 
         }
         DeValue::Table(table) => Value::Table(convert_table(file, table, findings)),
     };
-    Node { place, value, replaced: false }
+    TreeNode { place, value, replaced: false }
 }

@@ -13,8 +13,8 @@ use thiserror::Error;
 use tracing_appender::non_blocking::WorkerGuard;
 
 use crate::admin;
-use crate::config::{self, Config, Report, Sources};
-use crate::server::{self, Running, StartError};
+use crate::config::{self, Config, FindingReport, Sources};
+use crate::server::{self, RunningServer, StartError};
 use crate::telemetry;
 
 /// The configuration of the demo; `@NAME@` stands for a port or an address.
@@ -30,7 +30,7 @@ const ADMIN_PORT: u16 = 9900;
 #[derive(Debug)]
 pub struct Demo {
     /// The proxy.
-    pub running: Running,
+    pub running: RunningServer,
     /// The servers behind it, by name.
     pub servers: [(&'static str, SocketAddr); 3],
     /// The configuration that the proxy was started with.
@@ -47,7 +47,7 @@ pub enum DemoError {
     Server(#[from] io::Error),
     /// The embedded configuration does not load: a defect.
     #[error("{}", .0.text(config::Colour::Plain))]
-    Config(Report),
+    Config(FindingReport),
     /// The proxy could not be started.
     #[error("{0}")]
     Start(#[from] StartError),
@@ -58,17 +58,22 @@ pub enum DemoError {
 ///
 /// # Errors
 /// [`DemoError`]; servers that were started go on until the process ends.
-pub fn start() -> Result<Demo, DemoError> {
+pub fn start_demo() -> Result<Demo, DemoError> {
     let [one, two, three] = SERVERS;
-    let servers =
-        [(one, origin::start(one)?), (two, origin::start(two)?), (three, origin::start(three)?)];
-    let (mut text, mut config) = configure(&servers, free(PROXY_PORT), free(ADMIN_PORT))?;
+    let servers = [
+        (one, origin::start_origin(one)?),
+        (two, origin::start_origin(two)?),
+        (three, origin::start_origin(three)?),
+    ];
+    let (mut text, mut config) =
+        write_config(&servers, free_port(PROXY_PORT), free_port(ADMIN_PORT))?;
     let log = telemetry::log::start(&config.log);
-    let running = match server::start(&config, None, &Sources::default(), admin::open) {
+    let running = match server::start_server(&config, None, &Sources::default(), admin::open_admin)
+    {
         // Somebody took a port after it was looked at.
         Err(StartError::Bind(_) | StartError::Admin(_)) => {
-            (text, config) = configure(&servers, 0, 0)?;
-            server::start(&config, None, &Sources::default(), admin::open)?
+            (text, config) = write_config(&servers, 0, 0)?;
+            server::start_server(&config, None, &Sources::default(), admin::open_admin)?
         }
         started => started?,
     };
@@ -76,7 +81,7 @@ pub fn start() -> Result<Demo, DemoError> {
 }
 
 /// The configuration as text and as it is understood.
-fn configure(
+fn write_config(
     servers: &[(&str, SocketAddr)],
     proxy: u16,
     admin: u16,
@@ -92,7 +97,7 @@ fn configure(
 
 /// The port, if nobody listens on it, or 0 for any. Asked without SO_REUSEPORT, with which the proxy
 /// would share a port with another proxy of the same user.
-fn free(port: u16) -> u16 {
+fn free_port(port: u16) -> u16 {
     if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() { port } else { 0 }
 }
 
@@ -104,7 +109,7 @@ mod tests {
     fn the_embedded_configuration_has_no_findings() {
         let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let servers = [("one", at(1)), ("two", at(2)), ("three", at(3))];
-        let (text, _) = configure(&servers, 8080, 9900).unwrap();
+        let (text, _) = write_config(&servers, 8080, 9900).unwrap();
         assert!(!text.contains('@'), "{text}");
         assert!(config::load_str("demo.toml", &text).unwrap().findings.is_empty());
     }
@@ -112,6 +117,6 @@ mod tests {
     #[test]
     fn a_port_that_is_taken_is_left_alone() {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        assert_eq!(free(taken.local_addr().unwrap().port()), 0);
+        assert_eq!(free_port(taken.local_addr().unwrap().port()), 0);
     }
 }

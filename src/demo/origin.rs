@@ -32,20 +32,20 @@ const PAUSE: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// When there is no port or no thread.
-pub(super) fn start(name: &'static str) -> io::Result<SocketAddr> {
+pub(super) fn start_origin(name: &'static str) -> io::Result<SocketAddr> {
     let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name(format!("server-{name}")).spawn(move || {
-        if let Err(error) = runtime.block_on(serve(name, listener)) {
+        if let Err(error) = runtime.block_on(serve_origin(name, listener)) {
             tracing::error!(%error, server = name, "a demo server stopped");
         }
     })?;
     Ok(address)
 }
 
-async fn serve(name: &'static str, listener: StdListener) -> io::Result<()> {
+async fn serve_origin(name: &'static str, listener: StdListener) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -53,7 +53,9 @@ async fn serve(name: &'static str, listener: StdListener) -> io::Result<()> {
             continue;
         };
         let service =
-            service_fn(move |request| async move { Ok::<_, Infallible>(answer(name, &request)) });
+            service_fn(
+                move |request| async move { Ok::<_, Infallible>(demo_answer(name, &request)) },
+            );
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .serve_connection(TokioIo::new(stream), service);
@@ -64,29 +66,29 @@ async fn serve(name: &'static str, listener: StdListener) -> io::Result<()> {
     }
 }
 
-fn answer(name: &'static str, request: &Request<Incoming>) -> Response<Answer> {
+fn demo_answer(name: &'static str, request: &Request<Incoming>) -> Response<DemoAnswer> {
     if request.uri().path() == "/stream" {
-        let lines = Answer::Lines { name, sent: 0, tick: tokio::time::interval(BETWEEN) };
-        return typed(lines, HeaderValue::from_static("text/plain; charset=utf-8"));
+        let lines = DemoAnswer::Lines { name, sent: 0, tick: tokio::time::interval(BETWEEN) };
+        return typed_answer(lines, HeaderValue::from_static("text/plain; charset=utf-8"));
     }
     let body = json!({
         "server": name,
         "method": request.method().as_str(),
         "path": request.uri().path_and_query().map_or("/", |path| path.as_str()),
-        "headers": fields(request.headers()),
+        "headers": show_fields(request.headers()),
     });
-    let whole = Answer::Whole(Some(format!("{body}\n").into()));
-    typed(whole, HeaderValue::from_static("application/json"))
+    let whole = DemoAnswer::Whole(Some(format!("{body}\n").into()));
+    typed_answer(whole, HeaderValue::from_static("application/json"))
 }
 
-fn typed(body: Answer, kind: HeaderValue) -> Response<Answer> {
+fn typed_answer(body: DemoAnswer, kind: HeaderValue) -> Response<DemoAnswer> {
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }
 
 /// Header fields by name; several with one name as the list that they are (RFC 9110 §5.3).
-fn fields(headers: &HeaderMap) -> Map<String, Value> {
+fn show_fields(headers: &HeaderMap) -> Map<String, Value> {
     let list = |name| {
         let values = headers
             .get_all(name)
@@ -98,14 +100,14 @@ fn fields(headers: &HeaderMap) -> Map<String, Value> {
 }
 
 /// The body of an answer.
-enum Answer {
+enum DemoAnswer {
     /// All at once.
     Whole(Option<Bytes>),
     /// Line by line.
     Lines { name: &'static str, sent: u32, tick: Interval },
 }
 
-impl Body for Answer {
+impl Body for DemoAnswer {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -114,9 +116,9 @@ impl Body for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut *self {
-            Answer::Whole(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
-            Answer::Lines { sent: LINES, .. } => Poll::Ready(None),
-            Answer::Lines { name, sent, tick } => {
+            DemoAnswer::Whole(body) => Poll::Ready(body.take().map(|body| Ok(Frame::data(body)))),
+            DemoAnswer::Lines { sent: LINES, .. } => Poll::Ready(None),
+            DemoAnswer::Lines { name, sent, tick } => {
                 ready!(tick.poll_tick(cx));
                 *sent += 1;
                 let line = format!("line {sent} of {LINES} from server {name}\n");
@@ -127,10 +129,10 @@ impl Body for Answer {
 
     fn size_hint(&self) -> hyper::body::SizeHint {
         match self {
-            Answer::Whole(body) => {
+            DemoAnswer::Whole(body) => {
                 hyper::body::SizeHint::with_exact(body.as_ref().map_or(0, |body| body.len() as u64))
             }
-            Answer::Lines { .. } => hyper::body::SizeHint::default(),
+            DemoAnswer::Lines { .. } => hyper::body::SizeHint::default(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use crate::config::schema::upstream::Server;
+use crate::config::schema::upstream::ServerConfig;
 use crate::config::schema::words::ServerAddress;
 
 /// One entry of a list of servers.
@@ -16,7 +16,7 @@ pub struct Entry {
     pub address: ServerAddress,
     /// The host and port that led to the address, when that was looked up.
     pub host: Option<(Arc<str>, u16)>,
-    /// Its share of the requests relative to the others.
+    /// The share of the requests relative to the others.
     pub weight: NonZeroU16,
     /// What routes choose it by.
     pub labels: BTreeMap<String, String>,
@@ -24,7 +24,7 @@ pub struct Entry {
     pub zone: Option<String>,
     /// Lower ones are used first.
     pub priority: u16,
-    /// Its source has it no longer, and is not believed yet.
+    /// The source has it no longer, and is not believed yet.
     pub held: bool,
 }
 
@@ -45,8 +45,8 @@ impl Entry {
     }
 }
 
-impl From<&Server> for Entry {
-    fn from(written: &Server) -> Self {
+impl From<&ServerConfig> for Entry {
+    fn from(written: &ServerConfig) -> Self {
         let labels =
             written.labels.iter().map(|(label, value)| (label.value.clone(), value.clone()));
         Self {

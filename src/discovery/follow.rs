@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use super::known::Heard;
 use super::question::{Question, Questions};
 use super::resolver::{Paths, Resolver};
-use super::{Known, Order, Shared};
+use super::{KnownName, Order, Shared};
 use crate::clock::{self, Instant, Random};
 
 /// The longest time for a look-up, its turn included. With the usual five seconds for each name server,
@@ -112,12 +112,12 @@ impl Ask for System {
 pub(super) struct Follower<A> {
     shared: Arc<Shared>,
     asks: A,
-    known: Known,
+    known: KnownName,
     /// True if what is known is another than what the others see.
     news: bool,
     followed: BTreeMap<Question, Followed>,
     lookups: JoinSet<(Question, Answered)>,
-    waiting: Vec<Waiting>,
+    waiting: Vec<WaitingName>,
     random: Random,
 }
 
@@ -133,7 +133,7 @@ struct Followed {
 }
 
 /// Somebody who waits for names to be looked up.
-struct Waiting {
+struct WaitingName {
     questions: BTreeSet<Question>,
     tell: SyncSender<()>,
 }
@@ -143,7 +143,7 @@ impl<A: Ask> Follower<A> {
         Self {
             shared,
             asks,
-            known: Known::default(),
+            known: KnownName::default(),
             news: false,
             followed: BTreeMap::new(),
             lookups: JoinSet::new(),
@@ -181,7 +181,7 @@ impl<A: Ask> Follower<A> {
                 self.follow(&questions, now);
                 let mut questions: BTreeSet<Question> = questions.into_keys().collect();
                 questions.retain(|one| self.followed.get(one).is_none_or(|f| f.ended.is_none()));
-                self.waiting.push(Waiting { questions, tell });
+                self.waiting.push(WaitingName { questions, tell });
             }
             Order::Only(questions) => {
                 self.followed.retain(|question, _| questions.contains_key(question));

@@ -86,7 +86,7 @@ impl Guarded {
         self.waiting.map_or(0, |waiting| waiting.servers)
     }
 
-    /// Whether time alone may change what is used.
+    /// Returns whether time alone may change what is used.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         !self.held.is_empty() || self.waiting.is_some()

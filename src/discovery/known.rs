@@ -24,7 +24,7 @@ pub(super) struct Heard {
 /// One host that has addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Target {
-    /// Its name.
+    /// The name.
     pub(super) host: Arc<str>,
     /// The port; 0 where records tell none.
     pub(super) port: u16,
@@ -51,7 +51,7 @@ pub(super) enum Part {
 
 /// The places that one name leads to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Answer {
+pub struct NameAnswer {
     /// Those of the last good answer, in its order; none if there was none yet.
     pub(super) places: Arc<[Place]>,
     /// The reason why the latest look-up did not give all of them.
@@ -60,7 +60,7 @@ pub struct Answer {
     pub(super) nothing: bool,
 }
 
-impl Answer {
+impl NameAnswer {
     /// The addresses with a port.
     pub fn with_port(&self, port: u16) -> impl Iterator<Item = SocketAddr> {
         self.places.iter().map(move |place| SocketAddr::new(place.address.ip(), port))
@@ -129,7 +129,7 @@ impl Answer {
         Self { fault: Some(Arc::new(why)), nothing, ..self.clone() }
     }
 
-    /// Whether somebody who acts on answers acts on this one as on the other.
+    /// Returns whether somebody who acts on answers acts on this one as on the other.
     fn same(&self, other: &Self) -> bool {
         self.places == other.places
             && self.fault.is_some() == other.fault.is_some()
@@ -144,12 +144,12 @@ fn is_usable(ip: IpAddr) -> bool {
 
 /// The places that all names lead to.
 #[derive(Debug, Clone, Default)]
-pub struct Known(HashMap<Question, Arc<Answer>>);
+pub struct KnownName(HashMap<Question, Arc<NameAnswer>>);
 
-impl Known {
+impl KnownName {
     /// Returns what a question leads to; `None` when it was never asked.
     #[must_use]
-    pub fn answer(&self, question: &Question) -> Option<&Arc<Answer>> {
+    pub fn answer(&self, question: &Question) -> Option<&Arc<NameAnswer>> {
         self.0.get(question)
     }
 
@@ -190,7 +190,7 @@ mod tests {
         heard(Part::Found(v4), Part::Found(v6))
     }
 
-    fn told(known: &Known) -> Vec<String> {
+    fn told(known: &KnownName) -> Vec<String> {
         known.answer(&a()).unwrap().with_port(80).map(|address| address.to_string()).collect()
     }
 
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn only_a_good_answer_changes_addresses() {
-        let mut known = Known::default();
+        let mut known = KnownName::default();
         assert!(known.learn(&a(), Err("no such host".to_owned())));
         assert_eq!(told(&known), Vec::<String>::new());
         assert!(!known.learn(&a(), Err("no answer".to_owned())));
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn what_was_known_of_a_family_stays_while_nobody_can_tell() {
-        let mut known = Known::default();
+        let mut known = KnownName::default();
         let fails = || Part::Failed("SERVFAIL".to_owned());
         let v4 = |texts: &[&str]| Part::Found(ips(texts));
         // Name servers that fail for AAAA are common; where there never was one, nothing is wrong.
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_long_answer_gives_the_same_addresses_in_any_order() {
-        let mut known = Known::default();
+        let mut known = KnownName::default();
         let mut many: Vec<String> =
             (0..2000).map(|n| format!("10.0.{}.{}", n / 250, n % 250 + 1)).collect();
         let all = |many: &[String]| found(&many.iter().map(String::as_str).collect::<Vec<_>>());
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn names_that_nobody_follows_are_forgotten_when_they_are_many() {
-        let mut known = Known::default();
+        let mut known = KnownName::default();
         let seven = Question::host("7");
         for n in 0..1024 {
             known.learn(&Question::host(&n.to_string()), found(&[]));

@@ -36,7 +36,7 @@ pub struct Lists {
 }
 
 impl Lists {
-    /// Where sources send what they find.
+    /// Returns where sources send what they find.
     #[must_use]
     pub fn updates(&self) -> &Updates {
         &self.updates

@@ -2,7 +2,7 @@
 //!
 //! Sources of whole lists send [`Updates`]. Beside them [`Names`] follows names on a thread of its own and tells nobody: who wants to know asks whether
 //! something has changed. What to do about it is not decided here. Nothing but a good answer
-//! changes an address ([`Known`]): a name server that fails, or says that there is nothing, takes
+//! changes an address ([`KnownName`]): a name server that fails, or says that there is nothing, takes
 //! no server away.
 
 mod entry;
@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 
 pub use self::entry::Entry;
 use self::follow::{Follower, System};
-pub use self::known::{Answer, Known};
+pub use self::known::{KnownName, NameAnswer};
 pub use self::lists::{Heard, List, Lists};
 pub use self::question::{Place, Question, Questions};
 pub use self::updates::{Update, Updates};
@@ -39,7 +39,7 @@ pub use self::updates::{Update, Updates};
 #[derive(Debug, Clone, Default)]
 pub struct Found {
     /// Where names lead.
-    pub names: Arc<Known>,
+    pub names: Arc<KnownName>,
     /// The servers of each upstream that finds them elsewhere than in the configuration.
     pub lists: Arc<BTreeMap<Arc<str>, List>>,
     /// Where the proxy itself listens.
@@ -47,7 +47,7 @@ pub struct Found {
 }
 
 impl Found {
-    /// Whether an address is one of the proxy's own.
+    /// Returns whether an address is one of the proxy's own.
     #[must_use]
     pub fn is_own(&self, address: SocketAddr) -> bool {
         self.own.iter().any(|listens| own::same(*listens, address, own::is_local))
@@ -71,7 +71,7 @@ pub struct Names {
 /// The findings of the thread.
 #[derive(Debug, Default)]
 struct Shared {
-    known: ArcSwap<Known>,
+    known: ArcSwap<KnownName>,
     /// Something in it is another than when somebody last asked.
     changed: AtomicBool,
 }
@@ -107,7 +107,7 @@ impl Names {
 
     /// All that is known.
     #[must_use]
-    pub fn known(&self) -> Arc<Known> {
+    pub fn known(&self) -> Arc<KnownName> {
         self.shared.known.load_full()
     }
 
@@ -120,7 +120,7 @@ impl Names {
     /// Follows these names too and says what is known once all of them were looked up, after `most`
     /// at the latest. Names that are followed already are not waited for.
     #[must_use]
-    pub fn learn(&self, questions: Questions, most: Duration) -> Arc<Known> {
+    pub fn learn(&self, questions: Questions, most: Duration) -> Arc<KnownName> {
         if !questions.is_empty() {
             let (tell, told) = sync_channel(1);
             // Errors mean that the thread is gone, or that time is up.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-/// Whether who connects to `address` comes to somebody who listens at `listens`.
+/// Returns whether who connects to `address` comes to somebody who listens at `listens`.
 pub(super) fn same(listens: SocketAddr, address: SocketAddr, is_local: fn(IpAddr) -> bool) -> bool {
     let (at, ip) = (listens.ip().to_canonical(), address.ip().to_canonical());
     if listens.port() != address.port() {
@@ -16,7 +16,7 @@ pub(super) fn same(listens: SocketAddr, address: SocketAddr, is_local: fn(IpAddr
     }
 }
 
-/// Whether an address is one of this machine's: no socket can have another one.
+/// Returns whether an address is one of this machine's: no socket can have another one.
 pub(super) fn is_local(ip: IpAddr) -> bool {
     UdpSocket::bind((ip, 0)).is_ok()
 }

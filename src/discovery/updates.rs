@@ -76,7 +76,7 @@ impl Updates {
         let _first = self.0.wake.set(Box::new(wake));
     }
 
-    /// Whether something waits to be taken.
+    /// Returns whether something waits to be taken.
     #[must_use]
     pub fn any(&self) -> bool {
         !self.0.waiting.load().is_empty()

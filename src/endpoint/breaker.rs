@@ -13,7 +13,7 @@ use crate::clock::{self, Instant};
 
 /// The rules for opening and closing a breaker.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Settings {
+pub struct BreakerSettings {
     /// The condition that opens it.
     pub trip: Trip,
     /// Successes in a row that close it again, at least 1; also how many may try at a time.
@@ -40,7 +40,7 @@ pub enum Trip {
 
 /// The state of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum BreakerState {
     /// Everything passes.
     Closed,
     /// Nothing passes.
@@ -55,20 +55,20 @@ pub struct Breaker {
     word: AtomicU64,
     /// The end of being open, in milliseconds.
     until: AtomicU64,
-    buckets: [Bucket; BUCKETS],
+    buckets: [WindowBucket; BUCKETS],
     opened: AtomicU64,
     refused: AtomicU64,
 }
 
 /// The breaker is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Open;
+pub struct OpenBreaker;
 
 /// The right to send one request, and the duty to say how that ended. Dropping it says nothing.
 #[derive(Debug)]
 pub struct Permit<'a> {
     breaker: &'a Breaker,
-    settings: &'a Settings,
+    settings: &'a BreakerSettings,
     epoch: u32,
     trial: bool,
 }
@@ -77,44 +77,54 @@ impl Breaker {
     /// Asks for one request to pass.
     ///
     /// # Errors
-    /// [`Open`].
+    /// [`OpenBreaker`].
     #[inline]
-    pub fn admit<'a>(&'a self, settings: &'a Settings, now: Instant) -> Result<Permit<'a>, Open> {
-        let word = Word::of(self.word.load(Ordering::Acquire));
-        if word.state == State::Closed {
+    pub fn admit<'a>(
+        &'a self,
+        settings: &'a BreakerSettings,
+        now: Instant,
+    ) -> Result<Permit<'a>, OpenBreaker> {
+        let word = BreakerWord::of(self.word.load(Ordering::Acquire));
+        if word.state == BreakerState::Closed {
             return Ok(Permit { breaker: self, settings, epoch: word.epoch, trial: false });
         }
         self.try_out(settings, now)
     }
 
     #[cold]
-    fn try_out<'a>(&'a self, settings: &'a Settings, now: Instant) -> Result<Permit<'a>, Open> {
+    fn try_out<'a>(
+        &'a self,
+        settings: &'a BreakerSettings,
+        now: Instant,
+    ) -> Result<Permit<'a>, OpenBreaker> {
         let passed = self.change(|word| match word.state {
-            State::Closed => Some(word),
-            State::Open if clock::millis(now) < self.until.load(Ordering::Acquire) => None,
-            State::Open => Some(Word { trials: 1, ..word.next(State::HalfOpen) }),
-            State::HalfOpen if word.trials >= settings.successes => None,
-            State::HalfOpen => Some(Word { trials: word.trials + 1, ..word }),
+            BreakerState::Closed => Some(word),
+            BreakerState::Open if clock::millis(now) < self.until.load(Ordering::Acquire) => None,
+            BreakerState::Open => {
+                Some(BreakerWord { trials: 1, ..word.next(BreakerState::HalfOpen) })
+            }
+            BreakerState::HalfOpen if word.trials >= settings.successes => None,
+            BreakerState::HalfOpen => Some(BreakerWord { trials: word.trials + 1, ..word }),
         });
         match passed {
             Some((_, word)) => {
-                let trial = word.state == State::HalfOpen;
+                let trial = word.state == BreakerState::HalfOpen;
                 Ok(Permit { breaker: self, settings, epoch: word.epoch, trial })
             }
             None => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
-                Err(Open)
+                Err(OpenBreaker)
             }
         }
     }
 
     /// Returns its state now. A breaker that was open for long enough counts as half-open.
     #[must_use]
-    pub fn state(&self, now: Instant) -> State {
-        let word = Word::of(self.word.load(Ordering::Acquire));
+    pub fn state(&self, now: Instant) -> BreakerState {
+        let word = BreakerWord::of(self.word.load(Ordering::Acquire));
         match word.state {
-            State::Open if clock::millis(now) >= self.until.load(Ordering::Acquire) => {
-                State::HalfOpen
+            BreakerState::Open if clock::millis(now) >= self.until.load(Ordering::Acquire) => {
+                BreakerState::HalfOpen
             }
             state => state,
         }
@@ -133,16 +143,19 @@ impl Breaker {
     }
 
     /// Replaces the word unless `by` declines; returns it before and after.
-    fn change(&self, by: impl Fn(Word) -> Option<Word>) -> Option<(Word, Word)> {
+    fn change(
+        &self,
+        by: impl Fn(BreakerWord) -> Option<BreakerWord>,
+    ) -> Option<(BreakerWord, BreakerWord)> {
         let mut after = None;
         let before = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-            after = by(Word::of(word));
-            after.map(Word::bits)
+            after = by(BreakerWord::of(word));
+            after.map(BreakerWord::bits)
         });
-        Some((Word::of(before.ok()?), after?))
+        Some((BreakerWord::of(before.ok()?), after?))
     }
 
-    fn open(&self, epoch: u32, settings: &Settings, now: Instant) {
+    fn open(&self, epoch: u32, settings: &BreakerSettings, now: Instant) {
         if !self.current(epoch) {
             return;
         }
@@ -150,36 +163,42 @@ impl Breaker {
         // Before the word, so that nobody sees an open breaker with an old end.
         self.until.store(until, Ordering::Release);
         let opened = self.change(|word| {
-            (word.epoch == epoch && word.state != State::Open).then(|| word.next(State::Open))
+            (word.epoch == epoch && word.state != BreakerState::Open)
+                .then(|| word.next(BreakerState::Open))
         });
         if opened.is_some() {
             self.opened.fetch_add(1, Ordering::Relaxed);
-            self.buckets.iter().for_each(Bucket::clear);
+            self.buckets.iter().for_each(WindowBucket::clear);
         }
     }
 
     /// Returns whether a request of this epoch still has a say. A late result must not move the end of being
     /// open, nor count towards the rate of the time after it.
     fn current(&self, epoch: u32) -> bool {
-        Word::of(self.word.load(Ordering::Acquire)).epoch == epoch
+        BreakerWord::of(self.word.load(Ordering::Acquire)).epoch == epoch
     }
 
-    fn succeeded(&self, settings: &Settings, epoch: u32, trial: bool, now: Instant) {
+    fn succeeded(&self, settings: &BreakerSettings, epoch: u32, trial: bool, now: Instant) {
         if trial {
             self.change(|word| {
-                let more =
-                    Word { trials: word.trials.saturating_sub(1), count: word.count + 1, ..word };
+                let more = BreakerWord {
+                    trials: word.trials.saturating_sub(1),
+                    count: word.count + 1,
+                    ..word
+                };
                 let enough = more.count >= settings.successes;
-                let after = if enough { more.next(State::Closed) } else { more };
+                let after = if enough { more.next(BreakerState::Closed) } else { more };
                 (word.epoch == epoch).then_some(after)
             });
             return;
         }
         match settings.trip {
             Trip::Failures(_) => {
-                let word = Word::of(self.word.load(Ordering::Relaxed));
+                let word = BreakerWord::of(self.word.load(Ordering::Relaxed));
                 if word.count != 0 && word.epoch == epoch {
-                    self.change(|word| (word.epoch == epoch).then_some(Word { count: 0, ..word }));
+                    self.change(|word| {
+                        (word.epoch == epoch).then_some(BreakerWord { count: 0, ..word })
+                    });
                 }
             }
             Trip::Rate { window, .. } => {
@@ -190,13 +209,13 @@ impl Breaker {
         }
     }
 
-    fn failed(&self, settings: &Settings, epoch: u32, trial: bool, now: Instant) {
+    fn failed(&self, settings: &BreakerSettings, epoch: u32, trial: bool, now: Instant) {
         let trips = trial
             || match settings.trip {
                 Trip::Failures(most) => {
                     let counted = self.change(|word| {
                         let count = word.count.saturating_add(1);
-                        (word.epoch == epoch).then_some(Word { count, ..word })
+                        (word.epoch == epoch).then_some(BreakerWord { count, ..word })
                     });
                     counted.is_some_and(|(_, word)| word.count >= most)
                 }
@@ -213,8 +232,8 @@ impl Breaker {
     }
 
     /// The bucket of this moment, emptied if it was used before.
-    fn bucket(&self, window: Duration, now: Instant) -> &Bucket {
-        let stamp = stamp(window, now);
+    fn bucket(&self, window: Duration, now: Instant) -> &WindowBucket {
+        let stamp = window_stamp(window, now);
         let index = usize::try_from(stamp % BUCKETS as u64).unwrap_or(0);
         let [first, ..] = &self.buckets;
         let bucket = self.buckets.get(index).unwrap_or(first);
@@ -226,8 +245,8 @@ impl Breaker {
     }
 
     fn sum(&self, window: Duration, now: Instant) -> (u32, u32) {
-        let stamp = stamp(window, now);
-        let recent = |b: &&Bucket| b.stamp.load(Ordering::Relaxed) + BUCKETS as u64 > stamp;
+        let stamp = window_stamp(window, now);
+        let recent = |b: &&WindowBucket| b.stamp.load(Ordering::Relaxed) + BUCKETS as u64 > stamp;
         self.buckets.iter().filter(recent).fold((0, 0), |(requests, failures), bucket| {
             (
                 requests + bucket.requests.load(Ordering::Relaxed),
@@ -264,7 +283,7 @@ impl Drop for Permit<'_> {
         if self.trial {
             self.breaker.change(|word| {
                 let trials = word.trials.saturating_sub(1);
-                (word.epoch == self.epoch).then_some(Word { trials, ..word })
+                (word.epoch == self.epoch).then_some(BreakerWord { trials, ..word })
             });
         }
     }
@@ -274,13 +293,13 @@ impl Drop for Permit<'_> {
 const BUCKETS: usize = 10;
 
 #[derive(Debug, Default)]
-struct Bucket {
+struct WindowBucket {
     stamp: AtomicU64,
     requests: AtomicU32,
     failures: AtomicU32,
 }
 
-impl Bucket {
+impl WindowBucket {
     fn add(&self, requests: u32, failures: u32) {
         self.requests.fetch_add(requests, Ordering::Relaxed);
         self.failures.fetch_add(failures, Ordering::Relaxed);
@@ -294,15 +313,15 @@ impl Bucket {
 }
 
 /// The number of a bucket since the process started; never 0, which stands for an empty one.
-fn stamp(window: Duration, now: Instant) -> u64 {
+fn window_stamp(window: Duration, now: Instant) -> u64 {
     let width = u64::try_from(window.as_millis() / BUCKETS as u128).unwrap_or(u64::MAX).max(1);
     clock::millis(now) / width + BUCKETS as u64
 }
 
 /// The word, taken apart.
 #[derive(Debug, Clone, Copy)]
-struct Word {
-    state: State,
+struct BreakerWord {
+    state: BreakerState,
     /// Closed: failures in a row. Half-open: successes.
     count: u16,
     /// Requests under way that are trials.
@@ -311,12 +330,12 @@ struct Word {
     epoch: u32,
 }
 
-impl Word {
+impl BreakerWord {
     fn of(bits: u64) -> Self {
         let state = match bits & 3 {
-            0 => State::Closed,
-            1 => State::Open,
-            _ => State::HalfOpen,
+            0 => BreakerState::Closed,
+            1 => BreakerState::Open,
+            _ => BreakerState::HalfOpen,
         };
         Self {
             state,
@@ -328,9 +347,9 @@ impl Word {
 
     fn bits(self) -> u64 {
         let state = match self.state {
-            State::Closed => 0,
-            State::Open => 1,
-            State::HalfOpen => 2,
+            BreakerState::Closed => 0,
+            BreakerState::Open => 1,
+            BreakerState::HalfOpen => 2,
         };
         state
             | u64::from(self.count & 0x7fff) << 2
@@ -338,7 +357,7 @@ impl Word {
             | u64::from(self.epoch) << 32
     }
 
-    fn next(self, state: State) -> Self {
+    fn next(self, state: BreakerState) -> Self {
         Self { state, count: 0, trials: 0, epoch: self.epoch.wrapping_add(1) }
     }
 }
@@ -355,23 +374,26 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     /// The figures of a platform that is to be replaced: 5 failures, 2 successes, 30 s.
-    const CONSECUTIVE: Settings =
-        Settings { trip: Trip::Failures(5), successes: 2, open_for: Duration::from_secs(30) };
-    const RATE: Settings = Settings {
+    const CONSECUTIVE: BreakerSettings = BreakerSettings {
+        trip: Trip::Failures(5),
+        successes: 2,
+        open_for: Duration::from_secs(30),
+    };
+    const RATE: BreakerSettings = BreakerSettings {
         trip: Trip::Rate { rate: 0.3, window: Duration::from_secs(10), min_requests: 20 },
         successes: 2,
         open_for: Duration::from_secs(10),
     };
 
-    fn succeed(breaker: &Breaker, settings: &Settings) {
+    fn succeed(breaker: &Breaker, settings: &BreakerSettings) {
         breaker.admit(settings, clock::now()).unwrap().succeeded(clock::now());
     }
 
-    fn fail(breaker: &Breaker, settings: &Settings) {
+    fn fail(breaker: &Breaker, settings: &BreakerSettings) {
         breaker.admit(settings, clock::now()).unwrap().failed(clock::now());
     }
 
-    fn refuses(breaker: &Breaker, settings: &Settings) -> bool {
+    fn refuses(breaker: &Breaker, settings: &BreakerSettings) -> bool {
         breaker.admit(settings, clock::now()).is_err()
     }
 
@@ -386,17 +408,17 @@ mod tests {
         for _ in 0..4 {
             fail(&breaker, &CONSECUTIVE);
         }
-        assert_eq!(breaker.state(clock::now()), State::Closed);
+        assert_eq!(breaker.state(clock::now()), BreakerState::Closed);
         fail(&breaker, &CONSECUTIVE);
-        assert_eq!(breaker.state(clock::now()), State::Open);
+        assert_eq!(breaker.state(clock::now()), BreakerState::Open);
         advance(Duration::from_millis(29_999)).await;
         assert!(refuses(&breaker, &CONSECUTIVE));
         advance(Duration::from_millis(1)).await;
-        assert_eq!(breaker.state(clock::now()), State::HalfOpen);
+        assert_eq!(breaker.state(clock::now()), BreakerState::HalfOpen);
         succeed(&breaker, &CONSECUTIVE);
-        assert_eq!(breaker.state(clock::now()), State::HalfOpen);
+        assert_eq!(breaker.state(clock::now()), BreakerState::HalfOpen);
         succeed(&breaker, &CONSECUTIVE);
-        assert_eq!(breaker.state(clock::now()), State::Closed);
+        assert_eq!(breaker.state(clock::now()), BreakerState::Closed);
         assert_eq!((breaker.opened(), breaker.refused()), (1, 1));
     }
 
@@ -410,7 +432,7 @@ mod tests {
         advance(30 * SECOND).await;
         succeed(&breaker, &CONSECUTIVE);
         fail(&breaker, &CONSECUTIVE);
-        assert_eq!(breaker.state(clock::now()), State::Open);
+        assert_eq!(breaker.state(clock::now()), BreakerState::Open);
         advance(29 * SECOND).await;
         assert!(refuses(&breaker, &CONSECUTIVE));
         assert_eq!(breaker.opened(), 2);
@@ -432,7 +454,7 @@ mod tests {
         assert!(refuses(&breaker, &CONSECUTIVE));
         second.succeeded(clock::now());
         third.succeeded(clock::now());
-        assert_eq!(breaker.state(clock::now()), State::Closed);
+        assert_eq!(breaker.state(clock::now()), BreakerState::Closed);
     }
 
     #[tokio::test(start_paused = true)]
@@ -451,7 +473,7 @@ mod tests {
         b.succeeded(clock::now());
         c.failed(clock::now());
         d.failed(clock::now());
-        assert_eq!(breaker.state(clock::now()), State::HalfOpen);
+        assert_eq!(breaker.state(clock::now()), BreakerState::HalfOpen);
         drop(trial);
     }
 
@@ -467,9 +489,9 @@ mod tests {
         fail(&breaker, &CONSECUTIVE);
         advance(29 * SECOND).await;
         late.failed(clock::now());
-        assert_eq!(breaker.state(clock::now()), State::Open);
+        assert_eq!(breaker.state(clock::now()), BreakerState::Open);
         advance(SECOND).await;
-        assert_eq!(breaker.state(clock::now()), State::HalfOpen);
+        assert_eq!(breaker.state(clock::now()), BreakerState::HalfOpen);
         assert_eq!(breaker.opened(), 2);
     }
 
@@ -486,9 +508,9 @@ mod tests {
         advance(SECOND).await;
         succeed(&breaker, &RATE);
         succeed(&breaker, &RATE);
-        assert_eq!(breaker.state(clock::now()), State::Closed);
+        assert_eq!(breaker.state(clock::now()), BreakerState::Closed);
         fail(&breaker, &RATE);
-        assert_eq!(breaker.state(clock::now()), State::Closed);
+        assert_eq!(breaker.state(clock::now()), BreakerState::Closed);
         assert_eq!(breaker.opened(), 1);
     }
 
@@ -502,9 +524,9 @@ mod tests {
         for _ in 0..6 {
             fail(&breaker, &RATE);
         }
-        assert_eq!(breaker.state(clock::now()), State::Closed);
+        assert_eq!(breaker.state(clock::now()), BreakerState::Closed);
         fail(&breaker, &RATE);
-        assert_eq!(breaker.state(clock::now()), State::Open);
+        assert_eq!(breaker.state(clock::now()), BreakerState::Open);
     }
 
     #[tokio::test(start_paused = true)]
@@ -516,7 +538,7 @@ mod tests {
         }
         advance(10 * SECOND).await;
         fail(&breaker, &RATE);
-        assert_eq!(breaker.state(clock::now()), State::Closed);
+        assert_eq!(breaker.state(clock::now()), BreakerState::Closed);
     }
 
     #[tokio::test(start_paused = true)]
@@ -532,9 +554,9 @@ mod tests {
             for _ in 0..9 {
                 succeed(&breaker, &RATE);
             }
-            assert_eq!(breaker.state(clock::now()), State::Closed);
+            assert_eq!(breaker.state(clock::now()), BreakerState::Closed);
             fail(&breaker, &RATE);
-            let state = if opens { State::Open } else { State::Closed };
+            let state = if opens { BreakerState::Open } else { BreakerState::Closed };
             assert_eq!(breaker.state(clock::now()), state, "after {passes:?}");
         }
     }
@@ -551,20 +573,20 @@ mod tests {
             succeed(&breaker, &RATE);
         }
         fail(&breaker, &RATE);
-        assert_eq!(breaker.state(clock::now()), State::Closed);
+        assert_eq!(breaker.state(clock::now()), BreakerState::Closed);
         for _ in 0..5 {
             succeed(&breaker, &RATE);
         }
         // Up to nineteen requests are too few, however many of them failed.
         (0..4).for_each(|_| fail(&breaker, &RATE));
-        assert_eq!(breaker.state(clock::now()), State::Closed);
+        assert_eq!(breaker.state(clock::now()), BreakerState::Closed);
         fail(&breaker, &RATE);
-        assert_eq!(breaker.state(clock::now()), State::Open);
+        assert_eq!(breaker.state(clock::now()), BreakerState::Open);
     }
 
     #[test]
     fn no_more_than_the_allowance_are_ever_on_trial() {
-        let settings = Settings { open_for: Duration::ZERO, ..CONSECUTIVE };
+        let settings = BreakerSettings { open_for: Duration::ZERO, ..CONSECUTIVE };
         let breaker = Breaker::default();
         for _ in 0..5 {
             fail(&breaker, &settings);
@@ -603,7 +625,7 @@ mod tests {
             steps in prop::collection::vec((0_u8..4, any::<prop::sample::Index>()), 1..200),
             successes in 1_u16..4,
         ) {
-            let settings = Settings { successes, open_for: Duration::ZERO, ..CONSECUTIVE };
+            let settings = BreakerSettings { successes, open_for: Duration::ZERO, ..CONSECUTIVE };
             let breaker = Breaker::default();
             let mut permits: Vec<Permit<'_>> = Vec::new();
             for (step, which) in steps {
@@ -617,9 +639,9 @@ mod tests {
                         _ => drop(permit),
                     }
                 }
-                let word = Word::of(breaker.word.load(Ordering::Relaxed));
+                let word = BreakerWord::of(breaker.word.load(Ordering::Relaxed));
                 let on_trial = permits.iter().filter(|p| p.trial && p.epoch == word.epoch).count();
-                if word.state == State::HalfOpen {
+                if word.state == BreakerState::HalfOpen {
                     prop_assert!(on_trial <= usize::from(successes));
                     prop_assert_eq!(on_trial, usize::from(word.trials));
                 }

@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::Endpoint;
 use crate::clock::{self, Instant};
-use crate::h1::Origin;
+use crate::h1::H1Origin;
 use crate::h2::{Link, Waiters};
 use crate::net::{MadeWith, Opened, Stream, Timer};
 use crate::tls::client::{Offer, Secured};
@@ -55,7 +55,7 @@ impl ConnectError {
 
 /// The way in which a connection is made.
 #[derive(Debug, Clone, Copy)]
-pub struct Way<'a> {
+pub struct ConnectWay<'a> {
     /// The security of the connection.
     pub secured: Option<&'a Secured>,
     /// The protocols that are offered.
@@ -72,7 +72,7 @@ pub struct Way<'a> {
     pub streams: usize,
 }
 
-impl Way<'_> {
+impl ConnectWay<'_> {
     /// Returns what connections that are made like this have in common.
     #[must_use]
     pub fn made_with(&self) -> MadeWith {
@@ -84,7 +84,7 @@ impl Way<'_> {
 #[derive(Debug)]
 pub enum Connected {
     /// HTTP/1: for one request at a time.
-    Own(Box<Origin>),
+    Own(Box<H1Origin>),
     /// HTTP/2: for many.
     Shared(Rc<Link>),
 }
@@ -97,14 +97,14 @@ pub enum Connected {
 ///
 /// # Errors
 /// [`ConnectError`].
-pub async fn connect(
+pub async fn connect_endpoint(
     endpoint: &Endpoint,
-    way: Way<'_>,
+    way: ConnectWay<'_>,
     (opened, waiters): (Opened, Rc<Waiters>),
     timer: &mut Timer,
     deadline: Option<Instant>,
 ) -> Result<Connected, ConnectError> {
-    let Way { secured, offer, header, streams, head, kept_for, .. } = way;
+    let ConnectWay { secured, offer, header, streams, head, kept_for, .. } = way;
     let taken = Cell::new(false);
     let mut attempt = pin!(async {
         endpoint.connects.fetch_add(1, Ordering::Relaxed);
@@ -133,7 +133,7 @@ pub async fn connect(
                 (streams, head, kept_for),
             )));
         }
-        let mut origin = Origin::new(stream, opened, clock::now());
+        let mut origin = H1Origin::new(stream, opened, clock::now());
         origin.made_with = made_with;
         Ok(Connected::Own(Box::new(origin)))
     });

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use super::Endpoint;
 use super::links::Links;
-use super::reuse::{self, Verdict};
+use super::reuse::{self, ReuseVerdict};
 use crate::clock::{self, Instant};
-use crate::h1::Origin;
+use crate::h1::H1Origin;
 use crate::net::MadeWith;
 
 /// The demand of a request on a connection that is not fresh.
@@ -29,32 +29,32 @@ pub enum Demand {
 
 /// A connection out of the stack.
 #[derive(Debug)]
-pub struct Taken {
+pub struct TakenConnection {
     /// The connection.
-    pub origin: Box<Origin>,
+    pub origin: Box<H1Origin>,
     /// The request's head has to go first, and its body only when the server did not close.
     pub probation: bool,
 }
 
 /// All idle connections of one worker, and those that are shared.
 #[derive(Debug, Default)]
-pub struct Connections {
+pub struct IdleConnections {
     /// The connections that speak HTTP/2.
     pub links: Links,
     /// By the slot of the server.
-    stacks: Vec<Stack>,
+    stacks: Vec<IdleStack>,
 }
 
 /// The idle connections to one server.
 #[derive(Debug, Default)]
-struct Stack {
+struct IdleStack {
     /// The server's id: another one may have had its slot before.
     owner: u32,
     #[expect(clippy::vec_box, reason = "connections move between stack and task all the time")]
-    idle: Vec<Box<Origin>>,
+    idle: Vec<Box<H1Origin>>,
 }
 
-impl Connections {
+impl IdleConnections {
     /// Takes a connection to `endpoint` that meets the demand; `None` means that a fresh one is needed.
     pub fn take(
         &mut self,
@@ -63,7 +63,7 @@ impl Connections {
         demand: Demand,
         made_with: MadeWith,
         now: Instant,
-    ) -> Option<Taken> {
+    ) -> Option<TakenConnection> {
         let stack = self.stacks.get_mut(endpoint.slot.index()?)?;
         if stack.owner != endpoint.id {
             return None;
@@ -73,9 +73,11 @@ impl Connections {
             Demand::Any => false,
             Demand::Proven { body } => {
                 match endpoint.reuse.verdict(now, endpoint.requests.load(Ordering::Relaxed)) {
-                    Verdict::Trusted => false,
-                    Verdict::Candidate if body => true,
-                    Verdict::Candidate | Verdict::Unproven | Verdict::Suspect => return None,
+                    ReuseVerdict::Trusted => false,
+                    ReuseVerdict::Candidate if body => true,
+                    ReuseVerdict::Candidate | ReuseVerdict::Unproven | ReuseVerdict::Suspect => {
+                        return None;
+                    }
                 }
             }
         };
@@ -83,13 +85,13 @@ impl Connections {
         while let Some(at) = stack.iter().rposition(|origin| origin.made_with == made_with) {
             let last = stack.get(at)?;
             let idle = now.saturating_duration_since(last.idle_since());
-            if demand != Demand::Any && !reuse::proven(idle, last.advertised()) {
+            if demand != Demand::Any && !reuse::is_proven(idle, last.advertised()) {
                 // It is still good for others, and those below it are older.
                 return None;
             }
             let mut origin = stack.remove(at);
-            if idle < allowed(&origin) && origin.is_quiet(cx) {
-                return Some(Taken { origin, probation });
+            if idle < allowed_idle(&origin) && origin.is_quiet(cx) {
+                return Some(TakenConnection { origin, probation });
             }
         }
         None
@@ -100,15 +102,15 @@ impl Connections {
     pub fn put(
         &mut self,
         endpoint: &Endpoint,
-        mut origin: Box<Origin>,
+        mut origin: Box<H1Origin>,
         (limit, kept_for): (usize, Duration),
         now: Instant,
     ) {
         let Some(slot) = endpoint.slot.index() else { return };
         if self.stacks.len() <= slot {
-            self.stacks.resize_with(slot + 1, Stack::default);
+            self.stacks.resize_with(slot + 1, IdleStack::default);
         }
-        let Some(Stack { owner, idle: stack }) = self.stacks.get_mut(slot) else { return };
+        let Some(IdleStack { owner, idle: stack }) = self.stacks.get_mut(slot) else { return };
         if *owner != endpoint.id {
             // Whoever had the slot before is gone.
             stack.clear();
@@ -123,9 +125,9 @@ impl Connections {
 
     /// Drops connections that are too old or no longer quiet. Called once a second.
     pub fn sweep(&mut self, cx: &mut Context<'_>, now: Instant) {
-        for Stack { idle, .. } in &mut self.stacks {
+        for IdleStack { idle, .. } in &mut self.stacks {
             idle.retain_mut(|origin| {
-                now.saturating_duration_since(origin.idle_since()) < allowed(origin)
+                now.saturating_duration_since(origin.idle_since()) < allowed_idle(origin)
                     && !origin.is_retired()
                     && origin.is_quiet(cx)
             });
@@ -135,7 +137,7 @@ impl Connections {
 
     /// Closes one connection to each server that somebody waits for.
     pub fn let_go(&mut self) {
-        for Stack { idle: stack, .. } in &mut self.stacks {
+        for IdleStack { idle: stack, .. } in &mut self.stacks {
             if stack.last().is_some_and(|origin| origin.wanted()) {
                 stack.pop();
             }
@@ -163,7 +165,7 @@ impl Connections {
     }
 }
 
-fn allowed(origin: &Origin) -> Duration {
+fn allowed_idle(origin: &H1Origin) -> Duration {
     let Some(told) = origin.advertised() else { return origin.kept_for() };
     // A margin of a second would leave nothing of a timeout of one.
     origin.kept_for().min(told.saturating_sub(reuse::ADVERTISED_MARGIN).max(told / 2))

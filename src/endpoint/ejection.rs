@@ -18,7 +18,7 @@ const MIN_REQUESTS: u64 = 10;
 
 /// The rules for ejecting servers, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Settings {
+pub struct EjectionSettings {
     /// Failures in a row.
     pub failures: u32,
     /// The interval in which rates are measured and old ejections are forgiven.
@@ -33,7 +33,7 @@ pub struct Settings {
     pub error_rate: Option<f64>,
 }
 
-impl Settings {
+impl EjectionSettings {
     /// Returns how long a server stays out before it may have to give its place to another one.
     #[must_use]
     pub fn keeps_place_for(&self) -> Duration {
@@ -61,7 +61,7 @@ pub struct Record {
 
 /// The ejections of one upstream.
 #[derive(Debug, Default)]
-pub struct Group {
+pub struct EjectionGroup {
     ejected: AtomicU32,
     /// Somebody is deciding. Decisions are rare; who comes second leaves his to the next failure.
     deciding: AtomicBool,
@@ -114,13 +114,13 @@ impl Record {
     /// Returns for how long.
     pub fn eject(
         &self,
-        group: &Group,
-        settings: &Settings,
+        group: &EjectionGroup,
+        settings: &EjectionSettings,
         now: Instant,
         size: impl Fn() -> Size,
     ) -> Option<Duration> {
-        let _decision = Decision::take(group)?;
-        if self.ejected() || !allowed(group, settings, size()) {
+        let _decision = EjectionDecision::take(group)?;
+        if self.ejected() || !is_allowed(group, settings, size()) {
             return None;
         }
         let times = self.times.fetch_add(1, Ordering::Relaxed).saturating_add(1);
@@ -136,12 +136,12 @@ impl Record {
     }
 
     /// Ends an ejection whose time is up; true if it did.
-    pub fn readmit(&self, group: &Group, now: Instant) -> bool {
+    pub fn readmit(&self, group: &EjectionGroup, now: Instant) -> bool {
         self.until.load(Ordering::Relaxed) <= clock::millis(now) && self.pardon(group)
     }
 
     /// Ends an ejection early; true if there was one.
-    pub fn pardon(&self, group: &Group) -> bool {
+    pub fn pardon(&self, group: &EjectionGroup) -> bool {
         // Only one of two that do it at once may count it.
         let ejected = self.until.swap(0, Ordering::AcqRel) != 0;
         if ejected {
@@ -157,7 +157,7 @@ impl Record {
 
     /// Ends the interval: forgives one ejection, and returns whether failures exceeded the rate.
     /// `requests` is how many the server ever got.
-    pub fn interval(&self, requests: u64, settings: &Settings) -> bool {
+    pub fn interval(&self, requests: u64, settings: &EjectionSettings) -> bool {
         let failed = self.failed.load(Ordering::Relaxed);
         let new = requests.saturating_sub(self.seen.swap(requests, Ordering::Relaxed));
         let new_failed = failed.saturating_sub(self.seen_failed.swap(failed, Ordering::Relaxed));
@@ -171,7 +171,7 @@ impl Record {
     }
 }
 
-impl Group {
+impl EjectionGroup {
     /// Returns how many servers are ejected.
     #[must_use]
     pub fn ejected(&self) -> u32 {
@@ -181,7 +181,7 @@ impl Group {
     /// Corrects the count: a server may have left the upstream while it was ejected, and a request
     /// that began before may even have ejected it after that.
     pub fn recount(&self, ejected: impl Fn() -> u32) {
-        if let Some(_decision) = Decision::take(self) {
+        if let Some(_decision) = EjectionDecision::take(self) {
             self.ejected.store(ejected(), Ordering::Relaxed);
         }
     }
@@ -191,7 +191,7 @@ impl Group {
 /// a millionth, and as binary fractions 29 % of 100 are a little less than 29.
 const WHOLE: f64 = 1e-7;
 
-fn allowed(group: &Group, settings: &Settings, size: Size) -> bool {
+fn is_allowed(group: &EjectionGroup, settings: &EjectionSettings, size: Size) -> bool {
     let ejected = group.ejected();
     let most = (settings.at_most * f64::from(size.total) + WHOLE).floor().max(1.0);
     // An ejection that was decided a moment ago may not show in `usable` yet.
@@ -202,17 +202,17 @@ fn allowed(group: &Group, settings: &Settings, size: Size) -> bool {
         && f64::from(left) + WHOLE >= settings.min_healthy * f64::from(size.total)
 }
 
-struct Decision<'a>(&'a Group);
+struct EjectionDecision<'a>(&'a EjectionGroup);
 
-impl<'a> Decision<'a> {
-    fn take(group: &'a Group) -> Option<Self> {
+impl<'a> EjectionDecision<'a> {
+    fn take(group: &'a EjectionGroup) -> Option<Self> {
         let taken = group.deciding.swap(true, Ordering::Acquire);
         // Made only when it was taken: one that is dropped lets the next decision begin.
         (!taken).then(|| Self(group))
     }
 }
 
-impl Drop for Decision<'_> {
+impl Drop for EjectionDecision<'_> {
     fn drop(&mut self) {
         self.0.deciding.store(false, Ordering::Release);
     }
@@ -224,8 +224,8 @@ mod tests {
 
     use super::*;
 
-    fn settings() -> Settings {
-        Settings {
+    fn settings() -> EjectionSettings {
+        EjectionSettings {
             failures: 5,
             every: Duration::from_secs(10),
             base: Duration::from_secs(30),
@@ -235,7 +235,7 @@ mod tests {
         }
     }
 
-    fn eject(record: &Record, group: &Group, total: u32, usable: u32) -> Option<u64> {
+    fn eject(record: &Record, group: &EjectionGroup, total: u32, usable: u32) -> Option<u64> {
         let size = || Size { total, usable };
         record.eject(group, &settings(), clock::now(), size).map(|lasts| lasts.as_secs())
     }
@@ -252,7 +252,7 @@ mod tests {
     async fn each_ejection_lasts_longer_up_to_five_minutes() {
         let _epoch = clock::millis(clock::now());
         tokio::time::advance(Duration::from_secs(1)).await;
-        let (record, group) = (Record::default(), Group::default());
+        let (record, group) = (Record::default(), EjectionGroup::default());
         let mut lasted = Vec::new();
         for _ in 0..12 {
             let lasts = eject(&record, &group, 4, 4).unwrap();
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn the_last_server_and_half_of_them_stay() {
-        let group = Group::default();
+        let group = EjectionGroup::default();
         let records: Vec<Record> = (0..4).map(|_| Record::default()).collect();
         assert_eq!(eject(&records[0], &group, 1, 1), None);
         assert_eq!(eject(&records[0], &group, 4, 1), None);
@@ -285,16 +285,16 @@ mod tests {
 
     #[test]
     fn of_two_servers_one_may_go() {
-        let (record, group) = (Record::default(), Group::default());
-        let strict = Settings { at_most: 0.0, ..settings() };
+        let (record, group) = (Record::default(), EjectionGroup::default());
+        let strict = EjectionSettings { at_most: 0.0, ..settings() };
         let size = || Size { total: 2, usable: 2 };
         assert!(record.eject(&group, &strict, clock::now(), size).is_some());
     }
 
     #[test]
     fn enough_servers_stay_healthy() {
-        let (record, group) = (Record::default(), Group::default());
-        let half = Settings { min_healthy: 0.5, ..settings() };
+        let (record, group) = (Record::default(), EjectionGroup::default());
+        let half = EjectionSettings { min_healthy: 0.5, ..settings() };
         let size = |usable| move || Size { total: 4, usable };
         assert!(record.eject(&group, &half, clock::now(), size(2)).is_none());
         assert!(record.eject(&group, &half, clock::now(), size(3)).is_some());
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn a_rate_needs_enough_requests() {
         let record = Record::default();
-        let rate = Settings { error_rate: Some(0.3), ..settings() };
+        let rate = EjectionSettings { error_rate: Some(0.3), ..settings() };
         for _ in 0..4 {
             record.failure();
         }
@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn failures_during_an_ejection_do_not_lead_to_the_next() {
-        let (record, group) = (Record::default(), Group::default());
+        let (record, group) = (Record::default(), EjectionGroup::default());
         assert_eq!(eject(&record, &group, 2, 2), Some(30));
         // Requests that were under way when it was ejected.
         for _ in 0..20 {
@@ -330,10 +330,10 @@ mod tests {
     #[test]
     fn a_share_is_rounded_down_only_if_it_is_not_whole() {
         // As binary fractions, 0.29 of 100 is a little less than 29, and 0.07 a little more than 7.
-        let settings = Settings { at_most: 0.29, min_healthy: 0.07, ..settings() };
+        let settings = EjectionSettings { at_most: 0.29, min_healthy: 0.07, ..settings() };
         let allowed = |ejected: u32, total: u32, usable: u32| {
-            let group = Group { ejected: ejected.into(), ..Group::default() };
-            allowed(&group, &settings, Size { total, usable })
+            let group = EjectionGroup { ejected: ejected.into(), ..EjectionGroup::default() };
+            is_allowed(&group, &settings, Size { total, usable })
         };
         assert!(allowed(28, 100, 72));
         assert!(!allowed(29, 100, 71));
@@ -345,8 +345,8 @@ mod tests {
 
     #[test]
     fn an_outdated_count_of_usable_servers_does_not_cost_the_last_one() {
-        let group = Group::default();
-        let all = Settings { at_most: 1.0, ..settings() };
+        let group = EjectionGroup::default();
+        let all = EjectionSettings { at_most: 1.0, ..settings() };
         let records = [Record::default(), Record::default()];
         // The second decision is made before the first one shows in what servers may be used.
         let outdated = || Size { total: 2, usable: 2 };
@@ -357,9 +357,9 @@ mod tests {
     #[test]
     fn threads_that_eject_and_pardon_at_once_never_miscount() {
         const SERVERS: u32 = 4;
-        let group = Group::default();
+        let group = EjectionGroup::default();
         let records: Vec<Record> = (0..SERVERS).map(|_| Record::default()).collect();
-        let all = Settings { at_most: 1.0, ..settings() };
+        let all = EjectionSettings { at_most: 1.0, ..settings() };
         let (began, ended) = (AtomicU64::new(0), AtomicU64::new(0));
         let most = AtomicU32::new(0);
         let now = clock::now();
@@ -401,9 +401,9 @@ mod tests {
             at_most in 0.0_f64..=1.0,
             steps in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..200),
         ) {
-            let group = Group::default();
+            let group = EjectionGroup::default();
             let records: Vec<Record> = (0..n).map(|_| Record::default()).collect();
-            let settings = Settings { at_most, ..settings() };
+            let settings = EjectionSettings { at_most, ..settings() };
             let total = u32::try_from(n).unwrap();
             let far = clock::now() + LONGEST + LONGEST;
             for (which, out) in steps {

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::Endpoint;
-use super::connections::Connections;
+use super::connections::IdleConnections;
 use crate::clock::Instant;
 use crate::h2::link::STREAMS;
 use crate::h2::{H2Origin, Link, Waiters};
@@ -17,12 +17,12 @@ const MOST_STALLED: usize = 2;
 /// The connections to all servers.
 #[derive(Debug, Default)]
 pub struct Links {
-    servers: Vec<Server>,
+    servers: Vec<ServerLinks>,
 }
 
 /// The shared connections to one server.
 #[derive(Debug, Default)]
-struct Server {
+struct ServerLinks {
     /// The server's id: another one may have had its slot before.
     owner: u32,
     links: Vec<Rc<Link>>,
@@ -35,7 +35,7 @@ struct Server {
     allowed: Option<usize>,
 }
 
-impl Server {
+impl ServerLinks {
     /// Forgets those that take no more requests, but not what they said.
     fn forget(&mut self) {
         let Self { links, allowed, .. } = self;
@@ -128,15 +128,15 @@ impl Links {
         Some(Turn::Dial(server.allowed.unwrap_or(most_streams)))
     }
 
-    fn server(&mut self, endpoint: &Endpoint) -> Option<&mut Server> {
+    fn server(&mut self, endpoint: &Endpoint) -> Option<&mut ServerLinks> {
         let slot = endpoint.slot.index()?;
         if self.servers.len() <= slot {
-            self.servers.resize_with(slot + 1, Server::default);
+            self.servers.resize_with(slot + 1, ServerLinks::default);
         }
         let server = self.servers.get_mut(slot)?;
         if server.owner != endpoint.id {
             // Whoever had the slot before is gone, and with it all that waited for it.
-            *server = Server { owner: endpoint.id, ..Server::default() };
+            *server = ServerLinks { owner: endpoint.id, ..ServerLinks::default() };
         }
         Some(server)
     }
@@ -168,7 +168,7 @@ impl Links {
 /// Somebody connects, until this is dropped.
 #[derive(Debug)]
 pub struct Dialing<'a> {
-    connections: &'a RefCell<Connections>,
+    connections: &'a RefCell<IdleConnections>,
     /// The slot and the id of the server.
     server: (Option<usize>, u32),
 }
@@ -176,7 +176,7 @@ pub struct Dialing<'a> {
 impl<'a> Dialing<'a> {
     /// After [`Turn::Dial`].
     #[must_use]
-    pub fn new(connections: &'a RefCell<Connections>, endpoint: &Endpoint) -> Self {
+    pub fn new(connections: &'a RefCell<IdleConnections>, endpoint: &Endpoint) -> Self {
         Self { connections, server: (endpoint.slot.index(), endpoint.id) }
     }
 
@@ -193,7 +193,7 @@ impl<'a> Dialing<'a> {
         self.with(|server| server.declined = true);
     }
 
-    fn with(&self, change: impl FnOnce(&mut Server)) {
+    fn with(&self, change: impl FnOnce(&mut ServerLinks)) {
         let (Some(slot), id) = self.server else { return };
         let servers = &mut self.connections.borrow_mut().links.servers;
         if let Some(server) = servers.get_mut(slot).filter(|server| server.owner == id) {

@@ -19,10 +19,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 
-use self::slot::{Slot as Numbered, Slots};
+use self::slot::{EndpointSlot as Numbered, Slots};
 use self::standing::Standing;
 use crate::clock;
-use crate::net::{Address, Open};
+use crate::net::{Address, OpenConnections};
 
 /// A server and its live state.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub struct Endpoint {
     /// The server's own circuit breaker, for upstreams that have one per server.
     pub breaker: breaker::Breaker,
     /// The open connections of the server.
-    pub open: Arc<Open>,
+    pub open: Arc<OpenConnections>,
     in_flight: AtomicU32,
     /// Requests sent, retries included.
     pub requests: AtomicU64,

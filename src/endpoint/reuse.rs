@@ -33,7 +33,7 @@ const SUSPECT_FOR: Duration = Duration::from_mins(10);
 
 /// The verdict of the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ReuseVerdict {
     /// Reused connections have been answered on, many times and lately without exception.
     Trusted,
     /// The server has behaved well for long enough to be tried.
@@ -54,15 +54,15 @@ pub struct Trust {
 impl Trust {
     /// Returns what the record says at `now` about a server that has been sent so many `requests`.
     #[must_use]
-    pub fn verdict(&self, now: Instant, requests: u64) -> Verdict {
+    pub fn verdict(&self, now: Instant, requests: u64) -> ReuseVerdict {
         if self.streak.load(Ordering::Relaxed) >= EARNED {
-            Verdict::Trusted
+            ReuseVerdict::Trusted
         } else if clock::millis(now) < self.suspect_until.load(Ordering::Relaxed) {
-            Verdict::Suspect
+            ReuseVerdict::Suspect
         } else if requests >= CANDIDATE_AFTER {
-            Verdict::Candidate
+            ReuseVerdict::Candidate
         } else {
-            Verdict::Unproven
+            ReuseVerdict::Unproven
         }
     }
 
@@ -90,7 +90,7 @@ impl Trust {
 
 /// Returns whether a connection at rest is recent enough, or promised for long enough, to be proven.
 #[must_use]
-pub fn proven(idle: Duration, advertised: Option<Duration>) -> bool {
+pub fn is_proven(idle: Duration, advertised: Option<Duration>) -> bool {
     match advertised {
         Some(timeout) => idle + ADVERTISED_MARGIN < timeout || idle < FRESH_ENOUGH.min(timeout / 2),
         None => idle < FRESH_ENOUGH,
@@ -105,29 +105,29 @@ mod tests {
     async fn trust_is_earned_slowly_and_lost_at_once() {
         let trust = Trust::default();
         let _epoch = clock::millis(clock::now());
-        assert_eq!(trust.verdict(clock::now(), 0), Verdict::Unproven);
+        assert_eq!(trust.verdict(clock::now(), 0), ReuseVerdict::Unproven);
         for _ in 0..EARNED {
             trust.answered();
         }
-        assert_eq!(trust.verdict(clock::now(), 0), Verdict::Trusted);
+        assert_eq!(trust.verdict(clock::now(), 0), ReuseVerdict::Trusted);
         trust.broken(clock::now());
-        assert_eq!(trust.verdict(clock::now(), 0), Verdict::Suspect);
+        assert_eq!(trust.verdict(clock::now(), 0), ReuseVerdict::Suspect);
         trust.silent();
-        assert_eq!(trust.verdict(clock::now(), 0), Verdict::Trusted);
+        assert_eq!(trust.verdict(clock::now(), 0), ReuseVerdict::Trusted);
         trust.broken(clock::now());
         tokio::time::advance(SUSPECT_FOR).await;
-        assert_eq!(trust.verdict(clock::now(), 0), Verdict::Unproven);
-        assert_eq!(trust.verdict(clock::now(), 1000), Verdict::Candidate);
+        assert_eq!(trust.verdict(clock::now(), 0), ReuseVerdict::Unproven);
+        assert_eq!(trust.verdict(clock::now(), 1000), ReuseVerdict::Candidate);
     }
 
     #[test]
     fn a_connection_is_proven_while_recent_or_promised() {
         let ms = Duration::from_millis;
-        assert!(proven(ms(499), None));
-        assert!(!proven(ms(500), None));
-        assert!(proven(ms(3900), Some(ms(5000))));
-        assert!(!proven(ms(4000), Some(ms(5000))));
-        assert!(proven(ms(100), Some(ms(1000))));
-        assert!(!proven(ms(600), Some(ms(1000))));
+        assert!(is_proven(ms(499), None));
+        assert!(!is_proven(ms(500), None));
+        assert!(is_proven(ms(3900), Some(ms(5000))));
+        assert!(!is_proven(ms(4000), Some(ms(5000))));
+        assert!(is_proven(ms(100), Some(ms(1000))));
+        assert!(!is_proven(ms(600), Some(ms(1000))));
     }
 }

@@ -22,7 +22,7 @@ pub struct Slots {
 
 /// A number in use, until it is dropped.
 #[derive(Debug)]
-pub struct Slot {
+pub struct EndpointSlot {
     number: u32,
     of: &'static Slots,
 }
@@ -37,10 +37,10 @@ impl Slots {
 
     /// Takes the lowest free number.
     #[must_use]
-    pub fn take(&'static self) -> Slot {
+    pub fn take(&'static self) -> EndpointSlot {
         let from = self.first.load(Ordering::Relaxed);
         let number = self.take_from(from).or_else(|| self.take_from(0));
-        Slot { number: number.unwrap_or(u32::MAX), of: self }
+        EndpointSlot { number: number.unwrap_or(u32::MAX), of: self }
     }
 
     fn take_from(&self, from: usize) -> Option<u32> {
@@ -76,7 +76,7 @@ impl Slots {
     }
 }
 
-impl Slot {
+impl EndpointSlot {
     /// The number as an index; `None` when there were too many owners.
     #[inline]
     #[must_use]
@@ -85,7 +85,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for EndpointSlot {
     fn drop(&mut self) {
         self.of.give_back(self.number);
     }
@@ -98,14 +98,14 @@ mod tests {
     #[test]
     fn the_lowest_free_number_is_handed_out_again() {
         static SLOTS: Slots = Slots::new();
-        let mut taken: Vec<Slot> = (0..200).map(|_| SLOTS.take()).collect();
-        let numbers: Vec<Option<usize>> = taken.iter().map(Slot::index).collect();
+        let mut taken: Vec<EndpointSlot> = (0..200).map(|_| SLOTS.take()).collect();
+        let numbers: Vec<Option<usize>> = taken.iter().map(EndpointSlot::index).collect();
         assert_eq!(numbers, (0..200).map(Some).collect::<Vec<_>>());
         drop(taken.remove(150));
         drop(taken.remove(3));
         assert_eq!(SLOTS.take().index(), Some(3), "and given back at once");
         let again = [SLOTS.take(), SLOTS.take(), SLOTS.take()];
-        assert_eq!(again.each_ref().map(Slot::index), [Some(3), Some(150), Some(200)]);
+        assert_eq!(again.each_ref().map(EndpointSlot::index), [Some(3), Some(150), Some(200)]);
     }
 
     #[test]
@@ -127,13 +127,13 @@ mod tests {
     #[test]
     fn threads_never_share_a_number() {
         static SLOTS: Slots = Slots::new();
-        let taken: Vec<Slot> = std::thread::scope(|scope| {
+        let taken: Vec<EndpointSlot> = std::thread::scope(|scope| {
             let take = || (0..5000).map(|_| SLOTS.take()).collect::<Vec<_>>();
             let threads = [scope.spawn(take), scope.spawn(take), scope.spawn(take)];
             threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
         });
         let numbers: std::collections::BTreeSet<usize> =
-            taken.iter().filter_map(Slot::index).collect();
+            taken.iter().filter_map(EndpointSlot::index).collect();
         assert_eq!((numbers.len(), numbers.last()), (15_000, Some(&14_999)));
     }
 }

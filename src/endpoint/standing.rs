@@ -165,7 +165,7 @@ impl Standing {
 
 /// `up`, or the weightiest reason why a server gets no requests.
 #[must_use]
-pub fn word(bits: Bits) -> &'static str {
+pub fn standing_word(bits: Bits) -> &'static str {
     let reasons = [
         (DISABLED, "disabled"),
         (DRAINING, "draining"),
@@ -210,7 +210,7 @@ mod tests {
             standing.lose(clock::now());
             tokio::time::advance(Duration::from_millis(away / 2)).await;
             standing.lose(clock::now());
-            assert_eq!(word(standing.bits()), "unreachable");
+            assert_eq!(standing_word(standing.bits()), "unreachable");
             assert!(standing.bits().any(u8::MAX) && !standing.bits().any(HARD));
             tokio::time::advance(Duration::from_millis(away - away / 2)).await;
             assert!(standing.reach(clock::now()));

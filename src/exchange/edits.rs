@@ -38,7 +38,7 @@ pub struct FilledField {
 
 /// The moment at which the value of a header can be filled in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
+pub enum FillMoment {
     /// As soon as the route is known.
     Early,
     /// Once a server has been chosen.
@@ -48,9 +48,9 @@ pub enum Moment {
 impl FilledField {
     /// Returns when its value can be filled in.
     #[must_use]
-    pub fn moment(&self) -> Moment {
+    pub fn moment(&self) -> FillMoment {
         let late = |part: &FieldPart| matches!(part, FieldPart::Place(place) if place.is_late());
-        if self.parts.iter().any(late) { Moment::Late } else { Moment::Early }
+        if self.parts.iter().any(late) { FillMoment::Late } else { FillMoment::Early }
     }
 
     /// Fills `out` with the value; false where the field is not to be written, because the value is empty or holds what

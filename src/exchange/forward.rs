@@ -8,7 +8,7 @@ use super::sides::Emit;
 use crate::clock;
 use crate::exchange::edits::FieldFacts;
 use crate::exchange::{HeaderEdits, Pair};
-use crate::net::Coding;
+use crate::net::BodyFraming;
 use crate::tls::Certificate;
 use crate::wire::head::{FieldRef, Fields, list_items};
 use crate::wire::{Known, RequestHead, ResponseHead, encode, grpc};
@@ -144,7 +144,7 @@ impl RequestForm<'_> {
 }
 
 /// Writes a whole HTTP/1.1 request head. Returns how the body must follow.
-pub fn write_request(out: &mut Vec<u8>, form: &RequestForm<'_>) -> Coding {
+pub fn write_request(out: &mut Vec<u8>, form: &RequestForm<'_>) -> BodyFraming {
     out.extend_from_slice(form.head.method());
     out.push(b' ');
     out.extend_from_slice(form.path);
@@ -156,14 +156,14 @@ pub fn write_request(out: &mut Vec<u8>, form: &RequestForm<'_>) -> Coding {
     request_fields(form, out);
     let had_length = form.head.fields.has(Known::ContentLength);
     let coding = match form.length {
-        Some(0) if !had_length => Coding::Exactly(0),
+        Some(0) if !had_length => BodyFraming::Exactly(0),
         Some(n) => {
             encode::content_length(out, n);
-            Coding::Exactly(n)
+            BodyFraming::Exactly(n)
         }
         None => {
             out.extend_from_slice(b"transfer-encoding: chunked\r\n");
-            Coding::Chunked
+            BodyFraming::Chunked
         }
     };
     let te = wants_trailers(form.head);
@@ -325,7 +325,7 @@ fn forwarded_for(fields: &Fields, identity: &Identity<'_>, out: &mut impl Emit) 
     }
 }
 
-/// Whether a field belongs to B3.
+/// Returns whether a field belongs to B3.
 fn is_b3(name: &[u8]) -> bool {
     let start = name.get(..5).unwrap_or(name);
     name.eq_ignore_ascii_case(b"b3") || start.eq_ignore_ascii_case(b"x-b3-")

@@ -226,7 +226,7 @@ fn elements_from_the_right(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Whether an odd number of backslashes stands before this place.
+/// Returns whether an odd number of backslashes stands before this place.
 fn is_escaped(text: &[u8], at: usize) -> bool {
     let before = text.get(..at).unwrap_or_default();
     before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1

@@ -25,5 +25,5 @@ pub use outcome::{Cut, Halt, Outcome};
 pub use pause::pause;
 pub use pump::{Pump, PumpError};
 pub use queue::Queue;
-pub use refusal::{Miss, Refusal};
+pub use refusal::{NoServerReason, Refusal};
 pub use sides::{Client, Emit, HeadError, Length, Outgoing, Sink, Source};

@@ -51,7 +51,7 @@ pub enum Halt {
 
 /// The words for an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
+pub struct OutcomeRow {
     /// One of [`OUTCOMES`].
     pub outcome: &'static str,
     /// A stable code for programs; `None` for [`Outcome::Whole`] alone.
@@ -99,7 +99,7 @@ impl Outcome {
 
     /// Returns the words for it.
     #[must_use]
-    pub fn row(self) -> Row {
+    pub fn row(self) -> OutcomeRow {
         let (code, key) = match self {
             Outcome::Whole => (None, None),
             Outcome::ClientGone => (Some("client_closed"), None),
@@ -112,7 +112,7 @@ impl Outcome {
             Outcome::ProxyCut(Halt::Drain) => (Some("proxy_stopped"), Some("runtime.drain")),
             Outcome::ProxyCut(Halt::Defect) => (Some("internal_error"), None),
         };
-        Row { outcome: OUTCOMES.get(self.index()).copied().unwrap_or_default(), code, key }
+        OutcomeRow { outcome: OUTCOMES.get(self.index()).copied().unwrap_or_default(), code, key }
     }
 
     /// A sentence for people.
@@ -233,7 +233,7 @@ mod tests {
             ),
         ];
         for (outcome, word, code, key) in all {
-            assert_eq!(outcome.row(), Row { outcome: word, code, key });
+            assert_eq!(outcome.row(), OutcomeRow { outcome: word, code, key });
         }
     }
 

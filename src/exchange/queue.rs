@@ -159,7 +159,7 @@ impl Queue {
     }
 
     /// Joins the end; true when nobody was there.
-    fn enter(&self, limit: u32) -> Result<(Place<'_>, bool), Unserved> {
+    fn enter(&self, limit: u32) -> Result<(QueuePlace<'_>, bool), Unserved> {
         let before = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
             (waiting < limit).then_some(waiting + 1)
         });
@@ -169,14 +169,14 @@ impl Queue {
             return Err(Unserved::Full);
         };
         self.queued.fetch_add(1, Ordering::Relaxed);
-        Ok((Place(self), before == 0))
+        Ok((QueuePlace(self), before == 0))
     }
 }
 
 /// A place in the queue, until it is dropped.
-struct Place<'a>(&'a Queue);
+struct QueuePlace<'a>(&'a Queue);
 
-impl Drop for Place<'_> {
+impl Drop for QueuePlace<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }

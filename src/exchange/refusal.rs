@@ -58,7 +58,7 @@ pub enum Refusal {
     BodyTooLarge(&'static str),
     /// The upstream has no server that can be used; says why.
     #[error("{0}")]
-    NoServer(Miss),
+    NoServer(NoServerReason),
     /// The host is not one of the certificate that the client was shown.
     #[error("the host does not belong to this TLS connection: connect to it by its own name")]
     Misdirected,
@@ -116,7 +116,7 @@ fn within(deadline: Deadline) -> &'static str {
 
 /// A reason why no server was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Miss {
+pub enum NoServerReason {
     /// No servers: an empty list, or a subset nobody belongs to.
     #[error("there is no server")]
     Nobody,
@@ -168,7 +168,7 @@ pub enum FileFault {
 
 /// A refusal as it looks from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
+pub struct RefusalRow {
     /// HTTP status.
     pub status: u16,
     /// Stable machine-readable code.
@@ -182,7 +182,7 @@ pub struct Row {
 impl Refusal {
     /// The row of this refusal.
     #[must_use]
-    pub fn row(self) -> Row {
+    pub fn row(self) -> RefusalRow {
         let (status, code, title, key) = match self {
             Refusal::Malformed(fault) => return malformed(fault),
             Refusal::Target(fault) => (400, "bad_request", "Bad request", target_key(fault)),
@@ -262,7 +262,7 @@ impl Refusal {
             Refusal::File(fault) => return file(fault),
             Refusal::Internal => (500, "internal_error", "Internal error", None),
         };
-        Row { status, code, title, key }
+        RefusalRow { status, code, title, key }
     }
 
     /// Returns whether the connection cannot be used for another request: nobody knows where one starts.
@@ -307,7 +307,7 @@ impl Refusal {
     /// The body of the answer, `application/problem+json` (RFC 9457).
     #[must_use]
     pub fn body(self, request_id: &str) -> Vec<u8> {
-        let Row { status, code, title, key: _ } = self.row();
+        let RefusalRow { status, code, title, key: _ } = self.row();
         let detail = self.to_string();
         Problem { status, title, code, detail: &detail, request_id }.body()
     }
@@ -338,7 +338,7 @@ impl Problem<'_> {
     }
 }
 
-fn file(fault: FileFault) -> Row {
+fn file(fault: FileFault) -> RefusalRow {
     let root = Some("route.files.root");
     let (status, code, title, key) = match fault {
         FileFault::Method => (405, "method_not_allowed", "Method not allowed", Some("route.files")),
@@ -348,21 +348,27 @@ fn file(fault: FileFault) -> Row {
         FileFault::Changed => (412, "precondition_failed", "Precondition failed", None),
         FileFault::Range => (416, "range_not_satisfiable", "Range not satisfiable", None),
     };
-    Row { status, code, title, key }
+    RefusalRow { status, code, title, key }
 }
 
-fn no_server(miss: Miss) -> Row {
+fn no_server(miss: NoServerReason) -> RefusalRow {
     let (code, title, key) = match miss {
-        Miss::Nobody => ("no_server", "No server", "upstream.servers"),
-        Miss::Unhealthy | Miss::Full | Miss::Tried => {
+        NoServerReason::Nobody => ("no_server", "No server", "upstream.servers"),
+        NoServerReason::Unhealthy | NoServerReason::Full | NoServerReason::Tried => {
             ("no_healthy_server", "No healthy server", "upstream.health")
         }
-        Miss::Unresolved => ("no_healthy_server", "No healthy server", "upstream.servers"),
-        Miss::Ejected => ("servers_ejected", "All servers are ejected", "upstream.eject"),
-        Miss::Draining => ("servers_draining", "All servers are draining", "upstream.servers"),
-        Miss::Bound => ("no_server_for_key", "No server for this key", "upstream.balance"),
+        NoServerReason::Unresolved => {
+            ("no_healthy_server", "No healthy server", "upstream.servers")
+        }
+        NoServerReason::Ejected => ("servers_ejected", "All servers are ejected", "upstream.eject"),
+        NoServerReason::Draining => {
+            ("servers_draining", "All servers are draining", "upstream.servers")
+        }
+        NoServerReason::Bound => {
+            ("no_server_for_key", "No server for this key", "upstream.balance")
+        }
     };
-    Row { status: 503, code, title, key: Some(key) }
+    RefusalRow { status: 503, code, title, key: Some(key) }
 }
 
 /// The key that lets a target pass that is refused.
@@ -380,7 +386,7 @@ fn target_key(fault: TargetFault) -> Option<&'static str> {
     }
 }
 
-fn malformed(fault: Fault) -> Row {
+fn malformed(fault: Fault) -> RefusalRow {
     let status = fault.status();
     let (code, title, key) = match status {
         414 => ("uri_too_long", "Request target too long", Some("listen.limits.header_bytes")),
@@ -400,7 +406,7 @@ fn malformed(fault: Fault) -> Row {
         505 => ("version_not_supported", "HTTP version not supported", None),
         _ => ("bad_request", "Bad request", None),
     };
-    Row { status, code, title, key }
+    RefusalRow { status, code, title, key }
 }
 
 #[cfg(test)]
@@ -411,8 +417,8 @@ mod tests {
     fn codes_of_the_contract_are_pinned() {
         let rows = [
             (Refusal::NoRoute, 404, "no_route"),
-            (Refusal::NoServer(Miss::Unhealthy), 503, "no_healthy_server"),
-            (Refusal::NoServer(Miss::Unresolved), 503, "no_healthy_server"),
+            (Refusal::NoServer(NoServerReason::Unhealthy), 503, "no_healthy_server"),
+            (Refusal::NoServer(NoServerReason::Unresolved), 503, "no_healthy_server"),
             (Refusal::Connect, 502, "upstream_connect"),
             (Refusal::UpstreamTimeout(Deadline::FirstByte), 504, "upstream_timeout"),
             (Refusal::Loop, 508, "loop_detected"),

@@ -72,7 +72,7 @@ impl From<PathFault> for TargetFault {
 
 /// A request's target in normal form.
 #[derive(Debug)]
-pub struct Target<'a> {
+pub struct RequestTarget<'a> {
     host: Cow<'a, str>,
     sent_host: &'a [u8],
     path: Cow<'a, [u8]>,
@@ -94,7 +94,7 @@ pub enum Keep {
     Raw,
 }
 
-impl<'a> Target<'a> {
+impl<'a> RequestTarget<'a> {
     /// Reads the target of a request.
     ///
     /// # Errors
@@ -284,7 +284,7 @@ mod tests {
         for host in host {
             head.fields.push(b"Host", host.as_bytes());
         }
-        let target = Target::of(&head, PathMode::Normalize, Keep::Normal)?;
+        let target = RequestTarget::of(&head, PathMode::Normalize, Keep::Normal)?;
         let query =
             target.query().map_or(String::new(), |q| format!("?{}", String::from_utf8_lossy(q)));
         let path = String::from_utf8_lossy(target.path()).into_owned();
@@ -419,7 +419,7 @@ mod tests {
             head.set(b"GET", target.as_bytes(), Version::Http11);
             head.fields.push(b"Host", b"a");
             assert_eq!(
-                Target::of(&head, PathMode::Refuse, Keep::Normal).is_ok(),
+                RequestTarget::of(&head, PathMode::Refuse, Keep::Normal).is_ok(),
                 accepted,
                 "{target}"
             );
@@ -432,7 +432,7 @@ mod tests {
             let mut head = RequestHead::default();
             head.set(b"GET", &bytes, Version::Http11);
             head.fields.push(b"Host", &bytes);
-            let _read_or_refused = Target::of(&head, PathMode::Normalize, Keep::Normal);
+            let _read_or_refused = RequestTarget::of(&head, PathMode::Normalize, Keep::Normal);
         }
     }
 }

@@ -44,9 +44,9 @@ pub enum NoFile {
 
 /// Counts something until it is dropped.
 #[derive(Debug)]
-struct Counted(&'static AtomicUsize);
+struct OpenFile(&'static AtomicUsize);
 
-impl Counted {
+impl OpenFile {
     fn new(count: &'static AtomicUsize, most: usize) -> Option<Self> {
         if count.fetch_add(1, AcqRel) >= most {
             count.fetch_sub(1, AcqRel);
@@ -56,7 +56,7 @@ impl Counted {
     }
 }
 
-impl Drop for Counted {
+impl Drop for OpenFile {
     fn drop(&mut self) {
         self.0.fetch_sub(1, AcqRel);
     }
@@ -70,9 +70,9 @@ pub fn open_files() -> usize {
 
 /// A file that is open for a client.
 #[derive(Debug)]
-pub struct Served {
-    file: Arc<(File, Counted)>,
-    /// Its length in bytes.
+pub struct ServedFile {
+    file: Arc<(File, OpenFile)>,
+    /// The length in bytes.
     pub length: u64,
     /// When it was changed last.
     pub modified: SystemTime,
@@ -84,7 +84,7 @@ pub struct Served {
 
 /// What is looked for.
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub struct WantedFile {
     /// The folder.
     pub root: Arc<Path>,
     /// Segments below it, decoded.
@@ -101,7 +101,7 @@ pub struct Wanted {
 async fn aside<T: Send + 'static>(
     ask: impl FnOnce() -> Result<T, NoFile> + Send + 'static,
 ) -> Result<T, NoFile> {
-    let waiting = Counted::new(&WAITING, MOST_WAITING).ok_or(NoFile::Unavailable)?;
+    let waiting = OpenFile::new(&WAITING, MOST_WAITING).ok_or(NoFile::Unavailable)?;
     let asked = tokio::task::spawn_blocking(move || {
         let _waiting = waiting;
         ask()
@@ -116,7 +116,7 @@ async fn aside<T: Send + 'static>(
 ///
 /// # Errors
 /// [`NoFile`].
-pub async fn find(wanted: Wanted) -> Result<(Served, Vec<u8>), NoFile> {
+pub async fn find(wanted: WantedFile) -> Result<(ServedFile, Vec<u8>), NoFile> {
     aside(move || {
         let served = find_now(&wanted)?;
         let mut piece = vec![0; usize::try_from(served.length).unwrap_or(PIECE).min(PIECE)];
@@ -126,7 +126,7 @@ pub async fn find(wanted: Wanted) -> Result<(Served, Vec<u8>), NoFile> {
     .await
 }
 
-impl Served {
+impl ServedFile {
     /// Reads `length` bytes from `start` into the memory of an earlier piece.
     ///
     /// # Errors
@@ -151,8 +151,8 @@ fn read_into(file: &File, piece: &mut [u8], start: u64) -> Result<(), NoFile> {
     file.read_exact_at(piece, start).map_err(|_| NoFile::Unavailable)
 }
 
-fn find_now(wanted: &Wanted) -> Result<Served, NoFile> {
-    let Wanted { root, segments, folder, index, suffixes } = wanted;
+fn find_now(wanted: &WantedFile) -> Result<ServedFile, NoFile> {
+    let WantedFile { root, segments, folder, index, suffixes } = wanted;
     let folder_flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let base = open(&**root, folder_flags, Mode::empty()).map_err(no_file)?;
     let mut name = PathBuf::new();
@@ -195,7 +195,7 @@ fn variant(
     found: (File, Metadata),
     name: PathBuf,
     suffixes: &[&'static str],
-) -> Result<Served, NoFile> {
+) -> Result<ServedFile, NoFile> {
     let mut best = (found, None);
     for (n, suffix) in suffixes.iter().enumerate() {
         let mut other = name.clone().into_os_string();
@@ -208,9 +208,9 @@ fn variant(
         }
     }
     let ((file, known), variant) = best;
-    let counted = Counted::new(&OPEN, MOST_OPEN).ok_or(NoFile::Unavailable)?;
+    let counted = OpenFile::new(&OPEN, MOST_OPEN).ok_or(NoFile::Unavailable)?;
     let modified = known.modified().map_err(|_| NoFile::Unavailable)?;
-    Ok(Served { file: Arc::new((file, counted)), length: known.len(), modified, variant, name })
+    Ok(ServedFile { file: Arc::new((file, counted)), length: known.len(), modified, variant, name })
 }
 
 /// Opens something below a folder. Links are followed as long as they stay there.
@@ -255,14 +255,14 @@ fn no_file(error: Errno) -> NoFile {
     }
 }
 
-/// Whether a folder can be served, in the words of an operator.
+/// Returns whether a folder can be served, in the words of an operator.
 ///
 /// # Errors
 /// Why not.
 pub fn check_root(root: &Path) -> Result<(), String> {
     let root = root.to_owned();
     super::in_time(move || {
-        let known = std::fs::metadata(&root).map_err(|error| super::why(&error))?;
+        let known = std::fs::metadata(&root).map_err(|error| super::describe_error(&error))?;
         if known.is_dir() { Ok(()) } else { Err("it is not a directory".to_owned()) }
     })
 }
@@ -284,9 +284,9 @@ mod tests {
 
     use super::*;
 
-    fn wanted(root: &Path, path: &str) -> Wanted {
+    fn wanted(root: &Path, path: &str) -> WantedFile {
         let segments = path.split('/').filter(|s| !s.is_empty());
-        Wanted {
+        WantedFile {
             root: root.into(),
             segments: segments.map(|s| s.as_bytes().to_vec()).collect(),
             folder: path.ends_with('/'),
@@ -346,7 +346,7 @@ mod tests {
             assert_eq!(find_now(&wanted(root, path)).unwrap_err(), expected, "{path}");
         }
         for segment in [&b"a\0b"[..], b"a/b", b"..", b".", b"", &[b'x'; 300]] {
-            let wanted = Wanted { segments: vec![segment.to_vec()], ..wanted(root, "/") };
+            let wanted = WantedFile { segments: vec![segment.to_vec()], ..wanted(root, "/") };
             assert_eq!(find_now(&wanted).unwrap_err(), NoFile::Missing);
         }
     }

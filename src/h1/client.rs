@@ -11,9 +11,9 @@ use std::time::Duration;
 use crate::clock::{self, Instant};
 use crate::exchange::{Client, Emit, Length, Outgoing, Sink, Source};
 use crate::net::room::Room;
-use crate::net::seats::{Seat, Wait};
+use crate::net::seats::{Seat, SeatWait};
 use crate::net::timer::earlier;
-use crate::net::{BodyError, BodyReader, Coding, Fill, Inbox, Outbox, Stream, Timer};
+use crate::net::{BodyError, BodyFraming, BodyReader, Fill, Inbox, Outbox, Stream, Timer};
 use crate::wire::head::Fields;
 use crate::wire::request::{Limits, RequestParser};
 use crate::wire::{
@@ -44,7 +44,7 @@ const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
 /// The next event on a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub enum NextRequest {
     /// A request whose head has been stored.
     Request,
     /// Nothing: the client closed, was idle too long, or the listener is closing.
@@ -226,7 +226,7 @@ impl H1Client {
                 seat.work();
                 Poll::Ready(true)
             }
-            Poll::Pending if seat.wait(Wait::Request) => {
+            Poll::Pending if seat.wait(SeatWait::Request) => {
                 // Who has said nothing yet has nothing to read.
                 self.ended = self.requests == 0;
                 Poll::Ready(false)
@@ -248,7 +248,7 @@ impl H1Client {
         (seat, timer): (&Seat<'_>, &mut Timer),
         limits: &Limits,
         times: HeadTimes,
-    ) -> Next {
+    ) -> NextRequest {
         // Most heads arrive whole: the clock is read only for those that do not.
         let mut from = if self.requests == 0 { Some(self.head_at) } else { None };
         let mut waited = false;
@@ -269,26 +269,26 @@ impl H1Client {
                 match self.inbox.poll_fill(cx, &mut self.stream, room) {
                     Poll::Ready(Ok(0) | Err(_)) => {
                         self.ended = true;
-                        return Poll::Ready(Next::Closed);
+                        return Poll::Ready(NextRequest::Closed);
                     }
                     Poll::Ready(Ok(_)) => {}
                     Poll::Pending => break,
                 }
             }
             waited = true;
-            let next = if seat.wait(Wait::Rest) {
-                Next::Crowded
+            let next = if seat.wait(SeatWait::Rest) {
+                NextRequest::Crowded
             } else {
                 let from = *from.get_or_insert_with(clock::now);
                 ready!(timer.poll_at(cx, clock::deadline(from, times.headers)));
-                Next::Timeout
+                NextRequest::Timeout
             };
             self.keep_alive = false;
             remains::make_out(self.inbox.data(), head);
             Poll::Ready(next)
         })
         .await;
-        if waited && next != Next::Crowded {
+        if waited && next != NextRequest::Crowded {
             seat.work();
         }
         next
@@ -306,19 +306,19 @@ impl H1Client {
     }
 
     /// After bytes that are no request nobody knows where the next one starts.
-    fn fault(&mut self, fault: Fault) -> Next {
+    fn fault(&mut self, fault: Fault) -> NextRequest {
         let first = self.requests == 0 && !self.stream.is_tls();
         if fault == Fault::Version && first && self.inbox.data().starts_with(HTTP2) {
-            return Next::Http2;
+            return NextRequest::Http2;
         }
         let fault = if first && remains::is_tls(self.inbox.data()) { Fault::Tls } else { fault };
         self.begun = false;
         self.keep_alive = false;
-        Next::Fault(fault)
+        NextRequest::Fault(fault)
     }
 
     /// Prepares for the body and the response of a request whose head is complete.
-    fn accept(&mut self, head: &RequestHead) -> Next {
+    fn accept(&mut self, head: &RequestHead) -> NextRequest {
         self.requests = self.requests.saturating_add(1);
         self.head_at = clock::now();
         self.sent = 0;
@@ -335,7 +335,7 @@ impl H1Client {
         match framing::of_request(head) {
             Ok(framing) => {
                 self.body = BodyReader::new(framing, Sender::Client);
-                Next::Request
+                NextRequest::Request
             }
             Err(fault) => self.fault(fault),
         }
@@ -470,7 +470,7 @@ impl H1Client {
     }
 
     /// Writes the fields that belong to the connection, and the end of the head.
-    fn finish_head(&mut self, length: Length) -> Coding {
+    fn finish_head(&mut self, length: Length) -> BodyFraming {
         if length == Length::Unknown && self.version == Version::Http10 {
             // HTTP/1.0 has no other way to tell where such a body ends.
             self.keep_alive = false;
@@ -484,17 +484,17 @@ impl H1Client {
         let coding = match length {
             Length::Known(n) => {
                 encode::content_length(out, n);
-                Coding::Exactly(n)
+                BodyFraming::Exactly(n)
             }
             Length::Bodiless(told) => {
                 told.iter().for_each(|n| encode::content_length(out, *n));
-                Coding::Exactly(0)
+                BodyFraming::Exactly(0)
             }
             Length::Unknown if version != Version::Http10 => {
                 out.extend_from_slice(b"transfer-encoding: chunked\r\n");
-                Coding::Chunked
+                BodyFraming::Chunked
             }
-            Length::Unknown => Coding::UntilClose,
+            Length::Unknown => BodyFraming::UntilClose,
         };
         match (keep_alive, version) {
             (false, _) => out.extend_from_slice(b"connection: close\r\n"),
@@ -634,7 +634,7 @@ impl Client for H1Client {
         encode::status_line(out, 101, b"");
         fields(out);
         out.extend_from_slice(b"connection: upgrade\r\n\r\n");
-        self.out.begin(Coding::UntilClose);
+        self.out.begin(BodyFraming::UntilClose);
         self.body = BodyReader::new(Framing::UntilClose, Sender::Client);
     }
 

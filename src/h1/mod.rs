@@ -3,5 +3,5 @@
 pub mod client;
 pub mod origin;
 
-pub use client::{H1Client, Next};
-pub use origin::Origin;
+pub use client::{H1Client, NextRequest};
+pub use origin::H1Origin;

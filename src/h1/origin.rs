@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::exchange::{HeadError, Length, Sink, Source};
-use crate::net::{BodyError, BodyReader, Coding, Fill, Inbox, MadeWith, Opened, Outbox, Stream};
+use crate::net::{
+    BodyError, BodyFraming, BodyReader, Fill, Inbox, MadeWith, Opened, Outbox, Stream,
+};
 use crate::wire::head::{Fields, list_items};
 use crate::wire::response::{self, HeadLimits, ResponseParser};
 use crate::wire::{Fault, Framing, Known, ResponseHead, Sender, Version, framing};
 
 /// One connection to a server.
 #[derive(Debug)]
-pub struct Origin {
+pub struct H1Origin {
     stream: Stream,
     opened: Opened,
     inbox: Inbox,
@@ -45,7 +47,7 @@ pub struct Origin {
     pub made_with: MadeWith,
 }
 
-impl Origin {
+impl H1Origin {
     /// Takes over a connected socket.
     #[must_use]
     pub fn new(stream: Stream, opened: Opened, now: Instant) -> Self {
@@ -83,7 +85,7 @@ impl Origin {
     }
 
     /// The head has been written, and has announced a body like this.
-    pub fn send(&mut self, coding: Coding) {
+    pub fn send(&mut self, coding: BodyFraming) {
         self.out.begin(coding);
     }
 
@@ -93,13 +95,13 @@ impl Origin {
         self.opened.wanted()
     }
 
-    /// Whether its server is no longer one of its upstream's.
+    /// Returns whether its server is no longer one of its upstream's.
     #[must_use]
     pub fn is_retired(&self) -> bool {
         self.opened.is_retired()
     }
 
-    /// How many requests were started on this connection.
+    /// Returns how many requests were started on this connection.
     #[must_use]
     pub fn uses(&self) -> u32 {
         self.uses
@@ -123,7 +125,7 @@ impl Origin {
         self.advertised
     }
 
-    /// The last head that [`Origin::poll_head`] stored.
+    /// The last head that [`H1Origin::poll_head`] stored.
     #[must_use]
     pub fn head(&self) -> &ResponseHead {
         &self.head
@@ -230,7 +232,7 @@ impl Origin {
         self.keep_alive = false;
         self.framing = Framing::UntilClose;
         self.body = BodyReader::new(Framing::UntilClose, Sender::Server);
-        self.out.begin(Coding::UntilClose);
+        self.out.begin(BodyFraming::UntilClose);
     }
 
     /// Makes the coming close a reset: an upload that was cut short must not look complete.
@@ -239,7 +241,7 @@ impl Origin {
     }
 }
 
-impl Origin {
+impl H1Origin {
     /// Notes why a write failed. After an orderly end it would be a broken pipe.
     fn note(&mut self, error: &io::Error) {
         self.reset |= error.kind() == io::ErrorKind::ConnectionReset;
@@ -255,7 +257,7 @@ fn advertised_timeout(value: &[u8]) -> Option<Duration> {
     })
 }
 
-impl Source for Origin {
+impl Source for H1Origin {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fill, BodyError>> {
         let filled = ready!(self.body.poll_fill(cx, &mut self.inbox, &mut self.stream));
         if self.reset && self.framing == Framing::UntilClose && matches!(filled, Ok(Fill::End)) {
@@ -277,7 +279,7 @@ impl Source for Origin {
     }
 }
 
-impl Sink for Origin {
+impl Sink for H1Origin {
     fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(self.out.poll_write(cx, &mut self.stream, data));
         Poll::Ready(written.inspect_err(|error| self.note(error)))
@@ -309,14 +311,14 @@ mod tests {
 
     use super::*;
     use crate::clock;
-    use crate::net::Open;
+    use crate::net::OpenConnections;
 
     /// A connection that has sent a head which announces such a body, and then this as its body; whether it may carry
     /// another request after a whole answer.
-    async fn is_reusable_after(coding: Coding, body: &[u8]) -> bool {
+    async fn is_reusable_after(coding: BodyFraming, body: &[u8]) -> bool {
         let (near, mut far) = tokio::net::UnixStream::pair().unwrap();
-        let opened = Opened::new(&Arc::new(Open::default()), 1).unwrap();
-        let mut origin = Origin::new(Stream::Unix(near), opened, clock::now());
+        let opened = Opened::new(&Arc::new(OpenConnections::default()), 1).unwrap();
+        let mut origin = H1Origin::new(Stream::Unix(near), opened, clock::now());
         far.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
         origin.begin().extend_from_slice(b"HEAD");
         origin.send(coding);
@@ -334,13 +336,13 @@ mod tests {
 
     #[tokio::test]
     async fn s1_what_was_announced_and_not_sent_ends_the_connection() {
-        assert!(is_reusable_after(Coding::Exactly(0), b"").await);
-        assert!(is_reusable_after(Coding::Exactly(4), b"four").await);
-        assert!(is_reusable_after(Coding::Chunked, b"four").await);
-        assert!(!is_reusable_after(Coding::Exactly(43), b"").await);
-        assert!(!is_reusable_after(Coding::Exactly(43), b"four").await);
-        assert!(!is_reusable_after(Coding::Exactly(3), b"four").await);
-        assert!(!is_reusable_after(Coding::Exactly(0), b"four").await);
+        assert!(is_reusable_after(BodyFraming::Exactly(0), b"").await);
+        assert!(is_reusable_after(BodyFraming::Exactly(4), b"four").await);
+        assert!(is_reusable_after(BodyFraming::Chunked, b"four").await);
+        assert!(!is_reusable_after(BodyFraming::Exactly(43), b"").await);
+        assert!(!is_reusable_after(BodyFraming::Exactly(43), b"four").await);
+        assert!(!is_reusable_after(BodyFraming::Exactly(3), b"four").await);
+        assert!(!is_reusable_after(BodyFraming::Exactly(0), b"four").await);
     }
 
     #[tokio::test]
@@ -349,10 +351,10 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let near = tokio::net::TcpStream::connect(address).await.unwrap();
         let (mut far, _) = listener.accept().await.unwrap();
-        let opened = Opened::new(&Arc::new(Open::default()), 1).unwrap();
-        let mut origin = Origin::new(Stream::Tcp(near), opened, clock::now());
+        let opened = Opened::new(&Arc::new(OpenConnections::default()), 1).unwrap();
+        let mut origin = H1Origin::new(Stream::Tcp(near), opened, clock::now());
         origin.begin().extend_from_slice(b"POST / HTTP/1.1\r\n\r\n");
-        origin.send(Coding::Chunked);
+        origin.send(BodyFraming::Chunked);
         far.write_all(b"HTTP/1.1 200 OK\r\n\r\nhalf").await.unwrap();
         poll_fn(|cx| origin.poll_head(cx, false)).await.unwrap();
         assert_eq!(poll_fn(|cx| origin.poll_fill(cx)).await.unwrap(), Fill::Data);

@@ -5,10 +5,10 @@ use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use super::handle::{Handle, Shared};
+use super::handle::{Handle, SharedConnection};
 use crate::clock::{self, Instant};
 use crate::exchange::{Client, Emit, Length, Outgoing, Sink, Source};
-use crate::net::{BodyError, Coding, Fill, Timer};
+use crate::net::{BodyError, BodyFraming, Fill, Timer};
 use crate::wire::frames::Code;
 use crate::wire::head::{FieldRef, Fields};
 use crate::wire::{Fault, Known, RequestHead, ResponseHead};
@@ -28,7 +28,7 @@ pub struct H2Client {
     stream: Handle,
     /// A head that has to wait until there is room: its status, its fields, the body it announces, and whether it is
     /// all of the response.
-    late: Option<Box<(u16, Fields, Coding, bool)>>,
+    late: Option<Box<(u16, Fields, BodyFraming, bool)>>,
     begun: bool,
     /// The stream is to become a tunnel (RFC 8441): what it carries is no body.
     tunnel: bool,
@@ -39,7 +39,7 @@ pub struct H2Client {
 
 impl H2Client {
     /// Takes over a stream on which `head` has been read; there is none where it had a fault.
-    pub(super) fn new(shared: Shared, slot: u32, head: Option<&RequestHead>) -> Self {
+    pub(super) fn new(shared: SharedConnection, slot: u32, head: Option<&RequestHead>) -> Self {
         let stream = Handle::new(shared, slot);
         let tunnel = head.is_some_and(asks_for_tunnel);
         Self { stream, late: None, begun: false, tunnel, impatient: false, unheard: false }
@@ -77,7 +77,7 @@ impl H2Client {
     fn open(
         &mut self,
         status: u16,
-        (coding, whole): (Coding, bool),
+        (coding, whole): (BodyFraming, bool),
         fields: &dyn Fn(&mut dyn Emit),
     ) {
         self.begun = true;
@@ -212,14 +212,14 @@ impl Client for H2Client {
             _ => None,
         };
         let coding = match outgoing.length {
-            Length::Known(n) if !self.impatient => Coding::Exactly(n),
-            Length::Known(_) | Length::Unknown => Coding::UntilClose,
-            Length::Bodiless(_) => Coding::Exactly(0),
+            Length::Known(n) if !self.impatient => BodyFraming::Exactly(n),
+            Length::Known(_) | Length::Unknown => BodyFraming::UntilClose,
+            Length::Bodiless(_) => BodyFraming::Exactly(0),
         };
         self.open(status, (coding, whole), &|out| {
-            let mut seen = Seen { out, grpc: false };
+            let mut seen = SeenFields { out, grpc: false };
             (outgoing.fields)(&mut seen);
-            let Seen { out, grpc } = seen;
+            let SeenFields { out, grpc } = seen;
             // A call of gRPC that ends with its head has no body that could be long.
             if let Some(n) = length.filter(|n| *n > 0 || !grpc) {
                 out.field(b"content-length", itoa::Buffer::new().format(n).as_bytes());
@@ -243,7 +243,7 @@ impl Client for H2Client {
         }
         self.tunnel = false;
         // RFC 8441 §5: 200 says it all; the key was the proxy's own.
-        self.open(200, (Coding::UntilClose, false), &|out| fields(&mut Tunnel(out)));
+        self.open(200, (BodyFraming::UntilClose, false), &|out| fields(&mut Tunnel(out)));
     }
 
     fn cut(&mut self) {
@@ -254,12 +254,12 @@ impl Client for H2Client {
 }
 
 /// Passes fields on and notes how a call of gRPC ended.
-struct Seen<'a> {
+struct SeenFields<'a> {
     out: &'a mut dyn Emit,
     grpc: bool,
 }
 
-impl Emit for Seen<'_> {
+impl Emit for SeenFields<'_> {
     fn field(&mut self, name: &[u8], value: &[u8]) {
         self.grpc |= name.eq_ignore_ascii_case(b"grpc-status");
         self.out.field(name, value);

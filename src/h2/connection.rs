@@ -3,7 +3,7 @@
 use std::task::{Context, Poll};
 
 use super::drive::Socket;
-use super::handle::Shared;
+use super::handle::SharedConnection;
 use super::state::{Accept, Ended, State, Terms};
 use super::{H2Client, seconds};
 use crate::net::{Stream, Timer};
@@ -12,13 +12,13 @@ use crate::wire::RequestHead;
 /// A connection and its socket.
 #[derive(Debug)]
 pub struct Connection {
-    shared: Shared,
+    shared: SharedConnection,
     socket: Socket,
 }
 
 /// A connection, for whoever takes its streams.
 #[derive(Debug, Clone)]
-pub struct Streams(Shared);
+pub struct Streams(SharedConnection);
 
 impl Streams {
     /// The stream in this slot, on which `head` was read; there is none where it had a fault.
@@ -33,7 +33,7 @@ impl Connection {
     #[must_use]
     pub fn new(stream: Stream, read: &[u8], terms: Terms) -> Self {
         stream.send_at_once();
-        let shared = Shared::new(State::server(terms, seconds).into());
+        let shared = SharedConnection::new(State::server(terms, seconds).into());
         Self { shared, socket: Socket::new(stream, read) }
     }
 

@@ -8,19 +8,19 @@ use std::task::{Context, Poll, ready};
 
 use super::state::{State, StreamEnd, Taken};
 use crate::exchange::Emit;
-use crate::net::{BodyError, Coding, Fill, Tally};
+use crate::net::{BodyError, BodyFraming, BodyTally, Fill};
 use crate::wire::frames::Code;
 use crate::wire::head::{FieldRef, Fields};
 use crate::wire::hpack::Encoder;
 use crate::wire::{Fault, Known, ResponseHead, known};
 
 /// A connection, as all share it who have to do with it.
-pub(super) type Shared = Rc<RefCell<State>>;
+pub(super) type SharedConnection = Rc<RefCell<State>>;
 
 /// A stream.
 #[derive(Debug)]
 pub(super) struct Handle {
-    shared: Shared,
+    shared: SharedConnection,
     slot: u32,
     /// The part of the body that was taken, from `at` on.
     data: Vec<u8>,
@@ -34,13 +34,13 @@ pub(super) struct Handle {
     pub(super) expected: Option<u64>,
     sent: u64,
     /// The count of what was sent, against what the head announced.
-    tally: Tally,
+    tally: BodyTally,
     /// The rest of a head that was lent.
     spare: Option<ResponseHead>,
 }
 
 impl Handle {
-    pub(super) fn new(shared: Shared, slot: u32) -> Self {
+    pub(super) fn new(shared: SharedConnection, slot: u32) -> Self {
         Self {
             shared,
             slot,
@@ -51,7 +51,7 @@ impl Handle {
             received: 0,
             expected: None,
             sent: 0,
-            tally: Tally::default(),
+            tally: BodyTally::default(),
             spare: None,
         }
     }
@@ -163,24 +163,24 @@ impl Handle {
     /// Sends a head that announces such a body; `ends` when neither it nor trailers follow.
     pub(super) fn head(
         &mut self,
-        coding: Coding,
+        coding: BodyFraming,
         ends: bool,
-        write: &mut dyn FnMut(&mut Block<'_>),
+        write: &mut dyn FnMut(&mut FieldBlock<'_>),
     ) {
-        self.tally = Tally::new(coding);
+        self.tally = BodyTally::new(coding);
         // A head that ends a message whose body is owed does not end it.
         let ends = ends && self.tally.end().is_ok();
         self.put_head(ends, write);
     }
 
     /// Sends a head that others follow.
-    pub(super) fn interim(&self, write: &mut dyn FnMut(&mut Block<'_>)) {
+    pub(super) fn interim(&self, write: &mut dyn FnMut(&mut FieldBlock<'_>)) {
         self.put_head(false, write);
     }
 
-    fn put_head(&self, ends: bool, write: &mut dyn FnMut(&mut Block<'_>)) {
+    fn put_head(&self, ends: bool, write: &mut dyn FnMut(&mut FieldBlock<'_>)) {
         self.shared.borrow_mut().put_head(self.slot, ends, &mut |encoder, out| {
-            write(&mut Block { encoder, out });
+            write(&mut FieldBlock { encoder, out });
         });
     }
 
@@ -203,7 +203,7 @@ impl Handle {
             Some(fields) => state.finish(
                 self.slot,
                 Some(&mut |encoder, out| {
-                    Block { encoder, out }.received(fields, &mut |_| true);
+                    FieldBlock { encoder, out }.received(fields, &mut |_| true);
                 }),
             ),
         }
@@ -238,12 +238,12 @@ impl Drop for Handle {
 }
 
 /// A block of fields that is being written.
-pub(super) struct Block<'a> {
+pub(super) struct FieldBlock<'a> {
     pub(super) encoder: &'a mut Encoder,
     pub(super) out: &'a mut Vec<u8>,
 }
 
-impl Block<'_> {
+impl FieldBlock<'_> {
     /// A field, unless it concerns a connection of HTTP/1: those must not be sent (RFC 9113 §8.2.2).
     pub(super) fn put(&mut self, name: &[u8], value: &[u8], known: Known) {
         if !known.is_of_http_1() {
@@ -252,7 +252,7 @@ impl Block<'_> {
     }
 }
 
-impl Emit for Block<'_> {
+impl Emit for FieldBlock<'_> {
     fn field(&mut self, name: &[u8], value: &[u8]) {
         self.put(name, value, known::lookup(name));
     }
@@ -280,7 +280,7 @@ mod tests {
 
     /// The kinds and flags of the frames of a stream that has announced such a body, been given this one, ended and
     /// been dropped; and whether the end was taken.
-    fn written(coding: Coding, body: &[u8]) -> (Vec<(u8, u8)>, bool) {
+    fn written(coding: BodyFraming, body: &[u8]) -> (Vec<(u8, u8)>, bool) {
         let terms = Terms {
             streams: 0,
             stream_window: 1000,
@@ -289,7 +289,7 @@ mod tests {
             connection_window: 1 << 20,
             head: Limits::default(),
         };
-        let shared: Shared = Rc::new(RefCell::new(State::client(terms, 100, || 0)));
+        let shared: SharedConnection = Rc::new(RefCell::new(State::client(terms, 100, || 0)));
         let slot = shared.borrow_mut().open().unwrap();
         let mut handle = Handle::new(shared.clone(), slot);
         handle.head(coding, false, &mut |_| {});
@@ -323,12 +323,15 @@ mod tests {
         const CUT: (u8, u8) = (kind::RST_STREAM, 0);
         // What has ended is dropped before its answer has.
         let whole = (vec![HEAD, ENDS, CUT], true);
-        for coding in [Coding::Exactly(4), Coding::Chunked, Coding::UntilClose] {
+        for coding in [BodyFraming::Exactly(4), BodyFraming::Chunked, BodyFraming::UntilClose] {
             assert_eq!(written(coding, b"four"), whole, "{coding:?}");
         }
-        assert_eq!(written(Coding::Exactly(43), b""), (vec![HEAD, CUT], false));
-        assert_eq!(written(Coding::Exactly(5), b"four"), (vec![HEAD, (kind::DATA, 0), CUT], false));
-        assert_eq!(written(Coding::Exactly(3), b"four"), (vec![HEAD, CUT], false));
-        assert_eq!(written(Coding::Exactly(0), b"four"), (vec![HEAD, CUT], false));
+        assert_eq!(written(BodyFraming::Exactly(43), b""), (vec![HEAD, CUT], false));
+        assert_eq!(
+            written(BodyFraming::Exactly(5), b"four"),
+            (vec![HEAD, (kind::DATA, 0), CUT], false)
+        );
+        assert_eq!(written(BodyFraming::Exactly(3), b"four"), (vec![HEAD, CUT], false));
+        assert_eq!(written(BodyFraming::Exactly(0), b"four"), (vec![HEAD, CUT], false));
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::task::spawn_local;
 
 use super::drive::Socket;
-use super::handle::{Handle, Shared};
+use super::handle::{Handle, SharedConnection};
 use super::origin::H2Origin;
 use super::seconds;
 use super::state::{Accept, SLACK, State, Terms};
@@ -40,7 +40,7 @@ const DEAD: Duration = Duration::from_secs(10);
 /// One connection, as its streams see it.
 #[derive(Debug)]
 pub struct Link {
-    shared: Shared,
+    shared: SharedConnection,
     opened: Rc<Opened>,
     secure: bool,
     made_with: MadeWith,
@@ -97,7 +97,7 @@ impl Link {
         };
         let secure = stream.is_tls();
         let allowed = u32::try_from(streams.max(1)).unwrap_or(u32::MAX);
-        let shared = Shared::new(State::client(terms, allowed, seconds).into());
+        let shared = SharedConnection::new(State::client(terms, allowed, seconds).into());
         let link = Rc::new(Self {
             shared: shared.clone(),
             opened: Rc::new(opened),
@@ -198,13 +198,13 @@ impl Link {
                 || self.opened.wanted())
     }
 
-    /// Whether its server is no longer one of its upstream's.
+    /// Returns whether its server is no longer one of its upstream's.
     #[must_use]
     pub fn has_left(&self) -> bool {
         self.opened.is_retired()
     }
 
-    /// Whether it does nothing while somebody waits for a connection to be closed.
+    /// Returns whether it does nothing while somebody waits for a connection to be closed.
     #[must_use]
     pub fn is_in_the_way(&self) -> bool {
         self.is_idle() && self.opened.wanted()
@@ -279,7 +279,7 @@ impl Link {
     pub fn open(self: &Rc<Self>) -> Box<H2Origin> {
         self.streams.set(self.streams.get() + 1);
         self.used.set(self.used.get().saturating_add(1));
-        Box::new(H2Origin::new(Place(self.clone()), self.used.get()))
+        Box::new(H2Origin::new(StreamPlace(self.clone()), self.used.get()))
     }
 
     /// Begins a stream; `None` if none can begin any more.
@@ -300,9 +300,9 @@ impl Drop for Link {
 
 /// A stream's place on its connection.
 #[derive(Debug)]
-pub(super) struct Place(pub(super) Rc<Link>);
+pub(super) struct StreamPlace(pub(super) Rc<Link>);
 
-impl Drop for Place {
+impl Drop for StreamPlace {
     fn drop(&mut self) {
         let left = self.0.streams.get() - 1;
         self.0.streams.set(left);

@@ -8,11 +8,11 @@ use base64::prelude::BASE64_STANDARD;
 use sha1::{Digest, Sha1};
 use smallvec::SmallVec;
 
-use super::handle::{Block, Handle};
-use super::link::Place;
+use super::handle::{FieldBlock, Handle};
+use super::link::StreamPlace;
 use super::state::{Ended, StreamEnd};
 use crate::exchange::{HeadError, Length, Sink, Source};
-use crate::net::{BodyError, Coding, Fill};
+use crate::net::{BodyError, BodyFraming, Fill};
 use crate::wire::frames::Code;
 use crate::wire::head::Fields;
 use crate::wire::hpack::Pseudo;
@@ -23,7 +23,7 @@ const WEBSOCKET: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// Another protocol that was asked for.
 #[derive(Debug)]
-struct Asked {
+struct RequestBodyState {
     protocol: Vec<u8>,
     /// The answer to the key of a WebSocket.
     accept: Option<String>,
@@ -40,18 +40,18 @@ pub struct H2Origin {
     framing: Framing,
     /// A response that has no body, whatever the server sends: to HEAD, or 204 or 304.
     bodiless: bool,
-    asked: Option<Asked>,
+    asked: Option<RequestBodyState>,
     /// Nothing goes up until the server has agreed to a tunnel.
     closed: bool,
     grpc_status: Option<u8>,
     /// The answers that had begun on the connection before this was sent.
     heard: u64,
     uses: u32,
-    place: Place,
+    place: StreamPlace,
 }
 
 impl H2Origin {
-    pub(super) fn new(place: Place, uses: u32) -> Self {
+    pub(super) fn new(place: StreamPlace, uses: u32) -> Self {
         Self {
             stream: None,
             head: ResponseHead::default(),
@@ -86,11 +86,11 @@ impl H2Origin {
 
     /// Sends the head that was written, which has announced a body like this. What goes wrong shows when the response
     /// is read. What the client guarded in `request` is guarded here too (RFC 7541 §6.2.3).
-    pub fn send(&mut self, coding: Coding, request: Option<&Fields>) {
-        let whole = coding == Coding::Exactly(0);
+    pub fn send(&mut self, coding: BodyFraming, request: Option<&Fields>) {
+        let whole = coding == BodyFraming::Exactly(0);
         let draft = std::mem::take(&mut self.draft);
         let guards = |name: &[u8]| request.is_some_and(|fields| fields.guards(name));
-        if let Some(request) = Request::read(&draft) {
+        if let Some(request) = OutgoingRequest::read(&draft) {
             self.stream = self.place.0.begin();
             // A tunnel begins with its first byte: there is no place for a body in front of it.
             let takes = whole && self.place.0.takes_connect();
@@ -99,13 +99,13 @@ impl H2Origin {
                     let hash = Sha1::new().chain_update(key).chain_update(WEBSOCKET);
                     BASE64_STANDARD.encode(hash.finalize())
                 });
-                Asked { protocol: protocol.to_vec(), accept }
+                RequestBodyState { protocol: protocol.to_vec(), accept }
             });
             let tunnel = self.asked.is_some();
             self.closed = tunnel;
             let secure = self.place.0.is_secure();
             if let Some(stream) = &mut self.stream {
-                let coding = if tunnel { Coding::UntilClose } else { coding };
+                let coding = if tunnel { BodyFraming::UntilClose } else { coding };
                 let ends = whole && !tunnel;
                 stream.head(coding, ends, &mut |block| {
                     request.write(block, &guards, (secure, tunnel));
@@ -231,10 +231,10 @@ fn failure(end: StreamEnd) -> HeadError {
 }
 
 /// A field, and what its name means.
-type Line<'a> = (&'a [u8], &'a [u8], Known);
+type RequestLine<'a> = (&'a [u8], &'a [u8], Known);
 
 /// A request in the form of HTTP/1.
-struct Request<'a> {
+struct OutgoingRequest<'a> {
     method: &'a [u8],
     target: &'a [u8],
     authority: Option<&'a [u8]>,
@@ -242,7 +242,7 @@ struct Request<'a> {
     asked: Option<&'a [u8]>,
     key: Option<&'a [u8]>,
     /// The other fields, but for those that concern a connection of HTTP/1.
-    fields: SmallVec<[Line<'a>; 24]>,
+    fields: SmallVec<[RequestLine<'a>; 24]>,
 }
 
 /// The first line, and what is behind it.
@@ -252,7 +252,7 @@ fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((line.strip_suffix(b"\r").unwrap_or(line), rest))
 }
 
-impl<'a> Request<'a> {
+impl<'a> OutgoingRequest<'a> {
     fn read(draft: &'a [u8]) -> Option<Self> {
         let (first, mut lines) = line(draft)?;
         let mut words = first.split(|b| *b == b' ');
@@ -282,11 +282,11 @@ impl<'a> Request<'a> {
     /// elsewhere it is what it is without `Upgrade`, which nobody has to obey (RFC 9110 §7.8).
     fn write(
         &self,
-        block: &mut Block<'_>,
+        block: &mut FieldBlock<'_>,
         guards: &dyn Fn(&[u8]) -> bool,
         (secure, tunnel): (bool, bool),
     ) {
-        let Block { encoder, out } = block;
+        let FieldBlock { encoder, out } = block;
         let method = if tunnel { b"CONNECT" } else { self.method };
         encoder.pseudo(out, Pseudo::Method, method);
         if let Some(protocol) = self.asked.filter(|_| tunnel) {

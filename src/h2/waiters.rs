@@ -30,7 +30,7 @@ impl Waiters {
     ///
     /// Cancel safety: a wake-up that the dropped future did not use goes to the next one.
     pub async fn wait<T>(self: Rc<Self>, mut look: impl FnMut() -> Option<T>) -> T {
-        let _counted = Counted::new(&self);
+        let _counted = WaiterCount::new(&self);
         loop {
             self.freed.notified().await;
             if let Some(found) = look() {
@@ -41,16 +41,16 @@ impl Waiters {
 }
 
 /// Somebody waits, until this is dropped.
-struct Counted<'a>(&'a Waiters);
+struct WaiterCount<'a>(&'a Waiters);
 
-impl<'a> Counted<'a> {
+impl<'a> WaiterCount<'a> {
     fn new(waiters: &'a Waiters) -> Self {
         waiters.count.set(waiters.count.get() + 1);
         Self(waiters)
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for WaiterCount<'_> {
     fn drop(&mut self) {
         self.0.count.set(self.0.count.get() - 1);
     }

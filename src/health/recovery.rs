@@ -59,7 +59,7 @@ impl Recovery {
                 let away = before.remove(&endpoint.id);
                 if !endpoint.standing.bits().any(standing::UNREACHABLE) {
                     if away.is_some() {
-                        welcome(upstream, endpoint);
+                        welcome_back(upstream, endpoint);
                     }
                     continue;
                 }
@@ -68,7 +68,7 @@ impl Recovery {
                 let asked = away.question.as_ref().is_some_and(|q| !q.is_finished());
                 if now >= away.next && !asked && room > 0 {
                     room -= 1;
-                    let question = tokio::spawn(ask(upstream.clone(), endpoint.clone()));
+                    let question = tokio::spawn(ask_again(upstream.clone(), endpoint.clone()));
                     away.question = Some(question.abort_handle());
                     away.next = now + away.pause;
                     away.pause = (away.pause * 3 / 2).min(LONGEST_PAUSE);
@@ -80,12 +80,12 @@ impl Recovery {
 }
 
 /// Opens a connection to a server and closes it.
-async fn ask(upstream: Arc<Upstream>, endpoint: Arc<Endpoint>) {
+async fn ask_again(upstream: Arc<Upstream>, endpoint: Arc<Endpoint>) {
     for address in &endpoint.addresses {
         let connected = tokio::time::timeout(PATIENCE, Stream::connect(address)).await;
         if matches!(connected, Ok(Ok(_))) {
             if endpoint.standing.reach(clock::now()) {
-                welcome(&upstream, &endpoint);
+                welcome_back(&upstream, &endpoint);
             }
             return;
         }
@@ -93,8 +93,8 @@ async fn ask(upstream: Arc<Upstream>, endpoint: Arc<Endpoint>) {
 }
 
 /// The server takes connections again: what it was ejected for is over.
-fn welcome(upstream: &Upstream, endpoint: &Endpoint) {
-    if !outlier::readmit(upstream, endpoint, "it takes connections again") {
+fn welcome_back(upstream: &Upstream, endpoint: &Endpoint) {
+    if !outlier::readmit_server(upstream, endpoint, "it takes connections again") {
         upstream.state.queue.release_all();
         let (upstream, server) = (&upstream.name, &endpoint.name);
         tracing::debug!(%upstream, %server, "the server takes connections again");

@@ -12,13 +12,13 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
-use super::probe::{ProbeError, probe};
+use super::probe::{ProbeError, probe_server};
 use super::recovery::{self, Recovery};
-use super::tally::{Change, Tally};
+use super::tally::{HealthChange, Tally};
 use crate::clock::{self, Random};
 use crate::endpoint::{Checked, Endpoint, standing};
-use crate::upstream::membership::{Change as Members, Server};
-use crate::upstream::{Check, State, Upstream};
+use crate::upstream::membership::{MemberChange as Members, ServerChange};
+use crate::upstream::{Check, Upstream, UpstreamState};
 
 /// Checks under way at a time; the others wait for a moment.
 const AT_ONCE: usize = 64;
@@ -29,11 +29,11 @@ const LOOK: Duration = Duration::from_millis(2);
 
 /// A server that is to be checked.
 #[derive(Debug, Clone)]
-pub struct Subject {
+pub struct CheckSubject {
     /// The server.
     pub endpoint: Arc<Endpoint>,
     /// The state of its upstream, whose waiting requests want to know when a server comes back.
-    pub state: Arc<State>,
+    pub state: Arc<UpstreamState>,
     /// What to ask it.
     pub check: Arc<Check>,
 }
@@ -41,7 +41,7 @@ pub struct Subject {
 /// The thread on which all checks run. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Supervisor {
-    orders: Option<mpsc::Sender<Order>>,
+    orders: Option<mpsc::Sender<HealthCommand>>,
     /// Servers whose first check has not ended.
     unchecked: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
@@ -49,11 +49,11 @@ pub struct Supervisor {
 
 /// What the thread is told.
 #[derive(Debug)]
-enum Order {
+enum HealthCommand {
     /// What there is to look after from now on.
-    All(Vec<Subject>, Vec<Arc<Upstream>>),
+    All(Vec<CheckSubject>, Vec<Arc<Upstream>>),
     /// Servers that are new or to be asked something else, and the ids of those that left.
-    Some(Vec<Subject>, Vec<u32>),
+    Some(Vec<CheckSubject>, Vec<u32>),
 }
 
 impl Supervisor {
@@ -62,7 +62,7 @@ impl Supervisor {
     /// # Errors
     /// When it cannot be made.
     pub fn start() -> io::Result<Self> {
-        let (orders, mut received) = mpsc::channel::<Order>(16);
+        let (orders, mut received) = mpsc::channel::<HealthCommand>(16);
         let unchecked = Arc::new(AtomicUsize::new(0));
         let counter = unchecked.clone();
         let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -75,11 +75,11 @@ impl Supervisor {
                     tokio::select! {
                         order = received.recv() => {
                             match order {
-                                Some(Order::All(subjects, upstreams)) => {
+                                Some(HealthCommand::All(subjects, upstreams)) => {
                                     checkers.follow(subjects);
                                     recovery.follow(upstreams);
                                 }
-                                Some(Order::Some(joined, left)) => checkers.change(joined, &left),
+                                Some(HealthCommand::Some(joined, left)) => checkers.change(joined, &left),
                                 None => break,
                             }
                         }
@@ -96,26 +96,28 @@ impl Supervisor {
     pub fn follow(&self, upstreams: &[Arc<Upstream>]) {
         let subjects = upstreams.iter().flat_map(|upstream| {
             let members = upstream.members();
-            let subjects = members.servers().iter().filter_map(|server| subject(upstream, server));
+            let subjects =
+                members.servers().iter().filter_map(|server| check_subject(upstream, server));
             subjects.collect::<Vec<_>>()
         });
-        let subjects: Vec<Subject> = subjects.collect();
-        let new = |s: &&Subject| s.endpoint.standing.bits().any(standing::UNCHECKED);
+        let subjects: Vec<CheckSubject> = subjects.collect();
+        let new = |s: &&CheckSubject| s.endpoint.standing.bits().any(standing::UNCHECKED);
         self.unchecked.store(subjects.iter().filter(new).count(), Ordering::Release);
-        self.tell(Order::All(subjects, upstreams.to_vec()));
+        self.tell(HealthCommand::All(subjects, upstreams.to_vec()));
     }
 
     /// Checks the servers that have joined an upstream, and no longer those that have left.
     pub fn change(&self, upstream: &Upstream, change: &Members) {
         let joined = change.joined.iter().chain(&change.rechecked);
-        let joined: Vec<Subject> = joined.filter_map(|server| subject(upstream, server)).collect();
+        let joined: Vec<CheckSubject> =
+            joined.filter_map(|server| check_subject(upstream, server)).collect();
         let left: Vec<u32> = change.left.iter().map(|server| server.endpoint.id).collect();
         if upstream.arrangement.check.is_some() && !(joined.is_empty() && left.is_empty()) {
-            self.tell(Order::Some(joined, left));
+            self.tell(HealthCommand::Some(joined, left));
         }
     }
 
-    fn tell(&self, order: Order) {
+    fn tell(&self, order: HealthCommand) {
         if let Some(orders) = &self.orders {
             // An error means that the thread is gone, with the process about to be.
             let _sent = orders.blocking_send(order);
@@ -131,10 +133,10 @@ impl Supervisor {
     }
 }
 
-/// What is to be checked of a server. Who has no address cannot be asked.
-fn subject(upstream: &Upstream, server: &Server) -> Option<Subject> {
+/// Returns what is to be checked of a server. Who has no address cannot be asked.
+fn check_subject(upstream: &Upstream, server: &ServerChange) -> Option<CheckSubject> {
     let check = server.check.clone().filter(|_| !server.endpoint.addresses.is_empty())?;
-    Some(Subject { endpoint: server.endpoint.clone(), state: upstream.state.clone(), check })
+    Some(CheckSubject { endpoint: server.endpoint.clone(), state: upstream.state.clone(), check })
 }
 
 impl Drop for Supervisor {
@@ -148,7 +150,7 @@ impl Drop for Supervisor {
 }
 
 struct Checkers {
-    running: HashMap<u32, Running>,
+    running: HashMap<u32, RunningCheck>,
     places: Arc<Semaphore>,
     unchecked: Arc<AtomicUsize>,
     random: Random,
@@ -156,8 +158,8 @@ struct Checkers {
     started: bool,
 }
 
-struct Running {
-    subject: Subject,
+struct RunningCheck {
+    subject: CheckSubject,
     task: AbortHandle,
 }
 
@@ -172,7 +174,7 @@ impl Checkers {
         }
     }
 
-    fn follow(&mut self, subjects: Vec<Subject>) {
+    fn follow(&mut self, subjects: Vec<CheckSubject>) {
         let mut before = std::mem::take(&mut self.running);
         for subject in subjects {
             let id = subject.endpoint.id;
@@ -192,7 +194,7 @@ impl Checkers {
         self.started = true;
     }
 
-    fn change(&mut self, joined: Vec<Subject>, left: &[u32]) {
+    fn change(&mut self, joined: Vec<CheckSubject>, left: &[u32]) {
         for id in left {
             if let Some(gone) = self.running.remove(id) {
                 gone.task.abort();
@@ -207,7 +209,7 @@ impl Checkers {
         }
     }
 
-    fn begin(&mut self, subject: Subject) -> Running {
+    fn begin(&mut self, subject: CheckSubject) -> RunningCheck {
         let checker = Checker {
             subject: subject.clone(),
             places: self.places.clone(),
@@ -216,7 +218,7 @@ impl Checkers {
             joins: self.started,
         };
         let task = tokio::spawn(checker.run()).abort_handle();
-        Running { subject, task }
+        RunningCheck { subject, task }
     }
 }
 
@@ -229,7 +231,7 @@ impl Drop for Checkers {
 }
 
 struct Checker {
-    subject: Subject,
+    subject: CheckSubject,
     places: Arc<Semaphore>,
     unchecked: Arc<AtomicUsize>,
     random: Random,
@@ -244,7 +246,7 @@ impl Checker {
             let result = {
                 // The semaphore is never closed.
                 let _place = self.places.acquire().await;
-                probe(&self.subject.check, &self.subject.endpoint.addresses).await
+                probe_server(&self.subject.check, &self.subject.endpoint.addresses).await
             };
             let endpoint = &self.subject.endpoint;
             let counter =
@@ -255,21 +257,21 @@ impl Checker {
             if let Some(change) = tally.record(result.is_ok()) {
                 self.apply(change, result.err().as_ref());
             }
-            tokio::time::sleep(pause(every, &mut self.random)).await;
+            tokio::time::sleep(next_pause(every, &mut self.random)).await;
         }
     }
 
-    fn apply(&self, change: Change, error: Option<&ProbeError>) {
-        let Subject { endpoint, state, .. } = &self.subject;
+    fn apply(&self, change: HealthChange, error: Option<&ProbeError>) {
+        let CheckSubject { endpoint, state, .. } = &self.subject;
         let first = endpoint.standing.bits().any(standing::UNCHECKED);
         let (upstream, server) = (&endpoint.upstream, &endpoint.name);
         match change {
-            Change::Down => {
+            HealthChange::Down => {
                 endpoint.standing.take_out(standing::UNHEALTHY);
                 let why = error.map(ToString::to_string).unwrap_or_default();
                 tracing::warn!(%upstream, %server, why, key = "upstream.health", "server unhealthy");
             }
-            Change::Up => {
+            HealthChange::Up => {
                 let now = clock::now();
                 endpoint.standing.bring_back(standing::UNHEALTHY, now);
                 // Several good answers after bad ones say more than failures from before them.
@@ -296,7 +298,7 @@ impl Checker {
 
 /// The pause before the next check, a little different each time: checkers that start together
 /// must not stay together.
-fn pause(every: Duration, random: &mut Random) -> Duration {
+fn next_pause(every: Duration, random: &mut Random) -> Duration {
     every.mul_f64(1.0 - JITTER + 2.0 * JITTER * random.unit())
 }
 
@@ -308,14 +310,15 @@ mod tests {
     #[test]
     fn the_pause_strays_by_a_tenth_at_most() {
         let mut random = Random::seeded(1);
-        let pauses: Vec<u128> =
-            (0..1000).map(|_| pause(Duration::from_secs(5), &mut random).as_millis()).collect();
+        let pauses: Vec<u128> = (0..1000)
+            .map(|_| next_pause(Duration::from_secs(5), &mut random).as_millis())
+            .collect();
         assert!(pauses.iter().all(|p| (4500..=5500).contains(p)));
         assert!(pauses.iter().any(|p| *p < 4600) && pauses.iter().any(|p| *p > 5400));
     }
 
     /// A subject whose server is a listener that counts connections.
-    fn subject(address: std::net::SocketAddr, every: &str) -> Subject {
+    fn subject(address: std::net::SocketAddr, every: &str) -> CheckSubject {
         let text = format!(
             "[[listen]]\naddress = \"127.0.0.1:0\"\n[upstream.a]\nservers = [\"{address}\"]\n\
              health = {{ kind = \"tcp\", every = \"{every}\" }}\n[[route]]\nupstream = \"a\"\n"
@@ -326,7 +329,7 @@ mod tests {
         let check = Check::new(upstream.health.as_ref().unwrap(), Offer::Http1, None);
         let endpoint = Endpoint::new("a".into(), "a".into(), addresses.into());
         endpoint.standing.take_out(standing::UNCHECKED);
-        Subject {
+        CheckSubject {
             endpoint: Arc::new(endpoint),
             state: Arc::default(),
             check: Arc::new(check.of("a.test", None)),

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 /// A server's state as far as checks can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum HealthChange {
     /// The server became healthy.
     Up,
     /// The server became unhealthy.
@@ -30,7 +30,7 @@ impl Tally {
     }
 
     /// Counts an answer. The first one decides alone: there is nothing yet that it could contradict.
-    pub fn record(&mut self, ok: bool) -> Option<Change> {
+    pub fn record(&mut self, ok: bool) -> Option<HealthChange> {
         let believed = match self.up {
             None => true,
             Some(up) if up == ok => {
@@ -47,7 +47,7 @@ impl Tally {
         }
         self.up = Some(ok);
         self.against = 0;
-        Some(if ok { Change::Up } else { Change::Down })
+        Some(if ok { HealthChange::Up } else { HealthChange::Down })
     }
 }
 
@@ -55,7 +55,7 @@ impl Tally {
 mod tests {
     use super::*;
 
-    fn changes(answers: &str) -> Vec<(usize, Change)> {
+    fn changes(answers: &str) -> Vec<(usize, HealthChange)> {
         let mut tally = Tally::new(NonZeroU32::new(3).unwrap(), NonZeroU32::new(2).unwrap());
         let answers = answers.bytes().map(|b| b == b'+').enumerate();
         answers.filter_map(|(i, ok)| Some((i, tally.record(ok)?))).collect()
@@ -63,13 +63,16 @@ mod tests {
 
     #[test]
     fn the_first_answer_decides() {
-        assert_eq!(changes("+++"), [(0, Change::Up)]);
-        assert_eq!(changes("-"), [(0, Change::Down)]);
+        assert_eq!(changes("+++"), [(0, HealthChange::Up)]);
+        assert_eq!(changes("-"), [(0, HealthChange::Down)]);
     }
 
     #[test]
     fn three_failures_in_a_row_take_it_down_and_two_successes_bring_it_back() {
-        assert_eq!(changes("+--+--+"), [(0, Change::Up)]);
-        assert_eq!(changes("+---+-++"), [(0, Change::Up), (3, Change::Down), (7, Change::Up)]);
+        assert_eq!(changes("+--+--+"), [(0, HealthChange::Up)]);
+        assert_eq!(
+            changes("+---+-++"),
+            [(0, HealthChange::Up), (3, HealthChange::Down), (7, HealthChange::Up)]
+        );
     }
 }

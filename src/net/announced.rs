@@ -1,6 +1,6 @@
 //! What the head of a message said about its body, and whether exactly that was written.
 //!
-//! Whoever writes a message counts with a [`Tally`], in HTTP/1 ([`super::Outbox`]) and in HTTP/2 (`h2::handle`),
+//! Whoever writes a message counts with a [`BodyTally`], in HTTP/1 ([`super::Outbox`]) and in HTTP/2 (`h2::handle`),
 //! towards servers and clients: a peer that waits for bytes which never come would take the next message on the
 //! connection for them. A message that is not exactly what was announced has failed, whoever is to blame; its
 //! connection or stream is broken off, and never used again.
@@ -11,7 +11,7 @@ use thiserror::Error;
 
 /// The way in which the bytes of a body follow the head of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Coding {
+pub enum BodyFraming {
     /// So many bytes, as they are. 0 for a message without a body, whatever length its head tells.
     Exactly(u64),
     /// As chunks, up to one of size 0.
@@ -41,35 +41,35 @@ impl From<Mismatch> for io::Error {
 
 /// Counts the body of one message against its announcement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tally {
+pub struct BodyTally {
     /// Bytes that are still owed; `None` where any number may follow.
     left: Option<u64>,
-    stage: Stage,
+    stage: BodyStep,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum BodyStep {
     Open,
     Whole,
     Broken,
 }
 
-impl Default for Tally {
+impl Default for BodyTally {
     /// Between two messages: nothing is owed.
     fn default() -> Self {
-        Self { left: Some(0), stage: Stage::Whole }
+        Self { left: Some(0), stage: BodyStep::Whole }
     }
 }
 
-impl Tally {
+impl BodyTally {
     /// For a message whose head has been written.
     #[must_use]
-    pub fn new(coding: Coding) -> Self {
+    pub fn new(coding: BodyFraming) -> Self {
         let left = match coding {
-            Coding::Exactly(n) => Some(n),
-            Coding::Chunked | Coding::UntilClose => None,
+            BodyFraming::Exactly(n) => Some(n),
+            BodyFraming::Chunked | BodyFraming::UntilClose => None,
         };
-        Self { left, stage: Stage::Open }
+        Self { left, stage: BodyStep::Open }
     }
 
     /// Asks before `n` bytes are written, none of which may be written on an error.
@@ -79,14 +79,14 @@ impl Tally {
     #[inline]
     pub fn check(&mut self, n: usize) -> Result<(), Mismatch> {
         let fits = self.left.is_none_or(|left| n as u64 <= left);
-        if n == 0 || fits && self.stage == Stage::Open {
+        if n == 0 || fits && self.stage == BodyStep::Open {
             return Ok(());
         }
-        self.stage = Stage::Broken;
+        self.stage = BodyStep::Broken;
         Err(Mismatch)
     }
 
-    /// Counts bytes that were written after [`Tally::check`] had allowed them.
+    /// Counts bytes that were written after [`BodyTally::check`] had allowed them.
     #[inline]
     pub fn count(&mut self, n: usize) {
         if let Some(left) = &mut self.left {
@@ -100,11 +100,11 @@ impl Tally {
     /// [`Mismatch`] when less was written than was announced, or the message has failed before.
     #[inline]
     pub fn end(&mut self) -> Result<(), Mismatch> {
-        if self.stage == Stage::Broken || self.left.is_some_and(|left| left > 0) {
-            self.stage = Stage::Broken;
+        if self.stage == BodyStep::Broken || self.left.is_some_and(|left| left > 0) {
+            self.stage = BodyStep::Broken;
             return Err(Mismatch);
         }
-        self.stage = Stage::Whole;
+        self.stage = BodyStep::Whole;
         Ok(())
     }
 
@@ -112,7 +112,7 @@ impl Tally {
     #[inline]
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.stage == Stage::Whole
+        self.stage == BodyStep::Whole
     }
 }
 
@@ -122,8 +122,8 @@ mod tests {
 
     #[test]
     fn exactly_what_was_announced_is_whole() {
-        for coding in [Coding::Exactly(5), Coding::Chunked, Coding::UntilClose] {
-            let mut tally = Tally::new(coding);
+        for coding in [BodyFraming::Exactly(5), BodyFraming::Chunked, BodyFraming::UntilClose] {
+            let mut tally = BodyTally::new(coding);
             assert!(!tally.is_whole(), "{coding:?}");
             for n in [2, 0, 3] {
                 tally.check(n).unwrap();
@@ -139,19 +139,19 @@ mod tests {
 
     #[test]
     fn more_or_less_breaks_the_message_for_good() {
-        let mut short = Tally::new(Coding::Exactly(5));
+        let mut short = BodyTally::new(BodyFraming::Exactly(5));
         short.check(4).unwrap();
         short.count(4);
         assert_eq!(short.end(), Err(Mismatch));
         assert_eq!(short.check(1), Err(Mismatch), "it is too late");
         assert!(!short.is_whole());
-        let mut long = Tally::new(Coding::Exactly(5));
+        let mut long = BodyTally::new(BodyFraming::Exactly(5));
         assert_eq!(long.check(6), Err(Mismatch));
         assert_eq!(long.end(), Err(Mismatch));
-        let mut none = Tally::new(Coding::Exactly(0));
+        let mut none = BodyTally::new(BodyFraming::Exactly(0));
         assert_eq!(none.check(1), Err(Mismatch));
-        assert_eq!(Tally::default().check(1), Err(Mismatch), "before any head");
-        assert!(Tally::default().is_whole());
+        assert_eq!(BodyTally::default().check(1), Err(Mismatch), "before any head");
+        assert!(BodyTally::default().is_whole());
     }
 
     #[test]

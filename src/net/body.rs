@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::{Inbox, Stream};
 use crate::wire::head::Fields;
-use crate::wire::{Decoder, Fault, Framing, Sender, trailers};
+use crate::wire::{ChunkedDecoder, Fault, Framing, Sender, trailers};
 
 /// The next thing that a body reader has to offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,16 +36,16 @@ pub enum BodyError {
 }
 
 #[derive(Debug)]
-enum Kind {
+enum BodyKind {
     Length(u64),
-    Chunked(Box<Decoder>),
+    Chunked(Box<ChunkedDecoder>),
     UntilClose,
 }
 
 /// The reading side of one body. The bytes themselves stay in the connection's [`Inbox`].
 #[derive(Debug)]
 pub struct BodyReader {
-    kind: Kind,
+    kind: BodyKind,
     /// Decoded bytes at the front of the inbox.
     ready: usize,
     /// Bytes between the decoded data and the next message.
@@ -66,10 +66,10 @@ impl BodyReader {
     #[must_use]
     pub fn new(framing: Framing, sender: Sender) -> Self {
         let (kind, complete) = match framing {
-            Framing::None => (Kind::Length(0), true),
-            Framing::Length(n) => (Kind::Length(n), n == 0),
-            Framing::Chunked => (Kind::Chunked(Box::new(Decoder::new(sender))), false),
-            Framing::UntilClose => (Kind::UntilClose, false),
+            Framing::None => (BodyKind::Length(0), true),
+            Framing::Length(n) => (BodyKind::Length(n), n == 0),
+            Framing::Chunked => (BodyKind::Chunked(Box::new(ChunkedDecoder::new(sender))), false),
+            Framing::UntilClose => (BodyKind::UntilClose, false),
         };
         Self { kind, ready: 0, gap: 0, complete, received: 0 }
     }
@@ -94,7 +94,7 @@ impl BodyReader {
             if inbox.is_empty() {
                 let n = ready!(inbox.poll_fill(cx, stream, usize::MAX))?;
                 if n == 0 {
-                    if matches!(self.kind, Kind::UntilClose) {
+                    if matches!(self.kind, BodyKind::UntilClose) {
                         self.complete = true;
                         return Poll::Ready(Ok(Fill::End));
                     }
@@ -109,14 +109,14 @@ impl BodyReader {
     /// what else it holds belongs to the next message.
     fn decode(&mut self, inbox: &mut Inbox) -> Result<(), BodyError> {
         match &mut self.kind {
-            Kind::Length(left) => {
+            BodyKind::Length(left) => {
                 let n = usize::try_from(*left).unwrap_or(usize::MAX).min(inbox.len());
                 *left -= n as u64;
                 self.ready = n;
                 self.complete = *left == 0;
             }
-            Kind::UntilClose => self.ready = inbox.len(),
-            Kind::Chunked(decoder) => {
+            BodyKind::UntilClose => self.ready = inbox.len(),
+            BodyKind::Chunked(decoder) => {
                 let progress =
                     decoder.decode(inbox.data_mut(), 0, 0).map_err(BodyError::Framing)?;
                 self.ready = progress.data_end;
@@ -168,8 +168,10 @@ impl BodyReader {
     #[must_use]
     pub fn left(&self) -> Option<u64> {
         match &self.kind {
-            Kind::Length(left) => Some(left + self.ready as u64),
-            Kind::Chunked(_) | Kind::UntilClose => self.complete.then_some(self.ready as u64),
+            BodyKind::Length(left) => Some(left + self.ready as u64),
+            BodyKind::Chunked(_) | BodyKind::UntilClose => {
+                self.complete.then_some(self.ready as u64)
+            }
         }
     }
 
@@ -180,8 +182,10 @@ impl BodyReader {
     #[inline]
     pub fn trailers(&self) -> Result<Option<Fields>, Fault> {
         match &self.kind {
-            Kind::Chunked(decoder) if !decoder.trailers().is_empty() => parse(decoder.trailers()),
-            Kind::Chunked(_) | Kind::Length(_) | Kind::UntilClose => Ok(None),
+            BodyKind::Chunked(decoder) if !decoder.trailers().is_empty() => {
+                parse(decoder.trailers())
+            }
+            BodyKind::Chunked(_) | BodyKind::Length(_) | BodyKind::UntilClose => Ok(None),
         }
     }
 }

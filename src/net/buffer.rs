@@ -21,14 +21,14 @@ const MAX_LARGE_OUT: usize = 128;
 const KEEP: usize = 16;
 
 #[derive(Debug, Default)]
-struct Stack {
+struct BufferStack {
     large: Vec<Box<[u8]>>,
     small: Vec<Box<[u8]>>,
     large_out: usize,
 }
 
 thread_local! {
-    static STACK: RefCell<Stack> = RefCell::default();
+    static STACK: RefCell<BufferStack> = RefCell::default();
 }
 
 /// The size of a buffer when requests under way hold nearly all that they may.

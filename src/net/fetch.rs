@@ -21,7 +21,7 @@ use tokio_rustls::TlsConnector;
 use crate::tls;
 
 /// Whatever kept an answer from coming.
-pub type Error = Box<dyn std::error::Error + Send + Sync>;
+pub type FetchError = Box<dyn std::error::Error + Send + Sync>;
 
 /// An `http` or `https` URL.
 #[derive(Debug, Clone)]
@@ -97,7 +97,7 @@ impl Remote {
     ///
     /// # Errors
     /// The path is none.
-    pub fn below(&self, path: &str) -> Result<Self, Error> {
+    pub fn below(&self, path: &str) -> Result<Self, FetchError> {
         let mut parts = self.uri.clone().into_parts();
         let target = format!("{}/{path}", self.uri.path().trim_end_matches('/'));
         parts.path_and_query = Some(target.parse()?);
@@ -108,11 +108,11 @@ impl Remote {
     ///
     /// # Errors
     /// The server cannot be reached, is not the one it should be, or does not answer in HTTP/1.
-    pub async fn send<B>(&self, mut request: Request<B>) -> Result<Response<Incoming>, Error>
+    pub async fn send<B>(&self, mut request: Request<B>) -> Result<Response<Incoming>, FetchError>
     where
         B: Body + Send + 'static,
         B::Data: Send,
-        B::Error: Into<Error>,
+        B::Error: Into<FetchError>,
     {
         let mut sender = self.connect().await?;
         request.headers_mut().insert(header::HOST, HeaderValue::from_str(self.authority())?);
@@ -127,11 +127,11 @@ impl Remote {
     ///
     /// # Errors
     /// As for [`Remote::send`].
-    pub async fn connect<B>(&self) -> Result<SendRequest<B>, Error>
+    pub async fn connect<B>(&self) -> Result<SendRequest<B>, FetchError>
     where
         B: Body + Send + 'static,
         B::Data: Send,
-        B::Error: Into<Error>,
+        B::Error: Into<FetchError>,
     {
         let stream = TcpStream::connect((&*self.host, self.port)).await?;
         stream.set_nodelay(true)?;
@@ -185,11 +185,11 @@ fn percent_decoded(text: &[u8]) -> impl Iterator<Item = u8> + '_ {
 ///
 /// # Errors
 /// The stream ends at once.
-pub async fn over<B, S>(stream: S) -> Result<SendRequest<B>, Error>
+pub async fn over<B, S>(stream: S) -> Result<SendRequest<B>, FetchError>
 where
     B: Body + Send + 'static,
     B::Data: Send,
-    B::Error: Into<Error>,
+    B::Error: Into<FetchError>,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (sender, connection) = handshake(TokioIo::new(stream)).await?;

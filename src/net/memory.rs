@@ -62,7 +62,7 @@ impl Memory {
         self.resets.store(true, Relaxed);
     }
 
-    /// Whether the other end has reset the connection, or will when it closes.
+    /// Returns whether the other end has reset the connection, or will when it closes.
     #[must_use]
     pub fn was_reset(&self) -> bool {
         self.was_reset.load(Relaxed)

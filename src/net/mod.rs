@@ -20,14 +20,14 @@ pub mod stream;
 pub mod timer;
 
 pub use address::Address;
-pub use announced::{Coding, Mismatch, Tally};
+pub use announced::{BodyFraming, BodyTally, Mismatch};
 pub use body::{BodyError, BodyReader, Fill};
 pub use ends::{Announce, Ends, MadeWith};
 pub use inbox::Inbox;
 #[cfg(fuzzing)]
 pub use memory::Memory;
-pub use memory_budget::{self as held, Held};
-pub use open::{Open, Opened};
+pub use memory_budget::{self as held, MemoryReservation};
+pub use open::{OpenConnections, Opened};
 pub use outbox::Outbox;
 pub use stream::{Stream, Transport};
 pub use timer::Timer;

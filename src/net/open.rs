@@ -29,7 +29,7 @@ pub fn all() -> (u32, u32) {
 
 /// The open connections of a server.
 #[derive(Debug, Default)]
-pub struct Open {
+pub struct OpenConnections {
     count: AtomicU32,
     wanted: AtomicU32,
     /// The server is no longer one of its upstream's.
@@ -37,7 +37,7 @@ pub struct Open {
     closed: Notify,
 }
 
-impl Open {
+impl OpenConnections {
     /// Returns how many are open.
     #[must_use]
     pub fn count(&self) -> u32 {
@@ -56,7 +56,7 @@ impl Open {
         self.retired.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the server has left.
+    /// Returns whether the server has left.
     #[must_use]
     pub fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Relaxed)
@@ -65,12 +65,12 @@ impl Open {
 
 /// One open connection, until it is dropped.
 #[derive(Debug)]
-pub struct Opened(Arc<Open>);
+pub struct Opened(Arc<OpenConnections>);
 
 impl Opened {
     /// Counts one more connection, if there may be that many.
     #[must_use]
-    pub fn new(open: &Arc<Open>, limit: u32) -> Option<Self> {
+    pub fn new(open: &Arc<OpenConnections>, limit: u32) -> Option<Self> {
         let take = |count: &AtomicU32, limit| {
             let one_more = |n: u32| (n < limit).then_some(n + 1);
             count.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more).is_ok()
@@ -91,7 +91,7 @@ impl Opened {
         self.0.wanted()
     }
 
-    /// Whether its server has left.
+    /// Returns whether its server has left.
     #[must_use]
     pub fn is_retired(&self) -> bool {
         self.0.is_retired()
@@ -100,8 +100,8 @@ impl Opened {
     /// Waits until there may be one more. `ask` makes others let go of idle ones.
     ///
     /// Cancel safety: dropping the future gives up the claim.
-    pub async fn wait(open: &Arc<Open>, limit: u32, ask: impl Fn()) -> Self {
-        let _claim = Claim::new(open);
+    pub async fn wait(open: &Arc<OpenConnections>, limit: u32, ask: impl Fn()) -> Self {
+        let _claim = PlaceClaim::new(open);
         loop {
             let closed = open.closed.notified();
             if let Some(opened) = Self::new(open, limit) {
@@ -129,16 +129,16 @@ impl Drop for Opened {
 }
 
 /// Somebody waits, until this is dropped.
-struct Claim<'a>(&'a Open);
+struct PlaceClaim<'a>(&'a OpenConnections);
 
-impl<'a> Claim<'a> {
-    fn new(open: &'a Open) -> Self {
+impl<'a> PlaceClaim<'a> {
+    fn new(open: &'a OpenConnections) -> Self {
         open.wanted.fetch_add(1, Ordering::AcqRel);
         Self(open)
     }
 }
 
-impl Drop for Claim<'_> {
+impl Drop for PlaceClaim<'_> {
     fn drop(&mut self) {
         self.0.wanted.fetch_sub(1, Ordering::AcqRel);
     }
@@ -152,7 +152,7 @@ mod tests {
 
     #[tokio::test]
     async fn at_the_limit_one_has_to_go_first() {
-        let open = Arc::new(Open::default());
+        let open = Arc::new(OpenConnections::default());
         let idle = RefCell::new(Opened::new(&open, 1));
         assert!(Opened::new(&open, 1).is_none());
         let opened = Opened::wait(&open, 1, || drop(idle.borrow_mut().take())).await;

@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
 use super::Stream;
-use super::announced::{Coding, Tally};
+use super::announced::{BodyFraming, BodyTally};
 use super::held::Weight;
 use crate::wire::encode::{self, ChunkPrefix};
 use crate::wire::head::Fields;
@@ -23,7 +23,7 @@ pub struct Outbox {
     /// Data bytes of the current chunk that have not been written yet.
     chunk_left: usize,
     /// The count of what was written, against what the head announced.
-    tally: Tally,
+    tally: BodyTally,
     sent: u64,
     /// Nagle's algorithm is off.
     at_once: bool,
@@ -33,10 +33,10 @@ pub struct Outbox {
 
 impl Outbox {
     /// Starts a message. Its head is what [`Outbox::head`] collects.
-    pub fn begin(&mut self, coding: Coding) {
-        self.chunked = coding == Coding::Chunked;
+    pub fn begin(&mut self, coding: BodyFraming) {
+        self.chunked = coding == BodyFraming::Chunked;
         self.chunk_left = 0;
-        self.tally = Tally::new(coding);
+        self.tally = BodyTally::new(coding);
     }
 
     /// Returns whether the last message has ended, with exactly the body that its head announced. What is not may not be
@@ -286,7 +286,7 @@ mod tests {
     use super::*;
 
     /// Writes `pieces` through a socket that takes little at a time; everything that arrived.
-    async fn through(coding: Coding, head: &[u8], pieces: &[Vec<u8>]) -> Vec<u8> {
+    async fn through(coding: BodyFraming, head: &[u8], pieces: &[Vec<u8>]) -> Vec<u8> {
         let (near, mut far) = UnixStream::pair().unwrap();
         socket2::SockRef::from(&near).set_send_buffer_size(4096).unwrap();
         let reader = tokio::spawn(async move {
@@ -319,7 +319,7 @@ mod tests {
     #[tokio::test]
     async fn plain_bodies_arrive_as_they_are() {
         let body = vec![b'x'; 100_000];
-        for coding in [Coding::Exactly(100_000), Coding::UntilClose] {
+        for coding in [BodyFraming::Exactly(100_000), BodyFraming::UntilClose] {
             let got = through(coding, b"HEAD", std::slice::from_ref(&body)).await;
             assert_eq!(got, [b"HEAD", &body[..]].concat());
         }
@@ -331,11 +331,11 @@ mod tests {
         let mut stream = Stream::Unix(near);
         let mut outbox = Outbox::default();
         let is_mismatch = |error: io::Error| super::super::Mismatch::is_cause_of(&error);
-        outbox.begin(Coding::Exactly(3));
+        outbox.begin(BodyFraming::Exactly(3));
         let more = poll_fn(|cx| outbox.poll_write(cx, &mut stream, b"four")).await;
         assert!(is_mismatch(more.unwrap_err()));
         assert!(!outbox.is_whole());
-        outbox.begin(Coding::Exactly(5));
+        outbox.begin(BodyFraming::Exactly(5));
         outbox.head().extend_from_slice(b"HEAD");
         let n = poll_fn(|cx| outbox.poll_write(cx, &mut stream, b"four")).await.unwrap();
         assert_eq!(n, 4);
@@ -351,9 +351,9 @@ mod tests {
     #[tokio::test]
     async fn chunked_bodies_survive_partial_writes() {
         let pieces = [vec![b'a'; 3], vec![b'b'; 90_000], vec![b'c'; 1], vec![b'd'; 5000]];
-        let got = through(Coding::Chunked, b"HEAD", &pieces).await;
+        let got = through(BodyFraming::Chunked, b"HEAD", &pieces).await;
         let mut rest = got.strip_prefix(b"HEAD").unwrap().to_vec();
-        let mut decoder = crate::wire::Decoder::default();
+        let mut decoder = crate::wire::ChunkedDecoder::default();
         let progress = decoder.decode(&mut rest, 0, 0).unwrap();
         assert!(progress.done);
         assert_eq!(progress.raw, rest.len());
@@ -362,6 +362,6 @@ mod tests {
 
     #[tokio::test]
     async fn an_empty_chunked_body_is_just_its_end() {
-        assert_eq!(through(Coding::Chunked, b"", &[]).await, b"0\r\n\r\n");
+        assert_eq!(through(BodyFraming::Chunked, b"", &[]).await, b"0\r\n\r\n");
     }
 }

@@ -136,7 +136,7 @@ impl Room {
 
     /// Takes a place among those that wait for one; `None` when they are too many already.
     #[must_use]
-    pub fn wait(self: &Arc<Self>) -> Option<Waiting> {
+    pub fn wait(self: &Arc<Self>) -> Option<WaitingConnection> {
         let take = |places: &AtomicU32, most| {
             places.fetch_update(Relaxed, Relaxed, |n| (n < most).then_some(n + 1)).is_ok()
         };
@@ -147,7 +147,7 @@ impl Room {
             self.waiting.fetch_sub(1, Relaxed);
             return None;
         }
-        Some(Waiting(self.clone()))
+        Some(WaitingConnection(self.clone()))
     }
 
     /// As [`want_any`], of this listener.
@@ -184,9 +184,9 @@ impl Drop for Inside {
 
 /// A place among those that wait, until it is dropped.
 #[derive(Debug)]
-pub struct Waiting(Arc<Room>);
+pub struct WaitingConnection(Arc<Room>);
 
-impl Drop for Waiting {
+impl Drop for WaitingConnection {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Relaxed);
         WAITING.fetch_sub(1, Relaxed);

@@ -24,14 +24,14 @@ enum Doing {
     #[default]
     Working,
     /// The connection waits in a list: for a request, or for the rest of what has begun.
-    Waiting(Wait),
+    Waiting(SeatWait),
     /// The connection was asked to go.
     Asked,
 }
 
 /// The thing that is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wait {
+pub enum SeatWait {
     /// The first byte of a request: an idle connection.
     Request,
     /// The rest of a handshake or of a head.
@@ -39,7 +39,7 @@ pub enum Wait {
 }
 
 #[derive(Debug, Default)]
-struct Place {
+struct SeatPlace {
     waker: Option<Waker>,
     doing: Doing,
     /// True if it has come so far that a drain waits for it.
@@ -47,7 +47,7 @@ struct Place {
     list: u16,
     before: u32,
     after: u32,
-    /// Since when it waits: a number that only grows, or milliseconds for [`Wait::Rest`].
+    /// Since when it waits: a number that only grows, or milliseconds for [`SeatWait::Rest`].
     since: u64,
 }
 
@@ -61,7 +61,7 @@ struct List {
 
 #[derive(Debug, Default)]
 struct Inner {
-    places: Vec<Place>,
+    places: Vec<SeatPlace>,
     free: Vec<u32>,
     /// For each listener two: those that wait for a request, and those that wait for the rest of something.
     lists: Vec<[List; 2]>,
@@ -87,12 +87,17 @@ impl Seats {
     pub fn take(&self, waker: Waker, listener: u16) -> Seat<'_> {
         let mut inner = self.0.borrow_mut();
         let list = inner.list(listener);
-        let place =
-            Place { waker: Some(waker), list, before: NONE, after: NONE, ..Place::default() };
+        let place = SeatPlace {
+            waker: Some(waker),
+            list,
+            before: NONE,
+            after: NONE,
+            ..SeatPlace::default()
+        };
         let at = match inner.free.pop() {
             Some(at) => at,
             None => {
-                inner.places.push(Place::default());
+                inner.places.push(SeatPlace::default());
                 u32::try_from(inner.places.len() - 1).unwrap_or(NONE)
             }
         };
@@ -125,9 +130,9 @@ impl Seats {
     pub fn make_room(&self, listener: Option<u16>) -> bool {
         let mut inner = self.0.borrow_mut();
         let now = clock::millis(clock::now());
-        let first = inner.oldest(listener, Wait::Request);
+        let first = inner.oldest(listener, SeatWait::Request);
         let slow = |inner: &Inner| {
-            let (at, since) = inner.oldest(listener, Wait::Rest)?;
+            let (at, since) = inner.oldest(listener, SeatWait::Rest)?;
             (now.saturating_sub(since) >= SLOW).then_some((at, since))
         };
         let Some((at, _)) = first.or_else(|| slow(&inner)) else { return false };
@@ -139,7 +144,7 @@ impl Seats {
     pub fn shed(&self) {
         let mut inner = self.0.borrow_mut();
         let now = clock::millis(clock::now());
-        if let Some((at, since)) = inner.oldest(None, Wait::Rest)
+        if let Some((at, since)) = inner.oldest(None, SeatWait::Rest)
             && now.saturating_sub(since) >= SLOW
         {
             inner.ask(at);
@@ -159,7 +164,7 @@ impl Inner {
     }
 
     /// The first of those that wait, and since when.
-    fn oldest(&self, listener: Option<u16>, wait: Wait) -> Option<(u32, u64)> {
+    fn oldest(&self, listener: Option<u16>, wait: SeatWait) -> Option<(u32, u64)> {
         let lists = self.lists.iter().filter_map(|lists| lists.get(wait as usize));
         let lists = lists.filter(|list| listener.is_none_or(|it| it == list.listener));
         let firsts = lists.filter_map(|list| {
@@ -177,19 +182,19 @@ impl Inner {
         }
     }
 
-    fn join(&mut self, at: u32, wait: Wait) {
+    fn join(&mut self, at: u32, wait: SeatWait) {
         self.moves += 1;
         let since = match wait {
-            Wait::Request => self.moves,
-            Wait::Rest => clock::millis(clock::now()),
+            SeatWait::Request => self.moves,
+            SeatWait::Rest => clock::millis(clock::now()),
         };
         let Self { places, lists, .. } = self;
         let Some(place) = places.get_mut(at as usize) else { return };
         let Some(list) = lists.get_mut(usize::from(place.list)) else { return };
         let [requests, rests] = list;
         let list = match wait {
-            Wait::Request => requests,
-            Wait::Rest => rests,
+            SeatWait::Request => requests,
+            SeatWait::Rest => rests,
         };
         place.doing = Doing::Waiting(wait);
         place.since = since;
@@ -230,7 +235,7 @@ impl Seat<'_> {
     /// The connection waits for something. Where it waits for it already, it stays where it is. `true` when it was asked
     /// to go.
     #[inline]
-    pub fn wait(&self, wait: Wait) -> bool {
+    pub fn wait(&self, wait: SeatWait) -> bool {
         let mut inner = self.seats.0.borrow_mut();
         let doing = inner.places.get(self.place as usize).map(|place| place.doing);
         match doing {
@@ -276,7 +281,7 @@ impl Seat<'_> {
         let mut rest = pin!(rest);
         let ended = poll_fn(|cx| match rest.as_mut().poll(cx) {
             Poll::Ready(ended) => Poll::Ready(Some(ended)),
-            Poll::Pending if self.wait(Wait::Rest) => Poll::Ready(None),
+            Poll::Pending if self.wait(SeatWait::Rest) => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         });
         let ended = ended.await;
@@ -312,13 +317,13 @@ mod tests {
         let (a, b, c, d) = (seat(&seats, 1), seat(&seats, 1), seat(&seats, 2), seat(&seats, 1));
         assert!(!seats.make_room(None), "all of them work");
         for it in [&b, &c, &a] {
-            assert!(!it.wait(Wait::Request));
-            assert!(!it.wait(Wait::Request));
+            assert!(!it.wait(SeatWait::Request));
+            assert!(!it.wait(SeatWait::Request));
         }
         assert!(seats.make_room(Some(1)));
         assert_eq!([&a, &b, &c, &d].map(Seat::is_asked), [false, true, false, false]);
         b.work();
-        assert!(!b.wait(Wait::Request));
+        assert!(!b.wait(SeatWait::Request));
         assert!(seats.make_room(None));
         assert_eq!([&a, &b, &c, &d].map(Seat::is_asked), [false, false, true, false]);
         drop(a);
@@ -331,10 +336,10 @@ mod tests {
     async fn who_is_slow_goes_when_nobody_is_idle() {
         let seats = Seats::default();
         let (slow, idle) = (seat(&seats, 1), seat(&seats, 1));
-        assert!(!slow.wait(Wait::Rest));
+        assert!(!slow.wait(SeatWait::Rest));
         assert!(!seats.make_room(None), "it has only just begun");
         tokio::time::advance(Duration::from_secs(2)).await;
-        assert!(!idle.wait(Wait::Request));
+        assert!(!idle.wait(SeatWait::Request));
         assert!(seats.make_room(None) && idle.is_asked());
         assert!(seats.make_room(None) && slow.is_asked());
         assert!(!seats.make_room(None));

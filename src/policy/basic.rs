@@ -47,39 +47,39 @@ pub struct Basic {
     /// Makes what is remembered useless elsewhere.
     salt: [u8; 16],
     users: Arc<BTreeMap<String, String>>,
-    known: Known,
+    known: KnownPasswords,
     places: Arc<Semaphore>,
     waiting: AtomicU32,
     /// One verification at a time for the same credentials: whoever comes second finds it remembered.
     same: Box<[Semaphore]>,
-    clients: Box<[Group]>,
+    clients: Box<[VerifierGroup]>,
     names: Box<[AtomicU32]>,
 }
 
 /// Clients that share a place.
-struct Group {
+struct VerifierGroup {
     place: Semaphore,
     waiting: AtomicU32,
 }
 
 /// Passwords that were right lately. Never grows; a new one takes the place of the one that would be forgotten first.
-struct Known(Box<[[Place; WAYS]]>);
+struct KnownPasswords(Box<[[VerifierPlace; WAYS]]>);
 
 /// The memory of one: 64 bits of its fingerprint, and until when, with 24 more bits. A reader that comes between
 /// the two writes finds that they do not fit together.
 #[derive(Default)]
-struct Place {
+struct VerifierPlace {
     tag: AtomicU64,
     until: AtomicU64,
 }
 
-impl Known {
+impl KnownPasswords {
     fn new() -> Self {
-        Self((0..SETS).map(|_| std::array::from_fn(|_| Place::default())).collect())
+        Self((0..SETS).map(|_| std::array::from_fn(|_| VerifierPlace::default())).collect())
     }
 
     /// Set, tag and the bits beside the time.
-    fn parts(&self, fingerprint: &[u8; 32]) -> (&[Place], u64, u64) {
+    fn parts(&self, fingerprint: &[u8; 32]) -> (&[VerifierPlace], u64, u64) {
         let word = |at: usize| {
             let bytes = fingerprint.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
             u64::from_le_bytes(bytes.unwrap_or_default())
@@ -163,12 +163,12 @@ impl Basic {
             id: NEXT.fetch_add(1, Relaxed),
             salt,
             users: Arc::new(users),
-            known: Known::new(),
+            known: KnownPasswords::new(),
             places: Arc::new(Semaphore::new(AT_ONCE)),
             waiting: AtomicU32::new(0),
             same: (0..CREDENTIALS).map(|_| Semaphore::new(1)).collect(),
             clients: (0..GROUPS)
-                .map(|_| Group { place: Semaphore::new(1), waiting: AtomicU32::new(0) })
+                .map(|_| VerifierGroup { place: Semaphore::new(1), waiting: AtomicU32::new(0) })
                 .collect(),
             names: (0..GROUPS).map(|_| AtomicU32::new(0)).collect(),
         })
@@ -207,7 +207,7 @@ impl Basic {
         fingerprint: &[u8; 32],
         client: &[u8],
     ) -> Result<bool, Busy> {
-        let _waiting = Waiting::enter(&self.waiting, WAITING).ok_or(Busy::Full)?;
+        let _waiting = WaitingPassword::enter(&self.waiting, WAITING).ok_or(Busy::Full)?;
         let same = u16::from_le_bytes([fingerprint[24], fingerprint[25]]);
         let same = self.same.get(usize::from(same) % CREDENTIALS).ok_or(Busy::Full)?;
         let _same = same.acquire().await.map_err(|_| Busy::Full)?;
@@ -215,9 +215,9 @@ impl Basic {
             return Ok(true);
         }
         let name = self.names.get(self.group(credentials.user.as_bytes())).ok_or(Busy::Full)?;
-        let _name = Waiting::enter(name, OF_NAME).ok_or(Busy::Guessing)?;
+        let _name = WaitingPassword::enter(name, OF_NAME).ok_or(Busy::Guessing)?;
         let group = self.clients.get(self.group(client)).ok_or(Busy::Full)?;
-        let _of_client = Waiting::enter(&group.waiting, OF_CLIENT).ok_or(Busy::Guessing)?;
+        let _of_client = WaitingPassword::enter(&group.waiting, OF_CLIENT).ok_or(Busy::Guessing)?;
         let _turn = group.place.acquire().await.map_err(|_| Busy::Full)?;
         let place = self.places.clone().acquire_owned().await.map_err(|_| Busy::Full)?;
         let users = self.users.clone();
@@ -244,9 +244,9 @@ impl Basic {
 }
 
 /// Counts one that waits until it is dropped.
-struct Waiting<'a>(&'a AtomicU32);
+struct WaitingPassword<'a>(&'a AtomicU32);
 
-impl<'a> Waiting<'a> {
+impl<'a> WaitingPassword<'a> {
     /// `None` when `most` wait already.
     fn enter(count: &'a AtomicU32, most: u32) -> Option<Self> {
         let entered = Self(count);
@@ -254,7 +254,7 @@ impl<'a> Waiting<'a> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingPassword<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
@@ -375,7 +375,7 @@ mod tests {
 
     #[test]
     fn what_is_known_is_forgotten_in_time_and_by_fingerprint() {
-        let known = Known::new();
+        let known = KnownPasswords::new();
         let mut fingerprint = [7; 32];
         known.put(&fingerprint, 100);
         assert!(known.has(&fingerprint, 99) && !known.has(&fingerprint, 100));

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::in_flight::{InFlight, InFlightPlace};
-use super::limit::Part;
+use super::limit::KeyPart;
 use super::table::Hashed;
 use super::{Policies, PolicyMetric};
 use crate::clock;
@@ -20,7 +20,7 @@ pub struct Concurrency {
     /// The most requests at a time, for each value of the key.
     pub max: u32,
     /// The parts of a request that are counted by.
-    pub key: Box<[Part]>,
+    pub key: Box<[KeyPart]>,
     /// The most requests that may wait, over all keys.
     pub pending: u32,
     /// The longest time that they may wait.
@@ -31,7 +31,7 @@ pub struct Concurrency {
 
 /// A reason why a request may not go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kept {
+pub enum KeptOut {
     /// Too many are under way, and too many wait or this one has waited too long.
     Out,
     /// The client left while it waited.
@@ -43,13 +43,13 @@ impl Concurrency {
     /// keys, whoever comes while there is room for his own does not wait.
     ///
     /// # Errors
-    /// [`Kept`].
+    /// [`KeptOut`].
     pub async fn enter<C: Client>(
         &self,
         key: Hashed,
         client: &mut C,
         timer: &mut Timer,
-    ) -> Result<InFlightPlace<'_>, Kept> {
+    ) -> Result<InFlightPlace<'_>, KeptOut> {
         let state = &*self.state;
         let queue = &state.queue;
         if (queue.depth() == 0 || !self.one_key())
@@ -67,14 +67,14 @@ impl Concurrency {
         waited.map_err(|unserved| match unserved {
             Unserved::Full | Unserved::TimedOut => {
                 state.refused.fetch_add(1, Relaxed);
-                Kept::Out
+                KeptOut::Out
             }
-            Unserved::Gone => Kept::Gone,
+            Unserved::Gone => KeptOut::Gone,
         })
     }
 
     fn one_key(&self) -> bool {
-        self.key.iter().all(|part| *part == Part::Route)
+        self.key.iter().all(|part| *part == KeyPart::Route)
     }
 }
 

@@ -20,10 +20,10 @@ pub struct Cors {
 }
 
 /// A field to be sent.
-pub type Field<'a> = (&'static [u8], &'a [u8]);
+pub type CorsField<'a> = (&'static [u8], &'a [u8]);
 
 /// Fields that are added to a response; few enough to need no memory of their own.
-pub type Added<'a> = SmallVec<[Field<'a>; 2]>;
+pub type Added<'a> = SmallVec<[CorsField<'a>; 2]>;
 
 /// The fields that a server may not send for itself where the proxy says them.
 pub const FIELDS: [&str; 6] = [

@@ -8,7 +8,7 @@ use super::Made;
 use super::cors::Added;
 use super::in_flight::InFlightPlace;
 use super::jwt::Verified;
-use super::limit::Report;
+use super::limit::LimitReport;
 use crate::exchange::Emit;
 use crate::exchange::outcome::Note;
 use crate::exchange::stage::ResponseStage;
@@ -27,7 +27,7 @@ pub struct PolicyEffects<'a> {
     /// The reason why the client was not let in, for the log.
     pub cause: Note,
     /// The rest of the limits that the request was counted on.
-    pub report: Report,
+    pub report: LimitReport,
     /// The request's place among those under way.
     pub place: Option<InFlightPlace<'a>>,
 }

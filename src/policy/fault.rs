@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// One `fault`.
 #[derive(Debug, Clone, Copy)]
-pub struct Fault {
+pub struct InjectedFault {
     /// The time for which a request is held back.
     pub delay: Option<Duration>,
     /// The status that is answered.
@@ -17,7 +17,7 @@ pub struct Fault {
     pub seed: u64,
 }
 
-impl Fault {
+impl InjectedFault {
     /// Returns whether it happens to a request: the same for the same id and seed, on every instance.
     #[must_use]
     pub fn happens(&self, request_id: &str) -> bool {
@@ -32,15 +32,15 @@ mod tests {
 
     #[test]
     fn the_choice_depends_on_id_and_seed_alone_and_keeps_to_the_share() {
-        let fault = Fault { delay: None, abort: Some(503), share: 0.05, seed: 7 };
+        let fault = InjectedFault { delay: None, abort: Some(503), share: 0.05, seed: 7 };
         let ids: Vec<String> = (0..20_000).map(|n| format!("id-{n}")).collect();
         let hit: Vec<bool> = ids.iter().map(|id| fault.happens(id)).collect();
         assert_eq!(hit, ids.iter().map(|id| fault.happens(id)).collect::<Vec<_>>());
         let count = hit.iter().filter(|hit| **hit).count();
         assert!((900..1100).contains(&count), "{count}");
-        let other = Fault { seed: 8, ..fault };
+        let other = InjectedFault { seed: 8, ..fault };
         assert!(ids.iter().zip(&hit).any(|(id, hit)| other.happens(id) != *hit));
-        assert!(ids.iter().all(|id| Fault { share: 1.0, ..fault }.happens(id)));
-        assert!(!ids.iter().any(|id| Fault { share: 0.0, ..fault }.happens(id)));
+        assert!(ids.iter().all(|id| InjectedFault { share: 1.0, ..fault }.happens(id)));
+        assert!(!ids.iter().any(|id| InjectedFault { share: 0.0, ..fault }.happens(id)));
     }
 }

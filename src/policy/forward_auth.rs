@@ -20,7 +20,7 @@ use crate::exchange::Pair;
 use crate::exchange::forward;
 use crate::exchange::identity::Identity;
 use crate::exchange::loops;
-use crate::net::fetch::{Error, Remote};
+use crate::net::fetch::{FetchError, Remote};
 use crate::wire::head::{Fields, list_items};
 use crate::wire::{Known, known};
 
@@ -49,7 +49,7 @@ pub struct ForwardAuth {
 
 /// An answer as the server wrote it, without what concerns its connection.
 #[derive(Debug)]
-pub struct Page {
+pub struct JudgePage {
     /// 300 to 499.
     pub status: u16,
     /// The fields of the answer, in their order.
@@ -60,7 +60,7 @@ pub struct Page {
 
 /// The request that is asked about.
 #[derive(Debug, Clone, Copy)]
-pub struct Question<'a> {
+pub struct JudgeQuestion<'a> {
     /// The method of the request.
     pub method: &'a [u8],
     /// The path in normal form, as it was matched and is sent.
@@ -81,11 +81,11 @@ pub struct Question<'a> {
 
 /// The decision of the server.
 #[derive(Debug)]
-pub enum Said {
+pub enum JudgeAnswer {
     /// The request may pass, with these fields for the server and these cookies for the client.
     Pass(Vec<Pair>, Vec<Vec<u8>>),
     /// The client is to see this.
-    Show(Box<Page>),
+    Show(Box<JudgePage>),
     /// The client is to be told this.
     Deny(u16, Vec<(&'static [u8], Vec<u8>)>),
     /// Nothing of use, for this reason: a word for counters, and a sentence for operators.
@@ -135,23 +135,27 @@ impl ForwardAuth {
         format!("{}://{host}{port}{}", uri.scheme_str().unwrap_or_default(), uri.path())
     }
 
-    /// Asks. An error, or no answer in time, is [`Said::Nothing`].
-    pub async fn ask(&self, idle: &Idle, question: Question<'_>) -> Said {
+    /// Asks. An error, or no answer in time, is [`JudgeAnswer::Nothing`].
+    pub async fn ask(&self, idle: &Idle, question: JudgeQuestion<'_>) -> JudgeAnswer {
         let asked = tokio::time::timeout(self.timeout, self.exchange(idle, question)).await;
         match asked {
             Ok(Ok(said)) => said,
             Ok(Err(error)) => {
                 let why = format!("{} cannot be asked: {}", self.place(), chain(&*error));
-                Said::Nothing("unreachable", why)
+                JudgeAnswer::Nothing("unreachable", why)
             }
             Err(_) => {
                 let why = format!("{} did not answer within {:?}", self.place(), self.timeout);
-                Said::Nothing("timeout", why)
+                JudgeAnswer::Nothing("timeout", why)
             }
         }
     }
 
-    async fn exchange(&self, idle: &Idle, question: Question<'_>) -> Result<Said, Error> {
+    async fn exchange(
+        &self,
+        idle: &Idle,
+        question: JudgeQuestion<'_>,
+    ) -> Result<JudgeAnswer, FetchError> {
         if let Some(mut sender) = idle.take(self.id) {
             // A connection may have been closed meanwhile; asking changes nothing, so it may be done again.
             if let Ok(response) = sender.send_request(self.request(question)?).await {
@@ -163,8 +167,9 @@ impl ForwardAuth {
         self.read(response, sender, idle).await
     }
 
-    fn request(&self, question: Question<'_>) -> Result<Request<Empty<Bytes>>, Error> {
-        let Question { method, path, query, host, identity, request_id, mark, fields } = question;
+    fn request(&self, question: JudgeQuestion<'_>) -> Result<Request<Empty<Bytes>>, FetchError> {
+        let JudgeQuestion { method, path, query, host, identity, request_id, mark, fields } =
+            question;
         let mut request = Request::new(Empty::new());
         *request.method_mut() = Method::GET;
         *request.uri_mut() = self.remote.target();
@@ -206,8 +211,8 @@ impl ForwardAuth {
                     (Ok(name), Ok(value)) => {
                         headers.append(name, value);
                     }
-                    (Err(error), _) => wrong = Err(Error::from(error)),
-                    (_, Err(error)) => wrong = Err(Error::from(error)),
+                    (Err(error), _) => wrong = Err(FetchError::from(error)),
+                    (_, Err(error)) => wrong = Err(FetchError::from(error)),
                 }
             });
         }
@@ -219,7 +224,7 @@ impl ForwardAuth {
         response: Response<Incoming>,
         sender: SendRequest<Empty<Bytes>>,
         idle: &Idle,
-    ) -> Result<Said, Error> {
+    ) -> Result<JudgeAnswer, FetchError> {
         let (parts, body) = response.into_parts();
         let body = Limited::new(body, BODY).collect().await;
         if body.is_ok() {
@@ -231,16 +236,20 @@ impl ForwardAuth {
                 let cookies = parts.headers.get_all(header::SET_COOKIE).iter();
                 let cookies = cookies.filter(|_| self.passes_answers);
                 let cookies = cookies.map(|cookie| cookie.as_bytes().to_vec()).collect();
-                Said::Pass(self.copied(&parts.headers), cookies)
+                JudgeAnswer::Pass(self.copied(&parts.headers), cookies)
             }
             // Half a page is none, and one that is "not modified" is of no use to somebody who has another one.
-            304 => Said::Nothing("status", format!("{} answered {status}", self.place())),
+            304 => JudgeAnswer::Nothing("status", format!("{} answered {status}", self.place())),
             300..=499 if self.passes_answers => {
                 let body = body?.to_bytes();
-                Said::Show(Box::new(Page { status, fields: shown(&parts.headers), body }))
+                JudgeAnswer::Show(Box::new(JudgePage {
+                    status,
+                    fields: shown(&parts.headers),
+                    body,
+                }))
             }
-            301..=303 | 307 | 308 | 401 | 403 => Said::Deny(status, told(&parts.headers)),
-            status => Said::Nothing("status", format!("{} answered {status}", self.place())),
+            301..=303 | 307 | 308 | 401 | 403 => JudgeAnswer::Deny(status, told(&parts.headers)),
+            status => JudgeAnswer::Nothing("status", format!("{} answered {status}", self.place())),
         })
     }
 

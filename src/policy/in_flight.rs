@@ -3,13 +3,13 @@
 use std::sync::atomic::AtomicU64;
 
 use super::limit::KEYS;
-use super::table::{Hashed, Table};
+use super::table::{Hashed, KeyTable};
 use crate::exchange::Queue;
 
 /// The counts of what is under way. One per route, and one per listener that counts, in the process; they survive reloads.
 #[derive(Debug)]
 pub struct InFlight {
-    table: Table,
+    table: KeyTable,
     /// Requests that wait.
     pub queue: Queue,
     /// Requests refused.
@@ -18,7 +18,7 @@ pub struct InFlight {
 
 impl Default for InFlight {
     fn default() -> Self {
-        Self { table: Table::new(KEYS), queue: Queue::default(), refused: AtomicU64::new(0) }
+        Self { table: KeyTable::new(KEYS), queue: Queue::default(), refused: AtomicU64::new(0) }
     }
 }
 

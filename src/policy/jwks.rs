@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use crate::clock::{self, Instant};
 use crate::files;
-use crate::net::fetch::{Error, Remote};
+use crate::net::fetch::{FetchError, Remote};
 
 /// The largest key set.
 const LARGEST: usize = 1 << 20;
@@ -38,7 +38,7 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// The origin of a key set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum KeySetSource {
     /// A file, looked at every few seconds.
     File(PathBuf),
     /// A URL.
@@ -47,7 +47,7 @@ pub enum Source {
 
 /// A key that can verify.
 #[derive(Debug)]
-pub struct Key {
+pub struct TokenKey {
     /// `kid`.
     pub id: Option<String>,
     /// `alg`.
@@ -60,7 +60,7 @@ pub struct Key {
 #[derive(Debug)]
 pub struct Set {
     /// The keys of the set, as far as they can verify.
-    pub list: Vec<Key>,
+    pub list: Vec<TokenKey>,
     /// Counts the sets of a source.
     pub generation: u64,
     text: Vec<u8>,
@@ -70,7 +70,7 @@ pub struct Set {
 #[derive(Debug)]
 pub struct Keys {
     /// The origin of the keys.
-    pub source: Source,
+    pub source: KeySetSource,
     set: ArcSwapOption<Set>,
     generation: AtomicU64,
     wanted: AtomicBool,
@@ -87,9 +87,9 @@ impl Keys {
     ///
     /// # Errors
     /// The file is no key set, or the thread cannot be started.
-    pub fn start(source: Source) -> Result<Arc<Self>, String> {
+    pub fn start(source: KeySetSource) -> Result<Arc<Self>, String> {
         let keys = Self::inspect(source, true)?;
-        let watcher = Watcher { keys: Arc::downgrade(&keys), last: None, complained: false };
+        let watcher = KeySetWatcher { keys: Arc::downgrade(&keys), last: None, complained: false };
         let thread = thread::Builder::new().name("jwks".into());
         let started = thread.spawn(move || watcher.run()).map_err(|error| error.to_string())?;
         // Nobody else sets it.
@@ -101,7 +101,7 @@ impl Keys {
     ///
     /// # Errors
     /// The file is no key set.
-    pub fn inspect(source: Source, read: bool) -> Result<Arc<Self>, String> {
+    pub fn inspect(source: KeySetSource, read: bool) -> Result<Arc<Self>, String> {
         let keys = Arc::new(Self {
             source,
             set: ArcSwapOption::empty(),
@@ -111,8 +111,8 @@ impl Keys {
             read: watch::Sender::new(0),
             thread: OnceLock::new(),
         });
-        if let (Source::File(path), true) = (&keys.source, read) {
-            let text = files::read(path, LARGEST as u64)?;
+        if let (KeySetSource::File(path), true) = (&keys.source, read) {
+            let text = files::read_bounded(path, LARGEST as u64)?;
             keys.replace(text)?;
         }
         Ok(keys)
@@ -166,7 +166,7 @@ impl Keys {
             return Err(format!("a key set of more than {LARGEST} bytes"));
         }
         let set: JwkSet = serde_json::from_slice(&text).map_err(|e| format!("no key set: {e}"))?;
-        let list: Vec<Key> = set.keys.iter().filter_map(key).collect();
+        let list: Vec<TokenKey> = set.keys.iter().filter_map(key).collect();
         if list.is_empty() {
             return Err("no key in it can verify a signature".to_owned());
         }
@@ -178,7 +178,7 @@ impl Keys {
 }
 
 /// A key of a set; `None` for those that cannot verify.
-fn key(jwk: &jsonwebtoken::jwk::Jwk) -> Option<Key> {
+fn key(jwk: &jsonwebtoken::jwk::Jwk) -> Option<TokenKey> {
     let common = &jwk.common;
     if common.public_key_use == Some(PublicKeyUse::Encryption) {
         return None;
@@ -200,17 +200,17 @@ fn key(jwk: &jsonwebtoken::jwk::Jwk) -> Option<Key> {
         Some(_) => return None,
     };
     let decoding = DecodingKey::from_jwk(jwk).ok()?;
-    Some(Key { id: common.key_id.clone(), algorithm, decoding })
+    Some(TokenKey { id: common.key_id.clone(), algorithm, decoding })
 }
 
 /// Keeps a source's keys up to date, for as long as somebody uses them.
-struct Watcher {
+struct KeySetWatcher {
     keys: Weak<Keys>,
     last: Option<Instant>,
     complained: bool,
 }
 
-impl Watcher {
+impl KeySetWatcher {
     fn run(mut self) {
         let Ok(runtime) = Builder::new_current_thread().enable_all().build() else {
             return tracing::error!("key sets cannot be fetched: no runtime");
@@ -220,8 +220,8 @@ impl Watcher {
                 self.last = Some(clock::now());
                 keys.wanted.store(false, Relaxed);
                 let read = match &keys.source {
-                    Source::File(path) => files::read(path, LARGEST as u64),
-                    Source::Url(remote) => runtime.block_on(read_in_time(remote)),
+                    KeySetSource::File(path) => files::read_bounded(path, LARGEST as u64),
+                    KeySetSource::Url(remote) => runtime.block_on(read_in_time(remote)),
                 };
                 self.tell(&keys, read.and_then(|text| keys.replace(text)));
                 keys.read.send_modify(|read| *read += 1);
@@ -237,9 +237,9 @@ impl Watcher {
             return true;
         }
         let every = match &keys.source {
-            Source::File(_) => AGAIN,
-            Source::Url(_) if keys.set.load().is_none() => AGAIN,
-            Source::Url(_) => EVERY,
+            KeySetSource::File(_) => AGAIN,
+            KeySetSource::Url(_) if keys.set.load().is_none() => AGAIN,
+            KeySetSource::Url(_) => EVERY,
         };
         last.elapsed() >= every
     }
@@ -247,8 +247,8 @@ impl Watcher {
     /// Says when it begins to fail and when it works again.
     fn tell(&mut self, keys: &Keys, result: Result<(), String>) {
         let source = match &keys.source {
-            Source::File(path) => path.display().to_string(),
-            Source::Url(remote) => remote.uri().to_string(),
+            KeySetSource::File(path) => path.display().to_string(),
+            KeySetSource::Url(remote) => remote.uri().to_string(),
         };
         match result {
             Ok(()) if self.complained => {
@@ -276,7 +276,7 @@ async fn read_in_time(remote: &Remote) -> Result<Vec<u8>, String> {
         .map_err(|error| error.to_string())
 }
 
-async fn read(remote: &Remote) -> Result<Vec<u8>, Error> {
+async fn read(remote: &Remote) -> Result<Vec<u8>, FetchError> {
     let request = Request::builder().header(header::ACCEPT, "application/json");
     let response = remote.send(request.body(Empty::<Bytes>::new())?).await?;
     let status = response.status();
@@ -295,7 +295,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("keys.json");
         std::fs::write(&path, "{\"keys\":[{\"kty\":\"oct\",\"k\":\"c2VjcmV0\"}]}").unwrap();
-        let keys = Keys::start(Source::File(path)).unwrap();
+        let keys = Keys::start(KeySetSource::File(path)).unwrap();
         let paid = |now: u64| (0..20).filter(|_| keys.pay(now)).count();
         assert_eq!(paid(1000), 5);
         assert_eq!(paid(10_999), 0);

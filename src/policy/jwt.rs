@@ -30,7 +30,7 @@ pub type Forward = (Box<str>, Box<[u8]>);
 
 /// The demands on a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Terms {
+pub struct TokenTerms {
     /// Signatures that count.
     pub algorithms: Vec<Algorithm>,
     /// The issuer that must have issued it.
@@ -46,12 +46,12 @@ pub struct Terms {
     /// Claims and the values that they must have.
     pub allow: Box<[(Box<str>, Box<str>)]>,
     /// The places in which tokens are looked for; the first that has one counts.
-    pub from: Box<[Place]>,
+    pub from: Box<[TokenSource]>,
 }
 
 /// A place in which a token may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum TokenSource {
     /// `Authorization: Bearer` (RFC 6750 §2.1).
     Header,
     /// The cookie of this name.
@@ -65,7 +65,7 @@ pub enum Place {
 pub struct Jwt {
     id: u32,
     keys: Arc<Keys>,
-    terms: Terms,
+    terms: TokenTerms,
     validation: Validation,
 }
 
@@ -76,7 +76,7 @@ pub struct Verified {
     pub fields: Vec<Pair>,
     /// All claims that are text, a number, a truth value or a list of such.
     pub claims: Vec<(Box<str>, Box<str>)>,
-    /// True if it has what [`Terms::allow`] asks for.
+    /// True if it has what [`TokenTerms::allow`] asks for.
     pub allowed: bool,
     /// Until when this need not be verified again, in seconds since 1970.
     pub until: u64,
@@ -86,7 +86,7 @@ pub struct Verified {
 
 /// A reason why a token is not accepted. Operators are told; a client learns only that it sent one or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Denied {
+pub enum TokenFault {
     /// No token came.
     #[error("there is no token")]
     Missing,
@@ -134,51 +134,51 @@ pub enum Denied {
     NoKeys,
 }
 
-impl Denied {
+impl TokenFault {
     /// A word for counters.
     #[must_use]
     pub fn reason(self) -> &'static str {
         match self {
-            Denied::Missing => "missing",
-            Denied::Several => "several",
-            Denied::TooLong => "too_long",
-            Denied::Malformed => "malformed",
-            Denied::Algorithm => "algorithm",
-            Denied::UnknownKey => "unknown_key",
-            Denied::Signature => "signature",
-            Denied::Expired => "expired",
-            Denied::NotYetValid => "not_yet_valid",
-            Denied::Issuer => "issuer",
-            Denied::Audience => "audience",
-            Denied::Claim => "claim",
-            Denied::Critical => "critical",
-            Denied::Unsendable => "unsendable",
-            Denied::NoKeys => "no_keys",
+            TokenFault::Missing => "missing",
+            TokenFault::Several => "several",
+            TokenFault::TooLong => "too_long",
+            TokenFault::Malformed => "malformed",
+            TokenFault::Algorithm => "algorithm",
+            TokenFault::UnknownKey => "unknown_key",
+            TokenFault::Signature => "signature",
+            TokenFault::Expired => "expired",
+            TokenFault::NotYetValid => "not_yet_valid",
+            TokenFault::Issuer => "issuer",
+            TokenFault::Audience => "audience",
+            TokenFault::Claim => "claim",
+            TokenFault::Critical => "critical",
+            TokenFault::Unsendable => "unsendable",
+            TokenFault::NoKeys => "no_keys",
         }
     }
 
     /// Returns whether the issuer may have signed it with a key that is not known yet.
     #[must_use]
     pub fn may_be_new_key(self) -> bool {
-        matches!(self, Denied::UnknownKey | Denied::Signature)
+        matches!(self, TokenFault::UnknownKey | TokenFault::Signature)
     }
 
     /// The configuration key that would change it.
     #[must_use]
     pub fn key(self) -> &'static str {
         match self {
-            Denied::TooLong => "auth.jwt.max_token",
-            Denied::Algorithm => "auth.jwt.algorithms",
-            Denied::UnknownKey | Denied::Signature | Denied::NoKeys => "auth.jwt.jwks",
-            Denied::Issuer => "auth.jwt.issuer",
-            Denied::Audience => "auth.jwt.audience",
-            Denied::Unsendable => "auth.jwt.forward",
-            Denied::Missing | Denied::Several => "auth.jwt.from",
-            Denied::Critical
-            | Denied::Malformed
-            | Denied::Expired
-            | Denied::NotYetValid
-            | Denied::Claim => "auth.jwt",
+            TokenFault::TooLong => "auth.jwt.max_token",
+            TokenFault::Algorithm => "auth.jwt.algorithms",
+            TokenFault::UnknownKey | TokenFault::Signature | TokenFault::NoKeys => "auth.jwt.jwks",
+            TokenFault::Issuer => "auth.jwt.issuer",
+            TokenFault::Audience => "auth.jwt.audience",
+            TokenFault::Unsendable => "auth.jwt.forward",
+            TokenFault::Missing | TokenFault::Several => "auth.jwt.from",
+            TokenFault::Critical
+            | TokenFault::Malformed
+            | TokenFault::Expired
+            | TokenFault::NotYetValid
+            | TokenFault::Claim => "auth.jwt",
         }
     }
 }
@@ -186,7 +186,7 @@ impl Denied {
 impl Jwt {
     /// A policy with these keys.
     #[must_use]
-    pub fn new(keys: Arc<Keys>, terms: Terms) -> Self {
+    pub fn new(keys: Arc<Keys>, terms: TokenTerms) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         // Only the signature is the library's to verify: it lets claims of a wrong type pass, and reads its own clock.
         let mut validation = Validation::new(Algorithm::RS256);
@@ -205,25 +205,25 @@ impl Jwt {
     /// Finds the token of a request in the first place that has one.
     ///
     /// # Errors
-    /// [`Denied::Missing`], or [`Denied::Several`] where one place has more than one: servers could take another than
+    /// [`TokenFault::Missing`], or [`TokenFault::Several`] where one place has more than one: servers could take another than
     /// the one that was verified.
     pub fn token<'r>(
         &self,
         fields: &'r Fields,
         query: Option<&'r [u8]>,
-    ) -> Result<Cow<'r, [u8]>, Denied> {
+    ) -> Result<Cow<'r, [u8]>, TokenFault> {
         for place in &self.terms.from {
             let found = match place {
-                Place::Header => {
+                TokenSource::Header => {
                     let fields = fields.values(Known::Authorization);
                     only(fields)?.and_then(bearer).map(Cow::Borrowed)
                 }
-                Place::Cookie(name) => {
+                TokenSource::Cookie(name) => {
                     let all = fields.values(Known::Cookie).flat_map(cookies);
                     let all = all.filter(|(n, _)| **n == **name).map(|(_, value)| value);
                     only(all)?.map(unquoted).map(Cow::Borrowed)
                 }
-                Place::Query(name) => {
+                TokenSource::Query(name) => {
                     let all = parameters(query.unwrap_or_default());
                     let all = all.filter(|(n, _)| decoded_equals(n, name)).map(|(_, value)| value);
                     only(all)?.map(decoded)
@@ -233,7 +233,7 @@ impl Jwt {
                 return Ok(token);
             }
         }
-        Err(Denied::Missing)
+        Err(TokenFault::Missing)
     }
 
     /// Returns the keys that verify its tokens.
@@ -257,24 +257,24 @@ impl Jwt {
     /// Verifies a token at `now`, in seconds since 1970.
     ///
     /// # Errors
-    /// [`Denied`].
-    pub fn verify(&self, token: &[u8], now: u64) -> Result<Verified, Denied> {
-        let Some(keys) = self.keys.get() else { return Err(Denied::NoKeys) };
+    /// [`TokenFault`].
+    pub fn verify(&self, token: &[u8], now: u64) -> Result<Verified, TokenFault> {
+        let Some(keys) = self.keys.get() else { return Err(TokenFault::NoKeys) };
         if token.len() > self.terms.max_token {
-            return Err(Denied::TooLong);
+            return Err(TokenFault::TooLong);
         }
         if is_critical(token) {
-            return Err(Denied::Critical);
+            return Err(TokenFault::Critical);
         }
         let claims = self.signed(&keys, token)?;
         let expires = self.in_time(&claims, now)?;
         self.is_for_us(&claims)?;
-        let Terms { forward, allow, .. } = &self.terms;
+        let TokenTerms { forward, allow, .. } = &self.terms;
         let mut fields = Vec::new();
         for (claim, header) in forward {
             let Some(value) = claims.get(&**claim).and_then(text) else { continue };
             // A server that does not see the claim could take the client for another one.
-            let value = as_field(value).ok_or(Denied::Unsendable)?;
+            let value = as_field(value).ok_or(TokenFault::Unsendable)?;
             fields.push((header.clone(), value.into_bytes().into()));
         }
         let plain = claims
@@ -290,10 +290,10 @@ impl Jwt {
     }
 
     /// The claims of a token that one of the keys has signed.
-    fn signed(&self, keys: &Set, token: &[u8]) -> Result<Map<String, Json>, Denied> {
-        let header = decode_header(token).map_err(|_| Denied::Malformed)?;
+    fn signed(&self, keys: &Set, token: &[u8]) -> Result<Map<String, Json>, TokenFault> {
+        let header = decode_header(token).map_err(|_| TokenFault::Malformed)?;
         if !self.terms.algorithms.contains(&header.alg) {
-            return Err(Denied::Algorithm);
+            return Err(TokenFault::Algorithm);
         }
         let mut validation = self.validation.clone();
         validation.algorithms = vec![header.alg];
@@ -304,45 +304,45 @@ impl Jwt {
             .filter(|key| kid.is_none() || key.id.is_none() || key.id.as_deref() == kid)
             .filter(|key| key.algorithm.is_none_or(|algorithm| algorithm == header.alg))
             .filter(|key| key.decoding.family() == header.alg.family());
-        let mut denied = Denied::UnknownKey;
+        let mut denied = TokenFault::UnknownKey;
         for key in fitting {
             match decode::<Map<String, Json>>(token, &key.decoding, &validation) {
                 Ok(token) => return Ok(token.claims),
                 Err(error) if matches!(error.kind(), ErrorKind::InvalidSignature) => {
-                    denied = Denied::Signature;
+                    denied = TokenFault::Signature;
                 }
-                Err(_) => return Err(Denied::Malformed),
+                Err(_) => return Err(TokenFault::Malformed),
             }
         }
         Err(denied)
     }
 
     /// Returns the end of a token that is valid at `now` (RFC 7519 §4.1.4, §4.1.5).
-    fn in_time(&self, claims: &Map<String, Json>, now: u64) -> Result<u64, Denied> {
+    fn in_time(&self, claims: &Map<String, Json>, now: u64) -> Result<u64, TokenFault> {
         let seconds = |claim: &Json| {
             let seconds = claim.as_f64().filter(|seconds| *seconds >= 0.0);
-            seconds.map(|seconds| seconds as u64).ok_or(Denied::Malformed)
+            seconds.map(|seconds| seconds as u64).ok_or(TokenFault::Malformed)
         };
         let leeway = self.terms.leeway;
-        let expires = seconds(claims.get("exp").ok_or(Denied::Claim)?)?;
+        let expires = seconds(claims.get("exp").ok_or(TokenFault::Claim)?)?;
         let begins = claims.get("nbf").map_or(Ok(0), seconds)?;
         if now >= expires.saturating_add(leeway) {
-            return Err(Denied::Expired);
+            return Err(TokenFault::Expired);
         }
         if begins > now.saturating_add(leeway) {
-            return Err(Denied::NotYetValid);
+            return Err(TokenFault::NotYetValid);
         }
         Ok(expires)
     }
 
     /// Returns whether issuer and audience are the right ones: one text for the issuer (RFC 7519 §4.1.1), one or several for
     /// the audience (§4.1.3).
-    fn is_for_us(&self, claims: &Map<String, Json>) -> Result<(), Denied> {
-        let Terms { issuer, audience, .. } = &self.terms;
+    fn is_for_us(&self, claims: &Map<String, Json>) -> Result<(), TokenFault> {
+        let TokenTerms { issuer, audience, .. } = &self.terms;
         if let Some(issuer) = issuer {
-            let named = claims.get("iss").ok_or(Denied::Claim)?;
+            let named = claims.get("iss").ok_or(TokenFault::Claim)?;
             if named.as_str() != Some(&**issuer) {
-                return Err(Denied::Issuer);
+                return Err(TokenFault::Issuer);
             }
         }
         if audience.is_empty() {
@@ -350,11 +350,11 @@ impl Jwt {
         }
         let ours =
             |text: &Json| text.as_str().is_some_and(|text| audience.iter().any(|a| **a == *text));
-        let meant = match claims.get("aud").ok_or(Denied::Claim)? {
+        let meant = match claims.get("aud").ok_or(TokenFault::Claim)? {
             Json::Array(several) => several.iter().any(ours),
             one => ours(one),
         };
-        if meant { Ok(()) } else { Err(Denied::Audience) }
+        if meant { Ok(()) } else { Err(TokenFault::Audience) }
     }
 }
 
@@ -396,10 +396,10 @@ fn as_field(text: String) -> Option<String> {
 }
 
 /// The only one of these, if there is any.
-fn only<'r>(mut all: impl Iterator<Item = &'r [u8]>) -> Result<Option<&'r [u8]>, Denied> {
+fn only<'r>(mut all: impl Iterator<Item = &'r [u8]>) -> Result<Option<&'r [u8]>, TokenFault> {
     match (all.next(), all.next()) {
         (one, None) => Ok(one),
-        (_, Some(_)) => Err(Denied::Several),
+        (_, Some(_)) => Err(TokenFault::Several),
     }
 }
 
@@ -464,7 +464,7 @@ mod tests {
     fn keys(directory: &std::path::Path, secret: &[u8]) -> (Arc<Keys>, std::path::PathBuf) {
         let path = directory.join("keys.json");
         std::fs::write(&path, set(secret)).unwrap();
-        let source = crate::policy::jwks::Source::File(path.clone());
+        let source = crate::policy::jwks::KeySetSource::File(path.clone());
         (Keys::start(source).unwrap(), path)
     }
 
@@ -473,8 +473,8 @@ mod tests {
         format!("{{\"keys\":[{{\"kty\":\"oct\",\"alg\":\"HS256\",\"kid\":\"1\",\"k\":\"{k}\"}}]}}")
     }
 
-    fn terms() -> Terms {
-        Terms {
+    fn terms() -> TokenTerms {
+        TokenTerms {
             algorithms: vec![Algorithm::HS256],
             issuer: Some("us".into()),
             audience: ["shop".into()].into(),
@@ -482,7 +482,7 @@ mod tests {
             max_token: 16 * 1024,
             forward: [("sub".into(), b"x-user"[..].into())].into(),
             allow: Box::default(),
-            from: [Place::Header].into(),
+            from: [TokenSource::Header].into(),
         }
     }
 
@@ -496,11 +496,14 @@ mod tests {
 
     #[test]
     fn the_first_place_with_a_token_counts() {
-        let from =
-            [Place::Header, Place::Cookie(b"sid"[..].into()), Place::Query(b"t k"[..].into())];
+        let from = [
+            TokenSource::Header,
+            TokenSource::Cookie(b"sid"[..].into()),
+            TokenSource::Query(b"t k"[..].into()),
+        ];
         let directory = tempfile::tempdir().unwrap();
         let (keys, _) = keys(directory.path(), SECRET);
-        let jwt = Jwt::new(keys, Terms { from: from.into(), ..terms() });
+        let jwt = Jwt::new(keys, TokenTerms { from: from.into(), ..terms() });
         let found = |lines: &[(&str, &str)], query: &str| {
             let mut fields = Fields::default();
             lines.iter().for_each(|(name, value)| fields.push(name.as_bytes(), value.as_bytes()));
@@ -515,7 +518,7 @@ mod tests {
         for none in ["", "t+k", "t+k=", "T+k=q", "t=q", "k=q"] {
             assert_eq!(
                 found(&[("Authorization", "Bearer ")], none),
-                Err(Denied::Missing),
+                Err(TokenFault::Missing),
                 "{none}"
             );
         }
@@ -528,7 +531,7 @@ mod tests {
             found(&[], "t+k=a&t%20k=a"),
             found(&[], "t+k=&t+k=a"),
         ] {
-            assert_eq!(several, Err(Denied::Several));
+            assert_eq!(several, Err(TokenFault::Several));
         }
     }
 
@@ -542,28 +545,32 @@ mod tests {
         let verified = jwt.verify(&token(HEADER, good), NOW).unwrap();
         assert_eq!(verified.fields, [(b"x-user"[..].into(), b"anna"[..].into())]);
         for (header, claims, why) in [
-            (r#"{"alg":"HS256","kid":"1","crit":["exp2"]}"#, good, Denied::Critical),
-            (r#"{"alg":"HS256","kid":"1","crit":[],"b64":false}"#, good, Denied::Critical),
-            (r#"{"alg":"HS256","kid":"2"}"#, good, Denied::UnknownKey),
-            (r#"{"alg":"HS384","kid":"1"}"#, good, Denied::Algorithm),
-            (HEADER, r#"{"iss":["us"],"aud":"shop","exp":1800000001}"#, Denied::Issuer),
-            (HEADER, r#"{"iss":["us","them"],"aud":"shop","exp":1800000001}"#, Denied::Issuer),
-            (HEADER, r#"{"aud":"shop","exp":1800000001}"#, Denied::Claim),
-            (HEADER, r#"{"iss":"us","aud":["x"],"exp":1800000001}"#, Denied::Audience),
-            (HEADER, r#"{"iss":"us","exp":1800000001}"#, Denied::Claim),
-            (HEADER, r#"{"iss":"us","aud":"shop"}"#, Denied::Claim),
-            (HEADER, r#"{"iss":"us","aud":"shop","exp":"1800000001"}"#, Denied::Malformed),
-            (HEADER, r#"{"iss":"us","aud":"shop","exp":1800000001,"nbf":"0"}"#, Denied::Malformed),
+            (r#"{"alg":"HS256","kid":"1","crit":["exp2"]}"#, good, TokenFault::Critical),
+            (r#"{"alg":"HS256","kid":"1","crit":[],"b64":false}"#, good, TokenFault::Critical),
+            (r#"{"alg":"HS256","kid":"2"}"#, good, TokenFault::UnknownKey),
+            (r#"{"alg":"HS384","kid":"1"}"#, good, TokenFault::Algorithm),
+            (HEADER, r#"{"iss":["us"],"aud":"shop","exp":1800000001}"#, TokenFault::Issuer),
+            (HEADER, r#"{"iss":["us","them"],"aud":"shop","exp":1800000001}"#, TokenFault::Issuer),
+            (HEADER, r#"{"aud":"shop","exp":1800000001}"#, TokenFault::Claim),
+            (HEADER, r#"{"iss":"us","aud":["x"],"exp":1800000001}"#, TokenFault::Audience),
+            (HEADER, r#"{"iss":"us","exp":1800000001}"#, TokenFault::Claim),
+            (HEADER, r#"{"iss":"us","aud":"shop"}"#, TokenFault::Claim),
+            (HEADER, r#"{"iss":"us","aud":"shop","exp":"1800000001"}"#, TokenFault::Malformed),
+            (
+                HEADER,
+                r#"{"iss":"us","aud":"shop","exp":1800000001,"nbf":"0"}"#,
+                TokenFault::Malformed,
+            ),
             (
                 HEADER,
                 r#"{"iss":"us","aud":"shop","exp":1800000001,"nbf":1800000061}"#,
-                Denied::NotYetValid,
+                TokenFault::NotYetValid,
             ),
-            (HEADER, r#"{"iss":"us","aud":"shop","exp":1799999940}"#, Denied::Expired),
+            (HEADER, r#"{"iss":"us","aud":"shop","exp":1799999940}"#, TokenFault::Expired),
             (
                 HEADER,
                 r#"{"sub":"a\nb","iss":"us","aud":"shop","exp":1800000001}"#,
-                Denied::Unsendable,
+                TokenFault::Unsendable,
             ),
         ] {
             assert_eq!(jwt.verify(&token(header, claims), NOW), Err(why), "{claims}");
@@ -574,8 +581,8 @@ mod tests {
         ] {
             assert!(jwt.verify(&token(HEADER, claims), NOW).is_ok(), "{claims}");
         }
-        let long = Jwt::new(jwt.keys().clone(), Terms { max_token: 20, ..terms() });
-        assert_eq!(long.verify(&token(HEADER, good), NOW), Err(Denied::TooLong));
+        let long = Jwt::new(jwt.keys().clone(), TokenTerms { max_token: 20, ..terms() });
+        assert_eq!(long.verify(&token(HEADER, good), NOW), Err(TokenFault::TooLong));
     }
 
     #[test]
@@ -606,6 +613,6 @@ mod tests {
         let again = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         assert!(again.block_on(keys.refetch()));
         assert!(!jwt.still(&verified, NOW));
-        assert_eq!(jwt.verify(&token(HEADER, claims), NOW), Err(Denied::Signature));
+        assert_eq!(jwt.verify(&token(HEADER, claims), NOW), Err(TokenFault::Signature));
     }
 }

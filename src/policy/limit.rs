@@ -1,6 +1,6 @@
 //! Rate limits: the generic cell rate algorithm (ITU-T I.371), per key.
 //!
-//! The arithmetic is governor's; what it knows of each key is in a [`Table`] that does not grow. A limit of
+//! The arithmetic is governor's; what it knows of each key is in a [`KeyTable`] that does not grow. A limit of
 //! rate and `burst` lets `burst` requests beyond the steady one pass at once, as nginx's `limit_req` does.
 
 use std::cell::Cell;
@@ -19,7 +19,7 @@ use ipnet::IpNet;
 
 use super::Made;
 use super::shared::Redis;
-use super::table::{Hashed, Table, VALUE_BITS};
+use super::table::{Hashed, KeyTable, VALUE_BITS};
 use crate::clock::{self, Instant};
 
 /// Keys that a limit knows at a time.
@@ -37,13 +37,13 @@ pub struct Limit {
     /// The same in quotes, as fields carry it.
     pub label: Box<[u8]>,
     /// The parts of a request that are counted by.
-    pub key: Box<[Part]>,
+    pub key: Box<[KeyPart]>,
     /// The requests beyond the steady rate that pass without waiting; `None` is all of the burst.
     pub delay: Option<u32>,
     /// Networks whose clients are not counted.
     pub except: Box<[IpNet]>,
     /// The state of its keys.
-    pub state: Arc<State>,
+    pub state: Arc<LimitState>,
     /// The Redis in which all instances count together.
     pub redis: Option<Arc<Redis>>,
 }
@@ -59,7 +59,7 @@ impl Limit {
 
 /// A part of what requests are counted by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
+pub enum KeyPart {
     /// The client's address; IPv6 per /64.
     ClientIp,
     /// The route.
@@ -104,7 +104,7 @@ impl Pace {
 }
 
 /// The state of the keys of a limit. It survives reloads that leave the pace alone.
-pub struct State {
+pub struct LimitState {
     /// Rate and burst.
     pub pace: Pace,
     limiter: RateLimiter<Hashed, Store, Ticks, StateInformationMiddleware>,
@@ -119,7 +119,7 @@ pub struct State {
     pub exempt: AtomicU64,
 }
 
-impl std::fmt::Debug for State {
+impl std::fmt::Debug for LimitState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("State").field("pace", &self.pace).finish_non_exhaustive()
     }
@@ -127,7 +127,7 @@ impl std::fmt::Debug for State {
 
 /// A request may pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Passed {
+pub struct LimitPass {
     /// The number that may still pass at once.
     pub remaining: u32,
     /// Until then it has to wait.
@@ -138,9 +138,9 @@ pub struct Passed {
 
 /// A request may not pass before so much time is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wait(pub Duration);
+pub struct LimitWait(pub Duration);
 
-impl State {
+impl LimitState {
     /// A limit that nobody has used yet.
     #[must_use]
     pub fn new(pace: Pace) -> Self {
@@ -154,7 +154,7 @@ impl State {
         let (interval, unit) = pace.measure();
         let quota = Quota::with_period(interval).unwrap_or(Quota::per_second(NonZeroU32::MIN));
         let ticks = Ticks { epoch: clock::now() };
-        let store = Store { table: Arc::new(Table::new(keys)), unit, ticks };
+        let store = Store { table: Arc::new(KeyTable::new(keys)), unit, ticks };
         // The limiter counts from the time at which it is made.
         ticks.set(ticks.epoch);
         let limiter = RateLimiter::new(quota.allow_burst(at_once), store.clone(), ticks);
@@ -178,8 +178,13 @@ impl State {
     /// Counts a request that came at `now`.
     ///
     /// # Errors
-    /// [`Wait`] when it may not pass.
-    pub fn check(&self, key: Hashed, delay: Option<u32>, now: Instant) -> Result<Passed, Wait> {
+    /// [`LimitWait`] when it may not pass.
+    pub fn check(
+        &self,
+        key: Hashed,
+        delay: Option<u32>,
+        now: Instant,
+    ) -> Result<LimitPass, LimitWait> {
         let now = self.store.ticks.set(now);
         match self.limiter.check_key(&key) {
             Ok(snapshot) => {
@@ -191,16 +196,16 @@ impl State {
                 if !wait.is_zero() {
                     self.delayed.fetch_add(1, Relaxed);
                 }
-                Ok(Passed { remaining: snapshot.remaining_burst_capacity(), wait, reset })
+                Ok(LimitPass { remaining: snapshot.remaining_burst_capacity(), wait, reset })
             }
             Err(until) => {
                 self.refused.fetch_add(1, Relaxed);
-                Err(Wait(until.wait_time_from(now)))
+                Err(LimitWait(until.wait_time_from(now)))
             }
         }
     }
 
-    /// Takes back what [`State::check`] counted, because another limit refused the request.
+    /// Takes back what [`LimitState::check`] counted, because another limit refused the request.
     pub fn give_back(&self, key: Hashed, now: Instant) {
         let Store { table, unit, ticks } = &self.store;
         ticks.set(now);
@@ -223,7 +228,7 @@ impl State {
 
     /// Returns the table of its keys.
     #[must_use]
-    pub fn table(&self) -> &Table {
+    pub fn table(&self) -> &KeyTable {
         &self.store.table
     }
 }
@@ -261,7 +266,7 @@ impl Clock for Ticks {
 /// The moment at which each key has paid for what was let in, in units from the epoch, modulo 2^40.
 #[derive(Debug, Clone)]
 struct Store {
-    table: Arc<Table>,
+    table: Arc<KeyTable>,
     /// Nanoseconds, as [`Pace::measure`] chose them. The shortest one goes round in 18 minutes; sweeping keeps what is
     /// older from looking like the future.
     unit: u64,
@@ -317,9 +322,9 @@ impl StateStore for Store {
 
 /// The state of a route's limits for `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10).
 #[derive(Debug, Default)]
-pub struct Report(pub Made);
+pub struct LimitReport(pub Made);
 
-impl Report {
+impl LimitReport {
     /// Adds a limit: how many more may pass, and in how many seconds it is as new.
     pub fn add(&mut self, limit: &Limit, remaining: u32, reset: Duration) {
         let out = &mut self.0;
@@ -382,17 +387,17 @@ mod tests {
 
     const TEN: Pace = Pace { count: 10, period: Duration::from_secs(1), burst: 20 };
 
-    fn key(state: &State, key: &[u8]) -> Hashed {
+    fn key(state: &LimitState, key: &[u8]) -> Hashed {
         state.hash([key].into_iter())
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_burst_passes_at_once_and_then_the_steady_rate() {
-        let state = State::new(TEN);
+        let state = LimitState::new(TEN);
         let client = key(&state, b"1");
         let at_once = (0..100).filter(|_| state.check(client, None, clock::now()).is_ok()).count();
         assert_eq!(at_once, 21);
-        let Err(Wait(wait)) = state.check(client, None, clock::now()) else {
+        let Err(LimitWait(wait)) = state.check(client, None, clock::now()) else {
             panic!("not refused")
         };
         assert!(wait > Duration::from_millis(99) && wait <= Duration::from_millis(100), "{wait:?}");
@@ -411,7 +416,7 @@ mod tests {
     async fn w7_a_burst_of_months_is_a_limit() {
         for (count, hours, burst) in [(1, 1, 1600), (1, 1, 800_000), (7, 1, 4_000_000)] {
             let period = Duration::from_hours(hours);
-            let state = State::new(Pace { count, period, burst });
+            let state = LimitState::new(Pace { count, period, burst });
             let client = key(&state, b"1");
             let tries = u64::from(burst) + 2000;
             let passed = (0..tries).filter(|_| state.check(client, None, clock::now()).is_ok());
@@ -421,7 +426,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn beyond_delay_the_burst_waits_for_its_turn() {
-        let state = State::new(Pace { burst: 5, ..TEN });
+        let state = LimitState::new(Pace { burst: 5, ..TEN });
         let client = key(&state, b"1");
         let waits: Vec<u128> = (0..6)
             .map(|_| state.check(client, Some(2), clock::now()).unwrap().wait.as_millis())
@@ -450,7 +455,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn idle_keys_are_swept_and_others_are_not() {
-        let state = State::with_keys(TEN, 1000);
+        let state = LimitState::with_keys(TEN, 1000);
         for n in 0_u32..7 {
             assert!(state.check(key(&state, &n.to_le_bytes()), None, clock::now()).is_ok());
         }
@@ -470,7 +475,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_given_back_can_be_used_again() {
-        let state = State::new(Pace { burst: 0, ..TEN });
+        let state = LimitState::new(Pace { burst: 0, ..TEN });
         let client = key(&state, b"1");
         for _ in 0..5 {
             assert!(state.check(client, None, clock::now()).is_ok());
@@ -481,7 +486,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn idle_keys_are_forgotten_and_time_may_go_round() {
-        let state = State::new(Pace { count: 1_000_000, ..TEN });
+        let state = LimitState::new(Pace { count: 1_000_000, ..TEN });
         let client = key(&state, b"1");
         for _ in 0..10 {
             // 2^40 units of 100 ns are 30.5 hours.
@@ -493,7 +498,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_attack_with_many_keys_takes_no_more_memory() {
-        let state = State::with_keys(TEN, 1000);
+        let state = LimitState::with_keys(TEN, 1000);
         for n in 0_u32..50_000 {
             assert!(state.check(key(&state, &n.to_le_bytes()), None, clock::now()).is_ok());
         }
@@ -516,7 +521,7 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_time().start_paused(true).build().unwrap();
             runtime.block_on(async move {
-                let state = State::with_keys(pace, 100);
+                let state = LimitState::with_keys(pace, 100);
                 let client = key(&state, b"1");
                 // On a tick of the limit's own clock, so that nothing has to be rounded.
                 let base = state.store.ticks.epoch + Duration::from_nanos(state.store.unit * later);
@@ -548,7 +553,7 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_time().start_paused(true).build().unwrap();
             runtime.block_on(async move {
-                let state = State::new(Pace { count, period: Duration::from_secs(1), burst });
+                let state = LimitState::new(Pace { count, period: Duration::from_secs(1), burst });
                 let client = key(&state, b"1");
                 let (mut excess, mut last): (f64, Option<Instant>) = (0.0, None);
                 for gap in gaps {

@@ -60,7 +60,7 @@ impl Auth {
 
 /// One way in.
 #[derive(Debug)]
-pub struct Way {
+pub struct WayIn {
     /// The name of the `[auth.NAME]`.
     pub name: Arc<str>,
     /// The way in which clients are known.
@@ -165,7 +165,7 @@ pub struct Policies {
     /// The clients that may use it while nobody else may.
     pub maintenance: Option<maintenance::Maintenance>,
     /// The ways in: whom one of these lets in may use it, asked in this order. Empty lets everybody in.
-    pub ways: Box<[Way]>,
+    pub ways: Box<[WayIn]>,
     /// The rates of requests.
     pub limits: Box<[limit::Limit]>,
     /// The value of `RateLimit-Policy`.
@@ -173,7 +173,7 @@ pub struct Policies {
     /// The number of requests at a time.
     pub concurrency: Option<concurrency::Concurrency>,
     /// The faults that are made on purpose.
-    pub fault: Option<fault::Fault>,
+    pub fault: Option<fault::InjectedFault>,
     /// The compression of servers' responses, if there is any.
     pub compress: Option<compress::Compress>,
 }

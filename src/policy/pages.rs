@@ -8,22 +8,22 @@ use crate::wire::head::{Fields, list_items};
 use crate::wire::{Known, ResponseHead, grpc};
 
 /// An HTML page, read when the configuration was loaded.
-pub type Page = Arc<[u8]>;
+pub type ErrorPage = Arc<[u8]>;
 
 /// The pages of a route.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Pages {
     /// First and last status and their page, narrow ranges first.
-    errors: Box<[(u16, u16, Page)]>,
+    errors: Box<[(u16, u16, ErrorPage)]>,
     /// True if they also stand in for what servers answer.
     intercept: bool,
     /// Shown during maintenance.
-    pub maintenance: Option<Page>,
+    pub maintenance: Option<ErrorPage>,
 }
 
 /// The form in which an answer is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wants {
+pub enum ErrorForm {
     /// A page: HTML is accepted by name, and nothing that a program reads is preferred.
     Html,
     /// JSON, and no page.
@@ -32,7 +32,7 @@ pub enum Wants {
     Anything,
 }
 
-impl Wants {
+impl ErrorForm {
     /// Reads `Accept` (RFC 9110 §12.5.1). Who calls by gRPC wants nothing else in its stead, whatever it accepts.
     #[must_use]
     pub fn of(request: &Fields) -> Self {
@@ -65,9 +65,9 @@ impl Pages {
     /// Pages by status, and the one shown during maintenance.
     #[must_use]
     pub fn new(
-        mut errors: Vec<(u16, u16, Page)>,
+        mut errors: Vec<(u16, u16, ErrorPage)>,
         intercept: bool,
-        maintenance: Option<Page>,
+        maintenance: Option<ErrorPage>,
     ) -> Self {
         errors.sort_by_key(|(first, last, _)| (last - first, *first));
         Self { errors: errors.into(), intercept, maintenance }
@@ -75,7 +75,7 @@ impl Pages {
 
     /// The page for an answer of the proxy's own with this status.
     #[must_use]
-    pub fn of(&self, status: u16) -> Option<&Page> {
+    pub fn of(&self, status: u16) -> Option<&ErrorPage> {
         let found = self.errors.iter().find(|(first, last, _)| (*first..=*last).contains(&status));
         found.map(|(.., page)| page)
     }
@@ -88,7 +88,7 @@ impl Pages {
 
     /// The page that stands in for what a server answered. Calls of gRPC get what it answered.
     #[must_use]
-    pub fn instead_of(&self, head: &ResponseHead) -> Option<&Page> {
+    pub fn instead_of(&self, head: &ResponseHead) -> Option<&ErrorPage> {
         if !self.intercept || grpc::status(&head.fields).is_some() {
             return None;
         }
@@ -137,10 +137,10 @@ pub fn without_content(head: &ResponseHead) -> ResponseHead {
 mod tests {
     use super::*;
 
-    fn wants(accept: &[&str]) -> Wants {
+    fn wants(accept: &[&str]) -> ErrorForm {
         let mut fields = Fields::default();
         accept.iter().for_each(|value| fields.push(b"Accept", value.as_bytes()));
-        Wants::of(&fields)
+        ErrorForm::of(&fields)
     }
 
     #[test]
@@ -149,25 +149,25 @@ mod tests {
         for html in
             [browser, "text/html", "TEXT/HTML;q=0.1", "text/*", "application/json;q=0.5, text/html"]
         {
-            assert_eq!(wants(&[html]), Wants::Html, "{html}");
+            assert_eq!(wants(&[html]), ErrorForm::Html, "{html}");
         }
-        assert_eq!(wants(&["*/*", "text/html"]), Wants::Html);
+        assert_eq!(wants(&["*/*", "text/html"]), ErrorForm::Html);
         let json = ["application/json", "application/problem+json", "application/vnd.api+json"];
         for json in json {
-            assert_eq!(wants(&[json]), Wants::Json, "{json}");
+            assert_eq!(wants(&[json]), ErrorForm::Json, "{json}");
         }
         for json in ["application/json, text/plain, */*", "application/json, text/html;q=0.9"] {
-            assert_eq!(wants(&[json]), Wants::Json, "{json}");
+            assert_eq!(wants(&[json]), ErrorForm::Json, "{json}");
         }
         for anything in ["*/*", "", "image/png,*/*", "text/html;q=0", "application/*", "q"] {
-            assert_eq!(wants(&[anything]), Wants::Anything, "{anything}");
+            assert_eq!(wants(&[anything]), ErrorForm::Anything, "{anything}");
         }
-        assert_eq!(wants(&[]), Wants::Anything);
+        assert_eq!(wants(&[]), ErrorForm::Anything);
     }
 
     #[test]
     fn the_narrowest_range_has_the_page() {
-        let page = |name: &str| Page::from(name.as_bytes());
+        let page = |name: &str| ErrorPage::from(name.as_bytes());
         let all = vec![(400, 599, page("all")), (503, 503, page("one")), (502, 504, page("some"))];
         let pages = Pages::new(all, false, None);
         for (status, expected) in [(503, "one"), (502, "some"), (404, "all"), (599, "all")] {

@@ -13,7 +13,7 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{FromRedisValue, Pipeline, Script};
 use sha2::{Digest, Sha256};
 
-use super::limit::{Pace, Passed, Wait};
+use super::limit::{LimitPass, LimitWait, Pace};
 use crate::clock;
 
 /// The time for which a Redis that failed is left alone.
@@ -78,9 +78,9 @@ impl std::fmt::Debug for Redis {
 
 /// A worker's connections; each carries any number of calls at a time.
 #[derive(Default)]
-pub struct Connections(RefCell<Vec<(u32, ConnectionManager)>>);
+pub struct RedisConnections(RefCell<Vec<(u32, ConnectionManager)>>);
 
-impl std::fmt::Debug for Connections {
+impl std::fmt::Debug for RedisConnections {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Connections")
     }
@@ -127,7 +127,7 @@ impl Redis {
         Self::new(&self.url, self.timeout, self.on_error)
     }
 
-    /// Whether both are of the same Redis.
+    /// Returns whether both are of the same Redis.
     #[must_use]
     pub fn is_like(&self, other: &Self) -> bool {
         self.same(&other.url, other.timeout, other.on_error)
@@ -139,11 +139,11 @@ impl Redis {
     /// [`Unanswered`]; it may have been counted all the same.
     pub async fn check(
         &self,
-        connections: &Connections,
+        connections: &RedisConnections,
         (name, pace): (&str, Pace),
         parts: impl Iterator<Item = &[u8]>,
         delay: Option<u32>,
-    ) -> Result<Result<Passed, Wait>, Unanswered> {
+    ) -> Result<Result<LimitPass, LimitWait>, Unanswered> {
         let now = clock::millis(clock::now());
         if self.resting.load(Relaxed) > now {
             return Err(Unanswered);
@@ -173,7 +173,7 @@ impl Redis {
     /// [`Unanswered`]; the calls may have been carried out all the same.
     pub async fn query<T: FromRedisValue>(
         &self,
-        connections: &Connections,
+        connections: &RedisConnections,
         calls: &Pipeline,
     ) -> Result<T, Unanswered> {
         if self.resting.load(Relaxed) > clock::millis(clock::now()) {
@@ -188,7 +188,7 @@ impl Redis {
     /// As for [`Redis::query`].
     pub async fn query_patiently<T: FromRedisValue>(
         &self,
-        connections: &Connections,
+        connections: &RedisConnections,
         calls: &Pipeline,
         within: Duration,
     ) -> Result<T, Unanswered> {
@@ -219,7 +219,7 @@ impl Redis {
         }
     }
 
-    fn connection(&self, connections: &Connections) -> Option<ConnectionManager> {
+    fn connection(&self, connections: &RedisConnections) -> Option<ConnectionManager> {
         let mut all = connections.0.borrow_mut();
         if let Some((_, known)) = all.iter().find(|(id, _)| *id == self.id) {
             return Some(known.clone());
@@ -257,16 +257,16 @@ fn read(
     (passed, remaining, wait, reset): (u8, u32, u64, u64),
     interval: f64,
     delay: Option<u32>,
-) -> Result<Passed, Wait> {
+) -> Result<LimitPass, LimitWait> {
     if passed == 0 {
-        return Err(Wait(Duration::from_micros(wait)));
+        return Err(LimitWait(Duration::from_micros(wait)));
     }
     let interval = Duration::from_secs_f64(interval / 1e6);
     let reset = Duration::from_micros(reset);
     let free = delay.map(|delay| interval.saturating_mul(delay));
     let beyond = reset.saturating_sub(interval);
     let wait = free.map_or(Duration::ZERO, |free| beyond.saturating_sub(free));
-    Ok(Passed { remaining, wait, reset })
+    Ok(LimitPass { remaining, wait, reset })
 }
 
 #[cfg(test)]

@@ -17,12 +17,12 @@ const VALUE: u64 = (1 << VALUE_BITS) - 1;
 
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Bucket([AtomicU64; PLACES]);
+struct KeyBucket([AtomicU64; PLACES]);
 
 /// The table.
 #[derive(Debug)]
-pub struct Table {
-    buckets: Box<[Bucket]>,
+pub struct KeyTable {
+    buckets: Box<[KeyBucket]>,
     secret: RandomState,
     /// Keys that took the place of another one that was not idle.
     pub evicted: AtomicU64,
@@ -32,11 +32,11 @@ pub struct Table {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Hashed(u64);
 
-impl Table {
+impl KeyTable {
     /// A table for this many keys, rounded up to a multiple of eight.
     #[must_use]
     pub fn new(keys: usize) -> Self {
-        let buckets = (0..keys.div_ceil(PLACES).max(1)).map(|_| Bucket::default()).collect();
+        let buckets = (0..keys.div_ceil(PLACES).max(1)).map(|_| KeyBucket::default()).collect();
         Self { buckets, secret: RandomState::new(), evicted: AtomicU64::new(0) }
     }
 
@@ -63,7 +63,7 @@ impl Table {
         change: impl Fn(Option<u64>) -> Result<(T, u64), E>,
     ) -> Result<T, E> {
         let tag = (hash & 0xff_ffff).max(1) << VALUE_BITS;
-        let Some(Bucket(places)) = self.buckets.get(self.index(hash)) else {
+        let Some(KeyBucket(places)) = self.buckets.get(self.index(hash)) else {
             return change(None).map(|(told, _)| told);
         };
         loop {
@@ -91,7 +91,7 @@ impl Table {
     /// Empties the places for which `idle` holds. Returns how many keys are left.
     pub fn sweep(&self, idle: impl Fn(u64) -> bool) -> usize {
         let mut left = 0;
-        for place in self.buckets.iter().flat_map(|Bucket(places)| places) {
+        for place in self.buckets.iter().flat_map(|KeyBucket(places)| places) {
             let word = place.load(Relaxed);
             if word != 0 && idle(word & VALUE) {
                 // Somebody who has just used it keeps it.
@@ -112,7 +112,7 @@ impl Table {
     /// Returns how many keys are in it.
     #[must_use]
     pub fn len(&self) -> usize {
-        let places = self.buckets.iter().flat_map(|Bucket(places)| places);
+        let places = self.buckets.iter().flat_map(|KeyBucket(places)| places);
         places.filter(|place| place.load(Relaxed) != 0).count()
     }
 
@@ -137,7 +137,7 @@ mod tests {
 
     use super::*;
 
-    fn add(table: &Table, key: u64, by: u64) -> Result<u64, ()> {
+    fn add(table: &KeyTable, key: u64, by: u64) -> Result<u64, ()> {
         let hash = table.hash([&key.to_le_bytes()[..]].into_iter());
         table.update(
             hash,
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn any_number_of_keys_finds_room_by_taking_that_of_others() {
-        let table = Table::new(1000);
+        let table = KeyTable::new(1000);
         // One in two million finds another key with its 24 bits; five of a hundred thousand are beyond all odds.
         let mistaken = (0..100_000).filter(|key| add(&table, *key, 1) != Ok(1)).count();
         assert!(mistaken < 5, "{mistaken}");
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn idle_keys_go_first_and_the_lowest_next() {
-        let table = Table::new(8);
+        let table = KeyTable::new(8);
         for key in 0..8 {
             add(&table, key, key + 10).unwrap();
         }
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn an_error_changes_nothing_and_a_sweep_leaves_what_is_in_use() {
-        let table = Table::new(80);
+        let table = KeyTable::new(80);
         add(&table, 1, 5).unwrap();
         let hash = table.hash([&1_u64.to_le_bytes()[..]].into_iter());
         assert_eq!(table.update(hash, |v| v == 0, Err::<((), u64), _>), Err(Some(5)));
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn threads_lose_no_count() {
-        let table = Table::new(64);
+        let table = KeyTable::new(64);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| (0..10_000).for_each(|n| assert!(add(&table, n % 3, 1).is_ok())));
@@ -204,7 +204,7 @@ mod tests {
     proptest! {
         #[test]
         fn with_room_for_all_it_is_a_map(steps: Vec<(u8, u8)>) {
-            let table = Table::new(4096);
+            let table = KeyTable::new(4096);
             let mut model: HashMap<u64, u64> = HashMap::new();
             for (key, by) in steps {
                 let value = model.entry(u64::from(key)).or_default();

@@ -24,7 +24,7 @@ pub struct Admitted<'a> {
 ///
 /// # Errors
 /// The refusal to answer with.
-pub fn admit(head: &RequestHead, methods: Methods) -> Result<Admitted<'_>, Refusal> {
+pub fn admit_request(head: &RequestHead, methods: Methods) -> Result<Admitted<'_>, Refusal> {
     let fields = &head.fields;
     let method = head.method();
     if method == b"CONNECT" || method == b"TRACE" && methods.refuse_trace {
@@ -52,10 +52,10 @@ pub fn admit(head: &RequestHead, methods: Methods) -> Result<Admitted<'_>, Refus
         answer_options: false,
     };
     if fields.has(Known::Expect) {
-        admitted.expects_continue = expectation(head)?;
+        admitted.expects_continue = read_expectation(head)?;
     }
     if fields.has(Known::Upgrade) {
-        admitted.upgrade = upgrade(head, length)?;
+        admitted.upgrade = read_upgrade(head, length)?;
     }
     if method == b"OPTIONS" && fields.has(Known::MaxForwards) {
         admitted.answer_options = fields.first(Known::MaxForwards).is_some_and(is_zero);
@@ -69,7 +69,7 @@ fn is_zero(value: &[u8]) -> bool {
 
 /// `Expect` means something only as exactly `100-continue` from an HTTP/1.1 client
 /// (RFC 9110 §10.1.1). Anything else is a way to make two servers disagree about the body.
-fn expectation(head: &RequestHead) -> Result<bool, Refusal> {
+fn read_expectation(head: &RequestHead) -> Result<bool, Refusal> {
     if head.version == Version::Http10 {
         return Ok(false);
     }
@@ -83,7 +83,7 @@ fn expectation(head: &RequestHead) -> Result<bool, Refusal> {
 /// The protocol a request asks to switch to. `h2c` is never passed on (RFC 9113 §3.1: the
 /// mechanism is obsolete, and through a proxy it opens a way around its rules). A body comes before the
 /// switch, as with Docker's `attach`; a handshake of WebSocket has none, and is no handshake with one.
-fn upgrade(head: &RequestHead, length: Option<u64>) -> Result<Option<&[u8]>, Refusal> {
+fn read_upgrade(head: &RequestHead, length: Option<u64>) -> Result<Option<&[u8]>, Refusal> {
     let fields = &head.fields;
     if head.version == Version::Http10 || !fields.lists(Known::Connection, b"upgrade") {
         return Ok(None);
@@ -97,13 +97,13 @@ fn upgrade(head: &RequestHead, length: Option<u64>) -> Result<Option<&[u8]>, Ref
         if length != Some(0) {
             return Ok(None);
         }
-        handshake(head)?;
+        check_handshake(head)?;
     }
     Ok(Some(protocol))
 }
 
 /// The parts of a WebSocket handshake that a server must find (RFC 6455 §4.2.1).
-fn handshake(head: &RequestHead) -> Result<(), Refusal> {
+fn check_handshake(head: &RequestHead) -> Result<(), Refusal> {
     let fields = &head.fields;
     if head.method() != b"GET" {
         return Err(Refusal::BadRequest("a websocket handshake is a GET request"));
@@ -142,22 +142,34 @@ mod tests {
 
     #[test]
     fn methods_that_reveal_or_tunnel_are_refused() {
-        assert_eq!(admit(&head("CONNECT", Version::Http11, &[]), OPEN), Err(Refusal::Method));
-        assert_eq!(admit(&head("TRACE", Version::Http11, &[]), STRICT), Err(Refusal::Method));
-        assert!(admit(&head("TRACE", Version::Http11, &[]), OPEN).is_ok());
-        assert!(admit(&head("get", Version::Http11, &[]), STRICT).is_err());
-        assert!(admit(&head("get", Version::Http11, &[]), OPEN).is_ok());
-        assert!(admit(&head("M-SEARCH", Version::Http11, &[]), STRICT).is_ok());
+        assert_eq!(
+            admit_request(&head("CONNECT", Version::Http11, &[]), OPEN),
+            Err(Refusal::Method)
+        );
+        assert_eq!(
+            admit_request(&head("TRACE", Version::Http11, &[]), STRICT),
+            Err(Refusal::Method)
+        );
+        assert!(admit_request(&head("TRACE", Version::Http11, &[]), OPEN).is_ok());
+        assert!(admit_request(&head("get", Version::Http11, &[]), STRICT).is_err());
+        assert!(admit_request(&head("get", Version::Http11, &[]), OPEN).is_ok());
+        assert!(admit_request(&head("M-SEARCH", Version::Http11, &[]), STRICT).is_ok());
     }
 
     #[test]
     fn only_one_expectation_is_known() {
-        assert!(admit(&get(&[("Expect", "100-Continue")]), STRICT).unwrap().expects_continue);
+        assert!(
+            admit_request(&get(&[("Expect", "100-Continue")]), STRICT).unwrap().expects_continue
+        );
         for bad in ["200-ok", "y 100-continue", "100-continue, x", ""] {
-            assert_eq!(admit(&get(&[("Expect", bad)]), STRICT), Err(Refusal::Expectation), "{bad}");
+            assert_eq!(
+                admit_request(&get(&[("Expect", bad)]), STRICT),
+                Err(Refusal::Expectation),
+                "{bad}"
+            );
         }
         let old = head("POST", Version::Http10, &[("Expect", "100-continue")]);
-        assert!(!admit(&old, STRICT).unwrap().expects_continue);
+        assert!(!admit_request(&old, STRICT).unwrap().expects_continue);
     }
 
     #[test]
@@ -168,25 +180,28 @@ mod tests {
             ("Sec-WebSocket-Version", "13"),
             KEY,
         ];
-        assert_eq!(admit(&get(&full), STRICT).unwrap().upgrade, Some(&b"websocket"[..]));
+        assert_eq!(admit_request(&get(&full), STRICT).unwrap().upgrade, Some(&b"websocket"[..]));
         let mut other_version = full;
         other_version[2].1 = "777";
-        assert_eq!(admit(&get(&other_version), STRICT), Err(Refusal::WebSocketVersion));
+        assert_eq!(admit_request(&get(&other_version), STRICT), Err(Refusal::WebSocketVersion));
         let mut short = full;
         short[3].1 = "abc";
-        assert!(matches!(admit(&get(&short), STRICT), Err(Refusal::BadRequest(_))));
+        assert!(matches!(admit_request(&get(&short), STRICT), Err(Refusal::BadRequest(_))));
     }
 
     #[test]
     fn an_upgrade_that_cannot_be_meant_is_ignored() {
         let ask = [("Connection", "upgrade"), ("Upgrade", "foo")];
-        assert_eq!(admit(&get(&ask), STRICT).unwrap().upgrade, Some(&b"foo"[..]));
-        assert_eq!(admit(&get(&ask[1..]), STRICT).unwrap().upgrade, None);
-        assert_eq!(admit(&head("GET", Version::Http10, &ask), STRICT).unwrap().upgrade, None);
+        assert_eq!(admit_request(&get(&ask), STRICT).unwrap().upgrade, Some(&b"foo"[..]));
+        assert_eq!(admit_request(&get(&ask[1..]), STRICT).unwrap().upgrade, None);
+        assert_eq!(
+            admit_request(&head("GET", Version::Http10, &ask), STRICT).unwrap().upgrade,
+            None
+        );
         let h2c = [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c")];
-        assert_eq!(admit(&get(&h2c), STRICT).unwrap().upgrade, None);
+        assert_eq!(admit_request(&get(&h2c), STRICT).unwrap().upgrade, None);
         let socket = [ask[0], ("Upgrade", "websocket"), ("Content-Length", "5")];
-        assert_eq!(admit(&get(&socket), STRICT).unwrap().upgrade, None);
+        assert_eq!(admit_request(&get(&socket), STRICT).unwrap().upgrade, None);
     }
 
     #[test]
@@ -194,17 +209,24 @@ mod tests {
         let ask = [("Connection", "Upgrade"), ("Upgrade", "tcp")];
         for framing in [("Content-Length", "2"), ("Transfer-Encoding", "chunked")] {
             let post = head("POST", Version::Http11, &[ask[0], ask[1], framing]);
-            assert_eq!(admit(&post, STRICT).unwrap().upgrade, Some(&b"tcp"[..]), "{framing:?}");
+            assert_eq!(
+                admit_request(&post, STRICT).unwrap().upgrade,
+                Some(&b"tcp"[..]),
+                "{framing:?}"
+            );
         }
         let h2c = [ask[0], ("Upgrade", "h2c"), ("Content-Length", "2")];
-        assert_eq!(admit(&head("POST", Version::Http11, &h2c), STRICT).unwrap().upgrade, None);
+        assert_eq!(
+            admit_request(&head("POST", Version::Http11, &h2c), STRICT).unwrap().upgrade,
+            None
+        );
     }
 
     #[test]
     fn options_for_the_proxy_itself_are_recognised() {
         let zero = head("OPTIONS", Version::Http11, &[("Max-Forwards", "0")]);
-        assert!(admit(&zero, STRICT).unwrap().answer_options);
+        assert!(admit_request(&zero, STRICT).unwrap().answer_options);
         let one = head("OPTIONS", Version::Http11, &[("Max-Forwards", "1")]);
-        assert!(!admit(&one, STRICT).unwrap().answer_options);
+        assert!(!admit_request(&one, STRICT).unwrap().answer_options);
     }
 }

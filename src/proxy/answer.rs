@@ -6,7 +6,7 @@ use crate::clock;
 use crate::exchange::HeaderEdits;
 use crate::exchange::{Client, Emit, Length, Outcome, Outgoing, Refusal, pump};
 use crate::net::Timer;
-use crate::policy::pages::{Page, Wants};
+use crate::policy::pages::{ErrorForm, ErrorPage};
 use crate::wire::grpc;
 
 /// The type of pages.
@@ -20,7 +20,7 @@ pub(super) const NEGOTIATED: [(&[u8], &[u8]); 2] =
 
 /// An answer that is known before it is sent.
 #[derive(Debug, Clone, Copy)]
-pub struct Answer<'a> {
+pub struct OwnAnswer<'a> {
     /// 200 to 599.
     pub status: u16,
     /// The fields of the answer, without those that every answer has.
@@ -36,10 +36,10 @@ pub struct Answer<'a> {
 }
 
 /// Sends an answer: [`Outcome::Whole`], [`Outcome::ClientGone`] or [`Outcome::Timeout`].
-pub async fn send<C: Client>(
+pub async fn send_answer<C: Client>(
     client: &mut C,
     timer: &mut Timer,
-    answer: &Answer<'_>,
+    answer: &OwnAnswer<'_>,
     write_gap: Option<Duration>,
 ) -> Outcome {
     let emit = |out: &mut dyn Emit| {
@@ -75,7 +75,7 @@ pub async fn send<C: Client>(
 
 /// A refusal on its way to a client.
 #[derive(Debug, Clone, Copy)]
-pub struct Refused<'a> {
+pub struct RefusedAnswer<'a> {
     /// The reason.
     pub refusal: Refusal,
     /// The request's id.
@@ -85,7 +85,7 @@ pub struct Refused<'a> {
     /// True for a call of gRPC.
     pub grpc: bool,
     /// The page that is shown for it, where the route has one for its status, and whether this client wants it.
-    pub page: Option<(&'a Page, Wants)>,
+    pub page: Option<(&'a ErrorPage, ErrorForm)>,
     /// The changes that the route makes.
     pub edits: Option<&'a HeaderEdits>,
     /// The fields that the route's policies add.
@@ -93,13 +93,13 @@ pub struct Refused<'a> {
 }
 
 /// Answers with a problem document.
-pub async fn refuse<C: Client>(
+pub async fn send_refusal<C: Client>(
     client: &mut C,
     timer: &mut Timer,
-    refused: &Refused<'_>,
+    refused: &RefusedAnswer<'_>,
     write_gap: Option<Duration>,
 ) -> Outcome {
-    let Refused { refusal, request_id, head_request, grpc, page, edits, added } = *refused;
+    let RefusedAnswer { refusal, request_id, head_request, grpc, page, edits, added } = *refused;
     if refusal.closes() {
         client.close_after();
     }
@@ -108,8 +108,8 @@ pub async fn refuse<C: Client>(
     }
     let problem;
     let (kind, body): (&[u8], &[u8]) = match page {
-        Some((page, Wants::Html)) => (HTML, page),
-        Some((_, Wants::Json | Wants::Anything)) | None => {
+        Some((page, ErrorForm::Html)) => (HTML, page),
+        Some((_, ErrorForm::Json | ErrorForm::Anything)) | None => {
             problem = refusal.body(request_id);
             (PROBLEM, &problem)
         }
@@ -128,23 +128,29 @@ pub async fn refuse<C: Client>(
         fields.push((b"upgrade", b"websocket"));
         fields.push((b"sec-websocket-version", b"13"));
     }
-    let answer =
-        Answer { status: refusal.row().status, fields: &fields, body, head_request, edits, added };
-    send(client, timer, &answer, write_gap).await
+    let answer = OwnAnswer {
+        status: refusal.row().status,
+        fields: &fields,
+        body,
+        head_request,
+        edits,
+        added,
+    };
+    send_answer(client, timer, &answer, write_gap).await
 }
 
 /// Answers a call of gRPC with nothing but trailers, which is how clients of it are told: the status of HTTP is always 200.
 async fn refuse_call<C: Client>(
     client: &mut C,
     timer: &mut Timer,
-    refused: &Refused<'_>,
+    refused: &RefusedAnswer<'_>,
     write_gap: Option<Duration>,
 ) -> Outcome {
-    let Refused { refusal, request_id, edits, added, .. } = *refused;
+    let RefusedAnswer { refusal, request_id, edits, added, .. } = *refused;
     let row = refusal.row();
     let status = grpc::of_http(row.status).to_string();
     let message = grpc::message(&format!("{}: {refusal} ({request_id})", row.code));
-    let answer = Answer {
+    let answer = OwnAnswer {
         status: 200,
         fields: &[
             (b"content-type", b"application/grpc"),
@@ -156,5 +162,5 @@ async fn refuse_call<C: Client>(
         edits,
         added,
     };
-    send(client, timer, &answer, write_gap).await
+    send_answer(client, timer, &answer, write_gap).await
 }

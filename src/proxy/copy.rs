@@ -51,7 +51,7 @@ impl<'a> Matched<'a, '_> {
             key: key.map(|key| key.to_vec()),
             request_id: self.id.as_str().to_owned(),
             head_request: self.ex.head.method() == b"HEAD",
-            repeatable: retry::repeatable(self.ex.head),
+            repeatable: retry::is_repeatable(self.ex.head),
         }
     }
 }

@@ -43,8 +43,10 @@ pub fn remove_claims(head: &mut RequestHead, trusted: bool, named_by: &ClientFie
         | Known::XForwardedHost
         | Known::XForwardedPort
         | Known::XRealIp => !trusted,
-        Known::Other => is_claim(field.name, trusted) || !trusted && names(named_by, field.name),
-        _ => !trusted && names(named_by, field.name),
+        Known::Other => {
+            is_claim(field.name, trusted) || !trusted && names_client(named_by, field.name)
+        }
+        _ => !trusted && names_client(named_by, field.name),
     };
     // Hardly a request has any: looking is cheaper than going through them to remove some.
     if fields.iter().any(is_removed) {
@@ -52,14 +54,14 @@ pub fn remove_claims(head: &mut RequestHead, trusted: bool, named_by: &ClientFie
     }
 }
 
-/// Whether a field is the one by which trusted proxies name clients. `_` stands for `-`, as in [`CLAIMS`].
-fn names(named_by: &ClientField, name: &[u8]) -> bool {
+/// Returns whether a field is the one by which trusted proxies name clients. `_` stands for `-`, as in [`CLAIMS`].
+fn names_client(named_by: &ClientField, name: &[u8]) -> bool {
     let ClientField::Named(own) = named_by else { return false };
     let plain = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     own.len() == name.len() && name.iter().zip(own).all(|(a, b)| plain(*a) == plain(*b))
 }
 
-/// Whether a field that is none of the known ones belongs to a family that is removed.
+/// Returns whether a field that is none of the known ones belongs to a family that is removed.
 #[inline]
 pub(super) fn is_claim(name: &[u8], trusted: bool) -> bool {
     // Most names begin otherwise.
@@ -91,7 +93,11 @@ fn remove_nominated(fields: &mut Fields) {
 
 /// Returns who sent a request whose head has come through the door.
 #[must_use]
-pub fn identity<'a>(peer: &'a Peer, listener: &Listener, head: &'a RequestHead) -> Identity<'a> {
+pub fn identify_client<'a>(
+    peer: &'a Peer,
+    listener: &Listener,
+    head: &'a RequestHead,
+) -> Identity<'a> {
     let end = OtherEnd {
         ip: peer.ip,
         text: peer.ip.map(|_| &*peer.text),

@@ -18,13 +18,13 @@ use crate::exchange::{Client, Refusal};
 use crate::policy::api_key::ApiKeys;
 use crate::policy::basic::{Basic, Busy, Credentials};
 use crate::policy::effects::PolicyEffects;
-use crate::policy::forward_auth::{ForwardAuth, Page, Question, Said};
-use crate::policy::jwt::{Denied, Jwt, Verified};
-use crate::policy::{Auth, Made, Way};
+use crate::policy::forward_auth::{ForwardAuth, JudgeAnswer, JudgePage, JudgeQuestion};
+use crate::policy::jwt::{Jwt, TokenFault, Verified};
+use crate::policy::{Auth, Made, WayIn};
 use crate::wire::Known;
 
 /// What a way in makes of a client.
-enum Entry {
+enum EntryVerdict {
     /// It is let in.
     In,
     /// It is not.
@@ -41,7 +41,7 @@ struct Denial {
     why: Why,
     /// The configuration key that would change it.
     key: &'static str,
-    told: Told,
+    told: EntryAnswer,
     /// How a client gets in that way.
     challenge: Option<&'static [u8]>,
     /// What else the client is told.
@@ -52,7 +52,7 @@ struct Denial {
 
 enum Why {
     Text(&'static str),
-    Token(Denied),
+    Token(TokenFault),
     Made(String),
 }
 
@@ -67,18 +67,18 @@ impl Display for Why {
 }
 
 /// The answer to a client that is not let in.
-enum Told {
+enum EntryAnswer {
     /// The proxy's own.
     Refusal(Refusal),
     /// A status that an authentication server gave, without its page.
     Status(u16),
     /// That server's page.
-    Page(Box<Page>),
+    Page(Box<JudgePage>),
 }
 
 impl Denial {
     fn new(reason: &'static str, why: Why, key: &'static str, refusal: Refusal) -> Self {
-        let (told, fields) = (Told::Refusal(refusal), Vec::new());
+        let (told, fields) = (EntryAnswer::Refusal(refusal), Vec::new());
         Self { reason, why, key, told, challenge: None, fields, may_be_new_key: false }
     }
 
@@ -86,39 +86,39 @@ impl Denial {
         Self { challenge: Some(challenge), ..self }
     }
 
-    /// Which denial is the answer, where there are several: that nobody can tell at the moment, then where to go to get
+    /// Returns which denial is the answer, where there are several: that nobody can tell at the moment, then where to go to get
     /// in, then that a known client may not, then that it is not known. A 403 of a server that is asked may mean either,
     /// and gives way to who says how to get in (as with nginx's `satisfy any`).
-    fn rank(&self, way: &Way) -> u8 {
+    fn rank(&self, way: &WayIn) -> u8 {
         let asked = matches!(way.auth, Auth::Forward(_));
         match &self.told {
-            Told::Refusal(Refusal::AuthUnavailable) => 5,
-            Told::Refusal(Refusal::RateLimited) => 4,
-            Told::Refusal(Refusal::NotAllowed) if !asked => 2,
-            Told::Refusal(Refusal::NotAllowed) => 0,
-            Told::Page(page) if page.status == 403 => 0,
-            Told::Page(page) if page.status == 401 => 1,
-            Told::Page(_) | Told::Status(_) => 3,
-            Told::Refusal(_) => 1,
+            EntryAnswer::Refusal(Refusal::AuthUnavailable) => 5,
+            EntryAnswer::Refusal(Refusal::RateLimited) => 4,
+            EntryAnswer::Refusal(Refusal::NotAllowed) if !asked => 2,
+            EntryAnswer::Refusal(Refusal::NotAllowed) => 0,
+            EntryAnswer::Page(page) if page.status == 403 => 0,
+            EntryAnswer::Page(page) if page.status == 401 => 1,
+            EntryAnswer::Page(_) | EntryAnswer::Status(_) => 3,
+            EntryAnswer::Refusal(_) => 1,
         }
     }
 
     fn status(&self) -> u16 {
         match &self.told {
-            Told::Refusal(refusal) => refusal.row().status,
-            Told::Status(status) => *status,
-            Told::Page(page) => page.status,
+            EntryAnswer::Refusal(refusal) => refusal.row().status,
+            EntryAnswer::Status(status) => *status,
+            EntryAnswer::Page(page) => page.status,
         }
     }
 }
 
 /// Those that did not let the client in; most routes have one way in.
-type Denials<'a> = SmallVec<[(&'a Way, Denial); 1]>;
+type Denials<'a> = SmallVec<[(&'a WayIn, Denial); 1]>;
 
 /// Finds out who the client is, and whether it may use the route.
-pub(super) async fn admit<'a, C: Client>(
+pub(super) async fn admit_client<'a, C: Client>(
     matched: &Matched<'a, '_>,
-    ways: &'a [Way],
+    ways: &'a [WayIn],
     effects: &mut PolicyEffects<'a>,
     client: &mut C,
 ) -> Result<PolicyVerdict, Refusal> {
@@ -136,14 +136,14 @@ pub(super) async fn admit<'a, C: Client>(
     for way in ways {
         let entry = match &way.auth {
             Auth::ApiKeys(keys) => api_key(keys, matched),
-            Auth::Basic(basic) => password(basic, matched).await,
-            Auth::Jwt(jwt) => token(jwt, matched, effects),
-            Auth::Forward(judge) => ask(judge, matched, effects, client).await,
+            Auth::Basic(basic) => verify_password(basic, matched).await,
+            Auth::Jwt(jwt) => verify_token(jwt, matched, effects),
+            Auth::Forward(judge) => ask_judge(judge, matched, effects, client).await,
         };
         match entry {
-            Entry::In => return Ok(PolicyVerdict::Pass),
-            Entry::Gone => return Ok(PolicyVerdict::Gone),
-            Entry::Out(denial) => denials.push((way, denial)),
+            EntryVerdict::In => return Ok(PolicyVerdict::Pass),
+            EntryVerdict::Gone => return Ok(PolicyVerdict::Gone),
+            EntryVerdict::Out(denial) => denials.push((way, denial)),
         }
     }
     for (way, denial) in denials.iter_mut().filter(|(_, denial)| denial.may_be_new_key) {
@@ -156,18 +156,18 @@ pub(super) async fn admit<'a, C: Client>(
         if !again {
             continue;
         }
-        match token(jwt, matched, effects) {
-            Entry::In => return Ok(PolicyVerdict::Pass),
-            Entry::Gone => return Ok(PolicyVerdict::Gone),
-            Entry::Out(new) => *denial = new,
+        match verify_token(jwt, matched, effects) {
+            EntryVerdict::In => return Ok(PolicyVerdict::Pass),
+            EntryVerdict::Gone => return Ok(PolicyVerdict::Gone),
+            EntryVerdict::Out(new) => *denial = new,
         }
     }
-    refuse(matched, denials, effects)
+    refuse_client(matched, denials, effects)
 }
 
 /// Counts a client that nobody lets in, notes why, and says what it is told.
 #[cold]
-fn refuse(
+fn refuse_client(
     matched: &Matched<'_, '_>,
     denials: Denials<'_>,
     effects: &mut PolicyEffects<'_>,
@@ -202,27 +202,27 @@ fn refuse(
         }
     }
     match told {
-        Some(Told::Page(page)) => Ok(PolicyVerdict::Page(page)),
-        Some(Told::Status(status)) => Ok(PolicyVerdict::Answer(status)),
-        Some(Told::Refusal(refusal)) => Err(refusal),
+        Some(EntryAnswer::Page(page)) => Ok(PolicyVerdict::Page(page)),
+        Some(EntryAnswer::Status(status)) => Ok(PolicyVerdict::Answer(status)),
+        Some(EntryAnswer::Refusal(refusal)) => Err(refusal),
         None => Err(Refusal::Unauthenticated),
     }
 }
 
-fn api_key(keys: &ApiKeys, matched: &Matched<'_, '_>) -> Entry {
+fn api_key(keys: &ApiKeys, matched: &Matched<'_, '_>) -> EntryVerdict {
     let mut given = matched.ex.head.fields.named(&keys.header);
     let (reason, why) = match (given.next(), given.next()) {
-        (Some(key), None) if keys.whose(key).is_some() => return Entry::In,
+        (Some(key), None) if keys.whose(key).is_some() => return EntryVerdict::In,
         (Some(_), None) => ("unknown", "the key is not one of those known"),
         (None, _) => ("missing", "there is no key"),
         (Some(_), Some(_)) => ("several", "there is more than one key"),
     };
     let denial = Denial::new(reason, Why::Text(why), "auth.api_key", Refusal::Unauthenticated);
-    Entry::Out(denial.challenged(b"ApiKey realm=\"tidegate\""))
+    EntryVerdict::Out(denial.challenged(b"ApiKey realm=\"tidegate\""))
 }
 
 /// Verifies name and password, unless they were right lately.
-async fn password(basic: &Basic, matched: &Matched<'_, '_>) -> Entry {
+async fn verify_password(basic: &Basic, matched: &Matched<'_, '_>) -> EntryVerdict {
     const KEY: &str = "auth.basic";
     let mut given = matched.ex.head.fields.values(Known::Authorization);
     let credentials = match (given.next(), given.next()) {
@@ -232,36 +232,36 @@ async fn password(basic: &Basic, matched: &Matched<'_, '_>) -> Entry {
     let (reason, why) = if let Some(credentials) = credentials {
         let client = matched.identity.client.map(network).unwrap_or_default();
         match basic.verify(credentials, &client).await {
-            Ok(true) => return Entry::In,
+            Ok(true) => return EntryVerdict::In,
             Ok(false) => ("wrong", "name or password is wrong"),
             Err(Busy::Guessing) => {
                 let why = Why::Text("too many guesses of one client or for one name");
                 let denial = Denial::new("guessing", why, KEY, Refusal::RateLimited);
                 let fields = vec![(&b"retry-after"[..], b"1".to_vec())];
-                return Entry::Out(Denial { fields, ..denial });
+                return EntryVerdict::Out(Denial { fields, ..denial });
             }
             Err(Busy::Full) => {
                 let why = Why::Text("too many passwords are being verified");
-                return Entry::Out(Denial::new("busy", why, KEY, Refusal::AuthUnavailable));
+                return EntryVerdict::Out(Denial::new("busy", why, KEY, Refusal::AuthUnavailable));
             }
         }
     } else {
         ("missing", "there is no name and password")
     };
     let denial = Denial::new(reason, Why::Text(why), KEY, Refusal::Unauthenticated);
-    Entry::Out(denial.challenged(b"Basic realm=\"tidegate\", charset=\"UTF-8\""))
+    EntryVerdict::Out(denial.challenged(b"Basic realm=\"tidegate\", charset=\"UTF-8\""))
 }
 
 /// Asks another server about the client.
-async fn ask<'a, C: Client>(
+async fn ask_judge<'a, C: Client>(
     judge: &ForwardAuth,
     matched: &Matched<'a, '_>,
     effects: &mut PolicyEffects<'a>,
     client: &mut C,
-) -> Entry {
+) -> EntryVerdict {
     const KEY: &str = "auth.forward";
     let (head, target) = (matched.ex.head, matched.target);
-    let question = Question {
+    let question = JudgeQuestion {
         method: head.method(),
         path: target.path(),
         query: target.query(),
@@ -274,73 +274,82 @@ async fn ask<'a, C: Client>(
     let said = tokio::select! {
         biased;
         said = judge.ask(&matched.ex.worker.judges, question) => said,
-        () = poll_fn(|cx| client.poll_gone(cx)) => return Entry::Gone,
+        () = poll_fn(|cx| client.poll_gone(cx)) => return EntryVerdict::Gone,
     };
     let answered = |status: u16| Why::Made(format!("{} answered {status}", judge.place()));
-    Entry::Out(match said {
-        Said::Pass(fields, cookies) => {
+    EntryVerdict::Out(match said {
+        JudgeAnswer::Pass(fields, cookies) => {
             let cookies = cookies.into_iter();
             effects.made.extend(cookies.map(|c| (&b"set-cookie"[..], c.into())));
             effects.verified = Some(Rc::new(Verified { fields, ..Verified::default() }));
-            return Entry::In;
+            return EntryVerdict::In;
         }
-        Said::Deny(status, fields) => {
+        JudgeAnswer::Deny(status, fields) => {
             let told = match status {
-                401 => Told::Refusal(Refusal::Unauthenticated),
-                403 => Told::Refusal(Refusal::NotAllowed),
-                status => Told::Status(status),
+                401 => EntryAnswer::Refusal(Refusal::Unauthenticated),
+                403 => EntryAnswer::Refusal(Refusal::NotAllowed),
+                status => EntryAnswer::Status(status),
             };
             let denial = Denial::new("denied", answered(status), KEY, Refusal::Unauthenticated);
             Denial { told, fields, ..denial }
         }
-        Said::Show(page) => {
+        JudgeAnswer::Show(page) => {
             let why = answered(page.status);
             // A call is told in its own way.
             let told = match page.status {
-                _ if !matched.admitted.grpc => Told::Page(page),
-                403 => Told::Refusal(Refusal::NotAllowed),
-                429 => Told::Refusal(Refusal::RateLimited),
-                _ => Told::Refusal(Refusal::Unauthenticated),
+                _ if !matched.admitted.grpc => EntryAnswer::Page(page),
+                403 => EntryAnswer::Refusal(Refusal::NotAllowed),
+                429 => EntryAnswer::Refusal(Refusal::RateLimited),
+                _ => EntryAnswer::Refusal(Refusal::Unauthenticated),
             };
             Denial { told, ..Denial::new("denied", why, KEY, Refusal::Unauthenticated) }
         }
-        Said::Nothing(reason, why) => {
+        JudgeAnswer::Nothing(reason, why) => {
             Denial::new(reason, Why::Made(why), KEY, Refusal::AuthUnavailable)
         }
     })
 }
 
 /// Verifies the client's token.
-fn token(jwt: &Jwt, matched: &Matched<'_, '_>, effects: &mut PolicyEffects<'_>) -> Entry {
-    match verified(jwt, matched) {
+fn verify_token(
+    jwt: &Jwt,
+    matched: &Matched<'_, '_>,
+    effects: &mut PolicyEffects<'_>,
+) -> EntryVerdict {
+    match known_or_verified(jwt, matched) {
         Ok(verified) if !verified.allowed => {
             let why = Why::Text("the token lacks what `allow` asks for");
-            Entry::Out(Denial::new("not_allowed", why, "auth.jwt.allow", Refusal::NotAllowed))
+            EntryVerdict::Out(Denial::new(
+                "not_allowed",
+                why,
+                "auth.jwt.allow",
+                Refusal::NotAllowed,
+            ))
         }
         Ok(verified) => {
             effects.verified = Some(verified);
-            Entry::In
+            EntryVerdict::In
         }
         Err(denied) => {
             let (reason, key) = (denied.reason(), denied.key());
             let made = |refusal| Denial::new(reason, Why::Token(denied), key, refusal);
-            if denied == Denied::NoKeys {
-                return Entry::Out(made(Refusal::AuthUnavailable));
+            if denied == TokenFault::NoKeys {
+                return EntryVerdict::Out(made(Refusal::AuthUnavailable));
             }
             // RFC 6750 §3: the error only where there was a token.
-            let challenge: &[u8] = if denied == Denied::Missing {
+            let challenge: &[u8] = if denied == TokenFault::Missing {
                 b"Bearer realm=\"tidegate\""
             } else {
                 b"Bearer realm=\"tidegate\", error=\"invalid_token\""
             };
             let denial = made(Refusal::Unauthenticated).challenged(challenge);
-            Entry::Out(Denial { may_be_new_key: denied.may_be_new_key(), ..denial })
+            EntryVerdict::Out(Denial { may_be_new_key: denied.may_be_new_key(), ..denial })
         }
     }
 }
 
 /// Verifies the token of a request, unless this worker has done so lately.
-fn verified(jwt: &Jwt, matched: &Matched<'_, '_>) -> Result<Rc<Verified>, Denied> {
+fn known_or_verified(jwt: &Jwt, matched: &Matched<'_, '_>) -> Result<Rc<Verified>, TokenFault> {
     let worker = matched.ex.worker;
     let token = jwt.token(&matched.ex.head.fields, matched.target.query())?;
     let now = clock::unix_seconds();

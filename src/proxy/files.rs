@@ -7,8 +7,8 @@ pub(super) mod conditions;
 
 use percent_encoding::percent_decode;
 
-use self::conditions::{Share, Validators, share};
-use super::answer::Answer;
+use self::conditions::{FileShare, Validators, choose_share};
+use super::answer::OwnAnswer;
 use super::turned::keep_on_host;
 use super::{End, Matched, answer};
 use crate::clock;
@@ -16,16 +16,16 @@ use crate::exchange::accept::weight;
 use crate::exchange::outcome::Halt;
 use crate::exchange::refusal::FileFault;
 use crate::exchange::{Client, Emit, Length, Outcome, Outgoing, Refusal, pump};
-use crate::files::served::{self, NoFile, PIECE, Served, Wanted};
+use crate::files::served::{self, NoFile, PIECE, ServedFile, WantedFile};
 use crate::net::Timer;
 use crate::policy::effects::PolicyEffects;
 use crate::snapshot::route::Files;
 use crate::wire::head::{Fields, list_items};
 
 /// A file that was found, and how it is answered with.
-struct Found {
-    file: Served,
-    /// Its first bytes.
+struct FoundFile {
+    file: ServedFile,
+    /// The first bytes.
     piece: Vec<u8>,
     kind: String,
     coding: Option<&'static str>,
@@ -33,7 +33,7 @@ struct Found {
 }
 
 /// What a body is put together from.
-enum Piece {
+enum FilePiece {
     /// These bytes.
     Text(Vec<u8>),
     /// So many bytes of the file, from one on.
@@ -58,10 +58,10 @@ impl<'a> Matched<'a, '_> {
         let rewritten = self.rewritten()?;
         let path = if rewritten.is_empty() { self.target.path() } else { &rewritten };
         let (codings, suffixes) = files.accepted(&head.fields);
-        let found = match find(files, path, suffixes.clone()).await {
+        let found = match find_file(files, path, suffixes.clone()).await {
             Err(NoFile::Missing) => match &files.fallback {
                 // What stands in for what is missing is a file: a folder of that name is not the one that was asked for.
-                Some(fallback) => match find(files, fallback.as_bytes(), suffixes).await {
+                Some(fallback) => match find_file(files, fallback.as_bytes(), suffixes).await {
                     Err(NoFile::Folder) => Err(NoFile::Missing),
                     found => found,
                 },
@@ -82,25 +82,25 @@ impl<'a> Matched<'a, '_> {
             }
         };
         let coding = file.variant.and_then(|n| codings.get(n)).copied();
-        let kind = kind(&file);
+        let kind = media_type(&file);
         let validators = Validators::new((file.length, coding), file.modified, clock::wall());
-        let found = Found { file, piece, kind, coding, validators };
-        let share = share(&head.fields, &found.validators, found.file.length, head_request);
+        let found = FoundFile { file, piece, kind, coding, validators };
+        let share = choose_share(&head.fields, &found.validators, found.file.length, head_request);
         match share {
-            Share::Failed => Err(Refusal::File(FileFault::Changed)),
-            Share::Unsatisfiable => {
+            FileShare::Failed => Err(Refusal::File(FileFault::Changed)),
+            FileShare::Unsatisfiable => {
                 let range = format!("bytes */{}", found.file.length);
                 effects.made.push((b"content-range", range.into_bytes().into()));
                 Err(Refusal::File(FileFault::Range))
             }
-            Share::NotModified => {
+            FileShare::NotModified => {
                 Ok(self.send_file((files, &found), (304, &[]), effects, client, timer).await)
             }
-            Share::Whole => {
-                let whole = [Piece::Part(0, found.file.length)];
+            FileShare::Whole => {
+                let whole = [FilePiece::Part(0, found.file.length)];
                 Ok(self.send_file((files, &found), (200, &whole), effects, client, timer).await)
             }
-            Share::Parts(parts) => {
+            FileShare::Parts(parts) => {
                 let pieces = self.pieces(&parts, &found);
                 Ok(self.send_file((files, &found), (206, &pieces), effects, client, timer).await)
             }
@@ -121,7 +121,7 @@ impl<'a> Matched<'a, '_> {
             location.extend_from_slice(query);
         }
         let added: Vec<(&[u8], &[u8])> = effects.response_fields().collect();
-        let answer = Answer {
+        let answer = OwnAnswer {
             status: 301,
             fields: &[(b"location", &location)],
             body: b"",
@@ -129,14 +129,14 @@ impl<'a> Matched<'a, '_> {
             edits: Some(&self.route.response_edits),
             added: &added,
         };
-        let outcome = answer::send(client, timer, &answer, self.ex.listener.write_gap).await;
+        let outcome = answer::send_answer(client, timer, &answer, self.ex.listener.write_gap).await;
         End::of(outcome, 301)
     }
 
-    /// What an answer with parts is put together from: one part alone, or several with a head each (RFC 9110 §14.6).
-    fn pieces(&self, parts: &[(u64, u64)], found: &Found) -> Vec<Piece> {
+    /// Returns what an answer with parts is put together from: one part alone, or several with a head each (RFC 9110 §14.6).
+    fn pieces(&self, parts: &[(u64, u64)], found: &FoundFile) -> Vec<FilePiece> {
         if let [(first, last)] = parts {
-            return vec![Piece::Part(*first, last - first + 1)];
+            return vec![FilePiece::Part(*first, last - first + 1)];
         }
         let (kind, length, boundary) = (&found.kind, found.file.length, self.boundary());
         let mut pieces = Vec::new();
@@ -144,14 +144,14 @@ impl<'a> Matched<'a, '_> {
             let head = format!(
                 "\r\n--{boundary}\r\ncontent-type: {kind}\r\ncontent-range: bytes {first}-{last}/{length}\r\n\r\n"
             );
-            pieces.push(Piece::Text(head.into_bytes()));
-            pieces.push(Piece::Part(*first, last - first + 1));
+            pieces.push(FilePiece::Text(head.into_bytes()));
+            pieces.push(FilePiece::Part(*first, last - first + 1));
         }
-        pieces.push(Piece::Text(format!("\r\n--{boundary}--\r\n").into_bytes()));
+        pieces.push(FilePiece::Text(format!("\r\n--{boundary}--\r\n").into_bytes()));
         pieces
     }
 
-    /// What stands between parts; no file can know it beforehand.
+    /// Returns what stands between parts; no file can know it beforehand.
     fn boundary(&self) -> String {
         self.ex
             .worker
@@ -160,21 +160,21 @@ impl<'a> Matched<'a, '_> {
 
     async fn send_file<C: Client>(
         &self,
-        (files, found): (&Files, &Found),
-        (status, pieces): (u16, &[Piece]),
+        (files, found): (&Files, &FoundFile),
+        (status, pieces): (u16, &[FilePiece]),
         effects: &PolicyEffects<'_>,
         client: &mut C,
         timer: &mut Timer,
     ) -> End {
-        let Found { file, piece: _, kind, coding, validators } = found;
-        let total: u64 = pieces.iter().map(Piece::length).sum();
+        let FoundFile { file, piece: _, kind, coding, validators } = found;
+        let total: u64 = pieces.iter().map(FilePiece::length).sum();
         let several = pieces.len() > 1;
         let kind = match pieces.first() {
-            Some(Piece::Text(head)) => multipart(head),
+            Some(FilePiece::Text(head)) => multipart_type(head),
             _ => kind.clone(),
         };
         let range = match pieces {
-            [Piece::Part(first, length)] if status == 206 => {
+            [FilePiece::Part(first, length)] if status == 206 => {
                 Some(format!("bytes {first}-{}/{}", first + length - 1, file.length))
             }
             _ => None,
@@ -227,8 +227,8 @@ impl<'a> Matched<'a, '_> {
 
     async fn send_pieces<C: Client>(
         &self,
-        found: &Found,
-        pieces: &[Piece],
+        found: &FoundFile,
+        pieces: &[FilePiece],
         client: &mut C,
         timer: &mut Timer,
     ) -> Outcome {
@@ -236,13 +236,13 @@ impl<'a> Matched<'a, '_> {
         let mut memory = Vec::new();
         for piece in pieces {
             let (mut at, mut left) = match piece {
-                Piece::Text(text) => {
+                FilePiece::Text(text) => {
                     if let Err(outcome) = pump::write_bytes(client, timer, text, gap).await {
                         return outcome;
                     }
                     continue;
                 }
-                Piece::Part(first, length) => (*first, *length),
+                FilePiece::Part(first, length) => (*first, *length),
             };
             while left > 0 {
                 let most = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
@@ -273,26 +273,26 @@ impl<'a> Matched<'a, '_> {
     }
 }
 
-impl Piece {
+impl FilePiece {
     fn length(&self) -> u64 {
         match self {
-            Piece::Text(text) => text.len() as u64,
-            Piece::Part(_, length) => *length,
+            FilePiece::Text(text) => text.len() as u64,
+            FilePiece::Part(_, length) => *length,
         }
     }
 }
 
 /// Looks for a file below the folder.
-async fn find(
+async fn find_file(
     files: &Files,
     path: &[u8],
     suffixes: Vec<&'static str>,
-) -> Result<(Served, Vec<u8>), NoFile> {
+) -> Result<(ServedFile, Vec<u8>), NoFile> {
     let Some(below) = path.strip_prefix(b"/") else { return Err(NoFile::Missing) };
     let folder = below.is_empty() || below.ends_with(b"/");
     let below = below.strip_suffix(b"/").unwrap_or(below);
     let segments = below.split(|byte| *byte == b'/').filter(|_| !below.is_empty());
-    let wanted = Wanted {
+    let wanted = WantedFile {
         root: files.root.clone(),
         segments: segments.map(|segment| percent_decode(segment).collect()).collect(),
         folder,
@@ -330,14 +330,14 @@ impl Files {
 }
 
 /// The type of a file, by its name. Text is UTF-8.
-fn kind(file: &Served) -> String {
+fn media_type(file: &ServedFile) -> String {
     let guess = mime_guess::from_path(&file.name).first_or_octet_stream();
     let text = guess.type_() == "text" || guess.essence_str() == "application/javascript";
     if text { format!("{guess}; charset=utf-8") } else { guess.to_string() }
 }
 
 /// The type of an answer whose first piece this is.
-fn multipart(head: &[u8]) -> String {
+fn multipart_type(head: &[u8]) -> String {
     let line = head.split(|byte| *byte == b'\r').nth(1).unwrap_or_default();
     let boundary = String::from_utf8_lossy(line.strip_prefix(b"\n--").unwrap_or_default());
     format!("multipart/byteranges; boundary={boundary}")

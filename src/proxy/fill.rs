@@ -10,33 +10,33 @@ use std::sync::Arc;
 
 use super::Matched;
 use crate::exchange::Emit;
-use crate::exchange::edits::{FieldFacts, Moment};
+use crate::exchange::edits::{FieldFacts, FillMoment};
 use crate::exchange::identity::Identity;
 use crate::policy::effects::PolicyEffects;
 use crate::policy::jwt::Verified;
 use crate::route::template::FieldPlace;
 
 /// The upstream and the server that are asked, by name.
-pub(super) type Server<'s> = (&'s Arc<str>, &'s Arc<str>);
+pub(super) type ServerNames<'s> = (&'s Arc<str>, &'s Arc<str>);
 
 /// The upstream and server asked last, kept for the fields of the response.
 #[derive(Debug, Default)]
-pub(super) struct Asked(RefCell<Option<(Arc<str>, Arc<str>)>>);
+pub(super) struct AskedServer(RefCell<Option<(Arc<str>, Arc<str>)>>);
 
 /// The facts about a request whose route is known.
-pub(super) struct Facts<'f, 'a, 'i> {
+pub(super) struct RequestFacts<'f, 'a, 'i> {
     matched: &'f Matched<'a, 'i>,
     verified: Option<&'f Verified>,
-    server: Option<Server<'f>>,
+    server: Option<ServerNames<'f>>,
 }
 
-impl fmt::Debug for Facts<'_, '_, '_> {
+impl fmt::Debug for RequestFacts<'_, '_, '_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "request {}", self.matched.id.as_str())
     }
 }
 
-impl FieldFacts for Facts<'_, '_, '_> {
+impl FieldFacts for RequestFacts<'_, '_, '_> {
     fn append(&self, place: &FieldPlace, out: &mut Vec<u8>) {
         let Self { matched, verified, server } = self;
         let identity = matched.identity;
@@ -47,7 +47,7 @@ impl FieldFacts for Facts<'_, '_, '_> {
             FieldPlace::Path => matched.target.path(),
             FieldPlace::Query => matched.target.query().unwrap_or_default(),
             FieldPlace::Scheme => identity.scheme.as_bytes(),
-            FieldPlace::Port => port(identity, matched.target.sent_host()),
+            FieldPlace::Port => public_port(identity, matched.target.sent_host()),
             FieldPlace::Route => matched.route.name.as_bytes(),
             FieldPlace::Upstream => server.map_or(&b""[..], |(upstream, _)| upstream.as_bytes()),
             FieldPlace::Server => server.map_or(&b""[..], |(_, server)| server.as_bytes()),
@@ -68,7 +68,7 @@ impl FieldFacts for Facts<'_, '_, '_> {
 }
 
 /// The port that the client asked for: as a trusted proxy tells, as in its `Host`, or that of the scheme.
-fn port<'p>(identity: &Identity<'p>, host: &'p [u8]) -> &'p [u8] {
+fn public_port<'p>(identity: &Identity<'p>, host: &'p [u8]) -> &'p [u8] {
     let after_literal = host.iter().rposition(|b| *b == b']').map_or(0, |at| at + 1);
     let tail = host.get(after_literal..).unwrap_or_default();
     let written = memchr::memrchr(b':', tail).and_then(|at| tail.get(at + 1..));
@@ -83,9 +83,9 @@ impl<'a, 'i> Matched<'a, 'i> {
     pub(super) fn facts<'f>(
         &'f self,
         verified: Option<&'f Verified>,
-        server: Option<Server<'f>>,
-    ) -> Facts<'f, 'a, 'i> {
-        Facts { matched: self, verified, server }
+        server: Option<ServerNames<'f>>,
+    ) -> RequestFacts<'f, 'a, 'i> {
+        RequestFacts { matched: self, verified, server }
     }
 
     /// Fills in the fields of the response that need no server.
@@ -96,7 +96,7 @@ impl<'a, 'i> Matched<'a, 'i> {
         }
         let verified = effects.verified.as_deref();
         let mut made = Vec::new();
-        for field in filled.iter().filter(|field| field.moment() == Moment::Early) {
+        for field in filled.iter().filter(|field| field.moment() == FillMoment::Early) {
             let mut value = Vec::new();
             if field.fill(&self.facts(verified, None), &mut value) {
                 made.push((&*field.name, value.into()));
@@ -108,11 +108,15 @@ impl<'a, 'i> Matched<'a, 'i> {
     /// Some field of the response names the server.
     pub(super) fn is_late(&self) -> bool {
         let filled = self.route.response_edits.filled();
-        filled.iter().any(|field| field.moment() == Moment::Late)
+        filled.iter().any(|field| field.moment() == FillMoment::Late)
     }
 
     /// Notes who is asked, where a field of the response names it.
-    pub(super) fn note_asked(&self, (upstream, server): Server<'_>, Asked(asked): &Asked) {
+    pub(super) fn note_asked(
+        &self,
+        (upstream, server): ServerNames<'_>,
+        AskedServer(asked): &AskedServer,
+    ) {
         if self.is_late() {
             asked.replace(Some((upstream.clone(), server.clone())));
         }
@@ -122,7 +126,7 @@ impl<'a, 'i> Matched<'a, 'i> {
     pub(super) fn fill_late(
         &self,
         effects: &PolicyEffects<'_>,
-        Asked(asked): &Asked,
+        AskedServer(asked): &AskedServer,
         out: &mut dyn Emit,
     ) {
         if !self.is_late() {
@@ -134,7 +138,7 @@ impl<'a, 'i> Matched<'a, 'i> {
         let server = asked.as_ref().map(|(upstream, server)| (upstream, server));
         let facts = self.facts(verified, server);
         for field in self.route.response_edits.filled() {
-            if field.moment() == Moment::Late && field.fill(&facts, &mut value) {
+            if field.moment() == FillMoment::Late && field.fill(&facts, &mut value) {
                 out.field(&field.name, &value);
             }
         }

@@ -1,19 +1,19 @@
 //! What is written down about a request when it has ended: counters, times, a line of the access log.
 
-use super::cached::Told;
+use super::cached::CacheNote;
 use super::request_id::RequestId;
 use super::{End, Exchange};
 use crate::cache::route::CacheResult;
 use crate::clock;
 use crate::exchange::identity::Identity;
-use crate::exchange::outcome::{Note, Row};
+use crate::exchange::outcome::{Note, OutcomeRow};
 use crate::exchange::{Client, Halt, Outcome};
 use crate::policy::effects::PolicyEffects;
 use crate::snapshot::Route;
 use crate::telemetry::access;
-use crate::telemetry::ledger::{Entry, METHODS, method_index};
+use crate::telemetry::ledger::{LedgerEntry, METHODS, method_index};
 use crate::telemetry::refusals::Ending;
-use crate::telemetry::trace::{Attempt, Root, Trace, Value};
+use crate::telemetry::trace::{AttemptSpan, AttributeValue, Root, Trace};
 use crate::upstream::attempt_summary::AttemptSummary;
 use crate::upstream::request::AttemptReport;
 use crate::upstream::retry::Failure;
@@ -32,7 +32,7 @@ pub(super) struct RequestLog<'a> {
     /// The fields that the route's policies added.
     pub(super) effects: PolicyEffects<'a>,
     /// The part that a cache had in it.
-    pub(super) cache: Told<'a>,
+    pub(super) cache: CacheNote<'a>,
     /// The trace it belongs to, when requests are traced.
     pub(super) trace: Option<Trace>,
 }
@@ -59,12 +59,12 @@ impl<C: Client> Drop for Account<'_, '_, C> {
             let outcome = Outcome::ProxyCut(Halt::Drain);
             End::of(outcome, self.log.trail.status.unwrap_or(outcome.status()))
         });
-        finish(&self.ex, (self.id, self.identity), self.log, end, self.client);
+        finish_exchange(&self.ex, (self.id, self.identity), self.log, end, self.client);
     }
 }
 
 /// Writes it down.
-fn finish<C: Client>(
+fn finish_exchange<C: Client>(
     ex: &Exchange<'_>,
     (id, identity): (&RequestId<'_>, &Identity<'_>),
     log: &mut RequestLog<'_>,
@@ -76,7 +76,7 @@ fn finish<C: Client>(
     let took = clock::now().saturating_duration_since(ex.started);
     let (received, sent) = (client.received(), client.sent());
     let asked = trail.server();
-    ex.worker.ledger.request(&Entry {
+    ex.worker.ledger.request(&LedgerEntry {
         route: route.map(|r| r.counts.id),
         method: method_index(ex.head.method()),
         listener: u32::from(ex.listener.id),
@@ -116,7 +116,7 @@ fn finish<C: Client>(
     if let (Some(tracing), Some(trace)) = (&ex.snapshot.trace, trace.take())
         && trace.context.sampled
     {
-        trace.end(tracing, took, root(ex, identity, route, end));
+        trace.end(tracing, took, root_span(ex, identity, route, end));
     }
     let Some(log) = &ex.snapshot.access else { return };
     if route.is_some_and(|route| !route.access_log) {
@@ -124,7 +124,7 @@ fn finish<C: Client>(
     }
     ex.worker.write_access(
         log,
-        &access::Line {
+        &access::AccessLine {
             request_id: id.as_str(),
             trace_id: trace_id.as_ref().map(|id| &id[..]),
             client: identity.shown(),
@@ -151,7 +151,7 @@ fn finish<C: Client>(
 }
 
 /// Notes an attempt in the trace.
-pub(super) fn attempt(trace: Option<&Trace>, of: &AttemptReport<'_>) {
+pub(super) fn trace_attempt(trace: Option<&Trace>, of: &AttemptReport<'_>) {
     let Some(trace) = trace else { return };
     let outcome = match of.ended {
         Failure::Status(status) => Ok(status),
@@ -160,23 +160,23 @@ pub(super) fn attempt(trace: Option<&Trace>, of: &AttemptReport<'_>) {
     };
     let AttemptReport { number, upstream, took, .. } = *of;
     let server = &*of.server.name;
-    trace.attempt(number, took, Attempt { upstream, server, outcome });
+    trace.attempt(number, took, AttemptSpan { upstream, server, outcome });
 }
 
 /// Returns what the request's own span says. Its name is from the configuration and a fixed set of methods, so that
 /// clients cannot make new ones.
-fn root(ex: &Exchange<'_>, identity: &Identity<'_>, route: Option<&Route>, end: End) -> Root {
-    let text = |bytes: &[u8]| Value::Text(String::from_utf8_lossy(bytes).into_owned());
+fn root_span(ex: &Exchange<'_>, identity: &Identity<'_>, route: Option<&Route>, end: End) -> Root {
+    let text = |bytes: &[u8]| AttributeValue::Text(String::from_utf8_lossy(bytes).into_owned());
     let head = ex.head;
     let method = METHODS.get(method_index(head.method())).copied().unwrap_or("other");
     let target = masked(head.target(), &ex.snapshot.masked_query);
     let mut target = target.splitn(2, |byte| *byte == b'?');
     let mut attributes = vec![
-        ("http.request.method", Value::Text(method.to_owned())),
-        ("url.scheme", Value::Text(identity.scheme.to_owned())),
+        ("http.request.method", AttributeValue::Text(method.to_owned())),
+        ("url.scheme", AttributeValue::Text(identity.scheme.to_owned())),
         ("url.path", text(target.next().unwrap_or_default())),
-        ("client.address", Value::Text(identity.shown().to_owned())),
-        ("http.response.status_code", Value::Number(u64::from(end.status))),
+        ("client.address", AttributeValue::Text(identity.shown().to_owned())),
+        ("http.response.status_code", AttributeValue::Number(u64::from(end.status))),
     ];
     if let Some(query) = target.next() {
         attributes.push(("url.query", text(query)));
@@ -188,12 +188,12 @@ fn root(ex: &Exchange<'_>, identity: &Identity<'_>, route: Option<&Route>, end: 
         attributes.push(("user_agent.original", text(agent)));
     }
     if let Some(route) = route {
-        attributes.push(("tidegate.route", Value::Text(route.name.to_string())));
+        attributes.push(("tidegate.route", AttributeValue::Text(route.name.to_string())));
     }
-    let Row { outcome, code, .. } = end.outcome.row();
-    attributes.push(("tidegate.outcome", Value::Text(outcome.to_owned())));
+    let OutcomeRow { outcome, code, .. } = end.outcome.row();
+    attributes.push(("tidegate.outcome", AttributeValue::Text(outcome.to_owned())));
     if let Some(code) = code {
-        attributes.push(("error.type", Value::Text(code.to_owned())));
+        attributes.push(("error.type", AttributeValue::Text(code.to_owned())));
     }
     let name = route.map_or_else(|| method.to_owned(), |route| format!("{method} {}", route.name));
     // A client that leaves is no error of the service (OpenTelemetry, "Semantic conventions for HTTP spans").

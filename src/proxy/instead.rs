@@ -5,45 +5,45 @@ use crate::exchange::refusal::Problem;
 use crate::exchange::stage::Substitute;
 use crate::exchange::{Client, Emit, Length, Outgoing, Refusal, pump};
 use crate::net::Timer;
-use crate::policy::pages::{Page, Wants, without_content};
+use crate::policy::pages::{ErrorForm, ErrorPage, without_content};
 use crate::snapshot::Route;
 use crate::wire::ResponseHead;
 use crate::wire::head::Fields;
 
 /// The page that a route has for a refusal, and whether this client wants it.
-pub(super) fn page<'r>(
+pub(super) fn refusal_page<'r>(
     route: &'r Route,
     refusal: Refusal,
     request: &Fields,
-) -> Option<(&'r Page, Wants)> {
+) -> Option<(&'r ErrorPage, ErrorForm)> {
     let pages = route.pages.as_deref()?;
     let own = pages.maintenance.as_ref().filter(|_| refusal == Refusal::Maintenance);
     let page = own.or_else(|| pages.of(refusal.row().status))?;
-    Some((page, Wants::of(request)))
+    Some((page, ErrorForm::of(request)))
 }
 
 impl Matched<'_, '_> {
-    /// Whether something may stand in for what servers answer to this request.
+    /// Returns whether something may stand in for what servers answer to this request.
     pub(super) fn intercepts(&self) -> bool {
         let pages = self.route.pages.as_deref();
         pages.is_some_and(|pages| pages.intercepts()) && !self.admitted.grpc
     }
 
     /// The page for an answer of the proxy's own that is no refusal, if this client wants it.
-    pub(super) fn page(&self, status: u16) -> Option<&Page> {
+    pub(super) fn page(&self, status: u16) -> Option<&ErrorPage> {
         let page = self.route.pages.as_deref()?.of(status)?;
-        let wanted = Wants::of(&self.ex.head.fields) == Wants::Html && !self.admitted.grpc;
+        let wanted = ErrorForm::of(&self.ex.head.fields) == ErrorForm::Html && !self.admitted.grpc;
         wanted.then_some(page)
     }
 
-    /// What stands in for this answer of a server: a page for browsers, a problem document for others. Who wants JSON
+    /// Returns what stands in for this answer of a server: a page for browsers, a problem document for others. Who wants JSON
     /// gets what the server says.
     pub(super) fn instead(&self, head: &ResponseHead) -> Option<Substitute> {
         let page = self.route.pages.as_deref()?.instead_of(head)?;
-        let (kind, body) = match Wants::of(&self.ex.head.fields) {
-            Wants::Html => (answer::HTML, page.clone()),
-            Wants::Anything => (answer::PROBLEM, self.problem(head.status).into()),
-            Wants::Json => return None,
+        let (kind, body) = match ErrorForm::of(&self.ex.head.fields) {
+            ErrorForm::Html => (answer::HTML, page.clone()),
+            ErrorForm::Anything => (answer::PROBLEM, self.problem(head.status).into()),
+            ErrorForm::Json => return None,
         };
         let mut head = without_content(head);
         head.fields.push(b"content-type", kind);

@@ -1,7 +1,7 @@
 //! The part of a request that a balancing strategy goes by.
 
 use super::Matched;
-use crate::balance::Key;
+use crate::balance::BalanceKey;
 use crate::policy::effects::PolicyEffects;
 use crate::policy::jwt::Verified;
 use crate::route::condition::{cookies, parameters};
@@ -28,26 +28,28 @@ impl Matched<'_, '_> {
         &'g self,
         source: &KeySource,
         effects: &'g PolicyEffects<'_>,
-    ) -> Option<Key<'g>> {
+    ) -> Option<BalanceKey<'g>> {
         let fields = &self.ex.head.fields;
         match source {
             KeySource::Uri => {
                 let query = self.target.query().unwrap_or_default();
-                Some(Key::joined(self.target.path(), query))
+                Some(BalanceKey::joined(self.target.path(), query))
             }
-            KeySource::Path => Some(Key::new(self.target.path())),
-            KeySource::ClientIp => self.client_bytes.as_ref().map(|bytes| Key::new(bytes)),
-            KeySource::Header(name) => self.header(name, effects.verified.as_deref()).map(Key::new),
+            KeySource::Path => Some(BalanceKey::new(self.target.path())),
+            KeySource::ClientIp => self.client_bytes.as_ref().map(|bytes| BalanceKey::new(bytes)),
+            KeySource::Header(name) => {
+                self.header(name, effects.verified.as_deref()).map(BalanceKey::new)
+            }
             KeySource::Cookie(name) => {
                 let mut all = fields.values(Known::Cookie).flat_map(cookies);
-                all.find(|(n, _)| **n == **name).map(|(_, value)| Key::new(value))
+                all.find(|(n, _)| **n == **name).map(|(_, value)| BalanceKey::new(value))
             }
             KeySource::Query(name) => {
                 let mut all = parameters(self.target.query().unwrap_or_default());
-                all.find(|(n, _)| **n == **name).map(|(_, value)| Key::new(value))
+                all.find(|(n, _)| **n == **name).map(|(_, value)| BalanceKey::new(value))
             }
             KeySource::Capture(n) => {
-                Some(self.capture(*n)).filter(|value| !value.is_empty()).map(Key::new)
+                Some(self.capture(*n)).filter(|value| !value.is_empty()).map(BalanceKey::new)
             }
         }
     }

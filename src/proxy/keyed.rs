@@ -7,13 +7,13 @@ use crate::cache::key::KeyRef;
 use crate::cache::route::{KeyInput, RouteCache};
 use crate::cache::status::Forwarded;
 use crate::exchange::identity::Identity;
-use crate::exchange::target::Target;
+use crate::exchange::target::RequestTarget;
 use crate::route::condition::cookies;
 use crate::wire::head::Fields;
 use crate::wire::{Known, RequestHead};
 
 /// Tells why a request goes past the cache, if it does.
-pub(crate) fn bypass(head: &RequestHead, admitted: Admitted<'_>) -> Option<Forwarded> {
+pub(crate) fn bypass_reason(head: &RequestHead, admitted: Admitted<'_>) -> Option<Forwarded> {
     if !matches!(head.method(), b"GET" | b"HEAD") {
         return Some(Forwarded::Method);
     }
@@ -40,7 +40,7 @@ pub(crate) struct Url<'u> {
     /// The host as the client wrote it, in canonical form.
     pub(crate) public_host: &'u str,
     /// The target that is routed.
-    pub(crate) target: &'u Target<'u>,
+    pub(crate) target: &'u RequestTarget<'u>,
     /// The client as trusted proxies told of it.
     pub(crate) identity: &'u Identity<'u>,
 }
@@ -74,7 +74,7 @@ pub(crate) fn write_key<'b, 'v>(
 }
 
 /// The value of a cookie.
-pub(crate) fn cookie<'v>(fields: &'v Fields, name: &[u8]) -> Option<&'v [u8]> {
+pub(crate) fn cookie_value<'v>(fields: &'v Fields, name: &[u8]) -> Option<&'v [u8]> {
     cookies_named(fields, name).next()
 }
 

@@ -6,57 +6,57 @@ use std::sync::Arc;
 use super::{Exchange, policies};
 use crate::exchange::Refusal;
 use crate::exchange::identity::Identity;
-use crate::exchange::target::{Keep, Target};
-use crate::route::{Ask, Found, Miss};
+use crate::exchange::target::{Keep, RequestTarget};
+use crate::route::{FoundRoute, RouteMiss, RouteQuery};
 use crate::snapshot::{Route, Snapshot};
 use crate::wire::head::Fields;
 
 /// Tells if paths are kept as they are sent: only where a route looks at them so.
 #[must_use]
-pub fn keep(snapshot: &Snapshot) -> Keep {
+pub fn kept_spellings(snapshot: &Snapshot) -> Keep {
     if snapshot.table.has_raw() { Keep::Raw } else { Keep::Normal }
 }
 
 /// The route of a request. A preflight belongs to the route of the request that it asks about.
-pub(super) fn find<'a>(
+pub(super) fn find_route<'a>(
     ex: &Exchange<'a>,
-    target: &Target<'_>,
+    target: &RequestTarget<'_>,
     identity: &Identity<'_>,
-) -> Result<Found<'a, Arc<Route>>, Refusal> {
+) -> Result<FoundRoute<'a, Arc<Route>>, Refusal> {
     let method = ex.head.method();
     let look = |method| {
-        let ask = |path| Asked { ex: *ex, target, path, identity, method };
+        let ask = |path| LookupQuery { ex: *ex, target, path, identity, method };
         ex.snapshot.table.find_spelled(target.spelling(), ask)
     };
     let found = look(method);
-    let cors = |found: &Found<'_, Arc<Route>>| {
+    let cors = |found: &FoundRoute<'_, Arc<Route>>| {
         found.route.policies.as_ref().is_some_and(|policies| policies.cors.is_some())
     };
-    if let Some((_, meant)) = policies::preflight(method, &ex.head.fields)
+    if let Some((_, meant)) = policies::read_preflight(method, &ex.head.fields)
         && !found.as_ref().is_ok_and(cors)
         && let Some(found) = look(meant).ok().filter(cors)
     {
         return Ok(found);
     }
-    found.map_err(|(Miss::NoRoute | Miss::Method)| missed(target))
+    found.map_err(|(RouteMiss::NoRoute | RouteMiss::Method)| missed_route(target))
 }
 
 /// Tells why a request has no route: nothing looks at its path as it is, or nothing matches.
 #[must_use]
-pub fn missed(target: &Target<'_>) -> Refusal {
+pub fn missed_route(target: &RequestTarget<'_>) -> Refusal {
     target.fault().map_or(Refusal::NoRoute, Refusal::Target)
 }
 
 /// The request as the routing table sees it.
-struct Asked<'a> {
+struct LookupQuery<'a> {
     ex: Exchange<'a>,
-    target: &'a Target<'a>,
+    target: &'a RequestTarget<'a>,
     path: &'a [u8],
     identity: &'a Identity<'a>,
     method: &'a [u8],
 }
 
-impl Ask for Asked<'_> {
+impl RouteQuery for LookupQuery<'_> {
     fn listener(&self) -> u16 {
         self.ex.peer.listener
     }

@@ -33,11 +33,11 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
 use self::admit::Admitted;
-use self::answer::Answer;
-use self::cached::Cached;
-use self::fill::Asked;
+use self::answer::OwnAnswer;
+use self::cached::CacheStep;
+use self::fill::AskedServer;
 use self::finish::{Account, RequestLog};
-use self::lookup::find;
+use self::lookup::find_route;
 pub use self::peer::Peer;
 use self::policies::PolicyVerdict;
 use self::request_id::RequestId;
@@ -47,13 +47,13 @@ use crate::clock::{self, Instant};
 use crate::exchange::forward::{self, RequestForm};
 use crate::exchange::identity::Identity;
 use crate::exchange::outcome::Note;
-use crate::exchange::target::{Target, TargetFault};
+use crate::exchange::target::{RequestTarget, TargetFault};
 use crate::exchange::{self, Client, Halt, Outcome, Refusal, loops};
-use crate::net::{Coding, Timer};
+use crate::net::{BodyFraming, Timer};
 use crate::policy::effects::PolicyEffects;
 use crate::route::authority;
 use crate::route::template::Values;
-use crate::route::{Captures, Found};
+use crate::route::{Captures, FoundRoute};
 use crate::snapshot::route::{Action, Redirect, Respond, Split};
 use crate::snapshot::{Listener, Route, Snapshot};
 use crate::telemetry::trace::Trace;
@@ -76,7 +76,7 @@ pub struct Exchange<'a> {
     pub listener: &'a Listener,
     /// Whom it came from.
     pub peer: &'a Peer,
-    /// Its head, after the door.
+    /// The head, after the door.
     pub head: &'a RequestHead,
     /// When the head was complete.
     pub started: Instant,
@@ -110,7 +110,7 @@ impl End {
 /// Cancel safety: dropping the future ends the exchange on the server's side too.
 pub async fn handle<C: Client>(ex: Exchange<'_>, client: &mut C, timer: &mut Timer) -> End {
     let id = ex.worker.draw(|random| RequestId::of(ex.head, random));
-    let identity = door::identity(ex.peer, ex.listener, ex.head);
+    let identity = door::identify_client(ex.peer, ex.listener, ex.head);
     let mut log = RequestLog::default();
     if let Some(tracing) = &ex.snapshot.trace {
         let trusted = ex.peer.trusted;
@@ -123,7 +123,7 @@ pub async fn handle<C: Client>(ex: Exchange<'_>, client: &mut C, timer: &mut Tim
     let end = match walk(ex, (&id, &identity), &mut **client, timer, log).await {
         Ok(end) => end,
         Err(refusal) => {
-            refuse(ex, refusal, &id, (log.route, &log.effects), &mut **client, timer).await
+            refuse_exchange(ex, refusal, &id, (log.route, &log.effects), &mut **client, timer).await
         }
     };
     account.end = Some(end);
@@ -131,7 +131,7 @@ pub async fn handle<C: Client>(ex: Exchange<'_>, client: &mut C, timer: &mut Tim
 }
 
 /// Answers with a refusal, or cuts the client off when a response has already begun.
-async fn refuse<C: Client>(
+async fn refuse_exchange<C: Client>(
     ex: Exchange<'_>,
     refusal: Refusal,
     id: &RequestId<'_>,
@@ -147,9 +147,10 @@ async fn refuse<C: Client>(
     let (request_id, added) = (id.as_str(), &*effects.response_fields().collect::<Vec<_>>());
     let grpc = grpc::is_call(ex.head);
     let edits = route.map(|route| &route.response_edits);
-    let page = route.and_then(|route| instead::page(route, refusal, &ex.head.fields));
-    let refused = answer::Refused { refusal, request_id, head_request, grpc, page, edits, added };
-    answer::refuse(client, timer, &refused, ex.listener.write_gap).await;
+    let page = route.and_then(|route| instead::refusal_page(route, refusal, &ex.head.fields));
+    let refused =
+        answer::RefusedAnswer { refusal, request_id, head_request, grpc, page, edits, added };
+    answer::send_refusal(client, timer, &refused, ex.listener.write_gap).await;
     End::of(Outcome::Refused(refusal), refusal.row().status)
 }
 
@@ -160,14 +161,14 @@ async fn walk<'a, C: Client>(
     timer: &mut Timer,
     log: &mut RequestLog<'a>,
 ) -> Result<End, Refusal> {
-    let admitted = admit::admit(ex.head, ex.listener.methods)?;
-    let target = Target::of(ex.head, ex.listener.path, lookup::keep(ex.snapshot));
+    let admitted = admit::admit_request(ex.head, ex.listener.methods)?;
+    let target = RequestTarget::of(ex.head, ex.listener.path, lookup::kept_spellings(ex.snapshot));
     let mut target = target.map_err(Refusal::Target)?;
     if ex.peer.tls.as_ref().is_some_and(|tls| !tls.belongs(target.host(), ex.listener.sni)) {
         return Err(Refusal::Misdirected);
     }
     if admitted.answer_options {
-        return Ok(own(ex, client, timer, &OPTIONS_ANSWER).await);
+        return Ok(answer_itself(ex, client, timer, &OPTIONS_ANSWER).await);
     }
     if ex.listener.redirect_https && !identity.is_secure() {
         if target.fault().is_some() {
@@ -175,14 +176,14 @@ async fn walk<'a, C: Client>(
         }
         return to_https(ex, (&target, &public_host(identity, &target)), client, timer).await;
     }
-    let Found { route, captures, raw, .. } = find(&ex, &target, identity)?;
+    let FoundRoute { route, captures, raw, .. } = find_route(&ex, &target, identity)?;
     if raw {
         target.keep_raw().map_err(Refusal::Target)?;
     }
     let public_host = public_host(identity, &target);
     log.route = Some(route);
     route.counts.requests.fetch_add(1, Ordering::Relaxed);
-    let _under_way = UnderWay::new(route);
+    let _under_way = RequestUnderWay::new(route);
     if route.mark.as_ref().is_some_and(|mark| loops::is_loop(&ex.head.fields, mark)) {
         return Err(Refusal::Loop);
     }
@@ -190,7 +191,7 @@ async fn walk<'a, C: Client>(
     if admitted.length.is_some_and(|n| n > limit.0) {
         return Err(Refusal::BodyTooLarge(limit.1));
     }
-    let client_bytes = identity.client.map(octets);
+    let client_bytes = identity.client.map(ipv6_octets);
     let target = &target;
     let public_host = &public_host;
     let matched = Matched {
@@ -210,16 +211,17 @@ async fn walk<'a, C: Client>(
     }
     if let Some(policies) = &route.policies {
         let effects = &mut log.effects;
-        let verdict = policies::run(&matched, policies, effects, client, timer).await;
+        let verdict = policies::run_policies(&matched, policies, effects, client, timer).await;
         matched.fill_response(effects);
         match verdict? {
             PolicyVerdict::Pass => {}
             PolicyVerdict::Answer(status) => {
-                let outcome = policies::respond(&matched, status, effects, client, timer).await;
+                let outcome =
+                    policies::respond_with(&matched, status, effects, client, timer).await;
                 return Ok(End::of(outcome, status));
             }
             PolicyVerdict::Page(page) => {
-                let outcome = policies::show(&matched, &page, effects, client, timer).await;
+                let outcome = policies::show_page(&matched, &page, effects, client, timer).await;
                 return Ok(End::of(outcome, page.status));
             }
             PolicyVerdict::Gone => {
@@ -235,12 +237,12 @@ async fn walk<'a, C: Client>(
 }
 
 /// The host that the client asked for, before trusted proxies wrote another one.
-fn public_host<'h>(identity: &Identity<'h>, target: &'h Target<'_>) -> Cow<'h, str> {
+fn public_host<'h>(identity: &Identity<'h>, target: &'h RequestTarget<'_>) -> Cow<'h, str> {
     identity.host.and_then(authority::canonical).unwrap_or(Cow::Borrowed(target.host()))
 }
 
 /// An address as IPv6, so that both families take the same form.
-fn octets(ip: IpAddr) -> [u8; 16] {
+fn ipv6_octets(ip: IpAddr) -> [u8; 16] {
     match ip {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
         IpAddr::V6(v6) => v6.octets(),
@@ -256,22 +258,22 @@ fn body_limit(listener: &Listener, route: &Route) -> (u64, &'static str) {
 }
 
 /// Counts a request of a route as under way until it is dropped.
-struct UnderWay<'a>(&'a Route);
+struct RequestUnderWay<'a>(&'a Route);
 
-impl<'a> UnderWay<'a> {
+impl<'a> RequestUnderWay<'a> {
     fn new(route: &'a Route) -> Self {
         route.counts.in_flight.fetch_add(1, Ordering::Relaxed);
         Self(route)
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for RequestUnderWay<'_> {
     fn drop(&mut self) {
         self.0.counts.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-const OPTIONS_ANSWER: Answer<'static> = Answer {
+const OPTIONS_ANSWER: OwnAnswer<'static> = OwnAnswer {
     status: 200,
     fields: &[(b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")],
     body: b"",
@@ -280,20 +282,20 @@ const OPTIONS_ANSWER: Answer<'static> = Answer {
     added: &[],
 };
 
-async fn own<C: Client>(
+async fn answer_itself<C: Client>(
     ex: Exchange<'_>,
     client: &mut C,
     timer: &mut Timer,
-    answer: &Answer<'_>,
+    answer: &OwnAnswer<'_>,
 ) -> End {
-    let outcome = answer::send(client, timer, answer, ex.listener.write_gap).await;
+    let outcome = answer::send_answer(client, timer, answer, ex.listener.write_gap).await;
     End::of(outcome, answer.status)
 }
 
 /// `redirect = "https"` of a listener: the same host and path, for good and with the same method.
 async fn to_https<C: Client>(
     ex: Exchange<'_>,
-    (target, host): (&Target<'_>, &str),
+    (target, host): (&RequestTarget<'_>, &str),
     client: &mut C,
     timer: &mut Timer,
 ) -> Result<End, Refusal> {
@@ -307,7 +309,7 @@ async fn to_https<C: Client>(
         location.push(b'?');
         location.extend_from_slice(query);
     }
-    let answer = Answer {
+    let answer = OwnAnswer {
         status: 308,
         fields: &[(b"location", &location)],
         body: b"",
@@ -315,7 +317,7 @@ async fn to_https<C: Client>(
         edits: None,
         added: &[],
     };
-    Ok(own(ex, client, timer, &answer).await)
+    Ok(answer_itself(ex, client, timer, &answer).await)
 }
 
 /// What is written down while a request is forwarded, and what policies added to it.
@@ -328,7 +330,7 @@ struct Matched<'a, 'i> {
     id: &'i RequestId<'i>,
     identity: &'i Identity<'i>,
     admitted: Admitted<'a>,
-    target: &'i Target<'i>,
+    target: &'i RequestTarget<'i>,
     /// The host as the client wrote it, in canonical form.
     public_host: &'i str,
     /// The client's address as bytes, to hash by.
@@ -354,7 +356,9 @@ impl<'a> Matched<'a, '_> {
         let mut out = Vec::new();
         let rewrite = &self.route.rewrite;
         if rewrite.changes_path() {
-            rewrite::path(&mut out, rewrite, &self.values(), self.raw, |n| self.capture(n))?;
+            rewrite::rewrite_path(&mut out, rewrite, &self.values(), self.raw, |n| {
+                self.capture(n)
+            })?;
         }
         Ok(out)
     }
@@ -378,8 +382,8 @@ impl<'a> Matched<'a, '_> {
                     let by = (&*effects, &*told);
                     let asked = self.answer_from_cache(cache, split, by, client, timer);
                     match asked.await? {
-                        Cached::Answered(end) => return Ok(end),
-                        Cached::Forward(status) => {
+                        CacheStep::Answered(end) => return Ok(end),
+                        CacheStep::Forward(status) => {
                             let status = status.write(None, 0).into_bytes();
                             effects.made.push((b"cache-status", status.into()));
                         }
@@ -405,7 +409,7 @@ impl<'a> Matched<'a, '_> {
         let fields: Vec<(&[u8], &[u8])> =
             respond.fields.iter().map(|(name, value)| (&**name, &**value)).collect();
         let added: Vec<(&[u8], &[u8])> = effects.response_fields().collect();
-        let answer = Answer {
+        let answer = OwnAnswer {
             status: respond.status,
             fields: &fields,
             body: &respond.body,
@@ -413,7 +417,7 @@ impl<'a> Matched<'a, '_> {
             edits: Some(&self.route.response_edits),
             added: &added,
         };
-        own(self.ex, client, timer, &answer).await
+        answer_itself(self.ex, client, timer, &answer).await
     }
 
     async fn redirect<C: Client>(
@@ -437,7 +441,7 @@ impl<'a> Matched<'a, '_> {
             location.extend_from_slice(query);
         }
         let added: Vec<(&[u8], &[u8])> = effects.response_fields().collect();
-        let answer = Answer {
+        let answer = OwnAnswer {
             status: redirect.status,
             fields: &[(b"location", &location)],
             body: b"",
@@ -445,7 +449,7 @@ impl<'a> Matched<'a, '_> {
             edits: Some(&self.route.response_edits),
             added: &added,
         };
-        Ok(own(self.ex, client, timer, &answer).await)
+        Ok(answer_itself(self.ex, client, timer, &answer).await)
     }
 
     async fn forward<C: Client>(
@@ -458,20 +462,20 @@ impl<'a> Matched<'a, '_> {
     ) -> Result<End, Refusal> {
         let Self { ex, route, .. } = self;
         let Some(goal) = ex.worker.draw(|random| split.choose(random)) else {
-            return Err(Refusal::NoServer(exchange::Miss::Nobody));
+            return Err(Refusal::NoServer(exchange::NoServerReason::Nobody));
         };
         let rewritten = self.rewritten()?;
         let policies = route.policies.as_ref();
         let if_match = policies.and_then(|policies| policies.if_match(&ex.head.fields));
         let if_match = if_match.as_deref();
         let form = RequestForm { if_match, ..self.form(&rewritten, effects) };
-        let asked = Asked::default();
+        let asked = AskedServer::default();
         let patience = self.admitted.grpc.then(|| grpc::timeout(&ex.head.fields)).flatten();
         let deadline = clock::deadline(ex.started, patience);
         let mirror = self.mirror();
         let seen = mirror.map(|_| RefCell::<MirrorBuffer>::default());
-        let attempted = |of: &AttemptReport<'_>| finish::attempt(trace, of);
-        let invalidates = route.cache.as_deref().filter(|_| !retry::safe(ex.head));
+        let attempted = |of: &AttemptReport<'_>| finish::trace_attempt(trace, of);
+        let invalidates = route.cache.as_deref().filter(|_| !retry::is_safe(ex.head));
         let sampled = trace.is_some_and(|trace| trace.context.sampled);
         let trailer = |name: &[u8]| !door::is_claim(name, false) && !form.leaves_out(name);
         let stage = WalkStage { matched: self, effects, asked: Some(&asked), invalidates };
@@ -489,8 +493,8 @@ impl<'a> Matched<'a, '_> {
             request_id: self.id.as_str(),
             ends: ex.peer.ends.as_deref(),
             head_request: ex.head.method() == b"HEAD",
-            safe: retry::safe(ex.head),
-            repeatable: retry::repeatable(ex.head),
+            safe: retry::is_safe(ex.head),
+            repeatable: retry::is_repeatable(ex.head),
             expects_continue: form.expects_continue,
             upgrade: self.admitted.upgrade,
             seen: seen.as_ref(),
@@ -530,10 +534,10 @@ impl<'a> Matched<'a, '_> {
         &self,
         out: &mut Vec<u8>,
         opening: &Opening<'_>,
-        (form, asked): (&RequestForm<'_>, &Asked),
+        (form, asked): (&RequestForm<'_>, &AskedServer),
         effects: &PolicyEffects<'_>,
         (trace, deadline): (Option<&Trace>, Option<Instant>),
-    ) -> Coding {
+    ) -> BodyFraming {
         let Opening { attempt, ask, empty, upstream, server } = *opening;
         self.note_asked((upstream, server), asked);
         let facts = self.facts(effects.verified.as_deref(), Some((upstream, server)));

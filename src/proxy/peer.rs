@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::net::Ends;
-use crate::tls::{Certificate, Facts};
+use crate::tls::{Certificate, TlsInfo};
 
 /// The facts about a connection before its first request.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub struct Peer {
     /// The listener's place in the snapshot.
     pub listener: u16,
     /// The facts that the handshake told; `None` for a connection without TLS.
-    pub tls: Option<Box<Facts>>,
+    pub tls: Option<Box<TlsInfo>>,
     /// The two ends of the connection, where servers are told; `None` also for one that was there before they were.
     pub ends: Option<Box<Ends>>,
 }

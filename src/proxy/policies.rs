@@ -12,12 +12,12 @@ use crate::exchange::identity::network;
 use crate::exchange::{Client, Outcome, Refusal, pause};
 use crate::net::Timer;
 use crate::policy::Policies;
-use crate::policy::concurrency::Kept;
+use crate::policy::concurrency::KeptOut;
 use crate::policy::cors::Cors;
 use crate::policy::effects::PolicyEffects;
-use crate::policy::forward_auth::Page;
+use crate::policy::forward_auth::JudgePage;
 use crate::policy::jwt::Verified;
-use crate::policy::limit::{Limit, Part, Passed, Report, Wait};
+use crate::policy::limit::{KeyPart, Limit, LimitPass, LimitReport, LimitWait};
 use crate::policy::shared::{OnError, Unanswered};
 use crate::policy::table::Hashed;
 use crate::route::condition::cookies;
@@ -31,13 +31,16 @@ pub(super) enum PolicyVerdict {
     /// This status is the answer.
     Answer(u16),
     /// The answer of a server that was asked.
-    Page(Box<Page>),
+    Page(Box<JudgePage>),
     /// The client has gone.
     Gone,
 }
 
 /// The origin of a cross-origin preflight and the method that it asks for.
-pub(super) fn preflight<'h>(method: &[u8], fields: &'h Fields) -> Option<(&'h [u8], &'h [u8])> {
+pub(super) fn read_preflight<'h>(
+    method: &[u8],
+    fields: &'h Fields,
+) -> Option<(&'h [u8], &'h [u8])> {
     if method != b"OPTIONS" {
         return None;
     }
@@ -46,7 +49,7 @@ pub(super) fn preflight<'h>(method: &[u8], fields: &'h Fields) -> Option<(&'h [u
 }
 
 /// Asks all of them, and tells the client what is left of its limits.
-pub(super) async fn run<'a, C: Client>(
+pub(super) async fn run_policies<'a, C: Client>(
     matched: &Matched<'a, '_>,
     policies: &'a Policies,
     effects: &mut PolicyEffects<'a>,
@@ -54,7 +57,7 @@ pub(super) async fn run<'a, C: Client>(
     timer: &mut Timer,
 ) -> Result<PolicyVerdict, Refusal> {
     let verdict = ask_each(matched, policies, effects, client, timer).await;
-    let Report(report) = std::mem::take(&mut effects.report);
+    let LimitReport(report) = std::mem::take(&mut effects.report);
     if !report.is_empty() {
         effects.made.push((b"ratelimit", report));
         effects.fields.push((b"ratelimit-policy", &policies.limit_policies));
@@ -81,23 +84,24 @@ async fn ask_each<'a, C: Client>(
         effects.made.push((b"retry-after", maintenance.retry_after.as_bytes().into()));
         return Err(Refusal::Maintenance);
     }
-    let early = limit(matched, policies, Counted::BeforeAuth, effects).await?;
+    let early = count_on_limits(matched, policies, LimitPhase::BeforeAuth, effects).await?;
     if !policies.ways.is_empty() {
-        match entry::admit(matched, &policies.ways, effects, client).await? {
+        match entry::admit_client(matched, &policies.ways, effects, client).await? {
             PolicyVerdict::Pass => {}
             other => return Ok(other),
         }
     }
-    let wait = limit(matched, policies, Counted::AfterAuth, effects).await?.max(early);
+    let wait = count_on_limits(matched, policies, LimitPhase::AfterAuth, effects).await?.max(early);
     if let Some(concurrency) = &policies.concurrency
-        && let Some(key) = hash((matched, effects.verified.as_deref()), &concurrency.key, |parts| {
-            concurrency.state.hash(parts)
-        })
+        && let Some(key) =
+            hash_key((matched, effects.verified.as_deref()), &concurrency.key, |parts| {
+                concurrency.state.hash(parts)
+            })
     {
         match concurrency.enter(key, client, timer).await {
             Ok(place) => effects.place = Some(place),
-            Err(Kept::Out) => return Err(Refusal::ConcurrencyLimited),
-            Err(Kept::Gone) => return Ok(PolicyVerdict::Gone),
+            Err(KeptOut::Out) => return Err(Refusal::ConcurrencyLimited),
+            Err(KeptOut::Gone) => return Ok(PolicyVerdict::Gone),
         }
     }
     if !wait.is_zero() && pause(client, timer, Some(wait)).await.is_err() {
@@ -124,14 +128,14 @@ fn cross_origin<'a>(
 ) -> bool {
     let head = matched.ex.head;
     cors.fields(head.fields.named(b"origin").next(), &mut effects.fields);
-    let Some((origin, _)) = preflight(head.method(), &head.fields) else { return false };
+    let Some((origin, _)) = read_preflight(head.method(), &head.fields) else { return false };
     cors.preflight(origin, &mut effects.fields);
     true
 }
 
 /// Which limits of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Counted {
+enum LimitPhase {
     /// Those that count before anybody asks who the client is.
     BeforeAuth,
     /// All others.
@@ -139,10 +143,10 @@ enum Counted {
 }
 
 /// Counts the request on all of these limits of the route, or on none of them. Returns how long it has to wait.
-async fn limit<'a>(
+async fn count_on_limits<'a>(
     matched: &Matched<'a, '_>,
     policies: &'a Policies,
-    counted: Counted,
+    counted: LimitPhase,
     effects: &mut PolicyEffects<'a>,
 ) -> Result<std::time::Duration, Refusal> {
     let mut wait = std::time::Duration::ZERO;
@@ -150,7 +154,7 @@ async fn limit<'a>(
     if limits.is_empty() {
         return Ok(wait);
     }
-    let these = |limit: &&Limit| limit.before_auth == (counted == Counted::BeforeAuth);
+    let these = |limit: &&Limit| limit.before_auth == (counted == LimitPhase::BeforeAuth);
     let verified = effects.verified.clone();
     let who = (matched, verified.as_deref());
     for (at, limit) in limits.iter().enumerate().filter(|(_, limit)| these(limit)) {
@@ -158,13 +162,13 @@ async fn limit<'a>(
             limit.state.exempt.fetch_add(1, Ordering::Relaxed);
             continue;
         }
-        let Some(checked) = check(who, limit).await? else { continue };
+        let Some(checked) = check_limit(who, limit).await? else { continue };
         match checked {
-            Ok(Passed { remaining, wait: own, reset }) => {
+            Ok(LimitPass { remaining, wait: own, reset }) => {
                 wait = wait.max(own);
                 effects.report.add(limit, remaining, reset);
             }
-            Err(Wait(own)) => {
+            Err(LimitWait(own)) => {
                 effects.report.add(limit, 0, own);
                 give_back(who, limits.iter().take(at).filter(these));
                 let seconds = own.as_millis().div_ceil(1000).max(1).to_string();
@@ -177,12 +181,12 @@ async fn limit<'a>(
 }
 
 /// Counts the request on one limit; `None` when it has no key.
-async fn check(
+async fn check_limit(
     who: Who<'_, '_, '_>,
     limit: &Limit,
-) -> Result<Option<Result<Passed, Wait>>, Refusal> {
+) -> Result<Option<Result<LimitPass, LimitWait>>, Refusal> {
     if let Some(redis) = &limit.redis {
-        let Some(parts) = values(who, &limit.key) else { return Ok(None) };
+        let Some(parts) = key_values(who, &limit.key) else { return Ok(None) };
         let connections = &who.0.ex.worker.redis;
         let named = (&*limit.name, limit.state.pace);
         let parts = parts.iter().map(|part| &**part);
@@ -197,14 +201,14 @@ async fn check(
             (Err(Unanswered), OnError::Local) => {}
         }
     }
-    let key = hash(who, &limit.key, |parts| limit.state.hash(parts));
+    let key = hash_key(who, &limit.key, |parts| limit.state.hash(parts));
     Ok(key.map(|key| limit.state.check(key, limit.delay, who.0.ex.started)))
 }
 
 /// The parts of a key, for as long as somebody far away thinks about them.
-fn values(who: Who<'_, '_, '_>, parts: &[Part]) -> Option<Vec<Box<[u8]>>> {
+fn key_values(who: Who<'_, '_, '_>, parts: &[KeyPart]) -> Option<Vec<Box<[u8]>>> {
     let client = who.0.identity.client.map(network);
-    let all = || parts.iter().map(|p| part(who, client.as_ref(), p));
+    let all = || parts.iter().map(|p| key_part(who, client.as_ref(), p));
     let counted = parts.len() > 1 || all().all(|part| part.is_some());
     counted.then(|| all().map(|part| part.unwrap_or_default().into()).collect())
 }
@@ -216,7 +220,7 @@ fn give_back<'l>(who: Who<'_, '_, '_>, limits: impl Iterator<Item = &'l Limit>) 
     // What Redis has counted stays counted: another round trip would cost more than it is worth.
     let client = who.0.identity.client;
     for limit in limits.filter(|limit| limit.redis.is_none() && !limit.exempts(client)) {
-        if let Some(key) = hash(who, &limit.key, |parts| limit.state.hash(parts)) {
+        if let Some(key) = hash_key(who, &limit.key, |parts| limit.state.hash(parts)) {
             limit.state.give_back(key, who.0.ex.started);
         }
     }
@@ -224,13 +228,13 @@ fn give_back<'l>(who: Who<'_, '_, '_>, limits: impl Iterator<Item = &'l Limit>) 
 
 /// The hash of what a policy counts by; `None` when the request lacks the only part of it, which as in nginx means that
 /// it is not counted. A part that is missing beside others is an empty one: leaving it out gets nobody around a limit.
-fn hash(
+fn hash_key(
     who: Who<'_, '_, '_>,
-    parts: &[Part],
+    parts: &[KeyPart],
     hash: impl FnOnce(&mut dyn Iterator<Item = &[u8]>) -> Hashed,
 ) -> Option<Hashed> {
     let client = who.0.identity.client.map(network);
-    let all = || parts.iter().map(|p| part(who, client.as_ref(), p));
+    let all = || parts.iter().map(|p| key_part(who, client.as_ref(), p));
     if parts.len() == 1 && all().any(|part| part.is_none()) {
         return None;
     }
@@ -238,22 +242,22 @@ fn hash(
 }
 
 /// One part of a key.
-fn part<'w>(
+fn key_part<'w>(
     (matched, verified): Who<'w, '_, '_>,
     client: Option<&'w [u8; 8]>,
-    part: &Part,
+    part: &KeyPart,
 ) -> Option<&'w [u8]> {
     let fields = &matched.ex.head.fields;
     match part {
         // Those of whom nobody knows an address are one client.
-        Part::ClientIp => Some(client.map_or(&[], |client| &client[..])),
-        Part::Route => Some(matched.route.name.as_bytes()),
-        Part::Header(name) => matched.header(name, verified),
-        Part::Cookie(name) => {
+        KeyPart::ClientIp => Some(client.map_or(&[], |client| &client[..])),
+        KeyPart::Route => Some(matched.route.name.as_bytes()),
+        KeyPart::Header(name) => matched.header(name, verified),
+        KeyPart::Cookie(name) => {
             let mut all = fields.values(Known::Cookie).flat_map(cookies);
             all.find(|(n, _)| **n == **name).map(|(_, value)| value)
         }
-        Part::Claim(name) => {
+        KeyPart::Claim(name) => {
             let mut all = verified?.claims.iter();
             all.find(|(claim, _)| claim == name).map(|(_, value)| value.as_bytes())
         }
@@ -261,17 +265,17 @@ fn part<'w>(
 }
 
 /// The answer of an authentication server, as it wrote it.
-pub(super) async fn show<C: Client>(
+pub(super) async fn show_page<C: Client>(
     matched: &Matched<'_, '_>,
-    page: &Page,
+    page: &JudgePage,
     effects: &PolicyEffects<'_>,
     client: &mut C,
     timer: &mut Timer,
 ) -> Outcome {
-    let Page { status, fields, body } = page;
+    let JudgePage { status, fields, body } = page;
     let added: Vec<(&[u8], &[u8])> = effects.response_fields().collect();
     let fields: Vec<(&[u8], &[u8])> = fields.iter().map(|(n, v)| (&**n, &**v)).collect();
-    let answer = answer::Answer {
+    let answer = answer::OwnAnswer {
         status: *status,
         fields: &fields,
         body,
@@ -279,11 +283,11 @@ pub(super) async fn show<C: Client>(
         edits: Some(&matched.route.response_edits),
         added: &added,
     };
-    answer::send(client, timer, &answer, matched.ex.listener.write_gap).await
+    answer::send_answer(client, timer, &answer, matched.ex.listener.write_gap).await
 }
 
 /// The answer that a policy gives, with all that was effects.
-pub(super) async fn respond<C: Client>(
+pub(super) async fn respond_with<C: Client>(
     matched: &Matched<'_, '_>,
     status: u16,
     effects: &PolicyEffects<'_>,
@@ -297,7 +301,7 @@ pub(super) async fn respond<C: Client>(
         fields.push((b"content-type", answer::HTML));
         fields.extend(answer::NEGOTIATED);
     }
-    let answer = answer::Answer {
+    let answer = answer::OwnAnswer {
         status,
         fields: &fields,
         body: page.map_or(&[], |page| page),
@@ -305,5 +309,5 @@ pub(super) async fn respond<C: Client>(
         edits: Some(&matched.route.response_edits),
         added: &added,
     };
-    answer::send(client, timer, &answer, matched.ex.listener.write_gap).await
+    answer::send_answer(client, timer, &answer, matched.ex.listener.write_gap).await
 }

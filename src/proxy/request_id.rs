@@ -18,7 +18,7 @@ impl<'a> RequestId<'a> {
     /// The client's id or a new one.
     #[must_use]
     pub fn of(head: &'a RequestHead, random: &mut Random) -> Self {
-        match head.fields.first(Known::XRequestId).and_then(acceptable) {
+        match head.fields.first(Known::XRequestId).and_then(acceptable_id) {
             Some(kept) => Self { kept: Some(kept), own: [0; 32] },
             None => Self::new(random),
         }
@@ -29,7 +29,7 @@ impl<'a> RequestId<'a> {
     pub fn new(random: &mut Random) -> Self {
         let mut own = [0; 32];
         for half in own.as_chunks_mut::<16>().0 {
-            let [high, low] = halves(random.next_u64()).map(digits);
+            let [high, low] = split_bits(random.next_u64()).map(hex_digits);
             let (first, second) = half.split_at_mut(8);
             first.copy_from_slice(&high.to_le_bytes());
             second.copy_from_slice(&low.to_le_bytes());
@@ -44,13 +44,13 @@ impl<'a> RequestId<'a> {
     }
 }
 
-fn halves(bits: u64) -> [u32; 2] {
+fn split_bits(bits: u64) -> [u32; 2] {
     [(bits >> 32) as u32, bits as u32]
 }
 
 /// Eight hexadecimal digits, a byte each, all at once: the bits are spread out, and `a` to `f` are as far behind `9` as
 /// they have to be.
-fn digits(bits: u32) -> u64 {
+fn hex_digits(bits: u32) -> u64 {
     let mut spread = u64::from(bits);
     spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff;
     spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
@@ -60,7 +60,7 @@ fn digits(bits: u32) -> u64 {
 }
 
 /// Letters, digits and a few marks: nothing that means something to a shell, a log or a browser.
-fn acceptable(value: &[u8]) -> Option<&str> {
+fn acceptable_id(value: &[u8]) -> Option<&str> {
     let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-_.:/+=@".contains(b);
     let fits = !value.is_empty() && value.len() <= MAX_LENGTH && value.iter().all(plain);
     if fits { std::str::from_utf8(value).ok() } else { None }
@@ -80,8 +80,8 @@ mod tests {
 
     #[test]
     fn digits_are_hexadecimal() {
-        assert_eq!(&digits(0x0123_4567).to_be_bytes(), b"01234567");
-        assert_eq!(&digits(0x89ab_cdef).to_be_bytes(), b"89abcdef");
+        assert_eq!(&hex_digits(0x0123_4567).to_be_bytes(), b"01234567");
+        assert_eq!(&hex_digits(0x89ab_cdef).to_be_bytes(), b"89abcdef");
     }
 
     #[test]

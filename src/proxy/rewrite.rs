@@ -5,15 +5,15 @@ use std::borrow::Cow;
 use crate::exchange::Refusal;
 use crate::route::normal::{has_dot_segments, normalize};
 use crate::route::template::Values;
-use crate::snapshot::rewrite::Rewrite;
+use crate::snapshot::rewrite::RouteRewrite;
 
 /// Appends the rewritten path to `out`. `raw` is a path that is sent as it came.
 ///
 /// # Errors
 /// An expression has made something of the path that leads elsewhere than it says, which is refused.
-pub fn path<'a>(
+pub fn rewrite_path<'a>(
     out: &mut Vec<u8>,
-    rewrite: &Rewrite,
+    rewrite: &RouteRewrite,
     values: &Values<'a>,
     raw: bool,
     capture: impl Fn(usize) -> &'a [u8],
@@ -24,13 +24,13 @@ pub fn path<'a>(
         template.write(out, &Values { rest, ..*values }, capture);
         return Ok(());
     }
-    let mut rest = Cow::Borrowed(stripped(rewrite, values.path).1);
+    let mut rest = Cow::Borrowed(strip_prefix(rewrite, values.path).1);
     if let Some((regex, to)) = &rewrite.regex {
         let whole: &[u8] = if rest.is_empty() { b"/" } else { &rest };
         // A path is ASCII in whatever form it is matched.
         let text = std::str::from_utf8(whole).unwrap_or_default();
         if let Cow::Owned(replaced) = regex.replace_all(text, &**to) {
-            rest = Cow::Owned(checked(replaced.into_bytes(), raw)?);
+            rest = Cow::Owned(check_path(replaced.into_bytes(), raw)?);
         }
     }
     if let Some(prefix) = &rewrite.prefix {
@@ -43,15 +43,15 @@ pub fn path<'a>(
     Ok(())
 }
 
-/// What `strip_prefix` takes off a path, and what it leaves.
-pub(super) fn stripped<'p>(rewrite: &Rewrite, path: &'p [u8]) -> (&'p [u8], &'p [u8]) {
+/// Returns what `strip_prefix` takes off a path, and what it leaves.
+pub(super) fn strip_prefix<'p>(rewrite: &RouteRewrite, path: &'p [u8]) -> (&'p [u8], &'p [u8]) {
     let divided = rewrite.strip_prefix.as_ref().and_then(|start| start.divide(path));
     divided.unwrap_or((b"", path))
 }
 
-/// What an expression made, as a path that is acceptable: pieces of one that were harmless apart may lead above it
+/// Returns what an expression made, as a path that is acceptable: pieces of one that were harmless apart may lead above it
 /// together.
-fn checked(mut path: Vec<u8>, raw: bool) -> Result<Vec<u8>, Refusal> {
+fn check_path(mut path: Vec<u8>, raw: bool) -> Result<Vec<u8>, Refusal> {
     const REASON: Refusal = Refusal::BadRequest("the path cannot be rewritten safely");
     if !path.starts_with(b"/") {
         path.insert(0, b'/');
@@ -78,17 +78,17 @@ mod tests {
         Values { host: b"", path: path.as_bytes(), query: None, rest: b"" }
     }
 
-    fn apply(rewrite: &Rewrite, from: &str, capture: &'static str) -> Result<String, Refusal> {
+    fn apply(rewrite: &RouteRewrite, from: &str, capture: &'static str) -> Result<String, Refusal> {
         let mut out = Vec::new();
-        path(&mut out, rewrite, &values(from), false, |_| capture.as_bytes())?;
+        rewrite_path(&mut out, rewrite, &values(from), false, |_| capture.as_bytes())?;
         Ok(String::from_utf8(out).unwrap())
     }
 
-    fn prefixes(strip: Option<&str>, prefix: Option<&str>) -> Rewrite {
-        Rewrite {
+    fn prefixes(strip: Option<&str>, prefix: Option<&str>) -> RouteRewrite {
+        RouteRewrite {
             strip_prefix: strip.map(Start::new),
             prefix: prefix.map(|prefix| Template::of_path(prefix, &["id"]).unwrap()),
-            ..Rewrite::default()
+            ..RouteRewrite::default()
         }
     }
 
@@ -96,9 +96,9 @@ mod tests {
         apply(&prefixes(strip, prefix), from, "7").unwrap()
     }
 
-    fn by_regex(strip: Option<&str>, expression: &str, to: &str) -> Rewrite {
+    fn by_regex(strip: Option<&str>, expression: &str, to: &str) -> RouteRewrite {
         let regex = Some((regex::Regex::new(expression).unwrap(), to.into()));
-        Rewrite { regex, ..prefixes(strip, None) }
+        RouteRewrite { regex, ..prefixes(strip, None) }
     }
 
     #[test]
@@ -128,16 +128,16 @@ mod tests {
     #[test]
     fn a_template_replaces_the_whole_path() {
         let template = Some(Template::of_path("/orders/{id}", &["id"]).unwrap());
-        let rewrite = Rewrite { path: template, ..Rewrite::default() };
+        let rewrite = RouteRewrite { path: template, ..RouteRewrite::default() };
         assert_eq!(apply(&rewrite, "/o/7/x", "7").unwrap(), "/orders/7");
     }
 
     #[test]
     fn c9_the_rest_of_a_path_goes_where_the_template_says() {
-        let rewrite = Rewrite {
+        let rewrite = RouteRewrite {
             path: Some(Template::of_path("/users/{id}/*", &["id"]).unwrap()),
             rests: ["/u/{id}", "/v"].map(Start::new).into(),
-            ..Rewrite::default()
+            ..RouteRewrite::default()
         };
         for (from, to) in [
             ("/u/7/a/b", "/users/7/a/b"),
@@ -147,10 +147,10 @@ mod tests {
         ] {
             assert_eq!(apply(&rewrite, from, "7").unwrap(), to);
         }
-        let all = Rewrite {
+        let all = RouteRewrite {
             path: Some(Template::of_path("/*", &[]).unwrap()),
             rests: ["/u"].map(Start::new).into(),
-            ..Rewrite::default()
+            ..RouteRewrite::default()
         };
         assert_eq!(apply(&all, "/u", "").unwrap(), "/");
         assert_eq!(apply(&all, "/u/x", "").unwrap(), "/x");

@@ -2,7 +2,7 @@
 //! stead of errors, purges of what a request has changed, and fields that name the server.
 
 use super::Matched;
-use super::fill::Asked;
+use super::fill::AskedServer;
 use crate::cache::route::RouteCache;
 use crate::exchange::Emit;
 use crate::exchange::stage::{ResponseStage, Substitute};
@@ -16,7 +16,7 @@ pub(super) struct WalkStage<'s, 'p> {
     pub(super) matched: &'s Matched<'s, 's>,
     pub(super) effects: &'s PolicyEffects<'p>,
     /// The server that was asked last; `None` where none is.
-    pub(super) asked: Option<&'s Asked>,
+    pub(super) asked: Option<&'s AskedServer>,
     /// The cache of which a good answer to this request drops responses.
     pub(super) invalidates: Option<&'s RouteCache>,
 }

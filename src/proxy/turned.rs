@@ -8,13 +8,13 @@
 use std::borrow::Cow;
 
 use super::Matched;
-use super::rewrite::stripped;
+use super::rewrite::strip_prefix;
 use crate::snapshot::rewrite::Answers;
 use crate::wire::ResponseHead;
 
 /// Where a request came from and went to.
 #[derive(Debug, Clone, Copy)]
-struct Way<'w> {
+struct TurnedWay<'w> {
     /// Taken off the start of the path.
     stripped: &'w [u8],
     /// Put at the start of the path; without a slash at its end.
@@ -34,15 +34,15 @@ impl Matched<'_, '_> {
     pub(super) fn turned_back(&self, head: &ResponseHead) -> Option<ResponseHead> {
         let rewrite = &self.route.rewrite;
         let answers = rewrite.answers.as_deref()?;
-        if !head.fields.iter().any(|field| kind(field.name).is_some()) {
+        if !head.fields.iter().any(|field| field_kind(field.name).is_some()) {
             return None;
         }
         let mut prefix = Vec::new();
         if let Some(template) = &rewrite.prefix {
             template.write(&mut prefix, &self.values(), |n| self.capture(n));
         }
-        let way = Way {
-            stripped: stripped(rewrite, self.target.path()).0,
+        let way = TurnedWay {
+            stripped: strip_prefix(rewrite, self.target.path()).0,
             prefix: &prefix,
             scheme: self.identity.scheme,
             public: self.identity.host.unwrap_or(self.target.sent_host()),
@@ -53,9 +53,9 @@ impl Matched<'_, '_> {
         turned.set(head.status, head.reason());
         turned.version = head.version;
         for field in head.fields.iter() {
-            let value = match kind(field.name) {
-                Some(Kind::Reference) => way.reference(field.value),
-                Some(Kind::Cookie) => way.cookie(field.value),
+            let value = match field_kind(field.name) {
+                Some(FieldKind::Reference) => way.reference(field.value),
+                Some(FieldKind::Cookie) => way.cookie(field.value),
                 None => Cow::Borrowed(field.value),
             };
             turned.fields.push_known(field.name, &value, field.known);
@@ -66,24 +66,24 @@ impl Matched<'_, '_> {
         Some(turned)
     }
 
-    /// What servers are told was taken off the path, on a route that turns answers back.
+    /// Returns what servers are told was taken off the path, on a route that turns answers back.
     pub(super) fn forwarded_prefix(&self) -> Option<&[u8]> {
         self.route.rewrite.answers.as_ref()?;
-        let (stripped, _) = stripped(&self.route.rewrite, self.target.path());
+        let (stripped, _) = strip_prefix(&self.route.rewrite, self.target.path());
         Some(stripped).filter(|stripped| !stripped.is_empty())
     }
 }
 
-enum Kind {
+enum FieldKind {
     Reference,
     Cookie,
 }
 
-fn kind(name: &[u8]) -> Option<Kind> {
+fn field_kind(name: &[u8]) -> Option<FieldKind> {
     match name.len() {
-        8 if name.eq_ignore_ascii_case(b"location") => Some(Kind::Reference),
-        16 if name.eq_ignore_ascii_case(b"content-location") => Some(Kind::Reference),
-        10 if name.eq_ignore_ascii_case(b"set-cookie") => Some(Kind::Cookie),
+        8 if name.eq_ignore_ascii_case(b"location") => Some(FieldKind::Reference),
+        16 if name.eq_ignore_ascii_case(b"content-location") => Some(FieldKind::Reference),
+        10 if name.eq_ignore_ascii_case(b"set-cookie") => Some(FieldKind::Cookie),
         _ => None,
     }
 }
@@ -96,7 +96,7 @@ pub(super) fn keep_on_host(path: &mut Vec<u8>) {
     }
 }
 
-impl Way<'_> {
+impl TurnedWay<'_> {
     /// A path of the server's in the client's terms; `None` where it is the same, or none that leads here.
     fn path(&self, path: &[u8]) -> Option<Vec<u8>> {
         let below = |path: &[u8], prefix: &[u8]| {
@@ -132,11 +132,11 @@ impl Way<'_> {
         let end = after.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(after.len());
         let (host, path) = after.split_at(end);
         let secure = scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https"));
-        let host = canonical(host, secure);
-        let public = canonical(self.public, self.scheme == "https");
+        let host = canonical_host(host, secure);
+        let public = canonical_host(self.public, self.scheme == "https");
         let is_public = host == public;
         let own = is_public
-            || host == canonical(self.sent, secure)
+            || host == canonical_host(self.sent, secure)
             || self.answers.servers.contains(&*host);
         if !own || self.public.is_empty() {
             return Cow::Borrowed(value);
@@ -226,7 +226,7 @@ fn is_web(scheme: &[u8]) -> bool {
 }
 
 /// A host without the port that its scheme has anyway, in lower case.
-fn canonical(host: &[u8], secure: bool) -> Vec<u8> {
+fn canonical_host(host: &[u8], secure: bool) -> Vec<u8> {
     let host = host.to_ascii_lowercase();
     let usual: &[u8] = if secure { b":443" } else { b":80" };
     host.strip_suffix(usual).map(<[u8]>::to_vec).unwrap_or(host)
@@ -254,9 +254,9 @@ mod tests {
         (stripped, prefix): (&'w str, &'w str),
         scheme: &'w str,
         (public, sent): (&'w str, &'w str),
-    ) -> Way<'w> {
+    ) -> TurnedWay<'w> {
         let [stripped, prefix, public, sent] = [stripped, prefix, public, sent].map(str::as_bytes);
-        Way { stripped, prefix, scheme, public, sent, answers }
+        TurnedWay { stripped, prefix, scheme, public, sent, answers }
     }
 
     fn text(value: Cow<'_, [u8]>) -> String {

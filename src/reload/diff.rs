@@ -92,7 +92,7 @@ impl fmt::Display for Stays {
 
 /// Returns what gets nothing new any more and finishes what it has.
 #[must_use]
-pub fn drains(changes: &[Change]) -> Vec<String> {
+pub fn drained_servers(changes: &[Change]) -> Vec<String> {
     let gone = changes.iter().filter(|change| change.kind == Kind::Removed);
     let drained = gone.filter(|change| matches!(&*change.what, "listener" | "server"));
     drained.map(|change| format!("{} {}", change.what, change.name)).collect()
@@ -102,7 +102,7 @@ pub fn drains(changes: &[Change]) -> Vec<String> {
 /// by one. All but the upstreams is borrowed: a file may have thousands of routes.
 type Apart<'a> = BTreeMap<&'a str, BTreeMap<Cow<'a, str>, Cow<'a, str>>>;
 
-fn apart(all: &Shown) -> Apart<'_> {
+fn take_apart(all: &Shown) -> Apart<'_> {
     let mut servers = BTreeMap::new();
     let mut apart = Apart::new();
     for (what, tables) in all {
@@ -111,8 +111,8 @@ fn apart(all: &Shown) -> Apart<'_> {
             pace::step();
             let mut text = Cow::Borrowed(table.get());
             if what == "upstream" {
-                let mut upstream = parse(table.get());
-                if let Some(list) = listed(&mut upstream) {
+                let mut upstream = parse_json(table.get());
+                if let Some(list) = listed_servers(&mut upstream) {
                     for server in list {
                         let word = |key| server.get(key).and_then(Json::as_str);
                         let id = word("name").or_else(|| word("address")).unwrap_or_default();
@@ -131,7 +131,7 @@ fn apart(all: &Shown) -> Apart<'_> {
 }
 
 /// Takes the servers out of an upstream, if they are listed there.
-fn listed(upstream: &mut Json) -> Option<Vec<Json>> {
+fn listed_servers(upstream: &mut Json) -> Option<Vec<Json>> {
     let table = upstream.as_object_mut()?;
     match table.get_mut("servers")? {
         Json::Array(list) => {
@@ -144,14 +144,14 @@ fn listed(upstream: &mut Json) -> Option<Vec<Json>> {
 }
 
 /// Our own text; if it were no JSON, it would be shown as null.
-fn parse(text: &str) -> Json {
+fn parse_json(text: &str) -> Json {
     serde_json::from_str(text).unwrap_or_default()
 }
 
 /// Compares two configurations: what changes from one to the other, and what does not.
 #[must_use]
-pub fn diff(old: &Shown, new: &Shown) -> (Vec<Change>, Stays) {
-    let (old, new) = (apart(old), apart(new));
+pub fn diff_configs(old: &Shown, new: &Shown) -> (Vec<Change>, Stays) {
+    let (old, new) = (take_apart(old), take_apart(new));
     let nothing = BTreeMap::new();
     let mut changes = Vec::new();
     let mut stays = Stays::default();
@@ -160,9 +160,9 @@ pub fn diff(old: &Shown, new: &Shown) -> (Vec<Change>, Stays) {
         for (name, value) in after {
             pace::step();
             match before.get(name) {
-                None => changes.push(change(Kind::Added, what, name, Vec::new())),
+                None => changes.push(new_change(Kind::Added, what, name, Vec::new())),
                 Some(old) if old != value => {
-                    changes.push(change(Kind::Changed, what, name, keys(old, value)));
+                    changes.push(new_change(Kind::Changed, what, name, changed_keys(old, value)));
                 }
                 Some(_) => match *what {
                     "listener" => stays.listeners += 1,
@@ -177,19 +177,19 @@ pub fn diff(old: &Shown, new: &Shown) -> (Vec<Change>, Stays) {
     for (what, before) in &old {
         let after = new.get(what).unwrap_or(&nothing);
         let gone = before.keys().filter(|name| !after.contains_key(*name));
-        changes.extend(gone.map(|name| change(Kind::Removed, what, name, Vec::new())));
+        changes.extend(gone.map(|name| new_change(Kind::Removed, what, name, Vec::new())));
     }
     (changes, stays)
 }
 
-fn change(kind: Kind, what: &str, name: &str, keys: Vec<String>) -> Change {
+fn new_change(kind: Kind, what: &str, name: &str, keys: Vec<String>) -> Change {
     let restart = keys.iter().any(|key| needs_restart(what, key)) || what == "admin";
     Change { kind, what: what.to_owned(), name: plain(name), keys, restart }
 }
 
 /// The keys in which two tables differ.
-fn keys(old: &str, new: &str) -> Vec<String> {
-    let (Json::Object(old), Json::Object(new)) = (parse(old), parse(new)) else {
+fn changed_keys(old: &str, new: &str) -> Vec<String> {
+    let (Json::Object(old), Json::Object(new)) = (parse_json(old), parse_json(new)) else {
         return Vec::new();
     };
     let all = old.keys().chain(new.keys().filter(|key| !old.contains_key(*key)));
@@ -203,7 +203,7 @@ mod tests {
 
     fn lines(old: &str, new: &str) -> Vec<String> {
         let shown = |text| shown(&crate::config::load_str("t.toml", text).unwrap().config);
-        diff(&shown(old), &shown(new)).0.iter().map(ToString::to_string).collect()
+        diff_configs(&shown(old), &shown(new)).0.iter().map(ToString::to_string).collect()
     }
 
     const OLD: &str = r#"
@@ -272,10 +272,10 @@ mod tests {
         );
         let shown = |text| shown(&crate::config::load_str("t.toml", text).unwrap().config);
         let (old, new) = (shown(OLD), shown(new));
-        let (changes, stays) = diff(&old, &new);
+        let (changes, stays) = diff_configs(&old, &new);
         assert_eq!(stays.to_string(), "1 listener, 0 routes, 0 upstreams, 1 server");
-        assert_eq!(drains(&changes), ["server b/127.0.0.1:2"]);
-        assert_eq!(drains(&diff(&new, &old).0).len(), 3);
+        assert_eq!(drained_servers(&changes), ["server b/127.0.0.1:2"]);
+        assert_eq!(drained_servers(&diff_configs(&new, &old).0).len(), 3);
     }
 
     #[test]

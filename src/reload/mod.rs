@@ -19,11 +19,11 @@ use thiserror::Error;
 use self::diff::{Change, Stays};
 use self::watch::{Content, Watched, Watcher};
 use crate::config::certificates;
-use crate::config::schema::policy::Basic;
+use crate::config::schema::policy::BasicConfig;
 use crate::config::schema::process::ReloadBy;
 use crate::config::schema::upstream::Servers;
 use crate::config::schema::words::{ListenAddress, ServerAddress};
-use crate::config::{self, Config, Loaded, Report, Sources};
+use crate::config::{self, Config, FindingReport, Loaded, Sources};
 use crate::discovery::guard::Bounds;
 use crate::discovery::{Found, Lists, Names, Question, Questions};
 use crate::snapshot::compile::Purpose;
@@ -65,7 +65,7 @@ pub struct Reloader {
 
 /// The plan that reading the files again leads to.
 #[derive(Debug)]
-pub enum Plan {
+pub enum ReloadPlan {
     /// To nothing: what runs is what they say, or what an operator went back to.
     Nothing(&'static str),
     /// To another configuration.
@@ -74,7 +74,7 @@ pub enum Plan {
 
 /// The origin of a configuration that may run.
 #[derive(Debug)]
-enum Origin {
+enum ReloadOrigin {
     /// The files.
     Files,
     /// The configurations before.
@@ -92,17 +92,17 @@ pub struct Prepared {
     pub changes: Vec<Change>,
     /// The number of each that goes on as it was.
     pub stays: Stays,
-    origin: Origin,
+    origin: ReloadOrigin,
     /// The weights that an operator has changed, if this comes to run.
     weights: Weights,
 }
 
 /// A reason why a configuration may not run.
 #[derive(Debug, Error)]
-pub enum Refused {
+pub enum ReloadRefused {
     /// The configuration does not load.
     #[error("{}", .0.lines())]
-    Report(Report),
+    Report(FindingReport),
     /// The change would remove too much.
     #[error(
         "{what} would go from {from} to {to}, which `runtime.shrink_guard` does not allow; \
@@ -158,7 +158,7 @@ impl Reloader {
         sources: &Sources,
         connections: u32,
     ) -> std::io::Result<Self> {
-        let watched = watched(sources, config);
+        let watched = watched_files(sources, config);
         let content = watched.content();
         let watcher = file.map(|_| Watcher::start(watched, content)).transpose()?;
         let running = Arc::new(config.clone());
@@ -209,7 +209,7 @@ impl Reloader {
         Found { names, own: own(config), ..self.found() }
     }
 
-    /// What sources have told of the servers of each upstream.
+    /// Returns what sources have told of the servers of each upstream.
     #[must_use]
     pub fn lists(&self) -> &Lists {
         &self.lists
@@ -220,7 +220,7 @@ impl Reloader {
         &mut self.lists
     }
 
-    /// How far sources are believed at once.
+    /// Returns how far sources are believed at once.
     #[must_use]
     pub fn bounds(&self) -> Bounds {
         let runtime = &self.running.runtime;
@@ -231,7 +231,7 @@ impl Reloader {
         }
     }
 
-    /// What an operator has said about servers.
+    /// Returns what an operator has said about servers.
     #[must_use]
     pub fn weights(&self) -> &Weights {
         &self.weights
@@ -246,13 +246,13 @@ impl Reloader {
     /// Reads the files again.
     ///
     /// # Errors
-    /// [`Refused`].
-    pub fn read(&mut self, current: &Snapshot, force: bool) -> Result<Plan, Refused> {
-        let file = self.file.clone().ok_or(Refused::Nothing("there is no file to read"))?;
+    /// [`ReloadRefused`].
+    pub fn read(&mut self, current: &Snapshot, force: bool) -> Result<ReloadPlan, ReloadRefused> {
+        let file = self.file.clone().ok_or(ReloadRefused::Nothing("there is no file to read"))?;
         let before = self.watcher.as_ref().map(Watcher::watched).unwrap_or_default();
         let found = before.content();
         if self.held && found == self.content && !force {
-            return Ok(Plan::Nothing(
+            return Ok(ReloadPlan::Nothing(
                 "the files are those that an operator went back from; they are read when they \
                  change, or when it is forced",
             ));
@@ -261,27 +261,27 @@ impl Reloader {
             Ok(loaded) => loaded,
             Err(report) => {
                 // What is wrong may be put right in any file that was read this time or before.
-                self.follow(watched(&report.sources, &self.running).and(&before), None);
-                return Err(Refused::Report(report));
+                self.follow(watched_files(&report.sources, &self.running).and(&before), None);
+                return Err(ReloadRefused::Report(report));
             }
         };
-        let now = watched(&sources, &written);
+        let now = watched_files(&sources, &written);
         // A file that changed while it was read is read again.
         let found = (now == *before).then_some(found);
         let outside = self.content.outside;
         self.follow(now, found);
         if !force {
-            guard(&self.running, &written)?;
+            guard_shrinking(&self.running, &written)?;
         }
         let same = written == *self.running && outside == self.content.outside;
         if same && !force {
             self.held = false;
             // They are followed anyway; who asks for a reload wants to see their answers soon.
             self.names.hurry(questions(&written).into_keys().collect(), NAME_PAUSE);
-            return Ok(Plan::Nothing("nothing is different"));
+            return Ok(ReloadPlan::Nothing("nothing is different"));
         }
-        self.prepare(Arc::new(written), Origin::Files, &sources, current)
-            .map(|prepared| Plan::Switch(Box::new(prepared)))
+        self.prepare(Arc::new(written), ReloadOrigin::Files, &sources, current)
+            .map(|prepared| ReloadPlan::Switch(Box::new(prepared)))
     }
 
     /// Remembers what is in these files: what was found before they were read, or what is in them now.
@@ -295,11 +295,11 @@ impl Reloader {
     /// Goes back to the configuration before.
     ///
     /// # Errors
-    /// [`Refused`].
-    pub fn back(&self, current: &Snapshot) -> Result<Prepared, Refused> {
-        let nothing = Refused::Nothing("there is no configuration to go back to");
+    /// [`ReloadRefused`].
+    pub fn back(&self, current: &Snapshot) -> Result<Prepared, ReloadRefused> {
+        let nothing = ReloadRefused::Nothing("there is no configuration to go back to");
         let written = self.before.back().cloned().ok_or(nothing)?;
-        self.prepare(written, Origin::Before, &Sources::default(), current)
+        self.prepare(written, ReloadOrigin::Before, &Sources::default(), current)
     }
 
     /// Gives a server another weight, until the file gives it another one.
@@ -310,20 +310,20 @@ impl Reloader {
         &mut self,
         (upstream, server): (&str, &str),
         weight: NonZeroU16,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), ReloadRefused> {
         match self.weights.set(&self.running, upstream, server, weight) {
             true => Ok(()),
-            false => Err(Refused::NoServer(format!("{upstream}/{server}"))),
+            false => Err(ReloadRefused::NoServer(format!("{upstream}/{server}"))),
         }
     }
 
     fn prepare(
         &self,
         config: Arc<Config>,
-        origin: Origin,
+        origin: ReloadOrigin,
         sources: &Sources,
         current: &Snapshot,
-    ) -> Result<Prepared, Refused> {
+    ) -> Result<Prepared, ReloadRefused> {
         // Those that are followed are not waited for, but their answers are wanted soon.
         self.names.hurry(questions(&config).into_keys().collect(), NAME_PAUSE);
         let found = self.learn(&config);
@@ -331,9 +331,10 @@ impl Reloader {
         weights.retain(&config);
         let outside = (Some(current), (&found, &weights));
         let snapshot = compile::compile_for(Purpose::Run, &config, outside, self.connections);
-        let snapshot =
-            snapshot.map_err(|findings| Refused::Report(Report::of(findings, sources.clone())))?;
-        let (changes, stays) = diff::diff(&current.shown, &snapshot.shown);
+        let snapshot = snapshot.map_err(|findings| {
+            ReloadRefused::Report(FindingReport::of(findings, sources.clone()))
+        })?;
+        let (changes, stays) = diff::diff_configs(&current.shown, &snapshot.shown);
         Ok(Prepared { config, snapshot, changes, stays, origin, weights })
     }
 
@@ -341,7 +342,7 @@ impl Reloader {
     pub fn accepted(&mut self, accepted: Accepted) {
         let Accepted { config, origin, weights } = accepted;
         match origin {
-            Origin::Files => {
+            ReloadOrigin::Files => {
                 self.held = false;
                 if *config != *self.running {
                     self.before.push_back(self.running.clone());
@@ -350,7 +351,7 @@ impl Reloader {
                     }
                 }
             }
-            Origin::Before => {
+            ReloadOrigin::Before => {
                 self.held = true;
                 self.before.pop_back();
             }
@@ -366,7 +367,7 @@ impl Reloader {
 #[derive(Debug)]
 pub struct Accepted {
     config: Arc<Config>,
-    origin: Origin,
+    origin: ReloadOrigin,
     weights: Weights,
 }
 
@@ -380,9 +381,9 @@ impl Prepared {
 }
 
 /// All files that a configuration is made of.
-fn watched(sources: &Sources, config: &Config) -> Watched {
+fn watched_files(sources: &Sources, config: &Config) -> Watched {
     let users = config.auth.values().filter_map(|auth| auth.basic.as_ref());
-    let users = users.map(|Basic { users_file }| users_file.as_path());
+    let users = users.map(|BasicConfig { users_file }| users_file.as_path());
     let outside = certificates::files(config)
         .chain(users)
         .chain(pages::files(config))
@@ -418,11 +419,15 @@ fn own(config: &Config) -> Arc<[SocketAddr]> {
 
 /// Refuses what would leave less than `shrink_guard` allows of the routes, of the servers, or of the servers of an
 /// upstream that stays. What others take the place of is not gone: deployments replace all servers of an upstream.
-fn guard(old: &Config, new: &Config) -> Result<(), Refused> {
+fn guard_shrinking(old: &Config, new: &Config) -> Result<(), ReloadRefused> {
     let most = old.runtime.shrink_guard.fraction();
     let check = |what: String, from: usize, to: usize| {
         let gone = from.saturating_sub(to) as f64;
-        if gone > most * from as f64 { Err(Refused::Shrinks { what, from, to }) } else { Ok(()) }
+        if gone > most * from as f64 {
+            Err(ReloadRefused::Shrinks { what, from, to })
+        } else {
+            Ok(())
+        }
     };
     check("routes".to_owned(), old.route.len(), new.route.len())?;
     // Servers that are found elsewhere are not counted here, neither before nor after.
@@ -464,13 +469,13 @@ mod tests {
 
     #[test]
     fn half_of_the_servers_may_go_and_no_more() {
-        assert!(guard(&config(4), &config(2)).is_ok());
-        let refused = guard(&config(4), &config(1)).unwrap_err().to_string();
+        assert!(guard_shrinking(&config(4), &config(2)).is_ok());
+        let refused = guard_shrinking(&config(4), &config(1)).unwrap_err().to_string();
         assert_eq!(
             refused,
             "the servers of `a` would go from 4 to 1, which `runtime.shrink_guard` does not allow; force it if it is meant"
         );
-        assert!(guard(&config(1), &config(4)).is_ok());
+        assert!(guard_shrinking(&config(1), &config(4)).is_ok());
     }
 
     #[test]
@@ -486,8 +491,9 @@ mod tests {
             (from..to).map(|n| format!("\"127.0.0.1:{n}\"")).collect::<Vec<_>>().join(", ")
         };
         let old = text(&list(1, 11), &list(1, 2));
-        assert!(guard(&old, &text(&list(21, 31), &list(1, 2))).is_ok());
-        let refused = guard(&old, &text(&list(1, 2), &list(1, 11))).unwrap_err().to_string();
+        assert!(guard_shrinking(&old, &text(&list(21, 31), &list(1, 2))).is_ok());
+        let refused =
+            guard_shrinking(&old, &text(&list(1, 2), &list(1, 11))).unwrap_err().to_string();
         assert!(refused.starts_with("the servers of `a` would go from 10 to 1"), "{refused}");
     }
 
@@ -498,7 +504,7 @@ mod tests {
         let snapshot = compile::compile(&first, None, 16).unwrap();
         for n in 2..=14 {
             let (config, weights) = (Arc::new(config(n)), Weights::default());
-            reloader.accepted(Accepted { config, origin: Origin::Files, weights });
+            reloader.accepted(Accepted { config, origin: ReloadOrigin::Files, weights });
         }
         let mut back = 0;
         while let Ok(prepared) = reloader.back(&snapshot) {

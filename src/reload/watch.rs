@@ -81,7 +81,7 @@ impl Watched {
         let of = |paths: &BTreeSet<PathBuf>, limit: u64| {
             let mut hasher = DefaultHasher::new();
             for path in paths {
-                (path, files::read(path, limit)).hash(&mut hasher);
+                (path, files::read_bounded(path, limit)).hash(&mut hasher);
             }
             hasher.finish()
         };
@@ -140,13 +140,13 @@ impl Watch {
 
 /// The thread that looks. It ends when this is dropped.
 #[derive(Debug)]
-pub struct Watcher(Arc<Shared>);
+pub struct Watcher(Arc<SharedWatch>);
 
 /// The files to look at, and what was in them when they were read.
 type Posted = (Arc<Watched>, Content);
 
 #[derive(Debug)]
-struct Shared {
+struct SharedWatch {
     /// The files to look at, and what was in them.
     posted: ArcSwap<Posted>,
     changed: AtomicBool,
@@ -159,9 +159,9 @@ impl Watcher {
     /// The thread cannot be started.
     pub fn start(watched: Watched, read: Content) -> std::io::Result<Self> {
         let posted = ArcSwap::from_pointee((Arc::new(watched), read));
-        let shared = Arc::new(Shared { posted, changed: AtomicBool::new(false) });
+        let shared = Arc::new(SharedWatch { posted, changed: AtomicBool::new(false) });
         let weak = Arc::downgrade(&shared);
-        std::thread::Builder::new().name("watch".into()).spawn(move || look(&weak))?;
+        std::thread::Builder::new().name("watch".into()).spawn(move || look_again(&weak))?;
         Ok(Self(shared))
     }
 
@@ -184,7 +184,7 @@ impl Watcher {
     }
 }
 
-fn look(shared: &Weak<Shared>) {
+fn look_again(shared: &Weak<SharedWatch>) {
     let mut known: Option<(Arc<Posted>, Watch)> = None;
     while let Some(shared) = shared.upgrade() {
         let posted = shared.posted.load_full();

@@ -2,7 +2,7 @@
 
 use regex::Regex;
 
-use super::Ask;
+use super::RouteQuery;
 use crate::wire::Known;
 use crate::wire::pairs::decode;
 pub(crate) use crate::wire::pairs::{cookies, decoded_equals, parameters};
@@ -33,7 +33,7 @@ impl PartialEq for ValueMatch {
 
 /// The place where a value is looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Subject {
+pub enum ConditionSubject {
     /// A header field, by name in any case.
     Header(Box<[u8]>),
     /// A query parameter, percent-decoded.
@@ -52,7 +52,7 @@ pub enum Subject {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition {
     /// The place where the value is looked for.
-    pub subject: Subject,
+    pub subject: ConditionSubject,
     /// The condition on the value.
     pub value: ValueMatch,
 }
@@ -60,19 +60,23 @@ pub struct Condition {
 impl Condition {
     /// Returns whether it holds for a request.
     #[must_use]
-    pub fn holds(&self, ask: &impl Ask) -> bool {
+    pub fn holds(&self, ask: &impl RouteQuery) -> bool {
         match &self.subject {
-            Subject::Header(name) => self.any(ask.fields().named(name).map(|value| (value, false))),
-            Subject::Query(name) => {
+            ConditionSubject::Header(name) => {
+                self.any(ask.fields().named(name).map(|value| (value, false)))
+            }
+            ConditionSubject::Query(name) => {
                 let pairs = parameters(ask.query().unwrap_or_default());
                 self.any(pairs.filter(|(n, _)| decoded_equals(n, name)).map(|(_, v)| (v, true)))
             }
-            Subject::Tls => self.any(ask.tls().then_some((&b""[..], false)).into_iter()),
-            Subject::CertificateSubject => {
+            ConditionSubject::Tls => self.any(ask.tls().then_some((&b""[..], false)).into_iter()),
+            ConditionSubject::CertificateSubject => {
                 self.any(ask.certificate_subject().into_iter().map(|subject| (subject, false)))
             }
-            Subject::CertificateName => self.any(ask.certificate_names().map(|name| (name, false))),
-            Subject::Cookie(name) => {
+            ConditionSubject::CertificateName => {
+                self.any(ask.certificate_names().map(|name| (name, false)))
+            }
+            ConditionSubject::Cookie(name) => {
                 let pairs = ask.fields().values(Known::Cookie).flat_map(cookies);
                 self.any(pairs.filter(|(n, _)| **n == **name).map(|(_, v)| (v, false)))
             }

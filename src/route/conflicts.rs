@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::condition::{Condition, Subject, ValueMatch};
+use super::condition::{Condition, ConditionSubject, ValueMatch};
 use super::path::{PathPattern, PatternRank, Segments};
 use super::spec::{HostPattern, RouteSpec};
 
@@ -31,7 +31,7 @@ pub enum Conflict {
 }
 
 /// Host and path as one key. Of routes with different keys, only patterns with captures can tie.
-type Key<'a> = (Option<&'a HostPattern>, PathKey<'a>);
+type ConflictKey<'a> = (Option<&'a HostPattern>, PathKey<'a>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum PathKey<'a> {
@@ -45,7 +45,7 @@ enum PathKey<'a> {
 /// Looks at all routes.
 #[must_use]
 pub fn conflicts(specs: &[RouteSpec]) -> Vec<Conflict> {
-    let mut groups: HashMap<Key<'_>, Vec<usize>> = HashMap::new();
+    let mut groups: HashMap<ConflictKey<'_>, Vec<usize>> = HashMap::new();
     for (id, spec) in specs.iter().enumerate() {
         for host in hosts(spec) {
             groups.entry((host, key(&spec.path))).or_default().push(id);
@@ -213,9 +213,9 @@ fn implies(given: &Condition, asked: &Condition) -> bool {
         }
 }
 
-fn same_subject(a: &Subject, b: &Subject) -> bool {
+fn same_subject(a: &ConditionSubject, b: &ConditionSubject) -> bool {
     match (a, b) {
-        (Subject::Header(a), Subject::Header(b)) => a.eq_ignore_ascii_case(b),
+        (ConditionSubject::Header(a), ConditionSubject::Header(b)) => a.eq_ignore_ascii_case(b),
         _ => a == b,
     }
 }
@@ -224,7 +224,7 @@ fn same_subject(a: &Subject, b: &Subject) -> bool {
 /// for every one of its hosts, and that asks for no more.
 fn shadowing(
     specs: &[RouteSpec],
-    groups: &HashMap<Key<'_>, Vec<usize>>,
+    groups: &HashMap<ConflictKey<'_>, Vec<usize>>,
     spec: &RouteSpec,
 ) -> Option<usize> {
     let covering = covering_prefixes(&spec.path);
@@ -298,7 +298,8 @@ mod tests {
     }
 
     fn header(spec: RouteSpec, name: &str, value: ValueMatch) -> RouteSpec {
-        let condition = Condition { subject: Subject::Header(name.as_bytes().into()), value };
+        let condition =
+            Condition { subject: ConditionSubject::Header(name.as_bytes().into()), value };
         RouteSpec { conditions: [condition].into(), ..spec }
     }
 

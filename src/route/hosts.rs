@@ -7,13 +7,13 @@ use super::spec::{HostPattern, RouteSpec};
 
 /// Path tables by host.
 #[derive(Debug, Default)]
-pub(super) struct Hosts {
+pub(super) struct HostTable {
     exact: HashMap<Box<str>, Paths>,
     below: HashMap<Box<str>, Paths>,
     any: Paths,
 }
 
-impl Hosts {
+impl HostTable {
     pub(super) fn new(specs: &[&RouteSpec]) -> Self {
         let mut groups: BTreeMap<Option<&HostPattern>, Vec<u32>> = BTreeMap::new();
         for (id, spec) in specs.iter().enumerate() {

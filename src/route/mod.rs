@@ -25,7 +25,7 @@ pub mod template;
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
-use self::hosts::Hosts;
+use self::hosts::HostTable;
 pub use captures::Captures;
 pub use path::{PathError, PathPattern};
 pub use spec::{HostPattern, RouteSpec};
@@ -33,7 +33,7 @@ pub use spec::{HostPattern, RouteSpec};
 use crate::wire::head::Fields;
 
 /// The request as the table sees it, whatever protocol it came in by.
-pub trait Ask {
+pub trait RouteQuery {
     /// The place of the listener it came in by.
     fn listener(&self) -> u16;
     /// The host in its canonical form.
@@ -64,7 +64,7 @@ pub trait Ask {
 
 /// A route that matched.
 #[derive(Debug)]
-pub struct Found<'t, T> {
+pub struct FoundRoute<'t, T> {
     /// The value that was stored with the route.
     pub route: &'t T,
     /// The captures of the path.
@@ -76,7 +76,7 @@ pub struct Found<'t, T> {
 
 /// A reason why no route matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Miss {
+pub enum RouteMiss {
     /// No route matches.
     NoRoute,
     /// One would, but for the method.
@@ -101,7 +101,7 @@ pub enum Spelling<'p> {
 
 /// One route in the table.
 #[derive(Debug)]
-struct Entry<T> {
+struct RouteEntry<T> {
     spec: RouteSpec,
     payload: T,
 }
@@ -109,8 +109,8 @@ struct Entry<T> {
 /// All routes, ready to be looked up.
 #[derive(Debug)]
 pub struct RouteTable<T> {
-    hosts: Hosts,
-    entries: Box<[Entry<T>]>,
+    hosts: HostTable,
+    entries: Box<[RouteEntry<T>]>,
     /// Some route looks at paths as they are sent.
     raw: bool,
 }
@@ -125,10 +125,10 @@ impl<T> RouteTable<T> {
             (Reverse(spec.rank()), spec.name.clone(), format!("{spec:?}"))
         });
         let entries: Box<[_]> =
-            routes.into_iter().map(|(spec, payload)| Entry { spec, payload }).collect();
+            routes.into_iter().map(|(spec, payload)| RouteEntry { spec, payload }).collect();
         let specs: Vec<&RouteSpec> = entries.iter().map(|entry| &entry.spec).collect();
         let raw = specs.iter().any(|spec| spec.raw);
-        Self { hosts: Hosts::new(&specs), entries, raw }
+        Self { hosts: HostTable::new(&specs), entries, raw }
     }
 
     /// Returns whether some route looks at paths as clients send them.
@@ -141,27 +141,27 @@ impl<T> RouteTable<T> {
     /// form of the path.
     ///
     /// # Errors
-    /// [`Miss`] when there is none.
-    pub fn find_spelled<'p, A: Ask>(
+    /// [`RouteMiss`] when there is none.
+    pub fn find_spelled<'p, A: RouteQuery>(
         &self,
         path: Spelling<'p>,
         ask: impl Fn(&'p [u8]) -> A,
-    ) -> Result<Found<'_, T>, Miss> {
+    ) -> Result<FoundRoute<'_, T>, RouteMiss> {
         let (normal, raw, slashed) = match path {
             Spelling::Same(path) => return self.find(&ask(path)),
             Spelling::Differs { normal, raw, slashed } => (normal, raw, slashed),
         };
         let strict = match normal {
             Some(normal) => self.find_among(&ask(normal), |spec| !spec.raw),
-            None => Err(Miss::NoRoute),
+            None => Err(RouteMiss::NoRoute),
         };
         if !self.raw {
             return strict;
         }
         let among_raw = self.find_among(&ask(raw), |spec| spec.raw);
-        let outranks = |one: &Found<'_, T>, other: &Found<'_, T>| {
+        let outranks = |one: &FoundRoute<'_, T>, other: &FoundRoute<'_, T>| {
             let ask = ask(raw);
-            let rank = |found: &Found<'_, T>| {
+            let rank = |found: &FoundRoute<'_, T>| {
                 self.entries.get(found.entry).map(|entry| entry.spec.specificity(ask.host()))
             };
             rank(one) > rank(other)
@@ -177,27 +177,29 @@ impl<T> RouteTable<T> {
                     meant.is_ok_and(|meant| outranks(&meant, &found))
                 }) =>
             {
-                Err(Miss::NoRoute)
+                Err(RouteMiss::NoRoute)
             }
             (Ok(found), Err(_)) | (Err(_), Ok(found)) => Ok(found),
-            (Err(Miss::Method), Err(_)) | (Err(_), Err(Miss::Method)) => Err(Miss::Method),
-            (Err(Miss::NoRoute), Err(Miss::NoRoute)) => Err(Miss::NoRoute),
+            (Err(RouteMiss::Method), Err(_)) | (Err(_), Err(RouteMiss::Method)) => {
+                Err(RouteMiss::Method)
+            }
+            (Err(RouteMiss::NoRoute), Err(RouteMiss::NoRoute)) => Err(RouteMiss::NoRoute),
         }
     }
 
     /// Finds the most specific route that matches.
     ///
     /// # Errors
-    /// [`Miss`] when there is none.
-    pub fn find(&self, ask: &impl Ask) -> Result<Found<'_, T>, Miss> {
+    /// [`RouteMiss`] when there is none.
+    pub fn find(&self, ask: &impl RouteQuery) -> Result<FoundRoute<'_, T>, RouteMiss> {
         self.find_among(ask, |_| true)
     }
 
     fn find_among(
         &self,
-        ask: &impl Ask,
+        ask: &impl RouteQuery,
         counts: impl Fn(&RouteSpec) -> bool,
-    ) -> Result<Found<'_, T>, Miss> {
+    ) -> Result<FoundRoute<'_, T>, RouteMiss> {
         let mut wrong_method = false;
         let mut accept = |id: u32| {
             let entry = self.entries.get(id as usize)?;
@@ -213,14 +215,14 @@ impl<T> RouteTable<T> {
         let found = self.hosts.search(ask.host(), ask.path(), &mut |id| accept(id).is_some());
         let place = found.map(|id| id as usize);
         match place.and_then(|at| self.entries.get(at).map(|entry| (at, entry))) {
-            Some((at, entry)) => Ok(Found {
+            Some((at, entry)) => Ok(FoundRoute {
                 route: &entry.payload,
                 captures: entry.spec.captures(ask.path()),
                 raw: entry.spec.raw,
                 entry: at,
             }),
-            None if wrong_method => Err(Miss::Method),
-            None => Err(Miss::NoRoute),
+            None if wrong_method => Err(RouteMiss::Method),
+            None => Err(RouteMiss::NoRoute),
         }
     }
 }

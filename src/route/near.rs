@@ -2,8 +2,8 @@
 //!
 //! For who wonders about a request, not for requests: it looks at every route.
 
-use super::condition::{Condition, Subject, ValueMatch};
-use super::{Ask, HostPattern, RouteSpec, RouteTable};
+use super::condition::{Condition, ConditionSubject, ValueMatch};
+use super::{HostPattern, RouteQuery, RouteSpec, RouteTable};
 
 /// As many are told.
 const MOST: usize = 5;
@@ -11,7 +11,7 @@ const MOST: usize = 5;
 impl<T> RouteTable<T> {
     /// Routes that fit a request in all but one thing, each with that thing in words; those that differ least from it
     /// first.
-    pub fn near_misses(&self, ask: &impl Ask) -> Vec<(&T, String)> {
+    pub fn near_misses(&self, ask: &impl RouteQuery) -> Vec<(&T, String)> {
         let misses = self.entries.iter().filter_map(|entry| {
             let mut why = misses(&entry.spec, ask);
             let (weight, why) = why.pop().filter(|_| why.is_empty())?;
@@ -24,7 +24,7 @@ impl<T> RouteTable<T> {
 }
 
 /// All that keeps a request from a route, with how far away that is. A path that does not match is no near miss.
-fn misses(spec: &RouteSpec, ask: &impl Ask) -> Vec<(u8, String)> {
+fn misses(spec: &RouteSpec, ask: &impl RouteQuery) -> Vec<(u8, String)> {
     let mut why = Vec::new();
     if !spec.path.matches(ask.path()) {
         // Two of them, so that it is never the only thing.
@@ -65,15 +65,15 @@ fn admits(pattern: &HostPattern, host: &str) -> bool {
     }
 }
 
-/// What a condition asks for. Not which value: that may be a secret, and the configuration shows it to whoever may know.
+/// Returns what a condition asks for. Not which value: that may be a secret, and the configuration shows it to whoever may know.
 fn wanted(condition: &Condition) -> String {
     let subject = match &condition.subject {
-        Subject::Header(name) => format!("header {}", text(name)),
-        Subject::Query(name) => format!("query parameter {}", text(name)),
-        Subject::Cookie(name) => format!("cookie {}", text(name)),
-        Subject::Tls => "TLS".to_owned(),
-        Subject::CertificateSubject => "the subject of a client certificate".to_owned(),
-        Subject::CertificateName => "the names of a client certificate".to_owned(),
+        ConditionSubject::Header(name) => format!("header {}", text(name)),
+        ConditionSubject::Query(name) => format!("query parameter {}", text(name)),
+        ConditionSubject::Cookie(name) => format!("cookie {}", text(name)),
+        ConditionSubject::Tls => "TLS".to_owned(),
+        ConditionSubject::CertificateSubject => "the subject of a client certificate".to_owned(),
+        ConditionSubject::CertificateName => "the names of a client certificate".to_owned(),
     };
     match &condition.value {
         ValueMatch::Present => format!("it asks for {subject}"),

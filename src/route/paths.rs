@@ -13,7 +13,7 @@ use super::spec::RouteSpec;
 const FEW_PATTERNS: usize = 64;
 
 /// Segments and whether more may follow: what makes two patterns the same.
-type Shape<'a> = (Vec<Option<&'a [u8]>>, bool);
+type PathShape<'a> = (Vec<Option<&'a [u8]>>, bool);
 
 /// Routes that share host and path, ascending, which is most specific first.
 type Ranked = Box<[u32]>;
@@ -25,7 +25,7 @@ pub(super) struct Paths {
     prefixes: HashMap<Box<[u8]>, Ranked>,
     /// Segments of the deepest prefix: a request's path is not looked into further.
     deepest: usize,
-    tree: Node,
+    tree: PathNode,
     /// The patterns that the tree's leaves stand for, most specific first.
     patterns: Box<[(PatternRank, Ranked)]>,
     regexes: Regexes,
@@ -34,9 +34,9 @@ pub(super) struct Paths {
 
 /// One level of the tree of patterns with captures.
 #[derive(Debug, Default)]
-struct Node {
-    literal: HashMap<Box<[u8]>, Node>,
-    capture: Option<Box<Node>>,
+struct PathNode {
+    literal: HashMap<Box<[u8]>, PathNode>,
+    capture: Option<Box<PathNode>>,
     /// The pattern that ends here.
     closed: Option<u32>,
     /// The pattern that ends here and allows more to follow.
@@ -49,7 +49,7 @@ impl Paths {
         let mut exact: HashMap<Box<[u8]>, Vec<u32>> = HashMap::new();
         let mut prefixes: HashMap<Box<[u8]>, Vec<u32>> = HashMap::new();
         let mut patterns: Vec<(&Segments, Vec<u32>)> = Vec::new();
-        let mut known: HashMap<Shape<'_>, usize> = HashMap::new();
+        let mut known: HashMap<PathShape<'_>, usize> = HashMap::new();
         let mut regexes: Vec<(&Regex, u32)> = Vec::new();
         let mut any = Vec::new();
         for id in ids {
@@ -77,7 +77,7 @@ impl Paths {
         let deepest = prefixes.keys().map(|p| depth(p)).max().unwrap_or(0).min(MAX_SEGMENTS);
         Self {
             deepest,
-            tree: Node::of(&patterns),
+            tree: PathNode::of(&patterns),
             exact: exact.into_iter().map(|(path, ids)| (path, ids.into())).collect(),
             prefixes: prefixes.into_iter().map(|(path, ids)| (path, ids.into())).collect(),
             patterns: patterns.into_iter().map(|(s, ids)| (s.rank(), ids.into())).collect(),
@@ -202,7 +202,7 @@ impl Hits {
     }
 }
 
-impl Node {
+impl PathNode {
     fn of(patterns: &[(&Segments, Vec<u32>)]) -> Self {
         let mut root = Self::default();
         for (id, (segments, _)) in patterns.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::Ask;
+use super::RouteQuery;
 use super::captures::Captures;
 use super::condition::Condition;
 use super::path::{PathPattern, PatternRank};
@@ -71,13 +71,13 @@ impl RouteSpec {
 
     /// Returns whether everything but host, path and method matches.
     #[must_use]
-    pub fn conditions_hold(&self, ask: &impl Ask) -> bool {
+    pub fn conditions_hold(&self, ask: &impl RouteQuery) -> bool {
         (self.listeners.is_empty() || self.listeners.contains(&ask.listener()))
             && (self.clients.is_empty() || self.admits_client(ask))
             && self.conditions.iter().all(|condition| condition.holds(ask))
     }
 
-    fn admits_client(&self, ask: &impl Ask) -> bool {
+    fn admits_client(&self, ask: &impl RouteQuery) -> bool {
         let Some(client) = ask.client().map(|client| client.to_canonical()) else { return false };
         self.clients.iter().any(|network| network.contains(&client))
     }

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 /// A thing that can stand in a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum TemplatePlace {
     Host,
     Path,
     Query,
@@ -15,15 +15,15 @@ enum Place {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Part {
+enum TemplatePart {
     Text(Box<[u8]>),
-    Place(Place),
+    Place(TemplatePlace),
 }
 
 /// A compiled template.
 #[derive(Debug)]
 pub struct Template {
-    parts: Box<[Part]>,
+    parts: Box<[TemplatePart]>,
     /// The query is in it, or must not be added.
     has_query: bool,
     /// The host is in it.
@@ -67,26 +67,26 @@ impl Template {
             let inside = brace.strip_prefix('{').ok_or(TemplateError::Brace)?;
             let (name, after) = inside.split_once('}').ok_or(TemplateError::Brace)?;
             if !before.is_empty() {
-                parts.push(Part::Text(before.as_bytes().into()));
+                parts.push(TemplatePart::Text(before.as_bytes().into()));
             }
             let capture = captures.iter().position(|c| *c == name);
-            parts.push(Part::Place(match (capture, name) {
-                (Some(n), _) => Place::Capture(n),
-                (None, "host") => Place::Host,
-                (None, "path") => Place::Path,
-                (None, "query") => Place::Query,
+            parts.push(TemplatePart::Place(match (capture, name) {
+                (Some(n), _) => TemplatePlace::Capture(n),
+                (None, "host") => TemplatePlace::Host,
+                (None, "path") => TemplatePlace::Path,
+                (None, "query") => TemplatePlace::Query,
                 (None, other) => return Err(TemplateError::Unknown(other.to_owned())),
             }));
             rest = after;
         }
         if !rest.is_empty() {
-            parts.push(Part::Text(rest.as_bytes().into()));
+            parts.push(TemplatePart::Text(rest.as_bytes().into()));
         }
         let has_query = parts.iter().any(|part| match part {
-            Part::Place(place) => *place == Place::Query,
-            Part::Text(text) => text.contains(&b'?'),
+            TemplatePart::Place(place) => *place == TemplatePlace::Query,
+            TemplatePart::Text(text) => text.contains(&b'?'),
         });
-        let has_host = parts.contains(&Part::Place(Place::Host));
+        let has_host = parts.contains(&TemplatePart::Place(TemplatePlace::Host));
         Ok(Self { parts: parts.into_boxed_slice(), has_query, has_host })
     }
 
@@ -98,7 +98,7 @@ impl Template {
         let Some(before) = text.strip_suffix("/*") else { return Self::new(text, captures) };
         let mut template = Self::new(before, captures)?;
         let mut parts = template.parts.into_vec();
-        parts.push(Part::Place(Place::Rest));
+        parts.push(TemplatePart::Place(TemplatePlace::Rest));
         template.parts = parts.into();
         Ok(template)
     }
@@ -107,13 +107,13 @@ impl Template {
     #[must_use]
     pub fn is_path(&self) -> bool {
         let first = self.parts.first();
-        matches!(first, Some(Part::Text(text)) if text.starts_with(b"/") && !text.starts_with(b"//"))
+        matches!(first, Some(TemplatePart::Text(text)) if text.starts_with(b"/") && !text.starts_with(b"//"))
     }
 
     /// Returns whether the rest of the path is filled in.
     #[must_use]
     pub fn has_rest(&self) -> bool {
-        self.parts.contains(&Part::Place(Place::Rest))
+        self.parts.contains(&TemplatePart::Place(TemplatePlace::Rest))
     }
 
     /// Returns whether the template says itself what becomes of the query. If not, it is kept.
@@ -138,12 +138,12 @@ impl Template {
         let start = out.len();
         for part in &self.parts {
             out.extend_from_slice(match part {
-                Part::Text(text) => text,
-                Part::Place(Place::Host) => values.host,
-                Part::Place(Place::Path) => values.path,
-                Part::Place(Place::Query) => values.query.unwrap_or_default(),
-                Part::Place(Place::Rest) => values.rest,
-                Part::Place(Place::Capture(n)) => capture(*n),
+                TemplatePart::Text(text) => text,
+                TemplatePart::Place(TemplatePlace::Host) => values.host,
+                TemplatePart::Place(TemplatePlace::Path) => values.path,
+                TemplatePart::Place(TemplatePlace::Query) => values.query.unwrap_or_default(),
+                TemplatePart::Place(TemplatePlace::Rest) => values.rest,
+                TemplatePart::Place(TemplatePlace::Capture(n)) => capture(*n),
             });
         }
         if out.len() == start && self.has_rest() {
@@ -154,7 +154,7 @@ impl Template {
 
 /// A piece of text in which `{name}` may stand for something, as header values are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Piece<'t> {
+pub enum TemplatePiece<'t> {
     /// Text that stands for itself.
     Text(&'t str),
     /// The name between braces.
@@ -163,22 +163,22 @@ pub enum Piece<'t> {
 
 /// The pieces of a header's value: names in single braces, `{{` is a brace, and every other brace is one too.
 #[must_use]
-pub fn pieces(text: &str) -> Vec<Piece<'_>> {
+pub fn pieces(text: &str) -> Vec<TemplatePiece<'_>> {
     let mut pieces = Vec::new();
     let (mut start, mut rest) = (0, text);
     while let Some((_, after)) = rest.split_once('{') {
         let open = text.len() - after.len() - 1;
         let before = text.get(start..open).unwrap_or_default();
         let (piece, length) = match (after.strip_prefix('{'), placeholder(after)) {
-            (Some(_), _) => (Piece::Text("{"), 1),
-            (None, Some(name)) => (Piece::Name(name), name.len() + 1),
+            (Some(_), _) => (TemplatePiece::Text("{"), 1),
+            (None, Some(name)) => (TemplatePiece::Name(name), name.len() + 1),
             (None, None) => {
                 rest = after;
                 continue;
             }
         };
         if !before.is_empty() {
-            pieces.push(Piece::Text(before));
+            pieces.push(TemplatePiece::Text(before));
         }
         pieces.push(piece);
         start = open + 1 + length;
@@ -186,7 +186,7 @@ pub fn pieces(text: &str) -> Vec<Piece<'_>> {
     }
     let last = text.get(start..).unwrap_or_default();
     if !last.is_empty() {
-        pieces.push(Piece::Text(last));
+        pieces.push(TemplatePiece::Text(last));
     }
     pieces
 }
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn c9_header_values_are_text_and_names_in_single_braces() {
-        use Piece::{Name, Text};
+        use TemplatePiece::{Name, Text};
         let names = [Text("a"), Name("id"), Text("b"), Name("jwt.sub"), Name("header.x-y")];
         assert_eq!(pieces("a{id}b{jwt.sub}{header.x-y}"), names);
         assert_eq!(pieces("{{id}"), [Text("{"), Text("id}")]);

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use proptest::prelude::*;
 
-use super::condition::{Condition, Subject, ValueMatch};
+use super::condition::{Condition, ConditionSubject, ValueMatch};
 use super::*;
 
 struct Request {
@@ -38,7 +38,7 @@ impl Request {
     }
 }
 
-impl Ask for Request {
+impl RouteQuery for Request {
     fn listener(&self) -> u16 {
         0
     }
@@ -80,7 +80,7 @@ fn table(routes: &[RouteSpec]) -> RouteTable<String> {
     RouteTable::new(routes.iter().map(|r| (r.clone(), r.name.to_string())).collect())
 }
 
-fn find(table: &RouteTable<String>, request: &Request) -> Result<String, Miss> {
+fn find(table: &RouteTable<String>, request: &Request) -> Result<String, RouteMiss> {
     table.find(request).map(|found| found.route.clone())
 }
 
@@ -142,8 +142,10 @@ fn the_most_specific_path_wins() {
 
 #[test]
 fn a_failed_condition_falls_through_to_less_specific_routes() {
-    let condition =
-        |name: &str, value| Condition { subject: Subject::Header(name.as_bytes().into()), value };
+    let condition = |name: &str, value| Condition {
+        subject: ConditionSubject::Header(name.as_bytes().into()),
+        value,
+    };
     let premium = RouteSpec {
         conditions: [condition("user-type", ValueMatch::Equals(b"premium"[..].into()))].into(),
         ..route("premium", "a.test", "/p/q")
@@ -159,8 +161,8 @@ fn a_failed_condition_falls_through_to_less_specific_routes() {
 fn a_wrong_method_is_told_apart_from_no_route() {
     let only_get = RouteSpec { methods: [b"GET"[..].into()].into(), ..route("get", "", "/a") };
     let table = table(&[only_get]);
-    assert_eq!(find(&table, &Request::new("POST", "", "/a")), Err(Miss::Method));
-    assert_eq!(find(&table, &Request::new("POST", "", "/b")), Err(Miss::NoRoute));
+    assert_eq!(find(&table, &Request::new("POST", "", "/a")), Err(RouteMiss::Method));
+    assert_eq!(find(&table, &Request::new("POST", "", "/b")), Err(RouteMiss::NoRoute));
 }
 
 #[test]
@@ -169,11 +171,13 @@ fn query_cookie_and_client_conditions_are_looked_at() {
         conditions: [Condition { subject, value }].into(),
         ..route("hit", "", "/a")
     };
-    let beta =
-        table(&[with(Subject::Query(b"beta"[..].into()), ValueMatch::Equals(b"a b"[..].into()))]);
+    let beta = table(&[with(
+        ConditionSubject::Query(b"beta"[..].into()),
+        ValueMatch::Equals(b"a b"[..].into()),
+    )]);
     assert!(beta.find(&Request::new("GET", "", "/a?x=1&beta=a%20b")).is_ok());
     assert!(beta.find(&Request::new("GET", "", "/a?beta=ab")).is_err());
-    let plan = table(&[with(Subject::Cookie(b"plan"[..].into()), ValueMatch::Present)]);
+    let plan = table(&[with(ConditionSubject::Cookie(b"plan"[..].into()), ValueMatch::Present)]);
     assert!(plan.find(&Request::new("GET", "", "/a").with("Cookie", "x=1; plan=gold")).is_ok());
     assert!(plan.find(&Request::new("GET", "", "/a").with("Cookie", "plans=gold")).is_err());
     let inside =
@@ -309,8 +313,10 @@ const METHODS: [&[&str]; 4] = [&[], &["GET"], &["POST"], &["GET", "POST"]];
 
 /// A route from places in the lists above and a number that stands for its conditions.
 fn picked((h, p, m, c): (usize, usize, usize, usize)) -> RouteSpec {
-    let header =
-        |name: &str, value| Condition { subject: Subject::Header(name.as_bytes().into()), value };
+    let header = |name: &str, value| Condition {
+        subject: ConditionSubject::Header(name.as_bytes().into()),
+        value,
+    };
     let equals = |text: &str| ValueMatch::Equals(text.as_bytes().into());
     let conditions = match c {
         0 => vec![],

@@ -21,7 +21,7 @@ pub(crate) fn take_over() {
     let mut given = ListenFd::from_env();
     let mut sockets = Vec::new();
     for index in 0..given.len() {
-        match take(&mut given, index) {
+        match take_socket(&mut given, index) {
             Ok(Some((address, socket))) => {
                 tracing::info!(%address, "socket of the service manager");
                 sockets.push((address, socket));
@@ -36,7 +36,7 @@ pub(crate) fn take_over() {
     let _first = INHERITED.set(sockets);
 }
 
-fn take(given: &mut ListenFd, index: usize) -> io::Result<Option<(Address, Socket)>> {
+fn take_socket(given: &mut ListenFd, index: usize) -> io::Result<Option<(Address, Socket)>> {
     if let Ok(Some(listener)) = given.take_tcp_listener(index) {
         let address = Address::Tcp(listener.local_addr()?);
         return Ok(Some((address, listener.into())));
@@ -46,8 +46,8 @@ fn take(given: &mut ListenFd, index: usize) -> io::Result<Option<(Address, Socke
     Ok(path.map(|path| (Address::Unix(path), listener.into())))
 }
 
-/// Whether the service manager listens there.
-pub(crate) fn has(address: &Address) -> bool {
+/// Returns whether the service manager listens there.
+pub(crate) fn has_socket(address: &Address) -> bool {
     INHERITED.get().is_some_and(|all| all.iter().any(|(at, _)| at == address))
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn has(address: &Address) -> bool {
 ///
 /// # Errors
 /// When the process may have no more descriptors.
-pub(crate) fn socket(address: &Address) -> io::Result<Option<Socket>> {
+pub(crate) fn given_socket(address: &Address) -> io::Result<Option<Socket>> {
     let mut all = INHERITED.get().into_iter().flatten();
     let Some((_, socket)) = all.find(|(at, _)| at == address) else { return Ok(None) };
     let socket = socket.try_clone()?;
@@ -64,7 +64,7 @@ pub(crate) fn socket(address: &Address) -> io::Result<Option<Socket>> {
 }
 
 /// Addresses of the service manager's sockets that none of these is.
-pub(crate) fn unused<'a>(
+pub(crate) fn unused_sockets<'a>(
     addresses: impl Iterator<Item = &'a Address> + Clone,
 ) -> Vec<&'static Address> {
     let all = INHERITED.get().into_iter().flatten().map(|(at, _)| at);

@@ -9,10 +9,10 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 
 use super::otlp;
-use super::worker::{ORDERS, Order};
+use super::worker::{ORDERS, WorkerCommand};
 use crate::clock;
 use crate::pace;
-use crate::snapshot::{Snapshot, Store};
+use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::telemetry::history::{Exists, History};
 use crate::telemetry::ledger::{Interval, NO_ROUTE};
 
@@ -25,11 +25,11 @@ const QUESTIONS: usize = 64;
 const EXPORT: u32 = 10;
 
 /// A function that reads something out of the history.
-type Question = Box<dyn FnOnce(&History) + Send>;
+type StatsQuestion = Box<dyn FnOnce(&History) + Send>;
 
 /// The place for questions. The thread ends when the last of these is gone.
 #[derive(Clone)]
-pub struct Desk(SyncSender<Question>);
+pub struct Desk(SyncSender<StatsQuestion>);
 
 impl std::fmt::Debug for Desk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -45,7 +45,7 @@ impl Desk {
         read: impl FnOnce(&History) -> T + Send + 'static,
     ) -> Option<T> {
         let (answer, answered) = oneshot::channel();
-        let question: Question = Box::new(move |history| {
+        let question: StatsQuestion = Box::new(move |history| {
             // Who asked may have gone.
             let _gone = answer.send(read(history));
         });
@@ -56,18 +56,18 @@ impl Desk {
 
 /// A desk and the line that leads from it to the collector.
 #[must_use]
-pub fn desk() -> (Desk, Questions) {
+pub fn new_desk() -> (Desk, Questions) {
     let (ask, asked) = sync_channel(QUESTIONS);
     (Desk(ask), Questions(asked))
 }
 
 /// The questions that are asked.
-pub struct Questions(Receiver<Question>);
+pub struct Questions(Receiver<StatsQuestion>);
 
 struct Collector {
     history: History,
-    store: Store,
-    workers: Vec<mpsc::Sender<Order>>,
+    store: SnapshotStore,
+    workers: Vec<mpsc::Sender<WorkerCommand>>,
     started: SystemTime,
     reply: SyncSender<Box<Interval>>,
     replies: Receiver<Box<Interval>>,
@@ -77,9 +77,9 @@ struct Collector {
 ///
 /// # Errors
 /// When it cannot be started.
-pub fn start(
-    store: Store,
-    workers: Vec<mpsc::Sender<Order>>,
+pub fn start_collector(
+    store: SnapshotStore,
+    workers: Vec<mpsc::Sender<WorkerCommand>>,
     questions: Questions,
 ) -> io::Result<()> {
     let (reply, replies) = sync_channel(workers.len() * ORDERS);
@@ -91,7 +91,7 @@ pub fn start(
 }
 
 impl Collector {
-    fn run(mut self, questions: &Receiver<Question>) {
+    fn run(mut self, questions: &Receiver<StatsQuestion>) {
         pace::stand_back();
         let mut next = clock::now() + SECOND;
         let mut seconds = 0;
@@ -120,7 +120,7 @@ impl Collector {
         while let Ok(late) = self.replies.try_recv() {
             self.history.add(&late);
         }
-        let order = || Order::HandOver(self.reply.clone());
+        let order = || WorkerCommand::HandOver(self.reply.clone());
         let asked = self.workers.iter().filter(|worker| worker.try_send(order()).is_ok()).count();
         let until = clock::now() + PATIENCE;
         for _ in 0..asked {
@@ -136,7 +136,12 @@ impl Collector {
         if let Some(tracing) = &snapshot.trace {
             let exporter = &tracing.exporter;
             let (instance, history) = (&exporter.instance, &self.history);
-            exporter.offer_metrics(otlp::metrics(instance, &snapshot, history, self.started));
+            exporter.offer_metrics(otlp::encode_metrics(
+                instance,
+                &snapshot,
+                history,
+                self.started,
+            ));
         }
     }
 

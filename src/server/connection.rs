@@ -14,19 +14,19 @@ use super::worker::Local;
 use crate::clock::{self, Instant};
 use crate::exchange::{Client, Deadline, Halt, Outcome, Refusal};
 use crate::h1::client::Closing;
-use crate::h1::{H1Client, Next};
+use crate::h1::{H1Client, NextRequest};
 use crate::net::seats::Seat;
-use crate::net::{Held, Stream, Timer, held};
+use crate::net::{MemoryReservation, Stream, Timer, held};
 use crate::proxy::request_id::RequestId;
 use crate::proxy::{self, Exchange, Peer, answer};
 use crate::snapshot::Listener;
-use crate::telemetry::access::Line;
-use crate::telemetry::ledger::{Entry, method_index};
+use crate::telemetry::access::AccessLine;
+use crate::telemetry::ledger::{LedgerEntry, method_index};
 use crate::telemetry::refusals::Ending;
 use crate::wire::{RequestHead, encode, grpc};
 
 /// The things that a connection is served with.
-pub(super) struct Way<'a> {
+pub(super) struct ConnectionEnd<'a> {
     /// The connection's place among those of the worker.
     pub seat: &'a Seat<'a>,
     /// The listener that it came in by.
@@ -38,8 +38,13 @@ pub(super) struct Way<'a> {
 }
 
 /// Serves one connection until either side ends it.
-pub(super) async fn serve(local: &Rc<Local>, stream: Stream, peer: Peer, way: Way<'_>) {
-    let Way { seat, listener, closing, full } = way;
+pub(super) async fn serve_connection(
+    local: &Rc<Local>,
+    stream: Stream,
+    peer: Peer,
+    way: ConnectionEnd<'_>,
+) {
+    let ConnectionEnd { seat, listener, closing, full } = way;
     let place = seat.number().to_le_bytes()[0].wrapping_mul(97);
     let mut timer = Timer::default();
     let mut client = H1Client::new(stream, clock::now(), (closing.clone(), listener.life), place);
@@ -48,42 +53,42 @@ pub(super) async fn serve(local: &Rc<Local>, stream: Stream, peer: Peer, way: Wa
         let waits = (seat, &mut timer);
         let next = client.next(&mut head, waits, &listener.head, listener.times).await;
         let go_on = match next {
-            Next::Request if full.is_some() => {
+            NextRequest::Request if full.is_some() => {
                 let refusal = full.unwrap_or(Refusal::Crowded);
                 let of = (&peer, &*listener, &*head);
-                Box::pin(refuse(local, of, refusal, &mut client, &mut timer)).await;
+                Box::pin(refuse_head(local, of, refusal, &mut client, &mut timer)).await;
                 false
             }
-            Next::Crowded => {
+            NextRequest::Crowded => {
                 let refusal = Refusal::Crowded;
                 let of = (&peer, &*listener, &*head);
-                Box::pin(refuse(local, of, refusal, &mut client, &mut timer)).await;
+                Box::pin(refuse_head(local, of, refusal, &mut client, &mut timer)).await;
                 client.leave();
                 false
             }
-            Next::Request => {
+            NextRequest::Request => {
                 let request = (&mut *head, client.head_at());
-                exchange(local, (&peer, &listener), request, &mut client, &mut timer).await;
+                run_exchange(local, (&peer, &listener), request, &mut client, &mut timer).await;
                 client.settle(&mut timer, listener.body_gap).await
             }
-            Next::Closed => false,
-            Next::Http2 => {
+            NextRequest::Closed => false,
+            NextRequest::Http2 => {
                 local.worker.put_head(head);
                 let parts = client.into_parts();
-                let way = Way { seat, listener, closing, full };
+                let way = ConnectionEnd { seat, listener, closing, full };
                 // Boxed, so that other connections do not hold the memory of these.
-                return Box::pin(streams::serve(local, parts, peer, way)).await;
+                return Box::pin(streams::serve_streams(local, parts, peer, way)).await;
             }
-            Next::Fault(fault) => {
+            NextRequest::Fault(fault) => {
                 let refusal = Refusal::Malformed(fault);
                 let of = (&peer, &*listener, &*head);
-                Box::pin(refuse(local, of, refusal, &mut client, &mut timer)).await;
+                Box::pin(refuse_head(local, of, refusal, &mut client, &mut timer)).await;
                 false
             }
-            Next::Timeout => {
+            NextRequest::Timeout => {
                 let refusal = Refusal::RequestTimeout(Deadline::RequestHead);
                 let of = (&peer, &*listener, &*head);
-                Box::pin(refuse(local, of, refusal, &mut client, &mut timer)).await;
+                Box::pin(refuse_head(local, of, refusal, &mut client, &mut timer)).await;
                 false
             }
         };
@@ -96,7 +101,7 @@ pub(super) async fn serve(local: &Rc<Local>, stream: Stream, peer: Peer, way: Wa
 }
 
 /// One request. A defect in the proxy costs this request and nothing else.
-pub(super) async fn exchange<C: Client>(
+pub(super) async fn run_exchange<C: Client>(
     local: &Local,
     (peer, listener): (&Peer, &Listener),
     (head, started): (&mut RequestHead, Instant),
@@ -113,13 +118,14 @@ pub(super) async fn exchange<C: Client>(
     let walk = Box::into_pin(Box::write(Box::new_uninit(), proxy::handle(ex, client, timer)));
     let bytes = size_of_val(&*walk) + head.fields.capacity();
     held::limit(snapshot.request_memory);
-    let handled = match Held::new(bytes, snapshot.request_memory) {
+    let handled = match MemoryReservation::new(bytes, snapshot.request_memory) {
         Some(_held) => Caught(Some(walk)).await,
         None => {
             drop(walk);
             // Who holds a part of a head and says no more makes room for those who come after.
             local.worker.seats.shed();
-            let refused = refuse(local, (peer, listener, head), Refusal::Overloaded, client, timer);
+            let refused =
+                refuse_head(local, (peer, listener, head), Refusal::Overloaded, client, timer);
             return Box::pin(refused).await;
         }
     };
@@ -129,16 +135,16 @@ pub(super) async fn exchange<C: Client>(
             client.cut();
             let id = local.worker.draw(RequestId::new);
             let outcome = Outcome::ProxyCut(Halt::Defect);
-            account(local, (peer, listener, head), outcome, id.as_str(), client);
+            account_refusal(local, (peer, listener, head), outcome, id.as_str(), client);
         } else {
             let of = (peer, listener, head);
-            Box::pin(refuse(local, of, Refusal::Internal, client, timer)).await;
+            Box::pin(refuse_head(local, of, Refusal::Internal, client, timer)).await;
         }
     }
 }
 
 /// Answers a request that could not be read, or that was lost to a defect.
-pub(super) async fn refuse<C: Client>(
+pub(super) async fn refuse_head<C: Client>(
     local: &Local,
     (peer, listener, head): (&Peer, &Listener, &RequestHead),
     refusal: Refusal,
@@ -148,7 +154,7 @@ pub(super) async fn refuse<C: Client>(
     local.status.requests.fetch_add(u64::from(refusal != Refusal::Internal), Ordering::Relaxed);
     let id = local.worker.draw(RequestId::new);
     client.close_after();
-    let refused = answer::Refused {
+    let refused = answer::RefusedAnswer {
         refusal,
         request_id: id.as_str(),
         head_request: head.method() == b"HEAD",
@@ -157,9 +163,9 @@ pub(super) async fn refuse<C: Client>(
         edits: None,
         added: &[],
     };
-    answer::refuse(client, timer, &refused, listener.write_gap).await;
+    answer::send_refusal(client, timer, &refused, listener.write_gap).await;
     let outcome = Outcome::Refused(refusal);
-    account(local, (peer, listener, head), outcome, id.as_str(), client);
+    account_refusal(local, (peer, listener, head), outcome, id.as_str(), client);
 }
 
 /// The answer to somebody who speaks HTTP where TLS is expected.
@@ -176,7 +182,7 @@ pub(super) fn plain_answer() -> Vec<u8> {
 }
 
 /// Writes down a request whose head could not be read, or that was lost to a defect.
-fn account<C: Client>(
+fn account_refusal<C: Client>(
     local: &Local,
     (peer, listener, head): (&Peer, &Listener, &RequestHead),
     outcome: Outcome,
@@ -197,7 +203,7 @@ fn account<C: Client>(
         cause: None,
     };
     ending.tell(&local.worker.quotas, &local.worker.ledger);
-    local.worker.ledger.request(&Entry {
+    local.worker.ledger.request(&LedgerEntry {
         route: None,
         method: method_index(head.method()),
         listener: u32::from(listener.id),
@@ -210,7 +216,7 @@ fn account<C: Client>(
     });
     let snapshot = local.current.get();
     if let Some(log) = &snapshot.access {
-        let line = Line {
+        let line = AccessLine {
             request_id,
             client: &peer.text,
             listener: &listener.name,

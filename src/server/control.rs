@@ -21,15 +21,15 @@ use super::members;
 use super::names;
 use super::service_manager;
 use super::status::Status;
-use super::worker::Order;
+use super::worker::WorkerCommand;
 use crate::clock::{self, Instant};
 use crate::discovery::registry::Hear;
 use crate::health::Supervisor;
 use crate::net::Address;
 use crate::pace;
 use crate::reload::diff::{self, Stays};
-use crate::reload::{Outcome, Plan, Prepared, Refused, Reloader};
-use crate::snapshot::{Snapshot, Store};
+use crate::reload::{Outcome, Prepared, ReloadPlan, ReloadRefused, Reloader};
+use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::upstream::{Membership, upkeep};
 
 /// The pause between two looks after the upstreams. An ejection ends at most this much late.
@@ -43,7 +43,7 @@ const SWEEP: u32 = 20;
 
 /// A command to the thread.
 #[derive(Debug)]
-pub enum Command {
+pub enum ControlCommand {
     /// Read the file again.
     Reload {
         /// Whatever `shrink_guard` says.
@@ -80,17 +80,17 @@ pub enum Command {
 
 /// Everything that a reload changes.
 #[derive(Debug)]
-pub(super) struct Parts {
-    pub(super) store: Store,
+pub(super) struct ControlParts {
+    pub(super) store: SnapshotStore,
     pub(super) status: Arc<Status>,
     pub(super) health: Supervisor,
     pub(super) reloader: Reloader,
-    pub(super) workers: Vec<mpsc::Sender<Order>>,
+    pub(super) workers: Vec<mpsc::Sender<WorkerCommand>>,
     /// The sockets that are open.
     pub(super) sites: Vec<Site>,
     /// The addresses at which the proxy itself listens.
     pub(super) own: Vec<Address>,
-    /// The number of calls of [`Parts::sweep`].
+    /// The number of calls of [`ControlParts::sweep`].
     pub(super) sweeps: u32,
     /// Snapshots that requests may still be at work with. They are freed here: freeing thousands of routes would
     /// hold up a worker.
@@ -104,19 +104,19 @@ pub(super) struct Parts {
 /// The running thread; it ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Control {
-    commands: SyncSender<Command>,
+    commands: SyncSender<ControlCommand>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Control {
     pub(super) fn start(
-        parts: Parts,
-        (commands, received): (SyncSender<Command>, Receiver<Command>),
+        parts: ControlParts,
+        (commands, received): (SyncSender<ControlCommand>, Receiver<ControlCommand>),
     ) -> io::Result<Self> {
         let line = commands.clone();
         parts.reloader.lists().updates().wake_by(move || {
             // A full line is looked at in a moment anyway.
-            let _told = line.try_send(Command::Follow { reply: None });
+            let _told = line.try_send(ControlCommand::Follow { reply: None });
         });
         let thread = std::thread::Builder::new().name("control".into());
         let thread = Some(thread.spawn(move || parts.run(&received))?);
@@ -130,7 +130,7 @@ const COMMANDS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Gives a worker an order, waiting for a moment if it has too many already.
-fn give_order(worker: &mpsc::Sender<Order>, order: Order) {
+fn give_order(worker: &mpsc::Sender<WorkerCommand>, order: WorkerCommand) {
     let mut order = order;
     let until = clock::now() + PATIENCE;
     loop {
@@ -148,7 +148,7 @@ fn give_order(worker: &mpsc::Sender<Order>, order: Order) {
 }
 
 /// The two ends of the line to the thread.
-pub(super) fn line() -> (SyncSender<Command>, Receiver<Command>) {
+pub(super) fn command_line() -> (SyncSender<ControlCommand>, Receiver<ControlCommand>) {
     sync_channel(COMMANDS)
 }
 
@@ -157,7 +157,7 @@ impl Control {
     pub(super) fn close(mut self) {
         let deadline = clock::now() + FAREWELL;
         // It may have other things to do first; that nobody listens means that it has ended already.
-        while let Err(TrySendError::Full(_)) = self.commands.try_send(Command::Stop)
+        while let Err(TrySendError::Full(_)) = self.commands.try_send(ControlCommand::Stop)
             && clock::now() < deadline
         {
             std::thread::park_timeout(Duration::from_millis(2));
@@ -173,8 +173,8 @@ impl Control {
     }
 }
 
-impl Parts {
-    fn run(mut self, commands: &Receiver<Command>) {
+impl ControlParts {
+    fn run(mut self, commands: &Receiver<ControlCommand>) {
         pace::stand_back();
         pace::can_wait();
         let mut looks = 0;
@@ -182,27 +182,27 @@ impl Parts {
             match commands.recv_timeout(LOOK) {
                 // Who was told that it takes too long, was not told that it will happen all the same.
                 Ok(
-                    Command::Reload { reply: Some(reply), .. }
-                    | Command::Rollback { reply: Some(reply) },
+                    ControlCommand::Reload { reply: Some(reply), .. }
+                    | ControlCommand::Rollback { reply: Some(reply) },
                 ) if reply.is_closed() => {}
-                Ok(Command::Weigh { reply, .. }) if reply.is_closed() => {}
-                Ok(Command::Reload { force, reply }) => {
+                Ok(ControlCommand::Weigh { reply, .. }) if reply.is_closed() => {}
+                Ok(ControlCommand::Reload { force, reply }) => {
                     if force {
                         self.believe_sources();
                     }
-                    tell(reply, self.reload(force));
+                    send_reply(reply, self.reload(force));
                 }
-                Ok(Command::Rollback { reply }) => tell(reply, self.roll_back()),
-                Ok(Command::Weigh { upstream, server, weight, reply }) => {
+                Ok(ControlCommand::Rollback { reply }) => send_reply(reply, self.roll_back()),
+                Ok(ControlCommand::Weigh { upstream, server, weight, reply }) => {
                     // Who asked may have gone.
                     let _gone = reply.send(self.weigh((&upstream, &server), weight));
                 }
-                Ok(Command::Reopen) => self.reopen(),
-                Ok(Command::Follow { reply }) => {
+                Ok(ControlCommand::Reopen) => self.reopen(),
+                Ok(ControlCommand::Follow { reply }) => {
                     self.follow_sources();
-                    tell(reply, ());
+                    send_reply(reply, ());
                 }
-                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                Ok(ControlCommand::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     return self.remove_sockets();
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -217,7 +217,7 @@ impl Parts {
             self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
             self.past.retain(|members| Arc::strong_count(members) > 1);
             for upstream in &self.store.load().upstreams {
-                upkeep::tick(upstream, now);
+                upkeep::end_ejections(upstream, now);
             }
             looks += 1;
             if looks >= FILES {
@@ -245,7 +245,7 @@ impl Parts {
     /// Puts servers where their names lead now. That is no reload.
     fn follow_names(&mut self) {
         let current = self.store.load_full();
-        let away = names::unreachable(&current);
+        let away = names::unreachable_hosts(&current);
         self.reloader.names().hurry(away, names::UNREACHABLE);
         if !self.reloader.names().changed() {
             return;
@@ -275,8 +275,8 @@ impl Parts {
         service_manager::tell_reloading();
         let current = self.store.load_full();
         let outcome = match self.reloader.read(&current, force) {
-            Ok(Plan::Switch(prepared)) => self.put_into_effect(&current, Ok(*prepared)),
-            Ok(Plan::Nothing(why)) => self.stay(&current, why),
+            Ok(ReloadPlan::Switch(prepared)) => self.put_into_effect(&current, Ok(*prepared)),
+            Ok(ReloadPlan::Nothing(why)) => self.stay(&current, why),
             Err(refused) => self.put_into_effect(&current, Err(refused)),
         };
         service_manager::tell_ready();
@@ -287,7 +287,7 @@ impl Parts {
     fn stay(&self, current: &Snapshot, why: &'static str) -> Outcome {
         self.status.reloads.last_error.store(None);
         tracing::info!(generation = current.generation, why, "nothing to reload");
-        let (changes, stays) = diff::diff(&current.shown, &current.shown);
+        let (changes, stays) = diff::diff_configs(&current.shown, &current.shown);
         Outcome {
             ok: true,
             generation: current.generation,
@@ -321,7 +321,7 @@ impl Parts {
     fn put_into_effect(
         &mut self,
         current: &Snapshot,
-        prepared: Result<Prepared, Refused>,
+        prepared: Result<Prepared, ReloadRefused>,
     ) -> Outcome {
         let result = prepared.and_then(|prepared| self.switch(current, prepared));
         let counts = &self.status.reloads;
@@ -361,21 +361,21 @@ impl Parts {
     }
 
     /// Opens what is new, swaps, closes what is gone.
-    fn switch(&mut self, current: &Snapshot, prepared: Prepared) -> Result<Outcome, Refused> {
-        let sites = listener::sites(&prepared.config, &prepared.snapshot);
+    fn switch(&mut self, current: &Snapshot, prepared: Prepared) -> Result<Outcome, ReloadRefused> {
+        let sites = listener::list_sites(&prepared.config, &prepared.snapshot);
         let (snapshot, changes, stays, accepted) = prepared.split();
-        let drains = diff::drains(&changes);
+        let drains = diff::drained_servers(&changes);
         let is_open = |site: &Site| self.sites.iter().any(|open| open.same(site));
         let new: Vec<Site> = sites.iter().filter(|site| !is_open(site)).cloned().collect();
-        let bound = listener::bind(&new, &self.sites, self.workers.len())
-            .map_err(|error| Refused::Bind(error.to_string()))?;
+        let bound = listener::bind_sites(&new, &self.sites, self.workers.len())
+            .map_err(|error| ReloadRefused::Bind(error.to_string()))?;
         let gone: Vec<Site> =
             self.sites.iter().filter(|open| !sites.iter().any(|s| s.same(open))).cloned().collect();
         let generation = snapshot.generation;
         snapshot.bound_caches();
         self.retired.push(self.store.swap(Arc::new(snapshot)));
         for (worker, sockets) in self.workers.iter().zip(bound.per_worker) {
-            give_order(worker, Order::Open(sockets));
+            give_order(worker, WorkerCommand::Open(sockets));
         }
         for (name, address) in &bound.names {
             tracing::info!(%address, listener = %name, "listening");
@@ -384,7 +384,7 @@ impl Parts {
         self.allow(&sites);
         let now = self.store.load();
         self.health.follow(&now.upstreams);
-        forget(current, &now);
+        forget_names(current, &now);
         drop(now);
         self.sites = sites;
         self.reloader.accepted(accepted);
@@ -403,7 +403,7 @@ impl Parts {
             let before = self.sites.iter().find(|open| open.same(site));
             if let (Address::Unix(path), Some(before)) = (&site.address, before)
                 && before.access != site.access
-                && let Err(error) = listener::allow(path, &site.access)
+                && let Err(error) = listener::set_access(path, &site.access)
             {
                 let (key, path) = ("listen.address", path.display());
                 tracing::error!(%error, %path, key, "who may connect to a socket stays as it was");
@@ -414,7 +414,7 @@ impl Parts {
     fn close(&self, gone: &[Site]) {
         for site in gone {
             for worker in &self.workers {
-                give_order(worker, Order::Close(site.clone()));
+                give_order(worker, WorkerCommand::Close(site.clone()));
             }
             if let Address::Unix(path) = &site.address {
                 // Somebody else may have removed it already.
@@ -427,7 +427,7 @@ impl Parts {
 }
 
 /// Servers that a reload has removed no longer count as ejected, and keep no connections.
-fn forget(old: &Snapshot, new: &Snapshot) {
+fn forget_names(old: &Snapshot, new: &Snapshot) {
     let stay: HashSet<u32> = new
         .upstreams
         .iter()
@@ -443,7 +443,7 @@ fn forget(old: &Snapshot, new: &Snapshot) {
     }
 }
 
-fn tell<T>(reply: Option<oneshot::Sender<T>>, outcome: T) {
+fn send_reply<T>(reply: Option<oneshot::Sender<T>>, outcome: T) {
     if let Some(reply) = reply {
         // Who asked may have gone.
         let _gone = reply.send(outcome);

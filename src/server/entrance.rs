@@ -18,7 +18,7 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
 use super::listener::Acceptor;
-use super::proxied::{self, Told};
+use super::proxied::{self, ToldByProxy};
 use super::worker::Local;
 use super::{connection, streams};
 use crate::clock;
@@ -58,7 +58,7 @@ struct Arrived {
 
 /// Accepts until told to stop, then once more until nobody waits: a listening socket that is closed
 /// resets the connections still in its queue.
-pub(super) async fn accept(
+pub(super) async fn accept_connections(
     local: Rc<Local>,
     acceptor: Acceptor,
     door: Door,
@@ -68,9 +68,9 @@ pub(super) async fn accept(
         tokio::select! {
             biased;
             accepted = acceptor.accept() => match accepted {
-                Ok((stream, from)) => admit(&local, &door, stream, from).await,
+                Ok((stream, from)) => admit_connection(&local, &door, stream, from).await,
                 Err(error) if is_connection_error(&error) => {}
-                Err(error) => exhausted(&local, &door, &error).await,
+                Err(error) => note_exhausted(&local, &door, &error).await,
             },
             _ = stopped.wait_for(|stop| *stop) => return,
         }
@@ -88,7 +88,7 @@ fn is_connection_error(error: &io::Error) -> bool {
 }
 
 /// The system has no descriptors, or no memory for another connection.
-async fn exhausted(local: &Local, door: &Door, error: &io::Error) {
+async fn note_exhausted(local: &Local, door: &Door, error: &io::Error) {
     door.listener.counts.starved.fetch_add(1, Relaxed);
     for _ in 0..AT_ONCE {
         local.make_room(None);
@@ -101,7 +101,12 @@ async fn exhausted(local: &Local, door: &Door, error: &io::Error) {
     sleep(ACCEPT_PAUSE).await;
 }
 
-async fn admit(local: &Rc<Local>, door: &Door, stream: Stream, from: Option<SocketAddr>) {
+async fn admit_connection(
+    local: &Rc<Local>,
+    door: &Door,
+    stream: Stream,
+    from: Option<SocketAddr>,
+) {
     let snapshot = local.current.get();
     // A listener that has just gone serves those who came before it with what it had.
     let settings = snapshot.listener(door.listener.id).unwrap_or(&door.listener).clone();
@@ -223,9 +228,9 @@ impl Arrived {
         let mut told = None;
         if let Some(from) = ip.filter(|_| settings.proxy_protocol) {
             // Boxed, so that a connection does not hold the memory of its header for good.
-            let header = Box::pin(proxied::client(&mut stream, from, &settings));
+            let header = Box::pin(proxied::read_client(&mut stream, from, &settings));
             let Some(Ok(said)) = seat.unless_asked(header).await else {
-                return reclaimed(&seat, &settings);
+                return note_reclaimed(&seat, &settings);
             };
             ip = said.as_ref().map_or(ip, |told| Some(told.client.ip().to_canonical()));
             told = said;
@@ -243,7 +248,7 @@ impl Arrived {
             (full, crowded) = (full.or(Some(Refusal::ClientConnections)), true);
         }
         // Nobody is told by what is not asked for.
-        let ends = if tells { ends(told, from, &stream) } else { None };
+        let ends = if tells { connection_ends(told, from, &stream) } else { None };
         let (stream, tls) = match &settings.tls {
             None => (stream, None),
             Some(server) => {
@@ -251,7 +256,7 @@ impl Arrived {
                 let (of, quotas) = ((&*settings, ip), &local.worker.quotas);
                 let secure = Box::pin(local.handshakes.secure(stream, of, server, quotas));
                 let Some(secure) = seat.unless_asked(secure).await else {
-                    return reclaimed(&seat, &settings);
+                    return note_reclaimed(&seat, &settings);
                 };
                 let Some((stream, facts)) = secure else { return };
                 (stream, Some(Box::new(facts)))
@@ -266,41 +271,46 @@ impl Arrived {
             tls,
             ends,
         };
-        let way = connection::Way { seat: &seat, listener: settings.clone(), closing, full };
+        let way =
+            connection::ConnectionEnd { seat: &seat, listener: settings.clone(), closing, full };
         // Awaited here and not in a function that chooses: each wake-up would go through that too.
         if crowded {
             let _told = timeout(GOODBYE, Box::pin(serve(&local, stream, peer, way))).await;
         } else if peer.tls.as_ref().is_some_and(|tls| tls.http2) {
             // Boxed, so that other connections do not hold the memory of these.
-            Box::pin(streams::serve(&local, (Vec::new(), stream), peer, way)).await;
+            Box::pin(streams::serve_streams(&local, (Vec::new(), stream), peer, way)).await;
         } else {
-            connection::serve(&local, stream, peer, way).await;
+            connection::serve_connection(&local, stream, peer, way).await;
         }
         drop(place);
-        reclaimed(&seat, &settings);
+        note_reclaimed(&seat, &settings);
     }
 }
 
 /// Serves whatever the client speaks.
-async fn serve(local: &Rc<Local>, stream: Stream, peer: Peer, way: connection::Way<'_>) {
+async fn serve(local: &Rc<Local>, stream: Stream, peer: Peer, way: connection::ConnectionEnd<'_>) {
     if peer.tls.as_ref().is_some_and(|tls| tls.http2) {
-        streams::serve(local, (Vec::new(), stream), peer, way).await;
+        streams::serve_streams(local, (Vec::new(), stream), peer, way).await;
     } else {
-        connection::serve(local, stream, peer, way).await;
+        connection::serve_connection(local, stream, peer, way).await;
     }
 }
 
 /// Counts a connection that has made room for another.
-fn reclaimed(seat: &Seat<'_>, settings: &Listener) {
+fn note_reclaimed(seat: &Seat<'_>, settings: &Listener) {
     if seat.is_asked() {
         settings.counts.room.reclaimed.fetch_add(1, Relaxed);
     }
 }
 
 /// Returns whose a connection is.
-fn ends(told: Option<Told>, from: Option<SocketAddr>, stream: &Stream) -> Option<Box<Ends>> {
+fn connection_ends(
+    told: Option<ToldByProxy>,
+    from: Option<SocketAddr>,
+    stream: &Stream,
+) -> Option<Box<Ends>> {
     let ends = match told {
-        Some(Told { client, server, tlvs }) => Ends::new(client, server, tlvs.into_iter()),
+        Some(ToldByProxy { client, server, tlvs }) => Ends::new(client, server, tlvs.into_iter()),
         None => Ends::new(from?, stream.local_address()?, std::iter::empty()),
     };
     Some(Box::new(ends))

@@ -31,12 +31,12 @@ pub struct Errand {
     /// Path and query.
     pub target: Box<str>,
     /// The sender of the answer.
-    pub reply: oneshot::Sender<Outcome>,
+    pub reply: oneshot::Sender<ErrandOutcome>,
 }
 
 /// The result of an errand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct ErrandOutcome {
     /// The status; 0 when there was no response.
     pub status: u16,
     /// The value of `Cache-Status`.
@@ -78,7 +78,8 @@ impl Errand {
         let mut client = DetachedClient::new(&[], Taster::default());
         let mut timer = Timer::default();
         let request = (&mut head, clock::now());
-        connection::exchange(&local, (&peer, &listener), request, &mut client, &mut timer).await;
+        connection::run_exchange(&local, (&peer, &listener), request, &mut client, &mut timer)
+            .await;
         // Whoever asked may have left.
         let _left = reply.send(client.receiver.0);
     }
@@ -86,7 +87,7 @@ impl Errand {
 
 /// Takes a response and keeps nothing but what is told of it.
 #[derive(Debug, Default)]
-struct Taster(Outcome);
+struct Taster(ErrandOutcome);
 
 impl Receiver for Taster {
     fn begin(&mut self, response: &Outgoing<'_>) {

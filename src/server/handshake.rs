@@ -24,7 +24,7 @@ use crate::net::Stream;
 use crate::snapshot::Listener;
 use crate::telemetry::refusals::Quotas;
 use crate::tls::revocation::Refused;
-use crate::tls::{Facts, Server};
+use crate::tls::{TlsInfo, TlsServer};
 
 /// Handshakes of a worker that have begun and not ended.
 const MOST: u32 = 2048;
@@ -48,9 +48,9 @@ impl Default for Handshakes {
 }
 
 /// Counts a handshake as under way until it is dropped.
-struct UnderWay<'a>(&'a Cell<u32>);
+struct HandshakeUnderWay<'a>(&'a Cell<u32>);
 
-impl Drop for UnderWay<'_> {
+impl Drop for HandshakeUnderWay<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }
@@ -63,9 +63,9 @@ impl Handshakes {
         &self,
         stream: Stream,
         (listener, client): (&Listener, Option<IpAddr>),
-        server: &Arc<Server>,
+        server: &Arc<TlsServer>,
         quotas: &Quotas,
-    ) -> Option<(Stream, Facts)> {
+    ) -> Option<(Stream, TlsInfo)> {
         let counts = &listener.counts;
         let Stream::Tcp(stream) = stream else { return None };
         if self.under_way.get() >= MOST {
@@ -73,7 +73,7 @@ impl Handshakes {
             return None;
         }
         self.under_way.set(self.under_way.get() + 1);
-        let under_way = UnderWay(&self.under_way);
+        let under_way = HandshakeUnderWay(&self.under_way);
         let ended = timeout(listener.handshake, self.shake(stream, server)).await;
         drop(under_way);
         let failed = match ended {
@@ -85,7 +85,7 @@ impl Handshakes {
             Err(_) => Failed { error: io::ErrorKind::TimedOut.into(), plain: None },
         };
         counts.handshakes_failed.fetch_add(1, Relaxed);
-        tell(listener, client, &failed.error, quotas);
+        log_failure(listener, client, &failed.error, quotas);
         if let Some(stream) = failed.plain {
             // Whether it is read or not.
             let _told = timeout(GOODBYE, answer_plainly(stream)).await;
@@ -96,8 +96,8 @@ impl Handshakes {
     async fn shake(
         &self,
         stream: TcpStream,
-        server: &Arc<Server>,
-    ) -> Result<(Stream, Facts), Failed> {
+        server: &Arc<TlsServer>,
+    ) -> Result<(Stream, TlsInfo), Failed> {
         let mut first = [0];
         if stream.peek(&mut first).await? == 1 && first.iter().all(u8::is_ascii_uppercase) {
             // A method of HTTP. TLS begins with 22.
@@ -117,7 +117,7 @@ impl Handshakes {
             Poll::Ready(ended) => ended?,
             Poll::Pending => accept.await?,
         };
-        let facts = Facts::of(server.clone(), profile, stream.get_ref().1);
+        let facts = TlsInfo::of(server.clone(), profile, stream.get_ref().1);
         Ok((Stream::secure(TlsStream::Server(stream)), facts))
     }
 }
@@ -125,7 +125,7 @@ impl Handshakes {
 /// Tells why there was no handshake. Scanners cause most of those that fail, and they are nobody's fault; who is refused
 /// for a certificate wants to know why, and asks the operator.
 #[cold]
-fn tell(listener: &Listener, client: Option<IpAddr>, error: &io::Error, quotas: &Quotas) {
+fn log_failure(listener: &Listener, client: Option<IpAddr>, error: &io::Error, quotas: &Quotas) {
     let client = client.map(|ip| ip.to_string());
     let (counts, listener) = (&listener.counts, &*listener.name);
     let cause = error.to_string();

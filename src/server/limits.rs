@@ -22,7 +22,7 @@ pub fn raise_descriptors() -> u64 {
 /// Returns how many client connections all listeners may have open together so that descriptors never run out: each may need one
 /// more towards a server. Nor may they take most of the memory, even if all of them are idle.
 #[must_use]
-pub fn connections(descriptors: u64, memory: usize) -> u32 {
+pub fn connection_limit(descriptors: u64, memory: usize) -> u32 {
     let pairs = (descriptors - RESERVED.min(descriptors / 2)) / 2;
     let fitting = u64::try_from(memory / MEMORY_OF_ONE).unwrap_or(u64::MAX);
     u32::try_from(pairs.min(fitting)).unwrap_or(u32::MAX).clamp(4, 1_000_000)
@@ -34,7 +34,7 @@ mod tests {
 
     #[test]
     fn every_client_connection_leaves_room_for_one_to_a_server() {
-        let connections = |descriptors| connections(descriptors, usize::MAX);
+        let connections = |descriptors| connection_limit(descriptors, usize::MAX);
         assert_eq!(connections(1024), 448);
         assert_eq!(connections(256), 64);
         assert_eq!(connections(64), 16);

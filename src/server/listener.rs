@@ -56,7 +56,7 @@ impl Site {
 
 /// All addresses of all listeners.
 #[must_use]
-pub fn sites(config: &Config, snapshot: &Snapshot) -> Vec<Site> {
+pub fn list_sites(config: &Config, snapshot: &Snapshot) -> Vec<Site> {
     let listeners = config.listen.iter().zip(&snapshot.listeners);
     listeners
         .flat_map(|(written, listener)| {
@@ -80,7 +80,7 @@ pub struct Listening {
 
 /// Listening sockets that were just opened.
 #[derive(Debug)]
-pub struct Bound {
+pub struct BoundSocket {
     /// For each worker its sockets.
     pub per_worker: Vec<Vec<Listening>>,
     /// Each bound address with its listener's name.
@@ -91,17 +91,18 @@ pub struct Bound {
 ///
 /// # Errors
 /// The first address that cannot be bound; those before it are closed again.
-pub fn bind(sites: &[Site], open: &[Site], workers: usize) -> Result<Bound, BindError> {
+pub fn bind_sites(sites: &[Site], open: &[Site], workers: usize) -> Result<BoundSocket, BindError> {
     for site in sites {
         if let Address::Tcp(at) = &site.address
-            && !open.iter().any(|open| overlaps(*at, &open.address))
-            && !activation::has(&site.address)
+            && !open.iter().any(|open| overlaps_open(*at, &open.address))
+            && !activation::has_socket(&site.address)
         {
-            alone(*at).map_err(|source| BindError { address: site.address.clone(), source })?;
+            check_alone(*at)
+                .map_err(|source| BindError { address: site.address.clone(), source })?;
         }
     }
     let mut bound =
-        Bound { per_worker: (0..workers).map(|_| Vec::new()).collect(), names: Vec::new() };
+        BoundSocket { per_worker: (0..workers).map(|_| Vec::new()).collect(), names: Vec::new() };
     for site in sites {
         let at = bind_for_all(site, &mut bound.per_worker)
             .map_err(|source| BindError { address: site.address.clone(), source })?;
@@ -112,7 +113,7 @@ pub fn bind(sites: &[Site], open: &[Site], workers: usize) -> Result<Bound, Bind
 
 /// Binds one address for each worker; returns it with the port that was chosen.
 fn bind_for_all(site: &Site, per_worker: &mut [Vec<Listening>]) -> io::Result<Address> {
-    if let Some(socket) = activation::socket(&site.address)? {
+    if let Some(socket) = activation::given_socket(&site.address)? {
         let unix = matches!(site.address, Address::Unix(_));
         for sockets in per_worker {
             sockets.push(Listening { site: site.clone(), fd: socket.try_clone()?.into(), unix });
@@ -161,7 +162,7 @@ pub fn bind_tcp(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
 }
 
 /// Returns whether two addresses cannot belong to two processes.
-fn overlaps(at: SocketAddr, open: &Address) -> bool {
+fn overlaps_open(at: SocketAddr, open: &Address) -> bool {
     let Address::Tcp(open) = open else { return false };
     at.port() == open.port()
         && (at.ip() == open.ip() || at.ip().is_unspecified() || open.ip().is_unspecified())
@@ -170,7 +171,7 @@ fn overlaps(at: SocketAddr, open: &Address) -> bool {
 /// Finds out whether somebody else listens there. Workers share an address by SO_REUSEPORT, and so would a second
 /// process of the same user: each would get a part of the connections. A socket that does not share finds out, and is
 /// gone before one that does is opened.
-fn alone(at: SocketAddr) -> io::Result<()> {
+fn check_alone(at: SocketAddr) -> io::Result<()> {
     if at.port() == 0 {
         return Ok(());
     }
@@ -179,11 +180,11 @@ fn alone(at: SocketAddr) -> io::Result<()> {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
-    socket.bind(&at.into()).map_err(|error| named(error, occupant::of_port(at.port())))
+    socket.bind(&at.into()).map_err(|error| name_occupant(error, occupant::of_port(at.port())))
 }
 
 /// An error about an address that is taken, with the name of who has it.
-fn named(error: io::Error, who: Option<String>) -> io::Error {
+fn name_occupant(error: io::Error, who: Option<String>) -> io::Error {
     match who {
         Some(who) if error.kind() == io::ErrorKind::AddrInUse => {
             io::Error::new(io::ErrorKind::AddrInUse, format!("{who} listens there"))
@@ -197,10 +198,10 @@ fn named(error: io::Error, who: Option<String>) -> io::Error {
 /// # Errors
 /// Whatever the system says, and who is there already.
 pub fn bind_alone(at: SocketAddr) -> io::Result<Socket> {
-    if let Some(socket) = activation::socket(&Address::Tcp(at))? {
+    if let Some(socket) = activation::given_socket(&Address::Tcp(at))? {
         return Ok(socket);
     }
-    bind_tcp(at, false).map_err(|error| named(error, occupant::of_port(at.port())))
+    bind_tcp(at, false).map_err(|error| name_occupant(error, occupant::of_port(at.port())))
 }
 
 /// Opens a listening Unix socket. A file that a dead process left behind is replaced; one that
@@ -209,11 +210,11 @@ pub fn bind_alone(at: SocketAddr) -> io::Result<Socket> {
 /// # Errors
 /// Whatever the system says.
 pub fn bind_unix(path: &Path, access: &Access) -> io::Result<Socket> {
-    if let Some(socket) = activation::socket(&Address::Unix(path.to_owned()))? {
+    if let Some(socket) = activation::given_socket(&Address::Unix(path.to_owned()))? {
         return Ok(socket);
     }
     if let Ok(other) = std::os::unix::net::UnixStream::connect(path) {
-        return Err(named(io::ErrorKind::AddrInUse.into(), occupant::of_peer(&other)));
+        return Err(name_occupant(io::ErrorKind::AddrInUse.into(), occupant::of_peer(&other)));
     }
     let is_socket = std::fs::symlink_metadata(path)
         .is_ok_and(|meta| std::os::unix::fs::FileTypeExt::is_socket(&meta.file_type()));
@@ -224,7 +225,7 @@ pub fn bind_unix(path: &Path, access: &Access) -> io::Result<Socket> {
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::unix(path)?)?;
     // Nobody can connect before it listens, so there is no moment in which others may.
-    if let Err(error) = allow(path, access) {
+    if let Err(error) = set_access(path, access) {
         let _gone = std::fs::remove_file(path);
         return Err(error);
     }
@@ -236,13 +237,13 @@ pub fn bind_unix(path: &Path, access: &Access) -> io::Result<Socket> {
 ///
 /// # Errors
 /// Whatever the system says: only a member may give a file to a group.
-pub fn allow(path: &Path, access: &Access) -> io::Result<()> {
+pub fn set_access(path: &Path, access: &Access) -> io::Result<()> {
     let Access { mode, group } = access;
     let said = |what: String| {
         move |error: io::Error| io::Error::new(error.kind(), format!("{what}: {error}"))
     };
     if let Some(group) = group {
-        let number = files::group(&group.value).map_err(io::Error::other)?;
+        let number = files::group_id(&group.value).map_err(io::Error::other)?;
         let what = format!("the socket cannot be given to the group `{group}`");
         std::os::unix::fs::chown(path, None, Some(number)).map_err(said(what))?;
     }

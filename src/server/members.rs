@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::control::Parts;
+use super::control::ControlParts;
 use super::names;
 use crate::clock;
 use crate::config::Config;
@@ -16,8 +16,8 @@ use crate::discovery::registry::book::Settings;
 use crate::discovery::registry::{Hear, Registry};
 use crate::endpoint::standing;
 use crate::reload::Reloader;
-use crate::snapshot::{Snapshot, Store, servers};
-use crate::upstream::membership::Change;
+use crate::snapshot::{Snapshot, SnapshotStore, servers};
+use crate::upstream::membership::MemberChange;
 use crate::upstream::{Membership, Upstream};
 
 /// A server that is in one of these states does not answer.
@@ -46,7 +46,7 @@ pub(super) fn let_register(registry: &Registry, config: &Config, snapshot: &Snap
 }
 
 /// Gives upstreams the servers that sources have told of before anything is served.
-pub(super) fn begin(reloader: &mut Reloader, registry: &Registry, store: &Store) {
+pub(super) fn begin(reloader: &mut Reloader, registry: &Registry, store: &SnapshotStore) {
     let snapshot = store.load();
     let config = reloader.running().clone();
     let_register(registry, &config, &snapshot, Hear::First);
@@ -59,7 +59,7 @@ pub(super) fn begin(reloader: &mut Reloader, registry: &Registry, store: &Store)
     }
 }
 
-/// Who answers, by upstream and id, looked at once for each upstream.
+/// Returns who answers, by upstream and id, looked at once for each upstream.
 fn answers(snapshot: &Snapshot) -> impl Fn(&str, &str) -> bool {
     let known: RefCell<HashMap<String, HashSet<Arc<str>>>> = RefCell::default();
     move |upstream, id| {
@@ -77,7 +77,7 @@ fn answers(snapshot: &Snapshot) -> impl Fn(&str, &str) -> bool {
 }
 
 /// Gives an upstream the servers that are known of now; `None` when it has them, or cannot have them.
-fn arrange(reloader: &Reloader, upstream: &Upstream) -> Option<Change> {
+fn arrange(reloader: &Reloader, upstream: &Upstream) -> Option<MemberChange> {
     let config = reloader.running();
     let written = config.upstream.get(&*upstream.name)?;
     let (found, weights) = (reloader.found(), reloader.weights());
@@ -96,7 +96,7 @@ fn arrange(reloader: &Reloader, upstream: &Upstream) -> Option<Change> {
     }
 }
 
-impl Parts {
+impl ControlParts {
     /// Gives upstreams the servers that sources have found for them.
     pub(super) fn follow_sources(&mut self) {
         if !self.reloader.lists().updates().any() {

@@ -32,7 +32,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{Notify, mpsc, watch};
 
-use self::control::{Command, Control, Parts};
+use self::control::{Control, ControlCommand, ControlParts};
 use self::listener::BindError;
 use self::status::Status;
 use crate::clock;
@@ -43,7 +43,7 @@ use crate::health::Supervisor;
 use crate::machine;
 use crate::net::{Address, open, room};
 use crate::reload::Reloader;
-use crate::snapshot::{Store, compile};
+use crate::snapshot::{SnapshotStore, compile};
 
 /// The longest wait of a start for the first health checks. Servers that take longer are taken for unhealthy
 /// until they have answered.
@@ -70,7 +70,7 @@ pub enum StartError {
 
 /// A proxy that runs until it is told to stop.
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningServer {
     /// The places at which clients come in: the listener's name and an address that it is bound to.
     pub listening: Vec<(Arc<str>, Address)>,
     /// The address of the admin endpoint.
@@ -78,30 +78,31 @@ pub struct Running {
     /// The state that the proxy reports about itself.
     pub status: Arc<Status>,
     /// The sender of commands, reloads among them.
-    pub commands: SyncSender<Command>,
-    store: Store,
+    pub commands: SyncSender<ControlCommand>,
+    store: SnapshotStore,
     control: Control,
     stop: watch::Sender<bool>,
     workers: Vec<std::thread::JoinHandle<()>>,
 }
 
 /// Opens the admin endpoint, which lives above this room and looks down on it.
-pub type OpenAdmin = fn(&Admin, Arc<Status>, SyncSender<Command>) -> Result<Address, BindError>;
+pub type OpenAdmin =
+    fn(&Admin, Arc<Status>, SyncSender<ControlCommand>) -> Result<Address, BindError>;
 
 /// Starts a proxy with a configuration that was read from `file`, if it was. `open_admin` is called where the
 /// configuration has an admin endpoint.
 ///
 /// # Errors
 /// [`StartError`]; nothing is left running.
-pub fn start(
+pub fn start_server(
     config: &Config,
     file: Option<&Path>,
     sources: &Sources,
     open_admin: OpenAdmin,
-) -> Result<Running, StartError> {
+) -> Result<RunningServer, StartError> {
     activation::take_over();
     let descriptors = limits::raise_descriptors();
-    let connections = limits::connections(descriptors, machine::usable_memory());
+    let connections = limits::connection_limit(descriptors, machine::usable_memory());
     room::limit_all(connections);
     open::limit_all(connections);
     // Before anything is read for it: what changes from now on is a change.
@@ -110,14 +111,14 @@ pub fn start(
     let store = compile::first(config, &found, connections).map_err(StartError::Config)?;
     names::note_faults(&store.load(), &found);
     let workers = worker_count(config);
-    let sites = listener::sites(config, &store.load());
+    let sites = listener::list_sites(config, &store.load());
     note_unused(config, &sites);
-    let bound = listener::bind(&sites, &[], workers)?;
+    let bound = listener::bind_sites(&sites, &[], workers)?;
     let registry = Registry::start(reloader.lists().updates().clone())?;
     members::begin(&mut reloader, &registry, &store);
-    let (desk, questions) = collector::desk();
+    let (desk, questions) = collector::new_desk();
     let status = Arc::new(Status::new(store.clone(), desk, workers, registry));
-    let line = control::line();
+    let line = control::command_line();
     let commands = line.0.clone();
     let admin = match &config.admin {
         Some(admin) => {
@@ -136,7 +137,7 @@ pub fn start(
     for (index, sockets) in bound.per_worker.into_iter().enumerate() {
         let (order, ordered) = mpsc::channel(worker::ORDERS);
         orders.push(order);
-        let context = worker::Context {
+        let context = worker::WorkerContext {
             index,
             peers: peers.clone(),
             store: store.clone(),
@@ -144,7 +145,7 @@ pub fn start(
             orders: ordered,
             stopped: stopped.clone(),
         };
-        threads.push(worker::spawn(context, sockets)?);
+        threads.push(worker::spawn_worker(context, sockets)?);
     }
     for (name, address) in &bound.names {
         tracing::info!(%address, listener = %name, "listening");
@@ -154,8 +155,8 @@ pub fn start(
     }
     // The line is set once; before that nobody can have been told of a worker.
     let _first = status.orders.set(orders.clone().into());
-    collector::start(store.clone(), orders.clone(), questions)?;
-    let parts = Parts {
+    collector::start_collector(store.clone(), orders.clone(), questions)?;
+    let parts = ControlParts {
         store: store.clone(),
         status: status.clone(),
         health,
@@ -172,7 +173,7 @@ pub fn start(
     let control = Control::start(parts, line)?;
     status.ready.store(true, Ordering::Release);
     service_manager::tell_ready();
-    Ok(Running {
+    Ok(RunningServer {
         listening: bound.names,
         admin,
         status,
@@ -198,13 +199,14 @@ fn own(listening: &[(Arc<str>, Address)], admin: Option<&Address>) -> Vec<Addres
 /// Says which sockets of the service manager are of no use to this configuration.
 fn note_unused(config: &Config, sites: &[listener::Site]) {
     let admin = config.admin.as_ref().map(|admin| compile::listen_address(&admin.address.value));
-    for address in activation::unused(sites.iter().map(|site| &site.address).chain(&admin)) {
+    for address in activation::unused_sockets(sites.iter().map(|site| &site.address).chain(&admin))
+    {
         let key = "listen.address";
         tracing::warn!(%address, key, "nothing listens on a socket of the service manager");
     }
 }
 
-impl Running {
+impl RunningServer {
     /// Reports not to be ready, goes on for `runtime.drain_delay`, stops accepting, lets what is under
     /// way finish for as long as `runtime.drain` allows, and ends.
     pub fn drain(self) {

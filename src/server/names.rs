@@ -10,7 +10,7 @@ use crate::discovery::{Found, Question};
 use crate::endpoint::standing;
 use crate::net::Address;
 use crate::snapshot::Snapshot;
-use crate::upstream::membership::{Change, Server};
+use crate::upstream::membership::{MemberChange, ServerChange};
 use crate::upstream::{Membership, Upstream};
 
 /// The pause between two look-ups of the name of a server that takes no connections: it may have moved.
@@ -20,7 +20,7 @@ pub(super) const UNREACHABLE: Duration = Duration::from_secs(5);
 const ITSELF: &str = "it leads to this proxy itself";
 
 /// The servers of an upstream that are known by a name, by what was written for them.
-type ByName<'a> = BTreeMap<&'a str, (&'a str, Vec<&'a Arc<Server>>)>;
+type ByName<'a> = BTreeMap<&'a str, (&'a str, Vec<&'a Arc<ServerChange>>)>;
 
 fn by_name(members: &Membership) -> ByName<'_> {
     let mut all = ByName::new();
@@ -33,8 +33,8 @@ fn by_name(members: &Membership) -> ByName<'_> {
     all
 }
 
-/// Where servers are, as text for the log.
-fn place(servers: &[&Arc<Server>]) -> String {
+/// Returns where servers are, as text for the log.
+fn name_place(servers: &[&Arc<ServerChange>]) -> String {
     let places = servers.iter().filter(|server| !server.endpoint.addresses.is_empty());
     let places: Vec<String> = places.map(|server| server.endpoint.where_it_is()).collect();
     if places.is_empty() { "nowhere".to_owned() } else { places.join(", ") }
@@ -54,7 +54,8 @@ pub(super) fn note_faults(snapshot: &Snapshot, found: &Found) {
                 servers.iter().map(|server| server.endpoint.name_fault.swap(fault.clone()));
             // Several addresses of one name have one fault.
             let before = before.collect::<Vec<_>>().into_iter().flatten().next();
-            let (upstream, key, addresses) = (&upstream.name, "upstream.servers", place(&servers));
+            let (upstream, key, addresses) =
+                (&upstream.name, "upstream.servers", name_place(&servers));
             match (before, fault) {
                 (None, Some(_)) if itself.is_some() => {
                     let what = "the name of a server leads to this proxy itself";
@@ -79,7 +80,7 @@ pub(super) fn note_faults(snapshot: &Snapshot, found: &Found) {
 }
 
 /// Logs and counts names that lead elsewhere since a change.
-pub(super) fn note_moves(upstream: &Upstream, change: &Change) {
+pub(super) fn note_moves(upstream: &Upstream, change: &MemberChange) {
     let moved = change.joined.iter().chain(&change.left);
     let moved: BTreeSet<&str> = moved.map(|server| &*server.spec.written).collect();
     let after = upstream.members();
@@ -89,13 +90,13 @@ pub(super) fn note_moves(upstream: &Upstream, change: &Change) {
             continue;
         };
         upstream.state.moves.fetch_add(1, Ordering::Relaxed);
-        let (from, to, upstream) = (place(from), place(to), &upstream.name);
+        let (from, to, upstream) = (name_place(from), name_place(to), &upstream.name);
         tracing::info!(%upstream, server, name, from, to, "the name of a server leads elsewhere");
     }
 }
 
-/// What is asked for servers that do not take connections.
-pub(super) fn unreachable(snapshot: &Snapshot) -> BTreeSet<Question> {
+/// Returns what is asked for servers that do not take connections.
+pub(super) fn unreachable_hosts(snapshot: &Snapshot) -> BTreeSet<Question> {
     let mut all = BTreeSet::new();
     for upstream in &snapshot.upstreams {
         for server in upstream.members().servers() {

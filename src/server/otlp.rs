@@ -19,13 +19,13 @@ use crate::telemetry::trace::encode::{resource, scope, text};
 
 /// A request for `/v1/metrics`: requests and their duration by route, attempts and what is under way by
 /// server. `started` is when counting began.
-pub(super) fn metrics(
+pub(super) fn encode_metrics(
     instance: &str,
     snapshot: &Snapshot,
     history: &History,
     started: SystemTime,
 ) -> Vec<u8> {
-    let times = Times { start: nanos(started), now: nanos(clock::wall()) };
+    let times = Times { start: unix_nanos(started), now: unix_nanos(clock::wall()) };
     let mut durations = Vec::new();
     for route in &snapshot.routes {
         for (method, report) in history.methods(route.counts.id) {
@@ -36,10 +36,10 @@ pub(super) fn metrics(
     let members = || all.iter().flat_map(|members| members.members());
     let attempts = members().map(|member| {
         let requests = member.endpoint.requests.load(std::sync::atomic::Ordering::Relaxed);
-        times.number(server(&member.endpoint), requests)
+        times.number(server_attributes(&member.endpoint), requests)
     });
     let in_flight = members().map(|member| {
-        times.number(server(&member.endpoint), u64::from(member.endpoint.in_flight()))
+        times.number(server_attributes(&member.endpoint), u64::from(member.endpoint.in_flight()))
     });
     let cumulative = AggregationTemporality::Cumulative.into();
     let metrics = vec![
@@ -81,7 +81,7 @@ pub(super) fn metrics(
     ExportMetricsServiceRequest { resource_metrics: vec![resource_metrics] }.encode_to_vec()
 }
 
-fn server(endpoint: &Endpoint) -> Vec<KeyValue> {
+fn server_attributes(endpoint: &Endpoint) -> Vec<KeyValue> {
     vec![text("tidegate.upstream", &endpoint.upstream), text("server.address", &endpoint.name)]
 }
 
@@ -120,7 +120,7 @@ impl Times {
     }
 }
 
-fn nanos(at: SystemTime) -> u64 {
+fn unix_nanos(at: SystemTime) -> u64 {
     // Exact enough: microseconds of today fit.
     (unix(at) * 1e6) as u64 * 1000
 }

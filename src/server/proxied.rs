@@ -24,7 +24,7 @@ const V2: usize = 4096;
 
 /// The content of a header.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct ToldByProxy {
     /// The client.
     pub client: SocketAddr,
     /// The address that it connected to.
@@ -37,20 +37,23 @@ pub(super) struct Told {
 /// counted.
 ///
 /// Cancel safety: the connection is of no use afterwards.
-pub(super) async fn client(
+pub(super) async fn read_client(
     stream: &mut Stream,
     ip: IpAddr,
     listener: &Listener,
-) -> Result<Option<Told>, Wrong> {
+) -> Result<Option<ToldByProxy>, ProxyHeaderFault> {
     let Stream::Tcp(stream) = stream else { return Ok(None) };
     let within = listener.times.headers.unwrap_or(listener.handshake);
     let said = if listener.trusts(ip) {
-        timeout(within, header(stream)).await.unwrap_or(Err(Wrong))
+        timeout(within, read_header(stream)).await.unwrap_or(Err(ProxyHeaderFault))
     } else {
         // Who says nothing in time is let go as everywhere else, and has sent no header.
-        timeout(within, stranger(stream)).await.map_err(|_| Wrong)?.map(|()| None)
+        timeout(within, look_at_stranger(stream))
+            .await
+            .map_err(|_| ProxyHeaderFault)?
+            .map(|()| None)
     };
-    said.inspect_err(|Wrong| {
+    said.inspect_err(|ProxyHeaderFault| {
         listener.counts.proxy_headers_refused.fetch_add(1, Relaxed);
         let key = "listen.trusted_proxies";
         tracing::debug!(listen = %listener.name, %ip, key, "PROXY header missing, wrong or not trusted");
@@ -59,16 +62,16 @@ pub(super) async fn client(
 
 /// The header is not one, too long, or from somebody who may not send one.
 #[derive(Debug)]
-pub(super) struct Wrong;
+pub(super) struct ProxyHeaderFault;
 
-impl From<io::Error> for Wrong {
+impl From<io::Error> for ProxyHeaderFault {
     fn from(_: io::Error) -> Self {
         Self
     }
 }
 
 /// Reads a header and not a byte more. `None` is a connection of the proxy's own (`LOCAL`, `UNKNOWN`).
-async fn header(stream: &mut TcpStream) -> Result<Option<Told>, Wrong> {
+async fn read_header(stream: &mut TcpStream) -> Result<Option<ToldByProxy>, ProxyHeaderFault> {
     let mut header = vec![0; SIGNATURE.len()];
     stream.read_exact(&mut header).await?;
     if header == SIGNATURE {
@@ -78,24 +81,25 @@ async fn header(stream: &mut TcpStream) -> Result<Option<Told>, Wrong> {
         let [_, _, high, low] = rest;
         let length = usize::from(u16::from_be_bytes([high, low]));
         if length > V2 {
-            return Err(Wrong);
+            return Err(ProxyHeaderFault);
         }
         let begin = header.len();
         header.resize(begin + length, 0);
         stream.read_exact(header.get_mut(begin..).unwrap_or_default()).await?;
     } else {
-        line(stream, &mut header).await?;
+        read_line(stream, &mut header).await?;
     }
-    read(&header)
+    parse_header(&header)
 }
 
 /// Reads what a header says, which is nothing but a header.
-pub(super) fn read(header: &[u8]) -> Result<Option<Told>, Wrong> {
-    let (parsed, used) = ProxyHeader::parse(header, ParseConfig::default()).map_err(|_| Wrong)?;
+pub(super) fn parse_header(header: &[u8]) -> Result<Option<ToldByProxy>, ProxyHeaderFault> {
+    let (parsed, used) =
+        ProxyHeader::parse(header, ParseConfig::default()).map_err(|_| ProxyHeaderFault)?;
     if used != header.len() {
-        return Err(Wrong);
+        return Err(ProxyHeaderFault);
     }
-    Ok(parsed.proxied_address().map(|address| Told {
+    Ok(parsed.proxied_address().map(|address| ToldByProxy {
         client: address.source,
         server: address.destination,
         // What cannot be read is not passed on.
@@ -104,16 +108,17 @@ pub(super) fn read(header: &[u8]) -> Result<Option<Told>, Wrong> {
 }
 
 /// Reads the rest of a line of version 1.
-async fn line(stream: &mut TcpStream, line: &mut Vec<u8>) -> Result<(), Wrong> {
+async fn read_line(stream: &mut TcpStream, line: &mut Vec<u8>) -> Result<(), ProxyHeaderFault> {
     if !line.starts_with(b"PROXY ") {
-        return Err(Wrong);
+        return Err(ProxyHeaderFault);
     }
     let mut ahead = [0; V1];
     loop {
-        let room = ahead.get_mut(line.len()..).filter(|room| !room.is_empty()).ok_or(Wrong)?;
+        let room =
+            ahead.get_mut(line.len()..).filter(|room| !room.is_empty()).ok_or(ProxyHeaderFault)?;
         let seen = stream.peek(room).await?;
         if seen == 0 {
-            return Err(Wrong);
+            return Err(ProxyHeaderFault);
         }
         let end = room.iter().take(seen).position(|byte| *byte == b'\n');
         let part = room.get_mut(..end.map_or(seen, |end| end + 1)).unwrap_or_default();
@@ -126,10 +131,10 @@ async fn line(stream: &mut TcpStream, line: &mut Vec<u8>) -> Result<(), Wrong> {
 }
 
 /// Refuses those who begin with a header although nobody trusts them.
-async fn stranger(stream: &TcpStream) -> Result<(), Wrong> {
+async fn look_at_stranger(stream: &TcpStream) -> Result<(), ProxyHeaderFault> {
     let mut first = [0; SIGNATURE.len()];
     let seen = stream.peek(&mut first).await?;
     let first = first.get(..seen).unwrap_or_default();
     let begins = first.starts_with(b"PROXY ") || seen >= 5 && SIGNATURE.starts_with(first);
-    if begins { Err(Wrong) } else { Ok(()) }
+    if begins { Err(ProxyHeaderFault) } else { Ok(()) }
 }

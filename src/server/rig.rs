@@ -20,13 +20,13 @@ use crate::h1::client::Closing;
 use crate::net::{Memory, Stream};
 use crate::proxy::Peer;
 use crate::route::condition;
-use crate::snapshot::{Current, Store, compile};
+use crate::snapshot::{CurrentSnapshot, SnapshotStore, compile};
 use crate::worker::Worker;
 
 /// A proxy.
 #[derive(Debug)]
 pub struct Rig {
-    store: Store,
+    store: SnapshotStore,
 }
 
 impl Rig {
@@ -53,14 +53,14 @@ impl Rig {
         let (output, panics) = runtime.block_on(async {
             let status = Status::new(
                 self.store.clone(),
-                collector::desk().0,
+                collector::new_desk().0,
                 1,
                 crate::discovery::registry::Registry::default(),
             );
             let worker = Worker::new(0, Arc::new([Notify::new()]), Random::seeded(1));
             let local = Rc::new(Local {
                 worker: Rc::new(worker),
-                current: Current::new(self.store.clone()),
+                current: CurrentSnapshot::new(self.store.clone()),
                 status: Arc::new(status),
                 handshakes: Handshakes::default(),
             });
@@ -90,14 +90,14 @@ async fn serve(local: Rc<Local>, stream: Memory) {
         ends: None,
     };
     let closing = Rc::new(Closing::new(listener.counts.room.clone()));
-    let way = connection::Way { seat: &seat, listener, closing, full: None };
-    connection::serve(&local, Stream::Memory(stream), peer, way).await;
+    let way = connection::ConnectionEnd { seat: &seat, listener, closing, full: None };
+    connection::serve_connection(&local, Stream::Memory(stream), peer, way).await;
 }
 
 /// The client and the server that a PROXY header names.
 #[must_use]
 pub fn proxy_header(header: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
-    let told = proxied::read(header).ok()??;
+    let told = proxied::parse_header(header).ok()??;
     Some((told.client, told.server))
 }
 

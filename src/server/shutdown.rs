@@ -7,7 +7,7 @@ use std::sync::mpsc::SyncSender;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::control::Command;
+use super::control::ControlCommand;
 use super::status::Status;
 
 /// SIGTERM and SIGINT, noticed from the moment this is made: make it before anybody can know that
@@ -41,10 +41,10 @@ impl Stop {
     /// the process without waiting for anything: an operator who asks twice means it. After a call the first signal
     /// does not count: a supervisor sends it when its preStop hook has made the call.
     /// Until then SIGHUP asks for a reload, and SIGUSR1 for log files to be opened anew.
-    pub fn wait(mut self, commands: &SyncSender<Command>, status: &Status) {
+    pub fn wait(mut self, commands: &SyncSender<ControlCommand>, status: &Status) {
         let asked = self.next(Some((commands, status)));
         std::thread::spawn(move || {
-            if asked == Asked::Call {
+            if asked == ShutdownRequest::Call {
                 self.next(None);
                 tracing::info!("a signal joins the drain that is under way");
             }
@@ -53,7 +53,7 @@ impl Stop {
         });
     }
 
-    fn next(&mut self, running: Option<(&SyncSender<Command>, &Status)>) -> Asked {
+    fn next(&mut self, running: Option<(&SyncSender<ControlCommand>, &Status)>) -> ShutdownRequest {
         let Self { runtime, terminate, interrupt, hangup, rotated } = self;
         runtime.block_on(async {
             // Nobody is there to be told once the drain has begun.
@@ -67,14 +67,14 @@ impl Stop {
             tokio::pin!(called);
             loop {
                 tokio::select! {
-                    _ = terminate.recv() => return Asked::Signal,
-                    _ = interrupt.recv() => return Asked::Signal,
-                    () = &mut called => return Asked::Call,
+                    _ = terminate.recv() => return ShutdownRequest::Signal,
+                    _ = interrupt.recv() => return ShutdownRequest::Signal,
+                    () = &mut called => return ShutdownRequest::Call,
                     _ = hangup.recv() => {
-                        let _sent = tell(Command::Reload { force: false, reply: None });
+                        let _sent = tell(ControlCommand::Reload { force: false, reply: None });
                     }
                     _ = rotated.recv() => {
-                        let _sent = tell(Command::Reopen);
+                        let _sent = tell(ControlCommand::Reopen);
                     }
                 }
             }
@@ -84,7 +84,7 @@ impl Stop {
 
 /// The cause of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
+enum ShutdownRequest {
     /// SIGTERM or SIGINT.
     Signal,
     /// `POST /drain`.

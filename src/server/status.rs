@@ -11,24 +11,24 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc;
 
 use super::collector::Desk;
-use super::worker::Order;
+use super::worker::WorkerCommand;
 use crate::clock;
 use crate::discovery::registry::Registry;
 use crate::reload::Outcome;
-use crate::snapshot::Store;
+use crate::snapshot::SnapshotStore;
 use crate::telemetry::process::unix;
 
 /// Counters and states of the whole process.
 #[derive(Debug)]
 pub struct Status {
     /// The configuration in use.
-    pub store: Store,
+    pub store: SnapshotStore,
     /// The place for questions about what the workers count.
     pub desk: Desk,
     /// Number of worker threads.
     pub workers: usize,
     /// The senders of orders to workers, once they run.
-    pub orders: OnceLock<Box<[mpsc::Sender<Order>]>>,
+    pub orders: OnceLock<Box<[mpsc::Sender<WorkerCommand>]>>,
     /// The start of the process.
     pub started: SystemTime,
     /// New work is welcome.
@@ -97,7 +97,7 @@ impl Reloads {
 impl Status {
     /// A process that has just started.
     #[must_use]
-    pub fn new(store: Store, desk: Desk, workers: usize, registry: Registry) -> Self {
+    pub fn new(store: SnapshotStore, desk: Desk, workers: usize, registry: Registry) -> Self {
         Self {
             store,
             desk,

@@ -20,7 +20,7 @@ use crate::h1::client::Closing;
 use crate::h2::connection::Streams;
 use crate::h2::state::{Accept, Ended, SLACK, Terms};
 use crate::h2::{Connection, H2Client};
-use crate::net::seats::{Seat, Wait};
+use crate::net::seats::{Seat, SeatWait};
 use crate::net::timer::earlier;
 use crate::net::{Stream, Timer};
 use crate::proxy::Peer;
@@ -38,7 +38,7 @@ const GROWTH: u32 = 1024 * 1024;
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Everything that the streams of a connection share.
-struct Shared {
+struct SharedStreams {
     local: Rc<Local>,
     peer: Peer,
     listener: Arc<Listener>,
@@ -49,16 +49,17 @@ struct Shared {
 }
 
 /// Serves one connection, of which something may have been read already, until either side ends it.
-pub(super) async fn serve(
+pub(super) async fn serve_streams(
     local: &Rc<Local>,
     (read, stream): (Vec<u8>, Stream),
     peer: Peer,
-    connection::Way { seat, listener, closing, full }: connection::Way<'_>,
+    connection::ConnectionEnd { seat, listener, closing, full }: connection::ConnectionEnd<'_>,
 ) {
-    let mut connection = Connection::new(stream, &read, terms(&listener));
+    let mut connection = Connection::new(stream, &read, stream_terms(&listener));
     drop(read);
-    let shared = Rc::new(Shared { local: local.clone(), peer, listener, full, open: Cell::new(0) });
-    let mut life = Life {
+    let shared =
+        Rc::new(SharedStreams { local: local.clone(), peer, listener, full, open: Cell::new(0) });
+    let mut life = StreamsLife {
         taker: Taker { shared: shared.clone(), streams: connection.streams(), any: 0 },
         phase: Phase::Fresh,
         end: shared
@@ -79,7 +80,7 @@ pub(super) async fn serve(
 
 /// Returns what a client may do: its streams never take each other's windows away, so that one whose server does not read holds
 /// up no other. With a hundred streams that is 7.4 MiB.
-fn terms(listener: &Listener) -> Terms {
+fn stream_terms(listener: &Listener) -> Terms {
     let streams = u32::from(listener.streams);
     let all = streams.saturating_mul(STREAM_WINDOW).saturating_add(GROWTH + SLACK);
     Terms {
@@ -106,7 +107,7 @@ enum Phase {
 }
 
 /// A connection from its first frame to its last.
-struct Life {
+struct StreamsLife {
     taker: Taker,
     phase: Phase,
     /// The moment at which it is too old for more.
@@ -115,7 +116,7 @@ struct Life {
     timer: Timer,
 }
 
-impl Life {
+impl StreamsLife {
     /// Ready when it is over.
     fn poll(
         &mut self,
@@ -128,7 +129,7 @@ impl Life {
             if connection.poll(cx, &mut self.taker).is_ready() {
                 return Poll::Ready(());
             }
-            let Shared { open, listener, .. } = &*self.taker.shared;
+            let SharedStreams { open, listener, .. } = &*self.taker.shared;
             if self.phase == Phase::Fresh && self.taker.any > 0 {
                 self.phase = Phase::Used;
             }
@@ -140,7 +141,7 @@ impl Life {
                 }
                 seat.work();
             } else {
-                asked = seat.wait(Wait::Request);
+                asked = seat.wait(SeatWait::Request);
             }
             let allowed = match self.phase {
                 Phase::Fresh => listener.times.headers,
@@ -190,7 +191,7 @@ impl Life {
 
 /// Takes the streams that the client begins.
 struct Taker {
-    shared: Rc<Shared>,
+    shared: Rc<SharedStreams>,
     streams: Streams,
     /// The number of requests so far.
     any: u32,
@@ -212,16 +213,16 @@ impl Accept for Taker {
         self.any = self.any.saturating_add(1);
         let client = self.streams.client(slot, Some(&*head).filter(|_| fault.is_none()));
         self.shared.open.set(self.shared.open.get() + 1);
-        let begun = Begun { of: Open(self.shared.clone()), head, fault, client };
+        let begun = Begun { of: OpenStream(self.shared.clone()), head, fault, client };
         // Boxed, because tasks are moved several times. Made where it stays: it is large.
         spawn_local(Box::into_pin(Box::write(Box::new_uninit(), begun.walk())));
     }
 }
 
 /// Counts a stream as under way until it is dropped.
-struct Open(Rc<Shared>);
+struct OpenStream(Rc<SharedStreams>);
 
-impl Drop for Open {
+impl Drop for OpenStream {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get() - 1);
     }
@@ -229,7 +230,7 @@ impl Drop for Open {
 
 /// A stream whose head has been read, well or not.
 struct Begun {
-    of: Open,
+    of: OpenStream,
     head: Box<RequestHead>,
     fault: Option<Fault>,
     client: H2Client,
@@ -239,7 +240,7 @@ impl Begun {
     /// One request.
     async fn walk(mut self) {
         let started = clock::now();
-        let Shared { local, peer, listener, .. } = &*self.of.0;
+        let SharedStreams { local, peer, listener, .. } = &*self.of.0;
         let mut timer = local.worker.take_timer();
         let of = (peer, &**listener);
         let client = &mut self.client;
@@ -247,11 +248,11 @@ impl Begun {
             None if self.of.0.full.is_some() => {
                 let refusal = self.of.0.full.unwrap_or(Refusal::Crowded);
                 let of = (peer, &**listener, &*self.head);
-                Box::pin(connection::refuse(local, of, refusal, client, &mut timer)).await;
+                Box::pin(connection::refuse_head(local, of, refusal, client, &mut timer)).await;
                 client.settle(&mut timer).await;
             }
             None => {
-                connection::exchange(local, of, (&mut self.head, started), client, &mut timer)
+                connection::run_exchange(local, of, (&mut self.head, started), client, &mut timer)
                     .await;
                 client.settle(&mut timer).await;
             }
@@ -261,7 +262,7 @@ impl Begun {
                 let refusal = Refusal::Malformed(fault);
                 // Boxed, so that other requests do not hold the memory of this.
                 let of = (peer, &**listener, &*self.head);
-                Box::pin(connection::refuse(local, of, refusal, client, &mut timer)).await;
+                Box::pin(connection::refuse_head(local, of, refusal, client, &mut timer)).await;
                 client.cut();
             }
         }

@@ -21,7 +21,7 @@ use super::status::Status;
 use crate::clock::{self, Random};
 use crate::h1::client::Closing;
 use crate::net::held;
-use crate::snapshot::{Current, Store};
+use crate::snapshot::{CurrentSnapshot, SnapshotStore};
 use crate::telemetry::ledger::Interval;
 use crate::upstream::membership;
 use crate::worker::Worker;
@@ -33,17 +33,17 @@ const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
 /// The things that a worker is started with.
 #[derive(Debug)]
-pub struct Context {
+pub struct WorkerContext {
     /// The number of the worker.
     pub index: usize,
     /// The signals between all of them.
     pub peers: Arc<[Notify]>,
     /// The configuration in use.
-    pub store: Store,
+    pub store: SnapshotStore,
     /// The state that is reported.
     pub status: Arc<Status>,
     /// The orders that it gets while it runs.
-    pub orders: mpsc::Receiver<Order>,
+    pub orders: mpsc::Receiver<WorkerCommand>,
     /// Becomes true when a drain begins.
     pub stopped: watch::Receiver<bool>,
 }
@@ -53,7 +53,7 @@ pub struct Local {
     /// The worker's own state.
     pub worker: Rc<Worker>,
     /// The configuration in use.
-    pub current: Current,
+    pub current: CurrentSnapshot,
     /// The state that is reported.
     pub status: Arc<Status>,
     /// TLS handshakes under way.
@@ -64,13 +64,16 @@ pub struct Local {
 ///
 /// # Errors
 /// When the thread or its runtime cannot be made.
-pub fn spawn(context: Context, sockets: Vec<Listening>) -> io::Result<thread::JoinHandle<()>> {
+pub fn spawn_worker(
+    context: WorkerContext,
+    sockets: Vec<Listening>,
+) -> io::Result<thread::JoinHandle<()>> {
     let name = format!("worker-{}", context.index);
     thread::Builder::new().name(name).spawn(move || {
         let mut builder = Builder::new_current_thread();
         match builder.enable_io().enable_time().build_local(LocalOptions::default()) {
             Ok(runtime) => {
-                let local = runtime.block_on(run(context, sockets));
+                let local = runtime.block_on(run_worker(context, sockets));
                 // Whatever is still under way ends here, and is written down.
                 drop(runtime);
                 local.worker.access.hand_on(&local.worker.ledger);
@@ -80,18 +83,18 @@ pub fn spawn(context: Context, sockets: Vec<Listening>) -> io::Result<thread::Jo
     })
 }
 
-async fn run(context: Context, sockets: Vec<Listening>) -> Rc<Local> {
-    let Context { index, peers, store, status, mut orders, mut stopped } = context;
+async fn run_worker(context: WorkerContext, sockets: Vec<Listening>) -> Rc<Local> {
+    let WorkerContext { index, peers, store, status, mut orders, mut stopped } = context;
     let local = Rc::new(Local {
         worker: Rc::new(Worker::new(index, peers, Random::from_entropy())),
-        current: Current::new(store.clone()),
+        current: CurrentSnapshot::new(store.clone()),
         status,
         handshakes: Handshakes::default(),
     });
     let mut acceptors = Acceptors { local: local.clone(), open: Vec::new() };
     acceptors.open(sockets);
-    let sweeper = spawn_local(sweep(local.clone()));
-    let reclaimer = spawn_local(reclaim(local.clone()));
+    let sweeper = spawn_local(sweep_connections(local.clone()));
+    let reclaimer = spawn_local(reclaim_connections(local.clone()));
     let scribe = spawn_local({
         let local = local.clone();
         async move { local.worker.access.keep_moving(&local.worker.ledger).await }
@@ -102,12 +105,12 @@ async fn run(context: Context, sockets: Vec<Listening>) -> Rc<Local> {
             // An error means that the sender is gone, which is as good as being told to stop.
             _ = stopped.wait_for(|stop| *stop) => break,
             Some(order) = orders.recv() => match order {
-                Order::Open(sockets) => acceptors.open(sockets),
-                Order::Close(site) => acceptors.close(&site).await,
-                Order::Run(errand) => {
+                WorkerCommand::Open(sockets) => acceptors.open(sockets),
+                WorkerCommand::Close(site) => acceptors.close(&site).await,
+                WorkerCommand::Run(errand) => {
                     spawn_local(errand.run(local.clone()));
                 }
-                Order::HandOver(reply) => hand_over(&local, &reply),
+                WorkerCommand::HandOver(reply) => hand_over(&local, &reply),
             },
         }
     }
@@ -134,7 +137,7 @@ pub const ORDERS: usize = 64;
 
 /// An order to a worker that runs.
 #[derive(Debug)]
-pub enum Order {
+pub enum WorkerCommand {
     /// Accept on these too.
     Open(Vec<Listening>),
     /// Do not accept there any more; connections end after their current response.
@@ -168,8 +171,12 @@ impl Acceptors {
                     let (stop, stopped) = watch::channel(false);
                     let closing = Rc::new(Closing::new(site.listener.counts.room.clone()));
                     let door = Door { listener: site.listener.clone(), closing: closing.clone() };
-                    let task =
-                        spawn_local(entrance::accept(self.local.clone(), acceptor, door, stopped));
+                    let task = spawn_local(entrance::accept_connections(
+                        self.local.clone(),
+                        acceptor,
+                        door,
+                        stopped,
+                    ));
                     self.open.push(Accepting { site, stop, closing, task });
                 }
                 Err(error) => tracing::error!(%error, "a listener could not be used"),
@@ -205,7 +212,7 @@ impl Accepting {
 }
 
 /// Lets go of idle connections when another worker needs their place.
-async fn reclaim(local: Rc<Local>) {
+async fn reclaim_connections(local: Rc<Local>) {
     loop {
         local.worker.reclaimed().await;
         local.heed();
@@ -213,7 +220,7 @@ async fn reclaim(local: Rc<Local>) {
 }
 
 /// Drops idle connections to servers that are too old or were closed.
-async fn sweep(local: Rc<Local>) {
+async fn sweep_connections(local: Rc<Local>) {
     let mut tick = tokio::time::interval(SWEEP);
     loop {
         tick.tick().await;
@@ -222,7 +229,7 @@ async fn sweep(local: Rc<Local>) {
             // Not this task's waker: an idle connection must wake nobody.
             let mut quiet = TaskContext::from_waker(Waker::noop());
             local.worker.connections.borrow_mut().sweep(&mut quiet, clock::now());
-            membership::sweep();
+            membership::sweep_held();
             local.worker.quotas.report(clock::now());
             Poll::Ready(())
         })

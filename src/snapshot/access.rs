@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use super::Snapshot;
 use super::compile::Purpose;
-use crate::config::read::Word as _;
+use crate::config::read::WordReader as _;
 use crate::config::schema::process::{
-    Access, AccessFile, AccessFormat, AccessOtlp, Log, LogFormat,
+    AccessFile, AccessFormat, AccessLogConfig, AccessOtlp, Log, LogFormat,
 };
 use crate::config::schema::words::{LogField, ServerAddress};
 use crate::config::{Finding, Place};
 use crate::files;
 use crate::net::fetch::Remote;
-use crate::telemetry::access::sink::{Destination, Sink};
-use crate::telemetry::access::{AccessLog, Extra, Format, Source};
+use crate::telemetry::access::sink::{Destination, LineSink};
+use crate::telemetry::access::{AccessLog, Extra, LineFormat, LineSource};
 
 /// Compiles where and how requests are written down.
 ///
@@ -26,19 +26,19 @@ pub(super) fn access(
 ) -> Result<Option<AccessLog>, Box<Finding>> {
     let Log { level: _, format, access, trace: _ } = log;
     let (destination, format, share, place) = match access {
-        Access::Off => return Ok(None),
-        Access::Stdout => {
+        AccessLogConfig::Off => return Ok(None),
+        AccessLogConfig::Stdout => {
             let format = match format {
-                LogFormat::Text => Format::Text,
-                LogFormat::Json => Format::Json,
+                LogFormat::Text => LineFormat::Text,
+                LogFormat::Json => LineFormat::Json,
             };
             (Destination::Stdout, format, 1.0, crate::config::Place::NOWHERE)
         }
-        Access::File(AccessFile { path, format, sample, fields: _ }) => {
+        AccessLogConfig::File(AccessFile { path, format, sample, fields: _ }) => {
             let format = match format {
-                AccessFormat::Text => Format::Text,
-                AccessFormat::Json => Format::Json,
-                AccessFormat::Combined => Format::Combined,
+                AccessFormat::Text => LineFormat::Text,
+                AccessFormat::Json => LineFormat::Json,
+                AccessFormat::Combined => LineFormat::Combined,
             };
             let server = path.value.to_str().and_then(|path| path.strip_prefix("syslog:"));
             let destination = match server {
@@ -48,14 +48,14 @@ pub(super) fn access(
             };
             (destination, format, sample.fraction(), path.place)
         }
-        Access::Otlp(AccessOtlp { otlp, sample, fields: _ }) => {
+        AccessLogConfig::Otlp(AccessOtlp { otlp, sample, fields: _ }) => {
             Remote::parse(&otlp.value)
                 .map_err(|why| Box::new(Finding::error("bad_value", otlp.place, why)))?;
-            (Destination::Otlp(otlp.value.clone()), Format::Json, sample.fraction(), otlp.place)
+            (Destination::Otlp(otlp.value.clone()), LineFormat::Json, sample.fraction(), otlp.place)
         }
     };
     let fields = access.fields();
-    if let Some(first) = fields.first().filter(|_| format == Format::Combined) {
+    if let Some(first) = fields.first().filter(|_| format == LineFormat::Combined) {
         let finding = Finding::error("bad_value", first.place, "`combined` has no room for fields");
         return Err(Box::new(finding.help("choose format = \"json\" or \"text\"")));
     }
@@ -76,7 +76,7 @@ pub(super) fn access(
     let running = previous.and_then(|p| p.access.as_ref()).map(|access| &access.sink);
     let sink = match running.filter(|sink| sink.destination == destination) {
         Some(sink) => sink.clone(),
-        None => Arc::new(Sink::open(destination.clone()).map_err(bad)?),
+        None => Arc::new(LineSink::open(destination.clone()).map_err(bad)?),
     };
     let fields = fields.iter().map(|field| extra(&field.value)).collect();
     Ok(Some(AccessLog { format, share, fields, sink }))
@@ -84,8 +84,8 @@ pub(super) fn access(
 
 fn extra(written: &LogField) -> Extra {
     let of = match written {
-        LogField::Header(name) => Source::Header(name.as_bytes().into()),
-        LogField::Jwt(claim) => Source::Claim(claim.as_str().into()),
+        LogField::Header(name) => LineSource::Header(name.as_bytes().into()),
+        LogField::Jwt(claim) => LineSource::Claim(claim.as_str().into()),
     };
     Extra { key: written.to_string().into(), of }
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::Snapshot;
 use super::compile::Purpose;
-use super::policies::Shared;
-use crate::cache::housekeeping::{self, Command};
-use crate::cache::policy::Settings;
+use super::policies::SharedPolicies;
+use crate::cache::housekeeping::{self, HousekeepingCommand};
+use crate::cache::policy::CacheSettings;
 use crate::cache::route::{CacheCounts, KeyInput, KeyParts, RouteCache};
-use crate::cache::store::Store;
+use crate::cache::store::CacheStore;
 use crate::cache::tier::{StoreTier, Tier};
 use crate::config::schema::forms::Policy;
 use crate::config::schema::policy as schema;
@@ -23,14 +23,14 @@ use crate::policy::shared::Redis;
 const TIER_TTL: Duration = Duration::from_hours(1);
 
 /// A store and what is counted beside it.
-type Kept = (Arc<Store>, Arc<CacheCounts>);
+type KeptStores = (Arc<CacheStore>, Arc<CacheCounts>);
 
 /// The stores of a configuration, made now or taken over.
 #[derive(Debug, Default)]
 pub(super) struct Stores {
-    previous: Vec<Kept>,
-    made: Vec<Kept>,
-    housekeeping: Option<SyncSender<Command>>,
+    previous: Vec<KeptStores>,
+    made: Vec<KeptStores>,
+    housekeeping: Option<SyncSender<HousekeepingCommand>>,
     tier: Option<Arc<Tier>>,
     purpose: Option<Purpose>,
 }
@@ -42,7 +42,7 @@ impl Stores {
         let caches = routes.filter_map(|route| route.cache.as_ref());
         let tier = caches.clone().find_map(|cache| cache.tier.as_ref());
         let tier = tier.map(|tier| tier.tier.clone());
-        let previous: Vec<Kept> =
+        let previous: Vec<KeptStores> =
             caches.map(|cache| (cache.store.clone(), cache.counts.clone())).collect();
         let housekeeping = previous.first().map(|(store, _)| store.housekeeping());
         Self { previous, made: Vec::new(), housekeeping, tier, purpose: Some(purpose) }
@@ -59,8 +59,8 @@ impl Stores {
     }
 
     /// The store of this name: that of another route, that from before, or a new one.
-    fn store(&mut self, name: &str, memory: u64, entries: usize) -> std::io::Result<Kept> {
-        let named = |kept: &&Kept| *kept.0.name == *name;
+    fn store(&mut self, name: &str, memory: u64, entries: usize) -> std::io::Result<KeptStores> {
+        let named = |kept: &&KeptStores| *kept.0.name == *name;
         if let Some(made) = self.made.iter().find(named) {
             return Ok(made.clone());
         }
@@ -75,7 +75,7 @@ impl Stores {
                     }
                     None => self.housekeeping.insert(housekeeping::start()?).clone(),
                 };
-                let store = Store::new(name.into(), (memory, entries), housekeeping);
+                let store = CacheStore::new(name.into(), (memory, entries), housekeeping);
                 (Arc::new(store), Arc::default())
             }
         };
@@ -89,10 +89,10 @@ impl Stores {
 /// # Errors
 /// A thread that cannot be started.
 pub(super) fn cache(
-    written: &route::Route,
+    written: &route::RouteConfig,
     route: &str,
     config: &Config,
-    shared: &mut Shared<'_>,
+    shared: &mut SharedPolicies<'_>,
 ) -> Result<Option<Box<RouteCache>>, Box<Finding>> {
     let (name, found) = match &written.cache {
         None | Some(Policy::Off) => return Ok(None),
@@ -130,7 +130,7 @@ pub(super) fn cache(
         let status = status.value.parse().ok()?;
         Some((status, lasts.get()))
     });
-    let settings = Settings {
+    let settings = CacheSettings {
         ttl: ttl.map(|ttl| ttl.get()),
         force: *force,
         max_ttl: max_ttl.map(|ttl| ttl.get()),
@@ -149,7 +149,7 @@ pub(super) fn cache(
         query: has(schema::CacheKey::Query),
     };
     let tier = match tier {
-        Some(schema::Tier::Redis) => shared.tier(written.place)?.map(|tier| {
+        Some(schema::TierConfig::Redis) => shared.tier(written.place)?.map(|tier| {
             tier.follow_for(&store);
             let form = xxhash_rust::xxh3::xxh3_64(format!("{key_parts:?} {vary_on:?}").as_bytes());
             let ttl = tier_ttl.map_or(TIER_TTL, |ttl| ttl.get());
@@ -177,9 +177,9 @@ pub(super) fn cache(
 /// The field of HTTP authentication (RFC 9110 §11.6.2).
 const AUTHORIZATION: &[u8] = b"authorization";
 
-/// Whether a part of the key is what clients of a route prove who they are by. It must be the only way in: where there are
+/// Returns whether a part of the key is what clients of a route prove who they are by. It must be the only way in: where there are
 /// several, a client of another one has no such part, or chooses it, or has it from somebody else who may say the same.
-fn tells_apart(input: &KeyInput, route: &route::Route, config: &Config) -> bool {
+fn tells_apart(input: &KeyInput, route: &route::RouteConfig, config: &Config) -> bool {
     let mut ways = route.auth.iter().flat_map(AuthRef::names);
     let way = match (ways.next(), ways.next()) {
         (None, _) => return matches!(input, KeyInput::Header(name) if **name == *AUTHORIZATION),
@@ -190,7 +190,7 @@ fn tells_apart(input: &KeyInput, route: &route::Route, config: &Config) -> bool 
     match input {
         KeyInput::Claim(claim) => **claim == *"sub" && way.jwt.is_some(),
         KeyInput::Header(name) if **name == *AUTHORIZATION => {
-            let from_header = |jwt: &schema::Jwt| {
+            let from_header = |jwt: &schema::JwtConfig| {
                 jwt.from.iter().all(|place| matches!(place.value, TokenPlace::Header))
             };
             way.basic.is_some() || way.jwt.as_ref().is_some_and(from_header)

@@ -4,13 +4,13 @@
 use std::path::Path;
 
 use super::compile;
-use crate::config::{self, Loaded, Report};
+use crate::config::{self, FindingReport, Loaded};
 
 /// Loads a file as [`config::load`] does, and adds what would keep it from running.
 ///
 /// # Errors
 /// All findings, if one of them is an error.
-pub fn check_file(path: &Path) -> Result<Loaded, Report> {
+pub fn check_file(path: &Path) -> Result<Loaded, FindingReport> {
     inspect(config::load(path)?, true)
 }
 
@@ -18,15 +18,15 @@ pub fn check_file(path: &Path) -> Result<Loaded, Report> {
 ///
 /// # Errors
 /// All findings, if one of them is an error.
-pub fn check_bytes(name: &str, bytes: &[u8], may_read: bool) -> Result<Loaded, Report> {
+pub fn check_bytes(name: &str, bytes: &[u8], may_read: bool) -> Result<Loaded, FindingReport> {
     inspect(config::load_foreign(name, bytes, may_read)?, false)
 }
 
 /// Adds what keeps a configuration that loads from running.
-fn inspect(loaded: Loaded, files: bool) -> Result<Loaded, Report> {
+fn inspect(loaded: Loaded, files: bool) -> Result<Loaded, FindingReport> {
     let Loaded { config, mut findings, sources } = loaded;
     findings.extend(compile::inspect(&config, files));
-    let report = Report::new(findings, sources, 0);
+    let report = FindingReport::new(findings, sources, 0);
     match report.errors() {
         0 => Ok(Loaded { config, findings: report.findings, sources: report.sources }),
         _ => Err(report),

@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use ipnet::IpNet;
 
 use super::listener::{Listener, Methods, PerClient};
-use super::policies::Shared;
+use super::policies::SharedPolicies;
 use super::route::{Action, Files, Redirect, Respond, Route};
 use super::weights::Weights;
-use super::{Snapshot, Store, access, cache, pages, policies, rewrite, target, trace, upstream};
+use super::{
+    Snapshot, SnapshotStore, access, cache, pages, policies, rewrite, target, trace, upstream,
+};
 use crate::config::schema::listen::{
-    Listen, ListenRedirect, StrictMethods, StrictPath, StrictSni, Underscores,
+    Listen, ListenRedirect, StrictMethods, StrictPath, StrictSni, UnderscoresConfig,
 };
 use crate::config::schema::route as schema;
 use crate::config::schema::words::{ClientIp, HeaderName, HeaderText, ListenAddress, TrustedProxy};
@@ -33,8 +35,8 @@ use crate::net::Address;
 use crate::pace;
 use crate::policy::cors::FIELDS;
 use crate::route::RouteTable;
-use crate::route::template::{Piece, Template, pieces, place};
-use crate::tls::Server;
+use crate::route::template::{Template, TemplatePiece, pieces, place};
+use crate::tls::TlsServer;
 use crate::tls::facts::Misdirected;
 use crate::upstream::Upstream;
 use crate::wire::request;
@@ -90,7 +92,7 @@ pub fn compile_for(
     }
     let ids: Vec<u16> = listeners.iter().map(|l| l.id).collect();
     let mut upstreams = Vec::new();
-    let outside = upstream::Outside { previous, found, weights, purpose };
+    let outside = upstream::OutsideState { previous, found, weights, purpose };
     for (name, written) in &config.upstream {
         match upstream::upstream(&name.value, written, config, outside) {
             Ok(upstream) => upstreams.push(Arc::new(upstream)),
@@ -105,7 +107,7 @@ pub fn compile_for(
         findings.push(*finding);
         None
     });
-    let mut shared = Shared::new(previous, redis.clone(), purpose);
+    let mut shared = SharedPolicies::new(previous, redis.clone(), purpose);
     for (written, name) in config.route.iter().zip(matching::names(&config.route)) {
         pace::step();
         match route((written, &name), config, &upstreams, &known, &mut shared) {
@@ -164,7 +166,11 @@ pub fn compile_for(
 ///
 /// # Errors
 /// As for [`compile`].
-pub fn first(config: &Config, found: &Found, connections: u32) -> Result<Store, Vec<Finding>> {
+pub fn first(
+    config: &Config,
+    found: &Found,
+    connections: u32,
+) -> Result<SnapshotStore, Vec<Finding>> {
     let around = (found, &Weights::default());
     let snapshot = compile_for(Purpose::Run, config, (None, around), connections)?;
     Ok(Arc::new(arc_swap::ArcSwap::from_pointee(snapshot)))
@@ -198,7 +204,7 @@ fn listeners(
 
 fn listener(
     written: &Listen,
-    tls: Option<Arc<Server>>,
+    tls: Option<Arc<TlsServer>>,
     connections: u32,
     known: Option<&Arc<Listener>>,
 ) -> Listener {
@@ -228,9 +234,9 @@ fn listener(
             bytes: usize::try_from(limits.header_bytes.value.get()).unwrap_or(usize::MAX),
             fields: usize::from(limits.headers.get()),
             underscores: match strict.underscores {
-                Underscores::Drop => request::Underscores::Drop,
-                Underscores::Refuse => request::Underscores::Refuse,
-                Underscores::Keep => request::Underscores::Keep,
+                UnderscoresConfig::Drop => request::Underscores::Drop,
+                UnderscoresConfig::Refuse => request::Underscores::Refuse,
+                UnderscoresConfig::Keep => request::Underscores::Keep,
             },
         },
         body: limits.body.get(),
@@ -286,7 +292,7 @@ fn groups(config: &Config) -> Vec<Finding> {
     let sockets = sockets.chain(config.admin.iter().map(|admin| &admin.address));
     let groups = sockets.filter_map(|socket| socket.value.access.group.as_ref());
     let wrong = |group: &Spanned<String>| {
-        let why = files::group(&group.value).err()?;
+        let why = files::group_id(&group.value).err()?;
         Some(Finding::error("bad_value", group.place, why))
     };
     groups.filter_map(wrong).collect()
@@ -302,23 +308,23 @@ pub fn listen_address(written: &ListenAddress) -> Address {
 }
 
 fn route(
-    (written, name): (&schema::Route, &str),
+    (written, name): (&schema::RouteConfig, &str),
     config: &Config,
     upstreams: &[Arc<Upstream>],
     known: &HashMap<&str, &Route>,
-    shared: &mut Shared<'_>,
+    shared: &mut SharedPolicies<'_>,
 ) -> Result<Route, Box<Finding>> {
     let captures = matching::captures(written);
     let name: Arc<str> = name.into();
     let action = match &written.action {
-        schema::Action::Upstream(split) => Action::Forward(target::split(
+        schema::ActionConfig::Upstream(split) => Action::Forward(target::split(
             split,
             written,
-            &target::Context { config, upstreams, subset: true },
+            &target::TargetContext { config, upstreams, subset: true },
         )?),
-        schema::Action::Respond(respond) => Action::Respond(self::respond(respond)),
-        schema::Action::Files(files) => Action::Files(self::files(files, shared.purpose)?),
-        schema::Action::Redirect(redirect) => Action::Redirect(Redirect {
+        schema::ActionConfig::Respond(respond) => Action::Respond(self::respond(respond)),
+        schema::ActionConfig::Files(files) => Action::Files(self::files(files, shared.purpose)?),
+        schema::ActionConfig::Redirect(redirect) => Action::Redirect(Redirect {
             status: redirect.status.value,
             to: template(&redirect.to, &captures)?,
         }),
@@ -362,7 +368,7 @@ fn route(
     })
 }
 
-fn files(written: &schema::Files, purpose: Purpose) -> Result<Files, Box<Finding>> {
+fn files(written: &schema::FilesConfig, purpose: Purpose) -> Result<Files, Box<Finding>> {
     let schema::FilesTable { root, index, fallback, precompressed } = &**written;
     if matches!(purpose, Purpose::Run | Purpose::Check { files: true }) {
         served::check_root(&root.value).map_err(|why| {
@@ -383,8 +389,8 @@ fn files(written: &schema::Files, purpose: Purpose) -> Result<Files, Box<Finding
     })
 }
 
-fn respond(written: &schema::Respond) -> Respond {
-    let schema::Respond { status, body, headers } = written;
+fn respond(written: &schema::RespondConfig) -> Respond {
+    let schema::RespondConfig { status, body, headers } = written;
     let mut fields: Vec<Pair> = headers
         .iter()
         .map(|(name, value)| {
@@ -444,8 +450,8 @@ fn edits<'c>(
     for (name, value) in filled {
         let text = value.to_string();
         let parts = pieces(&text).into_iter().map(|piece| match piece {
-            Piece::Text(text) => Some(FieldPart::Text(text.as_bytes().into())),
-            Piece::Name(name) => place(name, captures).map(FieldPart::Place),
+            TemplatePiece::Text(text) => Some(FieldPart::Text(text.as_bytes().into())),
+            TemplatePiece::Name(name) => place(name, captures).map(FieldPart::Place),
         });
         // What is unknown has been reported.
         let parts: Box<[FieldPart]> = parts.flatten().collect();

@@ -12,13 +12,13 @@ use crate::exchange::target::PathMode;
 use crate::h1::client::{HeadTimes, Life};
 use crate::net::room::Room;
 use crate::policy::in_flight::InFlight;
-use crate::tls::Server;
+use crate::tls::TlsServer;
 use crate::tls::facts::Misdirected;
 use crate::wire::request::Limits;
 
 /// The counters of a listener; they survive reloads.
 #[derive(Debug, Default)]
-pub struct Counts {
+pub struct ListenerCounts {
     /// Connections open now, and how many may be.
     pub room: Arc<Room>,
     /// Connections accepted.
@@ -69,13 +69,13 @@ pub struct Listener {
     /// Unique among the listeners of the process for as long as its name stays in the configuration.
     pub id: u16,
     /// The counters of the listener.
-    pub counts: Arc<Counts>,
+    pub counts: Arc<ListenerCounts>,
     /// As configured, or its first address.
     pub name: Arc<str>,
     /// Trusted proxies tell by the PROXY protocol who their clients are.
     pub proxy_protocol: bool,
     /// The proof of who it is; `None` speaks plainly.
-    pub tls: Option<Arc<Server>>,
+    pub tls: Option<Arc<TlsServer>>,
     /// The longest time for a TLS handshake.
     pub handshake: Duration,
     /// Limits on request heads.

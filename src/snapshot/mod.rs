@@ -102,28 +102,28 @@ impl Snapshot {
 }
 
 /// The place of the current snapshot, for everyone.
-pub type Store = Arc<ArcSwap<Snapshot>>;
+pub type SnapshotStore = Arc<ArcSwap<Snapshot>>;
 
 /// A snapshot that one request holds on to: cloning it touches nothing that other workers touch.
-pub type Held = Rc<Arc<Snapshot>>;
+pub type SnapshotRef = Rc<Arc<Snapshot>>;
 
 /// A worker's view of the current snapshot. Looking at it reads one shared word and writes none.
-pub struct Current {
-    cache: RefCell<Cache<Store, Arc<Snapshot>>>,
-    held: RefCell<Held>,
+pub struct CurrentSnapshot {
+    cache: RefCell<Cache<SnapshotStore, Arc<Snapshot>>>,
+    held: RefCell<SnapshotRef>,
 }
 
-impl Current {
+impl CurrentSnapshot {
     /// A view of `store`.
     #[must_use]
-    pub fn new(store: Store) -> Self {
+    pub fn new(store: SnapshotStore) -> Self {
         let held = Rc::new(store.load_full());
         Self { cache: RefCell::new(Cache::new(store)), held: RefCell::new(held) }
     }
 
     /// The snapshot for one request.
     #[must_use]
-    pub fn get(&self) -> Held {
+    pub fn get(&self) -> SnapshotRef {
         let mut cache = self.cache.borrow_mut();
         let newest = cache.load();
         if !Arc::ptr_eq(newest, &self.held.borrow()) {

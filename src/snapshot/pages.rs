@@ -5,24 +5,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::compile::Purpose;
-use super::policies::Shared;
+use super::policies::SharedPolicies;
 use crate::config::schema::pages as schema;
 use crate::config::schema::route;
 use crate::config::{Config, Finding, Spanned};
 use crate::files;
 use crate::policy::maintenance::Maintenance;
-use crate::policy::pages::{Page, Pages};
+use crate::policy::pages::{ErrorPage, Pages};
 
 /// Pages that have been read, and why others could not be.
-pub(super) type Files = HashMap<PathBuf, Result<Page, String>>;
+pub(super) type PageFiles = HashMap<PathBuf, Result<ErrorPage, String>>;
 
 /// Compiles `errors` and the page of `maintenance`; `None` without any.
 ///
 /// # Errors
 /// A file that cannot be used.
 pub(super) fn pages(
-    written: &route::Route,
-    shared: &mut Shared<'_>,
+    written: &route::RouteConfig,
+    shared: &mut SharedPolicies<'_>,
 ) -> Result<Option<Arc<Pages>>, Box<Finding>> {
     let mut errors = Vec::new();
     let schema::Errors { pages, intercept } = match &written.errors {
@@ -38,13 +38,17 @@ pub(super) fn pages(
     Ok(any.then(|| Arc::new(Pages::new(errors, *intercept, maintenance))))
 }
 
-fn page(file: &Spanned<PathBuf>, shared: &mut Shared<'_>) -> Result<Page, Box<Finding>> {
+fn page(
+    file: &Spanned<PathBuf>,
+    shared: &mut SharedPolicies<'_>,
+) -> Result<ErrorPage, Box<Finding>> {
     let read = match shared.purpose {
-        Purpose::Check { files: false } => return Ok(Page::from([])),
-        Purpose::Run | Purpose::Check { files: true } => shared
-            .pages
-            .entry(file.value.clone())
-            .or_insert_with(|| files::read(&file.value, files::LARGEST).map(Page::from)),
+        Purpose::Check { files: false } => return Ok(ErrorPage::from([])),
+        Purpose::Run | Purpose::Check { files: true } => {
+            shared.pages.entry(file.value.clone()).or_insert_with(|| {
+                files::read_bounded(&file.value, files::LARGEST).map(ErrorPage::from)
+            })
+        }
     };
     read.clone().map_err(|why| {
         let message = format!("the page {} cannot be used: {why}", file.value.display());
@@ -53,7 +57,7 @@ fn page(file: &Spanned<PathBuf>, shared: &mut Shared<'_>) -> Result<Page, Box<Fi
 }
 
 /// Compiles `maintenance`.
-pub(super) fn maintenance(written: &schema::Maintenance) -> Maintenance {
+pub(super) fn maintenance(written: &schema::MaintenanceConfig) -> Maintenance {
     let schema::MaintenanceTable { page: _, except, retry_after } = &**written;
     let seconds = retry_after.get().as_millis().div_ceil(1000);
     Maintenance {

@@ -22,27 +22,27 @@ use crate::policy::basic::Basic;
 use crate::policy::compress::Compress;
 use crate::policy::concurrency::Concurrency;
 use crate::policy::cors::Cors;
-use crate::policy::fault::Fault;
+use crate::policy::fault::InjectedFault;
 use crate::policy::forward_auth::ForwardAuth;
-use crate::policy::jwks::{Keys, Source};
-use crate::policy::jwt::{self, Jwt, Terms};
-use crate::policy::limit::{Limit, Pace, Part, State};
+use crate::policy::jwks::{KeySetSource, Keys};
+use crate::policy::jwt::{self, Jwt, TokenTerms};
+use crate::policy::limit::{KeyPart, Limit, LimitState, Pace};
 use crate::policy::shared::{OnError, Redis};
-use crate::policy::{Auth, Policies, Way, limit};
+use crate::policy::{Auth, Policies, WayIn, limit};
 
 // What the check lets in is what a limit can count.
 const _: () = assert!(Rate::LONGEST_RECOVERY.as_secs() == limit::LONGEST.as_secs());
 
 /// A limit: whether it is of one route alone, and its name.
 #[derive(Debug)]
-struct Named(bool, Box<str>);
+struct LimitName(bool, Box<str>);
 
 /// Shared states, so that routes with the same named limit count together.
 #[derive(Debug)]
-pub(super) struct Shared<'p> {
+pub(super) struct SharedPolicies<'p> {
     /// The limits that ran before.
     previous: Vec<&'p Limit>,
-    made: Vec<(Named, Arc<State>)>,
+    made: Vec<(LimitName, Arc<LimitState>)>,
     jwts: Vec<(Box<str>, Arc<Jwt>)>,
     /// Stores of caches, so that routes with the same named cache share one, and a reload keeps it.
     pub(super) caches: super::cache::Stores,
@@ -54,10 +54,10 @@ pub(super) struct Shared<'p> {
     sources: Vec<Weak<Keys>>,
     pub(super) purpose: Purpose,
     /// Pages by their file, each of which is read once.
-    pub(super) pages: super::pages::Files,
+    pub(super) pages: super::pages::PageFiles,
 }
 
-impl<'p> Shared<'p> {
+impl<'p> SharedPolicies<'p> {
     pub(super) fn new(
         previous: Option<&'p Snapshot>,
         redis: Option<Arc<Redis>>,
@@ -79,7 +79,7 @@ impl<'p> Shared<'p> {
         let known = known.collect();
         let previous = policies.flat_map(|policies| policies.limits.iter()).collect();
         let (made, jwts, basics) = (Vec::new(), Vec::new(), Vec::new());
-        let pages = super::pages::Files::default();
+        let pages = super::pages::PageFiles::default();
         let caches = super::cache::Stores::of(routes_before, purpose);
         Self { previous, made, jwts, basics, known, redis, sources, caches, purpose, pages }
     }
@@ -97,16 +97,18 @@ impl<'p> Shared<'p> {
     }
 
     /// The state of a limit: that of another route with the same one, that from before, or a new one.
-    fn state(&mut self, (own, name): (bool, &str), pace: Pace) -> Arc<State> {
-        let made = self.made.iter().find(|(Named(of, known), _)| *of == own && **known == *name);
+    fn state(&mut self, (own, name): (bool, &str), pace: Pace) -> Arc<LimitState> {
+        let made =
+            self.made.iter().find(|(LimitName(of, known), _)| *of == own && **known == *name);
         if let Some((_, state)) = made {
             return state.clone();
         }
         let mut before = self.previous.iter();
         let before = before
             .find(|limit| limit.own == own && *limit.name == *name && limit.state.pace == pace);
-        let state = before.map_or_else(|| Arc::new(State::new(pace)), |limit| limit.state.clone());
-        self.made.push((Named(own, name.into()), state.clone()));
+        let state =
+            before.map_or_else(|| Arc::new(LimitState::new(pace)), |limit| limit.state.clone());
+        self.made.push((LimitName(own, name.into()), state.clone()));
         state
     }
 }
@@ -116,10 +118,10 @@ impl<'p> Shared<'p> {
 /// # Errors
 /// A key that is none.
 pub(super) fn policies(
-    written: &route::Route,
+    written: &route::RouteConfig,
     name: &str,
     config: &Config,
-    shared: &mut Shared<'_>,
+    shared: &mut SharedPolicies<'_>,
     known: Option<&Route>,
 ) -> Result<Option<Box<Policies>>, Box<Finding>> {
     let limits = limits(&written.limit, name, config, shared);
@@ -154,10 +156,10 @@ pub(super) fn policies(
 }
 
 fn limits(
-    written: &OneOrMany<Policy<schema::Limit>>,
+    written: &OneOrMany<Policy<schema::LimitConfig>>,
     route: &str,
     config: &Config,
-    shared: &mut Shared<'_>,
+    shared: &mut SharedPolicies<'_>,
 ) -> Box<[Limit]> {
     let mut limits = Vec::new();
     for (at, policy) in written.iter().enumerate() {
@@ -172,16 +174,17 @@ fn limits(
         };
         // A name that leads nowhere has been reported by the check.
         let Some(written) = found else { continue };
-        let schema::Limit { place: _, rate, burst, key, store, delay, before, except } = written;
+        let schema::LimitConfig { place: _, rate, burst, key, store, delay, before, except } =
+            written;
         let own = matches!(policy, Policy::Inline(_));
         let pace = Pace { count: rate.value.count(), period: rate.value.period(), burst: *burst };
         let state = shared.state((own, &name), pace);
-        let redis = shared.redis.clone().filter(|_| *store == schema::Store::Redis);
+        let redis = shared.redis.clone().filter(|_| *store == schema::LimitStore::Redis);
         let label = limit::label(&name);
         limits.push(Limit {
             name: name.into(),
             own,
-            before_auth: *before == Some(schema::Before::Auth),
+            before_auth: *before == Some(schema::CountedBefore::Auth),
             label,
             key: parts(key),
             delay: *delay,
@@ -202,11 +205,11 @@ pub(super) fn redis(
     previous: Option<&Snapshot>,
 ) -> Result<Option<Arc<Redis>>, Box<Finding>> {
     let Some(written) = &config.redis else { return Ok(None) };
-    let process::Redis { url, timeout, on_error } = written;
+    let process::RedisConfig { url, timeout, on_error } = written;
     let on_error = match on_error {
-        process::OnError::Local => OnError::Local,
-        process::OnError::Allow => OnError::Allow,
-        process::OnError::Deny => OnError::Deny,
+        process::OnErrorConfig::Local => OnError::Local,
+        process::OnErrorConfig::Allow => OnError::Allow,
+        process::OnErrorConfig::Deny => OnError::Deny,
     };
     let address = url.value.expose();
     let known = previous.and_then(|previous| previous.redis.as_ref());
@@ -221,19 +224,19 @@ pub(super) fn redis(
     )
 }
 
-fn parts(written: &OneOrMany<LimitKey>) -> Box<[Part]> {
+fn parts(written: &OneOrMany<LimitKey>) -> Box<[KeyPart]> {
     let part = |key: &LimitKey| match key {
-        LimitKey::ClientIp => Part::ClientIp,
-        LimitKey::Route => Part::Route,
-        LimitKey::Header(name) => limit::Part::Header(name.as_str().as_bytes().into()),
-        LimitKey::Cookie(name) => Part::Cookie(name.as_bytes().into()),
-        LimitKey::Jwt(claim) => Part::Claim(claim.as_str().into()),
+        LimitKey::ClientIp => KeyPart::ClientIp,
+        LimitKey::Route => KeyPart::Route,
+        LimitKey::Header(name) => limit::KeyPart::Header(name.as_str().as_bytes().into()),
+        LimitKey::Cookie(name) => KeyPart::Cookie(name.as_bytes().into()),
+        LimitKey::Jwt(claim) => KeyPart::Claim(claim.as_str().into()),
     };
     written.iter().map(part).collect()
 }
 
-fn concurrency(written: &schema::Concurrency, known: Option<&Route>) -> Concurrency {
-    let schema::Concurrency { max, key, pending, pending_timeout } = written;
+fn concurrency(written: &schema::ConcurrencyConfig, known: Option<&Route>) -> Concurrency {
+    let schema::ConcurrencyConfig { max, key, pending, pending_timeout } = written;
     let known = known.and_then(|route| route.policies.as_ref()?.concurrency.as_ref());
     Concurrency {
         max: max.get(),
@@ -249,9 +252,9 @@ fn compress(known: Option<&Route>) -> Compress {
     Compress { counts: known.map_or_else(Arc::default, |known| known.counts.clone()) }
 }
 
-fn fault(written: &route::Fault) -> Fault {
-    let route::Fault { delay, abort, share, seed } = written;
-    Fault {
+fn fault(written: &route::FaultConfig) -> InjectedFault {
+    let route::FaultConfig { delay, abort, share, seed } = written;
+    InjectedFault {
         delay: delay.map(|delay| delay.get()),
         abort: abort.as_ref().map(|status| status.value),
         share: share.fraction(),
@@ -259,8 +262,8 @@ fn fault(written: &route::Fault) -> Fault {
     }
 }
 
-fn cors(written: &schema::Cors) -> Cors {
-    let schema::Cors { place: _, origins, methods, headers, credentials, max_age } = written;
+fn cors(written: &schema::CorsConfig) -> Cors {
+    let schema::CorsConfig { place: _, origins, methods, headers, credentials, max_age } = written;
     let list = |words: Vec<&str>| words.join(", ").into_bytes().into_boxed_slice();
     let methods: Vec<&str> = methods.iter().map(|method| method.get().as_str()).collect();
     let named = origins.iter().filter(|origin| origin.value != "*");
@@ -279,14 +282,14 @@ fn cors(written: &schema::Cors) -> Cors {
 fn ways(
     written: Option<&AuthRef>,
     config: &Config,
-    shared: &mut Shared<'_>,
-) -> Result<Box<[Way]>, Box<Finding>> {
+    shared: &mut SharedPolicies<'_>,
+) -> Result<Box<[WayIn]>, Box<Finding>> {
     let mut ways = Vec::new();
     for name in written.map_or(&[][..], AuthRef::names) {
         // A name that leads nowhere has been reported by the check.
         let Some(found) = config.auth.get(name.value.as_str()) else { continue };
         if let Some(auth) = auth(name, found, shared)? {
-            ways.push(Way { name: name.value.as_str().into(), auth });
+            ways.push(WayIn { name: name.value.as_str().into(), auth });
         }
     }
     Ok(ways.into())
@@ -294,10 +297,10 @@ fn ways(
 
 fn auth(
     name: &Spanned<String>,
-    found: &schema::Auth,
-    shared: &mut Shared<'_>,
+    found: &schema::AuthConfig,
+    shared: &mut SharedPolicies<'_>,
 ) -> Result<Option<Auth>, Box<Finding>> {
-    let schema::Auth { place, jwt, api_key, basic, forward } = found;
+    let schema::AuthConfig { place, jwt, api_key, basic, forward } = found;
     if let Some(written) = basic {
         return shared.basic(&name.value, written, *place).map(|basic| Some(Auth::Basic(basic)));
     }
@@ -313,8 +316,8 @@ fn auth(
     Ok(None)
 }
 
-fn forward_auth(written: &schema::ForwardAuth) -> Result<ForwardAuth, Box<Finding>> {
-    let schema::ForwardAuth { url, copy, timeout, pass } = written;
+fn forward_auth(written: &schema::ForwardAuthConfig) -> Result<ForwardAuth, Box<Finding>> {
+    let schema::ForwardAuthConfig { url, copy, timeout, pass } = written;
     let bad = |message: String| Box::new(Finding::error("bad_value", url.place, message));
     let remote = Remote::parse(&url.value).map_err(bad)?;
     if remote.has_user() {
@@ -337,18 +340,18 @@ fn api_keys(written: &schema::ApiKey, place: Place) -> Result<ApiKeys, Box<Findi
     })
 }
 
-impl Shared<'_> {
+impl SharedPolicies<'_> {
     /// The `basic` of this name; its file is read once.
     fn basic(
         &mut self,
         name: &str,
-        written: &schema::Basic,
+        written: &schema::BasicConfig,
         place: Place,
     ) -> Result<Arc<Basic>, Box<Finding>> {
         if let Some((_, made)) = self.basics.iter().find(|(known, _)| **known == *name) {
             return Ok(made.clone());
         }
-        let schema::Basic { users_file } = written;
+        let schema::BasicConfig { users_file } = written;
         let read = match self.purpose {
             // Any user will do where the file is not to be looked at.
             Purpose::Check { files: false } => Ok(format!("x:$2y$10${:x<53}", "")),
@@ -370,11 +373,11 @@ impl Shared<'_> {
     }
 
     /// The `jwt` of this name; routes that share one share what it knows.
-    fn jwt(&mut self, name: &str, written: &schema::Jwt) -> Result<Arc<Jwt>, Box<Finding>> {
+    fn jwt(&mut self, name: &str, written: &schema::JwtConfig) -> Result<Arc<Jwt>, Box<Finding>> {
         if let Some((_, made)) = self.jwts.iter().find(|(known, _)| **known == *name) {
             return Ok(made.clone());
         }
-        let schema::Jwt {
+        let schema::JwtConfig {
             jwks,
             issuer,
             audience,
@@ -406,7 +409,7 @@ impl Shared<'_> {
         let allow = allow.iter().map(|(claim, v)| (claim.value.as_str().into(), v.as_str().into()));
         let jwt = Jwt::new(
             keys,
-            Terms {
+            TokenTerms {
                 algorithms: algorithms.iter().map(algorithm).collect(),
                 issuer: issuer.as_deref().map(Into::into),
                 audience: audience.collect(),
@@ -433,23 +436,25 @@ pub(super) fn masked_query(config: &Config) -> Box<[Box<[u8]>]> {
     names.collect::<BTreeSet<_>>().into_iter().map(Box::from).collect()
 }
 
-fn token_place(written: &TokenPlace) -> jwt::Place {
+fn token_place(written: &TokenPlace) -> jwt::TokenSource {
     match written {
-        TokenPlace::Header => jwt::Place::Header,
-        TokenPlace::Cookie(name) => jwt::Place::Cookie(name.as_bytes().into()),
-        TokenPlace::Query(name) => jwt::Place::Query(name.as_bytes().into()),
+        TokenPlace::Header => jwt::TokenSource::Header,
+        TokenPlace::Cookie(name) => jwt::TokenSource::Cookie(name.as_bytes().into()),
+        TokenPlace::Query(name) => jwt::TokenSource::Query(name.as_bytes().into()),
     }
 }
 
-fn source(written: &str) -> Result<Source, String> {
+fn source(written: &str) -> Result<KeySetSource, String> {
     if let Some(path) = written.strip_prefix("file:") {
-        return Ok(Source::File(path.trim_start_matches("//").into()));
+        return Ok(KeySetSource::File(path.trim_start_matches("//").into()));
     }
     if written.starts_with('/') {
-        return Ok(Source::File(written.into()));
+        return Ok(KeySetSource::File(written.into()));
     }
     let remote = Remote::parse(written);
-    remote.map(Source::Url).map_err(|error| format!("{error}, or the absolute path of a file"))
+    remote
+        .map(KeySetSource::Url)
+        .map_err(|error| format!("{error}, or the absolute path of a file"))
 }
 
 fn algorithm(written: &schema::Algorithm) -> Algorithm {

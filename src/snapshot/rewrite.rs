@@ -10,7 +10,7 @@ use crate::route::template::{Template, TemplateError, capture_names};
 
 /// `rewrite`.
 #[derive(Debug, Default)]
-pub struct Rewrite {
+pub struct RouteRewrite {
     /// Taken off the start of the path.
     pub strip_prefix: Option<Start>,
     /// Put at the start of the path; without a slash at its end.
@@ -35,7 +35,7 @@ pub struct Answers {
     pub servers: BTreeSet<Box<[u8]>>,
 }
 
-impl Rewrite {
+impl RouteRewrite {
     /// Returns whether the path changes.
     #[must_use]
     pub fn changes_path(&self) -> bool {
@@ -46,10 +46,10 @@ impl Rewrite {
 
 /// The beginning of a path: segments, of which some may be any.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Start(Box<[Part]>);
+pub struct Start(Box<[RewritePart]>);
 
 #[derive(Debug, PartialEq, Eq)]
-enum Part {
+enum RewritePart {
     Text(Box<[u8]>),
     Segment,
 }
@@ -63,14 +63,14 @@ impl Start {
         for segment in text.trim_end_matches('/').split('/').skip(1) {
             literal.push('/');
             if segment.starts_with('{') && segment.ends_with('}') {
-                parts.push(Part::Text(std::mem::take(&mut literal).into_bytes().into()));
-                parts.push(Part::Segment);
+                parts.push(RewritePart::Text(std::mem::take(&mut literal).into_bytes().into()));
+                parts.push(RewritePart::Segment);
             } else {
                 literal.push_str(segment);
             }
         }
         if !literal.is_empty() {
-            parts.push(Part::Text(literal.into_bytes().into()));
+            parts.push(RewritePart::Text(literal.into_bytes().into()));
         }
         Self(parts.into())
     }
@@ -81,8 +81,8 @@ impl Start {
         let mut rest = path;
         for part in &self.0 {
             rest = match part {
-                Part::Text(text) => rest.strip_prefix(&**text)?,
-                Part::Segment => {
+                RewritePart::Text(text) => rest.strip_prefix(&**text)?,
+                RewritePart::Segment => {
                     let end = memchr::memchr(b'/', rest).unwrap_or(rest.len());
                     rest.get(end..).filter(|_| end > 0)?
                 }
@@ -98,18 +98,18 @@ impl Start {
 /// # Errors
 /// A template that names what there is not.
 pub(super) fn rewrite(
-    route: &schema::Route,
+    route: &schema::RouteConfig,
     captures: &[&str],
     config: &Config,
-) -> Result<Rewrite, Box<Finding>> {
-    let Some(written) = &route.rewrite else { return Ok(Rewrite::default()) };
+) -> Result<RouteRewrite, Box<Finding>> {
+    let Some(written) = &route.rewrite else { return Ok(RouteRewrite::default()) };
     let schema::Rewrite { place: _, strip_prefix, prefix, path, path_regex, host, answers } =
         written;
     let path = path.as_ref().map(|path| template(path, &path.value, captures)).transpose()?;
     let prefix = prefix.as_ref();
     let prefix =
         prefix.map(|p| template(p, p.value.trim_end_matches('/'), captures)).transpose()?;
-    Ok(Rewrite {
+    Ok(RouteRewrite {
         strip_prefix: strip_prefix.as_ref().map(|start| Start::new(&start.value)),
         prefix,
         rests: if path.as_ref().is_some_and(Template::has_rest) { rests(route) } else { [].into() },
@@ -133,7 +133,7 @@ fn template(
 }
 
 /// The beginnings of the paths that go on with anything.
-fn rests(route: &schema::Route) -> Box<[Start]> {
+fn rests(route: &schema::RouteConfig) -> Box<[Start]> {
     let starts = route.path.iter().filter_map(|path| path.value.strip_suffix("/*"));
     let mut starts: Vec<&str> = starts.collect();
     starts.sort_by_key(|start| {
@@ -143,7 +143,7 @@ fn rests(route: &schema::Route) -> Box<[Start]> {
 }
 
 /// Returns where the servers of a route are, those of fallbacks included.
-fn servers(route: &schema::Route, config: &Config) -> BTreeSet<Box<[u8]>> {
+fn servers(route: &schema::RouteConfig, config: &Config) -> BTreeSet<Box<[u8]>> {
     let mut seen = BTreeSet::new();
     let mut addresses = BTreeSet::new();
     let mut left: Vec<&str> = matching::upstreams(route).collect();

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use super::rewrite::Rewrite;
+use super::rewrite::RouteRewrite;
 use crate::cache::route::RouteCache;
 use crate::clock::Random;
 use crate::exchange::{HeaderEdits, Pair};
 use crate::policy::Policies;
 use crate::policy::pages::Pages;
 use crate::route::template::Template;
-use crate::upstream::Target;
+use crate::upstream::UpstreamTarget;
 use crate::upstream::mirror::Mirror;
 
 /// One `[[route]]`.
@@ -22,7 +22,7 @@ pub struct Route {
     /// The action of the route.
     pub action: Action,
     /// The changes of the request line and `Host` on the way to a server.
-    pub rewrite: Rewrite,
+    pub rewrite: RouteRewrite,
     /// Changes of the request's fields.
     pub request_edits: HeaderEdits,
     /// Changes of the response's fields, the proxy's own answers included.
@@ -42,7 +42,7 @@ pub struct Route {
     /// True if its requests are in the access log.
     pub access_log: bool,
     /// The counters of the route.
-    pub counts: Arc<Counts>,
+    pub counts: Arc<RouteCounts>,
 }
 
 /// The one thing a route does.
@@ -75,13 +75,13 @@ pub struct Files {
 #[derive(Debug)]
 pub struct Split {
     /// Each with the sum of the weights up to and including its own.
-    pub targets: Arc<[(u64, Target)]>,
+    pub targets: Arc<[(u64, UpstreamTarget)]>,
 }
 
 impl Split {
     /// Chooses by weight.
     #[must_use]
-    pub fn choose(&self, random: &mut Random) -> Option<&Target> {
+    pub fn choose(&self, random: &mut Random) -> Option<&UpstreamTarget> {
         self.targets.get(self.choose_index(random)?).map(|(_, target)| target)
     }
 
@@ -121,7 +121,7 @@ pub struct Redirect {
 
 /// The counters that all workers share, because they must be known at once. They survive reloads.
 #[derive(Debug)]
-pub struct Counts {
+pub struct RouteCounts {
     /// Unique in the process; what else is counted is kept under it (`telemetry::ledger`).
     pub id: u32,
     /// Requests that matched.
@@ -130,7 +130,7 @@ pub struct Counts {
     pub in_flight: AtomicU64,
 }
 
-impl Default for Counts {
+impl Default for RouteCounts {
     fn default() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::route::{Route, Split};
 use super::upstream;
 use crate::config::matching;
-use crate::config::schema::balance::Balance;
+use crate::config::schema::balance::BalanceConfig;
 use crate::config::schema::route as schema;
 use crate::config::schema::units::Percent;
 use crate::config::schema::upstream as upstream_schema;
@@ -14,10 +14,10 @@ use crate::config::schema::words::{HashKey, RetryOn};
 use crate::config::{Config, Finding, Spanned};
 use crate::upstream::mirror::Mirror;
 use crate::upstream::retry::Budget;
-use crate::upstream::{KeySource, Retry, Target, Timeouts, Upstream};
+use crate::upstream::{KeySource, Retry, Timeouts, Upstream, UpstreamTarget};
 
 /// The things that targets refer to.
-pub(super) struct Context<'a> {
+pub(super) struct TargetContext<'a> {
     /// The configuration as written.
     pub(super) config: &'a Config,
     /// The upstreams compiled from it.
@@ -31,9 +31,9 @@ pub(super) struct Context<'a> {
 /// # Errors
 /// A key that names no capture of the route's path, or a subset that no server belongs to.
 pub(super) fn split(
-    written: &schema::Split,
-    route: &schema::Route,
-    context: &Context<'_>,
+    written: &schema::SplitConfig,
+    route: &schema::RouteConfig,
+    context: &TargetContext<'_>,
 ) -> Result<Split, Box<Finding>> {
     let mut upto = 0;
     let mut targets = Vec::new();
@@ -55,13 +55,13 @@ pub(super) fn split(
 /// # Errors
 /// As for [`split`].
 pub(super) fn mirror(
-    written: &schema::Mirror,
-    route: &schema::Route,
+    written: &schema::MirrorConfig,
+    route: &schema::RouteConfig,
     (config, upstreams): (&Config, &[Arc<Upstream>]),
     known: Option<&Route>,
 ) -> Result<Option<Mirror>, Box<Finding>> {
-    let schema::Mirror { upstream, share } = written;
-    let context = Context { config, upstreams, subset: false };
+    let schema::MirrorConfig { upstream, share } = written;
+    let context = TargetContext { config, upstreams, subset: false };
     let Some(mut target) = target(upstream, route, &context, &mut Vec::new())? else {
         return Ok(None);
     };
@@ -75,10 +75,10 @@ pub(super) fn mirror(
 /// Compiles an upstream for a route; `above` are those it is the fallback of.
 fn target(
     name: &Spanned<String>,
-    route: &schema::Route,
-    context: &Context<'_>,
+    route: &schema::RouteConfig,
+    context: &TargetContext<'_>,
     above: &mut Vec<String>,
-) -> Result<Option<Target>, Box<Finding>> {
+) -> Result<Option<UpstreamTarget>, Box<Finding>> {
     let upstream = context.upstreams.iter().find(|u| *u.name == *name.value);
     let settings = context.config.upstream.get(name.value.as_str());
     let (Some(upstream), Some(settings)) = (upstream, settings) else { return Ok(None) };
@@ -101,7 +101,7 @@ fn target(
         Some(next) => self::target(next, route, context, above)?.map(Box::new),
         None => None,
     };
-    Ok(Some(Target {
+    Ok(Some(UpstreamTarget {
         upstream: upstream.clone(),
         view,
         key,
@@ -111,15 +111,15 @@ fn target(
     }))
 }
 
-/// Which of an upstream's servers a route with a `subset` may use.
+/// Returns which of an upstream's servers a route with a `subset` may use.
 fn subset(
-    route: &schema::Route,
+    route: &schema::RouteConfig,
     upstream: &Upstream,
-    settings: &upstream_schema::Upstream,
+    settings: &upstream_schema::UpstreamConfig,
 ) -> Result<usize, Box<Finding>> {
     let labels = upstream::labels(route);
     if let upstream_schema::Servers::List(servers) = &settings.servers {
-        let fits = |server: &&upstream_schema::Server| {
+        let fits = |server: &&upstream_schema::ServerConfig| {
             labels.iter().all(|(label, value)| server.labels.get(&**label) == Some(value))
         };
         if !servers.iter().any(|server| fits(&server)) {
@@ -134,18 +134,21 @@ fn subset(
 }
 
 /// Returns the part of a request that requests of a route are hashed or looked up by.
-fn key(balance: &Balance, route: &schema::Route) -> Result<Option<KeySource>, Box<Finding>> {
+fn key(
+    balance: &BalanceConfig,
+    route: &schema::RouteConfig,
+) -> Result<Option<KeySource>, Box<Finding>> {
     let written = match balance {
-        Balance::Hash { hash, .. } => hash,
-        Balance::Shard { shard, .. } => shard,
-        Balance::Sticky { sticky, .. } => {
+        BalanceConfig::Hash { hash, .. } => hash,
+        BalanceConfig::Shard { shard, .. } => shard,
+        BalanceConfig::Sticky { sticky, .. } => {
             return Ok(Some(KeySource::Cookie(sticky.value.as_bytes().into())));
         }
-        Balance::RoundRobin
-        | Balance::LeastConn
-        | Balance::LeastRequest
-        | Balance::PeakEwma
-        | Balance::Random => return Ok(None),
+        BalanceConfig::RoundRobin
+        | BalanceConfig::LeastConn
+        | BalanceConfig::LeastRequest
+        | BalanceConfig::PeakEwma
+        | BalanceConfig::Random => return Ok(None),
     };
     Ok(Some(match &written.value {
         HashKey::Uri => KeySource::Uri,
@@ -189,8 +192,9 @@ pub(super) fn budget(written: Percent) -> Budget {
 }
 
 /// The budget is counted where it is set: on the upstream for all its routes, or on one route.
-fn retry(written: &upstream_schema::Retry, budget: Arc<Budget>) -> Retry {
-    let upstream_schema::Retry { attempts, on, budget: _, per_try, body_buffer, backoff } = written;
+fn retry(written: &upstream_schema::RetryConfig, budget: Arc<Budget>) -> Retry {
+    let upstream_schema::RetryConfig { attempts, on, budget: _, per_try, body_buffer, backoff } =
+        written;
     let statuses = on.iter().filter_map(|word| match word {
         RetryOn::Status(status) => Some(*status),
         RetryOn::Connect

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Snapshot;
 use super::compile::Purpose;
 use crate::config::Finding;
-use crate::config::schema::process::{Log, Trace, TraceForm};
+use crate::config::schema::process::{Log, TraceConfig, TraceForm};
 use crate::net::fetch::Remote;
 use crate::telemetry::trace::exporter::Exporter;
 use crate::telemetry::trace::{Propagate, Tracing};
@@ -19,7 +19,7 @@ pub(super) fn tracing(
     previous: Option<&Snapshot>,
     purpose: Purpose,
 ) -> Result<Option<Tracing>, Box<Finding>> {
-    let Some(Trace { otlp, sample, propagate }) = &log.trace else { return Ok(None) };
+    let Some(TraceConfig { otlp, sample, propagate }) = &log.trace else { return Ok(None) };
     let bad = |message: String| Box::new(Finding::error("bad_value", otlp.place, message));
     let receiver = Remote::parse(&otlp.value).map_err(bad)?;
     if let Purpose::Check { .. } = purpose {

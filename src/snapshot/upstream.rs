@@ -9,31 +9,31 @@ use rustls::pki_types::ServerName;
 use super::compile::Purpose;
 use super::weights::Weights;
 use super::{Snapshot, servers, target};
-use crate::balance::hash::{Bound, Table};
-use crate::balance::{Rules, Strategy, shard};
+use crate::balance::hash::{HashBound, PreferenceTable};
+use crate::balance::{BalanceRules, Strategy, shard};
 use crate::config::certificates;
-use crate::config::schema::balance::{Balance, HashTable, SameSite, ShardBy};
+use crate::config::schema::balance::{BalanceConfig, HashTable, SameSite, ShardBy};
 use crate::config::schema::forms::Switch;
 use crate::config::schema::health::{self, BreakerPer};
-use crate::config::schema::route::{Action, Route};
+use crate::config::schema::route::{ActionConfig, RouteConfig};
 use crate::config::schema::units::Percent;
 use crate::config::schema::upstream::{self as schema, Protocol, ProxyVersion};
 use crate::config::schema::words::{Secret, ServerAddress};
 use crate::config::{Config, Finding, Spanned};
 use crate::discovery::Found;
-use crate::endpoint::breaker::{Settings, Trip};
+use crate::endpoint::breaker::{BreakerSettings, Trip};
 use crate::endpoint::ejection;
 use crate::h2::link::STREAMS;
 use crate::net::Announce;
 use crate::tls::client::Offer;
-use crate::upstream::membership::{Balancing, Current, Labels};
+use crate::upstream::membership::{Balancing, CurrentMembers, Labels};
 use crate::upstream::sticky::Sticky;
-use crate::upstream::{Arrangement, Breaking, Check, Limits, Membership, Upstream};
+use crate::upstream::{Arrangement, Breaking, Check, Membership, PoolLimits, Upstream};
 use crate::wire::response::HeadLimits;
 
 /// The things outside its table that an upstream depends on.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Outside<'a> {
+pub(super) struct OutsideState<'a> {
     /// The snapshot that runs.
     pub(super) previous: Option<&'a Snapshot>,
     /// What has been found out about servers.
@@ -50,12 +50,12 @@ pub(super) struct Outside<'a> {
 /// A way to balance that does not fit the servers, or a certificate that cannot be used.
 pub(super) fn upstream(
     name: &str,
-    written: &schema::Upstream,
+    written: &schema::UpstreamConfig,
     config: &Config,
-    outside: Outside<'_>,
+    outside: OutsideState<'_>,
 ) -> Result<Upstream, Box<Finding>> {
     let name: Arc<str> = name.into();
-    let Outside { previous, purpose, found, weights } = outside;
+    let OutsideState { previous, purpose, found, weights } = outside;
     let old = previous.and_then(|p| p.upstreams.iter().find(|u| u.name == name));
     if let schema::Servers::List(servers) = &written.servers {
         check_listed(written, servers)?;
@@ -95,20 +95,20 @@ pub(super) fn upstream(
     Ok(Upstream {
         arrangement,
         source: written.servers.word(),
-        current: Current::new(first),
+        current: CurrentMembers::new(first),
         offer,
         announce,
         timed,
-        rules: Rules {
+        rules: BalanceRules {
             // With HTTP/1 each request takes a connection of its own. What finds no room waits in the queue.
             cap: cap(requests).min(match offer {
                 Offer::Http1 => cap(connections),
                 Offer::Http2 | Offer::Either => cap(connections).saturating_mul(STREAMS),
             }),
             slow_start: written.slow_start.get(),
-            ..Rules::default()
+            ..BalanceRules::default()
         },
-        limits: Limits {
+        limits: PoolLimits {
             idle: usize::try_from(*idle).unwrap_or(usize::MAX),
             kept: written.timeout.kept.get(),
             requests_per_connection: cap(requests_per_connection),
@@ -129,10 +129,10 @@ pub(super) fn upstream(
     })
 }
 
-/// How its servers are arranged, whoever they are.
+/// Returns how its servers are arranged, whoever they are.
 fn arrangement(
     name: &Arc<str>,
-    written: &schema::Upstream,
+    written: &schema::UpstreamConfig,
     config: &Config,
     (old, purpose): (Option<&Arc<Upstream>>, Purpose),
     (offer, announce): (Offer, Option<Announce>),
@@ -172,11 +172,11 @@ fn arrangement(
     })
 }
 
-/// What the routes to an upstream ask for with `subset`, each once.
+/// Returns what the routes to an upstream ask for with `subset`, each once.
 pub(super) fn subsets(upstream: &str, config: &Config) -> Vec<Labels> {
     let mut subsets = Vec::new();
     for route in config.route.iter().filter(|route| !route.subset.is_empty()) {
-        let Action::Upstream(split) = &route.action else { continue };
+        let ActionConfig::Upstream(split) = &route.action else { continue };
         if split.targets.iter().any(|target| target.upstream.value == upstream) {
             let labels = labels(route);
             if !subsets.contains(&labels) {
@@ -188,15 +188,15 @@ pub(super) fn subsets(upstream: &str, config: &Config) -> Vec<Labels> {
 }
 
 /// The labels that a route asks for.
-pub(super) fn labels(route: &Route) -> Labels {
+pub(super) fn labels(route: &RouteConfig) -> Labels {
     route.subset.iter().map(|(label, value)| (label.value.clone(), value.clone())).collect()
 }
 
 /// Finds what cannot be among servers that are written: an address without a name to verify, a shard that belongs to
 /// nobody.
 fn check_listed(
-    written: &schema::Upstream,
-    servers: &[schema::Server],
+    written: &schema::UpstreamConfig,
+    servers: &[schema::ServerConfig],
 ) -> Result<(), Box<Finding>> {
     if let Switch::On(tls) = &written.tls
         && tls.server_name.is_none()
@@ -223,11 +223,11 @@ fn check_listed(
 
 /// Finds shards that belong to none of these servers.
 pub(super) fn owners<'s>(
-    written: &Balance,
-    servers: impl IntoIterator<Item = &'s schema::Server>,
+    written: &BalanceConfig,
+    servers: impl IntoIterator<Item = &'s schema::ServerConfig>,
 ) -> Result<(), Box<Finding>> {
-    let Balance::Shard { shard: _, by } = written else { return Ok(()) };
-    let servers: Vec<String> = servers.into_iter().map(schema::Server::id).collect();
+    let BalanceConfig::Shard { shard: _, by } = written else { return Ok(()) };
+    let servers: Vec<String> = servers.into_iter().map(schema::ServerConfig::id).collect();
     let mut owners: Box<dyn Iterator<Item = &Spanned<String>>> = match by {
         ShardBy::RangeSize(_) => return Ok(()),
         ShardBy::Ranges(ranges) => Box::new(ranges.iter().map(|range| &range.server)),
@@ -242,8 +242,9 @@ pub(super) fn owners<'s>(
     }
 }
 
-fn sticky(upstream: &str, written: &Balance) -> Option<Sticky> {
-    let Balance::Sticky { sticky, ttl, secret, path, domain, secure, same_site } = written else {
+fn sticky(upstream: &str, written: &BalanceConfig) -> Option<Sticky> {
+    let BalanceConfig::Sticky { sticky, ttl, secret, path, domain, secure, same_site } = written
+    else {
         return None;
     };
     let domain = domain.as_ref().map_or_else(String::new, |domain| format!("; Domain={domain}"));
@@ -262,10 +263,10 @@ fn sticky(upstream: &str, written: &Balance) -> Option<Sticky> {
     )
 }
 
-fn eject(written: &Switch<health::Eject>) -> Option<ejection::Settings> {
+fn eject(written: &Switch<health::Eject>) -> Option<ejection::EjectionSettings> {
     let Switch::On(written) = written else { return None };
     let health::Eject { failures, every, r#for, at_most, min_healthy, error_rate } = written;
-    Some(ejection::Settings {
+    Some(ejection::EjectionSettings {
         failures: failures.get(),
         every: every.get(),
         base: r#for.get(),
@@ -275,8 +276,8 @@ fn eject(written: &Switch<health::Eject>) -> Option<ejection::Settings> {
     })
 }
 
-fn breaker(written: &health::Breaker) -> Breaking {
-    let health::Breaker {
+fn breaker(written: &health::BreakerConfig) -> Breaking {
+    let health::BreakerConfig {
         place: _,
         failures,
         successes,
@@ -296,30 +297,30 @@ fn breaker(written: &health::Breaker) -> Breaking {
         None => Trip::Failures(failures.as_ref().map_or(u16::MAX, |n| few(n.value))),
     };
     Breaking {
-        settings: Settings { trip, successes: few(*successes), open_for: open_for.get() },
+        settings: BreakerSettings { trip, successes: few(*successes), open_for: open_for.get() },
         per_server: *per == BreakerPer::Server,
     }
 }
 
-/// How servers are chosen, by its configured name.
-fn balancing(written: &Balance) -> Balancing {
+/// Returns how servers are chosen, by its configured name.
+fn balancing(written: &BalanceConfig) -> Balancing {
     Balancing::Any(match written {
-        Balance::RoundRobin => Strategy::RoundRobin,
-        Balance::Random => Strategy::Random,
-        Balance::LeastRequest | Balance::Sticky { .. } => Strategy::LeastRequest,
-        Balance::LeastConn => Strategy::LeastConn,
-        Balance::PeakEwma => Strategy::PeakEwma,
-        Balance::Hash { hash: _, table, bounded } => Strategy::Hash {
+        BalanceConfig::RoundRobin => Strategy::RoundRobin,
+        BalanceConfig::Random => Strategy::Random,
+        BalanceConfig::LeastRequest | BalanceConfig::Sticky { .. } => Strategy::LeastRequest,
+        BalanceConfig::LeastConn => Strategy::LeastConn,
+        BalanceConfig::PeakEwma => Strategy::PeakEwma,
+        BalanceConfig::Hash { hash: _, table, bounded } => Strategy::Hash {
             table: match table {
-                HashTable::Ring => Table::Ring,
-                HashTable::Maglev => Table::Maglev,
+                HashTable::Ring => PreferenceTable::Ring,
+                HashTable::Maglev => PreferenceTable::Maglev,
             },
-            bound: bounded.map_or_else(Bound::default, |bound| Bound {
+            bound: bounded.map_or_else(HashBound::default, |bound| HashBound {
                 factor: f64::from(bound.percent()) / 100.0,
                 at_least: 0,
             }),
         },
-        Balance::Shard { shard: _, by } => match by {
+        BalanceConfig::Shard { shard: _, by } => match by {
             ShardBy::RangeSize(size) => Strategy::Shard(shard::Map::RangeSize(size.get())),
             ShardBy::Ranges(ranges) => {
                 let each = ranges.iter().map(|r| (r.from.value, (*r.server.value).into()));

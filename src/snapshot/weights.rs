@@ -10,14 +10,14 @@ use crate::config::Config;
 
 /// What the operator said, and what the file said then.
 #[derive(Debug, Clone, Copy)]
-struct Weight {
+struct MemberWeight {
     written: NonZeroU16,
     weight: NonZeroU16,
 }
 
 /// All such weights, by upstream and server.
 #[derive(Debug, Clone, Default)]
-pub struct Weights(HashMap<String, HashMap<String, Weight>>);
+pub struct Weights(HashMap<String, HashMap<String, MemberWeight>>);
 
 impl Weights {
     /// The weight of a server, if an operator changed it.
@@ -36,7 +36,8 @@ impl Weights {
     ) -> bool {
         let Some(written) = written(config, upstream, server) else { return false };
         let servers = self.0.entry(upstream.to_owned()).or_default();
-        servers.entry(server.to_owned()).or_insert(Weight { written, weight }).weight = weight;
+        servers.entry(server.to_owned()).or_insert(MemberWeight { written, weight }).weight =
+            weight;
         true
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::ledger::{ById, ByMethod, DIGITS, Interval, METHODS, Tally};
+use super::ledger::{ById, ByMethod, DIGITS, Interval, METHODS, StatsBucket};
 use super::refusals::Remembered;
 use super::timeline::{CLASSES, ROWS, STEP, Sample, Step, Timeline, Whole};
 use crate::clock;
@@ -133,7 +133,7 @@ impl Default for Total {
 }
 
 impl Total {
-    fn add(&mut self, tally: &Tally) {
+    fn add(&mut self, tally: &StatsBucket) {
         for bucket in tally.latency.iter_recorded() {
             let (value, count) = (bucket.value_iterated_to(), bucket.count_at_value());
             // An error would mean that it cannot grow to an hour, which it can.
@@ -168,7 +168,7 @@ fn add<const N: usize>(sums: &mut [u64; N], more: [u64; N]) {
 
 /// A part of a second: what one worker had.
 #[derive(Debug, Clone)]
-struct Piece {
+struct HistoryPiece {
     second: u64,
     requests: u32,
     errors: u32,
@@ -178,8 +178,8 @@ struct Piece {
     times: Box<[(u32, u32)]>,
 }
 
-impl Piece {
-    fn new(second: u64, tally: &Tally) -> Self {
+impl HistoryPiece {
+    fn new(second: u64, tally: &StatsBucket) -> Self {
         let times = tally.latency.iter_recorded().map(|bucket| {
             (u32::try_from(bucket.value_iterated_to()).unwrap_or(u32::MAX), bucket.count_at_value())
         });
@@ -195,7 +195,7 @@ impl Piece {
     }
 }
 
-fn classes(tally: &Tally) -> [u32; CLASSES] {
+fn classes(tally: &StatsBucket) -> [u32; CLASSES] {
     let mut classes = [0; CLASSES];
     for (status, count) in &tally.statuses {
         let class = usize::from(status / 100).checked_sub(1).unwrap_or(CLASSES - 1);
@@ -208,16 +208,16 @@ fn classes(tally: &Tally) -> [u32; CLASSES] {
 
 /// The history of one place.
 #[derive(Debug, Clone, Default)]
-struct Place {
+struct HistoryPlace {
     total: Total,
     /// The oldest first.
-    recent: VecDeque<Piece>,
+    recent: VecDeque<HistoryPiece>,
 }
 
-impl Place {
-    fn add(&mut self, second: u64, tally: &Tally) {
+impl HistoryPlace {
+    fn add(&mut self, second: u64, tally: &StatsBucket) {
         self.total.add(tally);
-        self.recent.push_back(Piece::new(second, tally));
+        self.recent.push_back(HistoryPiece::new(second, tally));
         self.forget(second);
     }
 
@@ -233,10 +233,10 @@ impl Place {
 pub struct History {
     /// Counts the seconds.
     second: u64,
-    routes: ById<Place>,
+    routes: ById<HistoryPlace>,
     methods: ById<[Option<Box<Total>>; METHODS.len()]>,
-    listeners: ById<Place>,
-    servers: ById<Place>,
+    listeners: ById<HistoryPlace>,
+    servers: ById<HistoryPlace>,
     refusals: BTreeMap<(u32, &'static str), u64>,
     auth: BTreeMap<(Arc<str>, &'static str), u64>,
     /// The oldest first.
@@ -295,7 +295,7 @@ impl History {
     pub fn next_second(&mut self, exists: &Exists<'_>) {
         self.second += 1;
         let second = self.second;
-        let keep = |place: &mut Place, there: bool| {
+        let keep = |place: &mut HistoryPlace, there: bool| {
             place.forget(second);
             there
         };
@@ -313,7 +313,8 @@ impl History {
     /// Ten seconds are over: writes down what they were.
     fn end_step(&mut self) {
         let from = self.second.saturating_sub(STEP);
-        let sample = |(id, place): (&u32, &Place)| (*id, sampled(std::iter::once(place), from).0);
+        let sample =
+            |(id, place): (&u32, &HistoryPlace)| (*id, sampled(std::iter::once(place), from).0);
         let (sample_of_all, heat) = sampled(self.listeners.values(), from);
         let outcomes = std::mem::take(&mut self.outcomes);
         self.timeline.record(Step {
@@ -382,9 +383,9 @@ impl History {
         })
     }
 
-    fn summary<'a>(&'a self, places: impl Iterator<Item = &'a Place>) -> Summary {
+    fn summary<'a>(&'a self, places: impl Iterator<Item = &'a HistoryPlace>) -> Summary {
         let mut total = Total::default();
-        let mut pieces: Vec<&Piece> = Vec::new();
+        let mut pieces: Vec<&HistoryPiece> = Vec::new();
         for place in places {
             total.merge(&place.total);
             // What has begun is not over: it would look like half a second.
@@ -404,7 +405,7 @@ impl History {
     }
 
     /// One walk from the latest piece back serves all three windows.
-    fn windows(&self, pieces: &mut [&Piece]) -> [Window; 3] {
+    fn windows(&self, pieces: &mut [&HistoryPiece]) -> [Window; 3] {
         pieces.sort_by_key(|piece| std::cmp::Reverse(piece.second));
         let mut pieces = pieces.iter().peekable();
         let mut times = Total::default().latency;
@@ -428,7 +429,7 @@ impl History {
 }
 
 /// Adds up what happened at some places since a second, and how the times spread.
-fn sampled<'a>(places: impl Iterator<Item = &'a Place>, from: u64) -> (Sample, [u32; ROWS]) {
+fn sampled<'a>(places: impl Iterator<Item = &'a HistoryPlace>, from: u64) -> (Sample, [u32; ROWS]) {
     let (mut sample, mut heat) = (Sample::default(), [0; ROWS]);
     let mut times = Total::default().latency;
     let recent =
@@ -476,7 +477,7 @@ mod tests {
 
     use super::*;
     use crate::exchange::Outcome;
-    use crate::telemetry::ledger::{Entry, Ledger};
+    use crate::telemetry::ledger::{Ledger, LedgerEntry};
 
     const ALL: Exists<'static> =
         Exists { route: &|_| true, listener: &|_| true, server: &|_| true };
@@ -486,7 +487,7 @@ mod tests {
         for (millis, status) in times {
             let took = Duration::from_millis(millis);
             let route = Some(1);
-            let entry = Entry {
+            let entry = LedgerEntry {
                 route,
                 method: 0,
                 listener: 0,
@@ -548,7 +549,7 @@ mod tests {
             history.next_second(&ALL);
         }
         history.add(&interval([(5, 301)].into_iter()));
-        let wish = super::super::timeline::Wish { minutes: 60, points: 100, places: true };
+        let wish = super::super::timeline::HistoryWish { minutes: 60, points: 100, places: true };
         let said = history.timeline.read(&wish, &[(1, "r".into())], &[(5, "u/s".into())]);
         let said = serde_json::to_value(said).unwrap();
         assert_eq!(said["all"]["classes"], serde_json::json!([[0, 10, 0, 10, 10, 0]]));

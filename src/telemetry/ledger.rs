@@ -60,7 +60,7 @@ pub type ById<T> = HashMap<u32, T, BuildHasherDefault<IdHasher>>;
 
 /// The events at one place in one interval.
 #[derive(Debug, Clone)]
-pub struct Tally {
+pub struct StatsBucket {
     /// Microseconds.
     pub latency: Histogram<u32>,
     /// The sum of all latencies in microseconds.
@@ -77,7 +77,7 @@ pub struct Tally {
     pub sent: u64,
 }
 
-impl Default for Tally {
+impl Default for StatsBucket {
     fn default() -> Self {
         Self {
             // Grows with what is recorded. The number of digits is a constant that is allowed.
@@ -92,7 +92,7 @@ impl Default for Tally {
     }
 }
 
-impl Tally {
+impl StatsBucket {
     /// Notes a response, or an attempt that had none.
     pub fn note(&mut self, status: u16, took: Option<Duration>) {
         if let Some(took) = took {
@@ -126,17 +126,17 @@ impl Tally {
 }
 
 /// The events on a route, by method.
-pub type ByMethod = [Option<Box<Tally>>; METHODS.len()];
+pub type ByMethod = [Option<Box<StatsBucket>>; METHODS.len()];
 
 /// Everything since the last time.
 #[derive(Debug, Default)]
 pub struct Interval {
-    /// By [`crate::snapshot::route::Counts::id`].
+    /// By [`crate::snapshot::route::RouteCounts::id`].
     pub routes: ById<ByMethod>,
     /// By the listener's id.
-    pub listeners: ById<Box<Tally>>,
+    pub listeners: ById<Box<StatsBucket>>,
     /// By the endpoint's id: attempts, their time until the head of the response.
-    pub servers: ById<Box<Tally>>,
+    pub servers: ById<Box<StatsBucket>>,
     /// Requests that were refused, by route and code.
     pub refusals: HashMap<(u32, &'static str), u32>,
     /// Clients that were not let in, by the name of what they should be known by, and by reason.
@@ -152,7 +152,7 @@ const REMEMBERED: usize = 4;
 
 /// One request that has ended.
 #[derive(Debug, Clone, Copy)]
-pub struct Entry {
+pub struct LedgerEntry {
     /// The route, if one was found.
     pub route: Option<u32>,
     /// The place of the method in [`METHODS`].
@@ -184,8 +184,8 @@ impl Ledger {
     }
 
     /// Notes a request.
-    pub fn request(&self, entry: &Entry) {
-        let Entry { route, method, listener, server, status, outcome, took, received, sent } =
+    pub fn request(&self, entry: &LedgerEntry) {
+        let LedgerEntry { route, method, listener, server, status, outcome, took, received, sent } =
             *entry;
         let bytes = (received, sent);
         let mut interval = self.0.borrow_mut();
@@ -242,9 +242,9 @@ mod tests {
     use super::*;
     use crate::exchange::{Cut, Refusal};
 
-    fn entry(status: u16, took: Duration) -> Entry {
+    fn entry(status: u16, took: Duration) -> LedgerEntry {
         let server = Some(7);
-        Entry {
+        LedgerEntry {
             route: Some(3),
             method: 0,
             listener: 1,
@@ -301,9 +301,10 @@ mod tests {
     fn what_a_server_cut_and_what_was_refused_is_told_apart() {
         let ledger = Ledger::default();
         let took = Duration::ZERO;
-        ledger.request(&Entry { outcome: Outcome::ServerCut(Cut::Reset), ..entry(200, took) });
+        ledger
+            .request(&LedgerEntry { outcome: Outcome::ServerCut(Cut::Reset), ..entry(200, took) });
         let refused = Outcome::Refused(Refusal::Connect);
-        ledger.request(&Entry { outcome: refused, ..entry(502, took) });
+        ledger.request(&LedgerEntry { outcome: refused, ..entry(502, took) });
         let interval = ledger.hand_over();
         assert_eq!(interval.servers[&7].cuts, [0, 1, 0, 0]);
         assert_eq!(interval.servers[&7].outcomes, [0, 0, 1, 0, 1, 0]);
@@ -313,7 +314,7 @@ mod tests {
 
     #[test]
     fn times_beyond_the_scale_count_as_the_longest() {
-        let mut tally = Tally::default();
+        let mut tally = StatsBucket::default();
         tally.note(101, Some(Duration::from_hours(30)));
         assert_eq!(tally.micros, LONGEST);
         assert_eq!(tally.latency.len(), 1);

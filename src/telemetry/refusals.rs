@@ -194,11 +194,11 @@ impl Ending<'_> {
         }
     }
 
-    fn said(&self) -> Said<'_> {
+    fn said(&self) -> SaidLine<'_> {
         let head = self.head;
         let path = head.target().split(|byte| *byte == b'?').next().unwrap_or_default();
         let text = |bytes: &'_ [u8]| (!bytes.is_empty()).then(|| shown(bytes).into_owned());
-        Said {
+        SaidLine {
             method: (!head.method().is_empty()).then(|| shown(head.method())),
             host: text(head.fields.first(Known::Host).unwrap_or_default()),
             path: text(path),
@@ -206,7 +206,7 @@ impl Ending<'_> {
     }
 
     fn remembered(&self, code: &'static str) -> Remembered {
-        let Said { method, host, path } = self.said();
+        let SaidLine { method, host, path } = self.said();
         Remembered {
             time: unix(clock::wall()),
             request_id: shown(self.request_id.as_bytes()).into_owned(),
@@ -229,7 +229,7 @@ impl Ending<'_> {
 }
 
 /// The request as far as the client told it.
-struct Said<'a> {
+struct SaidLine<'a> {
     method: Option<Cow<'a, str>>,
     host: Option<String>,
     path: Option<String>,

@@ -61,13 +61,13 @@ struct Series {
 
 /// Series of one kind of place.
 #[derive(Debug, Default)]
-pub struct Places {
+pub struct SeriesPlaces {
     series: ById<Series>,
     /// The number of times that a place found no room.
     left_out: u64,
 }
 
-impl Places {
+impl SeriesPlaces {
     fn record(&mut self, step: u64, samples: impl Iterator<Item = (u32, Sample)>) {
         for series in self.series.values_mut() {
             push(&mut series.samples, Sample::default());
@@ -105,8 +105,8 @@ pub struct Timeline {
     /// The ends of the steps, in seconds since 1970.
     ends: VecDeque<u32>,
     all: VecDeque<Whole>,
-    routes: Places,
-    servers: Places,
+    routes: SeriesPlaces,
+    servers: SeriesPlaces,
 }
 
 /// The content of a step.
@@ -161,17 +161,22 @@ impl Timeline {
 
     /// Reads what is asked for. Names are given by the caller; places without one are left out.
     #[must_use]
-    pub fn read(&self, wish: &Wish, routes: &[(u32, String)], servers: &[(u32, String)]) -> Report {
+    pub fn read(
+        &self,
+        wish: &HistoryWish,
+        routes: &[(u32, String)],
+        servers: &[(u32, String)],
+    ) -> Report {
         let kept = (wish.minutes.saturating_mul(60) / STEP).try_into().unwrap_or(STEPS);
         let steps = self.all.len().min(kept);
         let merged = steps.div_ceil(wish.points.max(1)).max(1);
         // Groups end with the latest step, so that the first one may be smaller.
-        let cut = Cut { skip: self.all.len() - steps, first: steps % merged, merged };
+        let cut = TimelineCut { skip: self.all.len() - steps, first: steps % merged, merged };
         let ends: Vec<u32> =
             cut.groups(&self.ends).filter_map(|group| group.last().copied()).collect();
         let whole: Vec<Whole> = cut.groups(&self.all).map(|group| together(&group)).collect();
         let samples: Vec<Sample> = whole.iter().map(|whole| whole.sample).collect();
-        let lines = |places: &Places, names: &[(u32, String)], wanted: bool| {
+        let lines = |places: &SeriesPlaces, names: &[(u32, String)], wanted: bool| {
             let named = names.iter().filter(|_| wanted);
             let found = named.filter_map(|(id, name)| Some((name, places.series.get(id)?)));
             let line = |(name, series): (&String, &Series)| {
@@ -206,13 +211,13 @@ fn push<T>(ring: &mut VecDeque<T>, item: T) {
 }
 
 /// The steps that become one point.
-struct Cut {
+struct TimelineCut {
     skip: usize,
     first: usize,
     merged: usize,
 }
 
-impl Cut {
+impl TimelineCut {
     fn groups<'a, T: Copy>(
         &self,
         ring: &'a VecDeque<T>,
@@ -256,7 +261,7 @@ fn add(sums: &mut [u32], more: &[u32]) {
 
 /// A question about the past.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wish {
+pub struct HistoryWish {
     /// The minutes to look back.
     pub minutes: u64,
     /// Into how many points, at most.
@@ -355,7 +360,7 @@ mod tests {
         timeline.record(Step { end, whole, routes, servers: std::iter::empty() });
     }
 
-    const ALL: Wish = Wish { minutes: 360, points: STEPS, places: true };
+    const ALL: HistoryWish = HistoryWish { minutes: 360, points: STEPS, places: true };
 
     #[test]
     fn six_hours_are_kept_and_no_more() {
@@ -384,12 +389,12 @@ mod tests {
         {
             step(&mut timeline, n as u64, *one, &[]);
         }
-        let said = timeline.read(&Wish { points: 2, ..ALL }, &[], &[]);
+        let said = timeline.read(&HistoryWish { points: 2, ..ALL }, &[], &[]);
         assert_eq!((said.ends, said.point_seconds), (vec![1, 3], 20));
         assert_eq!(said.all.classes, [[0, 3, 0, 0, 0, 0], [0, 5, 0, 0, 0, 0]]);
         assert_eq!(said.all.p50_ms, [Some(0.002), Some(0.001)]);
         assert_eq!(said.all.p99_ms, [Some(0.009), Some(0.003)]);
-        let late = timeline.read(&Wish { minutes: 0, ..ALL }, &[], &[]);
+        let late = timeline.read(&HistoryWish { minutes: 0, ..ALL }, &[], &[]);
         assert_eq!(late.ends, [0_u32; 0]);
     }
 

@@ -71,7 +71,7 @@ fn trusting(roots: RootCertStore) -> Result<ClientConfig, String> {
 
 /// The demands of an upstream's `tls`.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
+pub struct ConnectorSettings<'a> {
     /// Certificates are verified.
     pub verify: bool,
     /// By these authorities; `None` is those of the system.
@@ -82,7 +82,7 @@ pub struct Wanted<'a> {
 
 /// The settings of connections to an upstream's servers, with the sessions that can be resumed.
 #[derive(Debug)]
-pub struct Outgoing {
+pub struct OutgoingTls {
     /// Unique in the process. A connection is only used again under the settings it was made with.
     pub id: u64,
     /// A hash of all that was asked for, the contents of files included.
@@ -91,12 +91,15 @@ pub struct Outgoing {
     configs: [Arc<ClientConfig>; 3],
 }
 
-impl Outgoing {
+impl OutgoingTls {
     /// Compiles what was asked for, or returns `known` if that is the same.
     ///
     /// # Errors
     /// A file that cannot be used, or a key that does not belong to its certificate.
-    pub fn new(wanted: Wanted<'_>, known: Option<&Arc<Self>>) -> Result<Arc<Self>, String> {
+    pub fn new(
+        wanted: ConnectorSettings<'_>,
+        known: Option<&Arc<Self>>,
+    ) -> Result<Arc<Self>, String> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let fingerprint = fingerprint(wanted);
         if let Some(known) = known.filter(|known| known.fingerprint == fingerprint) {
@@ -136,7 +139,7 @@ impl Outgoing {
 #[derive(Debug, Clone)]
 pub struct Secured {
     /// Shared by all servers of the upstream.
-    pub outgoing: Arc<Outgoing>,
+    pub outgoing: Arc<OutgoingTls>,
     /// The name that its certificate must be good for.
     pub name: ServerName<'static>,
 }
@@ -147,7 +150,9 @@ impl PartialEq for Secured {
     }
 }
 
-fn config(Wanted { verify, ca, identity }: Wanted<'_>) -> Result<ClientConfig, String> {
+fn config(
+    ConnectorSettings { verify, ca, identity }: ConnectorSettings<'_>,
+) -> Result<ClientConfig, String> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
@@ -164,18 +169,18 @@ fn config(Wanted { verify, ca, identity }: Wanted<'_>) -> Result<ClientConfig, S
     };
     let Some((cert, key)) = identity else { return Ok(builder.with_no_client_auth()) };
     // Checks that they belong together.
-    super::Identity::load(cert, key)?;
+    super::TlsIdentity::load(cert, key)?;
     builder
         .with_client_auth_cert(pem::certificates(cert)?, pem::key(key)?)
         .map_err(|error| format!("{}: {error}", cert.display()))
 }
 
-fn fingerprint(Wanted { verify, ca, identity }: Wanted<'_>) -> [u8; 32] {
+fn fingerprint(ConnectorSettings { verify, ca, identity }: ConnectorSettings<'_>) -> [u8; 32] {
     let mut hash = Sha256::new_with_prefix([u8::from(verify)]);
     let (cert, key) = identity.unzip();
     for path in [ca, cert, key] {
         // A file that cannot be read is an error elsewhere.
-        let text = path.map(|path| files::read(path, files::LARGEST).unwrap_or_default());
+        let text = path.map(|path| files::read_bounded(path, files::LARGEST).unwrap_or_default());
         hash.update([u8::from(text.is_some())]);
         hash.update(Sha256::digest(text.unwrap_or_default()));
     }

@@ -6,13 +6,13 @@ use rustls::ServerConnection;
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::identity::{Names, names};
-use super::server::{Profile, Server};
+use super::identity::{CertificateNames, names};
+use super::server::{Profile, TlsServer};
 
 /// A connection that is secure.
 #[derive(Debug, Clone)]
-pub struct Facts {
-    server: Arc<Server>,
+pub struct TlsInfo {
+    server: Arc<TlsServer>,
     profile: Profile,
     /// The name the client asked for, in lower case.
     pub name: Option<Box<str>>,
@@ -47,10 +47,10 @@ pub enum Misdirected {
     Never,
 }
 
-impl Facts {
+impl TlsInfo {
     /// Reads a connection that has been made with this profile.
     #[must_use]
-    pub fn of(server: Arc<Server>, profile: Profile, connection: &ServerConnection) -> Self {
+    pub fn of(server: Arc<TlsServer>, profile: Profile, connection: &ServerConnection) -> Self {
         let name = connection.server_name().map(|name| name.to_ascii_lowercase().into());
         let version = match connection.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
@@ -76,10 +76,10 @@ impl Facts {
     }
 }
 
-/// Whether requests for a host belong on a connection that was made for a name, and so with a profile.
+/// Returns whether requests for a host belong on a connection that was made for a name, and so with a profile.
 #[must_use]
 pub fn belongs(
-    server: &Server,
+    server: &TlsServer,
     (asked, profile): (Option<&str>, Profile),
     host: &str,
     misdirected: Misdirected,
@@ -95,7 +95,7 @@ pub fn belongs(
     }
 }
 
-/// What the first certificate of a PEM file says about a client that has it.
+/// Returns what the first certificate of a PEM file says about a client that has it.
 ///
 /// # Errors
 /// Why it cannot be read.
@@ -105,7 +105,7 @@ pub fn client(file: &std::path::Path) -> Result<Certificate, String> {
     leaf.ok_or_else(|| format!("{} has no certificate", file.display()))
 }
 
-fn texts(Names { dns, ip }: Names) -> Box<[Box<str>]> {
+fn texts(CertificateNames { dns, ip }: CertificateNames) -> Box<[Box<str>]> {
     let ip = ip.iter().map(|ip| ip.to_string().into());
     dns.into_iter().chain(ip).collect()
 }

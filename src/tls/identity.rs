@@ -13,11 +13,11 @@ use super::{pem, provider};
 
 /// A certificate chain with its key.
 #[derive(Debug)]
-pub struct Identity {
+pub struct TlsIdentity {
     /// The key that signs.
     pub(super) key: Arc<CertifiedKey>,
     /// The names it is good for.
-    pub names: Names,
+    pub names: CertificateNames,
     /// The end of its validity, in seconds since 1970.
     pub not_after: i64,
     /// The file it came from.
@@ -26,14 +26,14 @@ pub struct Identity {
 
 /// The names of a certificate (RFC 6125, RFC 9525): no other part of it counts.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Names {
+pub struct CertificateNames {
     /// In lower case; a leading `*.` stands for one label.
     pub dns: Box<[Box<str>]>,
     /// Addresses.
     pub ip: Box<[IpAddr]>,
 }
 
-impl Names {
+impl CertificateNames {
     /// Returns whether a host in lower case is one of them.
     #[must_use]
     pub fn cover(&self, host: &str) -> bool {
@@ -49,7 +49,7 @@ impl Names {
     }
 }
 
-impl Identity {
+impl TlsIdentity {
     /// Reads both files.
     ///
     /// # Errors
@@ -75,16 +75,16 @@ impl Identity {
 }
 
 /// Names and end of a certificate.
-fn read(der: &[u8]) -> Option<(Names, i64)> {
+fn read(der: &[u8]) -> Option<(CertificateNames, i64)> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let not_after = certificate.validity().not_after.timestamp();
     Some((names(&certificate), not_after))
 }
 
 /// The subject alternative names.
-pub(super) fn names(certificate: &X509Certificate<'_>) -> Names {
+pub(super) fn names(certificate: &X509Certificate<'_>) -> CertificateNames {
     let Ok(Some(extension)) = certificate.subject_alternative_name() else {
-        return Names::default();
+        return CertificateNames::default();
     };
     let all = &extension.value.general_names;
     let dns = all.iter().filter_map(|name| match name {
@@ -98,7 +98,7 @@ pub(super) fn names(certificate: &X509Certificate<'_>) -> Names {
         },
         _ => None,
     });
-    Names { dns: dns.collect(), ip: ip.collect() }
+    CertificateNames { dns: dns.collect(), ip: ip.collect() }
 }
 
 #[cfg(test)]
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn names_cover_hosts_by_label() {
-        let names = Names {
+        let names = CertificateNames {
             dns: ["a.test".into(), "*.b.test".into()].into(),
             ip: ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()].into(),
         };

@@ -13,9 +13,9 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::CryptoProvider;
 
-pub use facts::{Certificate, Facts};
-pub use identity::Identity;
-pub use server::Server;
+pub use facts::{Certificate, TlsInfo};
+pub use identity::TlsIdentity;
+pub use server::TlsServer;
 
 /// The process's primitives: TLS 1.2 and 1.3, post-quantum key exchange first.
 #[must_use]

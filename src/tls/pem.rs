@@ -17,12 +17,12 @@ use crate::files;
 /// It cannot be read, or has none.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let name = path.display();
-    let text = files::read(path, files::LARGEST).map_err(|why| format!("{name}: {why}"))?;
+    let text = files::read_bounded(path, files::LARGEST).map_err(|why| format!("{name}: {why}"))?;
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     match all {
         Ok(all) if !all.is_empty() => Ok(all),
-        Ok(_) => Err(format!("{name}: {}", instead(&text, path, Wanted::Certificate))),
-        Err(_) => Err(format!("{name}: {}", broken(&text, path, Wanted::Certificate))),
+        Ok(_) => Err(format!("{name}: {}", instead(&text, path, PemKind::Certificate))),
+        Err(_) => Err(format!("{name}: {}", broken(&text, path, PemKind::Certificate))),
     }
 }
 
@@ -33,13 +33,13 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String>
 pub fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     use rustls::pki_types::pem::Error;
     let name = path.display();
-    let text = files::read(path, files::LARGEST).map_err(|why| format!("{name}: {why}"))?;
+    let text = files::read_bounded(path, files::LARGEST).map_err(|why| format!("{name}: {why}"))?;
     if has(&text, "Proc-Type: 4,ENCRYPTED") {
-        return Err(format!("{name}: {}", instead(&text, path, Wanted::Key)));
+        return Err(format!("{name}: {}", instead(&text, path, PemKind::Key)));
     }
     PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
-        Error::NoItemsFound => format!("{name}: {}", instead(&text, path, Wanted::Key)),
-        _ => format!("{name}: {}", broken(&text, path, Wanted::Key)),
+        Error::NoItemsFound => format!("{name}: {}", instead(&text, path, PemKind::Key)),
+        _ => format!("{name}: {}", broken(&text, path, PemKind::Key)),
     })
 }
 
@@ -54,7 +54,7 @@ pub fn authorities(path: &Path) -> Result<Authorities, String> {
 
 /// The thing that a file was to contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum PemKind {
     Certificate,
     Key,
     RevocationList,
@@ -65,7 +65,7 @@ fn has(text: &[u8], word: &str) -> bool {
 }
 
 /// Tells what a file is that has nothing of what was wanted, and how to make that of it.
-pub(super) fn instead(text: &[u8], path: &Path, wanted: Wanted) -> String {
+pub(super) fn instead(text: &[u8], path: &Path, wanted: PemKind) -> String {
     let file = path.display();
     let pem = format!("{}.pem", path.with_extension("").display());
     if let Some(said) = not_text(text, path, wanted) {
@@ -77,7 +77,7 @@ pub(super) fn instead(text: &[u8], path: &Path, wanted: Wanted) -> String {
         _ if begins("PKCS7") => format!(
             "it is a PKCS#7 bundle; convert it: openssl pkcs7 -print_certs -in {file} -out {pem}"
         ),
-        Wanted::Certificate => match () {
+        PemKind::Certificate => match () {
             () if begins("TRUSTED CERTIFICATE") => format!(
                 "it is a certificate in a form of OpenSSL's own; convert it: openssl x509 -in {file} -out {pem}"
             ),
@@ -90,7 +90,7 @@ pub(super) fn instead(text: &[u8], path: &Path, wanted: Wanted) -> String {
             }
             () => "there is no certificate in it".to_owned(),
         },
-        Wanted::Key => match () {
+        PemKind::Key => match () {
             () if begins("ENCRYPTED PRIVATE KEY") || has(text, "Proc-Type: 4,ENCRYPTED") => {
                 format!(
                     "the private key is encrypted, and nobody is there to give its password; \
@@ -113,16 +113,16 @@ pub(super) fn instead(text: &[u8], path: &Path, wanted: Wanted) -> String {
             }
             () => "there is no private key in it".to_owned(),
         },
-        Wanted::RevocationList if begins("CERTIFICATE") => {
+        PemKind::RevocationList if begins("CERTIFICATE") => {
             "it is a certificate and no revocation list; an authority makes one: openssl ca -gencrl"
                 .to_owned()
         }
-        Wanted::RevocationList => "there is no certificate revocation list in it".to_owned(),
+        PemKind::RevocationList => "there is no certificate revocation list in it".to_owned(),
     }
 }
 
 /// Tells what is wrong with a file in which PEM begins and does not go on.
-pub(super) fn broken(text: &[u8], path: &Path, wanted: Wanted) -> String {
+pub(super) fn broken(text: &[u8], path: &Path, wanted: PemKind) -> String {
     not_text(text, path, wanted).unwrap_or_else(|| {
         "it begins as a PEM file but is damaged: a line of it is not base64, or its end is missing"
             .to_owned()
@@ -130,7 +130,7 @@ pub(super) fn broken(text: &[u8], path: &Path, wanted: Wanted) -> String {
 }
 
 /// Other things than PEM, by their first bytes.
-fn not_text(text: &[u8], path: &Path, wanted: Wanted) -> Option<String> {
+fn not_text(text: &[u8], path: &Path, wanted: PemKind) -> Option<String> {
     let file = path.display();
     let pem = format!("{}.pem", path.with_extension("").display());
     Some(match text {
@@ -157,13 +157,13 @@ fn not_text(text: &[u8], path: &Path, wanted: Wanted) -> Option<String> {
             "it is a PKCS#7 bundle; convert it: openssl pkcs7 -inform DER -print_certs -in {file} -out {pem}"
         ),
         [0x30, second, ..] if *second >= 0x20 => match wanted {
-            Wanted::Certificate => format!(
+            PemKind::Certificate => format!(
                 "it is DER, not PEM; convert it: openssl x509 -inform DER -in {file} -out {pem}"
             ),
-            Wanted::Key => format!(
+            PemKind::Key => format!(
                 "it is DER, not PEM; convert it: openssl pkey -inform DER -in {file} -out {pem}"
             ),
-            Wanted::RevocationList => "it is DER, but no certificate revocation list".to_owned(),
+            PemKind::RevocationList => "it is DER, but no certificate revocation list".to_owned(),
         },
         _ => return None,
     })

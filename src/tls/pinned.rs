@@ -22,7 +22,7 @@ use rustls::{
 };
 use x509_parser::prelude::{FromDer as _, X509Certificate, X509Version};
 
-use super::identity::{Names, names};
+use super::identity::{CertificateNames, names};
 use super::provider;
 use super::revocation::List;
 
@@ -80,12 +80,13 @@ fn is_for(certificate: &X509Certificate<'_>, server: &ServerName<'_>) -> bool {
     }
     let common = certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok());
     let common: Box<[Box<str>]> = common.map(|name| name.to_ascii_lowercase().into()).collect();
-    common.iter().any(|name| **name == *host) || Names { dns: common, ip: [].into() }.cover(&host)
+    common.iter().any(|name| **name == *host)
+        || CertificateNames { dns: common, ip: [].into() }.cover(&host)
 }
 
 /// The error that says which names there are.
 fn other_name(certificate: &X509Certificate<'_>, expected: &ServerName<'_>) -> CertificateError {
-    let Names { dns, ip } = names(certificate);
+    let CertificateNames { dns, ip } = names(certificate);
     let dns = dns.iter().map(|name| format!("{name:?}"));
     let ip = ip.iter().map(ToString::to_string);
     CertificateError::NotValidForNameContext {

@@ -11,7 +11,7 @@ use rustls::{CertificateError, Error};
 use x509_parser::oid_registry::OID_X509_EXT_DELTA_CRL_INDICATOR;
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Version};
 
-use super::pem::{self, Wanted};
+use super::pem::{self, PemKind};
 use crate::files;
 
 /// What one authority has revoked.
@@ -32,16 +32,16 @@ pub struct List {
 pub fn read(path: &Path) -> Result<Vec<List>, String> {
     let name = path.display();
     let said = |why: String| format!("{name}: {why}");
-    let text = files::read(path, files::LARGEST).map_err(|why| said(why.to_string()))?;
+    let text = files::read_bounded(path, files::LARGEST).map_err(|why| said(why.to_string()))?;
     // SEQUENCE begins every list in DER.
     let lists = if text.first() == Some(&0x30) {
         vec![text.clone().into()]
     } else {
         let read: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(&text).collect();
-        read.map_err(|_| said(pem::broken(&text, path, Wanted::RevocationList)))?
+        read.map_err(|_| said(pem::broken(&text, path, PemKind::RevocationList)))?
     };
     if lists.is_empty() {
-        return Err(said(pem::instead(&text, path, Wanted::RevocationList)));
+        return Err(said(pem::instead(&text, path, PemKind::RevocationList)));
     }
     lists.into_iter().map(|der| list(der, &text, path).map_err(said)).collect()
 }
@@ -52,7 +52,7 @@ fn list(
     path: &Path,
 ) -> Result<List, String> {
     let Ok((_, read)) = CertificateRevocationList::from_der(&der) else {
-        return Err(pem::broken(text, path, Wanted::RevocationList));
+        return Err(pem::broken(text, path, PemKind::RevocationList));
     };
     if read.version() != Some(X509Version::V2) || read.extensions().is_empty() {
         return Err("it lacks the extensions that a list must have (RFC 5280 §5.2); make one that has them: \
@@ -92,7 +92,7 @@ impl Refused {
         }
     }
 
-    /// Its word in logs and metrics.
+    /// The word in logs and metrics.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {

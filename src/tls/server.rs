@@ -9,7 +9,7 @@ use rustls::{ServerConfig, SignatureAlgorithm, SupportedProtocolVersion, version
 
 use super::pinned::{Authorities, Clients};
 use super::revocation::List;
-use super::{Identity, provider, tickets};
+use super::{TlsIdentity, provider, tickets};
 
 /// The demands on clients: the number of a [`Rules`] of the listener.
 pub type Profile = usize;
@@ -29,7 +29,7 @@ pub struct Rules {
 
 /// The `tls` of a listener.
 #[derive(Debug)]
-pub struct Server {
+pub struct TlsServer {
     names: Arc<Index>,
     profiles: Vec<Arc<ServerConfig>>,
     /// For each profile, whether it asks for client certificates.
@@ -39,20 +39,20 @@ pub struct Server {
 /// Certificates by the names they are good for.
 #[derive(Debug, Default)]
 struct Index {
-    all: Vec<(Identity, Profile)>,
+    all: Vec<(TlsIdentity, Profile)>,
     /// Places in `all` by name. The parent of a wildcard is in `wild`.
     exact: HashMap<Box<str>, Vec<usize>>,
     wild: HashMap<Box<str>, Vec<usize>>,
 }
 
-impl Server {
+impl TlsServer {
     /// A listener with these certificates, the first of which is shown to clients that ask for no name or an unknown
     /// one; each goes with one of `rules`. `protocols` are offered, the best first (RFC 7301).
     ///
     /// # Errors
     /// What rustls does not accept.
     pub fn new(
-        identities: Vec<(Identity, Profile)>,
+        identities: Vec<(TlsIdentity, Profile)>,
         rules: &[Rules],
         protocols: &[&[u8]],
     ) -> Result<Self, String> {
@@ -71,7 +71,7 @@ impl Server {
     }
 
     /// Returns the certificates of the listener.
-    pub fn identities(&self) -> impl Iterator<Item = &Identity> {
+    pub fn identities(&self) -> impl Iterator<Item = &TlsIdentity> {
         self.names.all.iter().map(|(identity, _)| identity)
     }
 
@@ -90,7 +90,7 @@ impl Server {
 }
 
 impl Index {
-    fn new(all: Vec<(Identity, Profile)>) -> Self {
+    fn new(all: Vec<(TlsIdentity, Profile)>) -> Self {
         let mut this = Self::default();
         for (at, (identity, _)) in all.iter().enumerate() {
             for name in &identity.names.dns {
@@ -114,7 +114,7 @@ impl Index {
     fn candidates<'a>(
         &'a self,
         name: Option<&str>,
-    ) -> impl Iterator<Item = (&'a Identity, Profile)> + use<'a> {
+    ) -> impl Iterator<Item = (&'a TlsIdentity, Profile)> + use<'a> {
         let found = name.and_then(|name| {
             let parent = name.split_once('.').map(|(_, parent)| parent);
             let exact = self.exact.get(name);
@@ -128,7 +128,7 @@ impl Index {
 impl ResolvesServerCert for Index {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello.server_name().map(str::to_ascii_lowercase);
-        let usable = |identity: &Identity| {
+        let usable = |identity: &TlsIdentity| {
             identity.key.key.choose_scheme(hello.signature_schemes()).is_some()
         };
         let mut candidates = self.candidates(name.as_deref());

@@ -24,12 +24,13 @@ pub(super) fn rule<'a>(authorities: impl Iterator<Item = &'a [u8]>, required: bo
     hash.finalize().into()
 }
 
-type Known = Vec<(Rule, Weak<dyn ProducesTickets>)>;
+type KnownTickets = Vec<(Rule, Weak<dyn ProducesTickets>)>;
 
 /// Returns what issues tickets for clients of this rule.
 pub(super) fn of(rule: Rule) -> Result<Arc<dyn ProducesTickets>, String> {
-    static KNOWN: std::sync::LazyLock<ArcSwap<Known>> = std::sync::LazyLock::new(ArcSwap::default);
-    let found = |known: &Known| {
+    static KNOWN: std::sync::LazyLock<ArcSwap<KnownTickets>> =
+        std::sync::LazyLock::new(ArcSwap::default);
+    let found = |known: &KnownTickets| {
         known.iter().find(|(of, _)| *of == rule).and_then(|(_, tickets)| tickets.upgrade())
     };
     if let Some(tickets) = found(&KNOWN.load()) {
@@ -37,7 +38,7 @@ pub(super) fn of(rule: Rule) -> Result<Arc<dyn ProducesTickets>, String> {
     }
     let made = Ticketer::new().map_err(|error| error.to_string())?;
     // Only one thread compiles configurations.
-    let mut all = Known::clone(&KNOWN.load());
+    let mut all = KnownTickets::clone(&KNOWN.load());
     all.retain(|(_, tickets)| tickets.strong_count() > 0);
     all.push((rule, Arc::downgrade(&made)));
     KNOWN.store(Arc::new(all));

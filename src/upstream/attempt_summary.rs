@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Upstream;
-use super::membership::Held;
+use super::membership::HeldMembers;
 use crate::endpoint::Endpoint;
 
 /// The last attempt, and how it came to be. Empty for a request that no server was asked for.
@@ -13,7 +13,7 @@ pub struct AttemptSummary<'a> {
     /// The upstream asked last.
     pub upstream: Option<&'a Upstream>,
     /// The servers that it had for this request.
-    pub members: Option<Held>,
+    pub members: Option<HeldMembers>,
     /// The place of the server asked last.
     pub asked: Option<u32>,
     /// The status of the response that was passed on, once it has begun.

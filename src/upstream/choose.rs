@@ -5,14 +5,14 @@ use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 
-use super::request::{ForwardRequest, MAX_TRIED, Progress};
+use super::request::{AttemptProgress, ForwardRequest, MAX_TRIED};
 use super::{Aim, Upstream};
-use crate::balance::{Ask, Key, Member, Rules};
+use crate::balance::{BalanceKey, BalanceRules, Member, PickContext};
 use crate::clock::{self, Instant, Random};
-use crate::endpoint::breaker::{Open, Permit};
+use crate::endpoint::breaker::{OpenBreaker, Permit};
 use crate::endpoint::{Slot, standing};
 use crate::exchange::queue::{Freed, Unserved};
-use crate::exchange::{Client, Miss, Refusal};
+use crate::exchange::{Client, NoServerReason, Refusal};
 use crate::net::Timer;
 
 /// Times that a server is looked for again when another worker took its last place, or its breaker is
@@ -51,10 +51,10 @@ pub enum Unchosen {
 ///
 /// # Errors
 /// [`Unchosen`], but not [`Unchosen::Full`].
-pub async fn first<'a, C: Client>(
+pub async fn choose_first<'a, C: Client>(
     job: &ForwardRequest<'_>,
     target: Aim<'a>,
-    progress: &mut Progress<'_, '_>,
+    progress: &mut AttemptProgress<'_, '_>,
     client: &mut C,
     timer: &mut Timer,
 ) -> Result<Chosen<'a>, Unchosen> {
@@ -74,7 +74,7 @@ pub async fn first<'a, C: Client>(
 pub async fn in_turn<'a, C: Client>(
     job: &ForwardRequest<'_>,
     target: Aim<'a>,
-    progress: &mut Progress<'_, '_>,
+    progress: &mut AttemptProgress<'_, '_>,
     carried: &mut Option<Permit<'a>>,
     (client, timer): (&mut C, &mut Timer),
 ) -> Result<Chosen<'a>, Unchosen> {
@@ -108,7 +108,7 @@ pub async fn in_turn<'a, C: Client>(
 pub fn at_once<'a>(
     job: &ForwardRequest<'_>,
     target: Aim<'a>,
-    progress: &Progress<'_, '_>,
+    progress: &AttemptProgress<'_, '_>,
     carried: &mut Option<Permit<'a>>,
     now: Instant,
 ) -> Result<Chosen<'a>, Unchosen> {
@@ -116,7 +116,7 @@ pub fn at_once<'a>(
     let permit = match &upstream.breaker {
         Some(breaking) if !breaking.per_server && carried.is_none() => {
             let admitted = upstream.state.breaker.admit(&breaking.settings, now);
-            Some(admitted.map_err(|Open| Unchosen::Refused(Refusal::BreakerOpen))?)
+            Some(admitted.map_err(|OpenBreaker| Unchosen::Refused(Refusal::BreakerOpen))?)
         }
         _ => None,
     };
@@ -134,14 +134,14 @@ pub fn at_once<'a>(
 /// The search for one server.
 struct Search<'a, 's> {
     target: Aim<'a>,
-    key: Option<Key<'s>>,
+    key: Option<BalanceKey<'s>>,
     now: Instant,
     random: &'s mut Random,
-    rules: Rules,
+    rules: BalanceRules,
 }
 
 impl<'a> Search<'a, '_> {
-    fn find(&mut self, progress: &Progress<'_, '_>) -> Result<Chosen<'a>, Unchosen> {
+    fn find(&mut self, progress: &AttemptProgress<'_, '_>) -> Result<Chosen<'a>, Unchosen> {
         if let Some(chosen) = self.bonded(progress) {
             return Ok(chosen);
         }
@@ -158,12 +158,12 @@ impl<'a> Search<'a, '_> {
             match self.take(member) {
                 Ok(chosen) => {
                     if self.target.upstream.state.failing_open.load(Ordering::Relaxed) {
-                        recovered(&self.target.upstream);
+                        note_recovered(&self.target.upstream);
                     }
                     return Ok(chosen);
                 }
-                Err(Passed::Full) => {}
-                Err(Passed::Open) => passed_over.add(member.endpoint.id, progress.tried()),
+                Err(PassedBreaker::Full) => {}
+                Err(PassedBreaker::Open) => passed_over.add(member.endpoint.id, progress.tried()),
             }
         }
         Err(if passed_over.any() {
@@ -173,19 +173,19 @@ impl<'a> Search<'a, '_> {
         })
     }
 
-    fn ask<'t>(&'t mut self, tried: &'t [u32]) -> Ask<'t> {
-        Ask { tried, key: self.key, now: self.now, random: self.random, rules: self.rules }
+    fn ask<'t>(&'t mut self, tried: &'t [u32]) -> PickContext<'t> {
+        PickContext { tried, key: self.key, now: self.now, random: self.random, rules: self.rules }
     }
 
     /// The server that the client's cookie leads to, if it can take the request.
-    fn bonded(&mut self, progress: &Progress<'_, '_>) -> Option<Chosen<'a>> {
+    fn bonded(&mut self, progress: &AttemptProgress<'_, '_>) -> Option<Chosen<'a>> {
         let sticky = self.target.members.sticky.as_ref()?;
         let bond = sticky.read(self.key?.whole()?, clock::unix_seconds())?;
         let mut members = self.target.pool.members().iter();
         let member = members.find(|m| m.endpoint.id == bond.id)?;
         // A server that drains keeps the clients it has.
-        let rules = Rules { reasons: !standing::DRAINING, ..self.rules };
-        if !(Ask { rules, ..self.ask(progress.tried()) }).accepts(member) {
+        let rules = BalanceRules { reasons: !standing::DRAINING, ..self.rules };
+        if !(PickContext { rules, ..self.ask(progress.tried()) }).accepts(member) {
             return None;
         }
         let chosen = self.take(member).ok()?;
@@ -194,13 +194,13 @@ impl<'a> Search<'a, '_> {
 
     /// No server can be chosen by the rules: perhaps they may be bent.
     #[cold]
-    fn unusual(&mut self, progress: &Progress<'_, '_>) -> Result<Chosen<'a>, Unchosen> {
+    fn unusual(&mut self, progress: &AttemptProgress<'_, '_>) -> Result<Chosen<'a>, Unchosen> {
         let (upstream, fallback) = (&self.target.target.upstream, &self.target.target.fallback);
         let pool = self.target.pool;
         let mut miss = pool.miss(&self.ask(progress.tried()));
-        let unhealthy = matches!(miss, Miss::Unhealthy | Miss::Ejected);
+        let unhealthy = matches!(miss, NoServerReason::Unhealthy | NoServerReason::Ejected);
         // All that are thought to be well did not even take the request: it can only gain.
-        let nothing_to_lose = miss == Miss::Tried && progress.unprocessed;
+        let nothing_to_lose = miss == NoServerReason::Tried && progress.unprocessed;
         // Who has a fallback would rather use that than servers that are probably broken.
         if (unhealthy || nothing_to_lose) && upstream.fail_open && fallback.is_none() {
             self.rules.reasons = !standing::OPINIONS;
@@ -214,23 +214,23 @@ impl<'a> Search<'a, '_> {
             miss = pool.miss(&self.ask(progress.tried()));
         }
         Err(match miss {
-            Miss::Full => Unchosen::Full,
-            Miss::Tried => Unchosen::Tried,
-            Miss::Nobody
-            | Miss::Bound
-            | Miss::Unhealthy
-            | Miss::Unresolved
-            | Miss::Ejected
-            | Miss::Draining => Unchosen::Refused(Refusal::NoServer(miss)),
+            NoServerReason::Full => Unchosen::Full,
+            NoServerReason::Tried => Unchosen::Tried,
+            NoServerReason::Nobody
+            | NoServerReason::Bound
+            | NoServerReason::Unhealthy
+            | NoServerReason::Unresolved
+            | NoServerReason::Ejected
+            | NoServerReason::Draining => Unchosen::Refused(Refusal::NoServer(miss)),
         })
     }
 
-    fn take(&self, member: &'a Member) -> Result<Chosen<'a>, Passed> {
+    fn take(&self, member: &'a Member) -> Result<Chosen<'a>, PassedBreaker> {
         let upstream = &*self.target.target.upstream;
         let permit = match &upstream.breaker {
             Some(breaking) if breaking.per_server => {
                 let admitted = member.endpoint.breaker.admit(&breaking.settings, self.now);
-                Some(admitted.map_err(|Open| Passed::Open)?)
+                Some(admitted.map_err(|OpenBreaker| PassedBreaker::Open)?)
             }
             _ => None,
         };
@@ -238,14 +238,14 @@ impl<'a> Search<'a, '_> {
             let slot = member.endpoint.begin();
             return Ok(Chosen { member, bonded: false, permit, _slot: slot, _freed: Freed(None) });
         }
-        let slot = member.endpoint.try_begin(self.rules.cap).ok_or(Passed::Full)?;
+        let slot = member.endpoint.try_begin(self.rules.cap).ok_or(PassedBreaker::Full)?;
         let freed = Freed(Some(&upstream.state.queue));
         Ok(Chosen { member, bonded: false, permit, _slot: slot, _freed: freed })
     }
 }
 
 /// A reason not to use a server that was picked.
-enum Passed {
+enum PassedBreaker {
     /// Another worker took the last place.
     Full,
     /// The server's breaker is open.
@@ -290,7 +290,7 @@ fn failing_open(upstream: &Upstream) {
 }
 
 #[cold]
-fn recovered(upstream: &Upstream) {
+fn note_recovered(upstream: &Upstream) {
     if upstream.state.failing_open.swap(false, Ordering::Relaxed) {
         tracing::info!(upstream = %upstream.name, "a server is healthy again");
     }

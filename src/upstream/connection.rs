@@ -17,8 +17,8 @@ use super::{Aim, Origin};
 use crate::balance::Member;
 use crate::clock::{self, Instant};
 use crate::endpoint::Endpoint;
-use crate::endpoint::connect::{self, ConnectError, Connected, Way};
-use crate::endpoint::connections::{Connections, Demand};
+use crate::endpoint::connect::{self, ConnectError, ConnectWay, Connected};
+use crate::endpoint::connections::{Demand, IdleConnections};
 use crate::endpoint::links::{Dialing, Turn};
 use crate::exchange::Deadline;
 use crate::h2::{H2Origin, Waiters};
@@ -60,8 +60,8 @@ pub async fn connect(
 struct Connector<'a, 'j> {
     job: &'a ForwardRequest<'j>,
     endpoint: &'a Endpoint,
-    connections: &'a RefCell<Connections>,
-    way: Way<'a>,
+    connections: &'a RefCell<IdleConnections>,
+    way: ConnectWay<'a>,
     made_with: MadeWith,
     /// Requests that one connection carries at most.
     most: u32,
@@ -73,7 +73,7 @@ struct Connector<'a, 'j> {
 }
 
 /// The thing that is free first for a request that holds the right to connect, at the limit of connections.
-enum Freed {
+enum StreamFreed {
     Stream(Box<H2Origin>),
     Connection(Opened),
 }
@@ -87,7 +87,7 @@ impl<'a, 'j> Connector<'a, 'j> {
         now: Instant,
     ) -> Self {
         let (upstream, endpoint) = (&target.target.upstream, &*chosen.member.endpoint);
-        let way = way(job, target, chosen.member);
+        let way = connect_way(job, target, chosen.member);
         let end = job.end(target.timeouts.total);
         Self {
             job,
@@ -119,17 +119,22 @@ impl<'a, 'j> Connector<'a, 'j> {
         let opened = match Opened::new(&self.endpoint.open, self.limit) {
             Some(opened) => opened,
             None => match self.freed(dialing.is_some(), &waiters, timer).await {
-                Some(Freed::Connection(opened)) => opened,
-                Some(Freed::Stream(stream)) => {
+                Some(StreamFreed::Connection(opened)) => opened,
+                Some(StreamFreed::Stream(stream)) => {
                     drop(dialing);
                     return self.begin(stream, timer).await;
                 }
                 None => return Err(self.failed(&ConnectError::Timeout { taken: false })),
             },
         };
-        let connected =
-            connect::connect(self.endpoint, self.way, (opened, waiters), timer, self.deadline)
-                .await;
+        let connected = connect::connect_endpoint(
+            self.endpoint,
+            self.way,
+            (opened, waiters),
+            timer,
+            self.deadline,
+        )
+        .await;
         match connected.map_err(|error| self.failed(&error))? {
             Connected::Own(origin) => {
                 dialing.iter().for_each(Dialing::declined);
@@ -153,7 +158,7 @@ impl<'a, 'j> Connector<'a, 'j> {
         waiters.wake_one();
         match turn {
             Some(turn) => Some(turn),
-            None => within(waiters.clone().wait(look), timer, self.deadline).await,
+            None => await_within(waiters.clone().wait(look), timer, self.deadline).await,
         }
     }
 
@@ -164,7 +169,7 @@ impl<'a, 'j> Connector<'a, 'j> {
         dialing: bool,
         waiters: &Rc<Waiters>,
         timer: &mut Timer,
-    ) -> Option<Freed> {
+    ) -> Option<StreamFreed> {
         let Self { connections, endpoint, made_with, most, .. } = *self;
         let look = || connections.borrow_mut().links.stream(endpoint, made_with, most);
         let stream =
@@ -173,11 +178,11 @@ impl<'a, 'j> Connector<'a, 'j> {
         let first = async {
             tokio::select! {
                 biased;
-                stream = stream => Freed::Stream(stream),
-                opened = permit => Freed::Connection(opened),
+                stream = stream => StreamFreed::Stream(stream),
+                opened = permit => StreamFreed::Connection(opened),
             }
         };
-        within(first, timer, self.deadline).await
+        await_within(first, timer, self.deadline).await
     }
 
     /// A stream that a request can begin on.
@@ -189,7 +194,7 @@ impl<'a, 'j> Connector<'a, 'j> {
         if self.job.upgrade.is_some() {
             // Whether the server takes such requests is known once it has said what it can do.
             let settled = poll_fn(|cx| stream.poll_settled(cx));
-            within(settled, timer, self.deadline).await.ok_or_else(|| self.late())?;
+            await_within(settled, timer, self.deadline).await.ok_or_else(|| self.late())?;
         }
         Ok((Origin::H2(stream), false))
     }
@@ -271,7 +276,7 @@ fn offer(job: &ForwardRequest<'_>, target: Aim<'_>) -> Offer {
     }
 }
 
-/// Returns what a connection must have been made with, as [`Way::made_with`] says it of one that is still to be made.
+/// Returns what a connection must have been made with, as [`ConnectWay::made_with`] says it of one that is still to be made.
 fn made_with(job: &ForwardRequest<'_>, target: Aim<'_>, chosen: &Chosen<'_>) -> MadeWith {
     let secured = target.members.server(chosen.member).and_then(|server| server.secured.as_ref());
     let ends = job.ends.filter(|_| target.target.upstream.announce.is_some());
@@ -281,15 +286,19 @@ fn made_with(job: &ForwardRequest<'_>, target: Aim<'_>, chosen: &Chosen<'_>) -> 
     }
 }
 
-/// How a connection that suits the request is made. How many streams the server allows is not known yet.
-fn way<'a>(job: &'a ForwardRequest<'_>, target: Aim<'a>, member: &Member) -> Way<'a> {
+/// Returns how a connection that suits the request is made. How many streams the server allows is not known yet.
+fn connect_way<'a>(
+    job: &'a ForwardRequest<'_>,
+    target: Aim<'a>,
+    member: &Member,
+) -> ConnectWay<'a> {
     let upstream = &target.target.upstream;
     let ends = job.ends.filter(|_| upstream.announce.is_some());
     let header = upstream.announce.map(|form| match ends {
         Some(ends) => ends.header(form),
         None => Ends::nobody(form),
     });
-    Way {
+    ConnectWay {
         kept_for: upstream.limits.kept,
         streams: 0,
         secured: target.members.server(member).and_then(|server| server.secured.as_ref()),
@@ -301,7 +310,7 @@ fn way<'a>(job: &'a ForwardRequest<'_>, target: Aim<'a>, member: &Member) -> Way
 }
 
 /// Waits for `future`; `None` if `deadline` passes first.
-async fn within<T>(
+async fn await_within<T>(
     future: impl Future<Output = T>,
     timer: &mut Timer,
     deadline: Option<Instant>,

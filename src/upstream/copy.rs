@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::Origin;
-use super::exchange_io::Sending;
+use super::exchange_io::RequestSending;
 use super::request_body::Upload;
 use crate::clock::{self, Instant};
 use crate::exchange::pump::Waiting;
@@ -18,7 +18,7 @@ use crate::policy::stages::ResponseStages;
 
 /// The deadlines while a response is passed on.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct CopyLimits {
     /// Between two parts of the response body.
     pub gap: Option<Duration>,
     /// Between two successful writes to the client.
@@ -32,23 +32,23 @@ pub struct Limits {
 /// [`Outcome::Refused`].
 ///
 /// Cancel safety: dropping the future leaves both connections in an unknown state; they must be closed.
-pub async fn response<C: Client>(
+pub async fn copy_response<C: Client>(
     upload: &mut Upload<'_, C>,
     origin: &mut Origin,
-    sending: &mut Sending,
+    sending: &mut RequestSending,
     stages: &mut ResponseStages<'_>,
     timer: &mut Timer,
-    limits: Limits,
+    limits: CopyLimits,
 ) -> Outcome {
     let mut download = Pump::default();
-    let mut progress = Progress::default();
+    let mut progress = CopyProgress::default();
     poll_fn(|cx| {
         let polled = match stages.wrap_body(origin) {
             Some(mut body) => download.poll(cx, &mut body, upload.client),
             None => download.poll(cx, origin, upload.client),
         };
         if let Poll::Ready(ended) = polled {
-            return Poll::Ready(outcome(ended));
+            return Poll::Ready(copy_outcome(ended));
         }
         if sending.active() {
             poll_upload(cx, upload, origin, sending);
@@ -80,17 +80,17 @@ pub async fn response<C: Client>(
 /// its deadlines where it is fetched.
 ///
 /// Cancel safety: the client's connection must be closed.
-pub async fn stored<C: Client>(
+pub async fn copy_stored<C: Client>(
     source: &mut impl Source,
     client: &mut C,
     timer: &mut Timer,
     write_gap: Option<Duration>,
 ) -> Outcome {
     let mut pump = Pump::default();
-    let mut progress = Progress::default();
+    let mut progress = CopyProgress::default();
     poll_fn(|cx| {
         if let Poll::Ready(ended) = pump.poll(cx, source, client) {
-            return Poll::Ready(outcome(ended));
+            return Poll::Ready(copy_outcome(ended));
         }
         if pump.waiting() == Waiting::Source {
             return client.poll_gone(cx).map(|()| Outcome::ClientGone);
@@ -103,17 +103,17 @@ pub async fn stored<C: Client>(
 }
 
 /// Returns how the exchange ended by how the copying of its body did.
-fn outcome(ended: Result<(), PumpError>) -> Outcome {
+fn copy_outcome(ended: Result<(), PumpError>) -> Outcome {
     match ended {
         Ok(()) => Outcome::Whole,
-        Err(PumpError::Source(error)) => Outcome::ServerCut(cut(&error)),
+        Err(PumpError::Source(error)) => Outcome::ServerCut(classify_cut(&error)),
         Err(PumpError::Announced(_)) => Outcome::ServerCut(Cut::Invalid),
         Err(PumpError::Sink(_)) => Outcome::ClientGone,
     }
 }
 
 /// Reads how a server ended a body that could not be read to its end.
-fn cut(error: &BodyError) -> Cut {
+fn classify_cut(error: &BodyError) -> Cut {
     match error {
         BodyError::Truncated => Cut::Closed,
         BodyError::Io(_) => Cut::Reset,
@@ -127,7 +127,7 @@ fn poll_upload<C: Client>(
     cx: &mut Context<'_>,
     upload: &mut Upload<'_, C>,
     origin: &mut Origin,
-    sending: &mut Sending,
+    sending: &mut RequestSending,
 ) {
     if let Poll::Ready(Err(error)) = sending.pump.poll(cx, upload, origin) {
         sending.refused = true;
@@ -142,8 +142,8 @@ fn poll_upload<C: Client>(
 
 /// Copies both directions of a tunnel until both have ended or nothing has moved for `idle`.
 ///
-/// Cancel safety: as for [`response`].
-pub async fn tunnel<C: Client>(
+/// Cancel safety: as for [`copy_response`].
+pub async fn run_tunnel<C: Client>(
     client: &mut C,
     origin: &mut Origin,
     timer: &mut Timer,
@@ -151,7 +151,7 @@ pub async fn tunnel<C: Client>(
 ) -> Outcome {
     let mut up = Pump::default();
     let mut down = Pump::default();
-    let mut progress = Progress::default();
+    let mut progress = CopyProgress::default();
     let outcome = poll_fn(|cx| {
         for (pump, from_client) in [(&mut up, true), (&mut down, false)] {
             if pump.is_done() {
@@ -165,7 +165,7 @@ pub async fn tunnel<C: Client>(
             if let Poll::Ready(Err(error)) = polled {
                 // What is sent by one side fails when the other one is gone.
                 return Poll::Ready(match (error, from_client) {
-                    (PumpError::Source(error), false) => Outcome::ServerCut(cut(&error)),
+                    (PumpError::Source(error), false) => Outcome::ServerCut(classify_cut(&error)),
                     (PumpError::Sink(_), true) => Outcome::ServerCut(Cut::Reset),
                     (PumpError::Announced(_), _) => Outcome::ServerCut(Cut::Invalid),
                     (PumpError::Source(_), true) | (PumpError::Sink(_), false) => {
@@ -194,13 +194,13 @@ pub async fn tunnel<C: Client>(
 
 /// The moment at which a body last made progress.
 #[derive(Debug, Default)]
-struct Progress {
+struct CopyProgress {
     moved: u64,
     waiting: Waiting,
     since: Option<Instant>,
 }
 
-impl Progress {
+impl CopyProgress {
     fn since(&mut self, moved: u64, waiting: Waiting) -> Instant {
         match self.since {
             Some(since) if self.moved == moved && self.waiting == waiting => since,

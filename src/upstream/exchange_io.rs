@@ -22,7 +22,7 @@ const MAX_INTERIM: u32 = 16;
 
 /// The state of sending a request.
 #[derive(Debug, Default)]
-pub struct Sending {
+pub struct RequestSending {
     /// Moves the body.
     pub pump: Pump,
     /// The server takes no more of it.
@@ -31,7 +31,7 @@ pub struct Sending {
     pub broken_off: bool,
 }
 
-impl Sending {
+impl RequestSending {
     /// Returns whether there is more to send.
     #[must_use]
     pub fn active(&self) -> bool {
@@ -52,7 +52,7 @@ pub enum AttemptError {
 
 /// The facts that an attempt goes by.
 #[derive(Debug, Clone, Copy)]
-pub struct Plan<'a> {
+pub struct AttemptPlan<'a> {
     /// The end of the exchange, and the deadline that sets it.
     pub end: (Option<Instant>, Deadline),
     /// The beginning of this attempt.
@@ -86,15 +86,15 @@ pub struct Plan<'a> {
 ///
 /// # Errors
 /// [`AttemptError`].
-pub async fn attempt<C: Client>(
+pub async fn run_attempt<C: Client>(
     upload: &mut Upload<'_, C>,
     origin: &mut Origin,
-    sending: &mut Sending,
+    sending: &mut RequestSending,
     timer: &mut Timer,
-    plan: &Plan<'_>,
+    plan: &AttemptPlan<'_>,
 ) -> Result<(), AttemptError> {
     let begun = plan.begun;
-    let mut state = Attempt {
+    let mut state = AttemptState {
         plan,
         interim: 0,
         hold: plan.probation.then(|| begun + PROBATION),
@@ -109,32 +109,32 @@ pub async fn attempt<C: Client>(
 
 /// The thing that the attempt waits for; each has its own deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum AttemptStage {
     Body,
     Send,
     Head,
 }
 
-struct Attempt<'a> {
-    plan: &'a Plan<'a>,
+struct AttemptState<'a> {
+    plan: &'a AttemptPlan<'a>,
     interim: u32,
     hold: Option<Instant>,
     /// The moment at which something last moved.
     since: Instant,
     moved: u64,
-    waiting: Option<Stage>,
+    waiting: Option<AttemptStage>,
     /// The server has switched protocols.
     switched: bool,
     overall: Option<Instant>,
 }
 
-impl Attempt<'_> {
+impl AttemptState<'_> {
     fn poll<C: Client>(
         &mut self,
         cx: &mut Context<'_>,
         upload: &mut Upload<'_, C>,
         origin: &mut Origin,
-        sending: &mut Sending,
+        sending: &mut RequestSending,
         timer: &mut Timer,
     ) -> Poll<Result<(), AttemptError>> {
         if sending.active() {
@@ -157,7 +157,7 @@ impl Attempt<'_> {
         cx: &mut Context<'_>,
         upload: &mut Upload<'_, C>,
         origin: &mut Origin,
-        sending: &mut Sending,
+        sending: &mut RequestSending,
     ) -> Result<(), AttemptError> {
         if self.hold.is_some() {
             // Only the head may leave for now; its failure shows when the answer is read.
@@ -189,7 +189,7 @@ impl Attempt<'_> {
         cx: &mut Context<'_>,
         upload: &mut Upload<'_, C>,
         origin: &mut Origin,
-        sending: &mut Sending,
+        sending: &mut RequestSending,
     ) -> Poll<Result<(), AttemptError>> {
         if self.switched {
             return self.poll_switch(sending);
@@ -256,7 +256,7 @@ impl Attempt<'_> {
     }
 
     /// Ready once the request that the server has answered with another protocol has left.
-    fn poll_switch(&self, sending: &Sending) -> Poll<Result<(), AttemptError>> {
+    fn poll_switch(&self, sending: &RequestSending) -> Poll<Result<(), AttemptError>> {
         if sending.pump.is_done() {
             Poll::Ready(Ok(()))
         } else if sending.refused {
@@ -275,16 +275,16 @@ impl Attempt<'_> {
     fn poll_deadlines(
         &mut self,
         cx: &mut Context<'_>,
-        sending: &Sending,
+        sending: &RequestSending,
         timer: &mut Timer,
         look_again: Option<Instant>,
     ) -> Poll<Result<(), AttemptError>> {
         let stage = if !sending.active() {
-            Stage::Head
+            AttemptStage::Head
         } else if sending.pump.waiting() == Waiting::Sink {
-            Stage::Send
+            AttemptStage::Send
         } else {
-            Stage::Body
+            AttemptStage::Body
         };
         if self.waiting != Some(stage) || self.moved != sending.pump.moved() {
             // A request without a body is sent at once: its first wait began with the attempt.
@@ -296,9 +296,9 @@ impl Attempt<'_> {
         }
         let Timeouts { send, first_byte, .. } = self.plan.timeouts;
         let allowed = match stage {
-            Stage::Body => self.plan.body_gap,
-            Stage::Send => send,
-            Stage::Head => first_byte,
+            AttemptStage::Body => self.plan.body_gap,
+            AttemptStage::Send => send,
+            AttemptStage::Head => first_byte,
         };
         let stalled = clock::deadline(self.since, allowed);
         let next = earlier(earlier(stalled, self.overall), self.hold);
@@ -319,9 +319,11 @@ impl Attempt<'_> {
                 let deadline = if over { self.plan.end.1 } else { Deadline::PerTry };
                 AttemptError::Failed(Failure::Timeout(deadline))
             }
-            Stage::Body => AttemptError::Refused(Refusal::RequestTimeout(Deadline::RequestBody)),
-            Stage::Send => AttemptError::Failed(Failure::Timeout(Deadline::Send)),
-            Stage::Head => AttemptError::Failed(Failure::Timeout(Deadline::FirstByte)),
+            AttemptStage::Body => {
+                AttemptError::Refused(Refusal::RequestTimeout(Deadline::RequestBody))
+            }
+            AttemptStage::Send => AttemptError::Failed(Failure::Timeout(Deadline::Send)),
+            AttemptStage::Head => AttemptError::Failed(Failure::Timeout(Deadline::FirstByte)),
         }))
     }
 }

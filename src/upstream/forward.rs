@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use super::attempt_summary::AttemptSummary;
 use super::choose::{self, Chosen, Unchosen};
-use super::exchange_io::{AttemptError, Sending};
-use super::outlier::Verdict;
-use super::request::{AttemptReport, ForwardOutcome, ForwardRequest, Progress};
+use super::exchange_io::{AttemptError, RequestSending};
+use super::outlier::OutlierVerdict;
+use super::request::{AttemptProgress, AttemptReport, ForwardOutcome, ForwardRequest};
 use super::request_body::{Replay, Upload};
-use super::response::{self, Served};
-use super::retry::{Decision, Facts, Failure};
-use super::{Aim, Target, membership, outlier, try_once};
+use super::response::{self, ServedRequest};
+use super::retry::{Failure, RetryDecision, RetryFacts};
+use super::{Aim, UpstreamTarget, membership, outlier, try_once};
 use crate::clock::{self, Instant};
 use crate::endpoint::breaker::Permit;
 use crate::exchange::{Client, Refusal, pause};
@@ -39,27 +39,27 @@ enum UpstreamError {
 /// everywhere; counters are given back.
 pub async fn forward_request<'t, C: Client>(
     job: &ForwardRequest<'_>,
-    target: &'t Target,
+    target: &'t UpstreamTarget,
     client: &mut C,
     timer: &mut Timer,
     trail: &mut AttemptSummary<'t>,
 ) -> ForwardOutcome {
     let mut target = target;
-    let mut progress = Progress::new(trail);
+    let mut progress = AttemptProgress::new(trail);
     // A server of HTTP/2 may say of any request that it did not process it.
     let again = job.repeatable || target.upstream.offer != Offer::Http1;
     let remember = if again { target.retry.body_buffer } else { 0 };
     let mut replay = Replay::new(remember, job.memory);
     loop {
-        let members = membership::held(&target.upstream);
+        let members = membership::hold_members(&target.upstream);
         progress.trail.upstream = Some(&target.upstream);
         progress.trail.members = Some(members.clone());
         progress.trail.asked = None;
         let aim = Aim::new(target, &members);
-        let answered = answer(job, aim, &mut progress, &mut replay, client, timer).await;
+        let answered = ask_upstream(job, aim, &mut progress, &mut replay, client, timer).await;
         return match answered {
             Ok(answered) => answered,
-            Err(unanswered) => match fallback(job, target, &unanswered, &replay) {
+            Err(unanswered) => match choose_fallback(job, target, &unanswered, &replay) {
                 Some(next) => {
                     target.upstream.state.fallbacks.fetch_add(1, Ordering::Relaxed);
                     tracing::debug!(
@@ -80,12 +80,12 @@ pub async fn forward_request<'t, C: Client>(
 
 /// The upstream that answers instead. One that cannot be used, or did not process the request, may be
 /// replaced for any request; one that failed only for requests that ask for nothing but an answer.
-fn fallback<'a>(
+fn choose_fallback<'a>(
     job: &ForwardRequest<'_>,
-    target: &'a Target,
+    target: &'a UpstreamTarget,
     unanswered: &UpstreamError,
     replay: &Replay,
-) -> Option<&'a Target> {
+) -> Option<&'a UpstreamTarget> {
     let next = target.fallback.as_deref()?;
     let allowed = match unanswered {
         UpstreamError::Unusable(_) => replay.complete(),
@@ -113,23 +113,23 @@ impl UpstreamError {
 }
 
 /// One upstream's part: attempts until one of its servers answers.
-async fn answer<C: Client>(
+async fn ask_upstream<C: Client>(
     job: &ForwardRequest<'_>,
     target: Aim<'_>,
-    progress: &mut Progress<'_, '_>,
+    progress: &mut AttemptProgress<'_, '_>,
     replay: &mut Replay,
     client: &mut C,
     timer: &mut Timer,
 ) -> Result<ForwardOutcome, UpstreamError> {
     target.retry.budget.request();
-    let mut chosen = match choose::first(job, target, progress, client, timer).await {
+    let mut chosen = match choose::choose_first(job, target, progress, client, timer).await {
         Ok(chosen) => chosen,
         Err(unchosen) => return Err(unchosen.into()),
     };
     loop {
         progress.trail.asked = Some(chosen.member.at);
         progress.trail.attempts = progress.attempt;
-        let mut sending = Sending::default();
+        let mut sending = RequestSending::default();
         let began = job.attempted.map(|_| clock::now());
         let mut upload = Upload::new(client, replay, job);
         // Pinned where they stay, here and below: they are large, and awaiting them by value copies them.
@@ -145,7 +145,7 @@ async fn answer<C: Client>(
         if let Some(began) = began {
             report_attempt(job, &target, &chosen, (progress.attempt, failure), began);
         }
-        let facts = Facts {
+        let facts = RetryFacts {
             repeatable: job.repeatable,
             replayable: replay.complete(),
             retries: progress.retries,
@@ -153,19 +153,19 @@ async fn answer<C: Client>(
             keyed: target.key.is_some(),
         };
         let decision = target.retry.decide(failure, facts);
-        let mut carried = note(&target, &mut chosen, failure, decision);
+        let mut carried = note_failure(&target, &mut chosen, failure, decision);
         let why = (failure, decision);
-        let next = if decision == Decision::GiveUp {
+        let next = if decision == RetryDecision::GiveUp {
             None
         } else {
             let searching = (&mut *progress, &mut carried);
             // Boxed, so that requests that are answered at once do not hold the memory of those that are not.
-            Box::pin(next(job, target, why, searching, &chosen, (client, timer))).await
+            Box::pin(plan_next(job, target, why, searching, &chosen, (client, timer))).await
         };
         log_attempt(job, &target, &chosen, failure, (progress, next.is_some()));
         match (next, origin) {
             (None, Some(origin)) => {
-                let last_resort = failed(&target, failure) && job.safe && replay.complete();
+                let last_resort = is_failure(&target, failure) && job.safe && replay.complete();
                 if last_resort && target.fallback.is_some() {
                     return Err(UpstreamError::Failed(failure));
                 }
@@ -173,8 +173,8 @@ async fn answer<C: Client>(
                 let upload = Upload::new(client, replay, job);
                 let mut upload = upload.at(taken);
                 progress.trail.status = Some(origin.head().status);
-                let served = Served { target, chosen, origin, sending };
-                return Ok(pin!(response::deliver(job, served, &mut upload, timer)).await);
+                let served = ServedRequest { target, chosen, origin, sending };
+                return Ok(pin!(response::deliver_response(job, served, &mut upload, timer)).await);
             }
             (None, None) => {
                 note_lost(&target, &mut chosen, failure, carried);
@@ -212,7 +212,7 @@ impl From<Unchosen> for UpstreamError {
 }
 
 /// Returns whether this is a failure, and not an answer.
-fn failed(target: &Target, failure: Failure) -> bool {
+fn is_failure(target: &UpstreamTarget, failure: Failure) -> bool {
     match failure {
         Failure::Status(status) => target.retry.on_status.contains(&status),
         Failure::Grpc(status) => target.retry.on_grpc.contains(&status),
@@ -232,7 +232,7 @@ fn failed(target: &Target, failure: Failure) -> bool {
 /// Tells whoever wants to know of attempts that one has ended.
 fn report_attempt(
     job: &ForwardRequest<'_>,
-    target: &Target,
+    target: &UpstreamTarget,
     chosen: &Chosen<'_>,
     (number, ended): (u32, Failure),
     began: Instant,
@@ -246,10 +246,10 @@ fn report_attempt(
 
 fn log_attempt(
     job: &ForwardRequest<'_>,
-    target: &Target,
+    target: &UpstreamTarget,
     chosen: &Chosen<'_>,
     failure: Failure,
-    (progress, again): (&Progress<'_, '_>, bool),
+    (progress, again): (&AttemptProgress<'_, '_>, bool),
 ) {
     tracing::debug!(
         request_id = job.request_id,
@@ -263,7 +263,7 @@ fn log_attempt(
 }
 
 /// The step after a failed attempt.
-struct Next<'a> {
+struct NextAttempt<'a> {
     /// Another server, or the same one on a fresh connection.
     server: Option<Chosen<'a>>,
     pause: Option<Duration>,
@@ -271,20 +271,20 @@ struct Next<'a> {
 
 /// Notes that a server failed, before another one is looked for. Returns the permit of the upstream's
 /// breaker where the next attempt is to use it: one server that is down is no reason to close the others.
-fn note<'a>(
-    target: &Target,
+fn note_failure<'a>(
+    target: &UpstreamTarget,
     chosen: &mut Chosen<'a>,
     failure: Failure,
-    decision: Decision,
+    decision: RetryDecision,
 ) -> Option<Permit<'a>> {
     let (upstream, endpoint) = (&target.upstream, &chosen.member.endpoint);
     let shared = upstream.breaker.is_some_and(|breaking| !breaking.per_server);
-    let carried = chosen.permit.take_if(|_| shared && decision == Decision::Onward);
-    match Verdict::of(failure) {
+    let carried = chosen.permit.take_if(|_| shared && decision == RetryDecision::Onward);
+    match OutlierVerdict::of(failure) {
         // An answer is noted at its end.
-        Verdict::Good => {}
-        Verdict::Bad => outlier::failed(upstream, endpoint, chosen.permit.take()),
-        Verdict::Neutral => {
+        OutlierVerdict::Good => {}
+        OutlierVerdict::Bad => outlier::note_failed(upstream, endpoint, chosen.permit.take()),
+        OutlierVerdict::Neutral => {
             endpoint.failures.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -295,7 +295,7 @@ fn note<'a>(
 /// that happened.
 #[cold]
 fn note_lost<'a>(
-    target: &Target,
+    target: &UpstreamTarget,
     chosen: &mut Chosen<'a>,
     failure: Failure,
     carried: Option<Permit<'a>>,
@@ -303,10 +303,12 @@ fn note_lost<'a>(
     let (upstream, endpoint) = (&target.upstream, &chosen.member.endpoint);
     match failure {
         Failure::Stale { .. } | Failure::Unprocessed => {
-            outlier::failed(upstream, endpoint, carried.or(chosen.permit.take()));
+            outlier::note_failed(upstream, endpoint, carried.or(chosen.permit.take()));
         }
         _ => {
-            if let Some(permit) = carried.filter(|_| Verdict::of(failure) == Verdict::Bad) {
+            if let Some(permit) =
+                carried.filter(|_| OutlierVerdict::of(failure) == OutlierVerdict::Bad)
+            {
                 permit.failed(clock::now());
             }
         }
@@ -314,21 +316,21 @@ fn note_lost<'a>(
 }
 
 /// Finds out whether and where the request is sent again.
-async fn next<'a, C: Client>(
+async fn plan_next<'a, C: Client>(
     job: &ForwardRequest<'_>,
     target: Aim<'a>,
-    (failure, decision): (Failure, Decision),
-    (progress, carried): (&mut Progress<'_, '_>, &mut Option<Permit<'a>>),
+    (failure, decision): (Failure, RetryDecision),
+    (progress, carried): (&mut AttemptProgress<'_, '_>, &mut Option<Permit<'a>>),
     chosen: &Chosen<'_>,
     (client, timer): (&mut C, &mut Timer),
-) -> Option<Next<'a>> {
+) -> Option<NextAttempt<'a>> {
     let retry = &target.retry;
     let state = &target.upstream.state;
     let free = match decision {
-        Decision::GiveUp => return None,
-        Decision::Fresh => return Some(Next { server: None, pause: None }),
-        Decision::Onward => true,
-        Decision::Elsewhere => false,
+        RetryDecision::GiveUp => return None,
+        RetryDecision::Fresh => return Some(NextAttempt { server: None, pause: None }),
+        RetryDecision::Onward => true,
+        RetryDecision::Elsewhere => false,
     };
     progress.unprocessed = free;
     if !progress.remember(chosen.member.endpoint.id) {
@@ -345,12 +347,12 @@ async fn next<'a, C: Client>(
         progress.forget_last();
         // There is nobody else: a server that said so may take it on another connection.
         let again = failure == Failure::Unprocessed && !progress.repaired;
-        return again.then_some(Next { server: None, pause: None });
+        return again.then_some(NextAttempt { server: None, pause: None });
     };
     if free {
         state.retries.fetch_add(1, Ordering::Relaxed);
         // It says nothing about load: there is no reason to wait.
-        return Some(Next { server: Some(server), pause: None });
+        return Some(NextAttempt { server: Some(server), pause: None });
     }
     if !retry.budget.take(clock::now()) {
         state.over_budget.fetch_add(1, Ordering::Relaxed);
@@ -360,5 +362,5 @@ async fn next<'a, C: Client>(
     let ceiling = retry.backoff.map(|first| first * (1 << progress.retries.min(8)));
     progress.retries += 1;
     let pause = ceiling.map(|c| c.mul_f64(job.worker.draw(|random| random.unit())));
-    Some(Next { server: Some(server), pause })
+    Some(NextAttempt { server: Some(server), pause })
 }

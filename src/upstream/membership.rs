@@ -29,13 +29,13 @@ use thiserror::Error;
 
 use super::pool::{Placed, Pool};
 use super::sticky::Sticky;
-use super::{Check, Target, Upstream};
+use super::{Check, Upstream, UpstreamTarget};
 use crate::balance::{Member, Strategy, shard};
 use crate::clock;
-use crate::endpoint::slot::{Slot, Slots};
+use crate::endpoint::slot::{EndpointSlot, Slots};
 use crate::endpoint::{Endpoint, standing};
 use crate::net::Address;
-use crate::tls::client::{Outgoing, Secured};
+use crate::tls::client::{OutgoingTls, Secured};
 
 /// Words that routes choose servers by.
 pub type Labels = BTreeMap<String, String>;
@@ -53,7 +53,7 @@ pub struct ServerSpec {
     pub host: Arc<str>,
     /// The name that its certificate must be good for, if nothing else is said; none for a Unix socket.
     pub tls_name: Option<ServerName<'static>>,
-    /// Its share of the requests relative to the others, at least 1.
+    /// The share of the requests relative to the others, at least 1.
     pub weight: u32,
     /// What routes choose it by.
     pub labels: Labels,
@@ -61,9 +61,9 @@ pub struct ServerSpec {
     pub zone: Option<Box<str>>,
     /// Lower ones are used first.
     pub priority: u16,
-    /// Its source has it no longer, and is not believed yet.
+    /// The source has it no longer, and is not believed yet.
     pub held: bool,
-    /// Its addresses are those of a name, which may lead elsewhere.
+    /// The addresses are those of a name, which may lead elsewhere.
     pub by_name: bool,
     /// The name that is looked up for it, where that is its own.
     pub lookup: Option<Arc<str>>,
@@ -71,10 +71,10 @@ pub struct ServerSpec {
 
 /// A server of an upstream.
 #[derive(Debug)]
-pub struct Server {
+pub struct ServerChange {
     /// What is known of it from outside.
     pub spec: ServerSpec,
-    /// Its live state.
+    /// The live state.
     pub endpoint: Arc<Endpoint>,
     /// What it is asked to find out whether it is well.
     pub check: Option<Arc<Check>>,
@@ -126,7 +126,7 @@ pub struct Arrangement {
     /// What each one is asked, but for its name.
     pub check: Option<Check>,
     /// How connections to them are made secure.
-    pub outgoing: Option<Arc<Outgoing>>,
+    pub outgoing: Option<Arc<OutgoingTls>>,
     /// The name that all certificates must be good for.
     pub tls_name: Option<ServerName<'static>>,
     /// Clients stay with the server they first got. It knows no servers here.
@@ -146,7 +146,7 @@ pub enum Unsuitable {
 /// The servers of an upstream with all that depends on who they are.
 #[derive(Debug)]
 pub struct Membership {
-    servers: Box<[Arc<Server>]>,
+    servers: Box<[Arc<ServerChange>]>,
     /// All of them, and then those of each subset.
     pools: Box<[Pool]>,
     /// Clients stay with the server they first got.
@@ -154,14 +154,14 @@ pub struct Membership {
 }
 
 /// Finds the servers of the membership before.
-struct Before<'a> {
-    servers: &'a [Arc<Server>],
-    by_written: OnceCell<HashMap<&'a str, Vec<&'a Arc<Server>>>>,
+struct KnownMembers<'a> {
+    servers: &'a [Arc<ServerChange>],
+    by_written: OnceCell<HashMap<&'a str, Vec<&'a Arc<ServerChange>>>>,
 }
 
-impl<'a> Before<'a> {
+impl<'a> KnownMembers<'a> {
     /// Those that were called the same. Usually it is the one at the same place.
-    fn called(&self, at: usize, written: &str) -> impl Iterator<Item = &'a Arc<Server>> {
+    fn called(&self, at: usize, written: &str) -> impl Iterator<Item = &'a Arc<ServerChange>> {
         let here = self.servers.get(at).filter(|server| &*server.spec.written == written);
         let all = self.by_written.get_or_init(|| {
             let mut all = HashMap::<_, Vec<_>>::new();
@@ -185,25 +185,25 @@ impl Membership {
         specs: Vec<ServerSpec>,
         before: Option<&Self>,
     ) -> Result<Self, Unsuitable> {
-        let known = Before {
+        let known = KnownMembers {
             servers: before.map_or(&[], |before| &before.servers),
             by_written: OnceCell::new(),
         };
         let mut names = HashSet::new();
         let mut servers = Vec::with_capacity(specs.len());
         for (at, spec) in specs.into_iter().enumerate() {
-            let server = server(arrangement, spec, (&known, at, before), &mut names)?;
+            let server = build_member(arrangement, spec, (&known, at, before), &mut names)?;
             names.insert(server.endpoint.name.clone());
             servers.push(server);
         }
-        let placed = placed(&servers);
+        let placed = place_servers(&servers);
         let zone = arrangement.zone.as_deref();
         let pool = |placed: Vec<Placed>| {
             let strategy = arrangement.balancing.strategy(&placed);
             Pool::new(placed, &strategy, zone)
         };
         let subsets = arrangement.subsets.iter().map(|labels| {
-            let fits = |server: &Server| {
+            let fits = |server: &ServerChange| {
                 labels.iter().all(|(label, value)| server.spec.labels.get(label) == Some(value))
             };
             let some = servers.iter().zip(&placed).filter(|(server, _)| fits(server));
@@ -220,13 +220,13 @@ impl Membership {
 
     /// All servers.
     #[must_use]
-    pub fn servers(&self) -> &[Arc<Server>] {
+    pub fn servers(&self) -> &[Arc<ServerChange>] {
         &self.servers
     }
 
     /// The server that a member stands for.
     #[must_use]
-    pub fn server(&self, member: &Member) -> Option<&Arc<Server>> {
+    pub fn server(&self, member: &Member) -> Option<&Arc<ServerChange>> {
         self.servers.get(member.at as usize)
     }
 
@@ -250,8 +250,8 @@ impl Membership {
     }
 }
 
-fn placed(servers: &[Arc<Server>]) -> Vec<Placed> {
-    let place = |(at, server): (usize, &Arc<Server>)| Placed {
+fn place_servers(servers: &[Arc<ServerChange>]) -> Vec<Placed> {
+    let place = |(at, server): (usize, &Arc<ServerChange>)| Placed {
         member: Member {
             at: u32::try_from(at).unwrap_or(u32::MAX),
             key: (server.spec.name != server.endpoint.name).then(|| server.spec.name.clone()),
@@ -263,12 +263,12 @@ fn placed(servers: &[Arc<Server>]) -> Vec<Placed> {
     servers.iter().enumerate().map(place).collect()
 }
 
-fn server(
+fn build_member(
     arrangement: &Arrangement,
     spec: ServerSpec,
-    (known, at, before): (&Before<'_>, usize, Option<&Membership>),
+    (known, at, before): (&KnownMembers<'_>, usize, Option<&Membership>),
     names: &mut HashSet<Arc<str>>,
-) -> Result<Arc<Server>, Unsuitable> {
+) -> Result<Arc<ServerChange>, Unsuitable> {
     let secured = match &arrangement.outgoing {
         Some(outgoing) => {
             let name = arrangement.tls_name.as_ref().or(spec.tls_name.as_ref());
@@ -304,7 +304,7 @@ fn server(
             return Ok(known.clone());
         }
         let endpoint = known.endpoint.clone();
-        return Ok(Arc::new(Server { spec, endpoint, check, secured }));
+        return Ok(Arc::new(ServerChange { spec, endpoint, check, secured }));
     }
     let name = free_name(&spec, names);
     let endpoint = Endpoint::new(arrangement.upstream.clone(), name, spec.addresses.clone());
@@ -312,9 +312,9 @@ fn server(
     let succeeds = spec.by_name
         && before.is_some_and(|all| moved.iter().any(|server| is_last(all, &server.endpoint)));
     let joins = before.is_some_and(|before| !before.servers.is_empty());
-    introduce(&endpoint, &moved, (arrangement.check.is_some() && !succeeds, joins));
+    introduce_endpoint(&endpoint, &moved, (arrangement.check.is_some() && !succeeds, joins));
     let check = check(None);
-    Ok(Arc::new(Server { spec, endpoint: Arc::new(endpoint), check, secured }))
+    Ok(Arc::new(ServerChange { spec, endpoint: Arc::new(endpoint), check, secured }))
 }
 
 /// A name that no other server has. One that stays keeps its name although it is called otherwise now, so the
@@ -334,7 +334,7 @@ fn free_name(spec: &ServerSpec, names: &HashSet<Arc<str>>) -> Arc<str> {
     name
 }
 
-/// Whether a server is in use and no other one is: whoever takes its place cannot be checked first.
+/// Returns whether a server is in use and no other one is: whoever takes its place cannot be checked first.
 fn is_last(all: &Membership, server: &Endpoint) -> bool {
     let mut others = all.servers.iter().filter(|other| other.endpoint.id != server.id);
     !server.standing.bits().any(standing::HARD)
@@ -343,7 +343,11 @@ fn is_last(all: &Membership, server: &Endpoint) -> bool {
 
 /// How a server begins that takes the place of others of the same name, if there are any: `checked` first, or at once
 /// but with a growing share if it `joins` others.
-fn introduce(endpoint: &Endpoint, moved: &[&Arc<Server>], (checked, joins): (bool, bool)) {
+fn introduce_endpoint(
+    endpoint: &Endpoint,
+    moved: &[&Arc<ServerChange>],
+    (checked, joins): (bool, bool),
+) {
     let standing = &endpoint.standing;
     // What an operator has said of a server holds wherever its name leads to now.
     for order in [standing::DRAINING, standing::DISABLED] {
@@ -364,26 +368,26 @@ fn introduce(endpoint: &Endpoint, moved: &[&Arc<Server>], (checked, joins): (boo
 
 /// What one membership has that another one has not.
 #[derive(Debug)]
-pub struct Change {
+pub struct MemberChange {
     /// The membership before. It is to be freed where that holds up no request.
     pub before: Arc<Membership>,
     /// Servers that are new.
-    pub joined: Vec<Arc<Server>>,
+    pub joined: Vec<Arc<ServerChange>>,
     /// Servers that are to be asked something else than before.
-    pub rechecked: Vec<Arc<Server>>,
+    pub rechecked: Vec<Arc<ServerChange>>,
     /// Servers that are no longer there.
-    pub left: Vec<Arc<Server>>,
+    pub left: Vec<Arc<ServerChange>>,
 }
 
 /// The newest membership of an upstream.
 #[derive(Debug)]
-pub struct Current {
+pub struct CurrentMembers {
     newest: Arc<ArcSwap<Membership>>,
     /// For workers to index by.
-    slot: Slot,
+    slot: EndpointSlot,
 }
 
-impl Current {
+impl CurrentMembers {
     /// A cell with a first membership.
     #[must_use]
     pub fn new(first: Membership) -> Self {
@@ -412,9 +416,9 @@ impl Upstream {
 
     /// Has other servers from now on. Requests under way go on with those that they began with; servers that
     /// left finish what they have.
-    pub fn replace(&self, next: Membership) -> Change {
+    pub fn replace(&self, next: Membership) -> MemberChange {
         let before = self.current.get();
-        let mut left: HashMap<u32, &Arc<Server>> =
+        let mut left: HashMap<u32, &Arc<ServerChange>> =
             before.servers.iter().map(|server| (server.endpoint.id, server)).collect();
         let (mut joined, mut rechecked) = (Vec::new(), Vec::new());
         for server in &next.servers {
@@ -424,23 +428,23 @@ impl Upstream {
                 Some(_) => {}
             }
         }
-        let left: Vec<Arc<Server>> = left.into_values().cloned().collect();
+        let left: Vec<Arc<ServerChange>> = left.into_values().cloned().collect();
         self.current.set(next);
         left.iter().for_each(|server| self.dismiss(server));
         // Requests may wait for a server, or for a larger share of one.
         self.state.queue.release_all();
-        Change { before, joined, rechecked, left }
+        MemberChange { before, joined, rechecked, left }
     }
 
     /// A server that is no longer one of the upstream's does not count as ejected, and keeps no idle connections.
-    pub fn dismiss(&self, server: &Server) {
+    pub fn dismiss(&self, server: &ServerChange) {
         server.endpoint.record.pardon(&self.state.ejections);
         server.endpoint.open.retire();
     }
 }
 
 /// The servers of an upstream for one request: cloning it touches nothing that other workers touch.
-pub type Held = Rc<Arc<Membership>>;
+pub type HeldMembers = Rc<Arc<Membership>>;
 
 /// A worker's view of the memberships of all upstreams. Looking at one reads one shared word and writes none.
 #[derive(Debug, Default)]
@@ -448,7 +452,7 @@ pub struct Views(Vec<Option<View>>);
 
 struct View {
     newest: Cache<Arc<ArcSwap<Membership>>, Arc<Membership>>,
-    held: Held,
+    held: HeldMembers,
     /// Somebody has looked at it since the last sweep.
     used: bool,
 }
@@ -462,8 +466,8 @@ impl std::fmt::Debug for View {
 impl Views {
     /// The servers of an upstream, for one request from its start to its end.
     #[inline]
-    pub fn get(&mut self, upstream: &Upstream) -> Held {
-        let Current { newest, slot } = &upstream.current;
+    pub fn get(&mut self, upstream: &Upstream) -> HeldMembers {
+        let CurrentMembers { newest, slot } = &upstream.current;
         let Some(slot) = slot.index() else { return Rc::new(newest.load_full()) };
         if let Some(Some(view)) = self.0.get_mut(slot)
             && std::ptr::eq(view.newest.arc_swap(), &**newest)
@@ -480,7 +484,7 @@ impl Views {
     }
 
     #[cold]
-    fn begin(&mut self, slot: usize, newest: &Arc<ArcSwap<Membership>>) -> Held {
+    fn begin(&mut self, slot: usize, newest: &Arc<ArcSwap<Membership>>) -> HeldMembers {
         if self.0.len() <= slot {
             self.0.resize_with(slot + 1, || None);
         }
@@ -511,12 +515,12 @@ thread_local! {
 /// The servers of an upstream, for one request from its start to its end, as this thread sees them.
 #[inline]
 #[must_use]
-pub fn held(upstream: &Upstream) -> Held {
+pub fn hold_members(upstream: &Upstream) -> HeldMembers {
     VIEWS.with_borrow_mut(|views| views.get(upstream))
 }
 
 /// Lets go of servers that no request of this thread asks for. Called once a second.
-pub fn sweep() {
+pub fn sweep_held() {
     VIEWS.with_borrow_mut(Views::sweep);
 }
 
@@ -524,7 +528,7 @@ pub fn sweep() {
 #[derive(Debug, Clone, Copy)]
 pub struct Aim<'a> {
     /// Who answers.
-    pub target: &'a Target,
+    pub target: &'a UpstreamTarget,
     /// The servers of its upstream.
     pub members: &'a Membership,
     /// Those that the route may use.
@@ -534,7 +538,7 @@ pub struct Aim<'a> {
 impl<'a> Aim<'a> {
     /// The servers of a target.
     #[must_use]
-    pub fn new(target: &'a Target, members: &'a Membership) -> Self {
+    pub fn new(target: &'a UpstreamTarget, members: &'a Membership) -> Self {
         // A view that is none of the membership's would be a defect; nothing is worse than no answer.
         let pool = members.pool(target.view).unwrap_or(&NOBODY);
         Self { target, members, pool }
@@ -544,9 +548,9 @@ impl<'a> Aim<'a> {
 static NOBODY: Pool = Pool::nobody();
 
 impl Deref for Aim<'_> {
-    type Target = Target;
+    type Target = UpstreamTarget;
 
-    fn deref(&self) -> &Target {
+    fn deref(&self) -> &UpstreamTarget {
         self.target
     }
 }

@@ -8,16 +8,16 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::Target;
+use super::UpstreamTarget;
 use super::attempt_summary::AttemptSummary;
 use super::detached::{DetachedClient, Receiver};
 use super::forward::forward_request;
 use super::request::{ForwardOutcome, ForwardRequest};
-use crate::balance::Key;
+use crate::balance::BalanceKey;
 use crate::clock;
 use crate::exchange::outcome::Note;
 use crate::exchange::{Outcome, Outgoing};
-use crate::net::{Coding, Timer};
+use crate::net::{BodyFraming, Timer};
 use crate::policy::stages::ResponseStages;
 use crate::wire::encode;
 use crate::wire::head::Fields;
@@ -34,16 +34,16 @@ const ANSWER: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Mirror {
     /// The upstream that gets the copies. Without retries and fallback.
-    pub target: Target,
+    pub target: UpstreamTarget,
     /// The share of requests, from 0 to 1.
     pub share: f64,
     /// The counters of copies by their end.
-    pub counts: Arc<Counts>,
+    pub counts: Arc<MirrorCounts>,
 }
 
 /// The ends of a route's copies. They survive reloads.
 #[derive(Debug, Default)]
-pub struct Counts {
+pub struct MirrorCounts {
     /// Copies that were answered.
     pub answered: AtomicU64,
     /// Copies that were not.
@@ -77,7 +77,7 @@ impl Mirror {
         if worker.mirrored.get() >= MOST {
             return self.skip();
         }
-        let under_way = UnderWay::new(worker);
+        let under_way = MirrorUnderWay::new(worker);
         let mirror = self.clone();
         tokio::task::spawn_local(async move {
             let answered =
@@ -104,14 +104,14 @@ impl Mirror {
                 }
                 out.extend_from_slice(b"\r\n");
                 match copy.trailers {
-                    Some(_) => Coding::Chunked,
-                    None => Coding::Exactly(copy.body.len() as u64),
+                    Some(_) => BodyFraming::Chunked,
+                    None => BodyFraming::Exactly(copy.body.len() as u64),
                 }
             },
             // What may not be sent on is not in the copy.
             trailer: &|_| true,
             stages: &ResponseStages::default,
-            key: &|_| copy.key.as_deref().map(Key::new),
+            key: &|_| copy.key.as_deref().map(BalanceKey::new),
             attempted: None,
             cause: &Note::default(),
             request_id: &copy.request_id,
@@ -140,16 +140,16 @@ impl Mirror {
 }
 
 /// Counts a copy as under way until it is dropped.
-struct UnderWay(Rc<Worker>);
+struct MirrorUnderWay(Rc<Worker>);
 
-impl UnderWay {
+impl MirrorUnderWay {
     fn new(worker: &Rc<Worker>) -> Self {
         worker.mirrored.set(worker.mirrored.get() + 1);
         Self(worker.clone())
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for MirrorUnderWay {
     fn drop(&mut self) {
         self.0.mirrored.set(self.0.mirrored.get() - 1);
     }

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
-use crate::balance::Rules;
+use crate::balance::BalanceRules;
 use crate::endpoint::breaker::{self, Breaker};
 use crate::endpoint::ejection;
 use crate::net::Announce;
@@ -50,15 +50,15 @@ pub struct Upstream {
     /// The word for where its servers come from.
     pub source: &'static str,
     /// The servers it has now.
-    pub current: membership::Current,
+    pub current: membership::CurrentMembers,
     /// What keeps a server from being chosen.
-    pub rules: Rules,
+    pub rules: BalanceRules,
     /// Bounds beside the one in `rules`.
-    pub limits: Limits,
+    pub limits: PoolLimits,
     /// Whether responses are timed, which some strategies need.
     pub timed: bool,
     /// The rules by which failing servers are left out.
-    pub eject: Option<ejection::Settings>,
+    pub eject: Option<ejection::EjectionSettings>,
     /// The rules by which failing servers are left alone.
     pub breaker: Option<Breaking>,
     /// With nothing healthy, all servers are tried.
@@ -70,21 +70,21 @@ pub struct Upstream {
     /// The form in which its servers are told whose a connection is, if they are.
     pub announce: Option<Announce>,
     /// What is known about it beyond this configuration.
-    pub state: Arc<State>,
+    pub state: Arc<UpstreamState>,
 }
 
 /// A circuit breaker's settings and reach.
 #[derive(Debug, Clone, Copy)]
 pub struct Breaking {
     /// The rules for opening and closing.
-    pub settings: breaker::Settings,
+    pub settings: breaker::BreakerSettings,
     /// True if each server has one, instead of one for all.
     pub per_server: bool,
 }
 
 /// Bounds of an upstream.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct PoolLimits {
     /// Idle connections kept per server.
     pub idle: usize,
     /// The time for which a connection without requests is kept.
@@ -103,11 +103,11 @@ pub struct Limits {
 
 /// The history of an upstream. One per name in the process; it survives reloads.
 #[derive(Debug, Default)]
-pub struct State {
+pub struct UpstreamState {
     /// Requests that wait for a server.
     pub queue: Queue,
     /// Servers that are left out.
-    pub ejections: ejection::Group,
+    pub ejections: ejection::EjectionGroup,
     /// The beginning of the current interval of the ejections, in milliseconds.
     pub interval: AtomicU64,
     /// The breaker of the whole upstream.
@@ -132,7 +132,7 @@ pub struct State {
 
 /// An upstream as one route uses it.
 #[derive(Debug)]
-pub struct Target {
+pub struct UpstreamTarget {
     /// The upstream that answers.
     pub upstream: Arc<Upstream>,
     /// Which of its servers: 0 for all, or the place of the route's `subset` in the membership.
@@ -144,7 +144,7 @@ pub struct Target {
     /// The upstream's retries with the route's overrides.
     pub retry: Retry,
     /// The target that answers when this one cannot.
-    pub fallback: Option<Box<Target>>,
+    pub fallback: Option<Box<UpstreamTarget>>,
 }
 
 /// A part of a request.

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use crate::exchange::{HeadError, Length, Sink, Source};
 use crate::h1;
 use crate::h2::H2Origin;
-use crate::net::{BodyError, Coding, Fill};
+use crate::net::{BodyError, BodyFraming, Fill};
 use crate::wire::head::Fields;
 use crate::wire::response::HeadLimits;
 use crate::wire::{Fault, ResponseHead};
@@ -15,7 +15,7 @@ use crate::wire::{Fault, ResponseHead};
 #[derive(Debug)]
 pub enum Origin {
     /// A connection.
-    H1(Box<h1::Origin>),
+    H1(Box<h1::H1Origin>),
     /// A stream.
     H2(Box<H2Origin>),
 }
@@ -44,7 +44,7 @@ impl Origin {
     }
 
     /// The head has been written, and has announced a body like this. `request` is what the client sent.
-    pub fn send(&mut self, coding: Coding, request: Option<&Fields>) {
+    pub fn send(&mut self, coding: BodyFraming, request: Option<&Fields>) {
         match self {
             Origin::H1(origin) => origin.send(coding),
             Origin::H2(origin) => origin.send(coding, request),

@@ -10,14 +10,14 @@ use super::Upstream;
 use super::retry::Failure;
 use crate::clock;
 use crate::endpoint::breaker::Permit;
-use crate::endpoint::ejection::{Settings, Size};
+use crate::endpoint::ejection::{EjectionSettings, Size};
 use crate::endpoint::{Endpoint, standing};
 use crate::exchange::Deadline;
 use crate::wire::grpc;
 
 /// The lesson of an attempt's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum OutlierVerdict {
     /// The server works.
     Good,
     /// The server fails.
@@ -27,7 +27,7 @@ pub enum Verdict {
     Neutral,
 }
 
-impl Verdict {
+impl OutlierVerdict {
     /// Reads the end of an attempt.
     #[must_use]
     pub fn of(failure: Failure) -> Self {
@@ -54,16 +54,16 @@ impl Verdict {
 
 /// Notes how an attempt at a server ended, for which `permit` was given.
 #[inline]
-pub fn ended(
+pub fn note_end(
     upstream: &Upstream,
     endpoint: &Endpoint,
     permit: Option<Permit<'_>>,
     failure: Failure,
 ) {
-    match Verdict::of(failure) {
-        Verdict::Good => succeeded(endpoint, permit),
-        Verdict::Bad => failed(upstream, endpoint, permit),
-        Verdict::Neutral => {
+    match OutlierVerdict::of(failure) {
+        OutlierVerdict::Good => note_success(endpoint, permit),
+        OutlierVerdict::Bad => note_failed(upstream, endpoint, permit),
+        OutlierVerdict::Neutral => {
             endpoint.failures.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -71,7 +71,7 @@ pub fn ended(
 
 /// Notes that a server works.
 #[inline]
-pub fn succeeded(endpoint: &Endpoint, permit: Option<Permit<'_>>) {
+pub fn note_success(endpoint: &Endpoint, permit: Option<Permit<'_>>) {
     endpoint.record.success();
     if let Some(permit) = permit {
         permit.succeeded(clock::now());
@@ -80,20 +80,25 @@ pub fn succeeded(endpoint: &Endpoint, permit: Option<Permit<'_>>) {
 
 /// Notes that a server fails.
 #[cold]
-pub fn failed(upstream: &Upstream, endpoint: &Endpoint, permit: Option<Permit<'_>>) {
+pub fn note_failed(upstream: &Upstream, endpoint: &Endpoint, permit: Option<Permit<'_>>) {
     endpoint.failures.fetch_add(1, Ordering::Relaxed);
     if let Some(permit) = permit {
         permit.failed(clock::now());
     }
     let streak = endpoint.record.failure();
     if let Some(settings) = upstream.eject.as_ref().filter(|settings| streak >= settings.failures) {
-        eject(upstream, endpoint, settings, "failures in a row");
+        eject_server(upstream, endpoint, settings, "failures in a row");
     }
 }
 
 /// Leaves a server out for a while, if the others can carry on without it. When all places are
 /// taken, the server that has been out for longest and takes connections gives way.
-pub(super) fn eject(upstream: &Upstream, endpoint: &Endpoint, settings: &Settings, why: &str) {
+pub(super) fn eject_server(
+    upstream: &Upstream,
+    endpoint: &Endpoint,
+    settings: &EjectionSettings,
+    why: &str,
+) {
     if endpoint.record.ejected() || try_eject(upstream, endpoint, settings, why) {
         return;
     }
@@ -106,14 +111,14 @@ pub(super) fn eject(upstream: &Upstream, endpoint: &Endpoint, settings: &Setting
         gives_way.then_some((out_for, e))
     });
     if let Some((_, longest)) = waiting.max_by_key(|(out_for, _)| *out_for)
-        && readmit(upstream, longest, "another one needs its place")
+        && readmit_server(upstream, longest, "another one needs its place")
     {
         try_eject(upstream, endpoint, settings, why);
     }
 }
 
 /// Ends an ejection early; true if there was one.
-pub fn readmit(upstream: &Upstream, endpoint: &Endpoint, why: &str) -> bool {
+pub fn readmit_server(upstream: &Upstream, endpoint: &Endpoint, why: &str) -> bool {
     if !endpoint.record.pardon(&upstream.state.ejections) {
         return false;
     }
@@ -123,7 +128,12 @@ pub fn readmit(upstream: &Upstream, endpoint: &Endpoint, why: &str) -> bool {
     true
 }
 
-fn try_eject(upstream: &Upstream, endpoint: &Endpoint, settings: &Settings, why: &str) -> bool {
+fn try_eject(
+    upstream: &Upstream,
+    endpoint: &Endpoint,
+    settings: &EjectionSettings,
+    why: &str,
+) -> bool {
     let size = || {
         let all = upstream.members();
         let members = all.members();

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::balance::{self, Ask, Balance, Member, Strategy};
+use crate::balance::{self, Balance, Member, PickContext, Strategy};
 use crate::endpoint::standing;
-use crate::exchange::Miss;
+use crate::exchange::NoServerReason;
 
 /// The factor by which a zone may carry more than its share of the usable servers before requests spill over to
 /// the others: with 140 %, nothing does until less than 72 % of it are well (Envoy's overprovisioning
@@ -19,20 +19,20 @@ const OVERPROVISION: f64 = 1.4;
 #[derive(Debug)]
 pub struct Pool {
     members: Vec<Member>,
-    levels: Vec<Level>,
+    levels: Vec<PriorityLevel>,
 }
 
 /// All servers of one priority.
 #[derive(Debug)]
-struct Level {
+struct PriorityLevel {
     /// The servers of the proxy's own zone, when there are others too.
-    near: Option<Group>,
-    all: Group,
+    near: Option<PriorityGroup>,
+    all: PriorityGroup,
 }
 
 /// Servers and the strategy that was built for them.
 #[derive(Debug)]
-struct Group {
+struct PriorityGroup {
     members: Box<[Member]>,
     balance: Box<dyn Balance>,
 }
@@ -50,9 +50,9 @@ impl Pool {
                 .filter(|m| zone.is_some() && m.zone.as_deref() == zone)
                 .collect();
             let divided = !near.is_empty() && near.len() < here.len();
-            Level {
-                near: divided.then(|| Group::new(&near, strategy)),
-                all: Group::new(&here, strategy),
+            PriorityLevel {
+                near: divided.then(|| PriorityGroup::new(&near, strategy)),
+                all: PriorityGroup::new(&here, strategy),
             }
         });
         let levels = levels.collect();
@@ -68,8 +68,8 @@ impl Pool {
     /// Servers that one strategy of the caller's chooses from, for tests.
     #[cfg(test)]
     pub(crate) fn with_balance(members: Box<[Member]>, balance: Box<dyn Balance>) -> Self {
-        let all = Group { members: members.clone(), balance };
-        Self { members: members.into(), levels: vec![Level { near: None, all }] }
+        let all = PriorityGroup { members: members.clone(), balance };
+        Self { members: members.into(), levels: vec![PriorityLevel { near: None, all }] }
     }
 
     /// All servers, in the order of the file.
@@ -80,7 +80,7 @@ impl Pool {
 
     /// Chooses a server: one that takes connections, if there is any.
     #[inline]
-    pub fn pick<'a>(&'a self, ask: &mut Ask<'_>) -> Option<&'a Member> {
+    pub fn pick<'a>(&'a self, ask: &mut PickContext<'_>) -> Option<&'a Member> {
         let picked = self.levels.iter().find_map(|level| level.pick(ask));
         if picked.is_some() { picked } else { self.unreachable(ask) }
     }
@@ -88,7 +88,7 @@ impl Pool {
     /// A server that refused its last connection, when nothing better is left. Servers that are only
     /// full are better: it is worth waiting for them.
     #[cold]
-    fn unreachable<'a>(&'a self, ask: &mut Ask<'_>) -> Option<&'a Member> {
+    fn unreachable<'a>(&'a self, ask: &mut PickContext<'_>) -> Option<&'a Member> {
         let reasons = ask.rules.reasons;
         let refusing = |m: &Member| m.endpoint.standing.bits().any(standing::UNREACHABLE);
         let untried = |m: &Member| !ask.tried.contains(&m.endpoint.id);
@@ -105,9 +105,9 @@ impl Pool {
 
     /// Tells why [`Pool::pick`] found none.
     #[must_use]
-    pub fn miss(&self, ask: &Ask<'_>) -> Miss {
+    pub fn miss(&self, ask: &PickContext<'_>) -> NoServerReason {
         if self.members.is_empty() {
-            return Miss::Nobody;
+            return NoServerReason::Nobody;
         }
         let reasons = ask.rules.reasons & standing::HARD;
         let standing =
@@ -121,26 +121,26 @@ impl Pool {
                 full += usize::from(member.endpoint.in_flight() >= ask.rules.cap);
             }
             return match (left, full) {
-                (0, _) => Miss::Tried,
+                (0, _) => NoServerReason::Tried,
                 // A strategy that goes by a key may want a full server while others are free.
-                (_, 0) => Miss::Bound,
-                (_, _) => Miss::Full,
+                (_, 0) => NoServerReason::Bound,
+                (_, _) => NoServerReason::Full,
             };
         }
         let all = |reason| self.members.iter().all(|m| m.endpoint.standing.bits().any(reason));
         if all(standing::UNRESOLVED) {
-            Miss::Unresolved
+            NoServerReason::Unresolved
         } else if all(standing::DRAINING | standing::DISABLED) {
-            Miss::Draining
+            NoServerReason::Draining
         } else if self.members.iter().any(|m| m.endpoint.standing.bits().any(standing::EJECTED))
             && !self
                 .members
                 .iter()
                 .any(|m| m.endpoint.standing.bits().any(standing::UNHEALTHY | standing::UNCHECKED))
         {
-            Miss::Ejected
+            NoServerReason::Ejected
         } else {
-            Miss::Unhealthy
+            NoServerReason::Unhealthy
         }
     }
 }
@@ -156,8 +156,8 @@ pub struct Placed {
     pub zone: Option<Box<str>>,
 }
 
-impl Level {
-    fn pick<'a>(&'a self, ask: &mut Ask<'_>) -> Option<&'a Member> {
+impl PriorityLevel {
+    fn pick<'a>(&'a self, ask: &mut PickContext<'_>) -> Option<&'a Member> {
         if let Some(near) = &self.near {
             let stays = near.well(ask) * OVERPROVISION;
             if (stays >= 1.0 || ask.random.unit() < stays)
@@ -170,20 +170,20 @@ impl Level {
     }
 }
 
-impl Group {
+impl PriorityGroup {
     fn new(placed: &[&Placed], strategy: &Strategy) -> Self {
         let members: Box<[Member]> = placed.iter().map(|p| p.member.clone()).collect();
         let balance = balance::build(strategy, &members);
         Self { members, balance }
     }
 
-    fn pick<'a>(&'a self, ask: &mut Ask<'_>) -> Option<&'a Member> {
+    fn pick<'a>(&'a self, ask: &mut PickContext<'_>) -> Option<&'a Member> {
         let index = self.balance.pick(&self.members, ask)?;
         self.members.get(index)
     }
 
     /// The share of weight that can be used now.
-    fn well(&self, ask: &Ask<'_>) -> f64 {
+    fn well(&self, ask: &PickContext<'_>) -> f64 {
         let (mut usable, mut total) = (0_u64, 0_u64);
         for member in &self.members {
             total += u64::from(member.weight);
@@ -200,7 +200,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::balance::Rules;
+    use crate::balance::BalanceRules;
     use crate::clock::{self, Random};
     use crate::endpoint::Endpoint;
 
@@ -209,8 +209,8 @@ mod tests {
         Placed { member: Member::new(endpoint, 1), priority, zone: zone.map(Into::into) }
     }
 
-    fn ask<'a>(tried: &'a [u32], random: &'a mut Random) -> Ask<'a> {
-        Ask { tried, key: None, now: clock::now(), random, rules: Rules::default() }
+    fn ask<'a>(tried: &'a [u32], random: &'a mut Random) -> PickContext<'a> {
+        PickContext { tried, key: None, now: clock::now(), random, rules: BalanceRules::default() }
     }
 
     fn picked(pool: &Pool, tried: &[u32], n: usize) -> Vec<(String, usize)> {
@@ -287,43 +287,43 @@ mod tests {
         c.endpoint.standing.take_out(standing::UNHEALTHY);
         assert_eq!(picked(&pool, &[], 5), [("a".into(), 5)]);
         let mut random = Random::seeded(1);
-        assert_eq!(pool.miss(&ask(&tried, &mut random)), Miss::Tried);
+        assert_eq!(pool.miss(&ask(&tried, &mut random)), NoServerReason::Tried);
         // One that is only full is waited for.
         c.endpoint.standing.bring_back(standing::UNHEALTHY, clock::now());
         let _busy = c.endpoint.begin();
         let mut full = ask(&[], &mut random);
         full.rules.cap = 1;
         assert!(pool.pick(&mut full).is_none());
-        assert_eq!(pool.miss(&full), Miss::Full);
+        assert_eq!(pool.miss(&full), NoServerReason::Full);
     }
 
     #[test]
     fn a_miss_says_why() {
         let mut random = Random::seeded(1);
         let empty = Pool::new(Vec::new(), &Strategy::Random, None);
-        assert_eq!(empty.miss(&ask(&[], &mut random)), Miss::Nobody);
+        assert_eq!(empty.miss(&ask(&[], &mut random)), NoServerReason::Nobody);
         let pool =
             Pool::new(vec![placed("a", 0, None), placed("b", 0, None)], &Strategy::Random, None);
         let ids: Vec<u32> = pool.members().iter().map(|m| m.endpoint.id).collect();
-        assert_eq!(pool.miss(&ask(&ids, &mut random)), Miss::Tried);
+        assert_eq!(pool.miss(&ask(&ids, &mut random)), NoServerReason::Tried);
         let mut full = ask(&[], &mut random);
         full.rules.cap = 0;
-        assert_eq!(pool.miss(&full), Miss::Full);
+        assert_eq!(pool.miss(&full), NoServerReason::Full);
         let out = |reason| {
             for member in pool.members() {
                 member.endpoint.standing.take_out(reason);
             }
         };
         out(standing::UNRESOLVED);
-        assert_eq!(pool.miss(&ask(&[], &mut random)), Miss::Unresolved);
+        assert_eq!(pool.miss(&ask(&[], &mut random)), NoServerReason::Unresolved);
         for member in pool.members() {
             member.endpoint.standing.admit(standing::UNRESOLVED);
         }
         out(standing::EJECTED);
-        assert_eq!(pool.miss(&ask(&[], &mut random)), Miss::Ejected);
+        assert_eq!(pool.miss(&ask(&[], &mut random)), NoServerReason::Ejected);
         out(standing::UNHEALTHY);
-        assert_eq!(pool.miss(&ask(&[], &mut random)), Miss::Unhealthy);
+        assert_eq!(pool.miss(&ask(&[], &mut random)), NoServerReason::Unhealthy);
         out(standing::DRAINING);
-        assert_eq!(pool.miss(&ask(&[], &mut random)), Miss::Draining);
+        assert_eq!(pool.miss(&ask(&[], &mut random)), NoServerReason::Draining);
     }
 }

@@ -9,12 +9,12 @@ use super::KeySource;
 use super::attempt_summary::AttemptSummary;
 use super::mirror_buffer::MirrorBuffer;
 use super::retry::Failure;
-use crate::balance::Key;
+use crate::balance::BalanceKey;
 use crate::clock::{self, Instant};
 use crate::endpoint::Endpoint;
 use crate::exchange::outcome::Note;
 use crate::exchange::{Deadline, Outcome, Refusal};
-use crate::net::{Coding, Ends};
+use crate::net::{BodyFraming, Ends};
 use crate::policy::stages::ResponseStages;
 use crate::wire::{Fields, ResponseHead, grpc};
 use crate::worker::Worker;
@@ -27,13 +27,13 @@ pub struct ForwardRequest<'a> {
     /// The worker this runs on.
     pub worker: &'a Worker,
     /// Writes the request's head for an attempt, and says which body it announces.
-    pub head: &'a dyn Fn(&mut Vec<u8>, Opening<'_>) -> Coding,
+    pub head: &'a dyn Fn(&mut Vec<u8>, Opening<'_>) -> BodyFraming,
     /// Tells if a field that came behind the client's body may be sent on.
     pub trailer: &'a dyn Fn(&[u8]) -> bool,
     /// Makes the stages that the response passes on its way to the client.
     pub stages: &'a dyn Fn() -> ResponseStages<'a>,
     /// The part of the request that a strategy goes by.
-    pub key: &'a dyn Fn(&KeySource) -> Option<Key<'a>>,
+    pub key: &'a dyn Fn(&KeySource) -> Option<BalanceKey<'a>>,
     /// Is told of every attempt that has ended, when somebody wants to know.
     pub attempted: Option<&'a dyn Fn(&AttemptReport<'_>)>,
     /// The note of the cause of a failure, for the log.
@@ -138,7 +138,7 @@ pub enum ForwardOutcome {
 
 /// The place of the loop over attempts.
 #[derive(Debug)]
-pub struct Progress<'p, 't> {
+pub struct AttemptProgress<'p, 't> {
     tried: [u32; MAX_TRIED],
     tried_count: usize,
     /// Attempts that the budget of retries paid for.
@@ -153,7 +153,7 @@ pub struct Progress<'p, 't> {
     pub trail: &'p mut AttemptSummary<'t>,
 }
 
-impl<'p, 't> Progress<'p, 't> {
+impl<'p, 't> AttemptProgress<'p, 't> {
     pub(super) fn new(trail: &'p mut AttemptSummary<'t>) -> Self {
         let tried = [0; MAX_TRIED];
         let (repaired, unprocessed) = (false, false);

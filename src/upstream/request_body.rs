@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use super::mirror_buffer::MirrorBuffer;
 use super::request::ForwardRequest;
 use crate::exchange::{Client, Source};
-use crate::net::{BodyError, Fill, Held};
+use crate::net::{BodyError, Fill, MemoryReservation};
 use crate::wire::Fault;
 use crate::wire::head::Fields;
 
@@ -18,7 +18,7 @@ pub struct Replay {
     limit: usize,
     /// The most that all requests may hold, in bytes, and the part of it that this holds.
     memory: usize,
-    held: Held,
+    held: MemoryReservation,
     /// More was taken than is remembered.
     lost: bool,
 }
@@ -29,7 +29,7 @@ impl Replay {
     pub fn new(limit: usize, memory: usize) -> Self {
         // Requests come before what some of them might need again.
         let memory = memory / 2;
-        Self { bytes: Vec::new(), limit, memory, held: Held::default(), lost: false }
+        Self { bytes: Vec::new(), limit, memory, held: MemoryReservation::default(), lost: false }
     }
 
     /// Returns whether the body can be sent from its start once more.

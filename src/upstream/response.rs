@@ -4,13 +4,13 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use super::choose::Chosen;
-use super::copy::{self, Limits};
-use super::exchange_io::Sending;
-use super::outlier::Verdict;
+use super::copy::{self, CopyLimits};
+use super::exchange_io::RequestSending;
+use super::outlier::OutlierVerdict;
 use super::request::{ForwardOutcome, ForwardRequest};
 use super::request_body::Upload;
 use super::retry::Failure;
-use super::{Aim, Origin, Target, outlier};
+use super::{Aim, Origin, UpstreamTarget, outlier};
 use crate::clock;
 use crate::exchange::stage::{ResponseStage as _, Substitute};
 use crate::exchange::{Client, Deadline, Length, Outcome, Outgoing, Source as _, pump};
@@ -22,7 +22,7 @@ use crate::wire::{Fields, Known, grpc};
 const SKIPPED: usize = 256 << 10;
 
 /// A server that has answered.
-pub struct Served<'a> {
+pub struct ServedRequest<'a> {
     /// The upstream.
     pub target: Aim<'a>,
     /// The server.
@@ -30,17 +30,17 @@ pub struct Served<'a> {
     /// The connection, its response head read.
     pub origin: Origin,
     /// The rest of the request.
-    pub sending: Sending,
+    pub sending: RequestSending,
 }
 
 /// Passes the response on.
-pub async fn deliver<C: Client>(
+pub async fn deliver_response<C: Client>(
     job: &ForwardRequest<'_>,
-    served: Served<'_>,
+    served: ServedRequest<'_>,
     upload: &mut Upload<'_, C>,
     timer: &mut Timer,
 ) -> ForwardOutcome {
-    let Served { target, mut chosen, mut origin, mut sending } = served;
+    let ServedRequest { target, mut chosen, mut origin, mut sending } = served;
     let status = origin.head().status;
     let mut stages = (job.stages)();
     stages.cookie = match &target.members.sticky {
@@ -51,12 +51,12 @@ pub async fn deliver<C: Client>(
     };
     let ended = job.read_status(origin.head());
     if status == 101 {
-        outlier::succeeded(&chosen.member.endpoint, chosen.permit.take());
-        return switch(&stages, &target, &mut origin, upload.client, timer).await;
+        outlier::note_success(&chosen.member.endpoint, chosen.permit.take());
+        return switch_protocols(&stages, &target, &mut origin, upload.client, timer).await;
     }
     end_trial(job, &mut chosen, ended);
     if let Some(substitute) = stages.substitute(origin.head()) {
-        let served = Served { target, chosen, origin, sending };
+        let served = ServedRequest { target, chosen, origin, sending };
         return deliver_substitute(job, (served, ended), &substitute, upload, &stages, timer).await;
     }
     let head = origin.head();
@@ -68,20 +68,20 @@ pub async fn deliver<C: Client>(
         fields: &|out| stages.write_head(head, out),
         length: announced,
     });
-    let limits = Limits {
+    let limits = CopyLimits {
         gap: target.timeouts.gap,
         write_gap: job.write_gap,
         end: job.end(target.timeouts.total),
     };
     let outcome =
-        copy::response(upload, &mut origin, &mut sending, &mut stages, timer, limits).await;
+        copy::copy_response(upload, &mut origin, &mut sending, &mut stages, timer, limits).await;
     // What is bad was noted when the head came.
-    if Verdict::of(ended) == Verdict::Good {
+    if OutlierVerdict::of(ended) == OutlierVerdict::Good {
         let ended = match origin.grpc_status() {
             Some(status) if job.grpc && status != grpc::OK => Failure::Grpc(status),
             _ => ended,
         };
-        note(job, &target, &mut chosen, (outcome, ended, sending.broken_off));
+        note_end(job, &target, &mut chosen, (outcome, ended, sending.broken_off));
     }
     let notes = stages.see_end(outcome);
     match outcome {
@@ -105,9 +105,9 @@ pub async fn deliver<C: Client>(
 }
 
 /// Passes a 101 on, and then whatever either side sends.
-async fn switch<C: Client>(
+async fn switch_protocols<C: Client>(
     stages: &ResponseStages<'_>,
-    target: &Target,
+    target: &UpstreamTarget,
     origin: &mut Origin,
     client: &mut C,
     timer: &mut Timer,
@@ -120,20 +120,20 @@ async fn switch<C: Client>(
         out.field(b"upgrade", protocol);
     });
     origin.upgrade();
-    let outcome = copy::tunnel(client, origin, timer, target.timeouts.tunnel).await;
+    let outcome = copy::run_tunnel(client, origin, timer, target.timeouts.tunnel).await;
     ForwardOutcome::Answered(status, outcome)
 }
 
 /// Sends something else than the server's answer, of which the head has been read.
 async fn deliver_substitute<C: Client>(
     job: &ForwardRequest<'_>,
-    (served, ended): (Served<'_>, Failure),
+    (served, ended): (ServedRequest<'_>, Failure),
     Substitute { head, body }: &Substitute,
     upload: &mut Upload<'_, C>,
     stages: &ResponseStages<'_>,
     timer: &mut Timer,
 ) -> ForwardOutcome {
-    let Served { target, mut chosen, mut origin, sending } = served;
+    let ServedRequest { target, mut chosen, mut origin, sending } = served;
     let (length, sent): (_, &[u8]) = if job.head_request {
         (Length::Bodiless(Some(body.len() as u64)), &[])
     } else {
@@ -149,8 +149,8 @@ async fn deliver_substitute<C: Client>(
         fields: &|out| stages.write_head(head, out),
         length,
     });
-    if Verdict::of(ended) == Verdict::Good {
-        note(job, &target, &mut chosen, (Outcome::Whole, ended, sending.broken_off));
+    if OutlierVerdict::of(ended) == OutlierVerdict::Good {
+        note_end(job, &target, &mut chosen, (Outcome::Whole, ended, sending.broken_off));
     }
     if !sending.active() && skip_body(&mut origin).await {
         put_to_rest(job, &target, &chosen, origin);
@@ -188,7 +188,7 @@ async fn finish_at_once<C: Client>(client: &mut C, trailers: &Fields) -> bool {
 /// may take hours. How a call of gRPC went is known at its end only.
 fn end_trial(job: &ForwardRequest<'_>, chosen: &mut Chosen<'_>, ended: Failure) {
     if !job.grpc
-        && Verdict::of(ended) == Verdict::Good
+        && OutlierVerdict::of(ended) == OutlierVerdict::Good
         && let Some(trial) = chosen.permit.take_if(|permit| permit.is_trial())
     {
         trial.succeeded(clock::now());
@@ -196,7 +196,12 @@ fn end_trial(job: &ForwardRequest<'_>, chosen: &mut Chosen<'_>, ended: Failure) 
 }
 
 /// Keeps a connection that may carry another request.
-fn put_to_rest(job: &ForwardRequest<'_>, target: &Target, chosen: &Chosen<'_>, origin: Origin) {
+fn put_to_rest(
+    job: &ForwardRequest<'_>,
+    target: &UpstreamTarget,
+    chosen: &Chosen<'_>,
+    origin: Origin,
+) {
     let limits = &target.upstream.limits;
     if let Origin::H1(origin) = origin
         && origin.reusable()
@@ -210,21 +215,21 @@ fn put_to_rest(job: &ForwardRequest<'_>, target: &Target, chosen: &Chosen<'_>, o
 
 /// Notes what the end of an answer says about its server. One that breaks off has failed, unless the client
 /// broke off first; whose doing it is that the time for the exchange is over, nobody knows.
-fn note(
+fn note_end(
     job: &ForwardRequest<'_>,
-    target: &Target,
+    target: &UpstreamTarget,
     chosen: &mut Chosen<'_>,
     (outcome, ended, broken_off): (Outcome, Failure, bool),
 ) {
     let (upstream, endpoint) = (&target.upstream, &chosen.member.endpoint);
     let permit = chosen.permit.take();
     match outcome {
-        Outcome::Whole => outlier::ended(upstream, endpoint, permit, ended),
+        Outcome::Whole => outlier::note_end(upstream, endpoint, permit, ended),
         Outcome::ServerCut(_) | Outcome::Timeout(Deadline::Gap) if !broken_off => {
-            outlier::failed(upstream, endpoint, permit);
+            outlier::note_failed(upstream, endpoint, permit);
         }
         // How a call would have ended is not known.
-        Outcome::ClientGone if !job.grpc => outlier::succeeded(endpoint, permit),
+        Outcome::ClientGone if !job.grpc => outlier::note_success(endpoint, permit),
         Outcome::ServerCut(_)
         | Outcome::Timeout(_)
         | Outcome::ClientGone

@@ -141,7 +141,7 @@ impl Failure {
 
 /// The decision after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
+pub enum RetryDecision {
     /// Answer the client.
     GiveUp,
     /// Send the request again on a fresh connection to the same server. Costs no attempt: it
@@ -156,7 +156,7 @@ pub enum Decision {
 
 /// The facts about a request that a decision depends on.
 #[derive(Debug, Clone, Copy)]
-pub struct Facts {
+pub struct RetryFacts {
     /// Sending it twice does no harm.
     pub repeatable: bool,
     /// True if its body is empty or still at hand.
@@ -172,27 +172,27 @@ pub struct Facts {
 impl Retry {
     /// Decides what follows a failure.
     #[must_use]
-    pub fn decide(&self, failure: Failure, facts: Facts) -> Decision {
-        let Facts { repeatable, replayable, retries, repaired, keyed } = facts;
+    pub fn decide(&self, failure: Failure, facts: RetryFacts) -> RetryDecision {
+        let RetryFacts { repeatable, replayable, retries, repaired, keyed } = facts;
         if !replayable {
-            return Decision::GiveUp;
+            return RetryDecision::GiveUp;
         }
-        let onward = |wanted| if wanted { Decision::Onward } else { Decision::GiveUp };
+        let onward = |wanted| if wanted { RetryDecision::Onward } else { RetryDecision::GiveUp };
         let (wanted, harmless) = match failure {
-            Failure::Unprocessed if keyed && !repaired => return Decision::Fresh,
-            Failure::Unprocessed => return Decision::Onward,
+            Failure::Unprocessed if keyed && !repaired => return RetryDecision::Fresh,
+            Failure::Unprocessed => return RetryDecision::Onward,
             Failure::Stale { unprocessed: true } | Failure::Unasked if repaired => {
-                return Decision::Onward;
+                return RetryDecision::Onward;
             }
             Failure::Stale { unprocessed } if !repaired && (repeatable || unprocessed) => {
-                return Decision::Fresh;
+                return RetryDecision::Fresh;
             }
-            Failure::Unasked => return Decision::Fresh,
+            Failure::Unasked => return RetryDecision::Fresh,
             Failure::Connect | Failure::NoSocket => return onward(self.on_connect),
             Failure::ConnectTimeout => return onward(self.on_connect || self.on_timeout),
             // There is no time left for another attempt, or no use in one.
             Failure::Timeout(Deadline::Total | Deadline::Client) | Failure::Rejected => {
-                return Decision::GiveUp;
+                return RetryDecision::GiveUp;
             }
             Failure::Stale { .. } | Failure::Closed => (self.on_reset, repeatable),
             Failure::Invalid => (self.on_invalid, repeatable),
@@ -201,9 +201,9 @@ impl Retry {
             Failure::Grpc(status) => (self.on_grpc.contains(&status), true),
         };
         if wanted && harmless && retries < self.attempts {
-            Decision::Elsewhere
+            RetryDecision::Elsewhere
         } else {
-            Decision::GiveUp
+            RetryDecision::GiveUp
         }
     }
 }
@@ -211,14 +211,14 @@ impl Retry {
 /// Returns whether sending a request twice does no harm: its method is idempotent (RFC 9110 §9.2.2) or its
 /// client says how repetitions are recognised.
 #[must_use]
-pub fn repeatable(head: &RequestHead) -> bool {
+pub fn is_repeatable(head: &RequestHead) -> bool {
     matches!(head.method(), b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE" | b"PUT" | b"DELETE")
         || head.fields.has(Known::IdempotencyKey)
 }
 
 /// Returns whether a request asks for nothing but an answer (RFC 9110 §9.2.1).
 #[must_use]
-pub fn safe(head: &RequestHead) -> bool {
+pub fn is_safe(head: &RequestHead) -> bool {
     matches!(head.method(), b"GET" | b"HEAD" | b"OPTIONS" | b"TRACE")
 }
 
@@ -304,18 +304,23 @@ mod tests {
         }
     }
 
-    const GET: Facts =
-        Facts { repeatable: true, replayable: true, retries: 0, repaired: false, keyed: false };
-    const POST: Facts = Facts { repeatable: false, ..GET };
+    const GET: RetryFacts = RetryFacts {
+        repeatable: true,
+        replayable: true,
+        retries: 0,
+        repaired: false,
+        keyed: false,
+    };
+    const POST: RetryFacts = RetryFacts { repeatable: false, ..GET };
 
     #[test]
     fn a_request_that_was_not_sent_goes_on_whatever_its_method_and_however_often() {
         for failure in [Failure::Connect, Failure::ConnectTimeout, Failure::NoSocket] {
-            for facts in [GET, POST, Facts { retries: 1, repaired: true, ..POST }] {
-                assert_eq!(retry().decide(failure, facts), Decision::Onward, "{failure:?}");
+            for facts in [GET, POST, RetryFacts { retries: 1, repaired: true, ..POST }] {
+                assert_eq!(retry().decide(failure, facts), RetryDecision::Onward, "{failure:?}");
             }
-            let lost = Facts { replayable: false, ..GET };
-            assert_eq!(retry().decide(failure, lost), Decision::GiveUp, "{failure:?}");
+            let lost = RetryFacts { replayable: false, ..GET };
+            assert_eq!(retry().decide(failure, lost), RetryDecision::GiveUp, "{failure:?}");
         }
     }
 
@@ -323,21 +328,24 @@ mod tests {
     fn either_word_is_enough_for_a_connect_timeout_and_connect_alone_for_a_refusal() {
         let on = |on_connect, on_timeout| Retry { on_connect, on_timeout, ..retry() };
         let decide = |on: Retry, failure| on.decide(failure, POST);
-        assert_eq!(decide(on(true, false), Failure::ConnectTimeout), Decision::Onward);
-        assert_eq!(decide(on(false, true), Failure::ConnectTimeout), Decision::Onward);
-        assert_eq!(decide(on(false, false), Failure::ConnectTimeout), Decision::GiveUp);
-        assert_eq!(decide(on(true, false), Failure::Connect), Decision::Onward);
-        assert_eq!(decide(on(false, true), Failure::Connect), Decision::GiveUp);
-        assert_eq!(decide(on(false, true), Failure::NoSocket), Decision::GiveUp);
+        assert_eq!(decide(on(true, false), Failure::ConnectTimeout), RetryDecision::Onward);
+        assert_eq!(decide(on(false, true), Failure::ConnectTimeout), RetryDecision::Onward);
+        assert_eq!(decide(on(false, false), Failure::ConnectTimeout), RetryDecision::GiveUp);
+        assert_eq!(decide(on(true, false), Failure::Connect), RetryDecision::Onward);
+        assert_eq!(decide(on(false, true), Failure::Connect), RetryDecision::GiveUp);
+        assert_eq!(decide(on(false, true), Failure::NoSocket), RetryDecision::GiveUp);
     }
 
     #[test]
     fn what_a_server_did_not_process_goes_on_unless_it_belongs_to_that_server() {
         let decide = |facts| retry().decide(Failure::Unprocessed, facts);
-        assert_eq!(decide(POST), Decision::Onward);
-        assert_eq!(decide(Facts { keyed: true, ..POST }), Decision::Fresh);
-        assert_eq!(decide(Facts { keyed: true, repaired: true, ..POST }), Decision::Onward);
-        assert_eq!(decide(Facts { replayable: false, ..POST }), Decision::GiveUp);
+        assert_eq!(decide(POST), RetryDecision::Onward);
+        assert_eq!(decide(RetryFacts { keyed: true, ..POST }), RetryDecision::Fresh);
+        assert_eq!(
+            decide(RetryFacts { keyed: true, repaired: true, ..POST }),
+            RetryDecision::Onward
+        );
+        assert_eq!(decide(RetryFacts { replayable: false, ..POST }), RetryDecision::GiveUp);
     }
 
     #[test]
@@ -348,18 +356,18 @@ mod tests {
             Failure::Timeout(Deadline::FirstByte),
             Failure::Status(503),
         ] {
-            assert_eq!(retry().decide(failure, GET), Decision::Elsewhere);
-            assert_eq!(retry().decide(failure, POST), Decision::GiveUp);
-            let spent = Facts { retries: 1, ..GET };
-            assert_eq!(retry().decide(failure, spent), Decision::GiveUp);
+            assert_eq!(retry().decide(failure, GET), RetryDecision::Elsewhere);
+            assert_eq!(retry().decide(failure, POST), RetryDecision::GiveUp);
+            let spent = RetryFacts { retries: 1, ..GET };
+            assert_eq!(retry().decide(failure, spent), RetryDecision::GiveUp);
         }
-        assert_eq!(retry().decide(Failure::Status(500), GET), Decision::GiveUp);
+        assert_eq!(retry().decide(Failure::Status(500), GET), RetryDecision::GiveUp);
     }
 
     #[test]
     fn nothing_is_repeated_when_the_time_for_the_exchange_is_over() {
         for deadline in [Deadline::Total, Deadline::Client] {
-            assert_eq!(retry().decide(Failure::Timeout(deadline), GET), Decision::GiveUp);
+            assert_eq!(retry().decide(Failure::Timeout(deadline), GET), RetryDecision::GiveUp);
         }
     }
 
@@ -367,16 +375,19 @@ mod tests {
     fn a_stale_connection_is_repaired_once_and_only_safely() {
         let stale = Failure::Stale { unprocessed: false };
         let unprocessed = Failure::Stale { unprocessed: true };
-        let repaired = |facts| Facts { repaired: true, ..facts };
-        assert_eq!(retry().decide(stale, GET), Decision::Fresh);
-        assert_eq!(retry().decide(stale, POST), Decision::GiveUp);
-        assert_eq!(retry().decide(unprocessed, POST), Decision::Fresh);
-        assert_eq!(retry().decide(Failure::Unasked, POST), Decision::Fresh);
+        let repaired = |facts| RetryFacts { repaired: true, ..facts };
+        assert_eq!(retry().decide(stale, GET), RetryDecision::Fresh);
+        assert_eq!(retry().decide(stale, POST), RetryDecision::GiveUp);
+        assert_eq!(retry().decide(unprocessed, POST), RetryDecision::Fresh);
+        assert_eq!(retry().decide(Failure::Unasked, POST), RetryDecision::Fresh);
         // Beyond that it is a server that closes connections.
-        assert_eq!(retry().decide(stale, repaired(GET)), Decision::Elsewhere);
-        assert_eq!(retry().decide(stale, repaired(POST)), Decision::GiveUp);
-        assert_eq!(retry().decide(unprocessed, repaired(POST)), Decision::Onward);
-        assert_eq!(retry().decide(stale, Facts { replayable: false, ..GET }), Decision::GiveUp);
+        assert_eq!(retry().decide(stale, repaired(GET)), RetryDecision::Elsewhere);
+        assert_eq!(retry().decide(stale, repaired(POST)), RetryDecision::GiveUp);
+        assert_eq!(retry().decide(unprocessed, repaired(POST)), RetryDecision::Onward);
+        assert_eq!(
+            retry().decide(stale, RetryFacts { replayable: false, ..GET }),
+            RetryDecision::GiveUp
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -142,7 +142,7 @@ impl Signer {
         Self { mac, mark }
     }
 
-    /// Whether it has the same key.
+    /// Returns whether it has the same key.
     fn is(&self, other: &Self) -> bool {
         self.mark == other.mark
     }

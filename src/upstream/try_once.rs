@@ -6,9 +6,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::choose::Chosen;
-use super::exchange_io::{self, AttemptError, Plan, Sending};
-use super::outlier::Verdict;
-use super::request::{ForwardRequest, Opening, Progress};
+use super::exchange_io::{self, AttemptError, AttemptPlan, RequestSending};
+use super::outlier::OutlierVerdict;
+use super::request::{AttemptProgress, ForwardRequest, Opening};
 use super::request_body::Upload;
 use super::retry::Failure;
 use super::{Aim, Origin, connection};
@@ -26,9 +26,9 @@ pub async fn try_once<C: Client>(
     job: &ForwardRequest<'_>,
     target: Aim<'_>,
     chosen: &Chosen<'_>,
-    (upload, sending): (&mut Upload<'_, C>, &mut Sending),
+    (upload, sending): (&mut Upload<'_, C>, &mut RequestSending),
     timer: &mut Timer,
-    progress: &mut Progress<'_, '_>,
+    progress: &mut AttemptProgress<'_, '_>,
 ) -> Result<Origin, AttemptError> {
     // The first attempt begins with the exchange, for all that a deadline can tell.
     let now = if progress.attempt == 1 { job.started } else { clock::now() };
@@ -57,7 +57,7 @@ pub async fn try_once<C: Client>(
     };
     let coding = (job.head)(origin.begin(), opening);
     origin.send(coding, job.received);
-    let plan = Plan {
+    let plan = AttemptPlan {
         end: job.end(target.timeouts.total),
         begun,
         timeouts: target.timeouts,
@@ -71,18 +71,18 @@ pub async fn try_once<C: Client>(
         reused,
         probation,
     };
-    let mut ended = exchange_io::attempt(upload, &mut origin, sending, timer, &plan).await;
+    let mut ended = exchange_io::run_attempt(upload, &mut origin, sending, timer, &plan).await;
     if ended.is_ok() && origin.may_be_broken() && is_broken(&mut origin).await {
         ended = Err(AttemptError::Failed(Failure::Invalid));
     }
     let took = clock::now().saturating_duration_since(begun);
     if target.upstream.timed {
-        time(endpoint, &ended, &origin, begun + took, took);
+        note_latency(endpoint, &ended, &origin, begun + took, took);
     }
-    note(job, endpoint, &ended, &origin, now, begun + took);
+    note_reuse(job, endpoint, &ended, &origin, now, begun + took);
     progress.trail.first_byte = ended.is_ok().then_some(took);
     match ended {
-        Ok(()) if origin.head().status == 101 && !accepts(origin.head(), job.upgrade) => {
+        Ok(()) if origin.head().status == 101 && !accepts_upgrade(origin.head(), job.upgrade) => {
             job.cause.set("101 to a protocol that was not asked for", None);
             Err(AttemptError::Failed(Failure::Invalid))
         }
@@ -94,7 +94,7 @@ pub async fn try_once<C: Client>(
         }
         Err(ended) => {
             if !origin.has_settled() {
-                strange(job, endpoint);
+                log_strange(job, endpoint);
             }
             match ended {
                 AttemptError::Failed(Failure::Stale { .. }) if origin.is_own() => {
@@ -118,7 +118,7 @@ async fn is_broken(origin: &mut Origin) -> bool {
 }
 
 /// Counts the attempt, connecting included, unless the client ended it.
-fn note(
+fn note_reuse(
     job: &ForwardRequest<'_>,
     endpoint: &Endpoint,
     ended: &Result<(), AttemptError>,
@@ -135,7 +135,7 @@ fn note(
 }
 
 /// Notes how long the response took. A server that fails quickly must not look fast.
-fn time(
+fn note_latency(
     endpoint: &Endpoint,
     ended: &Result<(), AttemptError>,
     origin: &Origin,
@@ -149,7 +149,9 @@ fn time(
             endpoint.latency.penalize(now, seconds.map(Duration::from_secs));
         }
         Ok(()) => endpoint.latency.observe(now, took),
-        Err(AttemptError::Failed(failure)) if Verdict::of(*failure) == Verdict::Bad => {
+        Err(AttemptError::Failed(failure))
+            if OutlierVerdict::of(*failure) == OutlierVerdict::Bad =>
+        {
             endpoint.latency.penalize(now, None);
         }
         Err(AttemptError::Failed(_) | AttemptError::Refused(_) | AttemptError::Gone) => {}
@@ -157,13 +159,13 @@ fn time(
 }
 
 /// Returns whether a 101 switches to the protocol that was asked for (RFC 9110 §7.8).
-fn accepts(head: &ResponseHead, asked: Option<&[u8]>) -> bool {
+fn accepts_upgrade(head: &ResponseHead, asked: Option<&[u8]>) -> bool {
     asked.is_some_and(|protocol| head.fields.lists(Known::Upgrade, protocol))
 }
 
 /// A server that has not said a word of HTTP/2.
 #[cold]
-fn strange(job: &ForwardRequest<'_>, endpoint: &Endpoint) {
+fn log_strange(job: &ForwardRequest<'_>, endpoint: &Endpoint) {
     let told = "the server does not seem to speak HTTP/2";
     job.cause.set(told, Some("upstream.protocol"));
     if let Some(left_out) = job.worker.quotas.take("no_http2", clock::now()) {

@@ -7,7 +7,7 @@ use crate::clock::{self, Instant};
 use crate::endpoint::standing;
 
 /// Looks after an upstream. Called several times a second, by one thread for the whole process.
-pub fn tick(upstream: &Upstream, now: Instant) {
+pub fn end_ejections(upstream: &Upstream, now: Instant) {
     let state = &upstream.state;
     let all = upstream.members();
     let members = all.members();
@@ -40,7 +40,7 @@ pub fn tick(upstream: &Upstream, now: Instant) {
     for member in members {
         let endpoint = &member.endpoint;
         if endpoint.record.interval(endpoint.requests.load(Ordering::Relaxed), settings) {
-            outlier::eject(upstream, endpoint, settings, "rate of failures");
+            outlier::eject_server(upstream, endpoint, settings, "rate of failures");
         }
     }
 }

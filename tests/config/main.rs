@@ -16,7 +16,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use tidegate::config::{self, Colour, Report};
+use tidegate::config::{self, Colour, FindingReport};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -33,7 +33,7 @@ fn files(directory: &str) -> Vec<PathBuf> {
     files
 }
 
-fn shown(report: &Report) -> String {
+fn shown(report: &FindingReport) -> String {
     let prefix = format!("{}/tests/config/cases/", root().display());
     report.text(Colour::Plain).replace(&prefix, "")
 }
@@ -180,7 +180,7 @@ fn a_very_long_line_is_cut_around_the_finding() {
     let warned = text.replace("'ä:1', 5", "'b:1'");
     let loaded = config::load_str("long.toml", &warned).unwrap();
     assert_eq!(loaded.findings.len(), 400);
-    let report = Report::of(loaded.findings, loaded.sources);
+    let report = FindingReport::of(loaded.findings, loaded.sources);
     assert!(report.text(Colour::Plain).lines().all(|line| line.len() < 1_000));
 }
 

@@ -18,7 +18,7 @@ const MAX_TRAILER_BYTES: usize = 8192;
 const MAX_SIZE_DIGITS: u8 = 16;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ChunkState {
     /// Reading the digits of a size, of which this many have been seen.
     Size(u8),
     /// Behind the digits of a size, among blanks.
@@ -49,8 +49,8 @@ enum State {
 
 /// Decodes one chunked body.
 #[derive(Debug)]
-pub struct Decoder {
-    state: State,
+pub struct ChunkedDecoder {
+    state: ChunkState,
     left: u64,
     extension_bytes: u32,
     trailers: Vec<u8>,
@@ -67,15 +67,15 @@ pub enum Sender {
     Server,
 }
 
-impl Default for Decoder {
+impl Default for ChunkedDecoder {
     fn default() -> Self {
         Self::new(Sender::default())
     }
 }
 
-/// The progress of a call to [`Decoder::decode`].
+/// The progress of a call to [`ChunkedDecoder::decode`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
+pub struct ChunkProgress {
     /// Decoded data ends here; it starts where the caller said.
     pub data_end: usize,
     /// Bytes from here on were not looked at: they belong to the next message.
@@ -84,22 +84,33 @@ pub struct Progress {
     pub done: bool,
 }
 
-impl Decoder {
+impl ChunkedDecoder {
     /// At the start of a body.
     #[must_use]
     pub fn new(sender: Sender) -> Self {
-        Self { state: State::Size(0), left: 0, extension_bytes: 0, trailers: Vec::new(), sender }
+        Self {
+            state: ChunkState::Size(0),
+            left: 0,
+            extension_bytes: 0,
+            trailers: Vec::new(),
+            sender,
+        }
     }
 
     /// Decodes `buf[raw..]` and moves the data found to `buf[out..]`, where `out <= raw`.
     ///
     /// # Errors
     /// A [`Fault`]; the decoder must not be used afterwards.
-    pub fn decode(&mut self, buf: &mut [u8], out: usize, raw: usize) -> Result<Progress, Fault> {
+    pub fn decode(
+        &mut self,
+        buf: &mut [u8],
+        out: usize,
+        raw: usize,
+    ) -> Result<ChunkProgress, Fault> {
         let mut out = out;
         let mut raw = raw;
-        while self.state != State::Done {
-            if self.state == State::Data {
+        while self.state != ChunkState::Done {
+            if self.state == ChunkState::Data {
                 let available = buf.len().saturating_sub(raw);
                 let n = usize::try_from(self.left).unwrap_or(usize::MAX).min(available);
                 if n == 0 {
@@ -112,7 +123,7 @@ impl Decoder {
                 raw += n;
                 self.left -= n as u64;
                 if self.left == 0 {
-                    self.state = State::DataCr;
+                    self.state = ChunkState::DataCr;
                 }
                 continue;
             }
@@ -120,13 +131,13 @@ impl Decoder {
             raw += 1;
             self.state = self.step(byte)?;
         }
-        Ok(Progress { data_end: out, raw, done: self.state == State::Done })
+        Ok(ChunkProgress { data_end: out, raw, done: self.state == ChunkState::Done })
     }
 
     /// Returns whether the body, trailer section included, is complete.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.state == State::Done
+        self.state == ChunkState::Done
     }
 
     /// The bytes of the trailer section without its final empty line; empty when there was none.
@@ -135,55 +146,55 @@ impl Decoder {
         &self.trailers
     }
 
-    fn step(&mut self, byte: u8) -> Result<State, Fault> {
+    fn step(&mut self, byte: u8) -> Result<ChunkState, Fault> {
         match self.state {
-            State::Size(digits) => self.size_byte(byte, digits),
-            State::Blank => match byte {
-                b'\r' => Ok(State::SizeLf),
-                b';' => self.extension_byte(State::Extension),
-                b' ' | b'\t' => self.extension_byte(State::Blank),
+            ChunkState::Size(digits) => self.size_byte(byte, digits),
+            ChunkState::Blank => match byte {
+                b'\r' => Ok(ChunkState::SizeLf),
+                b';' => self.extension_byte(ChunkState::Extension),
+                b' ' | b'\t' => self.extension_byte(ChunkState::Blank),
                 _ => Err(Fault::ChunkSize),
             },
-            State::Extension => match byte {
-                b'\r' => Ok(State::SizeLf),
-                b'"' => self.extension_byte(State::Quoted(false)),
-                b'\t' | b' '..=b'~' | 0x80.. => self.extension_byte(State::Extension),
+            ChunkState::Extension => match byte {
+                b'\r' => Ok(ChunkState::SizeLf),
+                b'"' => self.extension_byte(ChunkState::Quoted(false)),
+                b'\t' | b' '..=b'~' | 0x80.. => self.extension_byte(ChunkState::Extension),
                 _ => Err(Fault::ChunkExtension),
             },
-            State::Quoted(escaped) => match byte {
-                b'"' if !escaped => self.extension_byte(State::Extension),
-                b'\\' if !escaped => self.extension_byte(State::Quoted(true)),
-                b'\t' | b' '..=b'~' | 0x80.. => self.extension_byte(State::Quoted(false)),
+            ChunkState::Quoted(escaped) => match byte {
+                b'"' if !escaped => self.extension_byte(ChunkState::Extension),
+                b'\\' if !escaped => self.extension_byte(ChunkState::Quoted(true)),
+                b'\t' | b' '..=b'~' | 0x80.. => self.extension_byte(ChunkState::Quoted(false)),
                 _ => Err(Fault::ChunkExtension),
             },
-            State::SizeLf if byte == b'\n' => {
-                Ok(if self.left == 0 { State::TrailerStart } else { State::Data })
+            ChunkState::SizeLf if byte == b'\n' => {
+                Ok(if self.left == 0 { ChunkState::TrailerStart } else { ChunkState::Data })
             }
-            State::SizeLf => Err(Fault::ChunkSize),
-            State::DataCr if byte == b'\r' => Ok(State::DataLf),
-            State::DataLf if byte == b'\n' => Ok(State::Size(0)),
-            State::DataCr | State::DataLf => Err(Fault::ChunkEnd),
-            State::TrailerStart if byte == b'\r' => Ok(State::EndLf),
-            State::TrailerStart | State::TrailerLine => self.trailer_byte(byte),
-            State::TrailerLf if byte == b'\n' => {
+            ChunkState::SizeLf => Err(Fault::ChunkSize),
+            ChunkState::DataCr if byte == b'\r' => Ok(ChunkState::DataLf),
+            ChunkState::DataLf if byte == b'\n' => Ok(ChunkState::Size(0)),
+            ChunkState::DataCr | ChunkState::DataLf => Err(Fault::ChunkEnd),
+            ChunkState::TrailerStart if byte == b'\r' => Ok(ChunkState::EndLf),
+            ChunkState::TrailerStart | ChunkState::TrailerLine => self.trailer_byte(byte),
+            ChunkState::TrailerLf if byte == b'\n' => {
                 self.trailers.extend_from_slice(b"\r\n");
-                Ok(State::TrailerStart)
+                Ok(ChunkState::TrailerStart)
             }
-            State::EndLf if byte == b'\n' => Ok(State::Done),
-            State::TrailerLf | State::EndLf => Err(Fault::Trailer),
-            State::Data | State::Done => Ok(self.state),
+            ChunkState::EndLf if byte == b'\n' => Ok(ChunkState::Done),
+            ChunkState::TrailerLf | ChunkState::EndLf => Err(Fault::Trailer),
+            ChunkState::Data | ChunkState::Done => Ok(self.state),
         }
     }
 
-    fn size_byte(&mut self, byte: u8, digits: u8) -> Result<State, Fault> {
+    fn size_byte(&mut self, byte: u8, digits: u8) -> Result<ChunkState, Fault> {
         let digit = match byte {
             b'0'..=b'9' => byte - b'0',
             b'a'..=b'f' => byte - b'a' + 10,
             b'A'..=b'F' => byte - b'A' + 10,
-            b'\r' if digits > 0 => return Ok(State::SizeLf),
-            b';' if digits > 0 => return self.extension_byte(State::Extension),
+            b'\r' if digits > 0 => return Ok(ChunkState::SizeLf),
+            b';' if digits > 0 => return self.extension_byte(ChunkState::Extension),
             b' ' | b'\t' if digits > 0 && self.sender == Sender::Server => {
-                return self.extension_byte(State::Blank);
+                return self.extension_byte(ChunkState::Blank);
             }
             _ => return Err(Fault::ChunkSize),
         };
@@ -195,10 +206,10 @@ impl Decoder {
             return Err(Fault::ChunkSize);
         }
         self.left = self.left << 4 | u64::from(digit);
-        Ok(State::Size(digits + 1))
+        Ok(ChunkState::Size(digits + 1))
     }
 
-    fn extension_byte(&mut self, next: State) -> Result<State, Fault> {
+    fn extension_byte(&mut self, next: ChunkState) -> Result<ChunkState, Fault> {
         self.extension_bytes += 1;
         if self.extension_bytes > MAX_EXTENSION_BYTES {
             return Err(Fault::ChunkExtension);
@@ -206,9 +217,9 @@ impl Decoder {
         Ok(next)
     }
 
-    fn trailer_byte(&mut self, byte: u8) -> Result<State, Fault> {
+    fn trailer_byte(&mut self, byte: u8) -> Result<ChunkState, Fault> {
         match byte {
-            b'\r' => return Ok(State::TrailerLf),
+            b'\r' => return Ok(ChunkState::TrailerLf),
             b'\n' | 0 => return Err(Fault::Trailer),
             _ => {}
         }
@@ -216,7 +227,7 @@ impl Decoder {
             return Err(Fault::Trailer);
         }
         self.trailers.push(byte);
-        Ok(State::TrailerLine)
+        Ok(ChunkState::TrailerLine)
     }
 }
 
@@ -234,7 +245,7 @@ mod tests {
     }
 
     fn decode_of(sender: Sender, input: &[u8], step: usize) -> Result<Option<Decoded>, Fault> {
-        let mut decoder = Decoder::new(sender);
+        let mut decoder = ChunkedDecoder::new(sender);
         let mut data = Vec::new();
         let mut used = 0;
         for piece in input.chunks(step.max(1)) {
@@ -252,7 +263,7 @@ mod tests {
     #[test]
     fn chunks_become_one_slice_and_the_rest_is_left_alone() {
         let mut buf = b"5\r\nhello\r\n6;x=y\r\n world\r\n0\r\n\r\nGET /".to_vec();
-        let progress = Decoder::default().decode(&mut buf, 0, 0).unwrap();
+        let progress = ChunkedDecoder::default().decode(&mut buf, 0, 0).unwrap();
         assert_eq!(&buf[..progress.data_end], b"hello world");
         assert_eq!(&buf[progress.raw..], b"GET /");
         assert!(progress.done);

@@ -21,15 +21,15 @@ pub enum Version {
 
 /// A range of a head's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Span {
+pub struct FieldSpan {
     start: u32,
     len: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Field {
-    name: Span,
-    value: Span,
+    name: FieldSpan,
+    value: FieldSpan,
     known: Known,
     never_indexed: bool,
 }
@@ -102,7 +102,7 @@ impl Fields {
     pub fn retain(&mut self, mut keep: impl FnMut(FieldRef<'_>) -> bool) {
         let Self { bytes, list, seen, .. } = self;
         let before = list.len();
-        let at = |span: Span| {
+        let at = |span: FieldSpan| {
             let start = span.start as usize;
             bytes.get(start..start + span.len as usize).unwrap_or_default()
         };
@@ -220,19 +220,19 @@ impl Fields {
     }
 
     #[inline]
-    pub(super) fn at(&self, span: Span) -> &[u8] {
+    pub(super) fn at(&self, span: FieldSpan) -> &[u8] {
         let start = span.start as usize;
         self.bytes.get(start..start + span.len as usize).unwrap_or_default()
     }
 
-    pub(super) fn store(&mut self, bytes: &[u8]) -> Span {
+    pub(super) fn store(&mut self, bytes: &[u8]) -> FieldSpan {
         let span = span(self.bytes.len(), bytes.len());
         self.bytes.extend_from_slice(bytes);
         span
     }
 
     #[inline]
-    pub(super) fn push_spans(&mut self, name: Span, value: Span, known: Known) {
+    pub(super) fn push_spans(&mut self, name: FieldSpan, value: FieldSpan, known: Known) {
         self.seen |= 1 << known as u8;
         self.list.push(Field { name, value, known, never_indexed: false });
     }
@@ -240,14 +240,14 @@ impl Fields {
 
 /// Returns where `part`, a sub-slice of `whole`, lies in it.
 #[inline]
-pub(super) fn span_of(whole: &[u8], part: &[u8]) -> Span {
+pub(super) fn span_of(whole: &[u8], part: &[u8]) -> FieldSpan {
     let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
     span(start, part.len())
 }
 
-fn span(start: usize, len: usize) -> Span {
+fn span(start: usize, len: usize) -> FieldSpan {
     // Heads are limited to far less than 4 GiB before they get here.
-    Span {
+    FieldSpan {
         start: u32::try_from(start).unwrap_or(u32::MAX),
         len: u32::try_from(len).unwrap_or_default(),
     }
@@ -264,8 +264,8 @@ pub fn list_items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 pub struct RequestHead {
     /// The header fields.
     pub fields: Fields,
-    pub(super) method: Span,
-    pub(super) target: Span,
+    pub(super) method: FieldSpan,
+    pub(super) target: FieldSpan,
     /// The version the client speaks.
     pub version: Version,
 }
@@ -301,7 +301,7 @@ pub struct ResponseHead {
     pub fields: Fields,
     /// 100 to 599.
     pub status: u16,
-    pub(super) reason: Span,
+    pub(super) reason: FieldSpan,
     /// The version the server speaks.
     pub version: Version,
 }

@@ -24,7 +24,7 @@ pub mod response;
 pub mod scan;
 pub mod trailers;
 
-pub use chunked::{Decoder, Sender};
+pub use chunked::{ChunkedDecoder, Sender};
 pub use fault::{Fault, ResponseFault};
 pub use framing::Framing;
 pub use head::{Fields, RequestHead, ResponseHead, Version};

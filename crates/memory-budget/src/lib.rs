@@ -96,9 +96,9 @@ impl Drop for Weight {
 
 /// A part of it, given back when it is dropped.
 #[derive(Debug, Default)]
-pub struct Held(usize);
+pub struct MemoryReservation(usize);
 
-impl Held {
+impl MemoryReservation {
     /// Takes so many bytes if no more than `most` are taken then.
     #[must_use]
     pub fn new(bytes: usize, most: usize) -> Option<Self> {
@@ -125,7 +125,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for MemoryReservation {
     fn drop(&mut self) {
         self.clear();
     }
@@ -152,20 +152,20 @@ mod tests {
         let most = 1 << 46;
         let mut weights: Vec<Weight> = (0..64).map(|_| Weight::new(1 << 36)).collect();
         assert!(now() >= 1 << 42);
-        assert!(Held::new(1, 1 << 41).is_none());
+        assert!(MemoryReservation::new(1, 1 << 41).is_none());
         weights.iter_mut().for_each(|weight| weight.sub(1 << 35));
         weights.iter_mut().for_each(|weight| weight.add(1 << 34));
         drop(weights);
         tell();
-        assert!(Held::new(1, most).is_some() && now() < 1 << 41);
+        assert!(MemoryReservation::new(1, most).is_some() && now() < 1 << 41);
     }
 
     #[test]
     fn what_is_dropped_is_given_back_and_what_has_no_room_is_not_taken() {
         // Other tests of this process hold a little.
         let most = 1 << 40;
-        let mut held = Held::new(1 << 39, most).unwrap();
-        assert!(Held::new(1 << 40, most).is_none());
+        let mut held = MemoryReservation::new(1 << 39, most).unwrap();
+        assert!(MemoryReservation::new(1 << 40, most).is_none());
         assert!(!held.grow(1 << 40, most));
         assert!(held.grow(1 << 38, most));
         assert!(now() >= 3 << 38);

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::Text;
+use super::MetricsText;
 use crate::admin::stats::held;
 use crate::discovery::registry::{Registry, View};
 use crate::snapshot::Snapshot;
 
 /// Writes them.
-pub(super) fn write(text: &mut Text, snapshot: &Snapshot, registry: &Registry) {
+pub(super) fn write(text: &mut MetricsText, snapshot: &Snapshot, registry: &Registry) {
     let name = "tidegate_upstream_members";
     text.family(name, "gauge", "Servers by where they come from.");
     for upstream in &snapshot.upstreams {
@@ -39,7 +39,7 @@ pub(super) fn write(text: &mut Text, snapshot: &Snapshot, registry: &Registry) {
     }
 }
 
-fn registrations(text: &mut Text, views: &[(&str, Arc<View>)]) {
+fn registrations(text: &mut MetricsText, views: &[(&str, Arc<View>)]) {
     let name = "tidegate_registry_events_total";
     text.family(name, "counter", "What became of registrations, renewals and leases.");
     for (upstream, view) in views {

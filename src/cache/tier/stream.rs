@@ -10,10 +10,10 @@ use std::time::Duration;
 use redis::{Pipeline, Value as Reply};
 
 use super::{LISTEN, News, PATIENCE, PREFIX, Pending, REST, Tier};
-use crate::cache::history::{self, Entry, Epoch, History, Invalid};
-use crate::cache::store::Store;
+use crate::cache::history::{self, Epoch, Invalid, PurgeEntry, PurgeHistory};
+use crate::cache::store::CacheStore;
 use crate::clock::{self, Random};
-use crate::policy::shared::Connections;
+use crate::policy::shared::RedisConnections;
 
 /// Sets a lineage and begins the stream anew with an entry that names it, where there is no lineage, or the one that is told is
 /// lost, or somebody has made the stream unusable: a key of another type, or one that takes no further entry because its last id
@@ -36,14 +36,14 @@ if not sound then
   redis.call('XADD', KEYS[2], '*', 'lineage', ARGV[1])
 end";
 
-pub(super) async fn add(tier: &Tier, connections: &Connections, pending: &Pending) -> bool {
+pub(super) async fn add(tier: &Tier, connections: &RedisConnections, pending: &Pending) -> bool {
     let Pending { number, cache, invalid, taken } = pending;
     let id = (tier.who, *number);
     let mut call = Pipeline::new();
     // What has made the stream unusable must not keep a purge out of it.
     begin_lineage(&mut call, None);
     let command = call.cmd("XADD").arg(stream()).arg("MAXLEN").arg(history::MOST).arg("*");
-    for (name, value) in Entry::fields(cache, id, invalid) {
+    for (name, value) in PurgeEntry::fields(cache, id, invalid) {
         command.arg(name).arg(value);
     }
     let told = tier.redis.query_patiently::<Reply>(connections, &call, PATIENCE).await.is_ok();
@@ -61,7 +61,7 @@ fn lineage_key() -> String {
 
 /// Reads purges as they come, and what was missed.
 pub(super) async fn follow(tier: Weak<Tier>) {
-    let connections = Connections::default();
+    let connections = RedisConnections::default();
     let began = clock::now();
     let mut linked_before = false;
     let mut link_again = true;
@@ -98,7 +98,7 @@ pub(super) async fn follow(tier: Weak<Tier>) {
 }
 
 /// Waits for more. `Some(false)` when this is not the Redis that it was; `None` without an answer.
-async fn listen(tier: &Tier, connections: &Connections) -> Option<bool> {
+async fn listen(tier: &Tier, connections: &RedisConnections) -> Option<bool> {
     let news = tier.news.load_full();
     let mut call = Pipeline::new();
     call.cmd("GET").arg(lineage_key());
@@ -115,7 +115,7 @@ async fn listen(tier: &Tier, connections: &Connections) -> Option<bool> {
     }
     let streams = array(&read);
     let entries = streams.iter().filter_map(|stream| array(stream).get(1)).flat_map(array);
-    let told = Told::read(entries);
+    let told = StreamNews::read(entries);
     let goes_on = told.newest < Epoch::HIGHEST;
     take(tier, &news, told).await;
     Some(goes_on)
@@ -124,7 +124,7 @@ async fn listen(tier: &Tier, connections: &Connections) -> Option<bool> {
 /// Reads all that is known of purges, and doubts what is in memory where some may have been missed.
 async fn link(
     tier: &Tier,
-    connections: &Connections,
+    connections: &RedisConnections,
     linked_before: bool,
     late: bool,
 ) -> Option<bool> {
@@ -140,7 +140,7 @@ async fn link(
         .await
         .ok()?;
     let lineage = read_lineage(lineage.as_deref())?;
-    let told = Told::read(array(&read).iter());
+    let told = StreamNews::read(array(&read).iter());
     let news = tier.news.load_full();
     let full = told.count >= history::MOST;
     let whole = full || told.lineage == Some(lineage);
@@ -161,7 +161,7 @@ async fn link(
         tier.settle(&taken);
         return Some(true);
     }
-    let mut history = History::default();
+    let mut history = PurgeHistory::default();
     let own = told.entries.iter().filter(|entry| entry.id.0 == tier.who);
     let own: Vec<u64> = own.map(|entry| entry.id.1).collect();
     told.entries.into_iter().for_each(|entry| history.add(entry));
@@ -191,8 +191,8 @@ fn begin_lineage(call: &mut Pipeline, lost: Option<u64>) {
 }
 
 /// Carries out purges of others, and knows of them from now on.
-async fn take(tier: &Tier, news: &News, told: Told) {
-    let Told { entries, newest, .. } = told;
+async fn take(tier: &Tier, news: &News, told: StreamNews) {
+    let StreamNews { entries, newest, .. } = told;
     let last = news.history.last();
     if newest <= last {
         return;
@@ -210,7 +210,7 @@ async fn take(tier: &Tier, news: &News, told: Told) {
 }
 
 /// Applies the purges of other instances to what is in memory.
-async fn carry_out(tier: &Tier, entries: impl Iterator<Item = &Entry>) {
+async fn carry_out(tier: &Tier, entries: impl Iterator<Item = &PurgeEntry>) {
     let stores = tier.stores();
     for entry in entries.filter(|entry| entry.id.0 != tier.who) {
         for store in stores.iter().filter(|store| *store.name == *entry.cache) {
@@ -219,7 +219,7 @@ async fn carry_out(tier: &Tier, entries: impl Iterator<Item = &Entry>) {
     }
 }
 
-pub(super) async fn apply(store: &Arc<Store>, invalid: &Invalid) {
+pub(super) async fn apply(store: &Arc<CacheStore>, invalid: &Invalid) {
     match invalid {
         Invalid::Key(key) => store.invalidate(key, clock::unix_millis()),
         Invalid::Matching(purge) => {
@@ -257,9 +257,9 @@ fn bytes(reply: &Reply) -> &[u8] {
 
 /// What a part of the stream says.
 #[derive(Default)]
-struct Told {
-    /// Its purges, oldest first.
-    entries: Vec<Entry>,
+struct StreamNews {
+    /// The purges, oldest first.
+    entries: Vec<PurgeEntry>,
     /// Where it ends, whatever stands there.
     newest: Epoch,
     /// The number of entries of any kind.
@@ -268,7 +268,7 @@ struct Told {
     lineage: Option<u64>,
 }
 
-impl Told {
+impl StreamNews {
     fn read<'r>(replies: impl Iterator<Item = &'r Reply>) -> Self {
         let mut told = Self::default();
         for reply in replies {
@@ -281,7 +281,7 @@ impl Told {
                     told.lineage = read_lineage(std::str::from_utf8(value).ok());
                 }
             } else {
-                told.entries.extend(Entry::read(at, &mut fields));
+                told.entries.extend(PurgeEntry::read(at, &mut fields));
             }
             told.newest = told.newest.max(at);
             told.count += 1;

@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::Value as Json;
 
 use super::figures::{MILLION, SECOND};
-use crate::cli::admin::Target;
+use crate::cli::admin::CallTarget;
 
 /// Requests from which on the proxy's CPU time says what one costs, and not what starting does.
 const ENOUGH: f64 = 10_000.0;
@@ -28,7 +28,7 @@ pub(super) struct Past {
 ///
 /// # Errors
 /// A message for the operator.
-pub(super) fn look(target: &Target) -> Result<Past, String> {
+pub(super) fn look(target: &CallTarget) -> Result<Past, String> {
     let call = |path: &str| match target.call(Method::GET, path)? {
         (200, body) => Ok(body),
         (status, body) => Err(format!("GET {path} answers {status}: {}", body.trim_end())),

@@ -17,9 +17,9 @@ use clap::Args;
 use self::capacity::{Bound, Load, Room};
 use self::figures::MILLION;
 use self::report::{Assumption, Need, Plan, Tier};
-use super::admin::Target;
+use super::admin::CallTarget;
 use super::{print, print_error};
-use crate::config::read::Word as _;
+use crate::config::read::WordReader as _;
 use crate::config::schema::units::Bytes;
 
 /// CPU time of the proxy for a request over TLS on a kept connection: `docs/speed.md`, `tls-keepalive`.
@@ -85,7 +85,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     from_history: bool,
     #[command(flatten)]
-    target: Target,
+    target: CallTarget,
     /// Find out what a server does by a short load on it: http://127.0.0.1:3000/. It is sent as much as it takes
     #[arg(long, value_name = "URL")]
     load: Option<String>,

@@ -19,7 +19,7 @@ use tokio::task::{JoinSet, LocalSet};
 
 use super::figures::{self, MILLION, SECOND};
 use crate::clock;
-use crate::net::fetch::{Error, Remote};
+use crate::net::fetch::{FetchError, Remote};
 
 /// The most requests of a load, whatever the server takes.
 const MOST: u64 = 2_000_000;
@@ -39,12 +39,12 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Where the figure comes from.
+    /// Returns where the figure comes from.
     pub(super) fn source(&self) -> String {
         format!("measured in {} s on {} connections", self.seconds, self.clients)
     }
 
-    /// What is to be known about it.
+    /// Returns what is to be known about it.
     pub(super) fn note(&self) -> String {
         format!(
             "{} requests were answered, in {} on average; the load shared this machine with the server if it is here, so \
@@ -171,7 +171,10 @@ async fn load(remote: Rc<Remote>, seconds: u64, clients: u64) -> Result<Found, S
 }
 
 /// Sends one request and reads its answer.
-async fn ask(remote: &Remote, sender: &mut SendRequest<Empty<Bytes>>) -> Result<StatusCode, Error> {
+async fn ask(
+    remote: &Remote,
+    sender: &mut SendRequest<Empty<Bytes>>,
+) -> Result<StatusCode, FetchError> {
     sender.ready().await?;
     let mut request = Request::new(Empty::new());
     *request.uri_mut() = remote.target();

@@ -9,11 +9,11 @@ use serde_json::{Value as Json, json};
 
 use crate::config::finding::Finding;
 use crate::config::source::Place;
-use crate::config::tree::{Entry, Node, Value};
+use crate::config::tree::{TableEntry, TreeNode, Value};
 
 /// The place of a key and those of its values that are fine all the same. `*` in a path stands for any key
 /// and for every element of an array.
-struct Row {
+struct AvailableRow {
     path: &'static str,
     fine: Fine,
 }
@@ -26,11 +26,11 @@ enum Fine {
     Off,
 }
 
-const fn row(path: &'static str, fine: Fine) -> Row {
-    Row { path, fine }
+const fn row(path: &'static str, fine: Fine) -> AvailableRow {
+    AvailableRow { path, fine }
 }
 
-const ROWS: &[Row] = &[
+const ROWS: &[AvailableRow] = &[
     row("listen.*.tls.acme", Fine::Nothing),
     row("listen.*.tls.*.acme", Fine::Nothing),
     row("listen.*.http3", Fine::Off),
@@ -41,7 +41,7 @@ const ROWS: &[Row] = &[
 ];
 
 /// Reports every use of a key that this version does not act on.
-pub(crate) fn unavailable(root: &[Entry]) -> Vec<Finding> {
+pub(crate) fn unavailable(root: &[TableEntry]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for row in ROWS {
         let steps: Vec<&str> = row.path.split('.').collect();
@@ -52,17 +52,23 @@ pub(crate) fn unavailable(root: &[Entry]) -> Vec<Finding> {
     findings
 }
 
-fn in_table(entries: &[Entry], step: &str, rest: &[&str], row: &Row, findings: &mut Vec<Finding>) {
+fn in_table(
+    entries: &[TableEntry],
+    step: &str,
+    rest: &[&str],
+    row: &AvailableRow,
+    findings: &mut Vec<Finding>,
+) {
     for entry in entries.iter().filter(|entry| step == "*" || entry.key == step) {
         in_value(&entry.value, (&entry.key, entry.key_place), rest, row, findings);
     }
 }
 
 fn in_value(
-    node: &Node,
+    node: &TreeNode,
     key: (&str, Place),
     steps: &[&str],
-    row: &Row,
+    row: &AvailableRow,
     findings: &mut Vec<Finding>,
 ) {
     match (steps.split_first(), &node.value) {
@@ -88,7 +94,7 @@ fn is_fine(value: &Value, fine: &Fine) -> bool {
     }
 }
 
-fn report((key, place): (&str, Place), node: &Node) -> Finding {
+fn report((key, place): (&str, Place), node: &TreeNode) -> Finding {
     let message = match &node.value {
         Value::String(text) if text.len() < 32 && !node.replaced => {
             format!("`{key} = \"{text}\"` is not available in this version")

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Names, Read};
+use super::{Read, SeenNames};
 use crate::config::finding::Finding;
 use crate::config::schema::Config;
 use crate::config::schema::bind::Bind;
@@ -15,7 +15,7 @@ use crate::config::source::{Place, Spanned};
 /// The most worker threads; more than that is a typing error.
 const MOST_WORKERS: u16 = 1_024;
 
-pub(super) fn check(config: &Config, names: &Names, read: Read, findings: &mut Vec<Finding>) {
+pub(super) fn check(config: &Config, names: &SeenNames, read: Read, findings: &mut Vec<Finding>) {
     if let Some(workers) =
         config.runtime.workers.filter(|workers| workers.value.get() > MOST_WORKERS)
     {

@@ -5,12 +5,14 @@ use crate::config::finding::Finding;
 use crate::config::matching;
 use crate::config::schema::Config;
 use crate::config::schema::forms::{Policy, Switch};
-use crate::config::schema::process::Access;
-use crate::config::schema::route::{Action, AuthRef, Condition, HeaderRules, Route};
+use crate::config::schema::process::AccessLogConfig;
+use crate::config::schema::route::{
+    ActionConfig, AuthRef, ConditionConfig, HeaderRules, RouteConfig,
+};
 use crate::config::source::{Place, Spanned};
 use crate::config::suggest::did_you_mean;
 use crate::route::template::FieldPlace;
-use crate::route::template::{self, Piece};
+use crate::route::template::{self, TemplatePiece};
 
 use super::route::REDIRECT_NAMES;
 
@@ -42,15 +44,15 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     if let Some(trace) = &config.log.trace {
         refuse("otlp", &trace.otlp.value, trace.otlp.place, findings);
     }
-    if let Access::Otlp(access) = &config.log.access {
+    if let AccessLogConfig::Otlp(access) = &config.log.access {
         refuse("otlp", &access.otlp.value, access.otlp.place, findings);
     }
-    if let Access::File(file) = &config.log.access {
+    if let AccessLogConfig::File(file) = &config.log.access {
         refuse("path", &file.path.value.to_string_lossy(), file.path.place, findings);
     }
 }
 
-fn check_route(route: &Route, config: &Config, findings: &mut Vec<Finding>) {
+fn check_route(route: &RouteConfig, config: &Config, findings: &mut Vec<Finding>) {
     let captures = matching::captures(route);
     for rules in [&route.request_headers, &route.response_headers] {
         for rules in matching::header_rules(rules, config) {
@@ -69,7 +71,7 @@ fn check_route(route: &Route, config: &Config, findings: &mut Vec<Finding>) {
     let conditions = conditions.chain(route.query.iter().map(|(name, c)| (name.place, c)));
     let conditions = conditions.chain(route.cookies.iter().map(|(name, c)| (name.place, c)));
     for (place, condition) in conditions {
-        if let Condition::Equals(text) = condition
+        if let ConditionConfig::Equals(text) = condition
             && text.contains('*')
             && !text.contains("*/*")
         {
@@ -103,11 +105,11 @@ fn check_route(route: &Route, config: &Config, findings: &mut Vec<Finding>) {
         check_origin(origin, findings);
     }
     match &route.action {
-        Action::Redirect(redirect) if redirect.to.value.ends_with("/*") => {
+        ActionConfig::Redirect(redirect) if redirect.to.value.ends_with("/*") => {
             let help = "{path} is the path of the request";
             star("redirect.to", redirect.to.place, help, findings);
         }
-        Action::Respond(respond) => {
+        ActionConfig::Respond(respond) => {
             for (name, value) in &respond.headers {
                 refuse("a header", &value.to_string(), name.place, findings);
             }
@@ -118,7 +120,7 @@ fn check_route(route: &Route, config: &Config, findings: &mut Vec<Finding>) {
                 findings.push(Finding::warning("literal_template", respond.body.place, message));
             }
         }
-        Action::Redirect(_) | Action::Upstream(_) | Action::Files(_) => {}
+        ActionConfig::Redirect(_) | ActionConfig::Upstream(_) | ActionConfig::Files(_) => {}
     }
 }
 
@@ -126,7 +128,7 @@ fn check_route(route: &Route, config: &Config, findings: &mut Vec<Finding>) {
 /// that uses it, and what is wrong with it for several of them is said once.
 fn check_values(
     rules: &HeaderRules,
-    (route, captures): (&Route, &[&str]),
+    (route, captures): (&RouteConfig, &[&str]),
     config: &Config,
     findings: &mut Vec<Finding>,
 ) {
@@ -163,7 +165,7 @@ fn unknown(placeholder: &str, captures: &[&str], place: Place) -> Finding {
     Finding::error("bad_template", place, message).help(help)
 }
 
-pub(super) fn verifies_tokens(route: &Route, config: &Config) -> bool {
+pub(super) fn verifies_tokens(route: &RouteConfig, config: &Config) -> bool {
     let mut names = route.auth.iter().flat_map(AuthRef::names);
     names.any(|name| config.auth.get(name.value.as_str()).is_some_and(|auth| auth.jwt.is_some()))
 }
@@ -213,8 +215,8 @@ fn refuse(what: &str, text: &str, place: Place, findings: &mut Vec<Finding>) {
 /// The names in single braces; `{{` is a brace.
 fn placeholders(text: &str) -> impl Iterator<Item = &str> {
     template::pieces(text).into_iter().filter_map(|piece| match piece {
-        Piece::Name(name) => Some(name),
-        Piece::Text(_) => None,
+        TemplatePiece::Name(name) => Some(name),
+        TemplatePiece::Text(_) => None,
     })
 }
 

@@ -16,12 +16,12 @@ use std::collections::BTreeSet;
 pub(crate) use self::available::{leave_out as leave_out_unavailable, unavailable};
 use super::finding::Finding;
 use super::schema::Config;
-use super::tree::{Entry, Value};
+use super::tree::{TableEntry, Value};
 
 /// All names that are defined somewhere, also by tables that could not be read: a reference to one
 /// of those is not a second mistake.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
+pub(crate) struct SeenNames {
     pub(crate) upstream: BTreeSet<String>,
     pub(crate) limit: BTreeSet<String>,
     pub(crate) headers: BTreeSet<String>,
@@ -32,8 +32,8 @@ pub(crate) struct Names {
     pub(crate) admin_token: bool,
 }
 
-impl Names {
-    pub(crate) fn of(root: &[Entry]) -> Self {
+impl SeenNames {
+    pub(crate) fn of(root: &[TableEntry]) -> Self {
         let value =
             |key| root.iter().find(|entry| entry.key == key).map(|entry| &entry.value.value);
         let keys = |key| match value(key) {
@@ -59,7 +59,7 @@ impl Names {
     }
 }
 
-fn name_of(node: &super::tree::Node) -> Option<String> {
+fn name_of(node: &super::tree::TreeNode) -> Option<String> {
     let Value::Table(entries) = &node.value else { return None };
     entries.iter().find(|entry| entry.key == "name").and_then(|entry| match &entry.value.value {
         Value::String(name) => Some(name.clone()),
@@ -77,7 +77,7 @@ pub(crate) enum Read {
 }
 
 /// All checks.
-pub(crate) fn run(config: &Config, names: &Names, read: Read) -> Vec<Finding> {
+pub(crate) fn run(config: &Config, names: &SeenNames, read: Read) -> Vec<Finding> {
     let mut findings = Vec::new();
     listen::check(config, names, read, &mut findings);
     upstream::check(config, &mut findings);

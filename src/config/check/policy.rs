@@ -5,7 +5,7 @@ use crate::config::finding::Finding;
 use crate::config::schema::Config;
 use crate::config::schema::forms::{OneOrMany, Policy};
 use crate::config::schema::listen::Listen;
-use crate::config::schema::policy::{Auth, Cache, Limit, Store, Tier};
+use crate::config::schema::policy::{AuthConfig, Cache, LimitConfig, LimitStore, TierConfig};
 use crate::config::schema::units::Rate;
 use crate::config::schema::words::{
     HeaderName, LimitKey, ListenAddress, LogField, TokenPlace, TrustedProxy,
@@ -64,8 +64,8 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
 }
 
 /// A burst that nobody lives to see come back is a mistake, and more than the arithmetic holds.
-fn check_limit(limit: &Limit, findings: &mut Vec<Finding>) {
-    let Limit { rate, burst, .. } = limit;
+fn check_limit(limit: &LimitConfig, findings: &mut Vec<Finding>) {
+    let LimitConfig { rate, burst, .. } = limit;
     if rate.value.recovers_in(*burst) > Rate::LONGEST_RECOVERY {
         let message =
             format!("at {} a burst of {burst} takes more than 100 years to come back", rate.value);
@@ -141,7 +141,7 @@ fn check_places(from: &[Spanned<TokenPlace>], place: Place, findings: &mut Vec<F
     }
 }
 
-fn check_auth(auth: &Auth, findings: &mut Vec<Finding>) {
+fn check_auth(auth: &AuthConfig, findings: &mut Vec<Finding>) {
     if let Some(jwt) = &auth.jwt {
         check_places(&jwt.from, auth.place, findings);
         jwt.forward.values().for_each(|name| check_handed_on(name, findings));
@@ -292,8 +292,8 @@ fn tiers(config: &Config, findings: &mut Vec<Finding>) {
 }
 
 fn needs_redis(config: &Config, findings: &mut Vec<Finding>) {
-    let limit = |limit: &Limit| limit.store == Store::Redis;
-    let cache = |cache: &Cache| cache.tier == Some(Tier::Redis);
+    let limit = |limit: &LimitConfig| limit.store == LimitStore::Redis;
+    let cache = |cache: &Cache| cache.tier == Some(TierConfig::Redis);
     let inline_limits = config.route.iter().flat_map(|route| route.limit.iter());
     let mut places: Vec<_> =
         config.limit.values().filter(|it| limit(it)).map(|it| it.place).collect();

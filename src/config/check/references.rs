@@ -2,19 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use super::{Names, Read};
+use super::{Read, SeenNames};
 use crate::config::finding::Finding;
 use crate::config::schema::Config;
-use crate::config::schema::balance::{Balance, ShardBy};
+use crate::config::schema::balance::{BalanceConfig, ShardBy};
 use crate::config::schema::forms::Policy;
-use crate::config::schema::policy::{Store, Tier};
-use crate::config::schema::route::{Action, AuthRef, Route};
-use crate::config::schema::upstream::{Server, Servers, Upstream};
+use crate::config::schema::policy::{LimitStore, TierConfig};
+use crate::config::schema::route::{ActionConfig, AuthRef, RouteConfig};
+use crate::config::schema::upstream::{ServerConfig, Servers, UpstreamConfig};
 use crate::config::source::Spanned;
 use crate::config::suggest::did_you_mean;
 use crate::pace;
 
-pub(super) fn check(config: &Config, names: &Names, read: Read, findings: &mut Vec<Finding>) {
+pub(super) fn check(config: &Config, names: &SeenNames, read: Read, findings: &mut Vec<Finding>) {
     for route in &config.route {
         pace::step();
         route_references(route, names, findings);
@@ -31,11 +31,11 @@ pub(super) fn check(config: &Config, names: &Names, read: Read, findings: &mut V
     }
 }
 
-fn route_references(route: &Route, names: &Names, findings: &mut Vec<Finding>) {
+fn route_references(route: &RouteConfig, names: &SeenNames, findings: &mut Vec<Finding>) {
     for listen in route.listen.iter() {
         resolve("unknown_listen", "listener", listen, &names.listen, findings);
     }
-    if let Action::Upstream(split) = &route.action {
+    if let ActionConfig::Upstream(split) = &route.action {
         for target in &split.targets {
             resolve("unknown_upstream", "upstream", &target.upstream, &names.upstream, findings);
         }
@@ -88,7 +88,7 @@ fn resolve(
 fn fallback_circle(
     config: &Config,
     name: &Spanned<String>,
-    upstream: &Upstream,
+    upstream: &UpstreamConfig,
     findings: &mut Vec<Finding>,
 ) {
     let mut path = vec![name.value.as_str()];
@@ -111,13 +111,13 @@ fn fallback_circle(
     }
 }
 
-fn shard_servers(upstream: &Upstream, findings: &mut Vec<Finding>) {
-    let (Balance::Shard { by, .. }, Servers::List(servers)) =
+fn shard_servers(upstream: &UpstreamConfig, findings: &mut Vec<Finding>) {
+    let (BalanceConfig::Shard { by, .. }, Servers::List(servers)) =
         (&upstream.balance, &upstream.servers)
     else {
         return;
     };
-    let ids: BTreeSet<String> = servers.iter().map(Server::id).collect();
+    let ids: BTreeSet<String> = servers.iter().map(ServerConfig::id).collect();
     let named: Vec<_> = match by {
         ShardBy::Ranges(ranges) => ranges.iter().map(|range| &range.server).collect(),
         ShardBy::Prefixes(prefixes) => prefixes.values().collect(),
@@ -132,7 +132,7 @@ fn unused(config: &Config, findings: &mut Vec<Finding>) {
     let mut used: BTreeSet<&str> = BTreeSet::new();
     for route in &config.route {
         pace::step();
-        if let Action::Upstream(split) = &route.action {
+        if let ActionConfig::Upstream(split) = &route.action {
             used.extend(split.targets.iter().map(|target| target.upstream.value.as_str()));
         }
         used.extend(route.mirror.iter().map(|mirror| mirror.upstream.value.as_str()));
@@ -158,7 +158,7 @@ fn unused_policies(config: &Config, findings: &mut Vec<Finding>) {
                 Policy::Named(name) => {
                     limits.insert(name.value.as_str());
                 }
-                Policy::Inline(limit) => redis |= limit.store == Store::Redis,
+                Policy::Inline(limit) => redis |= limit.store == LimitStore::Redis,
                 Policy::Off => {}
             }
         }
@@ -168,7 +168,7 @@ fn unused_policies(config: &Config, findings: &mut Vec<Finding>) {
         findings.push(Finding::warning("unused_auth", name.place, message));
     }
     for (name, limit) in &config.limit {
-        redis |= limit.store == Store::Redis;
+        redis |= limit.store == LimitStore::Redis;
         if !limits.contains(name.value.as_str()) {
             let message = format!("limit `{}` is not used by any route", name.value);
             findings.push(Finding::warning("unused_limit", name.place, message));
@@ -185,9 +185,9 @@ fn unused_policies(config: &Config, findings: &mut Vec<Finding>) {
         let message = format!("headers `{}` are not used by any route", name.value);
         findings.push(Finding::warning("unused_headers", name.place, message));
     }
-    redis |= config.cache.values().any(|cache| cache.tier == Some(Tier::Redis));
+    redis |= config.cache.values().any(|cache| cache.tier == Some(TierConfig::Redis));
     redis |= config.route.iter().any(|route| {
-        matches!(&route.cache, Some(Policy::Inline(cache)) if cache.tier == Some(Tier::Redis))
+        matches!(&route.cache, Some(Policy::Inline(cache)) if cache.tier == Some(TierConfig::Redis))
     });
     redis |=
         config.upstream.values().filter_map(|it| it.servers.registry()).any(|it| it.redis.value);
@@ -203,7 +203,7 @@ fn unused_policies(config: &Config, findings: &mut Vec<Finding>) {
 
 /// Listeners whose every request is answered with 404.
 fn unreachable(config: &Config, findings: &mut Vec<Finding>) {
-    let any = |route: &Route| route.listen.is_empty();
+    let any = |route: &RouteConfig| route.listen.is_empty();
     if config.route.is_empty() || config.route.iter().any(any) {
         return;
     }

@@ -9,9 +9,10 @@ use crate::config::schema::Config;
 use crate::config::schema::forms::Policy;
 use crate::config::schema::pages::Errors;
 use crate::config::schema::route::{
-    Action, Files, HeaderRules, PathRegex, Redirect, Respond, Rewrite, Route, Split,
+    ActionConfig, FilesConfig, HeaderRules, PathRegex, RedirectConfig, RespondConfig, Rewrite,
+    RouteConfig, SplitConfig,
 };
-use crate::config::schema::words::{HeaderName, Pattern};
+use crate::config::schema::words::{HeaderName, PatternConfig};
 use crate::config::source::{Place, Spanned};
 use crate::config::suggest::did_you_mean;
 use crate::pace;
@@ -80,15 +81,15 @@ pub(super) fn unique<'a>(
     }
 }
 
-fn check_action(route: &Route, findings: &mut Vec<Finding>) {
+fn check_action(route: &RouteConfig, findings: &mut Vec<Finding>) {
     match &route.action {
-        Action::Upstream(split) => return check_split(split, findings),
-        Action::Respond(respond) => check_respond(respond, findings),
-        Action::Redirect(redirect) => check_redirect(redirect, route, findings),
-        Action::Files(files) => check_files(files, findings),
+        ActionConfig::Upstream(split) => return check_split(split, findings),
+        ActionConfig::Respond(respond) => check_respond(respond, findings),
+        ActionConfig::Redirect(redirect) => check_redirect(redirect, route, findings),
+        ActionConfig::Files(files) => check_files(files, findings),
     }
     let useless = [
-        ("rewrite", route.rewrite.is_some() && !matches!(route.action, Action::Files(_))),
+        ("rewrite", route.rewrite.is_some() && !matches!(route.action, ActionConfig::Files(_))),
         ("request_headers", !route.request_headers.is_empty()),
         ("timeout", route.timeout.is_some()),
         ("retry", route.retry.is_some()),
@@ -102,7 +103,7 @@ fn check_action(route: &Route, findings: &mut Vec<Finding>) {
     }
 }
 
-fn check_split(split: &Split, findings: &mut Vec<Finding>) {
+fn check_split(split: &SplitConfig, findings: &mut Vec<Finding>) {
     if split.targets.is_empty() {
         let message = "a split needs at least one upstream";
         findings.push(Finding::error("bad_value", split.place, message));
@@ -120,7 +121,7 @@ fn check_status(status: Spanned<u16>, least: u16, findings: &mut Vec<Finding>) {
     }
 }
 
-fn check_respond(respond: &Respond, findings: &mut Vec<Finding>) {
+fn check_respond(respond: &RespondConfig, findings: &mut Vec<Finding>) {
     check_status(respond.status, 200, findings);
     // RFC 9110 §15.3.5, §15.3.6, §15.4.5: these never have content.
     if matches!(respond.status.value, 204 | 205 | 304) && !respond.body.value.is_empty() {
@@ -151,7 +152,7 @@ fn check_rules(rules: &HeaderRules, findings: &mut Vec<Finding>) {
     }
 }
 
-fn check_redirect(redirect: &Redirect, route: &Route, findings: &mut Vec<Finding>) {
+fn check_redirect(redirect: &RedirectConfig, route: &RouteConfig, findings: &mut Vec<Finding>) {
     if !matches!(redirect.status.value, 301 | 302 | 303 | 307 | 308) {
         let message = format!("{} is not the status of a redirect", redirect.status);
         let finding = Finding::error("bad_value", redirect.status.place, message);
@@ -166,7 +167,7 @@ fn check_redirect(redirect: &Redirect, route: &Route, findings: &mut Vec<Finding
     check_template(to, route, &REDIRECT_NAMES, findings);
 }
 
-fn check_rewrite(rewrite: &Rewrite, route: &Route, findings: &mut Vec<Finding>) {
+fn check_rewrite(rewrite: &Rewrite, route: &RouteConfig, findings: &mut Vec<Finding>) {
     let parts = [("strip_prefix", &rewrite.strip_prefix), ("prefix", &rewrite.prefix)];
     for (key, part) in parts {
         let Some(part) = part else { continue };
@@ -211,7 +212,7 @@ fn check_rewrite(rewrite: &Rewrite, route: &Route, findings: &mut Vec<Finding>) 
     }
 }
 
-fn check_files(files: &Files, findings: &mut Vec<Finding>) {
+fn check_files(files: &FilesConfig, findings: &mut Vec<Finding>) {
     for index in files.index.iter() {
         if index.value.is_empty() || index.value.contains('/') || index.value.starts_with('.') {
             let message = format!("`{index}` is not the name of a file in a folder");
@@ -229,7 +230,7 @@ fn check_files(files: &Files, findings: &mut Vec<Finding>) {
 }
 
 /// What takes the place of a match must be a part of a path, and name groups that there are.
-fn check_replacement(pattern: &Pattern, to: &Spanned<String>, findings: &mut Vec<Finding>) {
+fn check_replacement(pattern: &PatternConfig, to: &Spanned<String>, findings: &mut Vec<Finding>) {
     let mut bad = |message: String, help: Option<String>| {
         findings.push(Finding::error("bad_template", to.place, message).maybe_help(help));
     };
@@ -290,7 +291,7 @@ fn check_errors(errors: &Errors, findings: &mut Vec<Finding>) {
 /// Every `{name}` must be known, and braces must come in pairs.
 fn check_template(
     template: &Spanned<String>,
-    route: &Route,
+    route: &RouteConfig,
     known: &[&str],
     findings: &mut Vec<Finding>,
 ) {

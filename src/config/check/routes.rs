@@ -6,7 +6,7 @@ use super::Read;
 use crate::config::finding::Finding;
 use crate::config::matching;
 use crate::config::schema::Config;
-use crate::config::schema::route::{PathEncoding, Route};
+use crate::config::schema::route::{PathEncoding, RouteConfig};
 use crate::config::source::{Place, Spanned};
 use crate::pace;
 use crate::route::conflicts::Conflict;
@@ -18,7 +18,7 @@ const MOST_ROUTES: usize = 50_000;
 pub(super) fn check(config: &Config, read: Read, findings: &mut Vec<Finding>) {
     let before = findings.len();
     let mut paths = 0;
-    let beyond = |route: &&Route| {
+    let beyond = |route: &&RouteConfig| {
         paths += route.path.len().max(1);
         paths > MOST_ROUTES
     };
@@ -57,7 +57,7 @@ pub(super) fn check(config: &Config, read: Read, findings: &mut Vec<Finding>) {
 fn conflicts(config: &Config, findings: &mut Vec<Finding>) {
     // A route with several paths has a match for each; its own do not get in each other's way.
     let mut specs: Vec<RouteSpec> = Vec::new();
-    let mut written: Vec<(&Route, Option<&Spanned<String>>)> = Vec::new();
+    let mut written: Vec<(&RouteConfig, Option<&Spanned<String>>)> = Vec::new();
     let named = config.route.iter().zip(matching::names(&config.route));
     for (route, name) in named {
         match matching::specs(route, &name, config) {
@@ -122,7 +122,7 @@ fn conflicts(config: &Config, findings: &mut Vec<Finding>) {
 }
 
 /// Returns where a route is recognised best: its name, its path, or the whole table.
-fn place_of(route: &Route) -> Place {
+fn place_of(route: &RouteConfig) -> Place {
     let path = route.path.first().map(|path| path.place);
     let regex = route.path_regex.as_ref().map(|regex| regex.place);
     route.name.as_ref().map(|name| name.place).or(path).or(regex).unwrap_or(route.place)
@@ -199,7 +199,7 @@ mod tests {
         }
     }
 
-    /// What is found about these routes, each with a line for its match.
+    /// Returns what is found about these routes, each with a line for its match.
     fn findings(routes: &[&str]) -> Vec<String> {
         let head = "[[listen]]\naddress = '127.0.0.1:0'\n".to_owned();
         let routes = routes.iter().map(|lines| format!("[[route]]\n{lines}\nrespond = {{}}\n"));

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::config::finding::Finding;
 use crate::config::schema::Config;
-use crate::config::schema::balance::{Balance, ShardBy};
+use crate::config::schema::balance::{BalanceConfig, ShardBy};
 use crate::config::schema::discovery::Registry;
 use crate::config::schema::forms::Switch;
-use crate::config::schema::health::Breaker;
+use crate::config::schema::health::BreakerConfig;
 use crate::config::schema::units::Bytes;
-use crate::config::schema::upstream::{Protocol, Server, Servers, Upstream};
+use crate::config::schema::upstream::{Protocol, ServerConfig, Servers, UpstreamConfig};
 use crate::config::source::{Place, Spanned};
 use crate::wire::response::MOST_FIELDS;
 
@@ -37,7 +37,7 @@ const MOST_REGISTERED: u32 = 100_000;
 
 fn check_registry(
     registry: &Registry,
-    upstream: &Upstream,
+    upstream: &UpstreamConfig,
     config: &Config,
     findings: &mut Vec<Finding>,
 ) {
@@ -54,7 +54,7 @@ fn check_registry(
     }
 }
 
-fn check_servers(servers: &[Server], findings: &mut Vec<Finding>) {
+fn check_servers(servers: &[ServerConfig], findings: &mut Vec<Finding>) {
     let mut addresses: BTreeMap<_, Place> = BTreeMap::new();
     let mut names: BTreeMap<&str, Place> = BTreeMap::new();
     for server in servers {
@@ -72,7 +72,7 @@ fn check_servers(servers: &[Server], findings: &mut Vec<Finding>) {
     }
 }
 
-fn check_upstream(upstream: &Upstream, findings: &mut Vec<Finding>) {
+fn check_upstream(upstream: &UpstreamConfig, findings: &mut Vec<Finding>) {
     let head = upstream.limits.response_header_bytes;
     if !(Bytes::kib(1)..=Bytes::mib(16)).contains(&head.value) {
         let message = format!("{head} is not a sensible size of a response head");
@@ -105,7 +105,7 @@ fn check_upstream(upstream: &Upstream, findings: &mut Vec<Finding>) {
         let help = "with TLS write protocol = \"auto\": the server is offered HTTP/2";
         findings.push(Finding::error("bad_value", upstream.place, message).help(help));
     }
-    if let Balance::Shard { by: ShardBy::Ranges(ranges), .. } = &upstream.balance {
+    if let BalanceConfig::Shard { by: ShardBy::Ranges(ranges), .. } = &upstream.balance {
         for (before, after) in ranges.iter().zip(ranges.iter().skip(1)) {
             if after.from <= before.from {
                 let message = "ranges must start in ascending order";
@@ -118,7 +118,7 @@ fn check_upstream(upstream: &Upstream, findings: &mut Vec<Finding>) {
     }
 }
 
-fn check_breaker(breaker: &Breaker, findings: &mut Vec<Finding>) {
+fn check_breaker(breaker: &BreakerConfig, findings: &mut Vec<Finding>) {
     match (&breaker.failures, &breaker.error_rate) {
         (Some(failures), Some(rate)) => findings.push(
             Finding::error("bad_value", rate.place, "a breaker opens by failures or by error rate")

@@ -14,12 +14,12 @@ use super::words::{HashKey, Secret};
 use crate::config::finding::Finding;
 use crate::config::read::{Reader, Shape, any_of, table, words};
 use crate::config::source::{Place, Spanned};
-use crate::config::tree::{Node, Value};
+use crate::config::tree::{TreeNode, Value};
 
 /// How a server is chosen.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Balance {
+pub enum BalanceConfig {
     /// In turn, smoothly by weight.
     RoundRobin,
     /// The one with the fewest requests relative to its weight, by looking at all.
@@ -165,8 +165,8 @@ table! {
     }
 }
 
-impl Shape for Balance {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+impl Shape for BalanceConfig {
+    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match &node.value {
             Value::String(text) if text == "hash" || text == "sticky" || text == "shard" => {
                 let help = match text.as_str() {
@@ -194,7 +194,7 @@ impl Shape for Balance {
 }
 
 impl BalanceTable {
-    fn resolve(self, reader: &mut Reader) -> Option<Balance> {
+    fn resolve(self, reader: &mut Reader) -> Option<BalanceConfig> {
         let mut places = vec![
             ("hash", "table", self.table.as_ref().map(|it| it.place)),
             ("hash", "bounded", self.bounded.as_ref().map(|it| it.place)),
@@ -212,7 +212,7 @@ impl BalanceTable {
             (Some(hash), None, None) => {
                 let table = self.table.map_or(HashTable::Ring, |table| table.value);
                 let bounded = self.bounded.map(|bound| bound.value);
-                ("hash", Balance::Hash { hash, table, bounded })
+                ("hash", BalanceConfig::Hash { hash, table, bounded })
             }
             (None, Some(sticky), None) => {
                 let ttl = self.ttl.map_or(defaults::STICKY_TTL, |ttl| ttl.value);
@@ -223,7 +223,10 @@ impl BalanceTable {
                 let site = self.same_site.as_ref();
                 let same_site = site.map_or(SameSite::Lax, |site| site.value);
                 check_cookie(&sticky, &path, domain.as_ref(), (secure, site), reader);
-                ("sticky", Balance::Sticky { sticky, ttl, secret, path, domain, secure, same_site })
+                (
+                    "sticky",
+                    BalanceConfig::Sticky { sticky, ttl, secret, path, domain, secure, same_site },
+                )
             }
             (None, None, Some(shard)) => {
                 let ranges = self.ranges.map(|ranges| ShardBy::Ranges(ranges.value));
@@ -241,7 +244,7 @@ impl BalanceTable {
                     );
                     return None;
                 };
-                ("shard", Balance::Shard { shard, by })
+                ("shard", BalanceConfig::Shard { shard, by })
             }
             _ => {
                 reader.report(

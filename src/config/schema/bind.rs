@@ -11,9 +11,9 @@ use serde::{Serialize, Serializer};
 use serde_json::{Value as Json, json};
 
 use super::words::ListenAddress;
-use crate::config::read::{Reader, Shape, Word, Wrong, any_of, table};
+use crate::config::read::{Reader, Shape, WordReader, WrongValue, any_of, table};
 use crate::config::source::Spanned;
-use crate::config::tree::{Node, Value};
+use crate::config::tree::{TreeNode, Value};
 
 /// An address to listen on: IP:PORT, unix:/PATH, or a table that says who may use a Unix socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,17 +57,17 @@ impl Deref for Bind {
     }
 }
 
-impl Word for Mode {
+impl WordReader for Mode {
     const WHAT: &'static str = "a file mode";
     const EXAMPLE: &'static str = "0660";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, WrongValue> {
         let mode: Result<u32, ParseIntError> = u32::from_str_radix(text, 8);
         match mode {
             Ok(mode) if mode <= 0o777 && text.len() <= 4 && !text.starts_with('+') => {
                 Ok(Self(mode))
             }
-            _ => Err(Wrong::new(format!("\"{text}\" is not a file mode"))
+            _ => Err(WrongValue::new(format!("\"{text}\" is not a file mode"))
                 .help("write three octal digits with a zero before them: \"0660\"")),
         }
     }
@@ -82,7 +82,7 @@ impl Word for Mode {
 }
 
 impl Shape for Bind {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         if !matches!(node.value, Value::Table(_)) {
             let at = ListenAddress::read(node, reader)?;
             return Some(Self { at, access: Access::default() });
@@ -90,7 +90,7 @@ impl Shape for Bind {
         let UnixSocket { unix, mode, group } = UnixSocket::read(node, reader)?;
         match ListenAddress::parse(&format!("unix:{}", unix.value.display())) {
             Ok(at) => Some(Self { at, access: Access { mode, group } }),
-            Err(Wrong { message, help }) => reader.bad(node, message, help),
+            Err(WrongValue { message, help }) => reader.bad(node, message, help),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::num::{NonZeroU16, NonZeroU32};
 
-use super::process::Access;
+use super::process::AccessLogConfig;
 use super::units::{Bytes, Percent, Period, Timeout};
 use super::words::RetryOn;
 
@@ -23,7 +23,7 @@ pub const GUARD_HOLD: Period = Period::seconds(300);
 /// `runtime.drain_delay`.
 pub const DRAIN_DELAY: Period = Period::seconds(0);
 /// `log.access`.
-pub const ACCESS: Access = Access::Off;
+pub const ACCESS: AccessLogConfig = AccessLogConfig::Off;
 /// `log.trace.sample`.
 pub const TRACE_SAMPLE: Percent = Percent::new(1);
 /// `redis.timeout`.

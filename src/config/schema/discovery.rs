@@ -8,19 +8,19 @@ use serde::Serialize;
 
 use super::defaults;
 use super::forms::{OneOrMany, Switch};
-use super::upstream::Server;
+use super::upstream::ServerConfig;
 use super::words::{NameServer, Network};
 use crate::config::finding::Finding;
 use crate::config::read::{Reader, Shape, any_of, settings, table, words};
 use crate::config::source::Spanned;
-use crate::config::tree::{Node, Value};
+use crate::config::tree::{TreeNode, Value};
 
 /// Where the servers of an upstream come from.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Servers {
     /// Written in the file.
-    List(Vec<Server>),
+    List(Vec<ServerConfig>),
     /// Found elsewhere, while the proxy runs.
     Elsewhere(Elsewhere),
 }
@@ -121,7 +121,7 @@ impl Servers {
 
     /// The servers written in the file; empty for those that are found elsewhere.
     #[must_use]
-    pub fn listed(&self) -> &[Server] {
+    pub fn listed(&self) -> &[ServerConfig] {
         match self {
             Self::List(servers) => servers,
             Self::Elsewhere(_) => &[],
@@ -129,7 +129,7 @@ impl Servers {
     }
 
     /// The same, to be changed.
-    pub fn listed_mut(&mut self) -> &mut [Server] {
+    pub fn listed_mut(&mut self) -> &mut [ServerConfig] {
         match self {
             Self::List(servers) => servers,
             Self::Elsewhere(_) => &mut [],
@@ -162,7 +162,7 @@ impl Servers {
 }
 
 impl Shape for Servers {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match &node.value {
             Value::Array(_) => Vec::read(node, reader).map(Self::List),
             Value::Table(_) => {
@@ -196,6 +196,6 @@ impl Shape for Servers {
     }
 
     fn schema(generator: &mut SchemaGenerator) -> Schema {
-        any_of([Vec::<Server>::schema(generator), Discovery::schema(generator)])
+        any_of([Vec::<ServerConfig>::schema(generator), Discovery::schema(generator)])
     }
 }

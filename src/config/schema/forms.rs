@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use serde_json::json;
 
 use crate::config::read::{Reader, Shape, any_of, schema_of};
-use crate::config::tree::{Node, Value};
+use crate::config::tree::{TreeNode, Value};
 
 /// One value, or an array of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -32,7 +32,7 @@ impl<T> Deref for OneOrMany<T> {
 }
 
 impl<T: Shape> Shape for OneOrMany<T> {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match &node.value {
             Value::Array(_) => Vec::read(node, reader).map(Self),
             _ => T::read(node, reader).map(|one| Self(vec![one])),
@@ -65,7 +65,7 @@ impl<T> Switch<T> {
 }
 
 impl<T: Shape + Default> Shape for Switch<T> {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match &node.value {
             Value::Boolean(false) => Some(Self::Off),
             Value::Boolean(true) => Some(Self::On(T::default())),
@@ -100,7 +100,7 @@ pub enum Policy<T> {
 }
 
 impl<T: Shape> Shape for Policy<T> {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match &node.value {
             Value::Boolean(false) => Some(Self::Off),
             Value::String(text) if text == "off" => Some(Self::Off),

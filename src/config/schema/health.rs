@@ -11,7 +11,7 @@ use super::units::{Percent, Timeout};
 use super::words::{HeaderName, HeaderText, Method, StatusRange};
 use crate::config::read::{Reader, Shape, any_of, settings, table, words};
 use crate::config::source::{Place, Spanned};
-use crate::config::tree::{Node, Value};
+use crate::config::tree::{TreeNode, Value};
 
 /// Active checks. The short form is the path alone.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -55,7 +55,7 @@ settings! {
 }
 
 impl Shape for Health {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match node.value {
             Value::String(_) => {
                 let path = Shape::read(node, reader)?;
@@ -103,7 +103,7 @@ settings! {
 
 table! {
     /// A circuit breaker: by failures in a row, or by error rate.
-    pub struct Breaker {
+    pub struct BreakerConfig {
         [#[serde(skip)] place: Place]
         /// Failures in a row that open it.
         failures: Option<Spanned<NonZeroU32>> = None,

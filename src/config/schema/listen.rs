@@ -103,7 +103,7 @@ settings! {
     /// What happens to requests that two servers could understand differently.
     pub struct Strict {
         /// Header names with an underscore.
-        underscores: Underscores = Underscores::Drop,
+        underscores: UnderscoresConfig = UnderscoresConfig::Drop,
         /// Refuses TRACE and CONNECT, which ask a proxy to reveal or to tunnel.
         max_forwards: bool = true,
         /// Dot segments and encoded slashes.
@@ -127,7 +127,7 @@ words! {
 
 words! {
     /// What happens to header names with an underscore.
-    pub enum Underscores ("a treatment of underscores") {
+    pub enum UnderscoresConfig ("a treatment of underscores") {
         /// The field is dropped.
         Drop = "drop",
         /// The request is refused with 400.

@@ -22,10 +22,10 @@ use std::collections::BTreeMap;
 
 use self::discovery::Dns;
 use self::listen::Listen;
-use self::policy::{Auth, Cache, Limit};
-use self::process::{Admin, Log, Redis, Runtime};
-use self::route::{HeaderRules, Route};
-use self::upstream::Upstream;
+use self::policy::{AuthConfig, Cache, LimitConfig};
+use self::process::{Admin, Log, RedisConfig, Runtime};
+use self::route::{HeaderRules, RouteConfig};
+use self::upstream::UpstreamConfig;
 use super::read::settings;
 use super::shown::Replaced;
 use super::source::Spanned;
@@ -50,19 +50,19 @@ settings! {
         /// The name servers that are asked for the names of servers.
         dns: Dns = Dns::default(),
         /// Shared state.
-        redis: Option<Redis> = None,
+        redis: Option<RedisConfig> = None,
         /// Where clients come in.
         listen: Vec<Listen> = Vec::new(),
         /// Who answers, by name.
-        upstream: BTreeMap<Spanned<String>, Upstream> = BTreeMap::new(),
+        upstream: BTreeMap<Spanned<String>, UpstreamConfig> = BTreeMap::new(),
         /// Which request goes where.
-        route: Vec<Route> = Vec::new(),
+        route: Vec<RouteConfig> = Vec::new(),
         /// Shared rate limits, by name.
-        limit: BTreeMap<Spanned<String>, Limit> = BTreeMap::new(),
+        limit: BTreeMap<Spanned<String>, LimitConfig> = BTreeMap::new(),
         /// Shared changes of headers, by name.
         headers: BTreeMap<Spanned<String>, HeaderRules> = BTreeMap::new(),
         /// Shared authentication, by name.
-        auth: BTreeMap<Spanned<String>, Auth> = BTreeMap::new(),
+        auth: BTreeMap<Spanned<String>, AuthConfig> = BTreeMap::new(),
         /// Shared caches, by name.
         cache: BTreeMap<Spanned<String>, Cache> = BTreeMap::new(),
     }

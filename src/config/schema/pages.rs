@@ -11,10 +11,10 @@ use super::forms::OneOrMany;
 use super::units::Timeout;
 use super::words::{Network, StatusRange};
 use crate::config::finding::Finding;
-use crate::config::read::{Reader, Shape, Word as _, any_of, schema_of, settings};
+use crate::config::read::{Reader, Shape, WordReader as _, any_of, schema_of, settings};
 use crate::config::source::Spanned;
 use crate::config::suggest::did_you_mean;
-use crate::config::tree::{Entry, Node, Value};
+use crate::config::tree::{TableEntry, TreeNode, Value};
 
 /// Pages by status: `{ "502-504" = "pages/sorry.html", 404 = "pages/404.html", intercept = false }`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -27,7 +27,7 @@ pub struct Errors {
 
 impl Errors {
     /// Reads one key.
-    fn entry(&mut self, entry: &Entry, reader: &mut Reader) {
+    fn entry(&mut self, entry: &TableEntry, reader: &mut Reader) {
         if entry.key == "intercept" {
             self.intercept = bool::read(&entry.value, reader).unwrap_or_default();
             return;
@@ -50,7 +50,7 @@ impl Errors {
 }
 
 impl Shape for Errors {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         let Value::Table(entries) = &node.value else {
             return reader.mismatch(node, "a table such as { \"502-504\" = \"sorry.html\" }");
         };
@@ -89,9 +89,9 @@ impl Serialize for Errors {
 /// Nobody is served but those who are excepted. The short form is the page alone.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 #[serde(transparent)]
-pub struct Maintenance(MaintenanceTable);
+pub struct MaintenanceConfig(MaintenanceTable);
 
-impl std::ops::Deref for Maintenance {
+impl std::ops::Deref for MaintenanceConfig {
     type Target = MaintenanceTable;
 
     fn deref(&self) -> &MaintenanceTable {
@@ -111,8 +111,8 @@ settings! {
     }
 }
 
-impl Shape for Maintenance {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+impl Shape for MaintenanceConfig {
+    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match node.value {
             Value::String(_) => {
                 let page = Some(Shape::read(node, reader)?);

@@ -13,7 +13,7 @@ use crate::config::source::{Place, Spanned};
 
 table! {
     /// A rate limit (GCRA).
-    pub struct Limit {
+    pub struct LimitConfig {
         [#[serde(skip)] place: Place]
         /// The steady rate: a number per `s`, `min`, `h` or `d`, or per window of any length, as in "20/10s".
         rate: Spanned<Rate>,
@@ -22,11 +22,11 @@ table! {
         /// What is counted by; an array combines keys.
         key: OneOrMany<LimitKey> = OneOrMany(vec![LimitKey::ClientIp]),
         /// Where the counts are kept.
-        store: Store = Store::Local,
+        store: LimitStore = LimitStore::Local,
         /// How many of the burst pass without waiting. Default: all.
         delay: Option<u32> = None,
         /// "auth": requests are counted before authentication. Default: only those of clients that are known.
-        before: Option<Before> = None,
+        before: Option<CountedBefore> = None,
         /// Networks whose clients are not counted.
         except: OneOrMany<Network> = OneOrMany::default(),
     }
@@ -34,7 +34,7 @@ table! {
 
 words! {
     /// What a limit comes before.
-    pub enum Before ("a policy") {
+    pub enum CountedBefore ("a policy") {
         /// Authentication.
         Auth = "auth",
     }
@@ -42,7 +42,7 @@ words! {
 
 words! {
     /// Where counts are kept.
-    pub enum Store ("a store") {
+    pub enum LimitStore ("a store") {
         /// In this process.
         Local = "local",
         /// In Redis, shared by all instances.
@@ -52,7 +52,7 @@ words! {
 
 table! {
     /// Requests at a time.
-    pub struct Concurrency {
+    pub struct ConcurrencyConfig {
         /// How many, for each value of the key.
         max: NonZeroU32,
         /// What is counted by.
@@ -66,22 +66,22 @@ table! {
 
 table! {
     /// Who a client is. Exactly one key.
-    pub struct Auth {
+    pub struct AuthConfig {
         [#[serde(skip)] place: Place]
         /// Signed tokens (RFC 7519).
-        jwt: Option<Jwt> = None,
+        jwt: Option<JwtConfig> = None,
         /// Keys in a header.
         api_key: Option<ApiKey> = None,
         /// Names and passwords (RFC 7617).
-        basic: Option<Basic> = None,
+        basic: Option<BasicConfig> = None,
         /// Asks another server.
-        forward: Option<ForwardAuth> = None,
+        forward: Option<ForwardAuthConfig> = None,
     }
 }
 
 table! {
     /// Signed tokens.
-    pub struct Jwt {
+    pub struct JwtConfig {
         /// URL of the key set.
         jwks: Spanned<String>,
         /// The issuer a token must name.
@@ -147,7 +147,7 @@ table! {
 
 table! {
     /// Names and passwords.
-    pub struct Basic {
+    pub struct BasicConfig {
         /// An htpasswd file with bcrypt or argon2 hashes.
         users_file: PathBuf,
     }
@@ -155,7 +155,7 @@ table! {
 
 table! {
     /// Asks another server.
-    pub struct ForwardAuth {
+    pub struct ForwardAuthConfig {
         /// Its URL; 2xx lets the request pass.
         url: Spanned<String>,
         /// Headers of its answer that are forwarded.
@@ -196,7 +196,7 @@ settings! {
         /// How long a stale response is used while the upstream fails.
         stale_if_error: Option<Period> = None,
         /// A second, shared tier behind memory.
-        tier: Option<Tier> = None,
+        tier: Option<TierConfig> = None,
         /// How long responses stay in it at most, fresh or not. Default: 1 h.
         tier_ttl: Option<Period> = None,
         /// What else two requests must share: headers, cookies or claims, in the forms of a limit's key. Headers and
@@ -227,7 +227,7 @@ words! {
 
 words! {
     /// Second tiers of a cache.
-    pub enum Tier ("a tier") {
+    pub enum TierConfig ("a tier") {
         /// Redis, shared by all instances.
         Redis = "redis",
     }
@@ -235,7 +235,7 @@ words! {
 
 table! {
     /// Cross-origin requests (Fetch standard).
-    pub struct Cors {
+    pub struct CorsConfig {
         [#[serde(skip)] place: Place]
         /// Origins that may read answers; "*" for all.
         origins: Vec<Spanned<String>>,

@@ -14,7 +14,7 @@ use super::units::{Bytes, Percent, Period, Timeout};
 use super::words::{LogField, Secret};
 use crate::config::read::{Reader, Shape, any_of, schema_of, settings, table, words};
 use crate::config::source::Spanned;
-use crate::config::tree::{Node, Value};
+use crate::config::tree::{TreeNode, Value};
 
 settings! {
     /// Threads and shutdown.
@@ -72,19 +72,19 @@ settings! {
     /// What is written about the program and about requests.
     pub struct Log {
         /// The least severe level that is written.
-        level: Level = Level::Info,
+        level: LogLevel = LogLevel::Info,
         /// How a line looks.
         format: LogFormat = LogFormat::Text,
         /// Where the access log goes: "stdout", "off", a file path, "syslog:HOST:PORT" (UDP, RFC 5424), or a table.
-        access: Access = defaults::ACCESS,
+        access: AccessLogConfig = defaults::ACCESS,
         /// Where traces are sent.
-        trace: Option<Trace> = None,
+        trace: Option<TraceConfig> = None,
     }
 }
 
 words! {
     /// Severities of the log.
-    pub enum Level ("a log level") {
+    pub enum LogLevel ("a log level") {
         /// Something is broken.
         Error = "error",
         /// Something will be.
@@ -111,7 +111,7 @@ words! {
 /// Where the access log goes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Access {
+pub enum AccessLogConfig {
     /// Nowhere.
     Off,
     /// To standard output.
@@ -124,7 +124,7 @@ pub enum Access {
     Otlp(AccessOtlp),
 }
 
-impl Access {
+impl AccessLogConfig {
     /// What lines say besides.
     #[must_use]
     pub fn fields(&self) -> &[Spanned<LogField>] {
@@ -136,8 +136,8 @@ impl Access {
     }
 }
 
-impl Shape for Access {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+impl Shape for AccessLogConfig {
+    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match &node.value {
             Value::String(text) if text == "off" => Some(Self::Off),
             Value::String(text) if text == "stdout" => Some(Self::Stdout),
@@ -207,7 +207,7 @@ words! {
 
 table! {
     /// Where traces are sent.
-    pub struct Trace {
+    pub struct TraceConfig {
         /// URL of an OpenTelemetry collector.
         otlp: Spanned<String>,
         /// The share of requests that are traced.
@@ -229,19 +229,19 @@ words! {
 
 table! {
     /// Shared state, for everything that says store = "redis" or tier = "redis".
-    pub struct Redis {
+    pub struct RedisConfig {
         /// URL of the server; it may contain a password and is never printed.
         url: Spanned<Secret>,
         /// How long one operation may take.
         timeout: Timeout = defaults::REDIS_TIMEOUT,
         /// What to do while it does not answer.
-        on_error: OnError = OnError::Local,
+        on_error: OnErrorConfig = OnErrorConfig::Local,
     }
 }
 
 words! {
     /// What to do while the shared store does not answer.
-    pub enum OnError ("a way to go on without Redis") {
+    pub enum OnErrorConfig ("a way to go on without Redis") {
         /// Go on with this instance's own state.
         Local = "local",
         /// Let the request pass.

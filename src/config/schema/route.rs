@@ -9,41 +9,45 @@ use serde_json::{Map, Value as Json, json};
 
 use super::defaults;
 use super::forms::{OneOrMany, Policy};
-use super::pages::{Errors, Maintenance};
-use super::policy::{Cache, Concurrency, Cors, Limit};
+use super::pages::{Errors, MaintenanceConfig};
+use super::policy::{Cache, ConcurrencyConfig, CorsConfig, LimitConfig};
 use super::units::{Bytes, Percent, Period};
 use super::upstream::{RouteRetry, RouteTimeout};
-use super::words::{HeaderName, HeaderText, HostPattern, LimitKey, Method, Network, Pattern};
+use super::words::{
+    HeaderName, HeaderText, HostPatternConfig, LimitKey, Method, Network, PatternConfig,
+};
 use crate::config::finding::Finding;
-use crate::config::read::{Group, Reader, Shape, Table, any_of, schema_of, settings, table, words};
+use crate::config::read::{
+    KeyGroup, Reader, Shape, TableReader, any_of, schema_of, settings, table, words,
+};
 use crate::config::source::{Place, Spanned};
-use crate::config::tree::{Node, Value};
+use crate::config::tree::{TreeNode, Value};
 
 table! {
     /// A route: what it matches, its one action, and what happens on the way.
-    pub struct Route {
+    pub struct RouteConfig {
         [#[serde(skip)] place: Place]
-        [#[serde(flatten)] action: Action]
+        [#[serde(flatten)] action: ActionConfig]
         /// Used in logs, metrics and the admin API. Default: derived from the match.
         name: Option<Spanned<String>> = None,
         /// Names of the listeners it belongs to. Default: all.
         listen: OneOrMany<Spanned<String>> = OneOrMany::default(),
         /// Hosts: "shop.example.com" or "*.example.com". Default: all.
-        host: OneOrMany<Spanned<HostPattern>> = OneOrMany::default(),
+        host: OneOrMany<Spanned<HostPatternConfig>> = OneOrMany::default(),
         /// "/exact", "/prefix/*", with captures "/a/{name}"; one, or an array. Default: all.
         path: OneOrMany<Spanned<String>> = OneOrMany::default(),
         /// How the bytes of a path are matched and sent.
         path_encoding: PathEncoding = PathEncoding::Strict,
         /// A regular expression on the path, in place of `path`.
-        path_regex: Option<Spanned<Pattern>> = None,
+        path_regex: Option<Spanned<PatternConfig>> = None,
         /// Methods. Default: all.
         method: OneOrMany<Spanned<Method>> = OneOrMany::default(),
         /// Conditions on request headers; all must hold.
-        headers: BTreeMap<Spanned<HeaderName>, Condition> = BTreeMap::new(),
+        headers: BTreeMap<Spanned<HeaderName>, ConditionConfig> = BTreeMap::new(),
         /// Conditions on query parameters; all must hold.
-        query: BTreeMap<Spanned<String>, Condition> = BTreeMap::new(),
+        query: BTreeMap<Spanned<String>, ConditionConfig> = BTreeMap::new(),
         /// Conditions on cookies; all must hold.
-        cookies: BTreeMap<Spanned<String>, Condition> = BTreeMap::new(),
+        cookies: BTreeMap<Spanned<String>, ConditionConfig> = BTreeMap::new(),
         /// Networks of clients. Default: all.
         client: OneOrMany<Spanned<Network>> = OneOrMany::default(),
         /// Whether the request came over TLS. Default: either way.
@@ -53,9 +57,9 @@ table! {
         /// Only servers with these labels.
         subset: BTreeMap<Spanned<String>, String> = BTreeMap::new(),
         /// Sends a copy of some requests elsewhere; its answer is ignored.
-        mirror: Option<Mirror> = None,
+        mirror: Option<MirrorConfig> = None,
         /// Delays or aborts some requests on purpose.
-        fault: Option<Fault> = None,
+        fault: Option<FaultConfig> = None,
         /// What of the request line and Host is forwarded differently.
         rewrite: Option<Rewrite> = None,
         /// Changes of the request's headers on the way to the server: a table, the name of a `[headers.NAME]`, or an array
@@ -66,15 +70,15 @@ table! {
         /// Pages for errors, by status: HTML files that browsers are shown. Everybody else gets problem+json.
         errors: Option<Errors> = None,
         /// Closes the route: 503 with Retry-After for everybody who is not excepted. An HTML file, or a table.
-        maintenance: Option<Maintenance> = None,
+        maintenance: Option<MaintenanceConfig> = None,
         /// Cross-origin requests.
-        cors: Option<Cors> = None,
+        cors: Option<CorsConfig> = None,
         /// Compresses responses with gzip, br or zstd by Accept-Encoding.
         compress: bool = false,
         /// Rate limits: a table, the name of a `[limit.NAME]`, or an array of both.
-        limit: OneOrMany<Policy<Limit>> = OneOrMany::default(),
+        limit: OneOrMany<Policy<LimitConfig>> = OneOrMany::default(),
         /// Requests at a time.
-        concurrency: Option<Concurrency> = None,
+        concurrency: Option<ConcurrencyConfig> = None,
         /// Name of an `[auth.NAME]`, several of which one has to let the client in, or "off".
         auth: Option<AuthRef> = None,
         /// A table, the name of a `[cache.NAME]`, or false.
@@ -90,7 +94,7 @@ table! {
     }
 }
 
-impl Route {
+impl RouteConfig {
     /// What requests under way are counted by, if they are.
     #[must_use]
     pub fn counted_by(&self) -> Option<&OneOrMany<LimitKey>> {
@@ -112,21 +116,21 @@ words! {
 /// The one thing a route does.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Action {
+pub enum ActionConfig {
     /// Forwards to upstreams by weight, sorted by name.
-    Upstream(Split),
+    Upstream(SplitConfig),
     /// Answers by itself.
-    Respond(Respond),
+    Respond(RespondConfig),
     /// Sends the client elsewhere.
-    Redirect(Redirect),
+    Redirect(RedirectConfig),
     /// Serves the files of a folder.
-    Files(Files),
+    Files(FilesConfig),
 }
 
-impl Group for Action {
+impl KeyGroup for ActionConfig {
     const KEYS: &'static [&'static str] = &["upstream", "respond", "redirect", "files"];
 
-    fn read(table: &Table<'_>, reader: &mut Reader) -> Option<Self> {
+    fn read(table: &TableReader<'_>, reader: &mut Reader) -> Option<Self> {
         let mut written = Self::KEYS.iter().filter_map(|key| table.get(key));
         let Some(entry) = written.next() else {
             reader.report(
@@ -145,10 +149,10 @@ impl Group for Action {
             );
         }
         match entry.key.as_str() {
-            "upstream" => Split::read(&entry.value, reader).map(Self::Upstream),
-            "respond" => Respond::read(&entry.value, reader).map(Self::Respond),
-            "files" => Files::read(&entry.value, reader).map(Self::Files),
-            _ => Redirect::read(&entry.value, reader).map(Self::Redirect),
+            "upstream" => SplitConfig::read(&entry.value, reader).map(Self::Upstream),
+            "respond" => RespondConfig::read(&entry.value, reader).map(Self::Respond),
+            "files" => FilesConfig::read(&entry.value, reader).map(Self::Files),
+            _ => RedirectConfig::read(&entry.value, reader).map(Self::Redirect),
         }
     }
 
@@ -162,15 +166,15 @@ impl Group for Action {
             schema
         };
         let upstream = described(
-            Split::schema(generator),
+            SplitConfig::schema(generator),
             "The upstream that answers, or several with their shares. Every route has exactly one action.",
         );
         let respond = described(
-            Respond::schema(generator),
+            RespondConfig::schema(generator),
             "An answer of the proxy's own, in place of an upstream's.",
         );
-        let redirect = described(Redirect::schema(generator), "Sends the client elsewhere.");
-        let files = described(Files::schema(generator), "Serves the files of a folder.");
+        let redirect = described(RedirectConfig::schema(generator), "Sends the client elsewhere.");
+        let files = described(FilesConfig::schema(generator), "Serves the files of a folder.");
         schema.insert(
             "properties".into(),
             json!({ "upstream": upstream, "respond": respond, "redirect": redirect, "files": files }),
@@ -182,14 +186,14 @@ impl Group for Action {
 
 /// Upstreams and the share of requests each gets. A name alone gets all.
 #[derive(Debug, Clone)]
-pub struct Split {
+pub struct SplitConfig {
     /// The upstreams, sorted by name; never empty.
     pub targets: Vec<Target>,
     /// Where it is written.
     pub place: Place,
 }
 
-/// One upstream of a [`Split`].
+/// One upstream of a [`SplitConfig`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
     /// Name of the upstream.
@@ -198,14 +202,14 @@ pub struct Target {
     pub weight: u16,
 }
 
-impl PartialEq for Split {
+impl PartialEq for SplitConfig {
     fn eq(&self, other: &Self) -> bool {
         self.targets == other.targets
     }
 }
 
-impl Shape for Split {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+impl Shape for SplitConfig {
+    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         let targets = match &node.value {
             Value::String(_) => {
                 vec![Target { upstream: Shape::read(node, reader)?, weight: 1 }]
@@ -235,7 +239,7 @@ impl Shape for Split {
     }
 }
 
-impl Serialize for Split {
+impl Serialize for SplitConfig {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.targets.iter().map(|target| (&target.upstream, target.weight)))
     }
@@ -243,7 +247,7 @@ impl Serialize for Split {
 
 settings! {
     /// An answer of the proxy itself.
-    pub struct Respond {
+    pub struct RespondConfig {
         /// Status code, 200 to 599.
         status: Spanned<u16> = defaults::RESPOND_STATUS.into(),
         /// The body.
@@ -255,7 +259,7 @@ settings! {
 
 table! {
     /// A redirect.
-    pub struct Redirect {
+    pub struct RedirectConfig {
         /// The new location; {host}, {path}, {query} and captures of the path are filled in.
         to: Spanned<String>,
         /// Status code, 301, 302, 303, 307 or 308.
@@ -266,9 +270,9 @@ table! {
 /// A folder whose files are served. The short form is the folder alone.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(transparent)]
-pub struct Files(FilesTable);
+pub struct FilesConfig(FilesTable);
 
-impl std::ops::Deref for Files {
+impl std::ops::Deref for FilesConfig {
     type Target = FilesTable;
 
     fn deref(&self) -> &FilesTable {
@@ -303,8 +307,8 @@ words! {
     }
 }
 
-impl Shape for Files {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+impl Shape for FilesConfig {
+    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match &node.value {
             Value::String(_) => {
                 let root = Shape::read(node, reader)?;
@@ -324,7 +328,7 @@ impl Shape for Files {
 
 /// A condition on a header, query parameter or cookie.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub enum Condition {
+pub enum ConditionConfig {
     /// It is there and has exactly this value.
     #[serde(rename = "equals")]
     Equals(String),
@@ -336,16 +340,16 @@ pub enum Condition {
     Absent,
     /// It is there and its value matches.
     #[serde(rename = "regex")]
-    Regex(Spanned<Pattern>),
+    Regex(Spanned<PatternConfig>),
 }
 
 settings! {
     /// Conditions on the client's certificate, which the listener has verified.
     pub struct ClientCert {
         /// One of its alternative names.
-        san: Option<Condition> = None,
+        san: Option<ConditionConfig> = None,
         /// Its subject, like "CN=anna,O=Example".
-        subject: Option<Condition> = None,
+        subject: Option<ConditionConfig> = None,
     }
 }
 
@@ -353,12 +357,12 @@ table! {
     /// A condition that is a regular expression.
     pub struct ConditionTable {
         /// The expression, which may match anywhere in the value.
-        regex: Spanned<Pattern>,
+        regex: Spanned<PatternConfig>,
     }
 }
 
-impl Shape for Condition {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+impl Shape for ConditionConfig {
+    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match &node.value {
             Value::String(text) => Some(Self::Equals(text.clone())),
             Value::Boolean(true) => Some(Self::Present),
@@ -385,7 +389,7 @@ impl Shape for Condition {
 
 table! {
     /// A copy of some requests.
-    pub struct Mirror {
+    pub struct MirrorConfig {
         /// Name of the upstream that gets the copy.
         upstream: Spanned<String>,
         /// The share of requests that are copied.
@@ -395,7 +399,7 @@ table! {
 
 settings! {
     /// Faults on purpose.
-    pub struct Fault {
+    pub struct FaultConfig {
         /// How long a request is held back.
         delay: Option<Period> = None,
         /// Status code of an answer in place of the upstream's.
@@ -432,7 +436,7 @@ table! {
     /// An expression and what it is replaced by.
     pub struct PathRegex {
         /// The expression; every match is replaced.
-        r#match: Spanned<Pattern>,
+        r#match: Spanned<PatternConfig>,
         /// What takes its place: $1 and $name are its groups, or $${1} before a letter or digit; $$ is a dollar sign.
         to: Spanned<String>,
     }
@@ -471,7 +475,7 @@ impl AuthRef {
 }
 
 impl Shape for AuthRef {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match &node.value {
             Value::String(text) if text == "off" => Some(Self::Off),
             Value::Boolean(false) => {

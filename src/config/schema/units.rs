@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use serde_json::{Value as Json, json};
 
-use crate::config::read::{Shape, Word, Wrong, schema_of};
-use crate::config::tree::{Node, Value};
+use crate::config::read::{Shape, WordReader, WrongValue, schema_of};
+use crate::config::tree::{TreeNode, Value};
 
 /// The longest duration a file may ask for. Timers beyond it are mistakes, and sums of two stay
 /// far from overflow.
@@ -209,17 +209,19 @@ impl LoadBound {
 const DURATION_UNITS: [(&str, u64); 5] =
     [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
-impl Word for Period {
+impl WordReader for Period {
     const WHAT: &'static str = "a duration";
     const EXAMPLE: &'static str = "10s";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, WrongValue> {
         let units = "a duration is a whole number and one of ms, s, m, h, d, such as \"10s\"";
         let (number, unit) = number_and_unit(text, "a duration").map_err(|w| w.or(units))?;
         let Some((_, scale)) = DURATION_UNITS.iter().find(|(name, _)| *name == unit) else {
-            let wrong = Wrong::new(format!("\"{text}\" is not a duration"));
+            let wrong = WrongValue::new(format!("\"{text}\" is not a duration"));
             return Err(match unit {
-                "" => Wrong::new("a duration needs a unit").help(format!("write \"{number}s\"")),
+                "" => {
+                    WrongValue::new("a duration needs a unit").help(format!("write \"{number}s\""))
+                }
                 "min" | "mins" | "minutes" => wrong.help(format!("write \"{number}m\"")),
                 "sec" | "secs" | "seconds" | "S" => wrong.help(format!("write \"{number}s\"")),
                 _ => wrong.help(units),
@@ -227,7 +229,7 @@ impl Word for Period {
         };
         match number.checked_mul(*scale).map(Duration::from_millis) {
             Some(duration) if duration <= LONGEST => Ok(Self(duration)),
-            _ => Err(Wrong::new(format!("\"{text}\" is longer than a year"))
+            _ => Err(WrongValue::new(format!("\"{text}\" is longer than a year"))
                 .help("the longest duration is \"366d\"")),
         }
     }
@@ -241,13 +243,13 @@ impl Word for Period {
     }
 }
 
-impl Word for Timeout {
+impl WordReader for Timeout {
     const WHAT: &'static str = "a duration";
     const EXAMPLE: &'static str = "10s";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, WrongValue> {
         match Period::parse(text)?.get() {
-            Duration::ZERO => Err(Wrong::new("this duration must be longer than zero")
+            Duration::ZERO => Err(WrongValue::new("this duration must be longer than zero")
                 .help("leave the key out to keep its default")),
             duration => Ok(Self(duration)),
         }
@@ -262,8 +264,8 @@ impl Word for Timeout {
     }
 }
 
-impl<T: Word> Shape for OrOff<T> {
-    fn read(node: &Node, reader: &mut crate::config::read::Reader) -> Option<Self> {
+impl<T: WordReader> Shape for OrOff<T> {
+    fn read(node: &TreeNode, reader: &mut crate::config::read::Reader) -> Option<Self> {
         match &node.value {
             Value::String(text) if text == "off" => Some(Self::Off),
             Value::Boolean(false) => {
@@ -281,17 +283,17 @@ impl<T: Word> Shape for OrOff<T> {
 
 const BYTE_UNITS: [(&str, u32); 4] = [("B", 0), ("KiB", 10), ("MiB", 20), ("GiB", 30)];
 
-impl Word for Bytes {
+impl WordReader for Bytes {
     const WHAT: &'static str = "a size";
     const EXAMPLE: &'static str = "64KiB";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, WrongValue> {
         let units = "a size is a whole number and one of B, KiB, MiB, GiB, such as \"64KiB\"";
         let (number, unit) = number_and_unit(text, "a size").map_err(|w| w.or(units))?;
         let Some((_, shift)) = BYTE_UNITS.iter().find(|(name, _)| *name == unit) else {
-            let wrong = Wrong::new(format!("\"{text}\" is not a size"));
+            let wrong = WrongValue::new(format!("\"{text}\" is not a size"));
             return Err(match unit.to_ascii_lowercase().as_str() {
-                "" => Wrong::new("a size needs a unit")
+                "" => WrongValue::new("a size needs a unit")
                     .help(format!("write \"{}\"", spell_bytes(number))),
                 "k" | "kb" | "kib" => {
                     wrong.help(format!("write \"{number}KiB\" (1024 bytes each)"))
@@ -308,7 +310,7 @@ impl Word for Bytes {
         };
         match number.checked_mul(1 << shift) {
             Some(bytes) if i64::try_from(bytes).is_ok() => Ok(Self(bytes)),
-            _ => Err(Wrong::new(format!("\"{text}\" is too large"))),
+            _ => Err(WrongValue::new(format!("\"{text}\" is too large"))),
         }
     }
 
@@ -331,17 +333,17 @@ fn spell_bytes(bytes: u64) -> String {
     format!("{}{unit}", bytes >> shift)
 }
 
-impl Word for Rate {
+impl WordReader for Rate {
     const WHAT: &'static str = "a rate";
     const EXAMPLE: &'static str = "10/s";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, WrongValue> {
         let units = "a rate is a whole number per s, min, h or d, or per duration, such as \"10/s\", \"100/min\" or \"20/10s\"";
         let (number, unit) = number_and_unit(text, "a rate").map_err(|w| w.or(units))?;
-        let wrong = || Wrong::new(format!("\"{text}\" is not a rate"));
+        let wrong = || WrongValue::new(format!("\"{text}\" is not a rate"));
         let Some(window) = unit.strip_prefix('/') else {
             return Err(match unit {
-                "" => Wrong::new("a rate needs a unit").help(format!("write \"{number}/s\"")),
+                "" => WrongValue::new("a rate needs a unit").help(format!("write \"{number}/s\"")),
                 _ => wrong().help(units),
             });
         };
@@ -357,15 +359,15 @@ impl Word for Rate {
             }
         };
         match u32::try_from(number) {
-            Ok(0) => Err(Wrong::new("a rate of zero would refuse everything")
+            Ok(0) => Err(WrongValue::new("a rate of zero would refuse everything")
                 .help("to refuse requests, answer them: respond = { status = 403 }")),
             // Times are counted in nanoseconds.
             Ok(count) if u128::from(count) > period.as_nanos() => {
-                Err(Wrong::new(format!("\"{text}\" is too fast"))
+                Err(WrongValue::new(format!("\"{text}\" is too fast"))
                     .help("the fastest rate is one in each nanosecond, \"1000000/1ms\""))
             }
             Ok(count) => Ok(Self { count, period }),
-            Err(_) => Err(Wrong::new(format!("\"{text}\" is too large"))
+            Err(_) => Err(WrongValue::new(format!("\"{text}\" is too large"))
                 .help("the largest rate is \"4294967295/min\"")),
         }
     }
@@ -379,15 +381,15 @@ impl Word for Rate {
     }
 }
 
-impl Word for Percent {
+impl WordReader for Percent {
     const WHAT: &'static str = "a percentage";
     const EXAMPLE: &'static str = "30%";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
-        let wrong = || Wrong::new(format!("\"{text}\" is not a percentage"));
+    fn parse(text: &str) -> Result<Self, WrongValue> {
+        let wrong = || WrongValue::new(format!("\"{text}\" is not a percentage"));
         let Some(number) = text.strip_suffix('%') else {
             return Err(match text.parse::<u32>() {
-                Ok(number) => Wrong::new("a percentage needs its sign")
+                Ok(number) => WrongValue::new("a percentage needs its sign")
                     .help(format!("write \"{}%\"", number.min(100))),
                 Err(_) => wrong(),
             });
@@ -403,7 +405,7 @@ impl Word for Percent {
         let fraction: u32 = format!("{fraction:0<4}").parse().map_err(|_| wrong())?;
         match whole.checked_mul(10_000).and_then(|whole| whole.checked_add(fraction)) {
             Some(parts_per_million @ 0..=1_000_000) => Ok(Self { parts_per_million }),
-            _ => Err(Wrong::new(format!("\"{text}\" is more than everything"))
+            _ => Err(WrongValue::new(format!("\"{text}\" is more than everything"))
                 .help("it goes from \"0%\" to \"100%\"")),
         }
     }
@@ -417,16 +419,16 @@ impl Word for Percent {
     }
 }
 
-impl Word for LoadBound {
+impl WordReader for LoadBound {
     const WHAT: &'static str = "a percentage";
     const EXAMPLE: &'static str = "150%";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, WrongValue> {
         match text.strip_suffix('%').filter(|number| is_number(number)).map(str::parse) {
             Some(Ok(percent @ 100..=1000)) => Ok(Self { percent }),
-            Some(_) => Err(Wrong::new(format!("\"{text}\" is out of range"))
+            Some(_) => Err(WrongValue::new(format!("\"{text}\" is out of range"))
                 .help("it goes from \"100%\" to \"1000%\" of the average load")),
-            None => Err(Wrong::new(format!("\"{text}\" is not a whole percentage"))),
+            None => Err(WrongValue::new(format!("\"{text}\" is not a whole percentage"))),
         }
     }
 
@@ -440,13 +442,13 @@ impl Word for LoadBound {
 }
 
 /// Splits `"10s"` into 10 and `"s"`. No sign, no fraction, no space.
-fn number_and_unit<'a>(text: &'a str, what: &str) -> Result<(u64, &'a str), Wrong> {
+fn number_and_unit<'a>(text: &'a str, what: &str) -> Result<(u64, &'a str), WrongValue> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     if number.is_empty() || unit.starts_with('.') {
-        return Err(Wrong::new(format!("\"{text}\" is not {what}")));
+        return Err(WrongValue::new(format!("\"{text}\" is not {what}")));
     }
-    let number = number.parse().map_err(|_| Wrong::new(format!("\"{text}\" is too large")))?;
+    let number = number.parse().map_err(|_| WrongValue::new(format!("\"{text}\" is too large")))?;
     Ok((number, unit))
 }
 
@@ -454,7 +456,7 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-impl Wrong {
+impl WrongValue {
     /// This error, with `help` if it has none.
     fn or(self, help: &str) -> Self {
         Self { help: self.help.or_else(|| Some(help.to_owned())), ..self }
@@ -547,7 +549,7 @@ mod tests {
 
     use super::*;
 
-    fn help<T: Word + fmt::Debug>(text: &str) -> String {
+    fn help<T: WordReader + fmt::Debug>(text: &str) -> String {
         T::parse(text).unwrap_err().help.unwrap_or_default()
     }
 

@@ -7,20 +7,20 @@ use std::path::PathBuf;
 use schemars::{Schema, SchemaGenerator};
 use serde::Serialize;
 
-use super::balance::Balance;
+use super::balance::BalanceConfig;
 use super::defaults;
 pub use super::discovery::Servers;
 use super::forms::Switch;
-use super::health::{Breaker, Eject, Health};
+use super::health::{BreakerConfig, Eject, Health};
 use super::units::{Bytes, OrOff, Percent, Period, Timeout};
 use super::words::{RetryOn, ServerAddress};
-use crate::config::read::{Reader, Shape, Table, any_of, settings, table, words};
+use crate::config::read::{Reader, Shape, TableReader, any_of, settings, table, words};
 use crate::config::source::{Place, Spanned};
-use crate::config::tree::{Node, Value};
+use crate::config::tree::{TreeNode, Value};
 
 table! {
     /// A group of servers that answer the same requests.
-    pub struct Upstream {
+    pub struct UpstreamConfig {
         [#[serde(skip)] place: Place]
         /// Its servers: an array of addresses or tables, or a table that says where to find them.
         servers: Servers,
@@ -31,7 +31,7 @@ table! {
         /// TLS to the servers; `true` for TLS with defaults.
         tls: Switch<UpstreamTls> = Switch::Off,
         /// How a server is chosen.
-        balance: Balance = Balance::LeastRequest,
+        balance: BalanceConfig = BalanceConfig::LeastRequest,
         /// How long a joining or recovered server gets a growing share.
         slow_start: Period = defaults::SLOW_START,
         /// Active checks: a path, or a table.
@@ -39,13 +39,13 @@ table! {
         /// Takes a failing server out of rotation; `false` turns it off.
         eject: Switch<Eject> = Switch::On(Eject::default()),
         /// Stops asking an upstream or server that keeps failing.
-        breaker: Option<Breaker> = None,
+        breaker: Option<BreakerConfig> = None,
         /// Upper bounds; unset is no cap.
         limits: UpstreamLimits = UpstreamLimits::default(),
         /// How long is waited for a server.
         timeout: UpstreamTimeout = UpstreamTimeout::default(),
         /// When a request is tried again.
-        retry: Retry = Retry::default(),
+        retry: RetryConfig = RetryConfig::default(),
         /// The upstream to use when this one has no usable server, or its retries are used up.
         fallback: Option<Spanned<String>> = None,
         /// With nothing healthy: true tries all of them, false answers 503 at once.
@@ -56,9 +56,9 @@ table! {
 /// One server. The short form is its address alone.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(transparent)]
-pub struct Server(ServerTable);
+pub struct ServerConfig(ServerTable);
 
-impl std::ops::Deref for Server {
+impl std::ops::Deref for ServerConfig {
     type Target = ServerTable;
 
     fn deref(&self) -> &ServerTable {
@@ -85,7 +85,7 @@ table! {
     }
 }
 
-impl Server {
+impl ServerConfig {
     /// Gives it another weight.
     pub fn weigh(&mut self, weight: NonZeroU16) {
         self.0.weight = weight;
@@ -98,8 +98,8 @@ impl Server {
     }
 }
 
-impl Shape for Server {
-    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+impl Shape for ServerConfig {
+    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         if let Value::String(_) = node.value {
             let address = <Spanned<ServerAddress>>::read(node, reader)?;
             return Some(Self(ServerTable {
@@ -116,7 +116,7 @@ impl Shape for Server {
             let help = format!("write \"127.0.0.1:{port}\"");
             return reader.bad(node, "a server is an address, not a number".into(), Some(help));
         }
-        let table = Table::of(node, reader)?;
+        let table = TableReader::of(node, reader)?;
         ServerTable::read_table(&table, reader).map(Self)
     }
 
@@ -225,7 +225,7 @@ settings! {
 
 settings! {
     /// When a request is tried again.
-    pub struct Retry {
+    pub struct RetryConfig {
         /// Tries after the first one.
         attempts: u32 = defaults::RETRY_ATTEMPTS,
         /// What is worth another try, within what the method allows.
@@ -276,7 +276,7 @@ impl UpstreamTimeout {
     }
 }
 
-impl Retry {
+impl RetryConfig {
     /// These retries with what a route says otherwise.
     #[must_use]
     pub fn overridden(&self, route: Option<&RouteRetry>) -> Self {

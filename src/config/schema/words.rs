@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 use serde_json::{Value as Json, json};
 
-use crate::config::read::{Word, Wrong, not_one_of};
+use crate::config::read::{WordReader, WrongValue, not_one_of};
 use crate::config::shown::mask;
 
 /// How much a compiled regular expression may cost, in bytes.
@@ -45,7 +45,7 @@ pub enum ServerAddress {
 
 /// The hosts a route is for: `"shop.example.com"` or `"*.example.com"`, lowercase, without port.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum HostPattern {
+pub enum HostPatternConfig {
     /// This host.
     Exact(String),
     /// All hosts below this one, at any depth; the text is what follows `*.`.
@@ -71,7 +71,7 @@ pub enum TrustedProxy {
 
 /// A regular expression of bounded cost.
 #[derive(Debug, Clone)]
-pub struct Pattern(regex::Regex);
+pub struct PatternConfig(regex::Regex);
 
 /// A header name, lowercase (RFC 9110 §5.1).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -191,7 +191,7 @@ impl RetryOn {
     ];
 }
 
-impl Pattern {
+impl PatternConfig {
     /// The text of the expression.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -205,7 +205,7 @@ impl Pattern {
     }
 }
 
-impl PartialEq for Pattern {
+impl PartialEq for PatternConfig {
     fn eq(&self, other: &Self) -> bool {
         self.as_str() == other.as_str()
     }
@@ -258,16 +258,16 @@ impl Secret {
     }
 }
 
-impl Word for ListenAddress {
+impl WordReader for ListenAddress {
     const WHAT: &'static str = "an address";
     const EXAMPLE: &'static str = "0.0.0.0:8080";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, WrongValue> {
         if let Some(path) = text.strip_prefix("unix:") {
             return unix_path(path).map(Self::Unix);
         }
         text.parse().map(Self::Ip).map_err(|_| {
-            let wrong = Wrong::new(format!("\"{text}\" is not an address to listen on"));
+            let wrong = WrongValue::new(format!("\"{text}\" is not an address to listen on"));
             match text.strip_prefix(':').or_else(|| text.strip_prefix("*:")).unwrap_or(text) {
                 port if port.parse::<u16>().is_ok() => {
                     wrong.help(format!("write \"0.0.0.0:{port}\" or \"[::]:{port}\""))
@@ -287,15 +287,15 @@ impl Word for ListenAddress {
     }
 }
 
-impl Word for ServerAddress {
+impl WordReader for ServerAddress {
     const WHAT: &'static str = "a server address";
     const EXAMPLE: &'static str = "10.0.0.1:8080";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, WrongValue> {
         if let Some(path) = text.strip_prefix("unix:") {
             return unix_path(path).map(Self::Unix);
         }
-        let wrong = || Wrong::new(format!("\"{text}\" is not a server address"));
+        let wrong = || WrongValue::new(format!("\"{text}\" is not a server address"));
         if let Some(rest) = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")) {
             let host = rest.split('/').next().unwrap_or(rest);
             return Err(wrong().help(format!(
@@ -333,12 +333,14 @@ impl Word for ServerAddress {
 }
 
 /// A Unix socket's path: absolute, and short enough for `sockaddr_un` (108 bytes with its end).
-fn unix_path(path: &str) -> Result<PathBuf, Wrong> {
+fn unix_path(path: &str) -> Result<PathBuf, WrongValue> {
     if !path.starts_with('/') || path.contains('\0') {
-        return Err(Wrong::new("a Unix socket needs an absolute path").help("write unix:/PATH"));
+        return Err(
+            WrongValue::new("a Unix socket needs an absolute path").help("write unix:/PATH")
+        );
     }
     if path.len() > 107 {
-        return Err(Wrong::new("the path of a Unix socket has at most 107 bytes"));
+        return Err(WrongValue::new("the path of a Unix socket has at most 107 bytes"));
     }
     Ok(path.into())
 }
@@ -360,12 +362,12 @@ fn looks_like_ip(name: &str) -> bool {
     name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-impl Word for HostPattern {
+impl WordReader for HostPatternConfig {
     const WHAT: &'static str = "a host";
     const EXAMPLE: &'static str = "shop.example.com";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
-        let wrong = || Wrong::new(format!("\"{text}\" is not a host"));
+    fn parse(text: &str) -> Result<Self, WrongValue> {
+        let wrong = || WrongValue::new(format!("\"{text}\" is not a host"));
         if let Some(below) = text.strip_prefix("*.") {
             return host_name(below)
                 .map(Self::Below)
@@ -395,15 +397,15 @@ impl Word for HostPattern {
     }
 }
 
-impl Word for NameServer {
+impl WordReader for NameServer {
     const WHAT: &'static str = "a name server";
     const EXAMPLE: &'static str = "127.0.0.1:53";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, WrongValue> {
         let alone = text.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, 53));
         match alone.or_else(|| text.parse().ok()) {
             Some(address) if address.port() != 0 => Ok(Self(address)),
-            _ => Err(Wrong::new(format!("\"{text}\" is not a name server"))
+            _ => Err(WrongValue::new(format!("\"{text}\" is not a name server"))
                 .help("write IP, IP:PORT or [IPV6]:PORT")),
         }
     }
@@ -413,19 +415,19 @@ impl Word for NameServer {
     }
 }
 
-impl Word for Network {
+impl WordReader for Network {
     const WHAT: &'static str = "a network";
     const EXAMPLE: &'static str = "10.0.0.0/8";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
-        let wrong = || Wrong::new(format!("\"{text}\" is not a network"));
+    fn parse(text: &str) -> Result<Self, WrongValue> {
+        let wrong = || WrongValue::new(format!("\"{text}\" is not a network"));
         if let Ok(ip) = text.parse::<IpAddr>() {
             return Ok(Self(IpNet::from(ip.to_canonical())));
         }
         let network: IpNet = text.parse().map_err(|_| wrong())?;
         // Bits below the mask mean that either the address or the mask is a mistake.
         if network.trunc() != network {
-            return Err(Wrong::new(format!("\"{text}\" has bits set beyond its mask"))
+            return Err(WrongValue::new(format!("\"{text}\" has bits set beyond its mask"))
                 .help(format!("write \"{}\"", network.trunc())));
         }
         Ok(Self(canonical(network)))
@@ -448,11 +450,11 @@ fn canonical(network: IpNet) -> IpNet {
     }
 }
 
-impl Word for TrustedProxy {
+impl WordReader for TrustedProxy {
     const WHAT: &'static str = "a network or \"unix:\"";
     const EXAMPLE: &'static str = "10.0.0.0/8";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, WrongValue> {
         if text == "unix:" { Ok(Self::Unix) } else { Network::parse(text).map(Self::Network) }
     }
 
@@ -461,16 +463,16 @@ impl Word for TrustedProxy {
     }
 }
 
-impl Word for Pattern {
+impl WordReader for PatternConfig {
     const WHAT: &'static str = "a regular expression";
     const EXAMPLE: &'static str = "^/v[0-9]+/";
     const COSTLY: bool = true;
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, WrongValue> {
         match regex::RegexBuilder::new(text).size_limit(REGEX_SIZE).build() {
             Ok(regex) => Ok(Self(regex)),
             Err(regex::Error::CompiledTooBig(_)) => {
-                Err(Wrong::new("this regular expression is too large")
+                Err(WrongValue::new("this regular expression is too large")
                     .help("its compiled form may take 1 MiB; shorten its repetitions"))
             }
             Err(error) => {
@@ -478,7 +480,7 @@ impl Word for Pattern {
                 // The last line says what is wrong, those before it draw a picture.
                 let last = text.lines().last().unwrap_or(&text);
                 let reason = last.trim_start_matches("error: ");
-                Err(Wrong::new(format!("invalid regular expression: {reason}"))
+                Err(WrongValue::new(format!("invalid regular expression: {reason}"))
                     .help("a single-quoted TOML string needs no doubled backslashes"))
             }
         }
@@ -492,13 +494,13 @@ impl Word for Pattern {
 /// RFC 9110 §5.6.2.
 const TOKEN: &str = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
 
-impl Word for HeaderName {
+impl WordReader for HeaderName {
     const WHAT: &'static str = "a header name";
     const EXAMPLE: &'static str = "x-env";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, WrongValue> {
         text.parse().map(Self).map_err(|_| {
-            Wrong::new(format!("{text:?} is not a header name"))
+            WrongValue::new(format!("{text:?} is not a header name"))
                 .help("letters, digits and !#$%&'*+-.^_`|~ are allowed")
         })
     }
@@ -508,14 +510,14 @@ impl Word for HeaderName {
     }
 }
 
-impl Word for HeaderText {
+impl WordReader for HeaderText {
     const WHAT: &'static str = "a header value";
     const EXAMPLE: &'static str = "prod";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, WrongValue> {
         let legal = |c: char| c == '\t' || !c.is_control();
         if !text.chars().all(legal) {
-            return Err(Wrong::new(
+            return Err(WrongValue::new(
                 "a header value cannot contain line breaks or control characters",
             )
             .help("send several values as several headers"));
@@ -523,7 +525,7 @@ impl Word for HeaderText {
         http::HeaderValue::from_str(text)
             .or_else(|_| http::HeaderValue::from_bytes(text.as_bytes()))
             .map(Self)
-            .map_err(|_| Wrong::new(format!("{text:?} is not a header value")))
+            .map_err(|_| WrongValue::new(format!("{text:?} is not a header value")))
     }
 
     fn keywords() -> Json {
@@ -531,19 +533,19 @@ impl Word for HeaderText {
     }
 }
 
-impl Word for Method {
+impl WordReader for Method {
     const WHAT: &'static str = "a method";
     const EXAMPLE: &'static str = "GET";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, WrongValue> {
         // Methods are case-sensitive (RFC 9110 §9.1), so "get" would never match.
         if text.bytes().any(|byte| byte.is_ascii_lowercase()) {
-            return Err(Wrong::new(format!("{text:?} is not a method")).help(format!(
+            return Err(WrongValue::new(format!("{text:?} is not a method")).help(format!(
                 "methods are case-sensitive: write {:?}",
                 text.to_ascii_uppercase()
             )));
         }
-        text.parse().map(Self).map_err(|_| Wrong::new(format!("{text:?} is not a method")))
+        text.parse().map(Self).map_err(|_| WrongValue::new(format!("{text:?} is not a method")))
     }
 
     fn keywords() -> Json {
@@ -551,13 +553,13 @@ impl Word for Method {
     }
 }
 
-impl Word for Secret {
+impl WordReader for Secret {
     const WHAT: &'static str = "a secret";
     const EXAMPLE: &'static str = "${TOKEN}";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, WrongValue> {
         if text.is_empty() {
-            return Err(Wrong::new("a secret cannot be empty"));
+            return Err(WrongValue::new("a secret cannot be empty"));
         }
         Ok(Self(text.to_owned()))
     }
@@ -575,15 +577,15 @@ fn kind_and_name(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn header(name: &str) -> Result<http::HeaderName, Wrong> {
+fn header(name: &str) -> Result<http::HeaderName, WrongValue> {
     HeaderName::parse(name).map(|name| name.0)
 }
 
-impl Word for HashKey {
+impl WordReader for HashKey {
     const WHAT: &'static str = "a hash key";
     const EXAMPLE: &'static str = "header:x-user-id";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, WrongValue> {
         match kind_and_name(text) {
             ("uri", None) => Ok(Self::Uri),
             ("path", None) => Ok(Self::Path),
@@ -613,11 +615,11 @@ impl Word for HashKey {
     }
 }
 
-impl Word for LimitKey {
+impl WordReader for LimitKey {
     const WHAT: &'static str = "a limit key";
     const EXAMPLE: &'static str = "client_ip";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, WrongValue> {
         match kind_and_name(text) {
             ("client_ip", None) => Ok(Self::ClientIp),
             ("route", None) => Ok(Self::Route),
@@ -637,23 +639,23 @@ impl Word for LimitKey {
     }
 }
 
-impl Word for ClientIp {
+impl WordReader for ClientIp {
     const WHAT: &'static str = "a field that names clients";
     const EXAMPLE: &'static str = "header:cf-connecting-ip";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, WrongValue> {
         match kind_and_name(text) {
             ("x-forwarded-for", None) => Ok(Self::ForwardedFor),
             ("forwarded", None) => Ok(Self::Forwarded),
             ("header", Some(name)) => match header(name)? {
                 name if matches!(name.as_str(), "x-forwarded-for" | "forwarded") => {
-                    Err(Wrong::new(format!("`{name}` is a chain, not one address"))
+                    Err(WrongValue::new(format!("`{name}` is a chain, not one address"))
                         .help(format!("write \"{name}\"")))
                 }
                 name => Ok(Self::Header(name)),
             },
             (name, None) if header(name).is_ok() && name.contains('-') => {
-                Err(Wrong::new(format!("\"{text}\" is not {}", Self::WHAT))
+                Err(WrongValue::new(format!("\"{text}\" is not {}", Self::WHAT))
                     .help(format!("write \"header:{}\"", name.to_ascii_lowercase())))
             }
             _ => {
@@ -667,17 +669,17 @@ impl Word for ClientIp {
     }
 }
 
-impl Word for LogField {
+impl WordReader for LogField {
     const WHAT: &'static str = "a field of the access log";
     const EXAMPLE: &'static str = "header:user-agent";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, WrongValue> {
         const SECRETS: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "set-cookie"];
         match kind_and_name(text) {
             ("header", Some(name)) => {
                 let name = header(name)?.as_str().to_owned();
                 if SECRETS.contains(&name.as_str()) {
-                    return Err(Wrong::new(format!("`{name}` is not written down"))
+                    return Err(WrongValue::new(format!("`{name}` is not written down"))
                         .help("it holds what clients prove who they are with; name a claim instead: \"jwt:sub\""));
                 }
                 Ok(Self::Header(name))
@@ -692,18 +694,22 @@ impl Word for LogField {
     }
 }
 
-impl Word for TokenPlace {
+impl WordReader for TokenPlace {
     const WHAT: &'static str = "a place of a token";
     const EXAMPLE: &'static str = "cookie:session";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, WrongValue> {
         match kind_and_name(text) {
             ("header", None) => Ok(Self::Header),
-            ("header", Some(_)) => Err(Wrong::new(format!("\"{text}\" is not a place of a token"))
-                .help("\"header\" is `Authorization: Bearer`, and no other header is looked at")),
+            ("header", Some(_)) => Err(WrongValue::new(format!(
+                "\"{text}\" is not a place of a token"
+            ))
+            .help("\"header\" is `Authorization: Bearer`, and no other header is looked at")),
             // A cookie's name is a token, like a header's (RFC 6265 §4.1.1).
             ("cookie", Some(name)) if header(name).is_ok() => Ok(Self::Cookie(name.to_owned())),
-            ("cookie", Some(name)) => Err(Wrong::new(format!("{name:?} is no name of a cookie"))),
+            ("cookie", Some(name)) => {
+                Err(WrongValue::new(format!("{name:?} is no name of a cookie")))
+            }
             ("query", Some(name)) => Ok(Self::Query(name.to_owned())),
             _ => Err(not_one_of(text, Self::WHAT, &["header", "cookie:NAME", "query:NAME"])),
         }
@@ -714,18 +720,18 @@ impl Word for TokenPlace {
     }
 }
 
-impl Word for StatusRange {
+impl WordReader for StatusRange {
     const WHAT: &'static str = "a range of status codes";
     const EXAMPLE: &'static str = "200-299";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, WrongValue> {
         let code = |text: &str| {
             text.parse().ok().filter(|code| text.len() == 3 && (100..=599).contains(code))
         };
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         match (code(first), code(last)) {
             (Some(first), Some(last)) if first <= last => Ok(Self { first, last }),
-            _ => Err(Wrong::new(format!("\"{text}\" is not a range of status codes"))
+            _ => Err(WrongValue::new(format!("\"{text}\" is not a range of status codes"))
                 .help("write \"200-299\" or \"204\"")),
         }
     }
@@ -739,11 +745,11 @@ impl Word for StatusRange {
     }
 }
 
-impl Word for RetryOn {
+impl WordReader for RetryOn {
     const WHAT: &'static str = "a reason to retry";
     const EXAMPLE: &'static str = "connect";
 
-    fn parse(text: &str) -> Result<Self, Wrong> {
+    fn parse(text: &str) -> Result<Self, WrongValue> {
         match text {
             "connect" => Ok(Self::Connect),
             "reset" => Ok(Self::Reset),
@@ -791,7 +797,7 @@ impl fmt::Display for ServerAddress {
     }
 }
 
-impl fmt::Display for HostPattern {
+impl fmt::Display for HostPatternConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exact(host) => f.write_str(host),
@@ -821,7 +827,7 @@ impl fmt::Display for TrustedProxy {
     }
 }
 
-impl fmt::Display for Pattern {
+impl fmt::Display for PatternConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -953,11 +959,11 @@ macro_rules! serialize_as_text {
 serialize_as_text!(
     ListenAddress,
     ServerAddress,
-    HostPattern,
+    HostPatternConfig,
     NameServer,
     Network,
     TrustedProxy,
-    Pattern,
+    PatternConfig,
     HeaderName,
     HeaderText,
     Method,
@@ -1015,10 +1021,10 @@ mod tests {
 
     #[test]
     fn a_wildcard_stands_only_on_the_left() {
-        let below = HostPattern::Below("example.com".into());
-        assert_eq!(HostPattern::parse("*.Example.com").unwrap(), below);
+        let below = HostPatternConfig::Below("example.com".into());
+        assert_eq!(HostPatternConfig::parse("*.Example.com").unwrap(), below);
         for text in ["*", "a.*.com", "*a.com", "*.*.com", "a.com:80", "", "bücher.de", "a/b"] {
-            assert!(HostPattern::parse(text).is_err(), "{text}");
+            assert!(HostPatternConfig::parse(text).is_err(), "{text}");
         }
     }
 
@@ -1033,8 +1039,8 @@ mod tests {
 
     #[test]
     fn a_regular_expression_has_a_bounded_size() {
-        assert!(Pattern::parse("(").is_err());
-        let wrong = Pattern::parse("(a{1000}){1000}").unwrap_err();
+        assert!(PatternConfig::parse("(").is_err());
+        let wrong = PatternConfig::parse("(a{1000}){1000}").unwrap_err();
         assert_eq!(wrong.message, "this regular expression is too large");
     }
 

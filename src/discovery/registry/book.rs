@@ -67,7 +67,7 @@ pub enum Registered {
     New,
     /// Something about it is other than before.
     Changed,
-    /// Its lease lasts longer.
+    /// The lease lasts longer.
     Renewed,
 }
 
@@ -135,7 +135,7 @@ impl Book {
         Ok(Registered::Changed)
     }
 
-    /// Whether a server may be at an address.
+    /// Returns whether a server may be at an address.
     fn admit(&self, id: &str, address: SocketAddr) -> Result<(), Refused> {
         if !is_allowed(address.ip(), &self.settings.allow) {
             return Err(Refused::Foreign(address));

@@ -17,7 +17,7 @@ use super::shared::{self, Exchange, News, Told};
 use super::{Counts, Hear, Order, Shown, View};
 use crate::clock::{self, Instant, Random};
 use crate::discovery::{Update, Updates};
-use crate::policy::shared::{Connections, Redis};
+use crate::policy::shared::{Redis, RedisConnections};
 
 /// Orders that are carried out before what came of them is shown.
 const BATCH: usize = 1000;
@@ -54,7 +54,7 @@ pub(super) struct Keeper {
     updates: Updates,
     books: BTreeMap<Arc<str>, Kept>,
     redis: Option<Rc<Redis>>,
-    connections: Rc<Connections>,
+    connections: Rc<RedisConnections>,
     exchange: Option<UnderWay>,
     /// The next exchange.
     next: Instant,

@@ -42,7 +42,7 @@ const OVER: u64 = 0;
 pub struct Registration {
     /// Where it answers.
     pub address: Option<SocketAddr>,
-    /// Its share of the requests relative to the others.
+    /// The share of the requests relative to the others.
     pub weight: Option<NonZeroU16>,
     /// What routes choose it by.
     pub labels: Option<BTreeMap<String, String>>,
@@ -76,7 +76,7 @@ pub enum Unfit {
     Labels,
 }
 
-/// Whether servers can be called so.
+/// Returns whether servers can be called so.
 ///
 /// # Errors
 /// [`Unfit::Id`].
@@ -94,7 +94,7 @@ fn is_text(text: &str, most: usize) -> bool {
 }
 
 impl Registration {
-    /// Whether it asks for a lease, or for more of one; otherwise it only changes what is there.
+    /// Returns whether it asks for a lease, or for more of one; otherwise it only changes what is there.
     #[must_use]
     pub fn renews(&self) -> bool {
         self.address.is_some() || self.ttl.is_some()
@@ -127,7 +127,7 @@ impl Registration {
         Ok(())
     }
 
-    /// Whether it says nothing but what is there.
+    /// Returns whether it says nothing but what is there.
     fn agrees(&self, known: &Known) -> bool {
         let Self { address, weight, labels, zone, priority, ttl } = self;
         address.is_none_or(|address| address == known.address)
@@ -139,7 +139,7 @@ impl Registration {
     }
 }
 
-/// Whether a server can be there: neither nowhere nor everywhere.
+/// Returns whether a server can be there: neither nowhere nor everywhere.
 fn is_usable(address: SocketAddr) -> bool {
     let ip = address.ip().to_canonical();
     address.port() != 0
@@ -148,7 +148,7 @@ fn is_usable(address: SocketAddr) -> bool {
         && ip != IpAddr::from([255; 4])
 }
 
-/// Whether addresses of a link are meant, which lead elsewhere on each machine. The address at which clouds tell
+/// Returns whether addresses of a link are meant, which lead elsewhere on each machine. The address at which clouds tell
 /// machines their secrets is one of them.
 fn is_of_a_link(ip: IpAddr) -> bool {
     match ip {
@@ -157,7 +157,7 @@ fn is_of_a_link(ip: IpAddr) -> bool {
     }
 }
 
-/// Whether an address is in one of these networks. Where none is named, all but those of a link are.
+/// Returns whether an address is in one of these networks. Where none is named, all but those of a link are.
 #[must_use]
 pub fn is_allowed(ip: IpAddr, networks: &[IpNet]) -> bool {
     let ip = ip.to_canonical();
@@ -172,7 +172,7 @@ pub fn is_allowed(ip: IpAddr, networks: &[IpNet]) -> bool {
 pub struct Known {
     /// Where it answers.
     pub address: SocketAddr,
-    /// Its share of the requests relative to the others.
+    /// The share of the requests relative to the others.
     pub weight: NonZeroU16,
     /// What routes choose it by.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -190,7 +190,7 @@ pub struct Known {
 }
 
 impl Known {
-    /// What is known of a server that was not, once a registration was heard. `None` without an address.
+    /// Returns what is known of a server that was not, once a registration was heard. `None` without an address.
     #[must_use]
     pub fn new(said: Registration, since: u64) -> Option<Self> {
         let Registration { address, weight, labels, zone, priority, ttl } = said;
@@ -205,7 +205,7 @@ impl Known {
         })
     }
 
-    /// What is known once a registration was heard.
+    /// Returns what is known once a registration was heard.
     #[must_use]
     pub fn after(&self, said: Registration) -> Self {
         let Registration { address, weight, labels, zone, priority, ttl } = said;
@@ -220,7 +220,7 @@ impl Known {
         }
     }
 
-    /// Whether it is what could have been registered here: others may have written it.
+    /// Returns whether it is what could have been registered here: others may have written it.
     #[must_use]
     pub fn is_fit(&self) -> bool {
         let all = Registration {
@@ -330,13 +330,13 @@ impl Lease {
         self.ends.load(Ordering::Acquire)
     }
 
-    /// Whether it has ended.
+    /// Returns whether it has ended.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.ends() == OVER
     }
 
-    /// How much of it is left.
+    /// Returns how much of it is left.
     #[must_use]
     pub fn left(&self, now: Instant) -> Duration {
         Duration::from_millis(self.ends().saturating_sub(clock::millis(now)))
@@ -347,13 +347,13 @@ impl Lease {
         self.untold.store(true, Ordering::Release);
     }
 
-    /// Whether others have to be told of it.
+    /// Returns whether others have to be told of it.
     #[must_use]
     pub fn is_untold(&self) -> bool {
         self.untold.load(Ordering::Acquire)
     }
 
-    /// Whether others have to be told of it; that is taken as done.
+    /// Returns whether others have to be told of it; that is taken as done.
     pub fn take_untold(&self) -> bool {
         self.untold.load(Ordering::Relaxed) && self.untold.swap(false, Ordering::AcqRel)
     }

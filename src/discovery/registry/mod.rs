@@ -211,7 +211,7 @@ impl Registry {
 }
 
 impl Shown {
-    /// Whether the proxy itself listens there.
+    /// Returns whether the proxy itself listens there.
     fn is_own(&self, address: SocketAddr) -> bool {
         self.own.load().iter().any(|listens| own::same(*listens, address, own::is_local))
     }

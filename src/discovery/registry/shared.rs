@@ -12,7 +12,7 @@ use std::time::Duration;
 use redis::Pipeline;
 
 use super::lease::{self, Known, LONGEST, Lease};
-use crate::policy::shared::{Connections, Redis};
+use crate::policy::shared::{Redis, RedisConnections};
 
 /// What all names in Redis begin with; the number is that of the form of what is kept under them.
 const PREFIX: &str = "tidegate:registry:1";
@@ -87,7 +87,7 @@ pub(super) struct News {
 /// What was to be told, when there was no answer. Some of it may be known all the same.
 pub(super) async fn exchange(
     redis: &Redis,
-    connections: &Connections,
+    connections: &RedisConnections,
     exchanges: Vec<Exchange>,
 ) -> Result<Vec<News>, Vec<Told>> {
     let mut all = Vec::new();
@@ -110,7 +110,7 @@ pub(super) async fn exchange(
         .collect())
 }
 
-async fn one(redis: &Redis, connections: &Connections, each: &Exchange) -> Option<News> {
+async fn one(redis: &Redis, connections: &RedisConnections, each: &Exchange) -> Option<News> {
     let mut pairs: Vec<(&str, String)> = Vec::new();
     for (id, lease) in &each.leases {
         pairs.push((id, serde_json::to_string(&lease.known).ok()?));

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use self::parties::{Breaks, Outcome, Outcomes, Plan, Taker};
 use self::schedule::Schedule;
 use self::wire::{End, Net};
-use super::handle::{Handle, Shared};
+use super::handle::{Handle, SharedConnection};
 use super::state::{State, Terms};
 use crate::clock::Random;
 use crate::wire::request::Limits;
@@ -66,11 +66,11 @@ fn terms(random: &mut Random, streams: u32) -> Terms {
 /// One of the four ends, and its name.
 struct Side {
     name: &'static str,
-    state: Shared,
+    state: SharedConnection,
     end: End,
 }
 
-/// What would be there if nothing were ever left behind.
+/// Returns what would be there if nothing were ever left behind.
 fn check_nothing_waits(sides: &[Side], net: &RefCell<Net>) -> Result<(), String> {
     let net = net.borrow();
     for Side { name, state, end } in sides {
@@ -110,7 +110,7 @@ fn check_outcome(n: usize, plan: &Plan, outcome: &Outcome) -> Result<(), String>
     Ok(())
 }
 
-/// What a side may send is what the other one expects, and all of what was received was given back.
+/// Returns what a side may send is what the other one expects, and all of what was received was given back.
 fn check_windows(one: &Side, other: &Side) -> Result<(), String> {
     for (from, to) in [(one, other), (other, one)] {
         let (credit, ..) = from.state.borrow().windows();
@@ -137,10 +137,10 @@ async fn simulate(seed: u64) -> Result<(), String> {
 
     let (client, front) = End::pair(&net, 0);
     let (back, server) = End::pair(&net, 1);
-    let asks = |random: &mut Random| -> Shared {
+    let asks = |random: &mut Random| -> SharedConnection {
         Rc::new(State::client(terms(random, 0), STREAMS, || 0).into())
     };
-    let takes = |random: &mut Random| -> Shared {
+    let takes = |random: &mut Random| -> SharedConnection {
         Rc::new(State::server(terms(random, STREAMS), || 0).into())
     };
     let sides = [

@@ -16,9 +16,9 @@ use crate::clock::Random;
 use crate::exchange::{Client, Length, Outgoing, Pump, PumpError, Sink, Source};
 use crate::h2::client::H2Client;
 use crate::h2::drive::Socket;
-use crate::h2::handle::{Handle, Shared};
+use crate::h2::handle::{Handle, SharedConnection};
 use crate::h2::state::Accept;
-use crate::net::{BodyError, Coding, Fill, Timer};
+use crate::net::{BodyError, BodyFraming, Fill, Timer};
 use crate::wire::frames::Code;
 use crate::wire::head::Fields;
 use crate::wire::hpack::Pseudo;
@@ -85,7 +85,7 @@ pub(super) fn drive(
     schedule: &Schedule,
     name: &str,
     end: End,
-    shared: Shared,
+    shared: SharedConnection,
     mut accept: impl Accept + 'static,
 ) {
     let mut socket = Socket::new(end, &[]);
@@ -204,7 +204,12 @@ async fn both(one: impl Future<Output = ()>, other: impl Future<Output = ()>) {
 }
 
 /// The client's side of a stream.
-pub(super) async fn ask(schedule: Schedule, shared: Shared, plan: (usize, Plan), out: Outcomes) {
+pub(super) async fn ask(
+    schedule: Schedule,
+    shared: SharedConnection,
+    plan: (usize, Plan),
+    out: Outcomes,
+) {
     let (n, plan) = plan;
     if schedule.below(2) == 0 {
         schedule.rest().await;
@@ -231,7 +236,7 @@ pub(super) async fn ask(schedule: Schedule, shared: Shared, plan: (usize, Plan),
 
 /// Sends the head of the request with this number.
 fn begin(stream: &mut Handle, n: usize) {
-    stream.head(Coding::UntilClose, false, &mut |block| {
+    stream.head(BodyFraming::UntilClose, false, &mut |block| {
         block.encoder.pseudo(block.out, Pseudo::Method, b"POST");
         block.encoder.pseudo(block.out, Pseudo::Scheme, b"http");
         block.encoder.pseudo(block.out, Pseudo::Authority, b"a.test");
@@ -256,7 +261,7 @@ pub(super) async fn answer(
     };
     let down = async {
         poll_fn(|_| if answered.get() { Poll::Ready(()) } else { Poll::Pending }).await;
-        stream.borrow_mut().head(Coding::UntilClose, false, &mut |block| {
+        stream.borrow_mut().head(BodyFraming::UntilClose, false, &mut |block| {
             block.encoder.status(block.out, 200);
         });
         let breaks = (plan.breaks == Breaks::Server).then_some(plan.after);
@@ -307,8 +312,8 @@ impl Sink for Upstream {
 
 /// The proxy's work on a stream: both bodies, each by the production code, until both have ended or one has broken.
 pub(super) async fn relay(
-    (front, stream, head): (Shared, u32, RequestHead),
-    back: Shared,
+    (front, stream, head): (SharedConnection, u32, RequestHead),
+    back: SharedConnection,
     (schedule, plan): (Schedule, Plan),
 ) {
     let n = number(&head);

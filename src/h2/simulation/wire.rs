@@ -48,17 +48,17 @@ impl Pipe {
         }
     }
 
-    /// Whether the kernel would take more.
+    /// Returns whether the kernel would take more.
     pub(super) fn has_room(&self) -> bool {
         self.kernel.len() < self.capacity
     }
 
-    /// Whether there is something to read, the end included.
+    /// Returns whether there is something to read, the end included.
     pub(super) fn has_data(&self) -> bool {
         !self.kernel.is_empty() || self.ended
     }
 
-    /// Whether the kernel takes these `n` bytes, which are no more than it has room for. If not, the task waits.
+    /// Returns whether the kernel takes these `n` bytes, which are no more than it has room for. If not, the task waits.
     fn takes(&mut self, cx: &Context<'_>, n: usize) -> bool {
         if self.writable && n > 0 {
             return true;
@@ -102,7 +102,7 @@ impl Net {
         Self { pipes, random }
     }
 
-    /// What is true of sockets and their tasks have not been told.
+    /// Returns what is true of sockets and their tasks have not been told.
     pub(super) fn events(&self) -> Vec<Event> {
         let pipes = || self.pipes.iter().enumerate();
         let readable = pipes().filter(|(_, pipe)| pipe.has_data() && !pipe.readable);
@@ -129,7 +129,7 @@ impl Net {
         self.random.below(of) == 0
     }
 
-    /// How much of `n` is moved at once.
+    /// Returns how much of `n` is moved at once.
     fn part(&mut self, n: usize) -> usize {
         match self.random.below(8) {
             0..3 => 1 + self.random.below(n as u64) as usize,
@@ -166,7 +166,7 @@ impl End {
     }
 }
 
-/// What tokio does when a task has had more than its share.
+/// Returns what tokio does when a task has had more than its share.
 fn starved<T>(cx: &Context<'_>) -> Poll<T> {
     cx.waker().wake_by_ref();
     Poll::Pending

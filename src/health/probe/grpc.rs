@@ -8,7 +8,7 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 
-use super::{Connected, ProbeError};
+use super::{ProbeConnection, ProbeError};
 use crate::upstream::Check;
 
 /// The longest answer: two bytes of message and a frame are expected.
@@ -28,19 +28,19 @@ struct HealthCheckResponse {
     status: i32,
 }
 
-pub(super) async fn probe(check: &Check, stream: Connected) -> Result<(), ProbeError> {
+pub(super) async fn probe_grpc(check: &Check, stream: ProbeConnection) -> Result<(), ProbeError> {
     let (mut sender, connection) =
         http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
     // It ends when the sender is dropped; what goes wrong on it shows in the answer.
     let _ended = tokio::spawn(connection);
-    let response = sender.send_request(request(check)?).await?;
-    if let Some(status) = failed(response.headers()) {
+    let response = sender.send_request(build_request(check)?).await?;
+    if let Some(status) = status_failure(response.headers()) {
         return Err(ProbeError::GrpcStatus(status));
     }
     let Ok(body) = Limited::new(response.into_body(), ANSWER).collect().await else {
         return Err(ProbeError::NotServing);
     };
-    if let Some(status) = body.trailers().and_then(failed) {
+    if let Some(status) = body.trailers().and_then(status_failure) {
         return Err(ProbeError::GrpcStatus(status));
     }
     let bytes = body.to_bytes();
@@ -52,7 +52,7 @@ pub(super) async fn probe(check: &Check, stream: Connected) -> Result<(), ProbeE
     }
 }
 
-fn request(check: &Check) -> Result<Request<Full<Bytes>>, http::Error> {
+fn build_request(check: &Check) -> Result<Request<Full<Bytes>>, http::Error> {
     let service = check.path.trim_start_matches('/').to_owned();
     let message = HealthCheckRequest { service }.encode_to_vec();
     let mut framed = BytesMut::with_capacity(message.len() + 5);
@@ -76,7 +76,7 @@ fn request(check: &Check) -> Result<Request<Full<Bytes>>, http::Error> {
 }
 
 /// The status in a set of fields, if it is an error.
-fn failed(fields: &HeaderMap) -> Option<String> {
+fn status_failure(fields: &HeaderMap) -> Option<String> {
     let status = fields.get("grpc-status")?;
     (status != "0").then(|| String::from_utf8_lossy(status.as_bytes()).into_owned())
 }

@@ -7,13 +7,17 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
-use super::{Connected, ProbeError};
+use super::{ProbeConnection, ProbeError};
 use crate::upstream::Check;
 
 /// Bytes of a body that are looked through.
 const BODY: usize = 64 * 1024;
 
-pub(super) async fn probe(check: &Check, stream: Connected, h2: bool) -> Result<(), ProbeError> {
+pub(super) async fn probe_http(
+    check: &Check,
+    stream: ProbeConnection,
+    h2: bool,
+) -> Result<(), ProbeError> {
     if h2 {
         return probe_h2(check, stream).await;
     }
@@ -23,7 +27,7 @@ pub(super) async fn probe(check: &Check, stream: Connected, h2: bool) -> Result<
     request.headers_mut().clone_from(&check.headers);
     let answer = async {
         let response = sender.send_request(request).await?;
-        judge(check, response).await
+        judge_response(check, response).await
     };
     let mut connection = std::pin::pin!(connection);
     let mut answer = std::pin::pin!(answer);
@@ -38,7 +42,7 @@ pub(super) async fn probe(check: &Check, stream: Connected, h2: bool) -> Result<
     }
 }
 
-async fn probe_h2(check: &Check, stream: Connected) -> Result<(), ProbeError> {
+async fn probe_h2(check: &Check, stream: ProbeConnection) -> Result<(), ProbeError> {
     let (mut sender, connection) =
         http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
     // It ends when the sender is dropped; what goes wrong on it shows in the answer.
@@ -54,10 +58,10 @@ async fn probe_h2(check: &Check, stream: Connected) -> Result<(), ProbeError> {
     for name in [header::HOST, header::CONNECTION] {
         request.headers_mut().remove(name);
     }
-    judge(check, sender.send_request(request).await?).await
+    judge_response(check, sender.send_request(request).await?).await
 }
 
-async fn judge(check: &Check, response: Response<Incoming>) -> Result<(), ProbeError> {
+async fn judge_response(check: &Check, response: Response<Incoming>) -> Result<(), ProbeError> {
     let status = response.status();
     let fits = |range: &crate::config::schema::words::StatusRange| {
         (range.first..=range.last).contains(&status.as_u16())

@@ -50,16 +50,19 @@ pub enum ProbeError {
 ///
 /// # Errors
 /// [`ProbeError`].
-pub async fn probe(check: &Check, addresses: &[Address]) -> Result<(), ProbeError> {
+pub async fn probe_server(check: &Check, addresses: &[Address]) -> Result<(), ProbeError> {
     let asked = async {
         match check.kind {
             HealthKind::Http => {
-                let (stream, h2) = connect(check, addresses, check.offer).await?;
-                http::probe(check, stream, h2).await
+                let (stream, h2) = connect_probe(check, addresses, check.offer).await?;
+                http::probe_http(check, stream, h2).await
             }
-            HealthKind::Tcp => tcp::probe(connect(check, addresses, check.offer).await?.0),
+            HealthKind::Tcp => {
+                tcp::probe_tcp(connect_probe(check, addresses, check.offer).await?.0)
+            }
             HealthKind::Grpc => {
-                grpc::probe(check, connect(check, addresses, Offer::Http2).await?.0).await
+                grpc::probe_grpc(check, connect_probe(check, addresses, Offer::Http2).await?.0)
+                    .await
             }
         }
     };
@@ -70,18 +73,18 @@ pub async fn probe(check: &Check, addresses: &[Address]) -> Result<(), ProbeErro
 }
 
 /// A connection of any kind.
-type Connected = Box<dyn Stream>;
+type ProbeConnection = Box<dyn ProbeStream>;
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+trait ProbeStream: AsyncRead + AsyncWrite + Unpin + Send {}
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> ProbeStream for S {}
 
 /// Connects, and says whether HTTP/2 is to be spoken.
-async fn connect(
+async fn connect_probe(
     check: &Check,
     addresses: &[Address],
     offer: Offer,
-) -> Result<(Connected, bool), ProbeError> {
+) -> Result<(ProbeConnection, bool), ProbeError> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in addresses {
         let connected = match address {
@@ -94,11 +97,11 @@ async fn connect(
         };
         match connected {
             Ok(Ok(mut stream)) => {
-                announce(check, &mut stream).await?;
-                return secure(check, stream, offer).await;
+                write_proxy_header(check, &mut stream).await?;
+                return shake_hands(check, stream, offer).await;
             }
             Ok(Err(mut stream)) => {
-                announce(check, &mut stream).await?;
+                write_proxy_header(check, &mut stream).await?;
                 return Ok((Box::new(stream), offer == Offer::Http2));
             }
             Err(error) => last = error,
@@ -107,16 +110,19 @@ async fn connect(
     Err(ProbeError::Connect(last))
 }
 
-async fn announce(check: &Check, stream: &mut (impl AsyncWrite + Unpin)) -> Result<(), ProbeError> {
+async fn write_proxy_header(
+    check: &Check,
+    stream: &mut (impl AsyncWrite + Unpin),
+) -> Result<(), ProbeError> {
     let header = check.announce.map(Ends::nobody).unwrap_or_default();
     stream.write_all(header).await.map_err(ProbeError::Connect)
 }
 
-async fn secure(
+async fn shake_hands(
     check: &Check,
     stream: TcpStream,
     offer: Offer,
-) -> Result<(Connected, bool), ProbeError> {
+) -> Result<(ProbeConnection, bool), ProbeError> {
     let Some(Secured { outgoing, name }) = &check.secured else {
         return Ok((Box::new(stream), offer == Offer::Http2));
     };

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::*;
-use crate::config::schema::upstream::Upstream;
+use crate::config::schema::upstream::UpstreamConfig;
 use crate::tls::client::Offer;
 
 /// A check as written in a file.
@@ -24,7 +24,7 @@ fn check(health: &str) -> Check {
          health = {health}\n[[route]]\nupstream = \"a\"\n"
     );
     let config = crate::config::load_str("test.toml", &text).unwrap().config;
-    let upstream: &Upstream = config.upstream.values().next().unwrap();
+    let upstream: &UpstreamConfig = config.upstream.values().next().unwrap();
     let check = Check::new(upstream.health.as_ref().unwrap(), Offer::Http1, None);
     check.of("a.test:80", None)
 }
@@ -47,7 +47,7 @@ async fn server(answer: &'static str) -> (SocketAddr, tokio::task::JoinHandle<St
 
 async fn verdict(health: &str, answer: &'static str) -> String {
     let (address, _asked) = server(answer).await;
-    said(probe(&check(health), &[Address::Tcp(address)]).await)
+    said(probe_server(&check(health), &[Address::Tcp(address)]).await)
 }
 
 fn said(result: Result<(), ProbeError>) -> String {
@@ -61,7 +61,7 @@ async fn a_request_says_what_was_configured() {
     let (address, asked) = server(OK).await;
     let written =
         r#"{ path = "/healthz", method = "HEAD", headers = { host = "b.test", x-probe = "1" } }"#;
-    assert_eq!(said(probe(&check(written), &[Address::Tcp(address)]).await), "well");
+    assert_eq!(said(probe_server(&check(written), &[Address::Tcp(address)]).await), "well");
     let mut lines: Vec<String> = asked.await.unwrap().lines().map(str::to_owned).collect();
     assert_eq!(lines.remove(0), "HEAD /healthz HTTP/1.1");
     lines.sort();
@@ -96,9 +96,9 @@ async fn garbage_and_silence_are_failures() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent = [Address::Tcp(listener.local_addr().unwrap())];
     let impatient = check(r#"{ timeout = "50ms" }"#);
-    assert_eq!(said(probe(&impatient, &silent).await), "no answer within 50ms");
+    assert_eq!(said(probe_server(&impatient, &silent).await), "no answer within 50ms");
     drop(listener);
-    assert!(said(probe(&impatient, &silent).await).contains("refused"));
+    assert!(said(probe_server(&impatient, &silent).await).contains("refused"));
 }
 
 #[tokio::test]
@@ -106,10 +106,10 @@ async fn another_address_and_another_port_are_tried() {
     let (address, _asked) = server(OK).await;
     let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let both = [Address::Tcp(dead), Address::Tcp(address)];
-    assert_eq!(said(probe(&check("\"/\""), &both).await), "well");
+    assert_eq!(said(probe_server(&check("\"/\""), &both).await), "well");
     let (address, _asked) = server(OK).await;
     let other = check(&format!("{{ port = {} }}", address.port()));
-    assert_eq!(said(probe(&other, &[Address::Tcp(dead)]).await), "well");
+    assert_eq!(said(probe_server(&other, &[Address::Tcp(dead)]).await), "well");
 }
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn a_unix_socket_is_asked_too() {
         assert!(stream.read(&mut request).await.unwrap() > 0);
         stream.write_all(OK.as_bytes()).await.unwrap();
     });
-    assert_eq!(said(probe(&check("\"/\""), &[Address::Unix(path)]).await), "well");
+    assert_eq!(said(probe_server(&check("\"/\""), &[Address::Unix(path)]).await), "well");
     served.await.unwrap();
 }
 
@@ -132,9 +132,9 @@ async fn a_connection_is_enough_for_tcp() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = [Address::Tcp(listener.local_addr().unwrap())];
     let tcp = check(r#"{ kind = "tcp" }"#);
-    assert_eq!(said(probe(&tcp, &address).await), "well");
+    assert_eq!(said(probe_server(&tcp, &address).await), "well");
     drop(listener);
-    assert!(said(probe(&tcp, &address).await).contains("refused"));
+    assert!(said(probe_server(&tcp, &address).await).contains("refused"));
 }
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
@@ -169,7 +169,7 @@ fn serving(message: &'static [u8], status: &'static str) -> Answer {
 
 async fn grpc_verdict(answer: fn() -> Answer) -> String {
     let check = check(r#"{ kind = "grpc", path = "/shop.Api" }"#);
-    said(probe(&check, &[grpc(answer).await]).await)
+    said(probe_server(&check, &[grpc(answer).await]).await)
 }
 
 #[tokio::test]

@@ -6,24 +6,24 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{MOST_FETCHES, On, Wanted};
-use crate::balance::Key as BalanceKey;
-use crate::cache::fill::{Answer, Filling, INTERIMS, Order};
+use super::{MOST_FETCHES, On, WantedFetch};
+use crate::balance::BalanceKey;
+use crate::cache::fill::{Answer, FillOrder, Filling, INTERIMS};
 use crate::cache::flight::Flight;
 use crate::cache::key::KeyRef;
 use crate::cache::object::Object;
-use crate::cache::policy::Asked;
+use crate::cache::policy::CacheQuery;
 use crate::cache::route::{KeyInput, RouteCache};
 use crate::clock;
 use crate::exchange::Client as _;
 use crate::exchange::forward::{self, RequestForm};
 use crate::exchange::outcome::Note;
-use crate::net::{Coding, Timer};
+use crate::net::{BodyFraming, Timer};
 use crate::policy::effects::PolicyEffects;
 use crate::policy::stages::ResponseStages;
 use crate::proxy::Matched;
 use crate::route::condition::cookies;
-use crate::upstream::Target;
+use crate::upstream::UpstreamTarget;
 use crate::upstream::attempt_summary::AttemptSummary;
 use crate::upstream::detached::DetachedClient;
 use crate::upstream::forward::forward_request;
@@ -64,12 +64,12 @@ impl<'a> Matched<'a, '_> {
     pub(super) fn revalidate_behind(
         &self,
         on: On<'_, 'a, '_>,
-        (key, exact, stale, asked): (KeyRef<'_>, KeyRef<'_>, &Arc<Object>, Asked),
+        (key, exact, stale, asked): (KeyRef<'_>, KeyRef<'_>, &Arc<Object>, CacheQuery),
     ) {
         if self.ex.worker.fetches.get() >= MOST_FETCHES {
             return;
         }
-        let wanted = Wanted {
+        let wanted = WantedFetch {
             key: Arc::new(key.to_key()),
             exact: Arc::new(exact.to_key()),
             variant: stale.variant,
@@ -88,7 +88,7 @@ impl<'a> Matched<'a, '_> {
     pub(super) fn start_fetch(
         &self,
         On { cache, split, effects, .. }: On<'_, 'a, '_>,
-        (wanted, flight): (Wanted, Arc<Flight>),
+        (wanted, flight): (WantedFetch, Arc<Flight>),
     ) -> Option<Started> {
         let Some(index) = self.ex.worker.draw(|random| split.choose_index(random)) else {
             cache.store.land(&wanted.key, wanted.place(), &flight);
@@ -113,7 +113,7 @@ impl<'a> Matched<'a, '_> {
             request.push_known(field.name, field.value, field.known);
         }
         let (interims, heads) = mpsc::channel(INTERIMS);
-        let order = Order {
+        let order = FillOrder {
             store: cache.store.clone(),
             flight,
             place: wanted.place(),
@@ -130,7 +130,7 @@ impl<'a> Matched<'a, '_> {
         };
         let (sender, receiver) = oneshot::channel();
         let filling = Filling::new(order, sender);
-        let under_way = UnderWay::new(self.ex.worker);
+        let under_way = FetchUnderWay::new(self.ex.worker);
         let attempts = fetch.attempts.clone();
         tokio::task::spawn_local(async move { fetch.run(&under_way.0, filling).await });
         Some(Started { answer: receiver, interims: heads, attempts })
@@ -199,9 +199,9 @@ fn write_conditions(head: &mut Vec<u8>, stale: &Object) {
 
 /// A request on the cache's own behalf.
 struct Fetch {
-    targets: Arc<[(u64, Target)]>,
+    targets: Arc<[(u64, UpstreamTarget)]>,
     index: usize,
-    /// Its head without the empty line at its end.
+    /// The head without the empty line at its end.
     head: Vec<u8>,
     /// What the upstream's strategy goes by.
     key: Option<Vec<u8>>,
@@ -251,7 +251,7 @@ impl Fetch {
                 out.extend_from_slice(&self.head);
                 out.extend_from_slice(&conditions);
                 out.extend_from_slice(b"\r\n");
-                Coding::Exactly(0)
+                BodyFraming::Exactly(0)
             },
             trailer: &|_| false,
             stages: &ResponseStages::default,
@@ -292,16 +292,16 @@ impl Fetch {
 }
 
 /// Counts a fetch as under way until it is dropped.
-struct UnderWay(Rc<Worker>);
+struct FetchUnderWay(Rc<Worker>);
 
-impl UnderWay {
+impl FetchUnderWay {
     fn new(worker: &Rc<Worker>) -> Self {
         worker.fetches.set(worker.fetches.get() + 1);
         Self(worker.clone())
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for FetchUnderWay {
     fn drop(&mut self) {
         self.0.fetches.set(self.0.fetches.get().saturating_sub(1));
     }

@@ -17,12 +17,12 @@ use crate::cache::directives::RequestDirectives;
 use crate::cache::fill::Answer;
 use crate::cache::flight::{Flight, Landing};
 use crate::cache::history::Invalid;
-use crate::cache::key::{self, Key, KeyRef};
+use crate::cache::key::{self, KeyRef, StoreKey};
 use crate::cache::object::Object;
-use crate::cache::policy::{Asked, Usability};
+use crate::cache::policy::{CacheQuery, Usability};
 use crate::cache::route::{CacheResult, KeyInput, RouteCache};
 use crate::cache::status::{CacheStatus, Forwarded};
-use crate::cache::store::Found;
+use crate::cache::store::CacheFound;
 use crate::clock;
 use crate::endpoint::Endpoint;
 use crate::exchange::{Client, Refusal};
@@ -36,7 +36,7 @@ use crate::wire::{Known, ResponseHead};
 const MOST_FETCHES: u32 = 4096;
 
 /// What a cache makes of a request.
-pub(super) enum Cached {
+pub(super) enum CacheStep {
     /// The client has its answer, or has gone.
     Answered(End),
     /// The action follows; this is what `Cache-Status` says of it.
@@ -58,26 +58,26 @@ impl<'a> Matched<'a, '_> {
         &self,
         cache: &'a RouteCache,
         split: &'a Split,
-        (effects, told): (&PolicyEffects<'_>, &Told<'a>),
+        (effects, told): (&PolicyEffects<'_>, &CacheNote<'a>),
         client: &mut C,
         timer: &mut Timer,
-    ) -> Result<Cached, Refusal> {
+    ) -> Result<CacheStep, Refusal> {
         let on = On { cache, split, effects, told };
         match self.decide(on) {
-            Decision::Serve(object, status, result) => {
+            CacheDecision::Serve(object, status, result) => {
                 let serving = Serving { status, result, unasked: true, effects };
                 let end = self.serve(on, object, serving, client, timer).await;
-                Ok(Cached::Answered(end))
+                Ok(CacheStep::Answered(end))
             }
-            Decision::Forward(why) => {
+            CacheDecision::Forward(why) => {
                 on.note(CacheResult::Bypass);
-                Ok(Cached::Forward(CacheStatus::asked(why)))
+                Ok(CacheStep::Forward(CacheStatus::asked(why)))
             }
-            Decision::Refuse(refusal) => {
+            CacheDecision::Refuse(refusal) => {
                 on.note(CacheResult::Miss);
                 Err(refusal)
             }
-            Decision::Fetch(wanted, why) => {
+            CacheDecision::Fetch(wanted, why) => {
                 let now = clock::unix_millis();
                 let flight = Arc::new(Flight::new(wanted.key.clone(), now));
                 match cache.store.lead(&wanted.key, wanted.place(), &flight, now) {
@@ -89,12 +89,12 @@ impl<'a> Matched<'a, '_> {
     }
 
     /// Decides what is to be done, by what is stored now.
-    fn decide(&self, on: On<'_, 'a, '_>) -> Decision {
-        if let Some(why) = keyed::bypass(self.ex.head, self.admitted) {
-            return Decision::Forward(why);
+    fn decide(&self, on: On<'_, 'a, '_>) -> CacheDecision {
+        if let Some(why) = keyed::bypass_reason(self.ex.head, self.admitted) {
+            return CacheDecision::Forward(why);
         }
         if self.is_ambiguous(on.cache) {
-            return Decision::Forward(Forwarded::Bypass("repeated"));
+            return CacheDecision::Forward(Forwarded::Bypass("repeated"));
         }
         let mut buffer = self.ex.worker.cache_key.take();
         let exact = self.write_key(&mut buffer, on.cache, on.effects);
@@ -118,13 +118,13 @@ impl<'a> Matched<'a, '_> {
         &self,
         on: On<'_, 'a, '_>,
         (key, exact): (KeyRef<'_>, KeyRef<'_>),
-        found: Found,
-    ) -> Decision {
+        found: CacheFound,
+    ) -> CacheDecision {
         let cache = on.cache;
         let fields = &self.ex.head.fields;
         let authenticated = (cache.authenticates || fields.has(Known::Authorization))
             && !self.is_told_apart(cache, on.effects);
-        let asked = Asked { directives: RequestDirectives::read(fields), authenticated };
+        let asked = CacheQuery { directives: RequestDirectives::read(fields), authenticated };
         let now = clock::unix_millis();
         let usability = found.object.as_ref().map(|object| object.timing().usability(&asked, now));
         // Purges may have been missed; in a moment they are known.
@@ -139,15 +139,15 @@ impl<'a> Matched<'a, '_> {
         });
         let (why, stale, on_error) = match (found.object, usability) {
             (Some(object), Some(Usability::Fresh)) => {
-                return Decision::Serve(object, CacheStatus::Hit(""), CacheResult::Hit);
+                return CacheDecision::Serve(object, CacheStatus::Hit(""), CacheResult::Hit);
             }
             (Some(object), Some(Usability::StaleAccepted)) => {
-                return Decision::Serve(object, CacheStatus::Hit("stale"), CacheResult::Stale);
+                return CacheDecision::Serve(object, CacheStatus::Hit("stale"), CacheResult::Stale);
             }
             (Some(object), Some(Usability::StaleWhileRevalidate)) => {
                 self.revalidate_behind(on, (key, exact, &object, asked));
                 let status = CacheStatus::Hit("stale-while-revalidate");
-                return Decision::Serve(object, status, CacheResult::Stale);
+                return CacheDecision::Serve(object, status, CacheResult::Stale);
             }
             (Some(object), Some(Usability::Validate { on_error })) => {
                 let fresh = object.timing().fresh_for(now) > 0;
@@ -161,24 +161,27 @@ impl<'a> Matched<'a, '_> {
             (None, _) => (Forwarded::UriMiss, None, false),
         };
         if asked.directives.only_if_cached {
-            return Decision::Refuse(Refusal::NotCached);
+            return CacheDecision::Refuse(Refusal::NotCached);
         }
         // What a HEAD or a part would bring cannot be stored.
         if self.ex.head.method() == b"HEAD" {
-            return Decision::Forward(why);
+            return CacheDecision::Forward(why);
         }
         if fields.named(b"range").next().is_some() {
-            return Decision::Forward(Forwarded::Bypass("range"));
+            return CacheDecision::Forward(Forwarded::Bypass("range"));
         }
         if self.ex.worker.fetches.get() >= MOST_FETCHES {
-            return Decision::Forward(Forwarded::Bypass("busy"));
+            return CacheDecision::Forward(Forwarded::Bypass("busy"));
         }
         let (key, exact) = (Arc::new(key.to_key()), Arc::new(exact.to_key()));
-        Decision::Fetch(Wanted { key, exact, variant: found.variant, asked, stale, on_error }, why)
+        CacheDecision::Fetch(
+            WantedFetch { key, exact, variant: found.variant, asked, stale, on_error },
+            why,
+        )
     }
 
     /// The key of this request.
-    fn cache_key(&self, cache: &RouteCache, effects: &PolicyEffects<'_>) -> Key {
+    fn cache_key(&self, cache: &RouteCache, effects: &PolicyEffects<'_>) -> StoreKey {
         self.write_key(&mut Vec::new(), cache, effects).to_key()
     }
 
@@ -190,7 +193,7 @@ impl<'a> Matched<'a, '_> {
     ) -> Option<&'g [u8]> {
         match input {
             KeyInput::Header(name) => self.header(name, effects.verified.as_deref()),
-            KeyInput::Cookie(name) => keyed::cookie(&self.ex.head.fields, name),
+            KeyInput::Cookie(name) => keyed::cookie_value(&self.ex.head.fields, name),
             KeyInput::Claim(name) => {
                 let claims = effects.verified.as_ref().map(|verified| verified.claims.iter());
                 let mut claims = claims.into_iter().flatten();
@@ -199,13 +202,13 @@ impl<'a> Matched<'a, '_> {
         }
     }
 
-    /// Whether the key says who the client is, so that nobody else has the same one.
+    /// Returns whether the key says who the client is, so that nobody else has the same one.
     fn is_told_apart(&self, cache: &RouteCache, effects: &PolicyEffects<'_>) -> bool {
         let said = |input| self.key_input(input, effects).is_some_and(|value| !value.is_empty());
         cache.tells_apart.iter().any(said)
     }
 
-    /// Whether the request has a part of the key more than once: servers may go by another one than the key.
+    /// Returns whether the request has a part of the key more than once: servers may go by another one than the key.
     fn is_ambiguous(&self, cache: &RouteCache) -> bool {
         let fields = &self.ex.head.fields;
         cache.vary_on.iter().any(|input| match input {
@@ -241,15 +244,15 @@ impl<'a> Matched<'a, '_> {
     async fn lead_fetch<C: Client>(
         &self,
         on: On<'_, 'a, '_>,
-        (wanted, flight, why): (Wanted, Arc<Flight>, Forwarded),
+        (wanted, flight, why): (WantedFetch, Arc<Flight>, Forwarded),
         client: &mut C,
         timer: &mut Timer,
-    ) -> Result<Cached, Refusal> {
+    ) -> Result<CacheStep, Refusal> {
         let had_stale = wanted.stale.is_some();
         let result = if had_stale { CacheResult::Expired } else { CacheResult::Miss };
         let Some(started) = self.start_fetch(on, (wanted, flight)) else {
             on.note(result);
-            return Err(Refusal::NoServer(crate::exchange::Miss::Nobody));
+            return Err(Refusal::NoServer(crate::exchange::NoServerReason::Nobody));
         };
         let Started { mut answer, mut interims, attempts } = started;
         let mut unsent = false;
@@ -264,11 +267,11 @@ impl<'a> Matched<'a, '_> {
                 () = poll_fn(|cx| poll_left(cx, client, &mut unsent)) => {
                     on.note(result);
                     client.cut();
-                    return Ok(Cached::Answered(End::gone()));
+                    return Ok(CacheStep::Answered(End::gone()));
                 }
             }
         };
-        on.told.asked.replace(attempts.get().and_then(|attempts| asked(on.split, attempts)));
+        on.told.asked.replace(attempts.get().and_then(|attempts| asked_server(on.split, attempts)));
         self.serve_answer(on, (answer, why, result), client, timer).await
     }
 
@@ -276,10 +279,10 @@ impl<'a> Matched<'a, '_> {
     async fn join_fetch<C: Client>(
         &self,
         on: On<'_, 'a, '_>,
-        (wanted, other, why): (Wanted, Arc<Flight>, Forwarded),
+        (wanted, other, why): (WantedFetch, Arc<Flight>, Forwarded),
         client: &mut C,
         timer: &mut Timer,
-    ) -> Result<Cached, Refusal> {
+    ) -> Result<CacheStep, Refusal> {
         let On { cache, effects, .. } = on;
         let landing = tokio::select! {
             biased;
@@ -287,9 +290,9 @@ impl<'a> Matched<'a, '_> {
             () = poll_fn(|cx| client.poll_gone(cx)) => {
                 on.note(CacheResult::Coalesced);
                 client.cut();
-                return Ok(Cached::Answered(End::gone()));
+                return Ok(CacheStep::Answered(End::gone()));
             }
-            () = wait(timer, cache.lock_timeout) => None,
+            () = wait_for(timer, cache.lock_timeout) => None,
         };
         // What is not stored in the end must not be kept by those who no longer wait for it.
         drop(other);
@@ -301,7 +304,9 @@ impl<'a> Matched<'a, '_> {
                 let status = CacheStatus::Hit("redis");
                 let serving =
                     Serving { status, result: CacheResult::Coalesced, unasked: true, effects };
-                return Ok(Cached::Answered(self.serve(on, object, serving, client, timer).await));
+                return Ok(CacheStep::Answered(
+                    self.serve(on, object, serving, client, timer).await,
+                ));
             }
             Some(Landing::Stale(object, status)) if wanted.on_error => {
                 (object, status, CacheResult::Stale)
@@ -316,17 +321,17 @@ impl<'a> Matched<'a, '_> {
             | None => {
                 let detail = if landing.is_some() { "not-shared" } else { "lock-timeout" };
                 on.note(CacheResult::Bypass);
-                return Ok(Cached::Forward(CacheStatus::asked(Forwarded::Bypass(detail))));
+                return Ok(CacheStep::Forward(CacheStatus::asked(Forwarded::Bypass(detail))));
             }
         };
         let (stored, collapsed, unstorable) = (false, true, None);
         let status = CacheStatus::Asked { why, status, stored, collapsed, unstorable };
         let serving = Serving { status, result, unasked: false, effects };
-        Ok(Cached::Answered(self.serve(on, object, serving, client, timer).await))
+        Ok(CacheStep::Answered(self.serve(on, object, serving, client, timer).await))
     }
 
-    /// Whether a response that another request fetched answers this one too.
-    fn is_answered_by(&self, wanted: &Wanted, object: &Object) -> bool {
+    /// Returns whether a response that another request fetched answers this one too.
+    fn is_answered_by(&self, wanted: &WantedFetch, object: &Object) -> bool {
         let names = key::vary_names(&object.head.fields);
         let fields = &self.ex.head.fields;
         let selected = names.is_empty() || key::variant(&names, fields) == object.variant;
@@ -342,7 +347,7 @@ impl<'a> Matched<'a, '_> {
         (answer, why, result): (Answer, Forwarded, CacheResult),
         client: &mut C,
         timer: &mut Timer,
-    ) -> Result<Cached, Refusal> {
+    ) -> Result<CacheStep, Refusal> {
         let effects = on.effects;
         let asked = |status, stored| CacheStatus::Asked {
             why,
@@ -378,10 +383,10 @@ impl<'a> Matched<'a, '_> {
                 };
                 let serving = serving(status, result);
                 let end = self.serve_own(on, own, serving, client, timer).await;
-                return Ok(Cached::Answered(end));
+                return Ok(CacheStep::Answered(end));
             }
         };
-        Ok(Cached::Answered(self.serve(on, object, serving, client, timer).await))
+        Ok(CacheStep::Answered(self.serve(on, object, serving, client, timer).await))
     }
 
     /// Makes invalid what a successful answer to an unsafe request says is (RFC 9111 §4.4).
@@ -395,7 +400,7 @@ impl<'a> Matched<'a, '_> {
             return;
         }
         let now = clock::unix_millis();
-        let drop_key = |key: Key| {
+        let drop_key = |key: StoreKey| {
             cache.store.invalidate(&key, now);
             if let Some(tier) = &cache.tier {
                 tier.announce(Invalid::Key(key));
@@ -450,7 +455,7 @@ impl<'a> Matched<'a, '_> {
         effects: &PolicyEffects<'_>,
         path: &[u8],
         query: Option<&[u8]>,
-    ) -> Key {
+    ) -> StoreKey {
         let path = if cache.key.path { path } else { b"" };
         self.cache_key(cache, effects).with_path(path, query.filter(|_| cache.key.query))
     }
@@ -462,7 +467,7 @@ struct On<'l, 'a, 'g> {
     cache: &'a RouteCache,
     split: &'a Split,
     effects: &'l PolicyEffects<'g>,
-    told: &'l Told<'a>,
+    told: &'l CacheNote<'a>,
 }
 
 impl On<'_, '_, '_> {
@@ -475,7 +480,7 @@ impl On<'_, '_, '_> {
 
 /// What is written down about a request that a cache had to do with.
 #[derive(Debug, Default)]
-pub(super) struct Told<'a> {
+pub(super) struct CacheNote<'a> {
     /// What became of it.
     pub(super) result: Cell<Option<CacheResult>>,
     /// The upstream and the server that its fetch asked last, and how many attempts that took.
@@ -483,7 +488,7 @@ pub(super) struct Told<'a> {
 }
 
 /// The server with this id, wherever a split may have sent a request.
-fn asked(
+fn asked_server(
     split: &Split,
     Attempts { server, number }: Attempts,
 ) -> Option<(&Upstream, Arc<Endpoint>, u32)> {
@@ -499,7 +504,7 @@ fn asked(
 }
 
 /// What is to be done with a request.
-enum Decision {
+enum CacheDecision {
     /// Answered with this.
     Serve(Arc<Object>, CacheStatus, CacheResult),
     /// Passed on without the cache.
@@ -507,22 +512,22 @@ enum Decision {
     /// Refused.
     Refuse(Refusal),
     /// Fetched.
-    Fetch(Wanted, Forwarded),
+    Fetch(WantedFetch, Forwarded),
 }
 
 /// What a fetch is for.
-struct Wanted {
+struct WantedFetch {
     /// The key that the fetch is known by.
-    key: Arc<Key>,
+    key: Arc<StoreKey>,
     /// The request's own.
-    exact: Arc<Key>,
+    exact: Arc<StoreKey>,
     variant: u64,
-    asked: Asked,
+    asked: CacheQuery,
     stale: Option<Arc<Object>>,
     on_error: bool,
 }
 
-impl Wanted {
+impl WantedFetch {
     /// The place among the fetches under way: nobody who is known waits for what an unknown client
     /// asked for, nor the other way round.
     fn place(&self) -> u64 {
@@ -542,7 +547,7 @@ fn poll_left<C: Client>(cx: &mut Context<'_>, client: &mut C, unsent: &mut bool)
     client.poll_gone(cx)
 }
 
-async fn wait(timer: &mut Timer, how_long: Duration) {
+async fn wait_for(timer: &mut Timer, how_long: Duration) {
     let until = clock::deadline(clock::now(), Some(how_long));
     poll_fn(|cx| timer.poll_at(cx, until)).await;
 }

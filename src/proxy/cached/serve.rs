@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{On, Serving};
-use crate::cache::answer::{self, Share, StoredBody};
+use crate::cache::answer::{self, ServedShare, StoredBody};
 use crate::cache::fill::OwnResponse;
 use crate::cache::object::Object;
 use crate::clock;
@@ -40,39 +40,39 @@ impl<'a> Matched<'a, '_> {
         let now = clock::unix_millis();
         let timing = object.timing();
         let (status, length) = match share {
-            Share::Whole if head_request => {
+            ServedShare::Whole if head_request => {
                 (object.head.status, Length::Bodiless(object.told_length()))
             }
-            Share::Whole if matches!(object.head.status, 204 | 304) => {
+            ServedShare::Whole if matches!(object.head.status, 204 | 304) => {
                 (object.head.status, Length::Bodiless(None))
             }
-            Share::Whole => {
+            ServedShare::Whole => {
                 (object.head.status, object.told_length().map_or(Length::Unknown, Length::Known))
             }
-            Share::NotModified => (304, Length::Bodiless(None)),
-            Share::Range(first, last, _) if head_request => {
+            ServedShare::NotModified => (304, Length::Bodiless(None)),
+            ServedShare::Range(first, last, _) if head_request => {
                 (206, Length::Bodiless(Some(last - first + 1)))
             }
-            Share::Range(first, last, _) => (206, Length::Known(last - first + 1)),
-            Share::Unsatisfiable(_) => (416, Length::Known(0)),
+            ServedShare::Range(first, last, _) => (206, Length::Known(last - first + 1)),
+            ServedShare::Unsatisfiable(_) => (416, Length::Known(0)),
         };
         let stage = self.walk_stage(&serving);
         let mut stages = stage.response_stages();
-        if share != Share::Whole {
+        if share != ServedShare::Whole {
             stages.compress = None;
         }
         let announced = stages.announce(&object.head, length);
         let content_range = match share {
-            Share::Range(first, last, total) => Some(format!("bytes {first}-{last}/{total}")),
-            Share::Unsatisfiable(total) => Some(format!("bytes */{total}")),
-            Share::Whole | Share::NotModified => None,
+            ServedShare::Range(first, last, total) => Some(format!("bytes {first}-{last}/{total}")),
+            ServedShare::Unsatisfiable(total) => Some(format!("bytes */{total}")),
+            ServedShare::Whole | ServedShare::NotModified => None,
         };
         let told_status = serving.status.write(Some(&timing), now);
         let edited = stages.edit_head(&object.head);
         let head = edited.as_ref().unwrap_or(&object.head);
         client.begin(&Outgoing {
             status,
-            reason: if share == Share::Whole { object.head.reason() } else { b"" },
+            reason: if share == ServedShare::Whole { object.head.reason() } else { b"" },
             fields: &|out| {
                 stages.write_fields(out, &|out| {
                     stored_fields(head, Some(&object), serving.unasked, out);
@@ -91,11 +91,11 @@ impl<'a> Matched<'a, '_> {
         let no_body = head_request || matches!(length, Length::Bodiless(_) | Length::Known(0));
         let body = match share {
             _ if no_body => None,
-            Share::Range(first, last, _) => {
+            ServedShare::Range(first, last, _) => {
                 Some(StoredBody::range(object.body.read(), first, last))
             }
-            Share::Whole => Some(StoredBody::whole(object.body.read())),
-            Share::NotModified | Share::Unsatisfiable(_) => None,
+            ServedShare::Whole => Some(StoredBody::whole(object.body.read())),
+            ServedShare::NotModified | ServedShare::Unsatisfiable(_) => None,
         };
         // What is not stored in the end must be freed as it is read.
         drop(object);
@@ -170,8 +170,8 @@ impl<'a> Matched<'a, '_> {
         let mut body = body.unwrap_or_else(StoredBody::empty);
         let write_gap = self.ex.listener.write_gap;
         let outcome = match stages.wrap_body(&mut body) {
-            Some(mut wrapped) => copy::stored(&mut wrapped, client, timer, write_gap).await,
-            None => copy::stored(&mut body, client, timer, write_gap).await,
+            Some(mut wrapped) => copy::copy_stored(&mut wrapped, client, timer, write_gap).await,
+            None => copy::copy_stored(&mut body, client, timer, write_gap).await,
         };
         if outcome != Outcome::Whole {
             client.cut();

@@ -35,7 +35,7 @@ impl Validators {
 
 /// What a client gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Share {
+pub(crate) enum FileShare {
     /// All of it.
     Whole,
     /// A 304: it has it.
@@ -50,33 +50,40 @@ pub(crate) enum Share {
 
 /// Decides by conditions and range, in the order of RFC 9110 §13.2.2.
 #[must_use]
-pub(crate) fn share(request: &Fields, file: &Validators, length: u64, head_request: bool) -> Share {
+pub(crate) fn choose_share(
+    request: &Fields,
+    file: &Validators,
+    length: u64,
+    head_request: bool,
+) -> FileShare {
     let mut matches = request.named(b"if-match").flat_map(list_items).peekable();
     if matches.peek().is_some() {
         if !matches.any(|tag| tag == b"*" || tag == file.etag.as_bytes()) {
-            return Share::Failed;
+            return FileShare::Failed;
         }
-    } else if date(request, b"if-unmodified-since").is_some_and(|since| file.modified > since) {
-        return Share::Failed;
+    } else if parse_date(request, b"if-unmodified-since").is_some_and(|since| file.modified > since)
+    {
+        return FileShare::Failed;
     }
     let mut none = request.named(b"if-none-match").flat_map(list_items).peekable();
     if none.peek().is_some() {
         let weak = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag) == file.etag.as_bytes();
         if none.any(|tag| tag == b"*" || weak(tag)) {
-            return Share::NotModified;
+            return FileShare::NotModified;
         }
-    } else if date(request, b"if-modified-since").is_some_and(|since| file.modified <= since) {
-        return Share::NotModified;
+    } else if parse_date(request, b"if-modified-since").is_some_and(|since| file.modified <= since)
+    {
+        return FileShare::NotModified;
     }
     // RFC 9110 §14.2: a range is of GET. An empty file has no part that could be meant.
-    if head_request || length == 0 || !applies(request, file) {
-        return Share::Whole;
+    if head_request || length == 0 || !range_applies(request, file) {
+        return FileShare::Whole;
     }
-    ranges(request, length)
+    read_ranges(request, length)
 }
 
 /// A date; several of them, or something else, is none (RFC 9110 §13.1.3).
-fn date(request: &Fields, name: &[u8]) -> Option<SystemTime> {
+fn parse_date(request: &Fields, name: &[u8]) -> Option<SystemTime> {
     let mut values = request.named(name);
     match (values.next(), values.next()) {
         (Some(value), None) => httpdate::parse_http_date(std::str::from_utf8(value).ok()?).ok(),
@@ -84,25 +91,25 @@ fn date(request: &Fields, name: &[u8]) -> Option<SystemTime> {
     }
 }
 
-/// Whether `If-Range` lets the range count: only for exactly this file (RFC 9110 §13.1.5).
-fn applies(request: &Fields, file: &Validators) -> bool {
+/// Returns whether `If-Range` lets the range count: only for exactly this file (RFC 9110 §13.1.5).
+fn range_applies(request: &Fields, file: &Validators) -> bool {
     let mut values = request.named(b"if-range");
     match (values.next(), values.next()) {
         (None, _) => true,
         (Some(tag), None) if tag.contains(&b'"') => tag == file.etag.as_bytes(),
-        (Some(_), None) => date(request, b"if-range") == Some(file.modified),
+        (Some(_), None) => parse_date(request, b"if-range") == Some(file.modified),
         (Some(_), Some(_)) => false,
     }
 }
 
 /// The parts that are asked for. What is malformed, of another unit, too much, or more than the file itself is all of it
 /// (RFC 9110 §14.2, §17.15).
-fn ranges(request: &Fields, length: u64) -> Share {
+fn read_ranges(request: &Fields, length: u64) -> FileShare {
     let mut fields = request.named(b"range");
-    let (Some(field), None) = (fields.next(), fields.next()) else { return Share::Whole };
-    let Some((unit, set)) = field.split_at_checked(6) else { return Share::Whole };
+    let (Some(field), None) = (fields.next(), fields.next()) else { return FileShare::Whole };
+    let Some((unit, set)) = field.split_at_checked(6) else { return FileShare::Whole };
     if !unit.eq_ignore_ascii_case(b"bytes=") {
-        return Share::Whole;
+        return FileShare::Whole;
     }
     let mut parts = Vec::new();
     let mut any = false;
@@ -110,36 +117,36 @@ fn ranges(request: &Fields, length: u64) -> Share {
         if item.is_empty() {
             continue;
         }
-        let Some(range) = range(item, length) else { return Share::Whole };
+        let Some(range) = read_range(item, length) else { return FileShare::Whole };
         any = true;
         if let Some(range) = range {
             if parts.len() == MOST_PARTS {
-                return Share::Whole;
+                return FileShare::Whole;
             }
             parts.push(range);
         }
     }
     let total = parts.iter().fold(0_u64, |sum, (first, last)| sum.saturating_add(last - first + 1));
     match parts.len() {
-        0 if any => Share::Unsatisfiable,
-        0 => Share::Whole,
-        1 => Share::Parts(parts),
-        _ if total > length => Share::Whole,
-        _ => Share::Parts(parts),
+        0 if any => FileShare::Unsatisfiable,
+        0 => FileShare::Whole,
+        1 => FileShare::Parts(parts),
+        _ if total > length => FileShare::Whole,
+        _ => FileShare::Parts(parts),
     }
 }
 
 /// One range; `None` within for one that lies beyond the end, `None` for what is no range.
 #[expect(clippy::option_option, reason = "malformed and beyond the end are two things")]
-fn range(item: &[u8], length: u64) -> Option<Option<(u64, u64)>> {
+fn read_range(item: &[u8], length: u64) -> Option<Option<(u64, u64)>> {
     let dash = item.iter().position(|byte| *byte == b'-')?;
     let (first, last) = (item.get(..dash)?.trim_ascii(), item.get(dash + 1..)?.trim_ascii());
     if first.is_empty() {
-        let suffix = number(last)?;
+        let suffix = parse_number(last)?;
         return Some((suffix > 0).then(|| (length.saturating_sub(suffix), length - 1)));
     }
-    let first = number(first)?;
-    let last = if last.is_empty() { u64::MAX } else { number(last)? };
+    let first = parse_number(first)?;
+    let last = if last.is_empty() { u64::MAX } else { parse_number(last)? };
     if last < first {
         return None;
     }
@@ -147,7 +154,7 @@ fn range(item: &[u8], length: u64) -> Option<Option<(u64, u64)>> {
 }
 
 /// A number; one that is too large for any file is as large as one can be.
-fn number(digits: &[u8]) -> Option<u64> {
+fn parse_number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
@@ -168,13 +175,13 @@ mod tests {
         Validators::new((10, None), changed, AT + Duration::from_secs(2_000_000))
     }
 
-    fn shared(lines: &[(&str, &str)]) -> Share {
+    fn shared(lines: &[(&str, &str)]) -> FileShare {
         let mut fields = Fields::default();
         lines.iter().for_each(|(name, value)| fields.push(name.as_bytes(), value.as_bytes()));
-        share(&fields, &file(), 10, false)
+        choose_share(&fields, &file(), 10, false)
     }
 
-    fn parts(range: &str) -> Share {
+    fn parts(range: &str) -> FileShare {
         shared(&[("Range", range)])
     }
 
@@ -191,30 +198,30 @@ mod tests {
         let (same, weak) = (&*etag, &*format!("W/{etag}"));
         let (before, at) = ("Mon, 12 Jan 1970 13:46:39 GMT", "Mon, 12 Jan 1970 13:46:40 GMT");
         for (lines, expected) in [
-            (&[("If-Match", same)][..], Share::Whole),
-            (&[("If-Match", "*")], Share::Whole),
-            (&[("If-Match", "\"x\"")], Share::Failed),
-            (&[("If-Match", weak)], Share::Failed),
-            (&[("If-Match", "\"x\""), ("If-Match", same)], Share::Whole),
-            (&[("If-Match", same), ("If-Unmodified-Since", before)], Share::Whole),
-            (&[("If-Unmodified-Since", before)], Share::Failed),
-            (&[("If-Unmodified-Since", at)], Share::Whole),
-            (&[("If-Unmodified-Since", "soon")], Share::Whole),
-            (&[("If-None-Match", same)], Share::NotModified),
-            (&[("If-None-Match", weak)], Share::NotModified),
-            (&[("If-None-Match", "\"x\", *")], Share::NotModified),
-            (&[("If-None-Match", "\"x\""), ("If-Modified-Since", at)], Share::Whole),
-            (&[("If-Modified-Since", at)], Share::NotModified),
-            (&[("If-Modified-Since", before)], Share::Whole),
-            (&[("If-Modified-Since", at), ("If-Modified-Since", at)], Share::Whole),
-            (&[("If-None-Match", same), ("If-Match", "\"x\"")], Share::Failed),
-            (&[("Range", "bytes=0-0"), ("If-None-Match", same)], Share::NotModified),
-            (&[("Range", "bytes=0-0"), ("If-Range", same)], Share::Parts(vec![(0, 0)])),
-            (&[("Range", "bytes=0-0"), ("If-Range", weak)], Share::Whole),
-            (&[("Range", "bytes=0-0"), ("If-Range", "\"x\"")], Share::Whole),
-            (&[("Range", "bytes=0-0"), ("If-Range", at)], Share::Parts(vec![(0, 0)])),
-            (&[("Range", "bytes=0-0"), ("If-Range", before)], Share::Whole),
-            (&[("Range", "bytes=0-0"), ("If-Range", "x")], Share::Whole),
+            (&[("If-Match", same)][..], FileShare::Whole),
+            (&[("If-Match", "*")], FileShare::Whole),
+            (&[("If-Match", "\"x\"")], FileShare::Failed),
+            (&[("If-Match", weak)], FileShare::Failed),
+            (&[("If-Match", "\"x\""), ("If-Match", same)], FileShare::Whole),
+            (&[("If-Match", same), ("If-Unmodified-Since", before)], FileShare::Whole),
+            (&[("If-Unmodified-Since", before)], FileShare::Failed),
+            (&[("If-Unmodified-Since", at)], FileShare::Whole),
+            (&[("If-Unmodified-Since", "soon")], FileShare::Whole),
+            (&[("If-None-Match", same)], FileShare::NotModified),
+            (&[("If-None-Match", weak)], FileShare::NotModified),
+            (&[("If-None-Match", "\"x\", *")], FileShare::NotModified),
+            (&[("If-None-Match", "\"x\""), ("If-Modified-Since", at)], FileShare::Whole),
+            (&[("If-Modified-Since", at)], FileShare::NotModified),
+            (&[("If-Modified-Since", before)], FileShare::Whole),
+            (&[("If-Modified-Since", at), ("If-Modified-Since", at)], FileShare::Whole),
+            (&[("If-None-Match", same), ("If-Match", "\"x\"")], FileShare::Failed),
+            (&[("Range", "bytes=0-0"), ("If-None-Match", same)], FileShare::NotModified),
+            (&[("Range", "bytes=0-0"), ("If-Range", same)], FileShare::Parts(vec![(0, 0)])),
+            (&[("Range", "bytes=0-0"), ("If-Range", weak)], FileShare::Whole),
+            (&[("Range", "bytes=0-0"), ("If-Range", "\"x\"")], FileShare::Whole),
+            (&[("Range", "bytes=0-0"), ("If-Range", at)], FileShare::Parts(vec![(0, 0)])),
+            (&[("Range", "bytes=0-0"), ("If-Range", before)], FileShare::Whole),
+            (&[("Range", "bytes=0-0"), ("If-Range", "x")], FileShare::Whole),
         ] {
             assert_eq!(shared(lines), expected, "{lines:?}");
         }
@@ -223,37 +230,37 @@ mod tests {
     #[test]
     fn ranges_are_parts_or_nothing() {
         for (range, expected) in [
-            ("bytes=0-4", Share::Parts(vec![(0, 4)])),
-            ("Bytes=5-", Share::Parts(vec![(5, 9)])),
-            ("bytes=-3", Share::Parts(vec![(7, 9)])),
-            ("bytes=-30", Share::Parts(vec![(0, 9)])),
-            ("bytes=9-99999999999999999999999", Share::Parts(vec![(9, 9)])),
-            ("bytes=0-1, 4-5", Share::Parts(vec![(0, 1), (4, 5)])),
-            ("bytes=4-5,0-1,,20-30", Share::Parts(vec![(4, 5), (0, 1)])),
-            ("bytes=10-", Share::Unsatisfiable),
-            ("bytes=-0", Share::Unsatisfiable),
-            ("bytes=10-,20-", Share::Unsatisfiable),
-            ("bytes=99999999999999999999999-", Share::Unsatisfiable),
-            ("bytes=0-9,0-9", Share::Whole),
-            ("bytes=5-4", Share::Whole),
-            ("bytes=0-1,x", Share::Whole),
-            ("bytes=", Share::Whole),
-            ("bytes=,", Share::Whole),
-            ("bytes=--1", Share::Whole),
-            ("bytes=0x1-2", Share::Whole),
-            ("bytes 0-1", Share::Whole),
-            ("lines=0-1", Share::Whole),
-            ("b", Share::Whole),
+            ("bytes=0-4", FileShare::Parts(vec![(0, 4)])),
+            ("Bytes=5-", FileShare::Parts(vec![(5, 9)])),
+            ("bytes=-3", FileShare::Parts(vec![(7, 9)])),
+            ("bytes=-30", FileShare::Parts(vec![(0, 9)])),
+            ("bytes=9-99999999999999999999999", FileShare::Parts(vec![(9, 9)])),
+            ("bytes=0-1, 4-5", FileShare::Parts(vec![(0, 1), (4, 5)])),
+            ("bytes=4-5,0-1,,20-30", FileShare::Parts(vec![(4, 5), (0, 1)])),
+            ("bytes=10-", FileShare::Unsatisfiable),
+            ("bytes=-0", FileShare::Unsatisfiable),
+            ("bytes=10-,20-", FileShare::Unsatisfiable),
+            ("bytes=99999999999999999999999-", FileShare::Unsatisfiable),
+            ("bytes=0-9,0-9", FileShare::Whole),
+            ("bytes=5-4", FileShare::Whole),
+            ("bytes=0-1,x", FileShare::Whole),
+            ("bytes=", FileShare::Whole),
+            ("bytes=,", FileShare::Whole),
+            ("bytes=--1", FileShare::Whole),
+            ("bytes=0x1-2", FileShare::Whole),
+            ("bytes 0-1", FileShare::Whole),
+            ("lines=0-1", FileShare::Whole),
+            ("b", FileShare::Whole),
         ] {
             assert_eq!(parts(range), expected, "{range}");
         }
-        assert_eq!(shared(&[("Range", "bytes=0-0"), ("Range", "bytes=1-1")]), Share::Whole);
+        assert_eq!(shared(&[("Range", "bytes=0-0"), ("Range", "bytes=1-1")]), FileShare::Whole);
         let many: Vec<String> = (0..1000).map(|_| "0-0".to_owned()).collect();
-        assert_eq!(parts(&format!("bytes={}", many.join(","))), Share::Whole);
+        assert_eq!(parts(&format!("bytes={}", many.join(","))), FileShare::Whole);
         let mut fields = Fields::default();
         fields.push(b"Range", b"bytes=0-0");
-        assert_eq!(share(&fields, &file(), 10, true), Share::Whole);
-        assert_eq!(share(&fields, &file(), 0, false), Share::Whole);
+        assert_eq!(choose_share(&fields, &file(), 10, true), FileShare::Whole);
+        assert_eq!(choose_share(&fields, &file(), 0, false), FileShare::Whole);
     }
 
     proptest! {
@@ -261,7 +268,7 @@ mod tests {
         fn every_part_is_inside(range in "bytes=[0-9,\\- ]{0,40}", length in 1_u64..50) {
             let mut fields = Fields::default();
             fields.push(b"range", range.as_bytes());
-            if let Share::Parts(parts) = share(&fields, &file(), length, false) {
+            if let FileShare::Parts(parts) = choose_share(&fields, &file(), length, false) {
                 prop_assert!(!parts.is_empty() && parts.len() <= MOST_PARTS);
                 for (first, last) in parts {
                     prop_assert!(first <= last && last < length);

@@ -9,11 +9,11 @@ use tokio::net::UnixStream;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::balance::{Ask, Balance, Member};
+use crate::balance::{Balance, Member, PickContext};
 use crate::clock::Random;
 use crate::server::handshake::Handshakes;
 use crate::server::status::Status;
-use crate::snapshot::{Current, Snapshot, compile};
+use crate::snapshot::{CurrentSnapshot, Snapshot, compile};
 use crate::worker::Worker;
 
 /// A strategy with a defect.
@@ -21,7 +21,7 @@ use crate::worker::Worker;
 struct Broken;
 
 impl Balance for Broken {
-    fn pick(&self, _: &[Member], _: &mut Ask<'_>) -> Option<usize> {
+    fn pick(&self, _: &[Member], _: &mut PickContext<'_>) -> Option<usize> {
         panic!("a defect");
     }
 }
@@ -49,13 +49,13 @@ async fn a_defect_costs_one_request_a_500_and_a_count() {
     let store = Arc::new(arc_swap::ArcSwap::from_pointee(broken()));
     let status = Arc::new(Status::new(
         store.clone(),
-        crate::server::collector::desk().0,
+        crate::server::collector::new_desk().0,
         1,
         crate::discovery::registry::Registry::default(),
     ));
     let local = Rc::new(Local {
         worker: Rc::new(Worker::new(0, Arc::new([Notify::new()]), Random::seeded(1))),
-        current: Current::new(store),
+        current: CurrentSnapshot::new(store),
         status: status.clone(),
         handshakes: Handshakes::default(),
     });
@@ -77,13 +77,13 @@ async fn a_defect_costs_one_request_a_500_and_a_count() {
         };
         let seat = local.worker.seats.take(std::task::Waker::noop().clone(), 0);
         let (closing, full) = (Rc::default(), false);
-        let way = Way {
+        let way = ConnectionEnd {
             seat: &seat,
             listener: listener.clone(),
             closing,
             full: full.then_some(Refusal::Crowded),
         };
-        let served = serve(&local, Stream::Unix(near), peer, way);
+        let served = serve_connection(&local, Stream::Unix(near), peer, way);
         let (answer, ()) = tokio::join!(client, served);
         assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
         assert!(answer.contains("\"code\":\"internal_error\""), "{answer}");

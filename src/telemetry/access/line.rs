@@ -11,10 +11,10 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-use super::{Extra, Format, Source};
+use super::{Extra, LineFormat, LineSource};
 use crate::clock;
 use crate::exchange::Outcome;
-use crate::exchange::outcome::Row;
+use crate::exchange::outcome::OutcomeRow;
 use crate::wire::pairs::masked;
 use crate::wire::{Known, RequestHead, Version};
 
@@ -23,7 +23,7 @@ const LONGEST: usize = 1024;
 
 /// The facts about a request that has ended.
 #[derive(Debug, Clone, Copy)]
-pub struct Line<'a> {
+pub struct AccessLine<'a> {
     /// The id of the request.
     pub request_id: &'a str,
     /// The trace it belongs to, when requests are traced.
@@ -80,7 +80,7 @@ pub struct WallClock {
 
 /// A moment.
 #[derive(Debug, Clone, Copy)]
-pub struct Moment<'a> {
+pub struct LineTime<'a> {
     iso: &'a str,
     combined: &'a str,
     millis: u32,
@@ -93,11 +93,11 @@ const COMBINED: &[BorrowedFormatItem<'_>] =
 
 impl WallClock {
     /// Now.
-    pub fn now(&mut self) -> Moment<'_> {
+    pub fn now(&mut self) -> LineTime<'_> {
         self.at(clock::wall().duration_since(UNIX_EPOCH).unwrap_or_default())
     }
 
-    fn at(&mut self, since: Duration) -> Moment<'_> {
+    fn at(&mut self, since: Duration) -> LineTime<'_> {
         if self.iso.is_empty() || self.seconds != since.as_secs() {
             self.seconds = since.as_secs();
             let seconds = i64::try_from(self.seconds).unwrap_or(i64::MAX);
@@ -106,17 +106,22 @@ impl WallClock {
             self.iso = date.format(ISO).unwrap_or_default();
             self.combined = date.format(COMBINED).unwrap_or_default();
         }
-        Moment { iso: &self.iso, combined: &self.combined, millis: since.subsec_millis() }
+        LineTime { iso: &self.iso, combined: &self.combined, millis: since.subsec_millis() }
     }
 }
 
-impl Line<'_> {
+impl AccessLine<'_> {
     /// Writes the line with its end.
-    pub fn write(&self, out: &mut Vec<u8>, (format, extra): (Format, &[Extra]), at: Moment<'_>) {
+    pub fn write(
+        &self,
+        out: &mut Vec<u8>,
+        (format, extra): (LineFormat, &[Extra]),
+        at: LineTime<'_>,
+    ) {
         match format {
-            Format::Text => self.text(out, extra, at),
-            Format::Json => self.json(out, extra, at),
-            Format::Combined => self.combined(out, at),
+            LineFormat::Text => self.text(out, extra, at),
+            LineFormat::Json => self.json(out, extra, at),
+            LineFormat::Combined => self.combined(out, at),
         }
         out.push(b'\n');
     }
@@ -134,9 +139,9 @@ impl Line<'_> {
         (head.method(), masked(head.target(), self.masked), version)
     }
 
-    fn ended(&self) -> Row {
+    fn ended(&self) -> OutcomeRow {
         let row = self.outcome.row();
-        Row { key: self.key.or(row.key), ..row }
+        OutcomeRow { key: self.key.or(row.key), ..row }
     }
 
     fn field(&self, known: Known) -> Option<&[u8]> {
@@ -148,9 +153,9 @@ impl Line<'_> {
     }
 
     /// Something that the line says besides, all fields of a name together; what is longer than [`LONGEST`] ends with `…`.
-    fn extra(&self, of: &Source) -> Option<Cow<'_, [u8]>> {
+    fn extra(&self, of: &LineSource) -> Option<Cow<'_, [u8]>> {
         let value = match of {
-            Source::Header(name) => {
+            LineSource::Header(name) => {
                 let mut all = self.head.fields.named(name);
                 let mut value = masked(all.next()?, self.masked);
                 for other in all {
@@ -162,7 +167,7 @@ impl Line<'_> {
                 }
                 value
             }
-            Source::Claim(claim) => {
+            LineSource::Claim(claim) => {
                 let mut all = self.claims.iter();
                 Cow::Borrowed(all.find(|(name, _)| name == claim)?.1.as_bytes())
             }
@@ -175,13 +180,13 @@ impl Line<'_> {
         Some(Cow::Owned(cut))
     }
 
-    /// Where the client says that it comes from, which may be a URL with a token.
+    /// Returns where the client says that it comes from, which may be a URL with a token.
     fn referer(&self) -> Option<Cow<'_, [u8]>> {
         self.named(b"referer").map(|referer| masked(referer, self.masked))
     }
 
     /// `TIME CLIENT "METHOD TARGET VERSION" STATUS SENT TOTALms key=value …`; what does not apply is left out.
-    fn text(&self, out: &mut Vec<u8>, extra: &[Extra], at: Moment<'_>) {
+    fn text(&self, out: &mut Vec<u8>, extra: &[Extra], at: LineTime<'_>) {
         let (method, target, version) = self.request_line();
         out.extend_from_slice(at.iso.as_bytes());
         put(out, format_args!(".{:03}Z {} \"", at.millis, self.client));
@@ -219,7 +224,7 @@ impl Line<'_> {
         if self.received > 0 {
             put(out, format_args!(" received={}", self.received));
         }
-        let Row { outcome, code, key } = self.ended();
+        let OutcomeRow { outcome, code, key } = self.ended();
         put(out, format_args!(" outcome={outcome}"));
         if let Some(code) = code {
             put(out, format_args!(" code={code}"));
@@ -240,10 +245,10 @@ impl Line<'_> {
     }
 
     /// One object; what does not apply is null.
-    fn json(&self, out: &mut Vec<u8>, extra: &[Extra], at: Moment<'_>) {
+    fn json(&self, out: &mut Vec<u8>, extra: &[Extra], at: LineTime<'_>) {
         let (method, target, version) = self.request_line();
         put(out, format_args!("{{\"time\":\"{}.{:03}Z\"", at.iso, at.millis));
-        let Row { outcome, code, key } = self.ended();
+        let OutcomeRow { outcome, code, key } = self.ended();
         let referer = self.referer();
         let words: [(&str, Option<&[u8]>); 17] = [
             ("request_id", Some(self.request_id.as_bytes())),
@@ -304,7 +309,7 @@ impl Line<'_> {
     }
 
     /// nginx's `combined`, escaped as nginx does.
-    fn combined(&self, out: &mut Vec<u8>, at: Moment<'_>) {
+    fn combined(&self, out: &mut Vec<u8>, at: LineTime<'_>) {
         let (method, target, version) = self.request_line();
         put(out, format_args!("{} - - [{}] \"", self.client, at.combined));
         quoted(out, method);
@@ -392,8 +397,8 @@ mod tests {
         head
     }
 
-    fn line(head: &RequestHead) -> Line<'_> {
-        Line {
+    fn line(head: &RequestHead) -> AccessLine<'_> {
+        AccessLine {
             request_id: "0af7",
             trace_id: None,
             client: "10.0.0.9",
@@ -419,11 +424,11 @@ mod tests {
     }
 
     fn extra() -> [Extra; 2] {
-        let header = Extra { key: "header:x-a".into(), of: Source::Header(b"x-a"[..].into()) };
-        [header, Extra { key: "jwt:sub".into(), of: Source::Claim("sub".into()) }]
+        let header = Extra { key: "header:x-a".into(), of: LineSource::Header(b"x-a"[..].into()) };
+        [header, Extra { key: "jwt:sub".into(), of: LineSource::Claim("sub".into()) }]
     }
 
-    fn written(line: &Line<'_>, format: Format) -> String {
+    fn written(line: &AccessLine<'_>, format: LineFormat) -> String {
         let mut out = Vec::new();
         let mut clock = WallClock::default();
         let now = clock.at(Duration::from_millis(1_795_234_818_042));
@@ -435,16 +440,16 @@ mod tests {
     fn a_line_in_each_format() {
         let head = head(b"/a?b=1", &[(b"host", b"x.example"), (b"user-agent", b"curl/8")]);
         assert_eq!(
-            written(&line(&head), Format::Text),
+            written(&line(&head), LineFormat::Text),
             "2026-11-21T04:20:18.042Z 10.0.0.9 \"GET /a?b=1 HTTP/1.1\" 200 512 1.822ms route=shop upstream=app \
              server=127.0.0.1:3000 cache=miss attempts=2 connect=0.240ms first_byte=1.500ms outcome=whole id=0af7\n"
         );
         assert_eq!(
-            written(&line(&head), Format::Combined),
+            written(&line(&head), LineFormat::Combined),
             "10.0.0.9 - - [21/Nov/2026:04:20:18 +0000] \"GET /a?b=1 HTTP/1.1\" 200 512 \"-\" \"curl/8\"\n"
         );
         let json: serde_json::Value =
-            serde_json::from_str(&written(&line(&head), Format::Json)).unwrap();
+            serde_json::from_str(&written(&line(&head), LineFormat::Json)).unwrap();
         assert_eq!(json["time"], "2026-11-21T04:20:18.042Z");
         assert_eq!(json["host"], "x.example");
         assert_eq!(json["referer"], serde_json::Value::Null);
@@ -462,26 +467,27 @@ mod tests {
             [(b"x-a", b"q\"\r\n\xff"), (b"X-A", b"two"), (b"x-a", &long)];
         let head = head(b"/", &fields);
         let claims = [("sub".into(), "anna\"".into())];
-        let line = Line { claims: &claims, ..line(&head) };
-        let text = written(&line, Format::Text);
+        let line = AccessLine { claims: &claims, ..line(&head) };
+        let text = written(&line, LineFormat::Text);
         let start = "id=0af7 header:x-a=\"q\\x22\\x0D\\x0A\\xFF, two, xxx";
         assert!(
             text.contains(start) && text.ends_with("xx\\xE2\\x80\\xA6\" jwt:sub=\"anna\\x22\"\n"),
             "{text}"
         );
         assert!(text.len() < 1400);
-        let json: serde_json::Value = serde_json::from_str(&written(&line, Format::Json)).unwrap();
+        let json: serde_json::Value =
+            serde_json::from_str(&written(&line, LineFormat::Json)).unwrap();
         assert_eq!(json["jwt:sub"], "anna\"");
         assert!(json["header:x-a"].as_str().unwrap().starts_with("q\"\r\n\u{fffd}, two, xxx"));
         let empty = RequestHead::default();
-        let json = written(&Line { head: &empty, claims: &[], ..line }, Format::Json);
+        let json = written(&AccessLine { head: &empty, claims: &[], ..line }, LineFormat::Json);
         assert!(json.ends_with(",\"header:x-a\":null,\"jwt:sub\":null}\n"), "{json}");
     }
 
     #[test]
     fn a_request_that_could_not_be_read() {
         let empty = RequestHead::default();
-        let refused = Line {
+        let refused = AccessLine {
             route: None,
             upstream: None,
             server: None,
@@ -494,23 +500,23 @@ mod tests {
             ..line(&empty)
         };
         assert_eq!(
-            written(&refused, Format::Text),
+            written(&refused, LineFormat::Text),
             "2026-11-21T04:20:18.042Z 10.0.0.9 \"- - -\" 400 512 1.822ms outcome=refused code=bad_request id=0af7\n"
         );
-        assert!(written(&refused, Format::Json).contains("\"code\":\"bad_request\""));
+        assert!(written(&refused, LineFormat::Json).contains("\"code\":\"bad_request\""));
     }
 
     proptest! {
         #[test]
         fn nothing_a_client_sends_gets_out_of_its_place(target: Vec<u8>, agent: Vec<u8>) {
             let head = head(&target, &[(b"user-agent", &agent)]);
-            for format in [Format::Text, Format::Combined] {
+            for format in [LineFormat::Text, LineFormat::Combined] {
                 let text = written(&line(&head), format);
                 prop_assert!(text.trim_end_matches('\n').bytes().all(|b| matches!(b, b' '..=b'~')));
-                let quotes = if format == Format::Text { 2 } else { 6 };
+                let quotes = if format == LineFormat::Text { 2 } else { 6 };
                 prop_assert_eq!(text.matches('"').count(), quotes);
             }
-            let text = written(&line(&head), Format::Json);
+            let text = written(&line(&head), LineFormat::Json);
             let json: serde_json::Value = serde_json::from_str(&text).unwrap();
             prop_assert_eq!(json["target"].as_str().unwrap(), &String::from_utf8_lossy(&target));
             prop_assert_eq!(json["user_agent"].as_str().unwrap(), &String::from_utf8_lossy(&agent));

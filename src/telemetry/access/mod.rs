@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-pub use self::line::Line;
-use self::sink::{Block, Sink};
+pub use self::line::AccessLine;
+use self::sink::{LineBlock, LineSink};
 use super::ledger::Ledger;
 use crate::clock::Random;
 
@@ -27,7 +27,7 @@ const DELAY: Duration = Duration::from_millis(100);
 
 /// The form of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum LineFormat {
     /// For people.
     Text,
     /// One JSON object per line.
@@ -40,13 +40,13 @@ pub enum Format {
 #[derive(Debug)]
 pub struct AccessLog {
     /// The form of the lines.
-    pub format: Format,
+    pub format: LineFormat,
     /// The share of requests that are written, from 0 to 1.
     pub share: f64,
     /// What lines say besides.
     pub fields: Box<[Extra]>,
     /// The writer of the lines.
-    pub sink: Arc<Sink>,
+    pub sink: Arc<LineSink>,
 }
 
 /// Something that lines say besides.
@@ -55,12 +55,12 @@ pub struct Extra {
     /// As it is configured, such as `header:user-agent`.
     pub key: Box<str>,
     /// Where it is found.
-    pub of: Source,
+    pub of: LineSource,
 }
 
 /// Where something is found that lines say besides.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum LineSource {
     /// A field of the request.
     Header(Box<[u8]>),
     /// A claim of the verified token.
@@ -81,14 +81,14 @@ pub struct Lines {
     bytes: RefCell<Vec<u8>>,
     count: Cell<u32>,
     /// The destination of the lines.
-    sink: RefCell<Option<Arc<Sink>>>,
+    sink: RefCell<Option<Arc<LineSink>>>,
     clock: RefCell<line::WallClock>,
     begun: Notify,
 }
 
 impl Lines {
     /// Adds a line.
-    pub fn write(&self, ledger: &Ledger, log: &AccessLog, line: &Line<'_>) {
+    pub fn write(&self, ledger: &Ledger, log: &AccessLog, line: &AccessLine<'_>) {
         let other = self.sink.borrow().as_ref().is_none_or(|sink| !Arc::ptr_eq(sink, &log.sink));
         if other {
             self.hand_on(ledger);
@@ -113,7 +113,7 @@ impl Lines {
         let lines = self.count.take();
         let sink = self.sink.borrow();
         let Some(sink) = sink.as_ref().filter(|_| lines > 0) else { return };
-        if !sink.offer(Block { bytes, lines }) {
+        if !sink.offer(LineBlock { bytes, lines }) {
             ledger.dropped(u64::from(lines));
         }
     }

@@ -26,7 +26,7 @@ const COMPLAIN: Duration = Duration::from_secs(10);
 
 /// Lines on their way.
 #[derive(Debug)]
-pub struct Block {
+pub struct LineBlock {
     /// Whole lines.
     pub bytes: Vec<u8>,
     /// The number of lines.
@@ -34,8 +34,8 @@ pub struct Block {
 }
 
 #[derive(Debug)]
-enum Message {
-    Block(Block),
+enum SinkMessage {
+    Block(LineBlock),
     Reopen,
     /// Answer when everything before this is written.
     Flush(SyncSender<()>),
@@ -56,15 +56,15 @@ pub enum Destination {
 
 /// The writing thread's end of the queue. The thread ends when this is dropped.
 #[derive(Debug)]
-pub struct Sink {
+pub struct LineSink {
     /// The destination of the lines.
     pub destination: Destination,
-    queue: SyncSender<Message>,
+    queue: SyncSender<SinkMessage>,
     /// Lines that could not be written.
     lost: Arc<AtomicU64>,
 }
 
-impl Sink {
+impl LineSink {
     /// Opens the destination and starts the thread.
     ///
     /// # Errors
@@ -72,7 +72,7 @@ impl Sink {
     pub fn open(destination: Destination) -> Result<Self, String> {
         let out: Out = match &destination {
             Destination::Stdout => Out::Stdout(io::stdout()),
-            Destination::File(path) => Out::File(path.clone(), files::append(path)?),
+            Destination::File(path) => Out::File(path.clone(), files::open_to_append(path)?),
             Destination::Syslog(server) => Out::Syslog(Syslog::new(server)),
             Destination::Otlp(url) => {
                 let otlp = Otlp::new(Remote::parse(url)?).map_err(|error| error.to_string())?;
@@ -91,8 +91,8 @@ impl Sink {
     }
 
     /// Offers lines. `false` when too many wait already.
-    pub fn offer(&self, block: Block) -> bool {
-        self.queue.try_send(Message::Block(block)).is_ok()
+    pub fn offer(&self, block: LineBlock) -> bool {
+        self.queue.try_send(SinkMessage::Block(block)).is_ok()
     }
 
     /// Lines that could not be written.
@@ -104,13 +104,13 @@ impl Sink {
     /// Opens the file anew, once what waits is written.
     pub fn reopen(&self) {
         // When the queue is full the disk does not keep up, and the next signal will find a place.
-        let _full = self.queue.try_send(Message::Reopen);
+        let _full = self.queue.try_send(SinkMessage::Reopen);
     }
 
     /// Waits until everything offered so far is written, but not longer than `patience`.
     pub fn flush(&self, patience: Duration) {
         let (done, wait) = sync_channel(1);
-        if self.queue.try_send(Message::Flush(done)).is_ok() {
+        if self.queue.try_send(SinkMessage::Flush(done)).is_ok() {
             let _late = wait.recv_timeout(patience);
         }
     }
@@ -130,15 +130,15 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, queue: &Receiver<Message>) {
+    fn run(mut self, queue: &Receiver<SinkMessage>) {
         pace::stand_back();
         while let Ok(message) = queue.recv() {
             match message {
-                Message::Block(block) => {
+                SinkMessage::Block(block) => {
                     self.write(&block);
                 }
-                Message::Reopen => self.reopen(),
-                Message::Flush(done) => {
+                SinkMessage::Reopen => self.reopen(),
+                SinkMessage::Flush(done) => {
                     // Who waits may have lost patience.
                     let _gone = done.send(());
                 }
@@ -147,7 +147,7 @@ impl Writer {
     }
 
     /// Writes lines, and counts those that are lost.
-    fn write(&mut self, Block { bytes, lines }: &Block) {
+    fn write(&mut self, LineBlock { bytes, lines }: &LineBlock) {
         let lines = u64::from(*lines);
         let failed = match &mut self.out {
             Out::Stdout(out) => {
@@ -173,7 +173,7 @@ impl Writer {
 
     fn reopen(&mut self) {
         if let Out::File(path, file) = &mut self.out {
-            match files::append(path) {
+            match files::open_to_append(path) {
                 Ok(new) => {
                     *file = new;
                     tracing::info!(path = %path.display(), "access log reopened");
@@ -200,8 +200,8 @@ impl Writer {
 mod tests {
     use super::*;
 
-    fn block(text: &str) -> Block {
-        Block { bytes: text.as_bytes().to_vec(), lines: 1 }
+    fn block(text: &str) -> LineBlock {
+        LineBlock { bytes: text.as_bytes().to_vec(), lines: 1 }
     }
 
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -210,7 +210,7 @@ mod tests {
     fn a_renamed_file_is_left_behind() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("access.log");
-        let sink = Sink::open(Destination::File(path.clone())).unwrap();
+        let sink = LineSink::open(Destination::File(path.clone())).unwrap();
         assert!(sink.offer(block("one\n")));
         sink.flush(PATIENCE);
         std::fs::rename(&path, dir.path().join("old.log")).unwrap();
@@ -224,8 +224,8 @@ mod tests {
 
     #[test]
     fn a_full_disk_loses_lines_and_counts_them() {
-        let sink = Sink::open(Destination::File("/dev/full".into())).unwrap();
-        assert!(sink.offer(Block { bytes: b"a\nb\n".to_vec(), lines: 2 }));
+        let sink = LineSink::open(Destination::File("/dev/full".into())).unwrap();
+        assert!(sink.offer(LineBlock { bytes: b"a\nb\n".to_vec(), lines: 2 }));
         sink.flush(PATIENCE);
         assert_eq!(sink.lost(), 2);
     }
@@ -239,8 +239,8 @@ mod tests {
         // Somebody has it open and never reads. A configuration cannot name a FIFO; a disk can be as slow.
         let pipe = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
         let out = Out::File(path.clone(), pipe);
-        let sink = Sink::over(out, Destination::File(path)).unwrap();
-        let big = || Block { bytes: vec![b'x'; 1 << 20], lines: 1 };
+        let sink = LineSink::over(out, Destination::File(path)).unwrap();
+        let big = || LineBlock { bytes: vec![b'x'; 1 << 20], lines: 1 };
         let taken = (0..10_000).take_while(|_| sink.offer(big())).count();
         // The writer may have one of them in its hands.
         assert!((128..=129).contains(&taken), "{taken}");

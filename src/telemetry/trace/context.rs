@@ -7,7 +7,7 @@ pub const LENGTH: usize = 55;
 
 /// A place in a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Context {
+pub struct TraceContext {
     /// The trace's id.
     pub trace: [u8; 16],
     /// The id of the span that is at work.
@@ -24,12 +24,12 @@ pub struct Context {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum B3 {
     /// The trace goes on, sampled or not, if that was decided.
-    Goes(Context, Option<bool>),
+    Goes(TraceContext, Option<bool>),
     /// There is no trace yet, but whether it is to be sampled was decided.
     Decided(bool),
 }
 
-impl Context {
+impl TraceContext {
     /// Reads a field. `None` when it is not valid, so that the trace starts anew (§3.2.4, "a vendor that
     /// cannot parse it").
     #[must_use]
@@ -91,7 +91,7 @@ impl Context {
         field
     }
 
-    /// What a server is sent with an attempt, in the single field of B3.
+    /// Returns what a server is sent with an attempt, in the single field of B3.
     #[must_use]
     pub fn b3_field(&self, attempt: u32) -> [u8; 68] {
         let mut field = *b"00000000000000000000000000000000-0000000000000000-0-0000000000000000";
@@ -172,7 +172,7 @@ impl B3 {
             return None;
         }
         let (sampled, debug) = decided.unwrap_or_default();
-        let context = Context { trace, id, parent: None, sampled, debug };
+        let context = TraceContext { trace, id, parent: None, sampled, debug };
         Some(Self::Goes(context, decided.map(|(sampled, _)| sampled)))
     }
 }
@@ -229,11 +229,11 @@ mod tests {
     #[test]
     fn a_trace_is_continued() {
         let mut random = Random::seeded(1);
-        let parent = Context::parse(GOOD).unwrap();
+        let parent = TraceContext::parse(GOOD).unwrap();
         let own = parent.child(&mut random);
         assert_eq!((own.trace, own.parent, own.sampled), (parent.trace, Some(parent.id), true));
         assert_ne!(own.id, parent.id);
-        let sent = Context::parse(&own.field(2)).unwrap();
+        let sent = TraceContext::parse(&own.field(2)).unwrap();
         assert_eq!((sent.trace, sent.id, sent.sampled), (own.trace, own.attempt(2), true));
         assert_eq!(&own.trace_text(), b"0af7651916cd43dd8448eb211c80319c");
     }
@@ -262,24 +262,24 @@ mod tests {
             b"00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01".to_vec(),
         ];
         for field in bad {
-            assert_eq!(Context::parse(&field), None, "{}", String::from_utf8_lossy(&field));
+            assert_eq!(TraceContext::parse(&field), None, "{}", String::from_utf8_lossy(&field));
         }
     }
 
     #[test]
     fn later_versions_are_read_as_far_as_they_are_known() {
         let later = [b"01", &GOOD[2..], b"-what-the-future-brings"].concat();
-        assert_eq!(Context::parse(&later), Context::parse(GOOD));
-        assert_eq!(Context::parse(&[b"01", &GOOD[2..], b"x"].concat()), None);
+        assert_eq!(TraceContext::parse(&later), TraceContext::parse(GOOD));
+        assert_eq!(TraceContext::parse(&[b"01", &GOOD[2..], b"x"].concat()), None);
     }
 
     #[test]
     fn as_many_traces_are_sampled_as_the_share_says() {
         let mut random = Random::seeded(7);
-        let sampled = (0..10_000).filter(|_| Context::start(0.1, &mut random).sampled).count();
+        let sampled = (0..10_000).filter(|_| TraceContext::start(0.1, &mut random).sampled).count();
         assert!((850..1150).contains(&sampled), "{sampled}");
-        assert!((0..100).all(|_| Context::start(1.0, &mut random).sampled));
-        assert!(!(0..100).any(|_| Context::start(0.0, &mut random).sampled));
+        assert!((0..100).all(|_| TraceContext::start(1.0, &mut random).sampled));
+        assert!(!(0..100).any(|_| TraceContext::start(0.0, &mut random).sampled));
     }
 
     const TRACE: &str = "80f198ee56343ba864fe8b2a57d3eff7";
@@ -370,7 +370,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_makes_it_panic(field: Vec<u8>) {
-            let _parsed = Context::parse(&field);
+            let _parsed = TraceContext::parse(&field);
             let _parsed = B3::parse(&field);
         }
     }

@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::trace::v1::{
 };
 use prost::Message;
 
-use super::{Kind, Span, Value};
+use super::{AttributeValue, Span, SpanKind};
 
 /// An attribute that is text.
 pub(crate) fn text(key: &str, value: &str) -> KeyValue {
@@ -48,12 +48,12 @@ pub fn spans(instance: &str, spans: Vec<Span>) -> Vec<u8> {
 
 fn one(span: Span) -> Proto {
     let kind = match span.kind {
-        Kind::Server => span::SpanKind::Server,
-        Kind::Client => span::SpanKind::Client,
+        SpanKind::Server => span::SpanKind::Server,
+        SpanKind::Client => span::SpanKind::Client,
     };
     let attributes = span.attributes.into_iter().map(|(key, value)| match value {
-        Value::Text(value) => attribute(key, any_value::Value::StringValue(value)),
-        Value::Number(value) => {
+        AttributeValue::Text(value) => attribute(key, any_value::Value::StringValue(value)),
+        AttributeValue::Number(value) => {
             attribute(key, any_value::Value::IntValue(i64::try_from(value).unwrap_or(i64::MAX)))
         }
     });

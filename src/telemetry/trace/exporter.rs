@@ -18,7 +18,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::{Span, encode};
 use crate::clock::{self, Instant, Random};
-use crate::net::fetch::{Error, Remote};
+use crate::net::fetch::{FetchError, Remote};
 use crate::pace;
 
 /// Requests whose spans may wait.
@@ -36,7 +36,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 const COMPLAIN: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
-enum Message {
+enum ExporterMessage {
     Spans(Vec<Span>),
     /// An encoded request for `/v1/metrics`.
     Metrics(Vec<u8>),
@@ -51,12 +51,12 @@ pub struct Exporter {
     pub url: String,
     /// Tells this process from others in what is exported.
     pub instance: String,
-    queue: Sender<Message>,
-    counts: Arc<Counts>,
+    queue: Sender<ExporterMessage>,
+    counts: Arc<ExportCounts>,
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+struct ExportCounts {
     sent: AtomicU64,
     dropped: AtomicU64,
 }
@@ -68,10 +68,10 @@ impl Exporter {
     /// When it or its runtime cannot be made.
     pub fn start(url: &str, receiver: Remote) -> io::Result<Self> {
         let (queue, received) = channel(QUEUE);
-        let counts = Arc::new(Counts::default());
+        let counts = Arc::new(ExportCounts::default());
         let instance = format!("{:016x}", Random::from_entropy().next_u64());
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let sending = Sending {
+        let sending = SpanSending {
             receiver,
             instance: instance.clone(),
             counts: counts.clone(),
@@ -87,20 +87,20 @@ impl Exporter {
     /// Offers the spans of a request.
     pub fn offer(&self, spans: Vec<Span>) {
         let count = spans.len() as u64;
-        if self.queue.try_send(Message::Spans(spans)).is_err() {
+        if self.queue.try_send(ExporterMessage::Spans(spans)).is_err() {
             self.counts.dropped.fetch_add(count, Relaxed);
         }
     }
 
     /// Offers counters; those of later include them, so dropping some loses nothing.
     pub fn offer_metrics(&self, encoded: Vec<u8>) {
-        let _full = self.queue.try_send(Message::Metrics(encoded));
+        let _full = self.queue.try_send(ExporterMessage::Metrics(encoded));
     }
 
     /// Waits until everything offered so far is sent, but not longer than `patience`.
     pub fn flush(&self, patience: Duration) {
         let (done, wait) = sync_channel(1);
-        if self.queue.try_send(Message::Flush(done)).is_ok() {
+        if self.queue.try_send(ExporterMessage::Flush(done)).is_ok() {
             let _late = wait.recv_timeout(patience);
         }
     }
@@ -118,15 +118,15 @@ impl Exporter {
     }
 }
 
-struct Sending {
+struct SpanSending {
     receiver: Remote,
     instance: String,
-    counts: Arc<Counts>,
+    counts: Arc<ExportCounts>,
     complained: Option<Instant>,
 }
 
-impl Sending {
-    async fn run(mut self, mut queue: Receiver<Message>) {
+impl SpanSending {
+    async fn run(mut self, mut queue: Receiver<ExporterMessage>) {
         let mut batch = Vec::new();
         let mut due = None;
         loop {
@@ -135,18 +135,18 @@ impl Sending {
                 None => Ok(queue.recv().await),
             };
             match next {
-                Ok(Some(Message::Spans(spans))) => {
+                Ok(Some(ExporterMessage::Spans(spans))) => {
                     batch.extend(spans);
                     due = due.or_else(|| Some(clock::now() + DELAY));
                     if batch.len() < BATCH {
                         continue;
                     }
                 }
-                Ok(Some(Message::Metrics(encoded))) => {
+                Ok(Some(ExporterMessage::Metrics(encoded))) => {
                     let _counted_by_nobody = self.deliver("v1/metrics", encoded.into()).await;
                     continue;
                 }
-                Ok(Some(Message::Flush(done))) => {
+                Ok(Some(ExporterMessage::Flush(done))) => {
                     self.send(&mut batch).await;
                     // Who waits may have lost patience.
                     let _gone = done.send(());
@@ -208,7 +208,11 @@ pub(crate) fn again(status: StatusCode) -> bool {
 }
 
 /// Posts an encoded request to a path below the receiver's URL.
-pub(crate) async fn post(receiver: &Remote, path: &str, body: Bytes) -> Result<StatusCode, Error> {
+pub(crate) async fn post(
+    receiver: &Remote,
+    path: &str,
+    body: Bytes,
+) -> Result<StatusCode, FetchError> {
     let request = Request::builder()
         .method(Method::POST)
         .header(header::CONTENT_TYPE, "application/x-protobuf")

@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-pub use self::context::{B3, Context};
+pub use self::context::{B3, TraceContext};
 use self::exporter::Exporter;
 use crate::clock::{self, Random};
 use crate::wire::{Known, RequestHead};
@@ -40,7 +40,7 @@ pub struct Propagate {
 
 /// The value of an attribute.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Value {
+pub enum AttributeValue {
     /// Text.
     Text(String),
     /// A number.
@@ -49,7 +49,7 @@ pub enum Value {
 
 /// The side of a call that a span is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum SpanKind {
     /// A request of a client.
     Server,
     /// An attempt at a server.
@@ -66,7 +66,7 @@ pub struct Span {
     /// The span that caused it.
     pub parent: Option<[u8; 8]>,
     /// The side of the call.
-    pub kind: Kind,
+    pub kind: SpanKind,
     /// The name of the span, without anything that clients can make up.
     pub name: String,
     /// The beginning, in nanoseconds since 1970.
@@ -74,7 +74,7 @@ pub struct Span {
     /// The end, in nanoseconds since 1970.
     pub end: u64,
     /// Named by OpenTelemetry's conventions for HTTP, where they have a name.
-    pub attributes: Vec<(&'static str, Value)>,
+    pub attributes: Vec<(&'static str, AttributeValue)>,
     /// True if it failed.
     pub failed: bool,
 }
@@ -83,7 +83,7 @@ pub struct Span {
 #[derive(Debug)]
 pub struct Trace {
     /// The place in its trace.
-    pub context: Context,
+    pub context: TraceContext,
     propagate: Propagate,
     spans: RefCell<Vec<Span>>,
 }
@@ -99,7 +99,7 @@ impl Trace {
         // Several of them are none (§3.2.1).
         let mut fields = head.fields.values(Known::Traceparent);
         let continued = match (fields.next(), fields.next()) {
-            (Some(field), None) => Context::parse(field),
+            (Some(field), None) => TraceContext::parse(field),
             _ => None,
         };
         let b3 = if trusted && !head.fields.has(Known::Traceparent) { b3(head) } else { None };
@@ -108,9 +108,9 @@ impl Trace {
             Some(context) if trusted => context.child(random),
             Some(context) => {
                 let sampled = random.unit() < tracing.share;
-                Context { sampled, ..context }.child(random)
+                TraceContext { sampled, ..context }.child(random)
             }
-            None => Context::start(tracing.share, random),
+            None => TraceContext::start(tracing.share, random),
         };
         Self { context, propagate: tracing.propagate, spans: RefCell::default() }
     }
@@ -128,24 +128,25 @@ impl Trace {
     }
 
     /// Notes an attempt at a server.
-    pub fn attempt(&self, number: u32, took: Duration, of: Attempt<'_>) {
-        let Context { trace, id, .. } = self.context;
+    pub fn attempt(&self, number: u32, took: Duration, of: AttemptSpan<'_>) {
+        let TraceContext { trace, id, .. } = self.context;
         let (start, end) = ended_now(took);
         let mut attributes = vec![
-            ("server.address", Value::Text(of.server.to_owned())),
-            ("tidegate.upstream", Value::Text(of.upstream.to_owned())),
+            ("server.address", AttributeValue::Text(of.server.to_owned())),
+            ("tidegate.upstream", AttributeValue::Text(of.upstream.to_owned())),
         ];
         if number > 1 {
             let resent = u64::from(number - 1);
-            attributes.push(("http.request.resend_count", Value::Number(resent)));
+            attributes.push(("http.request.resend_count", AttributeValue::Number(resent)));
         }
         let failed = match of.outcome {
             Ok(status) => {
-                attributes.push(("http.response.status_code", Value::Number(u64::from(status))));
+                attributes
+                    .push(("http.response.status_code", AttributeValue::Number(u64::from(status))));
                 status >= 400
             }
             Err(code) => {
-                attributes.push(("error.type", Value::Text(code.to_owned())));
+                attributes.push(("error.type", AttributeValue::Text(code.to_owned())));
                 true
             }
         };
@@ -153,7 +154,7 @@ impl Trace {
             trace,
             id: self.context.attempt(number),
             parent: Some(id),
-            kind: Kind::Client,
+            kind: SpanKind::Client,
             name: of.upstream.to_owned(),
             start,
             end,
@@ -164,14 +165,14 @@ impl Trace {
 
     /// Ends the request's own span and hands all of them on.
     pub fn end(self, tracing: &Tracing, took: Duration, root: Root) {
-        let Context { trace, id, parent, .. } = self.context;
+        let TraceContext { trace, id, parent, .. } = self.context;
         let (start, end) = ended_now(took);
         let mut spans = self.spans.into_inner();
         spans.push(Span {
             trace,
             id,
             parent,
-            kind: Kind::Server,
+            kind: SpanKind::Server,
             name: root.name,
             start,
             end,
@@ -182,7 +183,7 @@ impl Trace {
     }
 }
 
-/// What a request says in the fields of B3: the single one if it makes sense, or else the others.
+/// Returns what a request says in the fields of B3: the single one if it makes sense, or else the others.
 fn b3(head: &RequestHead) -> Option<B3> {
     let only = |name: &[u8]| {
         let mut all = head.fields.named(name);
@@ -200,20 +201,22 @@ fn b3(head: &RequestHead) -> Option<B3> {
 }
 
 /// The place of a request in the trace that B3 names, or in a new one.
-fn b3_context(b3: Option<B3>, share: f64, random: &mut Random) -> Context {
+fn b3_context(b3: Option<B3>, share: f64, random: &mut Random) -> TraceContext {
     match b3 {
         Some(B3::Goes(context, decided)) => {
             let sampled = decided.unwrap_or_else(|| random.unit() < share);
-            Context { sampled, ..context }.child(random)
+            TraceContext { sampled, ..context }.child(random)
         }
-        Some(B3::Decided(sampled)) => Context { sampled, ..Context::start(share, random) },
-        None => Context::start(share, random),
+        Some(B3::Decided(sampled)) => {
+            TraceContext { sampled, ..TraceContext::start(share, random) }
+        }
+        None => TraceContext::start(share, random),
     }
 }
 
 /// One attempt at a server.
 #[derive(Debug, Clone, Copy)]
-pub struct Attempt<'a> {
+pub struct AttemptSpan<'a> {
     /// The upstream's name.
     pub upstream: &'a str,
     /// The server's name.
@@ -228,7 +231,7 @@ pub struct Root {
     /// Method and route.
     pub name: String,
     /// Further attributes.
-    pub attributes: Vec<(&'static str, Value)>,
+    pub attributes: Vec<(&'static str, AttributeValue)>,
     /// The proxy or the server failed.
     pub failed: bool,
 }

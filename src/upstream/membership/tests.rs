@@ -3,8 +3,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::{ProptestConfig, prop, prop_assert, prop_assert_eq, proptest};
 
 use super::*;
-use crate::balance::hash::{Bound, Table};
-use crate::balance::{Ask, Key, Rules, Strategy};
+use crate::balance::hash::{HashBound, PreferenceTable};
+use crate::balance::{BalanceKey, BalanceRules, PickContext, Strategy};
 use crate::clock::Random;
 
 fn arrangement(balancing: Balancing) -> Arrangement {
@@ -158,9 +158,9 @@ fn views_follow_labels_and_shards_follow_names() {
     };
     let pick = |all: &Membership| {
         let mut random = Random::seeded(1);
-        let key = Some(Key::new(b"abc"));
-        let (tried, rules, now) = (&[][..], Rules::default(), clock::now());
-        let mut ask = Ask { tried, key, now, random: &mut random, rules };
+        let key = Some(BalanceKey::new(b"abc"));
+        let (tried, rules, now) = (&[][..], BalanceRules::default(), clock::now());
+        let mut ask = PickContext { tried, key, now, random: &mut random, rules };
         all.pool(0).unwrap().pick(&mut ask).map(|member| member.endpoint.name.to_string())
     };
     let before = build(&arrangement, labelled(&[1, 2, 3], &[1, 2]), None);
@@ -240,17 +240,17 @@ proptest! {
         after in prop::collection::btree_set(0_u32..40, 2..12),
         maglev in prop::bool::ANY,
     ) {
-        let table = if maglev { Table::Maglev } else { Table::Ring };
-        let bound = Bound { factor: 1e9, at_least: u32::MAX };
+        let table = if maglev { PreferenceTable::Maglev } else { PreferenceTable::Ring };
+        let bound = HashBound { factor: 1e9, at_least: u32::MAX };
         let arrangement = any(Strategy::Hash { table, bound });
         let one = build(&arrangement, specs(before.iter().copied()), None);
         let two = build(&arrangement, specs(after.iter().copied()), Some(&one));
         let mut random = Random::seeded(1);
         let mut owner = |all: &Membership, key: u32| {
             let key = key.to_be_bytes();
-            let (tried, rules, now) = (&[][..], Rules::default(), clock::now());
+            let (tried, rules, now) = (&[][..], BalanceRules::default(), clock::now());
             let mut ask =
-                Ask { tried, key: Some(Key::new(&key)), now, random: &mut random, rules };
+                PickContext { tried, key: Some(BalanceKey::new(&key)), now, random: &mut random, rules };
             all.pool(0).unwrap().pick(&mut ask).unwrap().endpoint.name.to_string()
         };
         let keys = 2000;

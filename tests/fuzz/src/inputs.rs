@@ -8,12 +8,12 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as URL_SAFE;
 use tidegate::cache::directives::{RequestDirectives, ResponseDirectives};
-use tidegate::cache::history::{Entry, Epoch};
-use tidegate::cache::stored::{self, Stored, Value};
+use tidegate::cache::history::{Epoch, PurgeEntry};
+use tidegate::cache::stored::{self, StoredResponse, StoredValue};
 use tidegate::config;
 use tidegate::exchange::identity::{ClientField, Identity, OtherEnd};
-use tidegate::policy::jwks::{Keys, Source};
-use tidegate::policy::jwt::{self, Jwt, Place, Terms};
+use tidegate::policy::jwks::{KeySetSource, Keys};
+use tidegate::policy::jwt::{self, Jwt, TokenSource, TokenTerms};
 use tidegate::route::authority;
 use tidegate::server::rig;
 use tidegate::snapshot::compile;
@@ -143,12 +143,12 @@ fn verifier() -> &'static Jwt {
         );
         let path = std::env::temp_dir().join(format!("tidegate-fuzz-{}.json", std::process::id()));
         let keys = std::fs::write(&path, set).map_err(|error| error.to_string());
-        let keys = keys.and_then(|()| Keys::inspect(Source::File(path), true));
+        let keys = keys.and_then(|()| Keys::inspect(KeySetSource::File(path), true));
         let keys: Arc<Keys> = match keys {
             Ok(keys) => keys,
             Err(why) => unreachable!("{why}"),
         };
-        let terms = Terms {
+        let terms = TokenTerms {
             algorithms: vec![jsonwebtoken::Algorithm::HS256],
             issuer: Some("us".into()),
             audience: ["shop".into()].into(),
@@ -156,7 +156,7 @@ fn verifier() -> &'static Jwt {
             max_token: 16 * 1024,
             forward: [("sub".into(), b"x-user"[..].into())].into(),
             allow: Box::default(),
-            from: [Place::Header].into(),
+            from: [TokenSource::Header].into(),
         };
         Jwt::new(keys, terms)
     });
@@ -250,10 +250,10 @@ pub fn stored(input: &[u8]) {
 }
 
 fn is_read_as_written(value: &[u8]) {
-    match Value::read(value) {
+    match StoredValue::read(value) {
         None => {}
-        Some(Value::Response(read)) => {
-            let Stored { head, trailers, body, key, .. } = &*read;
+        Some(StoredValue::Response(read)) => {
+            let StoredResponse { head, trailers, body, key, .. } = &*read;
             let held = head.fields.capacity()
                 + trailers.as_ref().map_or(0, Fields::capacity)
                 + body.len()
@@ -262,14 +262,14 @@ fn is_read_as_written(value: &[u8]) {
             assert!(held <= 4096 + 16 * value.len(), "{held}: {}", value.escape_ascii());
             // A head has other spellings, and one that is written: that one is read again as the same.
             let Some(written) = read.write() else { unreachable!("{}", value.escape_ascii()) };
-            let Some(Value::Response(again)) = Value::read(&written) else {
+            let Some(StoredValue::Response(again)) = StoredValue::read(&written) else {
                 unreachable!("{}", value.escape_ascii())
             };
             assert_eq!(again.write().as_deref(), Some(&*written), "{}", value.escape_ascii());
             assert_eq!((again.epoch, &again.key, again.timing), (read.epoch, key, read.timing));
             assert_eq!((again.head.status, &again.body), (head.status, body));
         }
-        Some(Value::Variants(key, names)) => {
+        Some(StoredValue::Variants(key, names)) => {
             assert_eq!(stored::write_variants(&key, &names).as_deref(), Some(value));
         }
     }
@@ -285,7 +285,7 @@ pub fn purges(input: &[u8]) {
         })
         .collect();
     let at = Epoch(7, 7);
-    let Some(read) = Entry::read(at, fields.iter().copied()) else {
+    let Some(read) = PurgeEntry::read(at, fields.iter().copied()) else {
         assert!(
             fields
                 .iter()
@@ -295,7 +295,7 @@ pub fn purges(input: &[u8]) {
         );
         return;
     };
-    let written = Entry::fields(&read.cache, read.id, &read.invalid);
+    let written = PurgeEntry::fields(&read.cache, read.id, &read.invalid);
     let written = written.iter().map(|(name, value)| (name.as_bytes(), &**value));
-    assert_eq!(Entry::read(at, written), Some(read), "{}", input.escape_ascii());
+    assert_eq!(PurgeEntry::read(at, written), Some(read), "{}", input.escape_ascii());
 }

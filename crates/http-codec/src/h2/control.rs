@@ -1,6 +1,6 @@
 //! Frames that are no part of a message: what the other side wants, and how much it takes.
 
-use super::receive::Verdict;
+use super::receive::FrameVerdict;
 use super::{GOODBYE, Leaving, Role, State, StreamEnd};
 use crate::frames::{self, Code, Head, flag, kind, setting};
 
@@ -15,7 +15,7 @@ struct Settings {
 }
 
 impl State {
-    pub(super) fn priority(&mut self, head: Head, payload: &[u8]) -> Verdict {
+    pub(super) fn priority(&mut self, head: Head, payload: &[u8]) -> FrameVerdict {
         if head.stream == 0 {
             return Err(Code::PROTOCOL_ERROR);
         }
@@ -26,7 +26,7 @@ impl State {
         self.spend()
     }
 
-    pub(super) fn rst_stream(&mut self, head: Head, payload: &[u8]) -> Verdict {
+    pub(super) fn rst_stream(&mut self, head: Head, payload: &[u8]) -> FrameVerdict {
         let code = frames::number(payload).filter(|_| head.length == 4);
         let code = Code(code.ok_or(Code::FRAME_SIZE_ERROR)?);
         if !self.has_begun(head.stream) {
@@ -48,7 +48,7 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn settings(&mut self, head: Head, payload: &[u8]) -> Verdict {
+    pub(super) fn settings(&mut self, head: Head, payload: &[u8]) -> FrameVerdict {
         self.spend()?;
         if head.stream != 0 {
             return Err(Code::PROTOCOL_ERROR);
@@ -98,7 +98,7 @@ impl State {
     }
 
     /// RFC 9113 §6.9.2: windows of streams that are open change by the difference.
-    fn resize_windows(&mut self, value: u32) -> Verdict {
+    fn resize_windows(&mut self, value: u32) -> FrameVerdict {
         let more = i64::from(value) - self.stream_credit;
         self.stream_credit = i64::from(value);
         for slot in self.slots.iter_mut().filter(|slot| slot.id != 0) {
@@ -115,7 +115,7 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn ping(&mut self, head: Head, payload: &[u8]) -> Verdict {
+    pub(super) fn ping(&mut self, head: Head, payload: &[u8]) -> FrameVerdict {
         self.spend()?;
         if head.stream != 0 {
             return Err(Code::PROTOCOL_ERROR);
@@ -131,7 +131,7 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn gone_away(&mut self, head: Head, payload: &[u8]) -> Verdict {
+    pub(super) fn gone_away(&mut self, head: Head, payload: &[u8]) -> FrameVerdict {
         self.spend()?;
         if head.stream != 0 {
             return Err(Code::PROTOCOL_ERROR);
@@ -155,7 +155,7 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn window_update(&mut self, head: Head, payload: &[u8]) -> Verdict {
+    pub(super) fn window_update(&mut self, head: Head, payload: &[u8]) -> FrameVerdict {
         self.spend()?;
         let more = frames::number(payload).filter(|_| head.length == 4);
         let more = i64::from(more.ok_or(Code::FRAME_SIZE_ERROR)? & frames::LARGEST);
@@ -195,7 +195,7 @@ impl State {
 }
 
 /// RFC 7540 §5.3.1: priorities mean nothing any more (RFC 9113 §5.3.2), but no stream ever depended on itself.
-pub(super) fn depends(stream: u32, priority: &[u8]) -> Verdict {
+pub(super) fn depends(stream: u32, priority: &[u8]) -> FrameVerdict {
     let itself = frames::number(priority).is_some_and(|on| on & frames::LARGEST == stream);
     if itself { Err(Code::PROTOCOL_ERROR) } else { Ok(()) }
 }

@@ -3,7 +3,7 @@
 
 use super::Accept;
 use crate::head::Fields;
-use crate::hpack::{Field, Name, Pseudo};
+use crate::hpack::{HpackField, Name, Pseudo};
 use crate::request::{Limits, MAX_METHOD, Underscores, is_token};
 use crate::{
     Fault, Known, RequestHead, ResponseFault, ResponseHead, Version, grpc, remains, trailers,
@@ -29,16 +29,16 @@ fn is_protocol(protocol: &[u8]) -> bool {
 }
 
 /// A part of the text that pseudo-fields are kept in.
-type Part = Option<(usize, usize)>;
+type HeadPart = Option<(usize, usize)>;
 
 /// The pseudo-fields of a request.
 #[derive(Debug, Default)]
 struct Own {
-    method: Part,
-    scheme: Part,
-    authority: Part,
-    path: Part,
-    protocol: Part,
+    method: HeadPart,
+    scheme: HeadPart,
+    authority: HeadPart,
+    path: HeadPart,
+    protocol: HeadPart,
 }
 
 /// The head of a request, field by field.
@@ -85,7 +85,7 @@ impl<'a> Request<'a> {
     }
 
     /// The next one. After a fault nothing is kept any more: fields that are sent in a byte would take memory.
-    pub(super) fn field(&mut self, field: Field<'_>) {
+    pub(super) fn field(&mut self, field: HpackField<'_>) {
         if self.fault.is_some() {
             self.keep(field);
         } else if let Err(fault) = self.take(field) {
@@ -94,8 +94,8 @@ impl<'a> Request<'a> {
         }
     }
 
-    fn take(&mut self, field: Field<'_>) -> Result<(), Fault> {
-        let Field { name, value, is, never_indexed, sound } = field;
+    fn take(&mut self, field: HpackField<'_>) -> Result<(), Fault> {
+        let HpackField { name, value, is, never_indexed, sound } = field;
         self.bytes += name.len() + value.len() + AROUND;
         if self.bytes > self.limits.bytes {
             return Err(Fault::HeadTooLarge);
@@ -140,7 +140,7 @@ impl<'a> Request<'a> {
     }
 
     /// Behind a fault: who sent it, and how it is to be told, even so.
-    fn keep(&mut self, Field { name, value, is, .. }: Field<'_>) {
+    fn keep(&mut self, HpackField { name, value, is, .. }: HpackField<'_>) {
         let part = match is {
             Name::Pseudo(Pseudo::Method) => &mut self.own.method,
             Name::Pseudo(Pseudo::Authority) => &mut self.own.authority,
@@ -175,7 +175,7 @@ impl<'a> Request<'a> {
         Ok(())
     }
 
-    fn part(&self, part: Part) -> Option<&[u8]> {
+    fn part(&self, part: HeadPart) -> Option<&[u8]> {
         let (start, length) = part?;
         self.text.get(start..start + length)
     }
@@ -184,7 +184,8 @@ impl<'a> Request<'a> {
     fn begin(&mut self) -> Result<(), Fault> {
         self.begun = true;
         let Self { own, text, head, .. } = self;
-        let part = |part: Part| part.and_then(|(start, length)| text.get(start..start + length));
+        let part =
+            |part: HeadPart| part.and_then(|(start, length)| text.get(start..start + length));
         let method = part(own.method).filter(|m| !m.is_empty() && m.iter().all(|b| is_token(*b)));
         let method = method.ok_or(Fault::RequestLine)?;
         if method.len() > MAX_METHOD {
@@ -237,7 +238,7 @@ impl<'a> Request<'a> {
     fn leave_remains(&mut self) {
         let grpc = self.grpc || self.head.fields.named(b"content-type").any(grpc::is_type);
         let Self { own, text, head, .. } = self;
-        let part = |part: Part| {
+        let part = |part: HeadPart| {
             let text = part.and_then(|(start, length)| text.get(start..start + length));
             text.map(|text| text.get(..REMAINS).unwrap_or(text)).unwrap_or_default()
         };
@@ -310,7 +311,7 @@ impl<'a> Response<'a> {
         Self { head, limits, status: None, fields: 0, bytes: 0, fault: None }
     }
 
-    pub(super) fn field(&mut self, field: Field<'_>) {
+    pub(super) fn field(&mut self, field: HpackField<'_>) {
         if self.fault.is_none()
             && let Err(fault) = self.take(field)
         {
@@ -319,8 +320,8 @@ impl<'a> Response<'a> {
         }
     }
 
-    fn take(&mut self, field: Field<'_>) -> Result<(), ResponseFault> {
-        let Field { name, value, is, never_indexed, sound } = field;
+    fn take(&mut self, field: HpackField<'_>) -> Result<(), ResponseFault> {
+        let HpackField { name, value, is, never_indexed, sound } = field;
         self.bytes += name.len() + value.len() + AROUND;
         match is {
             Name::Pseudo(Pseudo::Status) if self.status.is_none() && self.fields == 0 => {
@@ -373,7 +374,7 @@ pub(super) struct Trailers {
 }
 
 impl Trailers {
-    pub(super) fn field(&mut self, field: Field<'_>) {
+    pub(super) fn field(&mut self, field: HpackField<'_>) {
         self.fields += 1;
         let fine = matches!(field.is, Name::Field(_))
             && field.sound

@@ -20,7 +20,7 @@ use self::stream::ClosedStreams;
 pub use self::stream::{StreamEnd, StreamState};
 pub use self::take::Taken;
 use crate::frames::{self, Code, kind, setting};
-use crate::hpack::{Decoder, Encoder};
+use crate::hpack::{Encoder, HpackDecoder};
 use crate::request::Limits;
 use crate::{Fault, RequestHead};
 use memory_budget::Weight;
@@ -105,7 +105,7 @@ pub struct State {
 
     // What comes in.
     part: receive::Part,
-    decoder: Decoder,
+    decoder: HpackDecoder,
     /// A head that came in several frames.
     block: Vec<u8>,
     /// The own fields of a request, and its cookie.
@@ -206,7 +206,7 @@ impl State {
             ended: None,
             leaving: Leaving::No,
             part: receive::Part::first(role),
-            decoder: Decoder::default(),
+            decoder: HpackDecoder::default(),
             block: Vec::new(),
             text: Vec::new(),
             cookie: Vec::new(),

@@ -40,7 +40,7 @@ impl Part {
 
 /// The place that a part of a message belongs to.
 #[derive(Debug, Clone, Copy)]
-enum Place {
+enum StreamLookup {
     /// To the stream in this slot.
     Stream(u32),
     /// To one that this side has broken off, or reads no more of.
@@ -50,7 +50,7 @@ enum Place {
 }
 
 /// A rule was broken: the connection has to end.
-pub(super) type Verdict = Result<(), Code>;
+pub(super) type FrameVerdict = Result<(), Code>;
 
 impl State {
     /// Reads what was received, and says how much of it has been dealt with. The rest comes again with more behind it.
@@ -119,7 +119,7 @@ impl State {
         }
     }
 
-    fn frame(&mut self, head: Head, payload: &[u8], accept: &mut dyn Accept) -> Verdict {
+    fn frame(&mut self, head: Head, payload: &[u8], accept: &mut dyn Accept) -> FrameVerdict {
         if let Part::Block { stream, ends, frames } = self.part {
             if head.kind != kind::CONTINUATION || head.stream != stream {
                 return Err(Code::PROTOCOL_ERROR);
@@ -147,12 +147,12 @@ impl State {
     }
 
     /// A frame that asks for nothing.
-    pub(super) fn spend(&mut self) -> Verdict {
+    pub(super) fn spend(&mut self) -> FrameVerdict {
         if self.budget.spend(self.now) { Ok(()) } else { Err(Code::ENHANCE_YOUR_CALM) }
     }
 
     /// A stream that came to nothing by the other side's doing.
-    pub(super) fn charge(&mut self) -> Verdict {
+    pub(super) fn charge(&mut self) -> FrameVerdict {
         // What a server refuses says nothing against it.
         let fine = self.role == Role::Client || self.budget.fail(self.now);
         if fine { Ok(()) } else { Err(Code::ENHANCE_YOUR_CALM) }
@@ -168,7 +168,7 @@ impl State {
     }
 
     /// Finds where a part of a message belongs.
-    fn locate(&self, id: u32) -> Result<Place, Code> {
+    fn locate(&self, id: u32) -> Result<StreamLookup, Code> {
         if !self.has_begun(id) {
             return Err(Code::PROTOCOL_ERROR);
         }
@@ -180,16 +180,18 @@ impl State {
         };
         match (misplaced, index) {
             (Some(Misplaced::Connection(code)), _) => Err(code),
-            (Some(Misplaced::Stream), index) => Ok(Place::Closed(index)),
-            (Some(Misplaced::Late), _) | (None, None) => Ok(Place::Nowhere),
+            (Some(Misplaced::Stream), index) => Ok(StreamLookup::Closed(index)),
+            (Some(Misplaced::Late), _) | (None, None) => Ok(StreamLookup::Nowhere),
             // What is known to be no request is not read on.
-            (None, Some(_)) if slot.is_some_and(|slot| slot.fault.is_some()) => Ok(Place::Nowhere),
-            (None, Some(index)) => Ok(Place::Stream(index)),
+            (None, Some(_)) if slot.is_some_and(|slot| slot.fault.is_some()) => {
+                Ok(StreamLookup::Nowhere)
+            }
+            (None, Some(index)) => Ok(StreamLookup::Stream(index)),
         }
     }
 
     /// A part of a message on a stream that the other side itself has ended or broken off (RFC 9113 §5.1, §6.1).
-    fn misplaced(&mut self, id: u32, index: Option<u32>) -> Verdict {
+    fn misplaced(&mut self, id: u32, index: Option<u32>) -> FrameVerdict {
         self.charge()?;
         match (index, self.role) {
             (Some(index), Role::Client) => return self.spoil(index, ResponseFault::StatusLine),
@@ -219,8 +221,8 @@ impl State {
         let place = self.locate(head.stream)?;
         let ends = head.has(flag::END_STREAM);
         let crumb = match place {
-            Place::Stream(_) => left == 0 && !ends,
-            Place::Nowhere | Place::Closed(_) => left < SMALL,
+            StreamLookup::Stream(_) => left == 0 && !ends,
+            StreamLookup::Nowhere | StreamLookup::Closed(_) => left < SMALL,
         };
         if crumb {
             self.spend()?;
@@ -231,9 +233,11 @@ impl State {
         }
         let overhead = skip + padding;
         match place {
-            Place::Stream(index) => self.expect_data(index, (head.length, left, overhead))?,
-            Place::Closed(index) => self.misplaced(head.stream, index)?,
-            Place::Nowhere => {}
+            StreamLookup::Stream(index) => {
+                self.expect_data(index, (head.length, left, overhead))?
+            }
+            StreamLookup::Closed(index) => self.misplaced(head.stream, index)?,
+            StreamLookup::Nowhere => {}
         }
         self.give_back(overhead);
         self.part = Part::Data { stream: head.stream, left, padding, ends };
@@ -245,7 +249,7 @@ impl State {
         &mut self,
         index: u32,
         (length, data, overhead): (usize, usize, usize),
-    ) -> Verdict {
+    ) -> FrameVerdict {
         let role = self.role;
         let Some(slot) = self.slot(index) else { return Ok(()) };
         slot.window -= length as i64;
@@ -279,7 +283,7 @@ impl State {
     }
 
     /// The other side has said all on a stream.
-    fn finished(&mut self, stream: u32) -> Verdict {
+    fn finished(&mut self, stream: u32) -> FrameVerdict {
         let Some(index) = self.find(stream) else { return Ok(()) };
         let role = self.role;
         let slot = self.slots.get_mut(index as usize);
@@ -300,7 +304,7 @@ impl State {
         Ok(())
     }
 
-    fn headers(&mut self, head: Head, payload: &[u8], accept: &mut dyn Accept) -> Verdict {
+    fn headers(&mut self, head: Head, payload: &[u8], accept: &mut dyn Accept) -> FrameVerdict {
         if head.stream.is_multiple_of(2) {
             return Err(Code::PROTOCOL_ERROR);
         }
@@ -325,7 +329,7 @@ impl State {
         payload: &[u8],
         (ends, frames): (bool, u32),
         accept: &mut dyn Accept,
-    ) -> Verdict {
+    ) -> FrameVerdict {
         self.spend()?;
         // Compressed, a head is not larger than it may be.
         let too_long = self.block.len() + payload.len() > self.terms.head.bytes + frames::MOST;
@@ -343,12 +347,12 @@ impl State {
     }
 
     /// A whole head. Whatever becomes of it, it is decoded: what it put into the table stays there.
-    fn head(&mut self, id: u32, ends: bool, block: &[u8], accept: &mut dyn Accept) -> Verdict {
+    fn head(&mut self, id: u32, ends: bool, block: &[u8], accept: &mut dyn Accept) -> FrameVerdict {
         if self.role == Role::Server && id > self.last {
             return self.request(id, ends, block, accept);
         }
         let place = self.locate(id)?;
-        if let Place::Stream(index) = place {
+        if let StreamLookup::Stream(index) = place {
             return match self.role {
                 Role::Client => self.response((id, index), ends, block),
                 Role::Server => self.trailers((id, index), ends, block),
@@ -357,9 +361,9 @@ impl State {
         self.decoder.decode(block, &mut |_| {}).map_err(|_| Code::COMPRESSION_ERROR)?;
         self.spend()?;
         match place {
-            Place::Closed(index) => self.misplaced(id, index),
-            Place::Stream(_) => Ok(()),
-            Place::Nowhere => {
+            StreamLookup::Closed(index) => self.misplaced(id, index),
+            StreamLookup::Stream(_) => Ok(()),
+            StreamLookup::Nowhere => {
                 self.finished_by_head(id, ends);
                 Ok(())
             }
@@ -373,7 +377,13 @@ impl State {
         }
     }
 
-    fn request(&mut self, id: u32, ends: bool, block: &[u8], accept: &mut dyn Accept) -> Verdict {
+    fn request(
+        &mut self,
+        id: u32,
+        ends: bool,
+        block: &[u8],
+        accept: &mut dyn Accept,
+    ) -> FrameVerdict {
         self.budget.begin();
         let most = self.terms.streams as usize;
         let open = self.ids.len();
@@ -429,7 +439,7 @@ impl State {
         Ok(reading.end(ends))
     }
 
-    fn trailers(&mut self, (id, index): (u32, u32), ends: bool, block: &[u8]) -> Verdict {
+    fn trailers(&mut self, (id, index): (u32, u32), ends: bool, block: &[u8]) -> FrameVerdict {
         let mut trailers = heads::Trailers::default();
         self.decoder
             .decode(block, &mut |field| trailers.field(field))
@@ -451,7 +461,7 @@ impl State {
         self.finished(id)
     }
 
-    fn response(&mut self, (id, index): (u32, u32), ends: bool, block: &[u8]) -> Verdict {
+    fn response(&mut self, (id, index): (u32, u32), ends: bool, block: &[u8]) -> FrameVerdict {
         let Some(slot) = self.slots.get_mut(index as usize) else { return Ok(()) };
         if slot.answered {
             return self.trailers((id, index), ends, block);
@@ -483,14 +493,14 @@ impl State {
     }
 
     /// A client's stream breaks a rule of its own.
-    pub(super) fn refuse(&mut self, index: u32, code: Code) -> Verdict {
+    pub(super) fn refuse(&mut self, index: u32, code: Code) -> FrameVerdict {
         self.charge()?;
         self.reset(index, code);
         Ok(())
     }
 
     /// Fails a request that is none (RFC 9113 §8.1.1): its reader is told, and may still answer.
-    fn fail_request(&mut self, index: u32, fault: Fault) -> Verdict {
+    fn fail_request(&mut self, index: u32, fault: Fault) -> FrameVerdict {
         self.charge()?;
         let Some(slot) = self.slot(index) else { return Ok(()) };
         slot.fault = Some(fault);
@@ -503,7 +513,7 @@ impl State {
     }
 
     /// Fails a response that is none.
-    fn spoil(&mut self, index: u32, fault: ResponseFault) -> Verdict {
+    fn spoil(&mut self, index: u32, fault: ResponseFault) -> FrameVerdict {
         let Some(id) = self.slot(index).map(|slot| slot.id) else { return Ok(()) };
         self.end_stream(index, StreamEnd::Invalid(fault));
         self.put_reset(id, Code::PROTOCOL_ERROR);

@@ -543,7 +543,7 @@ fn w5_streams_that_stand_still_leave_the_others_their_windows() {
     assert_eq!(server.growth, growth);
 }
 
-/// What a connection holds beside its streams, in bytes.
+/// Returns what a connection holds beside its streams, in bytes.
 fn held(state: &State) -> usize {
     let slots: usize = state.slots.iter().map(|slot| slot.data.capacity()).sum();
     let lists = state.slots.capacity() * size_of::<Slot>() + state.ids.capacity() * 8;

@@ -2,7 +2,7 @@
 
 use super::TABLE;
 use super::huffman;
-use super::table::{self, Named, Table};
+use super::table::{self, HpackTable, TableMatch};
 use crate::known::{self, Known};
 use crate::request::is_token;
 
@@ -56,7 +56,7 @@ impl Name {
 
 /// One field as it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Field<'a> {
+pub struct HpackField<'a> {
     /// The name of the field.
     pub name: &'a [u8],
     /// The value of the field.
@@ -95,8 +95,8 @@ fn is_small(byte: u8) -> bool {
 
 /// Reads the blocks of a connection one after the other.
 #[derive(Debug, Default)]
-pub struct Decoder {
-    table: Table,
+pub struct HpackDecoder {
+    table: HpackTable,
     /// The buffer in which Huffman-coded strings are written out.
     name: Vec<u8>,
     value: Vec<u8>,
@@ -113,26 +113,30 @@ enum Form {
 /// A string in the block: where it is, and whether it is Huffman-coded.
 type Text<'a> = (&'a [u8], bool);
 
-impl Decoder {
+impl HpackDecoder {
     /// Reads a whole block and hands out its fields in order. What is in the table stays there, so a block has to be read
     /// even if nobody wants it.
     ///
     /// # Errors
     /// [`Broken`].
-    pub fn decode(&mut self, block: &[u8], each: &mut dyn FnMut(Field<'_>)) -> Result<(), Broken> {
+    pub fn decode(
+        &mut self,
+        block: &[u8],
+        each: &mut dyn FnMut(HpackField<'_>),
+    ) -> Result<(), Broken> {
         let mut rest = block;
         let mut resizes = 0;
         let mut begun = false;
         while let Some(first) = rest.first().copied() {
             match first {
                 0x80.. => {
-                    let index = number(&mut rest, 7)?;
+                    let index = read_number(&mut rest, 7)?;
                     self.indexed(index, each)?;
                 }
                 0x40.. => self.literal(&mut rest, 6, Form::Indexed, each)?,
                 0x20.. => {
                     // RFC 7541 §4.2: at the beginning, and no more than two of them.
-                    let most = number(&mut rest, 5)?;
+                    let most = read_number(&mut rest, 5)?;
                     resizes += 1;
                     if begun || most > TABLE || resizes > 2 {
                         return Err(Broken);
@@ -164,14 +168,14 @@ impl Decoder {
         }
     }
 
-    fn indexed(&self, index: usize, each: &mut dyn FnMut(Field<'_>)) -> Result<(), Broken> {
-        if let Some((name, value, is)) = table::fixed(index) {
-            each(Field { name, value, is: *is, never_indexed: false, sound: true });
+    fn indexed(&self, index: usize, each: &mut dyn FnMut(HpackField<'_>)) -> Result<(), Broken> {
+        if let Some((name, value, is)) = table::fixed_entry(index) {
+            each(HpackField { name, value, is: *is, never_indexed: false, sound: true });
             return Ok(());
         }
-        let entry = entry(&self.table, index)?;
+        let entry = find_entry(&self.table, index)?;
         let (name, value) = (self.table.name(entry), self.table.value(entry));
-        each(Field { name, value, is: entry.is, never_indexed: false, sound: entry.sound });
+        each(HpackField { name, value, is: entry.is, never_indexed: false, sound: entry.sound });
         Ok(())
     }
 
@@ -180,25 +184,25 @@ impl Decoder {
         rest: &mut &[u8],
         bits: u8,
         form: Form,
-        each: &mut dyn FnMut(Field<'_>),
+        each: &mut dyn FnMut(HpackField<'_>),
     ) -> Result<(), Broken> {
-        let index = number(rest, bits)?;
-        let text = if index == 0 { Some(string(rest)?) } else { None };
-        let (value, huffman) = string(rest)?;
-        let value = read(value, huffman, &mut self.value)?;
+        let index = read_number(rest, bits)?;
+        let text = if index == 0 { Some(read_string(rest)?) } else { None };
+        let (value, huffman) = read_string(rest)?;
+        let value = read_text(value, huffman, &mut self.value)?;
         let sound = is_sound(value);
-        let (name, is, from) = match (text, table::fixed(index)) {
+        let (name, is, from) = match (text, table::fixed_entry(index)) {
             (Some((name, huffman)), _) => {
-                let name = read(name, huffman, &mut self.name)?;
-                (name, Name::of(name), Named::Text(name))
+                let name = read_text(name, huffman, &mut self.name)?;
+                (name, Name::of(name), TableMatch::Text(name))
             }
-            (None, Some((name, _, is))) => (*name, *is, Named::Text(name)),
+            (None, Some((name, _, is))) => (*name, *is, TableMatch::Text(name)),
             (None, None) => {
-                let entry = entry(&self.table, index)?;
-                (self.table.name(entry), entry.is, Named::Entry(entry))
+                let entry = find_entry(&self.table, index)?;
+                (self.table.name(entry), entry.is, TableMatch::Entry(entry))
             }
         };
-        each(Field { name, value, is, never_indexed: form == Form::Never, sound });
+        each(HpackField { name, value, is, never_indexed: form == Form::Never, sound });
         if form == Form::Indexed {
             self.table.add(from, value, is, sound);
         }
@@ -207,13 +211,13 @@ impl Decoder {
 }
 
 /// The entry with this index, which is behind those that are always there.
-fn entry(table: &Table, index: usize) -> Result<table::Entry, Broken> {
+fn find_entry(table: &HpackTable, index: usize) -> Result<table::HpackEntry, Broken> {
     let nth = index.checked_sub(table::STATIC.len() + 1).ok_or(Broken)?;
     table.get(nth).ok_or(Broken)
 }
 
 /// A string as it was before it was written.
-fn read<'a>(text: &'a [u8], huffman: bool, room: &'a mut Vec<u8>) -> Result<&'a [u8], Broken> {
+fn read_text<'a>(text: &'a [u8], huffman: bool, room: &'a mut Vec<u8>) -> Result<&'a [u8], Broken> {
     if !huffman {
         return Ok(text);
     }
@@ -223,7 +227,7 @@ fn read<'a>(text: &'a [u8], huffman: bool, room: &'a mut Vec<u8>) -> Result<&'a 
 }
 
 /// A number behind a prefix of so many bits. None that matters here has more than four bytes.
-fn number(rest: &mut &[u8], bits: u8) -> Result<usize, Broken> {
+fn read_number(rest: &mut &[u8], bits: u8) -> Result<usize, Broken> {
     let (first, mut tail) = rest.split_first().ok_or(Broken)?;
     let most = (1_usize << bits) - 1;
     let mut n = usize::from(*first) & most;
@@ -246,9 +250,9 @@ fn number(rest: &mut &[u8], bits: u8) -> Result<usize, Broken> {
     Ok(n)
 }
 
-fn string<'a>(rest: &mut &'a [u8]) -> Result<Text<'a>, Broken> {
+fn read_string<'a>(rest: &mut &'a [u8]) -> Result<Text<'a>, Broken> {
     let huffman = rest.first().ok_or(Broken)? & 0x80 != 0;
-    let length = number(rest, 7)?;
+    let length = read_number(rest, 7)?;
     let (text, after) = rest.split_at_checked(length).ok_or(Broken)?;
     *rest = after;
     Ok((text, huffman))

@@ -3,7 +3,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::decode::{Name, Pseudo};
-use super::table::{self, Named, Table};
+use super::table::{self, HpackTable, TableMatch};
 use super::{OVERHEAD, TABLE, huffman, put_number};
 use crate::known::Known;
 
@@ -12,7 +12,7 @@ const PLACES: usize = 256;
 
 /// A field that was sent: what it hashes to and, if it was added to the table, which one it was, counted from 1.
 #[derive(Debug, Clone, Copy, Default)]
-struct Seen {
+struct SeenFilter {
     hash: u32,
     nth: u32,
 }
@@ -24,10 +24,10 @@ struct Seen {
 /// (RFC 7541 §7.1).
 #[derive(Debug, Default)]
 pub struct Encoder {
-    table: Table,
+    table: HpackTable,
     /// The number that were added, ever.
     added: u32,
-    seen: Vec<Seen>,
+    seen: Vec<SeenFilter>,
     /// The name in lower case.
     name: Vec<u8>,
     /// The other side wants a table of another size: it is told so at the beginning of the next block.
@@ -47,7 +47,7 @@ impl Encoder {
     /// Memory held, in bytes.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.table.held() + self.name.capacity() + self.seen.capacity() * size_of::<Seen>()
+        self.table.held() + self.name.capacity() + self.seen.capacity() * size_of::<SeenFilter>()
     }
 
     /// Gives memory back that large fields needed.
@@ -147,15 +147,15 @@ impl Encoder {
             return;
         }
         if self.seen.is_empty() {
-            self.seen.resize(PLACES, Seen::default());
+            self.seen.resize(PLACES, SeenFilter::default());
         }
-        let hash = hash(&self.name, value);
+        let hash = hash_field(&self.name, value);
         let place = hash as usize % (PLACES / 2) * 2;
         let Some([first, second]) = self.seen.get_mut(place..place + 2) else { return };
         let (added, held) = (self.added, self.table.len());
         // How many were added after it.
-        let since = |seen: &Seen| added.wrapping_sub(seen.nth) as usize;
-        let is_held = |seen: &Seen| seen.nth != 0 && since(seen) < held;
+        let since = |seen: &SeenFilter| added.wrapping_sub(seen.nth) as usize;
+        let is_held = |seen: &SeenFilter| seen.nth != 0 && since(seen) < held;
         let found = [&mut *first, &mut *second].into_iter().find(|seen| seen.hash == hash);
         let Some(found) = found else {
             // Seen for the first time. Those that are in the table keep their places.
@@ -163,9 +163,9 @@ impl Encoder {
                 if !is_held(second) {
                     *second = *first;
                 }
-                *first = Seen { hash, nth: 0 };
+                *first = SeenFilter { hash, nth: 0 };
             } else if !is_held(second) {
-                *second = Seen { hash, nth: 0 };
+                *second = SeenFilter { hash, nth: 0 };
             }
             self.once(out, 0, value);
             return;
@@ -182,15 +182,15 @@ impl Encoder {
         self.added = self.added.wrapping_add(1).max(1);
         found.nth = self.added;
         self.head(out, 0x40, 6);
-        text(out, value, true);
+        write_text(out, value, true);
         // What the name means is of interest only to who reads it.
-        self.table.add(Named::Text(&self.name), value, Name::Bad, true);
+        self.table.add(TableMatch::Text(&self.name), value, Name::Bad, true);
     }
 
     /// The field whose name is at hand: not as an entry of the table.
     fn once(&mut self, out: &mut Vec<u8>, form: u8, value: &[u8]) {
         self.head(out, form, 4);
-        text(out, value, false);
+        write_text(out, value, false);
     }
 
     /// Writes the beginning of a literal: its name.
@@ -199,13 +199,13 @@ impl Encoder {
             put_number(out, form, bits, index);
         } else {
             out.push(form);
-            text(out, &self.name, form == 0x40);
+            write_text(out, &self.name, form == 0x40);
         }
     }
 }
 
 /// A string; Huffman-coded if that is worth it, because it is sent once for many times.
-fn text(out: &mut Vec<u8>, text: &[u8], small: bool) {
+fn write_text(out: &mut Vec<u8>, text: &[u8], small: bool) {
     let length = if small { huffman::length(text) } else { text.len() };
     if length < text.len() {
         put_number(out, 0x80, 7, length);
@@ -217,7 +217,7 @@ fn text(out: &mut Vec<u8>, text: &[u8], small: bool) {
 }
 
 /// Not secret: who makes fields of one hash spoils the compression of their own connection.
-fn hash(name: &[u8], value: &[u8]) -> u32 {
+fn hash_field(name: &[u8], value: &[u8]) -> u32 {
     let hash = xxh3_64(name).rotate_left(32) ^ xxh3_64(value);
     u32::try_from(hash >> 32).unwrap_or_default()
 }

@@ -21,7 +21,7 @@ const FAST: usize = 10;
 
 /// The codes of one length.
 #[derive(Clone, Copy)]
-struct Row {
+struct HuffmanRow {
     /// The first of them, and how many there are.
     first: u32,
     count: u32,
@@ -32,27 +32,27 @@ struct Row {
 struct Tables {
     /// By the next bits: a symbol and the length of its code; 0 where it is longer.
     fast: [(u8, u8); 1 << FAST],
-    rows: [Row; LONGEST + 1],
+    rows: [HuffmanRow; LONGEST + 1],
     sorted: [u16; SYMBOLS],
 }
 
-static TABLES: Tables = tables();
+static TABLES: Tables = build_tables();
 
 #[expect(
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
     reason = "worked out by the compiler"
 )]
-const fn tables() -> Tables {
+const fn build_tables() -> Tables {
     let mut tables = Tables {
         fast: [(0, 0); 1 << FAST],
-        rows: [Row { first: 0, count: 0, at: 0 }; LONGEST + 1],
+        rows: [HuffmanRow { first: 0, count: 0, at: 0 }; LONGEST + 1],
         sorted: [0; SYMBOLS],
     };
     let (mut code, mut at, mut length) = (0_u32, 0, 1);
     while length <= LONGEST {
         code <<= 1;
-        tables.rows[length] = Row { first: code, count: 0, at };
+        tables.rows[length] = HuffmanRow { first: code, count: 0, at };
         let mut symbol = 0;
         while symbol < SYMBOLS {
             if LENGTHS[symbol] as usize == length {
@@ -114,7 +114,7 @@ pub(super) fn decode(input: &[u8], out: &mut Vec<u8>) -> Option<()> {
         }
         let (byte, length) = match TABLES.fast.get((bits >> (64 - FAST)) as usize) {
             Some((byte, length)) if *length > 0 => (*byte, u32::from(*length)),
-            _ => match long(bits) {
+            _ => match long_code(bits) {
                 Some((symbol, length)) if length <= have => (u8::try_from(symbol).ok()?, length),
                 _ => (0, LONGEST as u32),
             },
@@ -130,7 +130,7 @@ pub(super) fn decode(input: &[u8], out: &mut Vec<u8>) -> Option<()> {
 }
 
 /// A symbol whose code is long, and how long.
-fn long(bits: u64) -> Option<(u16, u32)> {
+fn long_code(bits: u64) -> Option<(u16, u32)> {
     for length in FAST + 1..=LONGEST {
         let code = u32::try_from(bits >> (64 - length)).ok()?;
         let row = TABLES.rows.get(length)?;
@@ -154,7 +154,7 @@ pub(super) fn length(text: &[u8]) -> usize {
 pub(super) fn encode(text: &[u8], out: &mut Vec<u8>) {
     let (mut bits, mut have) = (0_u64, 0_u32);
     for byte in text {
-        let (code, length) = code(*byte);
+        let (code, length) = code_of(*byte);
         bits = bits << length | u64::from(code);
         have += length;
         while have >= 8 {
@@ -169,15 +169,15 @@ pub(super) fn encode(text: &[u8], out: &mut Vec<u8>) {
 }
 
 /// By byte: its code and how long it is.
-static CODES: [(u32, u8); 256] = codes();
+static CODES: [(u32, u8); 256] = list_codes();
 
 #[expect(
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
     reason = "worked out by the compiler"
 )]
-const fn codes() -> [(u32, u8); 256] {
-    let tables = tables();
+const fn list_codes() -> [(u32, u8); 256] {
+    let tables = build_tables();
     let mut codes = [(0, 0); 256];
     let mut length = 1;
     while length <= LONGEST {
@@ -195,7 +195,7 @@ const fn codes() -> [(u32, u8); 256] {
     codes
 }
 
-fn code(byte: u8) -> (u32, u32) {
+fn code_of(byte: u8) -> (u32, u32) {
     let (code, length) = CODES.get(usize::from(byte)).copied().unwrap_or_default();
     (code, u32::from(length))
 }

@@ -75,27 +75,27 @@ pub(super) const STATIC: [Static; 61] = [
 ];
 
 /// The entry with this index, counted from 1.
-pub(super) fn fixed(index: usize) -> Option<&'static Static> {
+pub(super) fn fixed_entry(index: usize) -> Option<&'static Static> {
     static ROWS: [Static; 61] = STATIC;
     ROWS.get(index.checked_sub(1)?)
 }
 
 /// The index of a name that is always there.
 pub(super) fn index_of(name: &[u8]) -> Option<usize> {
-    let mut at = hash(name);
+    let mut at = hash_name(name);
     loop {
         let index = usize::from(*NAMES.get(at)?);
         if index == 0 {
             return None;
         }
-        if fixed(index).is_some_and(|(known, ..)| *known == name) {
+        if fixed_entry(index).is_some_and(|(known, ..)| *known == name) {
             return Some(index);
         }
         at = (at + 1) % NAMES.len();
     }
 }
 
-/// Indices of names, by what [`hash`] makes of them and wherever there was room behind.
+/// Indices of names, by what [`hash_name`] makes of them and wherever there was room behind.
 static NAMES: [u8; 128] = names();
 
 #[expect(
@@ -108,8 +108,8 @@ const fn names() -> [u8; 128] {
     // From the last one on, so that the first of several with one name is found.
     let mut index = 61;
     while index > 0 {
-        let mut at = hash(STATIC[index - 1].0);
-        while names[at] != 0 && !same(STATIC[names[at] as usize - 1].0, STATIC[index - 1].0) {
+        let mut at = hash_name(STATIC[index - 1].0);
+        while names[at] != 0 && !same_bytes(STATIC[names[at] as usize - 1].0, STATIC[index - 1].0) {
             at = (at + 1) % 128;
         }
         names[at] = index as u8;
@@ -119,7 +119,7 @@ const fn names() -> [u8; 128] {
 }
 
 #[expect(clippy::indexing_slicing, reason = "worked out by the compiler")]
-const fn same(a: &[u8], b: &[u8]) -> bool {
+const fn same_bytes(a: &[u8], b: &[u8]) -> bool {
     if a.len() != b.len() {
         return false;
     }
@@ -133,7 +133,7 @@ const fn same(a: &[u8], b: &[u8]) -> bool {
     true
 }
 
-const fn hash(name: &[u8]) -> usize {
+const fn hash_name(name: &[u8]) -> usize {
     match name {
         [first, .., middle, last] => {
             (name.len() * 7 + *first as usize * 5 + *middle as usize * 3 + *last as usize * 11)
@@ -145,7 +145,7 @@ const fn hash(name: &[u8]) -> usize {
 
 /// One that was added.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Entry {
+pub(super) struct HpackEntry {
     at: usize,
     name: u16,
     value: u16,
@@ -156,15 +156,15 @@ pub(super) struct Entry {
 
 /// Entries that a connection has added, the newest one first.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(super) struct HpackTable {
     /// The bytes of the entries, the oldest ones first; what stands before those has been forgotten.
     bytes: Vec<u8>,
-    entries: VecDeque<Entry>,
+    entries: VecDeque<HpackEntry>,
     size: usize,
     most: usize,
 }
 
-impl Default for Table {
+impl Default for HpackTable {
     fn default() -> Self {
         Self { bytes: Vec::new(), entries: VecDeque::new(), size: 0, most: TABLE }
     }
@@ -172,13 +172,13 @@ impl Default for Table {
 
 /// The place of a new entry's name.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Named<'a> {
+pub(super) enum TableMatch<'a> {
     Text(&'a [u8]),
     /// The name of another entry.
-    Entry(Entry),
+    Entry(HpackEntry),
 }
 
-impl Table {
+impl HpackTable {
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -188,15 +188,15 @@ impl Table {
     }
 
     /// The entry that was added `nth` last, from 0.
-    pub(super) fn get(&self, nth: usize) -> Option<Entry> {
+    pub(super) fn get(&self, nth: usize) -> Option<HpackEntry> {
         self.entries.get(nth).copied()
     }
 
-    pub(super) fn name(&self, entry: Entry) -> &[u8] {
+    pub(super) fn name(&self, entry: HpackEntry) -> &[u8] {
         self.bytes.get(entry.at..entry.at + usize::from(entry.name)).unwrap_or_default()
     }
 
-    pub(super) fn value(&self, entry: Entry) -> &[u8] {
+    pub(super) fn value(&self, entry: HpackEntry) -> &[u8] {
         let start = entry.at + usize::from(entry.name);
         self.bytes.get(start..start + usize::from(entry.value)).unwrap_or_default()
     }
@@ -208,10 +208,10 @@ impl Table {
     }
 
     /// Adds an entry; one that is larger than the table empties it (RFC 7541 §4.4).
-    pub(super) fn add(&mut self, name: Named<'_>, value: &[u8], is: Name, sound: bool) {
+    pub(super) fn add(&mut self, name: TableMatch<'_>, value: &[u8], is: Name, sound: bool) {
         let length = match name {
-            Named::Text(text) => text.len(),
-            Named::Entry(entry) => usize::from(entry.name),
+            TableMatch::Text(text) => text.len(),
+            TableMatch::Entry(entry) => usize::from(entry.name),
         };
         let size = length + value.len() + OVERHEAD;
         if size > self.most {
@@ -221,8 +221,8 @@ impl Table {
         let at = self.bytes.len();
         // Before any is forgotten: that may be the one whose name it is.
         match name {
-            Named::Text(text) => self.bytes.extend_from_slice(text),
-            Named::Entry(entry) => {
+            TableMatch::Text(text) => self.bytes.extend_from_slice(text),
+            TableMatch::Entry(entry) => {
                 self.bytes.extend_from_within(entry.at..entry.at + usize::from(entry.name));
             }
         }
@@ -232,7 +232,7 @@ impl Table {
             return;
         };
         self.size += size;
-        self.entries.push_front(Entry { at, name, value, is, sound });
+        self.entries.push_front(HpackEntry { at, name, value, is, sound });
         self.tidy();
     }
 
@@ -257,7 +257,7 @@ impl Table {
     }
 
     pub(super) fn held(&self) -> usize {
-        self.bytes.capacity() + self.entries.capacity() * size_of::<Entry>()
+        self.bytes.capacity() + self.entries.capacity() * size_of::<HpackEntry>()
     }
 
     /// Gives back what entries needed that are gone: a table of 4 KiB never needs three times as much for long.

@@ -5,9 +5,9 @@ use crate::Known;
 
 type Pair = (Vec<u8>, Vec<u8>);
 
-fn decode(decoder: &mut Decoder, block: &[u8]) -> Result<Vec<Pair>, Broken> {
+fn decode(decoder: &mut HpackDecoder, block: &[u8]) -> Result<Vec<Pair>, Broken> {
     let mut fields = Vec::new();
-    let mut each = |field: Field<'_>| fields.push((field.name.to_vec(), field.value.to_vec()));
+    let mut each = |field: HpackField<'_>| fields.push((field.name.to_vec(), field.value.to_vec()));
     decoder.decode(block, &mut each).map(|()| fields)
 }
 
@@ -48,7 +48,7 @@ fn the_requests_of_the_rfc_are_read() {
         ],
     ];
     for requests in [plain, huffman] {
-        let mut decoder = Decoder::default();
+        let mut decoder = HpackDecoder::default();
         for (block, fields) in requests.iter().zip(&expected) {
             assert_eq!(decode(&mut decoder, &hex(block)), Ok(pairs(fields)));
         }
@@ -65,7 +65,7 @@ fn a_small_table_forgets() {
         "88c1 6196 d07a be94 1054 d444 a820 0595 040b 8166 e084 a62d 1bff c05a 839b d9ab 77ad 94e7 821d d7f2
          e6c7 b335 dfdf cd5b 3960 d5af 2708 7f36 72c1 ab27 0fb5 291f 9587 3160 65c0 03ed 4ee5 b106 3d50 07",
     ];
-    let mut decoder = Decoder::default();
+    let mut decoder = HpackDecoder::default();
     assert_eq!(decode(&mut decoder, &hex("3fe101")), Ok(Vec::new()));
     let date = ("date", "Mon, 21 Oct 2013 20:13:21 GMT");
     let location = ("location", "https://www.example.com");
@@ -103,14 +103,14 @@ fn what_is_not_hpack_is_broken() {
         &[0x00, 0x82, 0x1f, 0xff, 0x00],
         &[0x00, 0x81, 0x00, 0x00],
     ] {
-        assert_eq!(decode(&mut Decoder::default(), block), Err(Broken), "{block:x?}");
+        assert_eq!(decode(&mut HpackDecoder::default(), block), Err(Broken), "{block:x?}");
     }
 }
 
 #[test]
 fn names_and_values_are_judged_once() {
-    let mut decoder = Decoder::default();
-    let judge = |decoder: &mut Decoder, block: &[u8]| {
+    let mut decoder = HpackDecoder::default();
+    let judge = |decoder: &mut HpackDecoder, block: &[u8]| {
         let mut seen = None;
         decoder.decode(block, &mut |field| seen = Some((field.is, field.sound))).unwrap();
         seen.unwrap()
@@ -142,7 +142,7 @@ fn encode(encoder: &mut Encoder, fields: &[(&str, &str)]) -> Vec<u8> {
 
 #[test]
 fn what_comes_again_becomes_a_reference_and_what_says_who_somebody_is_never_does() {
-    let (mut encoder, mut decoder) = (Encoder::default(), Decoder::default());
+    let (mut encoder, mut decoder) = (Encoder::default(), HpackDecoder::default());
     let fields = [("Content-Type", "text/html"), ("x-frame-options", "deny")];
     let lengths: Vec<usize> = (0..3)
         .map(|_| {
@@ -163,7 +163,7 @@ fn what_comes_again_becomes_a_reference_and_what_says_who_somebody_is_never_does
 
 #[test]
 fn what_never_comes_again_does_not_push_out_what_does() {
-    let (mut encoder, mut decoder) = (Encoder::default(), Decoder::default());
+    let (mut encoder, mut decoder) = (Encoder::default(), HpackDecoder::default());
     let same = ("content-security-policy", "default-src 'self'; frame-ancestors 'none'");
     let mut last = 0;
     for n in 0..5_000 {
@@ -178,7 +178,7 @@ fn what_never_comes_again_does_not_push_out_what_does() {
 
 #[test]
 fn a_table_that_the_other_side_makes_smaller_is_smaller() {
-    let (mut encoder, mut decoder) = (Encoder::default(), Decoder::default());
+    let (mut encoder, mut decoder) = (Encoder::default(), HpackDecoder::default());
     let fields = [("x-a", "1"), ("x-b", "2")];
     for _ in 0..3 {
         let block = encode(&mut encoder, &fields);
@@ -220,7 +220,7 @@ proptest! {
             1..40,
         )
     ) {
-        let (mut encoder, mut decoder) = (Encoder::default(), Decoder::default());
+        let (mut encoder, mut decoder) = (Encoder::default(), HpackDecoder::default());
         for (fields, limit) in blocks {
             if let Some(limit) = limit {
                 encoder.limit(limit);
@@ -243,7 +243,7 @@ proptest! {
 
     #[test]
     fn nonsense_breaks_nothing(blocks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..64), 1..8)) {
-        let mut decoder = Decoder::default();
+        let mut decoder = HpackDecoder::default();
         for block in blocks {
             let _judged = decode(&mut decoder, &block);
         }

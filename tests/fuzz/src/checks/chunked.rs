@@ -4,7 +4,7 @@
 //! cannot; the decoder must give the same one for every prefix, and the same data.
 
 use super::{Plan, show};
-use http_codec::chunked::Decoder;
+use http_codec::chunked::ChunkedDecoder;
 
 const MAX_EXTENSION_BYTES: usize = 4096;
 const MAX_TRAILER_BYTES: usize = 8192;
@@ -40,7 +40,7 @@ pub fn verdict(input: &[u8]) -> &'static str {
 
 /// Decodes pieces, each of which stands `gap` bytes behind where its data is to go.
 fn decode(pieces: &[&[u8]], gap: usize) -> Verdict {
-    let mut decoder = Decoder::default();
+    let mut decoder = ChunkedDecoder::default();
     let (mut data, mut used) = (Vec::new(), 0);
     for piece in pieces {
         let mut buf = vec![b'#'; gap + 1];

@@ -1,7 +1,7 @@
 //! HPACK: whatever is read can be written and read again, and nonsense breaks nothing.
 
 use super::{Plan, show};
-use http_codec::hpack::{Decoder, Encoder, Field};
+use http_codec::hpack::{Encoder, HpackDecoder, HpackField};
 
 type Pair = (Vec<u8>, Vec<u8>);
 
@@ -9,7 +9,7 @@ type Pair = (Vec<u8>, Vec<u8>);
 pub fn check(input: &[u8]) {
     let Some((plan, wire)) = Plan::split(input) else { return };
     let (mut decoder, mut encoder, mut again) =
-        (Decoder::default(), Encoder::default(), Decoder::default());
+        (HpackDecoder::default(), Encoder::default(), HpackDecoder::default());
     // Blocks of one connection.
     for block in wire.chunks(3 * plan.piece) {
         let mut fields = Vec::new();
@@ -36,10 +36,10 @@ pub fn check(input: &[u8]) {
 }
 
 fn read(
-    decoder: &mut Decoder,
+    decoder: &mut HpackDecoder,
     block: &[u8],
     fields: &mut Vec<Pair>,
 ) -> Result<(), http_codec::hpack::Broken> {
-    let mut each = |field: Field<'_>| fields.push((field.name.to_vec(), field.value.to_vec()));
+    let mut each = |field: HpackField<'_>| fields.push((field.name.to_vec(), field.value.to_vec()));
     decoder.decode(block, &mut each)
 }

@@ -3,7 +3,7 @@
 //! It holds what arrived in a buffer, as the proxy does, so that the places where one message ends
 //! and the next begins are part of what is checked.
 
-use http_codec::chunked::Decoder;
+use http_codec::chunked::ChunkedDecoder;
 use http_codec::fault::{Fault, ResponseFault};
 use http_codec::framing::{self, Framing};
 use http_codec::head::{Fields, RequestHead, ResponseHead, Version};
@@ -90,7 +90,7 @@ enum Side {
 
 enum Body {
     Length(u64),
-    Chunked(Decoder),
+    Chunked(ChunkedDecoder),
     UntilClose,
 }
 
@@ -185,7 +185,9 @@ impl Reader {
         match message.framing {
             Framing::None => self.messages.push(message),
             Framing::Length(n) => self.open = Some((message, Body::Length(n))),
-            Framing::Chunked => self.open = Some((message, Body::Chunked(Decoder::default()))),
+            Framing::Chunked => {
+                self.open = Some((message, Body::Chunked(ChunkedDecoder::default())))
+            }
             Framing::UntilClose => self.open = Some((message, Body::UntilClose)),
         }
         Ok(true)

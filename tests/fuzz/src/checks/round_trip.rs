@@ -2,7 +2,7 @@
 
 use super::reading::{self, End, Message, Start};
 use super::{Plan, show};
-use http_codec::chunked::Decoder;
+use http_codec::chunked::ChunkedDecoder;
 use http_codec::encode::{self, ChunkPrefix};
 use http_codec::framing::Framing;
 use http_codec::head::Version;
@@ -73,7 +73,7 @@ fn write(message: &Message, piece: usize) -> Vec<u8> {
         let trailers = message.trailers.iter().map(|(n, v)| (n.as_slice(), v.as_slice()));
         encode::last_chunk(&mut out, trailers);
         let mut body = out[start..].to_vec();
-        let decoded = Decoder::default().decode(&mut body, 0, 0).map(|p| (p.raw, p.done));
+        let decoded = ChunkedDecoder::default().decode(&mut body, 0, 0).map(|p| (p.raw, p.done));
         assert_eq!(decoded, Ok((body.len(), true)), "{}", show(&out));
     } else {
         out.extend_from_slice(&message.body);
