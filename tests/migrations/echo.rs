@@ -54,10 +54,11 @@ impl Server {
     }
 
     pub(crate) fn stop(&mut self) {
-        self.origin = None;
-        // Its listener is closed by the thread that accepts.
-        crate::support::wait_until(crate::support::SOON, "a stopped server refuses", || {
-            std::net::TcpStream::connect(self.address).is_err()
+        let origin = self.origin.take().unwrap();
+        origin.stop();
+        // Its listener is closed by the thread that accepts, a kept connection by a thread of its own.
+        crate::support::wait_until(crate::support::SOON, "a stopped server is gone", || {
+            std::net::TcpStream::connect(self.address).is_err() && origin.open_connections() == 0
         });
     }
 

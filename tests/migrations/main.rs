@@ -14,6 +14,7 @@
     reason = "a failed expectation is a panic"
 )]
 
+mod apache;
 mod ask;
 mod caddy;
 mod differences;
