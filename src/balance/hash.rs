@@ -9,16 +9,7 @@
 use super::least_request::LeastRequest;
 use super::maglev::Maglev;
 use super::ring::Ring;
-use super::{Balance, Member, PickContext};
-
-/// The way in which keys find servers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PreferenceTable {
-    /// Points on a circle.
-    Ring,
-    /// Maglev's lookup table.
-    Maglev,
-}
+use super::{Balance, HashTable, Member, PickContext};
 
 /// The most load beyond its share that a server may have.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,13 +46,13 @@ impl Hash {
     pub(super) fn new(
         members: &[Member],
         weights: &[u32],
-        table: PreferenceTable,
+        table: HashTable,
         bound: HashBound,
     ) -> Self {
         let names: Vec<&str> = members.iter().map(Member::key).collect();
         let order = match table {
-            PreferenceTable::Ring => CandidateOrder::Ring(Ring::new(&names, weights)),
-            PreferenceTable::Maglev => CandidateOrder::Maglev(Maglev::new(&names, weights)),
+            HashTable::Ring => CandidateOrder::Ring(Ring::new(&names, weights)),
+            HashTable::Maglev => CandidateOrder::Maglev(Maglev::new(&names, weights)),
         };
         Self {
             order,
@@ -114,12 +105,12 @@ mod tests {
     use crate::clock::Random;
     use crate::endpoint::standing;
 
-    fn strategy(table: PreferenceTable, bound: HashBound) -> Strategy {
+    fn strategy(table: HashTable, bound: HashBound) -> Strategy {
         Strategy::Hash { table, bound }
     }
 
     const UNBOUNDED: HashBound = HashBound { factor: 1e9, at_least: u32::MAX };
-    const TABLES: [PreferenceTable; 2] = [PreferenceTable::Ring, PreferenceTable::Maglev];
+    const TABLES: [HashTable; 2] = [HashTable::Ring, HashTable::Maglev];
 
     fn picks(members: &[Member], balance: &dyn Balance, keys: u32) -> Vec<usize> {
         let mut random = Random::seeded(1);
@@ -202,7 +193,7 @@ mod tests {
     #[test]
     fn light_load_never_breaks_affinity() {
         let members = members(&[1, 1, 1]);
-        let balance = build(&strategy(PreferenceTable::Ring, HashBound::default()), &members);
+        let balance = build(&strategy(HashTable::Ring, HashBound::default()), &members);
         let mut random = Random::seeded(1);
         let mut under_way = Vec::new();
         let mut first = None;
@@ -218,7 +209,7 @@ mod tests {
     #[test]
     fn a_request_without_the_key_goes_anywhere() {
         let members = members(&[1, 1]);
-        let balance = build(&strategy(PreferenceTable::Maglev, HashBound::default()), &members);
+        let balance = build(&strategy(HashTable::Maglev, HashBound::default()), &members);
         let mut random = Random::seeded(1);
         let picked =
             (0..100).filter(|_| balance.pick(&members, &mut ask(&[], &mut random)) == Some(0));

@@ -93,7 +93,7 @@ fn less_loaded(a: &Member, b: &Member) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{ask, members};
-    use super::super::{Strategy, build};
+    use super::super::{BalanceWord, Strategy, build};
     use super::*;
     use crate::clock::Random;
 
@@ -101,7 +101,7 @@ mod tests {
     fn the_busier_of_two_is_avoided() {
         let members = members(&[1, 1]);
         let _busy: Vec<_> = (0..10).map(|_| members[0].endpoint.begin()).collect();
-        let balance = build(&Strategy::LeastRequest, &members);
+        let balance = build(&Strategy::Weighted(BalanceWord::LeastRequest), &members);
         let mut random = Random::seeded(5);
         let mut counts = [0; 2];
         for _ in 0..1000 {

@@ -21,9 +21,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Instant, Random};
+
 use crate::endpoint::Endpoint;
 
 pub use key::BalanceKey;
+
+pub use crate::config::schema::balance::{BalanceWord, HashTable};
 
 /// A server as one group of servers sees it.
 #[derive(Debug, Clone)]
@@ -123,20 +126,12 @@ pub trait Balance: fmt::Debug + Send + Sync {
 /// The strategies by name.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Strategy {
-    /// Smooth weighted round robin.
-    RoundRobin,
-    /// Random in proportion to weight.
-    Random,
-    /// The better of two random choices.
-    LeastRequest,
-    /// The least loaded of all.
-    LeastConn,
-    /// The faster of two random choices.
-    PeakEwma,
+    /// By weight and by how busy servers are.
+    Weighted(BalanceWord),
     /// By a consistent hash of the key.
     Hash {
         /// The way in which keys find servers.
-        table: hash::PreferenceTable,
+        table: HashTable,
         /// The most load that a server may get from that.
         bound: hash::HashBound,
     },
@@ -149,15 +144,14 @@ impl Strategy {
     #[must_use]
     pub fn all() -> Vec<Self> {
         let hash = |table| Self::Hash { table, bound: hash::HashBound::default() };
-        vec![
-            Self::RoundRobin,
-            Self::Random,
-            Self::LeastRequest,
-            Self::LeastConn,
-            Self::PeakEwma,
-            hash(hash::PreferenceTable::Ring),
-            hash(hash::PreferenceTable::Maglev),
-        ]
+        let weighted = BalanceWord::ALL.iter().map(|word| Self::Weighted(*word));
+        weighted.chain(HashTable::ALL.iter().map(|table| hash(*table))).collect()
+    }
+
+    /// Returns whether it goes by how long servers take, or by how many requests they have at each moment.
+    #[must_use]
+    pub fn is_timed(&self) -> bool {
+        matches!(self, Self::Weighted(BalanceWord::PeakEwma | BalanceWord::LeastRequest))
     }
 }
 
@@ -166,15 +160,22 @@ impl Strategy {
 pub fn build(strategy: &Strategy, members: &[Member]) -> Box<dyn Balance> {
     let weights: Vec<u32> = members.iter().map(|m| m.weight).collect();
     match strategy {
-        Strategy::RoundRobin => Box::new(round_robin::RoundRobin::new(&weights)),
-        Strategy::Random => Box::new(random::WeightedRandom::new(&weights)),
-        Strategy::LeastRequest => Box::new(least_request::LeastRequest::new(&weights)),
-        Strategy::LeastConn => Box::new(least_conn::LeastConn::new(&weights)),
-        Strategy::PeakEwma => Box::new(peak_ewma::PeakEwma::new(&weights)),
+        Strategy::Weighted(word) => build_weighted(*word, &weights),
         Strategy::Hash { table, bound } => {
             Box::new(hash::Hash::new(members, &weights, *table, *bound))
         }
         Strategy::Shard(map) => Box::new(shard::Shard { map: map.clone() }),
+    }
+}
+
+/// Builds a strategy that goes by these weights.
+fn build_weighted(word: BalanceWord, weights: &[u32]) -> Box<dyn Balance> {
+    match word {
+        BalanceWord::RoundRobin => Box::new(round_robin::RoundRobin::new(weights)),
+        BalanceWord::Random => Box::new(random::WeightedRandom::new(weights)),
+        BalanceWord::LeastRequest => Box::new(least_request::LeastRequest::new(weights)),
+        BalanceWord::LeastConn => Box::new(least_conn::LeastConn::new(weights)),
+        BalanceWord::PeakEwma => Box::new(peak_ewma::PeakEwma::new(weights)),
     }
 }
 
@@ -312,13 +313,7 @@ mod tests {
 
     #[test]
     fn r5_shares_follow_weights_within_four_points_at_any_load() {
-        for strategy in [
-            Strategy::RoundRobin,
-            Strategy::Random,
-            Strategy::LeastRequest,
-            Strategy::LeastConn,
-            Strategy::PeakEwma,
-        ] {
+        for strategy in BalanceWord::ALL.iter().map(|word| Strategy::Weighted(*word)) {
             for weights in [&[198, 1, 1][..], &[3, 1], &[5, 1, 1]] {
                 let total: u32 = weights.iter().sum();
                 let mut seen = Vec::new();
@@ -388,7 +383,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_recovered_server_gets_a_tenth_at_first_and_its_share_later() {
         let _epoch = clock::millis(clock::now());
-        for strategy in [Strategy::RoundRobin, Strategy::Random, Strategy::LeastRequest] {
+        for strategy in [
+            Strategy::Weighted(BalanceWord::RoundRobin),
+            Strategy::Weighted(BalanceWord::Random),
+            Strategy::Weighted(BalanceWord::LeastRequest),
+        ] {
             let members = members(&[1, 1]);
             members[0].endpoint.standing.take_out(standing::EJECTED);
             members[0].endpoint.standing.bring_back(standing::EJECTED, clock::now());

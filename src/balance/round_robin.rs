@@ -88,15 +88,18 @@ fn cycle(weights: &[u64]) -> Box<[u32]> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Strategy, tests::shares};
+    use super::super::{BalanceWord, Strategy, tests::shares};
     use super::*;
 
     #[test]
     fn three_two_one_is_exact_over_every_six_picks_and_smooth() {
         assert_eq!(&*cycle(&reduce(&[3, 2, 1])), [0, 1, 0, 2, 1, 0]);
         assert_eq!(&*cycle(&reduce(&[5, 1, 1])), [0, 0, 1, 0, 2, 0, 0]);
-        assert_eq!(shares(&Strategy::RoundRobin, &[3, 2, 1], 6), [3, 2, 1]);
-        assert_eq!(shares(&Strategy::RoundRobin, &[300, 200, 100], 600), [300, 200, 100]);
+        assert_eq!(shares(&Strategy::Weighted(BalanceWord::RoundRobin), &[3, 2, 1], 6), [3, 2, 1]);
+        assert_eq!(
+            shares(&Strategy::Weighted(BalanceWord::RoundRobin), &[300, 200, 100], 600),
+            [300, 200, 100]
+        );
     }
 
     #[test]
@@ -104,7 +107,8 @@ mod tests {
         let reduced = reduce(&[65_535, 65_534, 1]);
         assert_eq!(reduced, [32_768, 32_767, 1]);
         assert_eq!(reduce(&[65_535, 20_000, 1]), [50_211, 15_323, 1]);
-        let shares = shares(&Strategy::RoundRobin, &[65_535, 20_000, 1], 65_535);
+        let shares =
+            shares(&Strategy::Weighted(BalanceWord::RoundRobin), &[65_535, 20_000, 1], 65_535);
         assert_eq!(shares, [50_211, 15_323, 1]);
     }
 

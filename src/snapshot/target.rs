@@ -144,11 +144,7 @@ fn key(
         BalanceConfig::Sticky { sticky, .. } => {
             return Ok(Some(KeySource::Cookie(sticky.value.as_bytes().into())));
         }
-        BalanceConfig::RoundRobin
-        | BalanceConfig::LeastConn
-        | BalanceConfig::LeastRequest
-        | BalanceConfig::PeakEwma
-        | BalanceConfig::Random => return Ok(None),
+        BalanceConfig::Weighted(_) => return Ok(None),
     };
     Ok(Some(match &written.value {
         HashKey::Uri => KeySource::Uri,

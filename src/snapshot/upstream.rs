@@ -9,10 +9,10 @@ use rustls::pki_types::ServerName;
 use super::compile::Purpose;
 use super::weights::Weights;
 use super::{Snapshot, servers, target};
-use crate::balance::hash::{HashBound, PreferenceTable};
+use crate::balance::hash::HashBound;
 use crate::balance::{BalanceRules, Strategy, shard};
 use crate::config::certificates;
-use crate::config::schema::balance::{BalanceConfig, HashTable, SameSite, ShardBy};
+use crate::config::schema::balance::{BalanceConfig, BalanceWord, SameSite, ShardBy};
 use crate::config::schema::forms::Switch;
 use crate::config::schema::health::{self, BreakerPer};
 use crate::config::schema::route::{ActionConfig, RouteConfig};
@@ -88,10 +88,7 @@ pub(super) fn upstream(
     let first = first.map_err(|unsuitable| {
         Box::new(Finding::error("bad_certificate", written.place, unsuitable.to_string()))
     })?;
-    let timed = matches!(
-        arrangement.balancing,
-        Balancing::Any(Strategy::PeakEwma | Strategy::LeastRequest)
-    );
+    let timed = matches!(&arrangement.balancing, Balancing::Any(strategy) if strategy.is_timed());
     Ok(Upstream {
         arrangement,
         source: written.servers.word(),
@@ -305,16 +302,11 @@ fn breaker(written: &health::BreakerConfig) -> Breaking {
 /// Returns how servers are chosen, by its configured name.
 fn balancing(written: &BalanceConfig) -> Balancing {
     Balancing::Any(match written {
-        BalanceConfig::RoundRobin => Strategy::RoundRobin,
-        BalanceConfig::Random => Strategy::Random,
-        BalanceConfig::LeastRequest | BalanceConfig::Sticky { .. } => Strategy::LeastRequest,
-        BalanceConfig::LeastConn => Strategy::LeastConn,
-        BalanceConfig::PeakEwma => Strategy::PeakEwma,
+        BalanceConfig::Weighted(word) => Strategy::Weighted(*word),
+        // Who brings no cookie yet is placed like this.
+        BalanceConfig::Sticky { .. } => Strategy::Weighted(BalanceWord::LeastRequest),
         BalanceConfig::Hash { hash: _, table, bounded } => Strategy::Hash {
-            table: match table {
-                HashTable::Ring => PreferenceTable::Ring,
-                HashTable::Maglev => PreferenceTable::Maglev,
-            },
+            table: *table,
             bound: bounded.map_or_else(HashBound::default, |bound| HashBound {
                 factor: f64::from(bound.percent()) / 100.0,
                 at_least: 0,

@@ -200,7 +200,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::balance::BalanceRules;
+    use crate::balance::{BalanceRules, BalanceWord};
     use crate::clock::{self, Random};
     use crate::endpoint::Endpoint;
 
@@ -232,7 +232,7 @@ mod tests {
             placed("c", 1, None),
             placed("d", 7, None),
         ];
-        let pool = Pool::new(servers, &Strategy::RoundRobin, None);
+        let pool = Pool::new(servers, &Strategy::Weighted(BalanceWord::RoundRobin), None);
         let counts = picked(&pool, &[], 100);
         assert_eq!(counts, [("a".into(), 50), ("b".into(), 50)]);
         let [a, b, c, _] = pool.members() else { panic!("four servers") };
@@ -252,7 +252,7 @@ mod tests {
             placed("far1", 0, Some("z2")),
             placed("far2", 0, None),
         ];
-        let pool = Pool::new(servers, &Strategy::Random, Some("z1"));
+        let pool = Pool::new(servers, &Strategy::Weighted(BalanceWord::Random), Some("z1"));
         let near = |counts: &[(String, usize)]| -> usize {
             counts.iter().filter(|(name, _)| name.starts_with("near")).map(|(_, n)| n).sum()
         };
@@ -268,14 +268,14 @@ mod tests {
     #[test]
     fn a_proxy_without_a_zone_prefers_none() {
         let servers = vec![placed("a", 0, Some("z1")), placed("b", 0, None)];
-        let pool = Pool::new(servers, &Strategy::RoundRobin, None);
+        let pool = Pool::new(servers, &Strategy::Weighted(BalanceWord::RoundRobin), None);
         assert_eq!(picked(&pool, &[], 10), [("a".into(), 5), ("b".into(), 5)]);
     }
 
     #[test]
     fn a_server_that_takes_no_connections_is_asked_last_of_all_priorities() {
         let servers = vec![placed("a", 0, None), placed("b", 1, None), placed("c", 2, None)];
-        let pool = Pool::new(servers, &Strategy::RoundRobin, None);
+        let pool = Pool::new(servers, &Strategy::Weighted(BalanceWord::RoundRobin), None);
         let [a, b, c] = pool.members() else { panic!("three servers") };
         a.endpoint.standing.lose(clock::now());
         assert_eq!(picked(&pool, &[], 5), [("b".into(), 5)]);
@@ -300,10 +300,13 @@ mod tests {
     #[test]
     fn a_miss_says_why() {
         let mut random = Random::seeded(1);
-        let empty = Pool::new(Vec::new(), &Strategy::Random, None);
+        let empty = Pool::new(Vec::new(), &Strategy::Weighted(BalanceWord::Random), None);
         assert_eq!(empty.miss(&ask(&[], &mut random)), NoServerReason::Nobody);
-        let pool =
-            Pool::new(vec![placed("a", 0, None), placed("b", 0, None)], &Strategy::Random, None);
+        let pool = Pool::new(
+            vec![placed("a", 0, None), placed("b", 0, None)],
+            &Strategy::Weighted(BalanceWord::Random),
+            None,
+        );
         let ids: Vec<u32> = pool.members().iter().map(|m| m.endpoint.id).collect();
         assert_eq!(pool.miss(&ask(&ids, &mut random)), NoServerReason::Tried);
         let mut full = ask(&[], &mut random);

@@ -17,6 +17,7 @@ mod documents;
 mod floors;
 mod packages;
 mod prometheus;
+mod recipes;
 mod scenarios;
 
 use std::io::{BufRead, BufReader, Lines};

@@ -18,20 +18,11 @@ use crate::config::tree::{TreeNode, Value};
 
 /// How a server is chosen.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(untagged)]
 pub enum BalanceConfig {
-    /// In turn, smoothly by weight.
-    RoundRobin,
-    /// The one with the fewest requests relative to its weight, by looking at all.
-    LeastConn,
-    /// The less busy one of two chosen at random.
-    LeastRequest,
-    /// The one with the least latency times load of two chosen at random.
-    PeakEwma,
-    /// At random by weight.
-    Random,
+    /// By weight and by how busy servers are, whatever the request is.
+    Weighted(BalanceWord),
     /// By a consistent hash of a part of the request.
-    #[serde(untagged)]
     Hash {
         /// What is hashed.
         hash: Spanned<HashKey>,
@@ -41,7 +32,6 @@ pub enum BalanceConfig {
         bounded: Option<LoadBound>,
     },
     /// By a signed cookie that the proxy sets.
-    #[serde(untagged)]
     Sticky {
         /// Name of the cookie.
         sticky: Spanned<String>,
@@ -59,7 +49,6 @@ pub enum BalanceConfig {
         same_site: SameSite,
     },
     /// By ranges or prefixes of a part of the request.
-    #[serde(untagged)]
     Shard {
         /// What is looked up.
         shard: Spanned<HashKey>,
@@ -81,7 +70,7 @@ pub enum ShardBy {
 }
 
 words! {
-    /// The words `balance` can be.
+    /// The words `balance` can be; each is a file of `src/balance`.
     pub enum BalanceWord ("a way to balance") {
         /// In turn, smoothly by weight.
         RoundRobin = "round_robin",
@@ -176,13 +165,7 @@ impl Shape for BalanceConfig {
                 };
                 reader.bad(node, format!("\"{text}\" needs a key"), Some(help.into()))
             }
-            Value::String(_) => BalanceWord::read(node, reader).map(|word| match word {
-                BalanceWord::RoundRobin => Self::RoundRobin,
-                BalanceWord::LeastConn => Self::LeastConn,
-                BalanceWord::LeastRequest => Self::LeastRequest,
-                BalanceWord::PeakEwma => Self::PeakEwma,
-                BalanceWord::Random => Self::Random,
-            }),
+            Value::String(_) => BalanceWord::read(node, reader).map(Self::Weighted),
             Value::Table(_) => BalanceTable::read(node, reader)?.resolve(reader),
             _ => reader.mismatch(node, "a way to balance such as \"least_request\", or a table"),
         }

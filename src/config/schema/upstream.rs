@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use schemars::{Schema, SchemaGenerator};
 use serde::Serialize;
 
-use super::balance::BalanceConfig;
+use super::balance::{BalanceConfig, BalanceWord};
 use super::defaults;
 pub use super::discovery::Servers;
 use super::forms::Switch;
@@ -31,7 +31,7 @@ table! {
         /// TLS to the servers; `true` for TLS with defaults.
         tls: Switch<UpstreamTls> = Switch::Off,
         /// How a server is chosen.
-        balance: BalanceConfig = BalanceConfig::LeastRequest,
+        balance: BalanceConfig = BalanceConfig::Weighted(BalanceWord::LeastRequest),
         /// How long a joining or recovered server gets a growing share.
         slow_start: Period = defaults::SLOW_START,
         /// Active checks: a path, or a table.

@@ -3,8 +3,8 @@ use std::collections::BTreeSet;
 use proptest::prelude::{ProptestConfig, prop, prop_assert, prop_assert_eq, proptest};
 
 use super::*;
-use crate::balance::hash::{HashBound, PreferenceTable};
-use crate::balance::{BalanceKey, BalanceRules, PickContext, Strategy};
+use crate::balance::hash::HashBound;
+use crate::balance::{BalanceKey, BalanceRules, BalanceWord, HashTable, PickContext, Strategy};
 use crate::clock::Random;
 
 fn arrangement(balancing: Balancing) -> Arrangement {
@@ -63,7 +63,7 @@ fn ids(all: &Membership) -> Vec<u32> {
 
 #[test]
 fn weight_label_zone_and_priority_change_no_server() {
-    let arrangement = any(Strategy::LeastRequest);
+    let arrangement = any(Strategy::Weighted(BalanceWord::LeastRequest));
     let before = build(&arrangement, specs(0..4), None);
     before.servers()[1].endpoint.standing.take_out(standing::EJECTED);
     let mut next = specs(0..4);
@@ -84,7 +84,7 @@ fn weight_label_zone_and_priority_change_no_server() {
 
 #[test]
 fn who_joins_starts_slowly_and_who_has_another_address_is_another_server() {
-    let arrangement = any(Strategy::LeastRequest);
+    let arrangement = any(Strategy::Weighted(BalanceWord::LeastRequest));
     let before = build(&arrangement, specs(0..2), None);
     assert!(before.servers().iter().all(|s| s.endpoint.standing.bits().clear()), "the first ones");
     before.servers()[0].endpoint.standing.take_out(standing::DRAINING);
@@ -101,7 +101,7 @@ fn who_joins_starts_slowly_and_who_has_another_address_is_another_server() {
 
 #[test]
 fn a_name_that_comes_to_have_more_addresses_keeps_the_server_it_had() {
-    let arrangement = any(Strategy::LeastRequest);
+    let arrangement = any(Strategy::Weighted(BalanceWord::LeastRequest));
     let of_name = |name: &str, n: u32| ServerSpec {
         name: name.into(),
         written: "app.test:80".into(),
@@ -127,7 +127,7 @@ fn a_name_that_comes_to_have_more_addresses_keeps_the_server_it_had() {
 
 #[test]
 fn the_same_server_twice_is_two_servers() {
-    let arrangement = any(Strategy::LeastRequest);
+    let arrangement = any(Strategy::Weighted(BalanceWord::LeastRequest));
     let twice = || vec![spec(1), spec(1)];
     let before = build(&arrangement, twice(), None);
     let after = build(&arrangement, twice(), Some(&before));
@@ -185,7 +185,7 @@ fn resident() -> u64 {
 
 #[test]
 fn a_million_joins_and_leaves_leave_memory_flat() {
-    let arrangement = any(Strategy::RoundRobin);
+    let arrangement = any(Strategy::Weighted(BalanceWord::RoundRobin));
     let mut list: std::collections::VecDeque<ServerSpec> = specs(0..4).into();
     let mut current = build(&arrangement, list.iter().cloned().collect(), None);
     let mut slots = BTreeSet::new();
@@ -216,7 +216,7 @@ proptest! {
     fn servers_are_who_the_lists_say(lists in prop::collection::vec(
         prop::collection::btree_set(0_u32..12, 0..8), 1..12,
     )) {
-        let arrangement = any(Strategy::LeastRequest);
+        let arrangement = any(Strategy::Weighted(BalanceWord::LeastRequest));
         let mut known: HashMap<u32, u32> = HashMap::new();
         let mut current: Option<Membership> = None;
         for list in lists {
@@ -240,7 +240,7 @@ proptest! {
         after in prop::collection::btree_set(0_u32..40, 2..12),
         maglev in prop::bool::ANY,
     ) {
-        let table = if maglev { PreferenceTable::Maglev } else { PreferenceTable::Ring };
+        let table = if maglev { HashTable::Maglev } else { HashTable::Ring };
         let bound = HashBound { factor: 1e9, at_least: u32::MAX };
         let arrangement = any(Strategy::Hash { table, bound });
         let one = build(&arrangement, specs(before.iter().copied()), None);
