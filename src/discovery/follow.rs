@@ -95,10 +95,7 @@ impl Ask for System {
         now: Instant,
     ) -> impl Future<Output = Answered> + Send + 'static {
         let resolver = self.resolver(now);
-        async move {
-            let asked = tokio::time::timeout(DEADLINE, resolver.ask(&question));
-            asked.await.unwrap_or_else(|_| Err(format!("no answer within {DEADLINE:?}")))
-        }
+        async move { resolver.ask(&question, DEADLINE).await }
     }
 
     fn ask_at(&mut self, servers: Vec<SocketAddr>) {

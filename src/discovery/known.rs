@@ -139,6 +139,8 @@ impl NameAnswer {
 
 /// Returns whether a server can be there: some resolvers answer with 0.0.0.0 for what they do not allow.
 fn is_usable(ip: IpAddr) -> bool {
+    // `::ffff:0.0.0.0` is this machine, too (RFC 4291 §2.5.5.2).
+    let ip = ip.to_canonical();
     !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::from([255; 4])
 }
 
@@ -209,7 +211,12 @@ mod tests {
         assert_eq!(known.answer(&a()).unwrap().fault, None);
         assert!(!known.learn(&a(), found(&["::1", "10.0.0.1"])), "the order alone");
         assert_eq!(told(&known), ["10.0.0.1:80", "[::1]:80"]);
-        for nothing in [&[][..], &["0.0.0.0"], &["::", "224.0.0.1", "255.255.255.255"]] {
+        for nothing in [
+            &[][..],
+            &["0.0.0.0"],
+            &["::", "224.0.0.1", "255.255.255.255"],
+            &["::ffff:0.0.0.0", "::ffff:224.0.0.1", "::ffff:255.255.255.255"],
+        ] {
             assert!(known.learn(&a(), found(nothing)));
             let answer = known.answer(&a()).unwrap();
             assert_eq!(answer.fault.as_deref().unwrap(), "it has no address");

@@ -4,9 +4,10 @@
 //! would be kept for its time to live twice. Its list of names to try is not either: a name server that fails for the
 //! first of them must not make another name be taken for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,18 +18,28 @@ use hickory_resolver::config::{
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::system_conf::parse_resolv_conf;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::known::{Heard, Part, Target};
 use super::question::Question;
+use crate::clock::{self, Instant};
 use crate::config::schema::discovery::Family;
 use crate::files;
 
-/// Queries under way at a time; the library allows as many per name server.
+/// Queries under way at a time, until they are late, and as many more of those that are: a zone whose name servers say
+/// nothing must not take the turn of names that are answered at once.
 const AT_ONCE: usize = 32;
+const LATE_AT_ONCE: usize = 224;
+/// The time after which a query is late.
+const PROMPT: Duration = Duration::from_millis(500);
+/// Queries under way on a connection. Those that nobody waits for any more count until they are answered.
+const ON_A_CONNECTION: usize = 1024;
+/// How long the addresses of one family wait for those of the other: some name servers never answer for IPv6
+/// (RFC 4074 §4.1).
+const OTHER_FAMILY: Duration = Duration::from_secs(2);
 /// Targets of SRV records that are looked up.
 const TARGETS: usize = 256;
 /// The longest time for one try of all name servers, and the most tries, whatever `resolv.conf` says.
@@ -59,7 +70,8 @@ pub(super) struct Resolver {
     ndots: usize,
     /// Where name servers are asked, or why they cannot be.
     client: Result<TokioResolver, String>,
-    places: Arc<Semaphore>,
+    places: Semaphore,
+    late: Semaphore,
 }
 
 /// What one name server said of one type of records.
@@ -72,6 +84,9 @@ enum Reply {
 
 /// What was wrong with a query.
 type Failed = String;
+
+/// The moment until which answers are waited for, and the time that this was when the question was asked.
+type Until = (Instant, Duration);
 
 impl Resolver {
     /// Reads how the machine looks names up; `servers` are asked instead of its own if there are any. It may wait for a disk.
@@ -93,6 +108,9 @@ impl Resolver {
         options.timeout = options.timeout.clamp(Duration::from_millis(1), MOST.0);
         options.attempts = options.attempts.min(MOST.1);
         options.cache_size = 0;
+        options.max_active_requests = ON_A_CONNECTION;
+        // Whose addresses they are is seen from the aliases.
+        options.preserve_intermediates = true;
         options.use_hosts_file = ResolveHosts::Never;
         let ndots = options.ndots;
         let own = servers.iter().map(|server| name_server(*server)).collect::<Vec<_>>();
@@ -107,21 +125,27 @@ impl Resolver {
             search,
             ndots,
             client,
-            places: Arc::new(Semaphore::new(AT_ONCE)),
+            places: Semaphore::new(AT_ONCE),
+            late: Semaphore::new(LATE_AT_ONCE),
         }
     }
 
-    /// Asks everything that a question asks.
+    /// Asks everything that a question asks. What is not answered within `most` has failed.
     ///
     /// # Errors
     /// Why nothing is known.
-    pub(super) async fn ask(self: &Arc<Self>, question: &Question) -> Result<Heard, Failed> {
+    pub(super) async fn ask(
+        self: &Arc<Self>,
+        question: &Question,
+        most: Duration,
+    ) -> Result<Heard, Failed> {
+        let until = (clock::now() + most, most);
         if !question.services {
-            let (mut target, ttl) = self.addresses(&question.name, question.family).await;
+            let (mut target, ttl) = self.addresses(&question.name, question.family, until).await;
             target.host = question.name.clone();
             return Ok(Heard { targets: vec![target], ttl });
         }
-        let (records, mut ttl) = match self.names(&question.name, RecordType::SRV).await? {
+        let (records, mut ttl) = match self.names(&question.name, RecordType::SRV, until).await? {
             Reply::Found(records, ttl) => (records, Some(ttl)),
             Reply::Nothing(ttl) => return Ok(Heard { targets: Vec::new(), ttl }),
         };
@@ -141,7 +165,7 @@ impl Resolver {
             let (resolver, family) = (self.clone(), question.family);
             lookups.spawn(async move {
                 let host = srv.target.to_ascii().to_ascii_lowercase();
-                let (target, ttl) = resolver.addresses(&host, family).await;
+                let (target, ttl) = resolver.addresses(&host, family, until).await;
                 let host = host.trim_end_matches('.').into();
                 let (port, priority, weight) = (srv.port, srv.priority, srv.weight);
                 (Target { host, port, priority, weight, ..target }, ttl)
@@ -158,7 +182,12 @@ impl Resolver {
     }
 
     /// The addresses of a host, and how long they may be kept.
-    async fn addresses(&self, host: &str, family: Family) -> (Target, Option<Duration>) {
+    async fn addresses(
+        &self,
+        host: &str,
+        family: Family,
+        until: Until,
+    ) -> (Target, Option<Duration>) {
         let target = |v4, v6| Target { host: host.into(), port: 0, priority: 0, weight: 0, v4, v6 };
         let wants = [family != Family::V6, family != Family::V4];
         let key = host.trim_end_matches('.').to_ascii_lowercase();
@@ -172,18 +201,35 @@ impl Resolver {
             return (target(of(wants[0], true), of(wants[1], false)), Some(HOSTS_TTL));
         }
         let one = async |wanted: bool, kind| match wanted {
-            true => part(self.names(host, kind).await),
+            true => part(self.names(host, kind, until).await),
             false => (Part::NotAsked, None, None),
         };
-        let ((v4, t4, n4), (v6, t6, n6)) =
-            tokio::join!(one(wants[0], RecordType::A), one(wants[1], RecordType::AAAA));
+        let mut first = pin!(one(wants[0], RecordType::A));
+        let mut second = pin!(one(wants[1], RecordType::AAAA));
+        let ((v4, t4, n4), (v6, t6, n6)) = tokio::select! {
+            v4 = &mut first => {
+                let v6 = other(&v4, second).await;
+                (v4, v6)
+            }
+            v6 = &mut second => (other(&v6, first).await, v6),
+        };
         // That there is no address of one family matters only where there is none at all.
         let ttl = t4.into_iter().chain(t6).min().or_else(|| n4.into_iter().chain(n6).min());
         (target(v4, v6), ttl)
     }
 
     /// Asks for a name, or for what search domains make of it.
-    async fn names(&self, name: &str, kind: RecordType) -> Result<Reply, Failed> {
+    async fn names(
+        &self,
+        name: &str,
+        kind: RecordType,
+        (until, most): Until,
+    ) -> Result<Reply, Failed> {
+        let asked = tokio::time::timeout_at(until, self.candidates(name, kind));
+        asked.await.unwrap_or_else(|_| Err(format!("no answer within {most:?}")))
+    }
+
+    async fn candidates(&self, name: &str, kind: RecordType) -> Result<Reply, Failed> {
         let parsed = Name::from_utf8(name).map_err(|error| error.to_string())?;
         let mut nothing = None;
         for name in candidates(&parsed, &self.search, self.ndots) {
@@ -226,14 +272,13 @@ impl Resolver {
 
     async fn query(&self, name: Name, kind: RecordType) -> Result<Reply, Failed> {
         let client = self.client.as_ref().map_err(Clone::clone)?;
-        let _place = self.places.acquire().await.map_err(|closed| closed.to_string())?;
-        match client.lookup(name, kind).await {
+        match self.in_turn(client.lookup(name.clone(), kind)).await? {
             Ok(found) => {
-                let records = found.answers().iter();
-                let ttl = records.clone().map(|record| record.ttl).min().unwrap_or(0);
-                let wanted = records.filter(|record| record.record_type() == kind);
-                let wanted: Vec<RData> = wanted.map(|record| record.data.clone()).collect();
-                match wanted.is_empty() {
+                let ttl = found.answers().iter().map(|record| record.ttl).min().unwrap_or(0);
+                let wanted = of_name(found.answers(), &name, kind);
+                // Who says that there is no such name says nothing of where it is.
+                let no_name = found.message().metadata.response_code == ResponseCode::NXDomain;
+                match wanted.is_empty() || no_name {
                     true => Ok(Reply::Nothing(None)),
                     false => Ok(Reply::Found(wanted, Duration::from_secs(ttl.into()))),
                 }
@@ -246,6 +291,19 @@ impl Resolver {
             }
             Err(error) => Err(describe(&error)),
         }
+    }
+
+    /// Waits for its turn and for the end of a query, which makes room for others when it is late.
+    async fn in_turn<T>(&self, query: impl Future<Output = T>) -> Result<T, Failed> {
+        let place = self.places.acquire().await.map_err(|closed| closed.to_string())?;
+        let mut query = pin!(query);
+        if let Ok(answered) = tokio::time::timeout(PROMPT, &mut query).await {
+            return Ok(answered);
+        }
+        let late = self.late.try_acquire();
+        // Where too many are late, it stays in its place.
+        let _place = late.map_or_else(|_| (Some(place), None), |late| (None, Some(late)));
+        Ok(query.await)
     }
 }
 
@@ -268,8 +326,29 @@ fn name_server(at: SocketAddr) -> NameServerConfig {
     NameServerConfig::new(at.ip(), true, connections.into())
 }
 
+/// The data of the records that a name has, itself or what it is an alias of. Name servers send other records too: whose
+/// they are must not decide where requests go.
+fn of_name(records: &[Record], name: &Name, kind: RecordType) -> Vec<RData> {
+    let aliases = records.iter().filter_map(|record| match &record.data {
+        RData::CNAME(of) => Some((&record.name, &of.0)),
+        _ => None,
+    });
+    let aliases: HashMap<&Name, &Name> = aliases.collect();
+    let mut names = HashSet::from([name]);
+    let mut last = name;
+    while let Some(of) = aliases.get(last)
+        && names.insert(of)
+    {
+        last = of;
+    }
+    let own = |record: &&Record| record.record_type() == kind && names.contains(&record.name);
+    records.iter().filter(own).map(|record| record.data.clone()).collect()
+}
+
 /// The addresses of a reply, how long they may be kept, and how long it may be believed that there are none.
-fn part(reply: Result<Reply, Failed>) -> (Part, Option<Duration>, Option<Duration>) {
+type FamilyReply = (Part, Option<Duration>, Option<Duration>);
+
+fn part(reply: Result<Reply, Failed>) -> FamilyReply {
     match reply {
         Ok(Reply::Found(records, ttl)) => {
             let ips = records.iter().filter_map(RData::ip_addr).collect();
@@ -277,6 +356,18 @@ fn part(reply: Result<Reply, Failed>) -> (Part, Option<Duration>, Option<Duratio
         }
         Ok(Reply::Nothing(ttl)) => (Part::Found(Vec::new()), None, ttl),
         Err(why) => (Part::Failed(why), None, None),
+    }
+}
+
+/// Waits for the addresses of the other family: not for long where those of the first are known.
+async fn other(first: &FamilyReply, other: impl Future<Output = FamilyReply>) -> FamilyReply {
+    match &first.0 {
+        Part::Found(ips) if !ips.is_empty() => {
+            let why = || format!("no answer within {OTHER_FAMILY:?} of that for the other family");
+            let waited = tokio::time::timeout(OTHER_FAMILY, other).await;
+            waited.unwrap_or_else(|_| (Part::Failed(why()), None, None))
+        }
+        Part::Found(_) | Part::Failed(_) | Part::NotAsked => other.await,
     }
 }
 
@@ -329,6 +420,7 @@ fn describe(error: &NetError) -> String {
             format!("the name server answered {word}")
         }
         NetError::Io(error) => format!("no name server can be reached: {error}"),
+        NetError::Proto(error) => format!("the answer of the name server cannot be read: {error}"),
         other => other.to_string(),
     }
 }

@@ -33,11 +33,18 @@ fn by_name(members: &Membership) -> ByName<'_> {
     all
 }
 
-/// Returns where servers are, as text for the log.
+/// Returns where servers are, as text for the log: the first few of them.
 fn name_place(servers: &[&Arc<ServerChange>]) -> String {
+    const SHOWN: usize = 8;
     let places = servers.iter().filter(|server| !server.endpoint.addresses.is_empty());
-    let places: Vec<String> = places.map(|server| server.endpoint.where_it_is()).collect();
-    if places.is_empty() { "nowhere".to_owned() } else { places.join(", ") }
+    let more = places.clone().count().saturating_sub(SHOWN);
+    let places: Vec<String> =
+        places.take(SHOWN).map(|server| server.endpoint.where_it_is()).collect();
+    match (places.is_empty(), more) {
+        (true, _) => "nowhere".to_owned(),
+        (false, 0) => places.join(", "),
+        (false, more) => format!("{} and {more} more", places.join(", ")),
+    }
 }
 
 /// Notes what is wrong with names, and logs where that begins and ends.

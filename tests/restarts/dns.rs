@@ -151,6 +151,67 @@ fn aliases_families_and_failures_of_one_family() {
 }
 
 #[test]
+fn records_of_other_names_lead_nowhere() {
+    let names = NameServer::start();
+    let other = || ip("other.test", 1, "127.0.0.66");
+    let records = vec![other(), ip("app.test", 1, "127.0.0.7"), other()];
+    names.say("app.test", A, Reply::Records(records));
+    names.say("app.test", AAAA, Reply::Records(vec![ip("other.test", 1, "::1")]));
+    let proxy = proxy(&names, HOSTS, 9, ANY);
+    expect(&proxy, &["127.0.0.7:9".to_owned()], "");
+    // Nor do those of a name that an alias of another name stands for.
+    let records = vec![alias("other.test", 1, "b.test"), ip("b.test", 1, "127.0.0.66")];
+    names.say("app.test", A, Reply::Records(records));
+    expect(&proxy, &["127.0.0.7:9".to_owned()], "it has no address");
+    let records = vec![other(), ip("b.test", 1, "127.0.0.8"), alias("APP.test", 1, "B.test")];
+    names.say("app.test", A, Reply::Records(records));
+    expect(&proxy, &["127.0.0.8:9".to_owned()], "");
+}
+
+/// A machine that waits for name servers as long as most do.
+fn patient(proxy: &Tidegate) {
+    let text = "nameserver 127.0.0.1\noptions timeout:5 attempts:2\n";
+    std::fs::write(proxy.path("resolv.conf"), text).unwrap();
+}
+
+#[test]
+fn a_family_that_is_never_answered_holds_up_the_other_for_two_seconds() {
+    let names = NameServer::start();
+    names.at("app.test", 1, &["127.0.0.7"]);
+    let proxy = proxy(&names, HOSTS, 9, ANY);
+    patient(&proxy);
+    names.say("app.test", AAAA, Reply::Silence);
+    for address in ["127.0.0.8", "127.0.0.9"] {
+        names.say("app.test", A, Reply::Records(vec![ip("app.test", 1, address)]));
+        expect(&proxy, &[format!("{address}:9")], "");
+    }
+    names.say("app.test", A, Reply::Silence);
+    names.say("app.test", AAAA, Reply::Records(vec![ip("app.test", 1, "::1")]));
+    let fault = "no answer within 2s of that for the other family";
+    expect(&proxy, &["127.0.0.9:9".to_owned(), "[::1]:9".to_owned()], fault);
+}
+
+#[test]
+fn names_that_are_never_answered_take_nobodys_turn() {
+    let names = NameServer::start();
+    names.at("z.test", 1, &["127.0.0.7"]);
+    let mut servers: Vec<String> = (0..70).map(|n| format!("'a{n}.test:9'")).collect();
+    for n in 0..70 {
+        names.say(&format!("a{n}.test"), A, Reply::Silence);
+        names.say(&format!("a{n}.test"), AAAA, Reply::Silence);
+    }
+    servers.push("'z.test:9'".to_owned());
+    let proxy = proxy_for(&names, HOSTS, &servers.join(","), ANY);
+    patient(&proxy);
+    // The time in which those that were asked for before the file was read may fail.
+    wait_until(SOON, "none is waited for any more", || names.asked("a69.test", A) > 0);
+    for address in ["127.0.0.8", "127.0.0.9", "127.0.0.10"] {
+        names.at("z.test", 1, &[address]);
+        wait_until(SOON, address, || places(&proxy) == [format!("{address}:9")]);
+    }
+}
+
+#[test]
 fn search_domains_dots_and_the_hosts_file_count() {
     let names = NameServer::start();
     names.at("app.test.shop.example", 1, &["127.0.0.7"]);
