@@ -290,7 +290,7 @@ fn follow_walk(
         Action::Redirect(redirect) => {
             let mut location = Vec::new();
             let values = Values { host: public.as_bytes(), ..values };
-            redirect.to.write(&mut location, &values, capture);
+            redirect.write_location(&mut location, &values, capture);
             said.action = Some("redirect".to_owned());
             said.status = Some(redirect.status);
             said.location = Some(lossy_text(&location));

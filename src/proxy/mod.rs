@@ -432,7 +432,7 @@ impl<'a> Matched<'a, '_> {
         if values.host.is_empty() && redirect.to.has_host() {
             return Err(Refusal::Target(TargetFault::HostCount));
         }
-        redirect.to.write(&mut location, &values, |n| self.capture(n));
+        redirect.write_location(&mut location, &values, |n| self.capture(n));
         if redirect.to.is_path() {
             keep_on_host(&mut location);
         }

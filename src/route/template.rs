@@ -106,8 +106,11 @@ impl Template {
     /// Returns whether it is written as a path of the same host: with one slash in front, not with two.
     #[must_use]
     pub fn is_path(&self) -> bool {
-        let first = self.parts.first();
-        matches!(first, Some(TemplatePart::Text(text)) if text.starts_with(b"/") && !text.starts_with(b"//"))
+        match self.parts.first() {
+            Some(TemplatePart::Text(text)) => text.starts_with(b"/") && !text.starts_with(b"//"),
+            Some(TemplatePart::Place(place)) => *place == TemplatePlace::Rest,
+            None => false,
+        }
     }
 
     /// Returns whether the rest of the path is filled in.

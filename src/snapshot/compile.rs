@@ -35,7 +35,7 @@ use crate::net::Address;
 use crate::pace;
 use crate::policy::cors::FIELDS;
 use crate::route::RouteTable;
-use crate::route::template::{Template, TemplatePiece, pieces, place};
+use crate::route::template::{TemplatePiece, pieces, place};
 use crate::tls::TlsServer;
 use crate::tls::facts::Misdirected;
 use crate::upstream::Upstream;
@@ -326,7 +326,8 @@ fn route(
         schema::ActionConfig::Files(files) => Action::Files(self::files(files, shared.purpose)?),
         schema::ActionConfig::Redirect(redirect) => Action::Redirect(Redirect {
             status: redirect.status.value,
-            to: template(&redirect.to, &captures)?,
+            to: rewrite::template(&redirect.to, &redirect.to.value, &captures)?,
+            rests: rewrite::rests_of(&redirect.to.value, written),
         }),
     };
     let known = known.get(&*name).copied();
@@ -406,11 +407,6 @@ fn respond(written: &schema::RespondConfig) -> Respond {
         fields: fields.into_boxed_slice(),
         body: body.value.as_bytes().into(),
     }
-}
-
-fn template(text: &Spanned<String>, captures: &[&str]) -> Result<Template, Box<Finding>> {
-    Template::new(&text.value, captures)
-        .map_err(|error| Box::new(Finding::error("bad_value", text.place, error.to_string())))
 }
 
 /// The text of a header without placeholders, in which `{{` is a brace.

@@ -112,7 +112,7 @@ pub(super) fn rewrite(
     Ok(RouteRewrite {
         strip_prefix: strip_prefix.as_ref().map(|start| Start::new(&start.value)),
         prefix,
-        rests: if path.as_ref().is_some_and(Template::has_rest) { rests(route) } else { [].into() },
+        rests: written.path.as_ref().map_or_else(Box::default, |path| rests_of(&path.value, route)),
         path,
         regex: path_regex.as_ref().map(|schema::PathRegex { r#match, to }| {
             (r#match.value.regex().clone(), to.value.as_str().into())
@@ -122,7 +122,8 @@ pub(super) fn rewrite(
     })
 }
 
-fn template(
+/// Compiles text that may have captures and the rest of the path at its end.
+pub(super) fn template(
     place: &Spanned<String>,
     text: &str,
     captures: &[&str],
@@ -132,8 +133,11 @@ fn template(
     })
 }
 
-/// The beginnings of the paths that go on with anything.
-fn rests(route: &schema::RouteConfig) -> Box<[Start]> {
+/// The beginnings of a route's paths that go on with anything, where a template says where the rest of a path goes.
+pub(super) fn rests_of(template: &str, route: &schema::RouteConfig) -> Box<[Start]> {
+    if !template.ends_with("/*") {
+        return Box::default();
+    }
     let starts = route.path.iter().filter_map(|path| path.value.strip_suffix("/*"));
     let mut starts: Vec<&str> = starts.collect();
     starts.sort_by_key(|start| {

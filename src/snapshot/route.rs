@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::rewrite::RouteRewrite;
+use super::rewrite::Start;
 use crate::cache::route::RouteCache;
 use crate::clock::Random;
 use crate::exchange::{HeaderEdits, Pair};
 use crate::policy::Policies;
 use crate::policy::pages::Pages;
-use crate::route::template::Template;
+use crate::route::template::{Template, Values};
 use crate::upstream::UpstreamTarget;
 use crate::upstream::mirror::Mirror;
 
@@ -117,6 +118,22 @@ pub struct Redirect {
     pub status: u16,
     /// The new location.
     pub to: Template,
+    /// The beginnings of the route's paths, longest first, where `to` ends with the rest of the path.
+    pub rests: Box<[Start]>,
+}
+
+impl Redirect {
+    /// Appends the location to which a request with these values is sent, without its query.
+    pub fn write_location<'a>(
+        &self,
+        out: &mut Vec<u8>,
+        values: &Values<'a>,
+        capture: impl Fn(usize) -> &'a [u8],
+    ) {
+        let divided = self.rests.iter().find_map(|start| start.divide(values.path));
+        let (_, rest) = divided.unwrap_or_default();
+        self.to.write(out, &Values { rest, ..*values }, capture);
+    }
 }
 
 /// The counters that all workers share, because they must be known at once. They survive reloads.

@@ -80,6 +80,38 @@ fn redirect_fills_in_host_and_path() {
 }
 
 #[test]
+fn a_redirect_takes_the_rest_of_the_path_along() {
+    let toml = r#"
+        [[listen]]
+        address = "127.0.0.1:0"
+        [[route]]
+        path = ["/blog/*", "/blog/{year}/more/*"]
+        redirect = { to = "https://blog.test/posts/*" }
+        [[route]]
+        path = "/raw/*"
+        path_encoding = "raw"
+        redirect = { to = "/*" }
+        [[route]]
+        path = "/users/{id}/*"
+        redirect = { to = "/u/{id}/*" }
+    "#;
+    let proxy = Tidegate::start(toml);
+    for (path, to) in [
+        ("/blog/2026/tide?a=1", "https://blog.test/posts/2026/tide?a=1"),
+        ("/blog/2026/more/x", "https://blog.test/posts/x"),
+        ("/blog/", "https://blog.test/posts/"),
+        ("/blog", "https://blog.test/posts"),
+        ("/raw/x%2Fy", "/x%2Fy"),
+        ("/raw//evil.test", "/.//evil.test"),
+        ("/raw", "/"),
+        ("/users/7/a/b", "/u/7/a/b"),
+    ] {
+        let answer = proxy.client().get(path);
+        assert_eq!((answer.status, answer.header("location")), (308, Some(to)), "{path}");
+    }
+}
+
+#[test]
 fn a_redirect_to_a_path_leads_to_no_other_host() {
     let toml = r#"
         [[listen]]

@@ -105,10 +105,6 @@ fn check_route(route: &RouteConfig, config: &Config, findings: &mut Vec<Finding>
         check_origin(origin, findings);
     }
     match &route.action {
-        ActionConfig::Redirect(redirect) if redirect.to.value.ends_with("/*") => {
-            let help = "{path} is the path of the request";
-            star("redirect.to", redirect.to.place, help, findings);
-        }
         ActionConfig::Respond(respond) => {
             for (name, value) in &respond.headers {
                 refuse("a header", &value.to_string(), name.place, findings);

@@ -165,6 +165,16 @@ fn check_redirect(redirect: &RedirectConfig, route: &RouteConfig, findings: &mut
         findings.push(Finding::error("bad_value", to.place, message));
     }
     check_template(to, route, &REDIRECT_NAMES, findings);
+    check_rest(to, route, findings);
+}
+
+/// Checks that a rest of the path goes only where the route's paths have one.
+fn check_rest(template: &Spanned<String>, route: &RouteConfig, findings: &mut Vec<Finding>) {
+    let goes_on = |path: &Spanned<String>| path.value.ends_with("/*");
+    if goes_on(template) && (route.path.is_empty() || !route.path.iter().all(goes_on)) {
+        let message = "`*` is the rest of a path, and this route's path does not end with `/*`";
+        findings.push(Finding::error("bad_template", template.place, message));
+    }
 }
 
 fn check_rewrite(rewrite: &Rewrite, route: &RouteConfig, findings: &mut Vec<Finding>) {
@@ -189,11 +199,7 @@ fn check_rewrite(rewrite: &Rewrite, route: &RouteConfig, findings: &mut Vec<Find
     if let Some(path) = &rewrite.path {
         absolute("path", path, findings);
         check_template(path, route, &[], findings);
-        let goes_on = |path: &Spanned<String>| path.value.ends_with("/*");
-        if goes_on(path) && (route.path.is_empty() || !route.path.iter().all(goes_on)) {
-            let message = "`*` is the rest of a path, and this route's path does not end with `/*`";
-            findings.push(Finding::error("bad_template", path.place, message));
-        }
+        check_rest(path, route, findings);
     }
     let nothing = rewrite.strip_prefix.is_none() && rewrite.prefix.is_none();
     if rewrite.answers && nothing && rewrite.host.is_none() {

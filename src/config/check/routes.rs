@@ -230,6 +230,19 @@ mod tests {
     }
 
     #[test]
+    fn a_redirect_has_a_rest_of_the_path_only_where_the_path_has_one() {
+        let found = |path: &str| {
+            let route = format!("path = {path}\nredirect = {{ to = 'https://b.test/*' }}");
+            let text = format!("[[listen]]\naddress = '127.0.0.1:0'\n[[route]]\n{route}\n");
+            crate::config::load_str("t.toml", &text).err().map(|f| f.findings[0].message.clone())
+        };
+        let said = "`*` is the rest of a path, and this route's path does not end with `/*`";
+        assert_eq!(found("'/a'").as_deref(), Some(said));
+        assert_eq!(found("['/a/*', '/b']").as_deref(), Some(said));
+        assert_eq!(found("['/a/*', '/{b}/*']"), None);
+    }
+
+    #[test]
     fn p2_raw_paths_may_have_empty_segments_and_encoded_slashes() {
         let raw = "path_encoding = 'raw'";
         assert_eq!(findings(&[&format!("path = '/b//%2F/*'\n{raw}")]), [""; 0]);

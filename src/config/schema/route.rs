@@ -260,7 +260,8 @@ settings! {
 table! {
     /// A redirect.
     pub struct RedirectConfig {
-        /// The new location; {host}, {path}, {query} and captures of the path are filled in.
+        /// The new location; {host}, {path}, {query} and captures of the path are filled in, and "/*" at its end is the
+        /// rest of a route's path that ends so.
         to: Spanned<String>,
         /// Status code, 301, 302, 303, 307 or 308.
         status: Spanned<u16> = defaults::REDIRECT_STATUS.into(),
