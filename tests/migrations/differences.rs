@@ -124,7 +124,8 @@ const NOT_COMPARED: [&str; 8] = [
     "age",
 ];
 /// Fields whose being there counts, and not their value.
-const UNLIKE: [&str; 5] = ["etag", "x-request-id", "traceparent", "ratelimit", "cdn-loop"];
+const UNLIKE: [&str; 6] =
+    ["retry-after", "etag", "x-request-id", "traceparent", "ratelimit", "cdn-loop"];
 
 /// Status, fields and body of an answer; of one that tells what the server saw, that instead of the body.
 pub(crate) fn aspects(response: &Response, ports: &[u16]) -> Vec<Aspect> {

@@ -12,6 +12,8 @@ use crate::support::{Origin, Request, Step};
 
 /// Marks an answer whose body is the request as the server saw it.
 pub(crate) const ECHO: &str = "x-echo";
+/// The page of the server named `pages`.
+pub(crate) const SORRY: &str = "<h1>Back in a minute</h1>\n";
 /// Names the server that answered.
 pub(crate) const SERVED_BY: &str = "x-served-by";
 
@@ -27,7 +29,8 @@ pub(crate) const SERVED_BY: &str = "x-served-by";
 /// * `/ws`: a WebSocket that sends back what it gets;
 /// * all else: the request;
 ///
-/// and one with the name `auth` lets in who has the cookie `session=s1`, one with the name `bad` fails always.
+/// and one with the name `auth` lets in who has the cookie `session=s1`, one with the name `bad` fails always, one with the
+/// name `pages` has a page for whoever cannot be answered.
 pub(crate) struct Server {
     name: &'static str,
     address: SocketAddr,
@@ -99,6 +102,9 @@ fn answer(name: &str, request: &Request) -> Vec<Step> {
     }
     if name == "bad" {
         return whole("500 Oops", text, "the server fails\n");
+    }
+    if name == "pages" {
+        return whole("200 OK", "content-type: text/html; charset=utf-8\r\n", SORRY);
     }
     if name == "auth" {
         return auth(request, &whole);

@@ -25,3 +25,4 @@ mod original;
 mod site;
 #[path = "../support/mod.rs"]
 mod support;
+mod traefik;

@@ -8,7 +8,7 @@ use crate::ask::Ask;
 use crate::differences::{self, Differences};
 use crate::echo;
 use crate::original::Original;
-use crate::support::{Authority, RawClient, Response, Tidegate};
+use crate::support::{Authority, RawClient, Response, SOON, Tidegate, wait_until};
 
 /// What a test brings: its folder, and what stands in the files for what.
 pub(crate) struct Plan {
@@ -229,6 +229,20 @@ impl Site {
             client.send(FRAME);
             assert_eq!(client.bytes(FRAME.len()), FRAME, "{name}: {who}");
         }
+    }
+
+    /// Waits until the original answers this with a success, with the certificate that it is to have: some listen before
+    /// they have read all of their files.
+    pub(crate) fn wait_for_original(&self, path: &str) {
+        let (original, _, tls) = self.addresses();
+        let scheme = if tls { "https" } else { "http" };
+        let url = format!("{scheme}://{}:{}{path}", self.host, original.port());
+        let resolve = format!("{}:{}:127.0.0.1", self.host, original.port());
+        let ca = self.plan.authority.ca();
+        wait_until(SOON, "the original has read its files", || {
+            let arguments = ["-f", "--cacert", ca.to_str().unwrap(), "--resolve", &resolve, &url];
+            crate::support::curl(&arguments).exit == Some(0)
+        });
     }
 
     /// Runs curl against both with the URL's host led there, and compares what it printed.
