@@ -135,12 +135,18 @@ impl RequestForm<'_> {
     /// answer for: servers that hand fields on as variables do not tell the two apart.
     #[must_use]
     pub fn leaves_out(&self, name: &[u8]) -> bool {
-        let same = |a: &u8, b: &u8| a.eq_ignore_ascii_case(b) || *a == b'_' && *b == b'-';
-        let is = |known: &&[u8]| {
-            known.len() == name.len() && name.iter().zip(*known).all(|(a, b)| same(a, b))
-        };
-        self.edits.hides(name) || self.hidden.iter().any(is)
+        leaves_out(self.edits, self.hidden, name)
     }
+}
+
+/// Returns the same as [`RequestForm::leaves_out`], of what a route edits and what policies have hidden.
+#[must_use]
+pub fn leaves_out(edits: &HeaderEdits, hidden: &[&[u8]], name: &[u8]) -> bool {
+    let same = |a: &u8, b: &u8| a.eq_ignore_ascii_case(b) || *a == b'_' && *b == b'-';
+    let is = |known: &&[u8]| {
+        known.len() == name.len() && name.iter().zip(*known).all(|(a, b)| same(a, b))
+    };
+    edits.hides(name) || hidden.iter().any(is)
 }
 
 /// Writes a whole HTTP/1.1 request head. Returns how the body must follow.

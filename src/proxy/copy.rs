@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Matched;
+use super::{Matched, Replaced};
 use crate::exchange::forward::{self, RequestForm};
 use crate::policy::effects::PolicyEffects;
 use crate::telemetry::trace::Trace;
@@ -22,7 +22,7 @@ impl<'a> Matched<'a, '_> {
     pub(super) fn copy(
         &self,
         mirror: &Mirror,
-        (form, effects): (&RequestForm<'_>, &PolicyEffects<'_>),
+        (replaced, effects): (Replaced<'_>, &PolicyEffects<'_>),
         trace: Option<&Trace>,
         (body, trailers): (Vec<u8>, Option<Fields>),
     ) -> Copy {
@@ -39,7 +39,7 @@ impl<'a> Matched<'a, '_> {
             traceparent: trace.and_then(|trace| trace.traceparent(1)),
             b3: trace.and_then(|trace| trace.b3(1)),
             facts: Some(&facts),
-            ..*form
+            ..self.form(replaced, effects)
         };
         let mut head = Vec::with_capacity(1024);
         forward::write_request(&mut head, &form);

@@ -43,6 +43,7 @@ use self::policies::PolicyVerdict;
 use self::request_id::RequestId;
 use self::stages::WalkStage;
 use self::turned::keep_on_host;
+use crate::cache::route::RouteCache;
 use crate::clock::{self, Instant};
 use crate::exchange::forward::{self, RequestForm};
 use crate::exchange::identity::Identity;
@@ -233,7 +234,21 @@ async fn walk<'a, C: Client>(
         matched.fill_response(&mut log.effects);
     }
     // Pinned where it stays: it is large, and awaiting it by value copies it twice.
-    pin!(matched.act(limit, client, timer, log)).await
+    match &route.action {
+        Action::Forward(split) => {
+            if let Some(cache) = &route.cache
+                && let Some(end) = matched.try_cache(cache, split, client, timer, log).await?
+            {
+                return Ok(end);
+            }
+            let RequestLog { trail, trace, effects, cause, .. } = log;
+            let log = (trail, trace.as_ref(), &*effects, &*cause);
+            pin!(matched.forward(split, limit, client, timer, log)).await
+        }
+        Action::Respond(respond) => Ok(matched.respond(respond, &log.effects, client, timer).await),
+        Action::Files(files) => matched.serve_file(files, &mut log.effects, client, timer).await,
+        Action::Redirect(redirect) => matched.redirect(redirect, &log.effects, client, timer).await,
+    }
 }
 
 /// The host that the client asked for, before trusted proxies wrote another one.
@@ -324,6 +339,9 @@ async fn to_https<C: Client>(
 type Progress<'s, 'a> =
     (&'s mut AttemptSummary<'a>, Option<&'s Trace>, &'s PolicyEffects<'a>, &'s Note);
 
+/// The path that a server sees, empty where it is the client's, and `If-Match` in the stead of the client's.
+type Replaced<'r> = (&'r [u8], Option<&'r [u8]>);
+
 /// A request whose route is known.
 struct Matched<'a, 'i> {
     ex: Exchange<'a>,
@@ -367,35 +385,24 @@ impl<'a> Matched<'a, '_> {
         self.captures.get(n, self.target.path())
     }
 
-    /// The route's one action.
-    async fn act<C: Client>(
+    /// Answers with what a cache has or fetches; `None` when the request has to be forwarded.
+    async fn try_cache<C: Client>(
         &self,
-        limit: (u64, &'static str),
+        cache: &'a RouteCache,
+        split: &'a Split,
         client: &mut C,
         timer: &mut Timer,
         log: &mut RequestLog<'a>,
-    ) -> Result<End, Refusal> {
-        let RequestLog { trail, trace, effects, cause, cache: told, .. } = log;
-        match &self.route.action {
-            Action::Forward(split) => {
-                if let Some(cache) = &self.route.cache {
-                    let by = (&*effects, &*told);
-                    let asked = self.answer_from_cache(cache, split, by, client, timer);
-                    match asked.await? {
-                        CacheStep::Answered(end) => return Ok(end),
-                        CacheStep::Forward(status) => {
-                            let status = status.write(None, 0).into_bytes();
-                            effects.made.push((b"cache-status", status.into()));
-                        }
-                    }
-                }
-                let log = (trail, trace.as_ref(), &*effects, &*cause);
-                // As above.
-                pin!(self.forward(split, limit, client, timer, log)).await
+    ) -> Result<Option<End>, Refusal> {
+        let RequestLog { effects, cache: told, .. } = log;
+        let by = (&*effects, &*told);
+        match self.answer_from_cache(cache, split, by, client, timer).await? {
+            CacheStep::Answered(end) => Ok(Some(end)),
+            CacheStep::Forward(status) => {
+                let status = status.write(None, 0).into_bytes();
+                effects.made.push((b"cache-status", status.into()));
+                Ok(None)
             }
-            Action::Respond(respond) => Ok(self.respond(respond, effects, client, timer).await),
-            Action::Files(files) => self.serve_file(files, effects, client, timer).await,
-            Action::Redirect(redirect) => self.redirect(redirect, effects, client, timer).await,
         }
     }
 
@@ -468,7 +475,7 @@ impl<'a> Matched<'a, '_> {
         let policies = route.policies.as_ref();
         let if_match = policies.and_then(|policies| policies.if_match(&ex.head.fields));
         let if_match = if_match.as_deref();
-        let form = RequestForm { if_match, ..self.form(&rewritten, effects) };
+        let replaced = (&*rewritten, if_match);
         let asked = AskedServer::default();
         let patience = self.admitted.grpc.then(|| grpc::timeout(&ex.head.fields)).flatten();
         let deadline = clock::deadline(ex.started, patience);
@@ -477,14 +484,17 @@ impl<'a> Matched<'a, '_> {
         let attempted = |of: &AttemptReport<'_>| finish::trace_attempt(trace, of);
         let invalidates = route.cache.as_deref().filter(|_| !retry::is_safe(ex.head));
         let sampled = trace.is_some_and(|trace| trace.context.sampled);
-        let trailer = |name: &[u8]| !door::is_claim(name, false) && !form.leaves_out(name);
+        let trailer = |name: &[u8]| {
+            !door::is_claim(name, false)
+                && !forward::leaves_out(&route.request_edits, &effects.hidden, name)
+        };
         let stage = WalkStage { matched: self, effects, asked: Some(&asked), invalidates };
         let job = ForwardRequest {
             attempted: if sampled { Some(&attempted) } else { None },
             worker: ex.worker,
             received: Some(&ex.head.fields),
             head: &|out, opening| {
-                self.write_attempt(out, &opening, (&form, &asked), effects, (trace, deadline))
+                self.write_attempt(out, &opening, (replaced, &asked), effects, (trace, deadline))
             },
             trailer: &trailer,
             stages: &|| stage.response_stages(),
@@ -495,7 +505,7 @@ impl<'a> Matched<'a, '_> {
             head_request: ex.head.method() == b"HEAD",
             safe: retry::is_safe(ex.head),
             repeatable: retry::is_repeatable(ex.head),
-            expects_continue: form.expects_continue,
+            expects_continue: self.expects_continue(),
             upgrade: self.admitted.upgrade,
             seen: seen.as_ref(),
             body_limit,
@@ -510,7 +520,7 @@ impl<'a> Matched<'a, '_> {
         if let Some((mirror, seen)) = mirror.zip(seen) {
             match seen.into_inner().whole(client, &trailer) {
                 Some(whole) => {
-                    mirror.send(ex.worker, self.copy(mirror, (&form, effects), trace, whole))
+                    mirror.send(ex.worker, self.copy(mirror, (replaced, effects), trace, whole))
                 }
                 None => mirror.skip(),
             }
@@ -534,7 +544,7 @@ impl<'a> Matched<'a, '_> {
         &self,
         out: &mut Vec<u8>,
         opening: &Opening<'_>,
-        (form, asked): (&RequestForm<'_>, &AskedServer),
+        (replaced, asked): (Replaced<'_>, &AskedServer),
         effects: &PolicyEffects<'_>,
         (trace, deadline): (Option<&Trace>, Option<Instant>),
     ) -> BodyFraming {
@@ -542,22 +552,32 @@ impl<'a> Matched<'a, '_> {
         self.note_asked((upstream, server), asked);
         let facts = self.facts(effects.verified.as_deref(), Some((upstream, server)));
         // Of 0 bytes, nothing has come yet, and trailers still may.
-        let length = if empty { Some(0) } else { form.length.filter(|n| *n > 0) };
+        let length = if empty { Some(0) } else { self.admitted.length.filter(|n| *n > 0) };
         let form = RequestForm {
             attempt,
-            expects_continue: form.expects_continue || ask,
+            expects_continue: self.expects_continue() || ask,
             traceparent: trace.and_then(|trace| trace.traceparent(attempt)),
             b3: trace.and_then(|trace| trace.b3(attempt)),
             // What is left of the client's patience is all that the server has.
             left: deadline.map(|at| at.saturating_duration_since(clock::now())),
             length,
             facts: Some(&facts),
-            ..*form
+            ..self.form(replaced, effects)
         };
         forward::write_request(out, &form)
     }
 
-    fn form<'f>(&'f self, rewritten: &'f [u8], effects: &'f PolicyEffects<'_>) -> RequestForm<'f> {
+    /// Returns whether the client waits for 100 before it sends the body.
+    fn expects_continue(&self) -> bool {
+        self.admitted.expects_continue && self.ex.head.version != Version::Http10
+    }
+
+    #[inline]
+    fn form<'f>(
+        &'f self,
+        (rewritten, if_match): Replaced<'f>,
+        effects: &'f PolicyEffects<'_>,
+    ) -> RequestForm<'f> {
         let Self { ex, route, admitted, target, .. } = self;
         let original_host = target.sent_host();
         RequestForm {
@@ -570,7 +590,7 @@ impl<'a> Matched<'a, '_> {
             request_id: self.id.as_str(),
             hidden: &effects.hidden,
             added: effects.verified.as_ref().map_or(&[], |verified| &verified.fields),
-            if_match: None,
+            if_match,
             traceparent: None,
             b3: None,
             left: None,
@@ -578,7 +598,7 @@ impl<'a> Matched<'a, '_> {
             edits: &route.request_edits,
             facts: None,
             upgrade: admitted.upgrade,
-            expects_continue: admitted.expects_continue && ex.head.version != Version::Http10,
+            expects_continue: self.expects_continue(),
             length: admitted.length,
             attempt: 1,
         }

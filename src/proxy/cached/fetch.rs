@@ -145,7 +145,7 @@ impl<'a> Matched<'a, '_> {
     ) -> Vec<u8> {
         // What cannot be rewritten has been refused.
         let rewritten = self.rewritten().unwrap_or_default();
-        let form = self.form(&rewritten, effects);
+        let form = self.form((&rewritten, None), effects);
         let mut hidden: Vec<&[u8]> = form.hidden.to_vec();
         let keyed = |name: &[u8]| {
             cache.vary_on.iter().any(|input| matches!(input, KeyInput::Header(k) if **k == *name))
