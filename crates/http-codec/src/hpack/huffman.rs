@@ -81,7 +81,17 @@ const fn build_tables() -> Tables {
 pub(super) fn decode(input: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let (mut bits, mut have) = (0_u64, 0_u32);
     let mut rest = input;
-    out.reserve(2 * input.len());
+    // The shortest code has five bits. Room that is there needs no look at how much there is left for each byte.
+    let start = out.len();
+    out.resize(start + 2 * input.len(), 0);
+    let room = out.get_mut(start..)?;
+    let mut at = 0;
+    let mut put = |byte: u8| {
+        if let Some(place) = room.get_mut(at) {
+            *place = byte;
+            at += 1;
+        }
+    };
     loop {
         if let Some(next) = rest.first_chunk::<8>() {
             // What does not fit is there again next time, and the same then.
@@ -90,24 +100,24 @@ pub(super) fn decode(input: &[u8], out: &mut Vec<u8>) -> Option<()> {
             rest = rest.get(whole as usize..).unwrap_or_default();
             have += 8 * whole;
         } else {
-            while have <= 56 {
-                let Some((byte, after)) = rest.split_first() else { break };
-                rest = after;
-                bits |= u64::from(*byte) << (56 - have);
-                have += 8;
-            }
+            let mut last = [0; 8];
+            last.get_mut(..rest.len())?.copy_from_slice(rest);
+            bits |= u64::from_be_bytes(last) >> have;
+            let whole = rest.len().min((64 - have) as usize / 8);
+            rest = rest.get(whole..).unwrap_or_default();
+            have += u32::try_from(8 * whole).ok()?;
         }
         // As long as there is enough for any usual code, nothing else has to be looked at.
         while have >= FAST as u32 {
             let Some((byte, length @ 1..)) = TABLES.fast.get((bits >> (64 - FAST)) as usize) else {
                 break;
             };
-            out.push(*byte);
+            put(*byte);
             bits <<= length;
             have -= u32::from(*length);
         }
         if have == 0 && rest.is_empty() {
-            return Some(());
+            break;
         }
         if have < LONGEST as u32 && !rest.is_empty() {
             continue;
@@ -120,13 +130,17 @@ pub(super) fn decode(input: &[u8], out: &mut Vec<u8>) -> Option<()> {
             },
         };
         if length > have {
-            let all = bits >> (64 - have) == (1 << have) - 1;
-            return (have < 8 && all).then_some(());
+            if have >= 8 || bits >> (64 - have) != (1 << have) - 1 {
+                return None;
+            }
+            break;
         }
-        out.push(byte);
+        put(byte);
         bits <<= length;
         have -= length;
     }
+    out.truncate(start + at);
+    Some(())
 }
 
 /// A symbol whose code is long, and how long.
