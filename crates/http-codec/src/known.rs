@@ -1,5 +1,7 @@
 //! Field names that the proxy itself reads, replaces or removes, recognised once while parsing.
 
+use crate::words;
+
 macro_rules! known {
     ($($variant:ident = $name:literal),+ $(,)?) => {
         /// A field name with a meaning for the proxy; [`Known::Other`] for all the rest.
@@ -17,7 +19,7 @@ macro_rules! known {
 
             /// The name in lower case; empty for [`Known::Other`].
             #[must_use]
-            pub fn name(self) -> &'static str {
+            pub const fn name(self) -> &'static str {
                 match self {
                     Known::Other => "",
                     $(Known::$variant => $name,)+
@@ -79,42 +81,45 @@ impl Known {
     }
 }
 
+/// Names of one length, as [`words::of`] takes them apart.
+type KnownNames = &'static [([u64; 3], Known)];
+
 /// The names of each length; a lookup compares with two or three candidates, not with all.
-static BY_LENGTH: [&[(Known, &str)]; 22] = {
-    let mut table: [&[(Known, &str)]; 22] = [&[]; 22];
-    table[2] = &[(Known::Te, "te")];
-    table[3] = &[(Known::Via, "via")];
-    table[4] = &[(Known::Host, "host"), (Known::Date, "date")];
-    table[6] = &[(Known::Cookie, "cookie"), (Known::Expect, "expect"), (Known::Server, "server")];
-    table[7] = &[(Known::Upgrade, "upgrade"), (Known::Trailer, "trailer")];
-    table[8] = &[(Known::Location, "location"), (Known::CdnLoop, "cdn-loop")];
-    table[9] = &[(Known::Forwarded, "forwarded"), (Known::XRealIp, "x-real-ip")];
-    table[10] = &[
-        (Known::Connection, "connection"),
-        (Known::KeepAlive, "keep-alive"),
-        (Known::SetCookie, "set-cookie"),
-    ];
-    table[11] = &[(Known::Traceparent, "traceparent")];
-    table[12] = &[(Known::XRequestId, "x-request-id"), (Known::MaxForwards, "max-forwards")];
-    table[13] = &[(Known::Authorization, "authorization")];
-    table[14] =
-        &[(Known::ContentLength, "content-length"), (Known::Http2Settings, "http2-settings")];
-    table[15] =
-        &[(Known::XForwardedFor, "x-forwarded-for"), (Known::IdempotencyKey, "idempotency-key")];
-    table[16] = &[
-        (Known::XForwardedHost, "x-forwarded-host"),
-        (Known::XForwardedPort, "x-forwarded-port"),
-        (Known::ProxyConnection, "proxy-connection"),
-    ];
-    table[17] = &[
-        (Known::TransferEncoding, "transfer-encoding"),
-        (Known::XForwardedProto, "x-forwarded-proto"),
-        (Known::SecWebSocketKey, "sec-websocket-key"),
-    ];
-    table[18] = &[(Known::ProxyAuthenticate, "proxy-authenticate")];
-    table[19] = &[(Known::ProxyAuthorization, "proxy-authorization")];
-    table[20] = &[(Known::SecWebSocketAccept, "sec-websocket-accept")];
-    table[21] = &[(Known::SecWebSocketVersion, "sec-websocket-version")];
+static BY_LENGTH: [KnownNames; 22] = {
+    const fn row(known: Known) -> ([u64; 3], Known) {
+        (words::of(known.name().as_bytes()), known)
+    }
+    const fn rows<const N: usize>(names: [Known; N]) -> [([u64; 3], Known); N] {
+        let mut rows = [row(Known::Other); N];
+        let mut n = 0;
+        while n < N {
+            rows[n] = row(names[n]);
+            n += 1;
+        }
+        rows
+    }
+    let mut table: [KnownNames; 22] = [&[]; 22];
+    table[2] = &const { rows([Known::Te]) };
+    table[3] = &const { rows([Known::Via]) };
+    table[4] = &const { rows([Known::Host, Known::Date]) };
+    table[6] = &const { rows([Known::Cookie, Known::Expect, Known::Server]) };
+    table[7] = &const { rows([Known::Upgrade, Known::Trailer]) };
+    table[8] = &const { rows([Known::Location, Known::CdnLoop]) };
+    table[9] = &const { rows([Known::Forwarded, Known::XRealIp]) };
+    table[10] = &const { rows([Known::Connection, Known::KeepAlive, Known::SetCookie]) };
+    table[11] = &const { rows([Known::Traceparent]) };
+    table[12] = &const { rows([Known::XRequestId, Known::MaxForwards]) };
+    table[13] = &const { rows([Known::Authorization]) };
+    table[14] = &const { rows([Known::ContentLength, Known::Http2Settings]) };
+    table[15] = &const { rows([Known::XForwardedFor, Known::IdempotencyKey]) };
+    table[16] =
+        &const { rows([Known::XForwardedHost, Known::XForwardedPort, Known::ProxyConnection]) };
+    table[17] =
+        &const { rows([Known::TransferEncoding, Known::XForwardedProto, Known::SecWebSocketKey]) };
+    table[18] = &const { rows([Known::ProxyAuthenticate]) };
+    table[19] = &const { rows([Known::ProxyAuthorization]) };
+    table[20] = &const { rows([Known::SecWebSocketAccept]) };
+    table[21] = &const { rows([Known::SecWebSocketVersion]) };
     table
 };
 
@@ -123,12 +128,12 @@ static BY_LENGTH: [&[(Known, &str)]; 22] = {
 #[must_use]
 pub fn lookup(name: &[u8]) -> Known {
     let Some(candidates) = BY_LENGTH.get(name.len()) else { return Known::Other };
-    for (known, text) in *candidates {
-        if name.eq_ignore_ascii_case(text.as_bytes()) {
-            return *known;
-        }
+    if candidates.is_empty() {
+        return Known::Other;
     }
-    Known::Other
+    let words = words::of(name).map(words::lower);
+    let found = candidates.iter().find(|(known, _)| *known == words);
+    found.map_or(Known::Other, |(_, known)| *known)
 }
 
 #[cfg(test)]

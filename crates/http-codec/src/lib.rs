@@ -23,6 +23,7 @@ pub mod request;
 pub mod response;
 pub mod scan;
 pub mod trailers;
+mod words;
 
 pub use chunked::{ChunkedDecoder, Sender};
 pub use fault::{Fault, ResponseFault};

@@ -1,11 +1,10 @@
 //! From fields to bytes.
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use super::decode::{Name, Pseudo};
 use super::table::{self, HpackTable, TableMatch};
 use super::{OVERHEAD, TABLE, huffman, put_number};
 use crate::known::Known;
+use crate::words;
 
 /// Places for what was seen; two fields of one hash have places of their own.
 const PLACES: usize = 256;
@@ -105,8 +104,7 @@ impl Encoder {
                     Pseudo::Scheme => b":scheme",
                     Pseudo::Status => b":status",
                 };
-                self.lower(name);
-                self.put(out, value);
+                self.put(out, name, value);
                 return;
             }
         };
@@ -115,41 +113,48 @@ impl Encoder {
 
     /// A field. Its name is written in lower case.
     pub fn field(&mut self, out: &mut Vec<u8>, name: &[u8], value: &[u8], known: Known) {
-        self.lower(name);
-        match known {
+        self.with_lower(name, |encoder, name| match known {
             Known::Authorization | Known::ProxyAuthorization | Known::Cookie | Known::SetCookie => {
-                self.once(out, 0x10, value)
+                write_once(out, 0x10, name, value);
             }
             // No two are the same.
-            Known::XRequestId | Known::Traceparent => self.once(out, 0, value),
-            _ => self.put(out, value),
-        }
+            Known::XRequestId | Known::Traceparent => write_once(out, 0, name, value),
+            _ => encoder.put(out, name, value),
+        });
     }
 
     /// A field that nobody on the way may keep in a table. Its name is written in lower case.
     pub fn never_indexed(&mut self, out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-        self.lower(name);
-        self.once(out, 0x10, value);
+        self.with_lower(name, |_, name| write_once(out, 0x10, name, value));
     }
 
-    fn lower(&mut self, name: &[u8]) {
-        self.name.clear();
-        self.name.extend_from_slice(name);
-        self.name.make_ascii_lowercase();
+    /// Does something with a name in lower case, in which most names are already.
+    #[inline]
+    fn with_lower(&mut self, name: &[u8], then: impl FnOnce(&mut Self, &[u8])) {
+        if words::has_upper(name) {
+            let mut lower = std::mem::take(&mut self.name);
+            lower.clear();
+            lower.extend_from_slice(name);
+            lower.make_ascii_lowercase();
+            then(self, &lower);
+            self.name = lower;
+        } else {
+            then(self, name);
+        }
     }
 
-    /// The field whose name is at hand: as a reference, if it is in the table.
-    fn put(&mut self, out: &mut Vec<u8>, value: &[u8]) {
-        let size = self.name.len() + value.len() + OVERHEAD;
+    /// A field with its name in lower case: as a reference, if it is in the table.
+    fn put(&mut self, out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+        let size = name.len() + value.len() + OVERHEAD;
         // What would push out half of the others is worth none of them.
         if size > self.table.most() / 2 {
-            self.once(out, 0, value);
+            write_once(out, 0, name, value);
             return;
         }
         if self.seen.is_empty() {
             self.seen.resize(PLACES, SeenFilter::default());
         }
-        let hash = hash_field(&self.name, value);
+        let hash = hash_field(name, value);
         let place = hash as usize % (PLACES / 2) * 2;
         let Some([first, second]) = self.seen.get_mut(place..place + 2) else { return };
         let (added, held) = (self.added, self.table.len());
@@ -167,40 +172,40 @@ impl Encoder {
             } else if !is_held(second) {
                 *second = SeenFilter { hash, nth: 0 };
             }
-            self.once(out, 0, value);
+            write_once(out, 0, name, value);
             return;
         };
         let nth = since(found);
         if is_held(found)
             && let Some(entry) = self.table.get(nth)
             && self.table.value(entry) == value
-            && self.table.name(entry) == self.name
+            && self.table.name(entry) == name
         {
             put_number(out, 0x80, 7, table::STATIC.len() + 1 + nth);
             return;
         }
         self.added = self.added.wrapping_add(1).max(1);
         found.nth = self.added;
-        self.head(out, 0x40, 6);
+        write_name(out, 0x40, 6, name);
         write_text(out, value, true);
         // What the name means is of interest only to who reads it.
-        self.table.add(TableMatch::Text(&self.name), value, Name::Bad, true);
+        self.table.add(TableMatch::Text(name), value, Name::Bad, true);
     }
+}
 
-    /// The field whose name is at hand: not as an entry of the table.
-    fn once(&mut self, out: &mut Vec<u8>, form: u8, value: &[u8]) {
-        self.head(out, form, 4);
-        write_text(out, value, false);
-    }
+/// A literal that is no entry of the table.
+fn write_once(out: &mut Vec<u8>, form: u8, name: &[u8], value: &[u8]) {
+    write_name(out, form, 4, name);
+    write_text(out, value, false);
+}
 
-    /// Writes the beginning of a literal: its name.
-    fn head(&self, out: &mut Vec<u8>, form: u8, bits: u8) {
-        if let Some(index) = table::index_of(&self.name) {
-            put_number(out, form, bits, index);
-        } else {
-            out.push(form);
-            write_text(out, &self.name, form == 0x40);
-        }
+/// The beginning of a literal: its name.
+fn write_name(out: &mut Vec<u8>, form: u8, bits: u8, name: &[u8]) {
+    if let Some(index) = table::index_of(name) {
+        put_number(out, form, bits, index);
+    } else {
+        out.push(form);
+        write_text(out, name, form == 0x40);
     }
 }
 
@@ -218,6 +223,6 @@ fn write_text(out: &mut Vec<u8>, text: &[u8], small: bool) {
 
 /// Not secret: who makes fields of one hash spoils the compression of their own connection.
 fn hash_field(name: &[u8], value: &[u8]) -> u32 {
-    let hash = xxh3_64(name).rotate_left(32) ^ xxh3_64(value);
+    let hash = words::hash(words::hash(1, name), value);
     u32::try_from(hash >> 32).unwrap_or_default()
 }

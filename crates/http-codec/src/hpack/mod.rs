@@ -14,15 +14,20 @@ const OVERHEAD: usize = 32;
 pub const TABLE: usize = 4096;
 
 /// Appends a number behind the bits of `first` above a prefix of `bits` bits (RFC 7541 §5.1).
+#[inline]
 fn put_number(out: &mut Vec<u8>, first: u8, bits: u8, n: usize) {
     let most = (1_usize << bits) - 1;
-    let byte = |n: usize| n.to_le_bytes()[0];
     if n < most {
-        out.push(first | byte(n));
-        return;
+        out.push(first | n.to_le_bytes()[0]);
+    } else {
+        put_long_number(out, first | most.to_le_bytes()[0], n - most);
     }
-    out.push(first | byte(most));
-    let mut rest = n - most;
+}
+
+/// Appends a prefix that is full, and what it does not hold.
+fn put_long_number(out: &mut Vec<u8>, first: u8, mut rest: usize) {
+    let byte = |n: usize| n.to_le_bytes()[0];
+    out.push(first);
     while rest >= 128 {
         out.push(byte(rest) | 128);
         rest >>= 7;
