@@ -90,7 +90,8 @@ impl H2Origin {
         let whole = coding == BodyFraming::Exactly(0);
         let draft = std::mem::take(&mut self.draft);
         let guards = |name: &[u8]| request.is_some_and(|fields| fields.guards(name));
-        if let Some(request) = OutgoingRequest::read(&draft) {
+        let mut request = OutgoingRequest::default();
+        if request.read(&draft).is_some() {
             self.stream = self.place.0.begin();
             // A tunnel begins with its first byte: there is no place for a body in front of it.
             let takes = whole && self.place.0.takes_connect();
@@ -112,6 +113,7 @@ impl H2Origin {
                 });
             }
         }
+        drop(request);
         self.place.0.return_draft(draft);
     }
 
@@ -234,6 +236,7 @@ fn failure(end: StreamEnd) -> HeadError {
 type RequestLine<'a> = (&'a [u8], &'a [u8], Known);
 
 /// A request in the form of HTTP/1.
+#[derive(Default)]
 struct OutgoingRequest<'a> {
     method: &'a [u8],
     target: &'a [u8],
@@ -253,29 +256,28 @@ fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 impl<'a> OutgoingRequest<'a> {
-    fn read(draft: &'a [u8]) -> Option<Self> {
+    /// Reads all of it; `None` if it is none. It is read where it stays, because it is large.
+    fn read(&mut self, draft: &'a [u8]) -> Option<()> {
         let (first, mut lines) = line(draft)?;
         let mut words = first.split(|b| *b == b' ');
-        let (method, target) = (words.next()?, words.next()?);
-        let fields = SmallVec::new();
-        let mut request = Self { method, target, authority: None, asked: None, key: None, fields };
+        (self.method, self.target) = (words.next()?, words.next()?);
         while let Some((field, rest)) = line(lines).filter(|(field, _)| !field.is_empty()) {
             lines = rest;
             let colon = memchr::memchr(b':', field)?;
             let (name, value) = (field.get(..colon)?, field.get(colon + 1..)?.trim_ascii());
             match known::lookup(name) {
-                Known::Host => request.authority = Some(value),
+                Known::Host => self.authority = Some(value),
                 Known::Connection | Known::TransferEncoding => {}
-                Known::Upgrade => request.asked = Some(value),
+                Known::Upgrade => self.asked = Some(value),
                 known => {
                     if known == Known::SecWebSocketKey {
-                        request.key = Some(value);
+                        self.key = Some(value);
                     }
-                    request.fields.push((name, value, known));
+                    self.fields.push((name, value, known));
                 }
             }
         }
-        Some(request)
+        Some(())
     }
 
     /// Writes it as HTTP/2 does (RFC 9113 §8.3.1). It asks for a tunnel (RFC 8441 §4) only where the server takes that;
