@@ -39,7 +39,6 @@ use self::fill::AskedServer;
 use self::finish::{Account, RequestLog};
 use self::lookup::find_route;
 pub use self::peer::Peer;
-use self::policies::PolicyVerdict;
 use self::request_id::RequestId;
 use self::stages::WalkStage;
 use self::turned::keep_on_host;
@@ -212,23 +211,9 @@ async fn walk<'a, C: Client>(
     }
     if let Some(policies) = &route.policies {
         let effects = &mut log.effects;
-        let verdict = policies::run_policies(&matched, policies, effects, client, timer).await;
-        matched.fill_response(effects);
-        match verdict? {
-            PolicyVerdict::Pass => {}
-            PolicyVerdict::Answer(status) => {
-                let outcome =
-                    policies::respond_with(&matched, status, effects, client, timer).await;
-                return Ok(End::of(outcome, status));
-            }
-            PolicyVerdict::Page(page) => {
-                let outcome = policies::show_page(&matched, &page, effects, client, timer).await;
-                return Ok(End::of(outcome, page.status));
-            }
-            PolicyVerdict::Gone => {
-                client.cut();
-                return Ok(End::gone());
-            }
+        let ended = policies::pass_policies(&matched, policies, effects, client, timer).await?;
+        if let Some(end) = ended {
+            return Ok(end);
         }
     } else {
         matched.fill_response(&mut log.effects);

@@ -7,7 +7,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Matched, answer, entry};
+use super::{End, Matched, answer, entry};
 use crate::exchange::identity::network;
 use crate::exchange::{Client, Outcome, Refusal, pause};
 use crate::net::Timer;
@@ -36,6 +36,33 @@ pub(super) enum PolicyVerdict {
     Gone,
 }
 
+/// Asks the policies of a route, and answers where one of them says so; `None` when the action follows.
+pub(super) async fn pass_policies<'a, C: Client>(
+    matched: &Matched<'a, '_>,
+    policies: &'a Policies,
+    effects: &mut PolicyEffects<'a>,
+    client: &mut C,
+    timer: &mut Timer,
+) -> Result<Option<End>, Refusal> {
+    let verdict = run_policies(matched, policies, effects, client, timer).await;
+    matched.fill_response(effects);
+    let end = match verdict? {
+        PolicyVerdict::Pass => return Ok(None),
+        PolicyVerdict::Answer(status) => {
+            End::of(respond_with(matched, status, effects, client, timer).await, status)
+        }
+        PolicyVerdict::Page(page) => {
+            let outcome = show_page(matched, &page, effects, client, timer).await;
+            End::of(outcome, page.status)
+        }
+        PolicyVerdict::Gone => {
+            client.cut();
+            End::gone()
+        }
+    };
+    Ok(Some(end))
+}
+
 /// The origin of a cross-origin preflight and the method that it asks for.
 pub(super) fn read_preflight<'h>(
     method: &[u8],
@@ -49,7 +76,7 @@ pub(super) fn read_preflight<'h>(
 }
 
 /// Asks all of them, and tells the client what is left of its limits.
-pub(super) async fn run_policies<'a, C: Client>(
+async fn run_policies<'a, C: Client>(
     matched: &Matched<'a, '_>,
     policies: &'a Policies,
     effects: &mut PolicyEffects<'a>,
@@ -265,7 +292,7 @@ fn key_part<'w>(
 }
 
 /// The answer of an authentication server, as it wrote it.
-pub(super) async fn show_page<C: Client>(
+async fn show_page<C: Client>(
     matched: &Matched<'_, '_>,
     page: &JudgePage,
     effects: &PolicyEffects<'_>,
@@ -287,7 +314,7 @@ pub(super) async fn show_page<C: Client>(
 }
 
 /// The answer that a policy gives, with all that was effects.
-pub(super) async fn respond_with<C: Client>(
+async fn respond_with<C: Client>(
     matched: &Matched<'_, '_>,
     status: u16,
     effects: &PolicyEffects<'_>,
