@@ -100,7 +100,7 @@ pub struct RequestForm<'a> {
     /// The part that was taken off the start of the path, where servers are told.
     pub prefix: Option<&'a [u8]>,
     /// The id of the request.
-    pub request_id: &'a str,
+    pub request_id: &'a [u8],
     /// Received fields that are left out, in lower case.
     pub hidden: &'a [&'a [u8]],
     /// Fields that policies add.
@@ -230,7 +230,7 @@ pub fn request_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
     }
     identity_fields(form, out);
     if !edits.replaces(Known::XRequestId) {
-        out.field(b"x-request-id", form.request_id.as_bytes());
+        out.field(b"x-request-id", form.request_id);
     }
     if let Some(traceparent) = &form.traceparent
         && !edits.replaces(Known::Traceparent)
@@ -423,7 +423,7 @@ mod tests {
             host: b"a.test",
             original_host: b"a.test",
             prefix: None,
-            request_id: "id",
+            request_id: b"id",
             hidden: &[],
             added: &[],
             if_match: None,

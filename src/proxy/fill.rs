@@ -42,7 +42,7 @@ impl FieldFacts for RequestFacts<'_, '_, '_> {
         let identity = matched.identity;
         let found: &[u8] = match place {
             FieldPlace::ClientIp => identity.client_text().unwrap_or_default().as_bytes(),
-            FieldPlace::RequestId => matched.id.as_str().as_bytes(),
+            FieldPlace::RequestId => matched.id.as_bytes(),
             FieldPlace::Host => matched.public_host.as_bytes(),
             FieldPlace::Path => matched.target.path(),
             FieldPlace::Query => matched.target.query().unwrap_or_default(),

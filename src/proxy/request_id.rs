@@ -1,6 +1,8 @@
 //! The id by which one request can be found in every log: the client's, if it sent a reasonable one,
 //! or a random one.
 
+use std::fmt;
+
 use crate::clock::Random;
 use crate::wire::{Known, RequestHead};
 
@@ -37,10 +39,22 @@ impl<'a> RequestId<'a> {
         Self { kept: None, own }
     }
 
+    /// The bytes of the id, which are ASCII.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.kept.map_or(&self.own, str::as_bytes)
+    }
+
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.kept.unwrap_or_else(|| std::str::from_utf8(&self.own).unwrap_or_default())
+    }
+}
+
+impl fmt::Display for RequestId<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -56,14 +56,16 @@ pub async fn forward_request<'t, C: Client>(
         progress.trail.members = Some(members.clone());
         progress.trail.asked = None;
         let aim = Aim::new(target, &members);
-        let answered = ask_upstream(job, aim, &mut progress, &mut replay, client, timer).await;
+        // Pinned where it stays, as everywhere here: it is large, and awaiting it by value copies it.
+        let answered =
+            pin!(ask_upstream(job, aim, &mut progress, &mut replay, client, timer)).await;
         return match answered {
             Ok(answered) => answered,
             Err(unanswered) => match choose_fallback(job, target, &unanswered, &replay) {
                 Some(next) => {
                     target.upstream.state.fallbacks.fetch_add(1, Ordering::Relaxed);
                     tracing::debug!(
-                        request_id = job.request_id,
+                        request_id = %job.request_id,
                         upstream = %target.upstream.name,
                         fallback = %next.upstream.name,
                         "the fallback is asked"
@@ -132,7 +134,6 @@ async fn ask_upstream<C: Client>(
         let mut sending = RequestSending::default();
         let began = job.attempted.map(|_| clock::now());
         let mut upload = Upload::new(client, replay, job);
-        // Pinned where they stay, here and below: they are large, and awaiting them by value copies them.
         let with = (&mut upload, &mut sending);
         let tried = pin!(try_once::try_once(job, target, &chosen, with, timer, progress)).await;
         let taken = upload.taken();
@@ -252,7 +253,7 @@ fn log_attempt(
     (progress, again): (&AttemptProgress<'_, '_>, bool),
 ) {
     tracing::debug!(
-        request_id = job.request_id,
+        request_id = %job.request_id,
         upstream = %target.upstream.name,
         server = %chosen.member.endpoint.name,
         attempt = progress.attempt,

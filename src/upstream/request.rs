@@ -2,6 +2,7 @@
 //! Everything else here builds on them.
 
 use std::cell::RefCell;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ pub struct ForwardRequest<'a> {
     /// The fields of the request as they were received.
     pub received: Option<&'a Fields>,
     /// The request's id, for the log.
-    pub request_id: &'a str,
+    pub request_id: &'a dyn Display,
     /// The two ends of the client's connection, for servers that are told.
     pub ends: Option<&'a Ends>,
     /// The method is `HEAD`.

@@ -2,6 +2,7 @@
 //! server's connections.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ pub async fn try_once<C: Client>(
     job.cause.clear();
     let body = !upload.is_empty();
     let want = (progress.repaired, body);
-    let connected = connection::connect(job, target, chosen, now, want, timer).await;
+    let connected = pin!(connection::connect(job, target, chosen, now, want, timer)).await;
     let (mut origin, probation) = connected.inspect_err(|_| {
         progress.trail.connect = clock::now().saturating_duration_since(now);
         job.worker.ledger.attempt(endpoint.id, 0, None);
