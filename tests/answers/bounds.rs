@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{
+use support::{
     Gate, Origin, RawClient, SOON, Step, Tidegate, assert_problem_and_close, wait_until,
 };
 

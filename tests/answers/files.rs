@@ -5,10 +5,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::{
-    Origin, RawClient, Response, SOON, Tidegate, assert_problem, curl, wait_until,
-};
 use crate::{BROWSER, proxy};
+use support::{Origin, RawClient, Response, SOON, Tidegate, assert_problem, curl, wait_until};
 
 const PAGE: &str = "<h1>home</h1>\n";
 

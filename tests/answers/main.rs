@@ -10,8 +10,6 @@ mod bounds;
 mod files;
 mod pages;
 mod rewriting;
-#[path = "../support/mod.rs"]
-mod support;
 
 use support::{Origin, Tidegate};
 

@@ -4,11 +4,11 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{
+use crate::{BROWSER, proxy};
+use support::{
     Origin, RawClient, Request, Response, SOON, Step, Tidegate, assert_problem, ok,
     refused_address, wait_until,
 };
-use crate::{BROWSER, proxy};
 
 const SORRY: &str = "<h1>sorry</h1>\n";
 const MISSING: &str = "<h1>missing</h1>\n";

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::proxy;
-use crate::support::{Origin, Request, Response, Step, Tidegate, assert_problem, ok};
+use support::{Origin, Request, Response, Step, Tidegate, assert_problem, ok};
 
 fn ask(proxy: &Tidegate, path: &str, fields: &str) -> Response {
     proxy.client().exchange(format!("GET {path} HTTP/1.1\r\nHost: a.test:81\r\n{fields}\r\n"))

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Gate, Origin, RawClient, Response, SOON, Step, Tidegate, wait_until};
 use crate::{answer, ask, counting, get, proxy, status};
+use support::{Gate, Origin, RawClient, Response, SOON, Step, Tidegate, wait_until};
 
 pub(crate) fn call(proxy: &Tidegate, method: &str, path: &str, body: &Value) -> Response {
     let body = body.to_string();

@@ -13,8 +13,6 @@ mod safety;
 mod seen;
 mod serving;
 mod stampede;
-#[path = "../support/mod.rs"]
-mod support;
 mod tier;
 
 use support::{Origin, Request, Response, Step, Tidegate};

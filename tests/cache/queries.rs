@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::json;
 
 use crate::admin::{call, json_of};
-use crate::support::{Gate, Origin, SOON, Step, wait_until};
 use crate::{answer, ask, get, proxy, status};
+use support::{Gate, Origin, SOON, Step, wait_until};
 
 const FIELDS: &str =
     "Cache-Control: max-age=600\r\nNo-Vary-Search: key-order, params=(\"utm\")\r\n";

@@ -1,7 +1,7 @@
 //! What a cache must not do: share what is one client's, take a header for part of a URL, be fooled.
 
-use crate::support::{Origin, Step};
 use crate::{answer, ask, counting, get, proxy, status};
+use support::{Origin, Step};
 
 #[test]
 fn answers_for_known_clients_are_not_shared() {

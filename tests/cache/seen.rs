@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::support::{Origin, RawClient, SOON, Step, Tidegate, wait_until};
 use crate::{answer, ask, counting, get, proxy};
+use support::{Origin, RawClient, SOON, Step, Tidegate, wait_until};
 
 fn metrics(proxy: &Tidegate) -> BTreeMap<String, f64> {
     let page = RawClient::connect(proxy.admin()).ask("/metrics").text();

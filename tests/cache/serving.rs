@@ -1,7 +1,7 @@
 //! What a stored response answers, and how.
 
-use crate::support::{Gate, Origin, SOON, Step, wait_until};
 use crate::{answer, ask, counting, get, proxy, status, status_and_ttl};
+use support::{Gate, Origin, SOON, Step, wait_until};
 
 #[test]
 fn a_fresh_response_answers_without_a_server() {
@@ -229,7 +229,7 @@ fn a_client_that_wants_only_what_is_stored_is_told_so() {
     let proxy = proxy(&origin, "cache = {}", "");
     let only = |target: &str| ask(&proxy, "GET", target, "Cache-Control: only-if-cached\r\n");
     let refused = only("/a");
-    crate::support::assert_problem(&refused, 504, "not_cached");
+    support::assert_problem(&refused, 504, "not_cached");
     get(&proxy, "/a");
     assert_eq!(only("/a").status, 200);
     let anew = ask(&proxy, "GET", "/a", "Cache-Control: no-cache\r\n");
@@ -268,7 +268,7 @@ fn a_reload_keeps_what_is_stored() {
     let proxy = proxy(&origin, "cache = \"shared\"", "[cache.shared]\nmemory = \"10MiB\"");
     get(&proxy, "/a");
     let reloaded =
-        crate::support::curl(&["-X", "POST", "-fsS", &format!("http://{}/reload", proxy.admin())]);
+        support::curl(&["-X", "POST", "-fsS", &format!("http://{}/reload", proxy.admin())]);
     assert!(reloaded.text().contains("true"), "{}", reloaded.text());
     assert!(status(&get(&proxy, "/a")).starts_with("tidegate; hit"));
 }

@@ -2,8 +2,8 @@
 
 use std::thread;
 
-use crate::support::{Gate, Origin, SOON, Step, wait_until};
 use crate::{answer, ask, get, proxy, status};
+use support::{Gate, Origin, SOON, Step, wait_until};
 
 /// Sends the head and the first half of a body, and the rest once the gate opens.
 fn halting(gate: &Gate, fields: &'static str) -> Origin {

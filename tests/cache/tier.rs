@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::admin::{call, json_of};
-use crate::support::{Origin, Redis, Response, SOON, Signal, Step, Tidegate, wait_until};
 use crate::{answer, ask, get, status};
+use support::{Origin, Redis, Response, SOON, Signal, Step, Tidegate, wait_until};
 
 /// The names of what is kept for caches.
 fn values(redis: &Redis) -> Vec<String> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::change::{Changing, simple};
 use crate::folder::Folder;
-use crate::support::{Origin, RawClient, Response, SOON, Tidegate, wait_until};
+use support::{Origin, RawClient, Response, SOON, Tidegate, wait_until};
 
 /// A probe that waits this long is taken for a failure by those who send it.
 const PROBE: Duration = Duration::from_secs(4);
@@ -140,7 +140,7 @@ fn patient_check(proxy: &Tidegate, text: &str) -> String {
 #[test]
 fn w8_the_probes_are_answered_while_a_configuration_is_checked() {
     let (_origin, proxy) = proxy();
-    let before = crate::support::resident_kib(proxy.pid());
+    let before = support::resident_kib(proxy.pid());
     for text in [keys(200_000), regexes(20_000)] {
         let asked = std::thread::scope(|scope| {
             let asked = scope.spawn(|| patient_check(&proxy, &text));
@@ -152,7 +152,7 @@ fn w8_the_probes_are_answered_while_a_configuration_is_checked() {
         assert!(asked.starts_with("HTTP/1.1 422 "), "{asked}");
         assert!(asked.len() < 1 << 20, "{} bytes", asked.len());
     }
-    let after = crate::support::resident_kib(proxy.pid());
+    let after = support::resident_kib(proxy.pid());
     assert!(after < before + (400 << 10), "{before} KiB before, {after} KiB after");
 }
 

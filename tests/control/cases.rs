@@ -1,7 +1,7 @@
 //! What is said about a file: C5, C6, C7, C8, C9.
 
 use crate::folder::Folder;
-use crate::support::{Origin, Tidegate};
+use support::{Origin, Tidegate};
 
 const BASE: &str =
     "[[listen]]\naddress = \"127.0.0.1:0\"\n[upstream.app]\nservers = [\"127.0.0.1:1\"]\n";

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::folder::{Folder, tool};
-use crate::support::{Authority, Origin, RawClient, SOON, Signal, Tidegate, wait_until};
+use support::{Authority, Origin, RawClient, SOON, Signal, Tidegate, wait_until};
 
 const BASE: &str = "[admin]\naddress = \"127.0.0.1:0\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n\
     [upstream.app]\nservers = [\"127.0.0.1:1\"]\n";

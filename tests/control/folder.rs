@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use crate::support::holds_within;
+use support::holds_within;
 
 /// No command here takes this long; one that hangs is ended.
 const PATIENCE: Duration = Duration::from_secs(20);

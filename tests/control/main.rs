@@ -15,5 +15,3 @@ mod files;
 mod folder;
 mod orders;
 mod places;
-#[path = "../support/mod.rs"]
-mod support;

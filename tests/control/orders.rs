@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::change::{Changing, simple};
-use crate::support::{
+use support::{
     Authority, Gate, Origin, RawClient, SOON, Signal, Step, holds_within, ok, wait_until,
 };
 

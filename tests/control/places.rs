@@ -4,7 +4,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use crate::change::Changing;
 use crate::folder::Folder;
-use crate::support::{Origin, RawClient, SOON, Tidegate, wait_until};
+use support::{Origin, RawClient, SOON, Tidegate, wait_until};
 
 fn text(address: &str, word: &str) -> String {
     format!(

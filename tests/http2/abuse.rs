@@ -2,7 +2,7 @@
 
 use crate::frames::{END_HEADERS, END_STREAM, HEADERS, SETTINGS, Verdict, Wire, frame, get};
 use crate::proxy;
-use crate::support::{Origin, Tidegate, resident_kib};
+use support::{Origin, Tidegate, resident_kib};
 
 const CONNECTIONS: usize = 20;
 const STREAMS: u32 = 100;

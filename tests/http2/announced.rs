@@ -2,8 +2,8 @@
 //! announce, to a server of HTTP/1 and to one of HTTP/2, and whose request comes next on the server's connection.
 
 use crate::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, Verdict, Wire, block, frame, get};
-use crate::support::{Nginx, Origin, SOON, Tidegate, wait_until};
 use crate::{Peer, proxy};
+use support::{Nginx, Origin, SOON, Tidegate, wait_until};
 
 /// The fields of `CONNECT` with a protocol, and more.
 fn connect(protocol: &str, more: &[(&str, &str)]) -> Vec<u8> {

@@ -3,7 +3,7 @@
 
 use crate::config;
 use crate::frames::{END_HEADERS, END_STREAM, HEADERS, RST_STREAM, Wire, block, frame};
-use crate::support::{End, Origin, RawClient, SOON, Step, Tidegate, wait_until};
+use support::{End, Origin, RawClient, SOON, Step, Tidegate, wait_until};
 
 /// How an answer looks to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]

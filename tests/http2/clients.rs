@@ -3,8 +3,8 @@
 use std::process::Command;
 
 use crate::frames::{END_HEADERS, GOAWAY, HEADERS, Verdict, Wire, frame, get};
-use crate::support::{Gate, Origin, SOON, Step, Tidegate, curl, ok, wait_until};
 use crate::{ask, config, proxy};
+use support::{Gate, Origin, SOON, Step, Tidegate, curl, ok, wait_until};
 
 #[test]
 fn curl_and_h2load_speak_it_by_prior_knowledge() {
@@ -56,7 +56,7 @@ fn a_connection_that_is_idle_ends() {
     let origin = Origin::ok("fine");
     let upstream = format!("servers = ['{}']", origin.server());
     let with = |times: &str| {
-        crate::support::Tidegate::start(&config(&upstream, &format!("timeout = {{ {times} }}")))
+        support::Tidegate::start(&config(&upstream, &format!("timeout = {{ {times} }}")))
     };
     let proxy = with("idle = '300ms', headers = '60s'");
     let mut used = Wire::connect(proxy.address(), &[]);

@@ -5,7 +5,7 @@ use crate::frames::{
     SETTINGS, Verdict, WINDOW_UPDATE, Wire, frame, get, request,
 };
 use crate::proxy;
-use crate::support::{Gate, Nginx, Origin, SOON, Step, Tidegate, ok, resident_kib, wait_until};
+use support::{Gate, Nginx, Origin, SOON, Step, Tidegate, ok, resident_kib, wait_until};
 
 const CALM: u32 = 11;
 

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::frames::{ACK, END_HEADERS, END_STREAM, HEADERS, PING, SETTINGS, Wire, block, frame};
 use crate::server::{H2Server, head};
-use crate::support::{Authority, SOON, Tidegate, refused_address, wait_until};
 use crate::{Peer, ask, config, proxy};
+use support::{Authority, SOON, Tidegate, refused_address, wait_until};
 
 fn call(target: &str, ca: Option<&str>) -> Value {
     let arguments: Vec<&str> = ["call", target].into_iter().chain(ca).collect();

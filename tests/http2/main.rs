@@ -23,8 +23,6 @@ mod relayed;
 mod scarce;
 mod server;
 mod states;
-#[path = "../support/mod.rs"]
-mod support;
 mod tunnels;
 mod upstreams;
 

@@ -5,7 +5,7 @@ use crate::frames::{
     RST_STREAM, SETTINGS, Verdict, WINDOW_UPDATE, Wire, block, frame, get, request,
 };
 use crate::proxy;
-use crate::support::{Origin, SOON, wait_until};
+use support::{Origin, SOON, wait_until};
 
 /// What a refusal says in its `detail`.
 const FIELD: &str = "malformed header field";
@@ -216,7 +216,7 @@ fn a_body_is_as_long_as_it_was_said_to_be() {
 fn trailers_are_fields_and_nothing_else() {
     let origin = Origin::start(|request| {
         let text = format!("{:?}", request.trailers);
-        vec![crate::support::Step::Send(crate::support::ok(text))]
+        vec![support::Step::Send(support::ok(text))]
     });
     let proxy = proxy(origin.server(), "");
     let send = |flags: u8, fields: &[(&str, &str)]| {

@@ -4,8 +4,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use crate::support::{Nginx, RawClient, SOON, Tidegate, wait_until};
 use crate::{config, proxy};
+use support::{Nginx, RawClient, SOON, Tidegate, wait_until};
 
 /// Client → HAProxy → tidegate → HAProxy → nginx.
 struct Chain {

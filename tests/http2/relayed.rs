@@ -10,8 +10,8 @@ use crate::frames::{
     request,
 };
 use crate::server::fine;
-use crate::support::{Origin, Request, SOON, Step, Tidegate, ok, wait_until};
 use crate::{config, proxy};
+use support::{Origin, Request, SOON, Step, Tidegate, ok, wait_until};
 
 /// A server of HTTP/2 that writes down the HEADERS and DATA it gets, and answers what has ended with the next of these
 /// statuses, and with 200 after the last.

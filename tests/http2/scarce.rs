@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::config;
 use crate::frames::{GOAWAY, frame};
 use crate::server::{Asked, H2Server, fine};
-use crate::support::{RawClient, SOON, Tidegate, wait_until};
+use support::{RawClient, SOON, Tidegate, wait_until};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
 const REQUESTS: usize = 440;

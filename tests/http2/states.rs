@@ -6,9 +6,9 @@ use crate::frames::{
     Wire, block, frame, get, request,
 };
 use crate::server::{Asked, H2Server, fine, head};
-use crate::support::Tidegate;
-use crate::support::{Origin, SOON, assert_problem, wait_until};
 use crate::{config, proxy};
+use support::Tidegate;
+use support::{Origin, SOON, assert_problem, wait_until};
 
 const PROTOCOL_ERROR: u32 = 1;
 const STREAM_CLOSED: u32 = 5;

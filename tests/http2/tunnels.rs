@@ -1,8 +1,8 @@
 //! WebSocket over HTTP/2 (RFC 8441), from clients and to servers; the peer is the Python library h2.
 
 use crate::frames::{END_HEADERS, HEADERS, Wire, block, frame};
-use crate::support::{Nginx, Origin, Step};
 use crate::{Peer, ask, proxy};
+use support::{Nginx, Origin, Step};
 
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Protocol: chat\r\nSec-WebSocket-Accept: x\r\n\r\n";
@@ -11,7 +11,7 @@ const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: chat\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-fn arguments(proxy: &crate::support::Tidegate) -> [String; 2] {
+fn arguments(proxy: &support::Tidegate) -> [String; 2] {
     [proxy.address().ip().to_string(), proxy.address().port().to_string()]
 }
 

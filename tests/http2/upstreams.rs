@@ -6,10 +6,10 @@ use crate::frames::{
     ACK, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, block, frame,
 };
 use crate::server::{Asked, H2Server, fine, head};
-use crate::support::{
+use crate::{config, proxy};
+use support::{
     Authority, Nginx, RawClient, SOON, Tidegate, assert_problem, resident_kib, wait_until,
 };
-use crate::{config, proxy};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\n\r\nabc";
@@ -335,7 +335,7 @@ fn alpn_decides_what_is_spoken() {
 
 #[test]
 fn a_server_that_speaks_something_else_is_told_of() {
-    let http1 = crate::support::Origin::ok("HTTP/1");
+    let http1 = support::Origin::ok("HTTP/1");
     let proxy = proxy(http1.server(), "protocol = 'h2c'\nretry = { attempts = 0 }");
     let answer = proxy.client().exchange(POST);
     assert_eq!(answer.status, 502, "{}", answer.text());

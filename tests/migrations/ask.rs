@@ -1,6 +1,6 @@
 //! One request, as it is sent to both.
 
-use crate::support::{RawClient, Response};
+use support::{RawClient, Response};
 
 /// A request of HTTP/1.1 with the fields that were asked for and `Host`.
 #[derive(Clone)]

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use crate::echo;
-use crate::support::Response;
+use support::Response;
 
 /// Something that was not there.
 pub(crate) const ABSENT: &str = "—";

@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use sha1::Digest as _;
 
-use crate::support::{Origin, Request, Step};
+use support::{Origin, Request, Step};
 
 /// Marks an answer whose body is the request as the server saw it.
 pub(crate) const ECHO: &str = "x-echo";
@@ -60,7 +60,7 @@ impl Server {
         let origin = self.origin.take().unwrap();
         origin.stop();
         // Its listener is closed by the thread that accepts, a kept connection by a thread of its own.
-        crate::support::wait_until(crate::support::SOON, "a stopped server is gone", || {
+        support::wait_until(support::SOON, "a stopped server is gone", || {
             std::net::TcpStream::connect(self.address).is_err() && origin.open_connections() == 0
         });
     }

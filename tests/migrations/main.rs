@@ -23,6 +23,4 @@ mod haproxy;
 mod nginx;
 mod original;
 mod site;
-#[path = "../support/mod.rs"]
-mod support;
 mod traefik;

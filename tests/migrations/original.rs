@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::support::holds_within;
+use support::holds_within;
 
 /// How long one may take to listen; some come with a hundred megabytes.
 const START: Duration = Duration::from_secs(30);

@@ -8,7 +8,7 @@ use crate::ask::Ask;
 use crate::differences::{self, Differences};
 use crate::echo;
 use crate::original::Original;
-use crate::support::{Authority, RawClient, Response, SOON, Tidegate, wait_until};
+use support::{Authority, RawClient, Response, SOON, Tidegate, wait_until};
 
 /// What a test brings: its folder, and what stands in the files for what.
 pub(crate) struct Plan {
@@ -241,7 +241,7 @@ impl Site {
         let ca = self.plan.authority.ca();
         wait_until(SOON, "the original has read its files", || {
             let arguments = ["-f", "--cacert", ca.to_str().unwrap(), "--resolve", &resolve, &url];
-            crate::support::curl(&arguments).exit == Some(0)
+            support::curl(&arguments).exit == Some(0)
         });
     }
 
@@ -257,7 +257,7 @@ impl Site {
             let mut all = vec!["--cacert", ca.to_str().unwrap(), "--resolve", &resolve];
             all.extend(arguments);
             all.push(&url);
-            let ran = crate::support::curl(&all);
+            let ran = support::curl(&all);
             assert_eq!(ran.exit, Some(0), "{name}: {}", ran.stderr);
             ran.text()
         });

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Origin, SOON, Signal, Step, Tidegate, curl, ok, refused_address, wait_until};
+use support::{Origin, SOON, Signal, Step, Tidegate, curl, ok, refused_address, wait_until};
 
 /// A proxy in front of `origin` with the given `[log]`.
 fn logging(log: &str, origin: &Origin) -> Tidegate {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use crate::support::{RawClient, SOON, holds_within};
+use support::{RawClient, SOON, holds_within};
 
 /// What starting a browser may take on a busy machine.
 const START: Duration = Duration::from_secs(60);

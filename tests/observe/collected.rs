@@ -6,7 +6,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use prost::Message as _;
 use serde_json::Value;
 
-use crate::support::{
+use support::{
     Origin, RawClient, Request, SOON, Step, Tidegate, holds_within, refused_address, wait_until,
 };
 

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Redis, SOON, Tidegate, wait_until};
+use support::{Redis, SOON, Tidegate, wait_until};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -142,7 +142,7 @@ fn the_composition_serves_three_services_by_name() {
     }
     // Every address of a name is a server.
     let admin = format!("http://{}/stats", proxy.admin());
-    let stats = crate::support::curl(&["-H", "authorization: Bearer to-look", &admin]);
+    let stats = support::curl(&["-H", "authorization: Bearer to-look", &admin]);
     let stats: Value = serde_json::from_slice(&stats.stdout).unwrap();
     let servers = |name: &str| {
         let upstreams = stats["upstreams"].as_array().unwrap();
@@ -150,7 +150,7 @@ fn the_composition_serves_three_services_by_name() {
         of["servers"].as_array().unwrap().len()
     };
     assert_eq!((servers("web"), servers("api"), servers("search")), (1, 2, 1), "{stats}");
-    let refused = crate::support::curl(&["-o", "/dev/null", "-w", "%{http_code}", &admin]);
+    let refused = support::curl(&["-o", "/dev/null", "-w", "%{http_code}", &admin]);
     assert_eq!(refused.text(), "401");
 }
 
@@ -166,13 +166,13 @@ fn the_image_greets_or_serves_the_service_that_a_variable_names() {
     let listen = ("TIDEGATE_LISTEN", Path::new("127.0.0.1:0"));
     {
         let proxy = start(&[listen]);
-        let answer = crate::support::RawClient::connect(proxy.listener("public")).get("/");
+        let answer = support::RawClient::connect(proxy.listener("public")).get("/");
         assert!(answer.text().starts_with("tidegate is here."), "{}", answer.text());
     }
     let app = service("mine", "127.0.0.1:0");
     let at = app.address().to_string();
     let proxy = start(&[listen, ("TIDEGATE_SERVICE", Path::new(&at))]);
-    let mut client = crate::support::RawClient::connect(proxy.listener("public"));
+    let mut client = support::RawClient::connect(proxy.listener("public"));
     assert_eq!(client.get("/x").text(), "this is mine\n");
 }
 
@@ -205,6 +205,6 @@ fn the_entry_point_says_what_is_wrong_before_it_starts_and_becomes_the_proxy() {
     wait_until(SOON, "it listens", || read().contains("tidegate runs"));
     // The script is gone: the process is the proxy, which SIGTERM drains.
     let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, crate::support::Signal::TERM).unwrap();
+    rustix::process::kill_process(pid, support::Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0), "{}", read());
 }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::browser::Browser;
-use crate::support::{Origin, RawClient, SOON, Step, Tidegate, ok, wait_until};
+use support::{Origin, RawClient, SOON, Step, Tidegate, ok, wait_until};
 
 fn proxy(origins: &[Origin], token: &str) -> Tidegate {
     Tidegate::start(&format!(

@@ -16,6 +16,4 @@ mod openapi;
 mod outcomes;
 mod plan;
 mod stats;
-#[path = "../support/mod.rs"]
-mod support;
 mod tracing;

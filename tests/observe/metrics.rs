@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use crate::support::{Origin, RawClient, SOON, Tidegate, wait_until};
+use support::{Origin, RawClient, SOON, Tidegate, wait_until};
 
 fn proxy(origin: &Origin) -> Tidegate {
     let toml = format!(
@@ -30,7 +30,7 @@ fn proxy(origin: &Origin) -> Tidegate {
     Tidegate::start(&toml)
 }
 
-fn page(proxy: &Tidegate, accept: &str) -> crate::support::Response {
+fn page(proxy: &Tidegate, accept: &str) -> support::Response {
     let request = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\n\r\n");
     RawClient::connect(proxy.admin()).exchange(request)
 }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Origin, RawClient, SOON, Step, Tidegate, ok, refused_address, wait_until};
+use support::{Origin, RawClient, SOON, Step, Tidegate, ok, refused_address, wait_until};
 
 /// The head of every configuration here.
 const TOP: &str = r#"

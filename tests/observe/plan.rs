@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Origin, Step, Tidegate, ok, wait_until};
+use support::{Origin, Step, Tidegate, ok, wait_until};
 
 fn plan(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tidegate")).arg("plan").args(arguments).output().unwrap()
@@ -151,7 +151,7 @@ fn everything_that_is_wrong_is_told_at_once() {
 
 #[test]
 fn a_running_proxy_says_what_its_peak_was() {
-    let past = |request: &crate::support::Request| {
+    let past = |request: &support::Request| {
         vec![Step::Send(ok(match &*request.target {
             "/history?points=2160&of=all" => {
                 r#"{"point_seconds":10,"all":{"classes":[[0,10000,0,0,0,0],[0,2,0,0,0,0]],"p50_ms":[20.0,1.0]}}"#
@@ -231,7 +231,7 @@ fn a_load_is_for_this_machine_and_for_servers_that_answer() {
     let url = format!("http://{}/", failing.server());
     let told = refused(&["--rate", "1/s", "--load", &url, "--seconds", "1", "--clients", "1"], 1);
     assert!(told.contains("failed, and a plan cannot rest on that: it answered 503"), "{told}");
-    let nobody = format!("http://{}/", crate::support::refused_address());
+    let nobody = format!("http://{}/", support::refused_address());
     assert!(refused(&["--rate", "1/s", "--load", &nobody], 1).contains("refused"));
     assert!(refused(&["--rate", "1/s", "--load", "ftp://x/"], 2).contains("--load: write http://"));
 }

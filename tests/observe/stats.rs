@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Origin, RawClient, SOON, Step, Tidegate, ok, wait_until};
+use support::{Origin, RawClient, SOON, Step, Tidegate, ok, wait_until};
 
 fn proxy(origin: &Origin) -> Tidegate {
     let toml = format!(

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command};
 
-use crate::support::{Origin, RawClient, SOON, Step, Tidegate, ok, refused_address, wait_until};
+use support::{Origin, RawClient, SOON, Step, Tidegate, ok, refused_address, wait_until};
 
 /// A running `rotel-agent`, which prints what it receives.
 struct Collector {
@@ -36,7 +36,7 @@ impl Collector {
             .expect("rotel-agent, of the package rotel on PyPI");
         let mut started = Self { child, address, log, _directory: directory };
         let mut up = || TcpStream::connect(address).is_ok();
-        let ready = crate::support::holds_within(SOON, &mut up);
+        let ready = support::holds_within(SOON, &mut up);
         (ready && started.child.try_wait().unwrap().is_none()).then_some(started)
     }
 
@@ -224,5 +224,5 @@ fn the_last_spans_are_sent_before_the_process_ends() {
 }
 
 fn curl_once(proxy: &Tidegate, path: &str) -> String {
-    crate::support::curl(&[&format!("http://{}{path}", proxy.address())]).text()
+    support::curl(&[&format!("http://{}{path}", proxy.address())]).text()
 }

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::proxy;
-use crate::support::{Gate, Origin, Response, SOON, Step, Tidegate, wait_until};
+use support::{Gate, Origin, Response, SOON, Step, Tidegate, wait_until};
 
 const TEXT: &str = "All the world's a stage, and all the men and women merely players. ";
 

@@ -1,7 +1,7 @@
 //! Pages of other origins.
 
 use crate::proxy;
-use crate::support::{Origin, Response, Step, Tidegate};
+use support::{Origin, Response, Step, Tidegate};
 
 const ROUTE: &str = "method = ['GET', 'PUT']
     cors = { origins = ['https://shop.example'], methods = ['GET', 'PUT'], headers = ['content-type', 'x-token'], credentials = true, max_age = '10m' }";

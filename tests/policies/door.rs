@@ -1,6 +1,6 @@
 //! What clients say about themselves: nothing of it gets past the door, and everybody is told the same.
 
-use crate::support::{Origin, RawClient, Request, Response, SOON, Step, Tidegate, ok, wait_until};
+use support::{Origin, RawClient, Request, Response, SOON, Step, Tidegate, ok, wait_until};
 
 /// A proxy whose listener has these keys, in front of `origin`.
 fn door(origin: &Origin, listen: &str, route: &str, more: &str) -> Tidegate {

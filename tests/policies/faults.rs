@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::proxy;
-use crate::support::Origin;
+use support::Origin;
 
 #[test]
 fn the_same_requests_fail_every_time_and_as_many_as_asked() {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::proxy;
-use crate::support::{
+use support::{
     Origin, Request, Response, SOON, Step, Tidegate, assert_problem, refused_address, wait_until,
 };
 

@@ -1,7 +1,7 @@
 //! Clients known by a key in a header.
 
 use crate::proxy;
-use crate::support::{Origin, RawClient, SOON, assert_problem, wait_until};
+use support::{Origin, RawClient, SOON, assert_problem, wait_until};
 
 const AUTH: &str = r#"
     [auth.staff]

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::proxy;
-use crate::support::{
+use support::{
     Gate, Nginx, Origin, RawClient, Response, SOON, Step, Tidegate, assert_problem, ok, wait_until,
 };
 
@@ -324,7 +324,7 @@ fn i13_a_limit_can_count_before_authentication() {
 #[test]
 fn i8_routes_that_differ_in_anything_count_apart() {
     let origin = Origin::ok("fine");
-    let proxy = crate::support::Tidegate::start(&format!(
+    let proxy = support::Tidegate::start(&format!(
         r#"
         [admin]
         address = "127.0.0.1:0"
@@ -352,7 +352,7 @@ fn i8_routes_that_differ_in_anything_count_apart() {
         origin.server()
     ));
     let ask = |listener: &str, fields: &str| {
-        let mut client = crate::support::RawClient::connect(proxy.listener(listener));
+        let mut client = support::RawClient::connect(proxy.listener(listener));
         get(&mut client, fields).status
     };
     assert_eq!([ask("public", ""), ask("public", "")], [200, 429]);

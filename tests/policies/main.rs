@@ -17,8 +17,6 @@ mod mirroring;
 mod networks;
 mod passwords;
 mod redis;
-#[path = "../support/mod.rs"]
-mod support;
 mod tokens;
 mod ways;
 

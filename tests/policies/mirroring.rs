@@ -1,9 +1,7 @@
 //! Copies of requests for a second upstream.
 
 use crate::proxy;
-use crate::support::{
-    Gate, Origin, Request, SOON, Step, Tidegate, ok, refused_address, wait_until,
-};
+use support::{Gate, Origin, Request, SOON, Step, Tidegate, ok, refused_address, wait_until};
 
 /// A route that copies to `shadow`.
 fn mirrored(origin: &Origin, shadow: &str, more: &str) -> Tidegate {

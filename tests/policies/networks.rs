@@ -1,7 +1,7 @@
 //! Clients told apart by their network: who is kept out, and who alone is let in.
 
 use crate::proxy;
-use crate::support::Origin;
+use support::Origin;
 
 #[test]
 fn some_are_kept_out_and_some_places_are_for_some_only() {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::proxy;
-use crate::support::{Origin, Tidegate, assert_problem, curl};
+use support::{Origin, Tidegate, assert_problem, curl};
 
 /// Made by `htpasswd -nbB anna wonderland`, `htpasswd -nbB -C 4 bert looking:glass` and
 /// `echo -n teaparty | argon2 saltsalt -id -e`.

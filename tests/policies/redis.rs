@@ -4,9 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::{
-    Origin, RawClient, Redis, SOON, Signal, Tidegate, assert_problem, wait_until,
-};
+use support::{Origin, RawClient, Redis, SOON, Signal, Tidegate, assert_problem, wait_until};
 
 fn instance(origin: &Origin, redis: SocketAddr, more: &str, rate: &str) -> Tidegate {
     Tidegate::start(&format!(
@@ -32,7 +30,7 @@ fn instance(origin: &Origin, redis: SocketAddr, more: &str, rate: &str) -> Tideg
     ))
 }
 
-fn ask(client: &mut RawClient, key: &str) -> crate::support::Response {
+fn ask(client: &mut RawClient, key: &str) -> support::Response {
     client.exchange(format!("GET / HTTP/1.1\r\nHost: a.test\r\nX-Api-Key: {key}\r\n\r\n"))
 }
 

@@ -11,11 +11,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde_json::{Value, json};
 
-use crate::support::{
+use crate::{config, proxy};
+use support::{
     Authority, Nginx, Origin, RawClient, Response, SOON, Step, Tidegate, assert_problem, ok,
     wait_until,
 };
-use crate::{config, proxy};
 
 /// A key pair, as a PEM file.
 pub(crate) struct Key {

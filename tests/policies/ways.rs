@@ -3,10 +3,8 @@
 use serde_json::json;
 
 use crate::proxy;
-use crate::support::{
-    Origin, RawClient, Response, SOON, Step, Tidegate, assert_problem, wait_until,
-};
 use crate::tokens::{Key, claims, file, set};
+use support::{Origin, RawClient, Response, SOON, Step, Tidegate, assert_problem, wait_until};
 
 const BASIC: &str = "Authorization: Basic YmVydDpsb29raW5nOmdsYXNz\r\n";
 const WRONG: &str = "Authorization: Basic YmVydDpsb29raW5n\r\n";

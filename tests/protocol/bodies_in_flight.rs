@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::row::{SMUGGLED, World};
-use crate::support::{End, Origin, SOON, Tidegate, assert_problem_and_close, escape, wait_until};
+use support::{End, Origin, SOON, Tidegate, assert_problem_and_close, escape, wait_until};
 
 #[test]
 fn a_body_without_length_on_http_1_0_is_empty() {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::row::World;
-use crate::support::{
+use support::{
     End, Origin, RawClient, SOON, Step, Tidegate, assert_problem, escape, ok, wait_until,
 };
 

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use crate::row::{Expect, Row, get_with, passes, row, run};
-use crate::support::{Origin, RawClient, SOON, Tidegate, escape, holds_within};
+use support::{Origin, RawClient, SOON, Tidegate, escape, holds_within};
 
 pub fn rows() -> Vec<Row> {
     let of = |id, name, line: &str, expect: Expect| row(id, name, &get_with(line), expect);

@@ -19,5 +19,3 @@ mod request_line;
 mod response_row;
 mod responses;
 mod row;
-#[path = "../support/mod.rs"]
-mod support;

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::row::World;
-use crate::support::{
-    End, Origin, RawClient, Response, Step, check_problem, escape, holds_within, ok,
-};
+use support::{End, Origin, RawClient, Response, Step, check_problem, escape, holds_within, ok};
 
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -281,7 +279,7 @@ fn framed(response: &Response) -> bool {
         || matches!(response.status, 204 | 304)
 }
 
-fn origin_side(world: &World, mark: &crate::support::Mark, row: &Row) -> Result<(), String> {
+fn origin_side(world: &World, mark: &support::Mark, row: &Row) -> Result<(), String> {
     let used = world.origin.requests_since(mark);
     let first = used.first().ok_or("the origin was not asked")?.connection;
     let ended = || world.origin.connections()[first].done;

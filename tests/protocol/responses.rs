@@ -2,7 +2,7 @@
 //! requests; an answer that cannot be trusted is a 502, one that breaks off never looks complete.
 
 use crate::response_row::{Answer, Row, answer, bad_gateway, resets, row, run};
-use crate::support::Step;
+use support::Step;
 
 const EARLY: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";

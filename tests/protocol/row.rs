@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::support::{
+use support::{
     End, Mark, Origin, RawClient, Request, Response, SOON, Seen, Step, Tidegate, check_problem,
     escape, holds_within, ok, wait_until,
 };

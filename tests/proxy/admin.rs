@@ -1,6 +1,6 @@
 //! The operator's side: alive, ready, and what is going on.
 
-use crate::support::{
+use support::{
     Gate, Origin, RawClient, Response, SOON, Step, Tidegate, assert_problem, ok, wait_until,
 };
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Origin, RawClient, SOON, Step, Tidegate, ok, wait_until};
+use support::{Origin, RawClient, SOON, Step, Tidegate, ok, wait_until};
 
 /// A fixed sequence that looks random (SplitMix64).
 fn random(state: &AtomicU64) -> u64 {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::setup::plain;
-use crate::support::{End, Origin, RawClient, SOON, Step, Tidegate, wait_until};
+use support::{End, Origin, RawClient, SOON, Step, Tidegate, wait_until};
 
 const AT_ONCE: Duration = Duration::from_secs(1);
 

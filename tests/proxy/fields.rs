@@ -1,7 +1,7 @@
 //! Header fields: who the client is, what stays behind, and what the configuration changes.
 
 use crate::setup::{Lines, plain, with};
-use crate::support::{Origin, Request, Response, Step, Tidegate, ok};
+use support::{Origin, Request, Response, Step, Tidegate, ok};
 
 fn asked(proxy: &Tidegate, origin: &Origin, fields: &str) -> (Response, Request) {
     let answer =

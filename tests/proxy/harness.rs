@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::support::{Blackhole, End, Nginx, Origin, RawClient, SOON, Step, curl, ok, wait_until};
+use support::{Blackhole, End, Nginx, Origin, RawClient, SOON, Step, curl, ok, wait_until};
 
 fn address(origin: &Origin) -> SocketAddr {
     origin.server().parse().unwrap()

@@ -1,6 +1,6 @@
 //! Header values with places in them, and sets of changes that routes share.
 
-use crate::support::{Origin, Request, Step, Tidegate};
+use support::{Origin, Request, Step, Tidegate};
 
 /// Changes of headers around one server.
 fn proxy(origin: &Origin, route: &str) -> Tidegate {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use crate::setup::plain;
-use crate::support::{Origin, RawClient, Step, ok};
+use support::{Origin, RawClient, Step, ok};
 
 /// Answers on fresh connections after which a server is tried (`src/endpoint/reuse.rs`).
 const CANDIDATE_AFTER: usize = 1000;

@@ -5,9 +5,7 @@ use std::fmt::Display;
 use serde_json::Value;
 
 use crate::setup::{Lines, plain, with};
-use crate::support::{
-    Origin, Response, SOON, Signal, Step, Tidegate, assert_problem, ok, wait_until,
-};
+use support::{Origin, Response, SOON, Signal, Step, Tidegate, assert_problem, ok, wait_until};
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: a.test\r\n\r\n";
 
@@ -281,7 +279,7 @@ fn a_call_that_comes_back_is_told_so_in_the_way_of_calls() {
          [[route]]\nupstream = 'app'",
         &[],
     );
-    let call = crate::support::curl(&[
+    let call = support::curl(&[
         "--http2-prior-knowledge",
         "-si",
         "-H",

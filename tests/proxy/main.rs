@@ -27,8 +27,6 @@ mod shutdown;
 mod sockets;
 mod stale;
 mod streaming;
-#[path = "../support/mod.rs"]
-mod support;
 mod timeouts;
 mod tunnels;
 mod upgrades;

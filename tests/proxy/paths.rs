@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Origin, Response, Tidegate, assert_problem, wait_until};
+use support::{Origin, Response, Tidegate, assert_problem, wait_until};
 
 /// A raw route for packages, with another server for everything else.
 fn raw(app: &Origin, rest: &Origin) -> Tidegate {

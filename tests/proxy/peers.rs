@@ -1,7 +1,7 @@
 //! Against programs we did not write: curl in front, nginx behind.
 
 use crate::setup::{Lines, with_servers};
-use crate::support::{Nginx, Tidegate, curl};
+use support::{Nginx, Tidegate, curl};
 
 fn between(files: &[(&str, &[u8])]) -> (Nginx, Tidegate, String) {
     let nginx = Nginx::start(files);

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::setup::{Lines, with_servers};
-use crate::support::{
-    Origin, RawClient, Step, Tidegate, assert_problem, check_problem, refused_address,
-};
+use support::{Origin, RawClient, Step, Tidegate, assert_problem, check_problem, refused_address};
 
 #[test]
 fn round_robin_gives_exact_shares() {
@@ -126,12 +124,12 @@ fn a_server_that_comes_back_is_used_again() {
     assert_eq!(proxy.client().get("/").text(), "first");
     origin.stop();
     drop(origin);
-    crate::support::wait_until(crate::support::SOON, "the proxy notices", || {
+    support::wait_until(support::SOON, "the proxy notices", || {
         proxy.client().get("/").status == 502
     });
     let listener = std::net::TcpListener::bind(&address).unwrap();
-    let back = Origin::on(listener, |_| vec![Step::Send(crate::support::ok("second"))]);
-    crate::support::wait_until(crate::support::SOON, "the server is used again", || {
+    let back = Origin::on(listener, |_| vec![Step::Send(support::ok("second"))]);
+    support::wait_until(support::SOON, "the server is used again", || {
         proxy.client().get("/").text() == "second"
     });
     assert!(back.accepts() > 0);

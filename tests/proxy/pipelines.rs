@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::setup::plain;
-use crate::support::{End, Origin, SOON, Step, ok, wait_until};
+use support::{End, Origin, SOON, Step, ok, wait_until};
 
 fn echoing() -> Origin {
     Origin::start(|request| vec![Step::Send(ok(&request.target))])
@@ -26,7 +26,7 @@ fn p12_what_came_before_the_end_is_answered() {
             client.send_in_pieces([get("/a"), middle.clone(), get("/c")].concat(), step);
             client.close_write();
             let answers: Vec<_> = (0..3).map(|_| client.response()).collect();
-            let texts: Vec<_> = answers.iter().map(crate::support::Response::text).collect();
+            let texts: Vec<_> = answers.iter().map(support::Response::text).collect();
             assert_eq!(texts, ["/a", "/b", "/c"]);
             assert_eq!(client.end(SOON), (Vec::new(), End::Closed));
         }

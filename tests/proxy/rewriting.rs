@@ -1,7 +1,7 @@
 //! Routes that change the target, answer by themselves, or share their traffic.
 
 use crate::setup::{Lines, with};
-use crate::support::{Origin, Request, Tidegate, assert_problem};
+use support::{Origin, Request, Tidegate, assert_problem};
 
 /// What the origin sees of a request for `target` under this route.
 fn rewritten(route: &str, target: &str) -> Request {

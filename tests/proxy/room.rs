@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{
+use support::{
     End, Gate, Origin, RawClient, SOON, Step, Tidegate, assert_problem_and_close, check_problem,
     escape, ok, resident_kib, wait_until,
 };

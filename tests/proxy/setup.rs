@@ -1,6 +1,6 @@
 //! The configuration most tests share: one listener, one upstream, one route, one worker.
 
-use crate::support::{Origin, Tidegate};
+use support::{Origin, Tidegate};
 
 /// Lines to add to each of the three tables; empty where the defaults are under test.
 #[derive(Clone, Copy, Default)]

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::setup::plain;
-use crate::support::{Gate, Origin, RawClient, SOON, Signal, Step, Tidegate, ok, wait_until};
+use support::{Gate, Origin, RawClient, SOON, Signal, Step, Tidegate, ok, wait_until};
 
 fn waiting(gate: &Gate) -> Origin {
     let gate = gate.clone();

@@ -1,7 +1,7 @@
 //! Where connections may come from and go to: TCP, IPv6, Unix sockets, several at once.
 
 use crate::setup::{Lines, with_servers};
-use crate::support::{Origin, RawClient, Step, Tidegate, ok};
+use support::{Origin, RawClient, Step, Tidegate, ok};
 
 #[test]
 fn a_listener_can_be_a_unix_socket() {

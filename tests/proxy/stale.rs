@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::setup::plain;
-use crate::support::{Origin, SOON, Step, Tidegate, ok, wait_until};
+use support::{Origin, SOON, Step, Tidegate, ok, wait_until};
 
 /// Small pseudo-random pauses, the same in every run.
 struct Jitter(AtomicU64);
@@ -75,7 +75,7 @@ fn run_client(
     jitter: &Jitter,
 ) -> Vec<String> {
     let mut lost = Vec::new();
-    let mut connection = crate::support::RawClient::connect(address);
+    let mut connection = support::RawClient::connect(address);
     for n in 0..100 {
         let id = format!("/{client}-{n}");
         let body = if method == "POST" { "Content-Length: 2\r\n\r\nhi" } else { "\r\n" };
@@ -83,16 +83,16 @@ fn run_client(
         match connection.try_response(method) {
             Ok(answer) if answer.status == 200 && answer.text() == id => {
                 if answer.says_close() {
-                    connection = crate::support::RawClient::connect(address);
+                    connection = support::RawClient::connect(address);
                 }
             }
             Ok(answer) => {
                 lost.push(format!("{id}: {}", answer.status));
-                connection = crate::support::RawClient::connect(address);
+                connection = support::RawClient::connect(address);
             }
             Err(why) => {
                 lost.push(format!("{id}: {why}"));
-                connection = crate::support::RawClient::connect(address);
+                connection = support::RawClient::connect(address);
             }
         }
         thread::sleep(jitter.pause());

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::setup::plain;
-use crate::support::{End, Gate, Origin, RawClient, SOON, Step, ok, resident_kib, wait_until};
+use support::{End, Gate, Origin, RawClient, SOON, Step, ok, resident_kib, wait_until};
 
 const MIB: usize = 1 << 20;
 /// What four socket buffers on loopback may hold together, and then some.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::setup::{Lines, with, with_servers};
-use crate::support::{
+use support::{
     Blackhole, End, Gate, Origin, RawClient, SOON, Step, assert_problem, assert_problem_and_close,
     escape, ok, wait_until,
 };

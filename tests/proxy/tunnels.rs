@@ -1,7 +1,7 @@
 //! WebSocket: a handshake that is checked, then bytes both ways until both sides are done.
 
 use crate::setup::plain;
-use crate::support::{End, Origin, RawClient, SOON, Step, Tidegate, wait_until};
+use support::{End, Origin, RawClient, SOON, Step, Tidegate, wait_until};
 
 const REQUEST: &str = "GET /ws HTTP/1.1\r\nHost: a.test\r\nConnection: keep-alive, Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\

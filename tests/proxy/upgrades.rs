@@ -1,7 +1,7 @@
 //! Protocols other than WebSocket, asked for by a request with a body: Docker's `attach` and `exec` do so.
 
 use crate::setup::{Lines, plain, with};
-use crate::support::{End, Nginx, Origin, SOON, Step, wait_until};
+use support::{End, Nginx, Origin, SOON, Step, wait_until};
 
 const SWITCH: &str =
     "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Type: text/x\r\n\r\n";

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::setup::{Lines, plain, with};
-use crate::support::{Origin, SOON, Step, assert_problem, assert_problem_and_close, wait_until};
+use support::{Origin, SOON, Step, assert_problem, assert_problem_and_close, wait_until};
 
 #[test]
 fn an_early_refusal_reaches_a_client_that_is_still_uploading() {

@@ -1,7 +1,7 @@
 //! Old clients, answers without bodies, and interim answers.
 
 use crate::setup::plain;
-use crate::support::{Origin, RawClient, SOON, Step, Tidegate, ok};
+use support::{Origin, RawClient, SOON, Step, Tidegate, ok};
 
 const CHUNKED: &str =
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Origin, RawClient, SOON, assert_problem, wait_until};
 use crate::{
     assert_refused, call, deregister, metric, names, proxy, put, register, upstream, with,
 };
+use support::{Origin, RawClient, SOON, assert_problem, wait_until};
 
 const REGISTRY: &str = "{ registry = true }";
 const FREE: &str = "10.1.2.3:80";
@@ -274,7 +274,7 @@ fn a_lease_that_runs_out_takes_its_server_along() {
 
 #[test]
 fn a_server_that_leaves_finishes_what_it_has() {
-    use crate::support::{Gate, Step, ok};
+    use support::{Gate, Step, ok};
     let gate = Gate::default();
     let held = gate.clone();
     let slow = Origin::start(move |_| vec![Step::Until(held.clone()), Step::Send(ok("late"))]);
@@ -293,7 +293,7 @@ fn a_server_that_leaves_finishes_what_it_has() {
 fn joiners_are_probed_before_they_get_requests() {
     let well = Origin::ok("well");
     let sick = Origin::start(|_| {
-        vec![crate::support::Step::Send(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n".to_vec())]
+        vec![support::Step::Send(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n".to_vec())]
     });
     let proxy =
         proxy(REGISTRY, "health = { path = '/healthz', every = '50ms', rise = 1, fall = 1 }");

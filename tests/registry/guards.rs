@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::support::{Origin, SOON, Tidegate, wait_until};
 use crate::{call, deregister, metric, names, proxy, register, upstream};
+use support::{Origin, SOON, Tidegate, wait_until};
 
 fn held(proxy: &Tidegate) -> u64 {
     upstream(proxy)["servers_held"].as_u64().unwrap()

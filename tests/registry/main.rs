@@ -17,14 +17,12 @@ mod processes;
 #[allow(dead_code, reason = "the servers of other tests can do more")]
 mod server;
 mod shared;
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{RawClient, Response, Tidegate};
+use support::{RawClient, Response, Tidegate};
 
 const MS: Duration = Duration::from_millis(1);
 

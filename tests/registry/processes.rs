@@ -4,8 +4,8 @@ use std::thread;
 
 use crate::load::{Kind, Load};
 use crate::server::{Mode, Server};
-use crate::support::SOON;
 use crate::{MS, deregister, names, proxy, register};
+use support::SOON;
 
 /// Ends the load; panics unless every request got its answer.
 fn nothing_lost(load: Load) {
@@ -55,7 +55,7 @@ fn scaling_from_3_to_10_to_2_costs_no_request() {
     thread::sleep(200 * MS);
     (3..10).for_each(enter);
     assert_eq!(names(&proxy).len(), 10);
-    assert!(crate::support::holds_within(SOON, &mut || {
+    assert!(support::holds_within(SOON, &mut || {
         services.iter().all(|service| service.requests() > 0)
     }));
     for (n, service) in services.iter().enumerate().skip(2) {

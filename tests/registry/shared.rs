@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Origin, Redis, SOON, Tidegate, wait_until};
 use crate::{MS, assert_refused, deregister, metric, names, proxy, put, register, upstream};
+use support::{Origin, Redis, SOON, Tidegate, wait_until};
 
 const SHARED: &str = "{ registry = { redis = true } }";
 

@@ -15,10 +15,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use self::support::Tidegate;
-
-#[path = "../support/mod.rs"]
-mod support;
+use support::Tidegate;
 
 /// How many connections of clients are tried unless the environment says otherwise; each has one to five exchanges.
 const SEEDS: u64 = 300;

@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::support::{RawClient, Response, Tidegate};
+use support::{RawClient, Response, Tidegate};
 
 pub struct Changing {
     pub proxy: Tidegate,

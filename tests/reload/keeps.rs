@@ -1,7 +1,7 @@
 //! What a reload does not touch.
 
 use crate::change::{Changing, simple};
-use crate::support::{Gate, Origin, RawClient, SOON, Step, ok, wait_until};
+use support::{Gate, Origin, RawClient, SOON, Step, ok, wait_until};
 
 fn failing(text: &str, server: &str) -> String {
     simple(server, "x").replace(&format!("servers = [\"{server}\"]"), text)

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::change::Changing;
-use crate::support::{Origin, RawClient, SOON, Step, ok, resident_kib, wait_until};
+use support::{Origin, RawClient, SOON, Step, ok, resident_kib, wait_until};
 
 const RELOADS: usize = 1000;
 

@@ -10,6 +10,4 @@
 mod change;
 mod keeps;
 mod load;
-#[path = "../support/mod.rs"]
-mod support;
 mod ways;

@@ -1,7 +1,7 @@
 //! How a reload is asked for, what is said about it, and when it is refused.
 
 use crate::change::{Changing, simple};
-use crate::support::{Origin, SOON, Signal, wait_until};
+use support::{Origin, SOON, Signal, wait_until};
 
 fn word(changing: &Changing) -> String {
     changing.proxy.client().get("/word").text()
@@ -131,10 +131,10 @@ fn one_can_go_back() {
 fn what_is_in_effect_can_be_read_and_a_file_be_checked() {
     let origin = Origin::ok("app");
     let changing = Changing::start(&simple(&origin.server(), "one"));
-    let shown = crate::support::RawClient::connect(changing.proxy.admin()).ask("/config");
+    let shown = support::RawClient::connect(changing.proxy.admin()).ask("/config");
     assert!(shown.text().contains("\"balance\":\"least_request\""), "{}", shown.text());
     let check = |body: &str| {
-        crate::support::RawClient::connect(changing.proxy.admin()).exchange(format!(
+        support::RawClient::connect(changing.proxy.admin()).exchange(format!(
             "POST /config/check HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         ))
@@ -202,9 +202,9 @@ fn the_difference_can_be_seen_beforehand() {
 }
 
 /// `PUT` for the server of `app`.
-fn put(changing: &Changing, server: &str, body: &str) -> crate::support::Response {
+fn put(changing: &Changing, server: &str, body: &str) -> support::Response {
     let length = body.len();
-    crate::support::RawClient::connect(changing.proxy.admin()).exchange(format!(
+    support::RawClient::connect(changing.proxy.admin()).exchange(format!(
         "PUT /upstreams/app/servers/{server} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}"
     ))
 }
@@ -251,7 +251,7 @@ fn weights_and_states_can_be_changed_and_last() {
     }
     assert_eq!(put(&changing, "127.0.0.1:9", "{\"weight\": 2}").status, 404);
     let delete = format!("DELETE /upstreams/app/servers/{one} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    let refused = crate::support::RawClient::connect(changing.proxy.admin()).exchange(delete);
+    let refused = support::RawClient::connect(changing.proxy.admin()).exchange(delete);
     assert_eq!((refused.status, refused.text().contains("not_a_registry")), (409, true));
 }
 
@@ -276,7 +276,6 @@ fn what_would_happen_can_be_asked_of_a_file_and_of_a_proxy() {
     let run = explain(&["TRACE", "http://a.test/"]);
     assert_eq!(run.status.code(), Some(1));
     assert!(text(&run.stdout).contains("refused   405 "), "{}", text(&run.stdout));
-    let nonsense =
-        crate::support::RawClient::connect(changing.proxy.admin()).ask("/explain?colour=red");
+    let nonsense = support::RawClient::connect(changing.proxy.admin()).ask("/explain?colour=red");
     assert_eq!(nonsense.status, 422);
 }

@@ -2,7 +2,7 @@
 
 use crate::load::proxy;
 use crate::server::{Mode, servers};
-use crate::support::{SOON, assert_problem, wait_until};
+use support::{SOON, assert_problem, wait_until};
 
 const POST: &str = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\n\r\nhi";
 

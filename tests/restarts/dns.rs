@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::server::Server;
-use crate::support::name_server::{A, AAAA, NameServer, Reply, alias, ip};
-use crate::support::{RawClient, Tidegate, refused_address, wait_until};
+use support::name_server::{A, AAAA, NameServer, Reply, alias, ip};
+use support::{RawClient, Tidegate, refused_address, wait_until};
 
 /// How long something may take that is looked up again within two seconds, on a machine that has other things to do.
 const SOON: Duration = Duration::from_secs(8);

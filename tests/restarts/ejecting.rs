@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::load::proxy;
 use crate::server::{Mode, servers};
-use crate::support::{Origin, SOON, Step, Tidegate, wait_until};
+use support::{Origin, SOON, Step, Tidegate, wait_until};
 
 fn state(proxy: &Tidegate, n: usize) -> String {
     proxy.stats()["upstreams"][0]["servers"][n]["state"].as_str().unwrap().to_owned()

@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::server::Server;
-use crate::support::{RawClient, Tidegate};
+use support::{RawClient, Tidegate};
 
 /// A proxy for an upstream with these lines.
 pub fn proxy(upstream: &str) -> Tidegate {

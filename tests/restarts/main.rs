@@ -15,5 +15,3 @@ mod names;
 mod retrying;
 mod rolling;
 mod server;
-#[path = "../support/mod.rs"]
-mod support;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::load::{Kind, Load};
 use crate::server::{Mode, Server};
-use crate::support::{RawClient, SOON, Tidegate, assert_problem, wait_until};
+use support::{RawClient, SOON, Tidegate, assert_problem, wait_until};
 
 /// How long a name that leads nowhere may stay unnoticed once it leads somewhere: five seconds, a tenth
 /// more, and the time for it.

@@ -2,7 +2,7 @@
 
 use crate::load::proxy;
 use crate::server::{Mode, servers};
-use crate::support::{Blackhole, RawClient, Tidegate, refused_address};
+use support::{Blackhole, RawClient, Tidegate, refused_address};
 
 const POST: &str = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 2\r\n\r\nhi";
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::load::{Kind, Load, Outcome, duplicates, proxy};
 use crate::server::{Mode, Server, servers};
-use crate::support::{SOON, wait_until};
+use support::{SOON, wait_until};
 
 const MS: Duration = Duration::from_millis(1);
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::scenario::{counts, named, scenario, shares};
-use crate::support::{
+use support::{
     Gate, Origin, RawClient, SOON, Step, Tidegate, assert_problem, ok, refused_address, wait_until,
 };
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use crate::scenario::{Scenario, counts, named, scenario, shares, states};
-use crate::support::{
+use support::{
     Blackhole, Origin, RawClient, SOON, Step, Tidegate, assert_problem, ok, refused_address,
     wait_until,
 };
@@ -315,7 +315,7 @@ fn s5_3_five_failures_open_the_breaker_and_two_successes_close_it() {
 
 #[test]
 fn s5_3_half_open_lets_two_through_and_not_a_herd() {
-    let gate = crate::support::Gate::default();
+    let gate = support::Gate::default();
     let (held, failing) = (gate.clone(), Arc::new(AtomicU16::new(1)));
     let fails = failing.clone();
     let origin = Origin::start(move |_| {

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::scenario::scenario;
-use crate::support::{
-    Gate, Origin, RawClient, SOON, Step, Tidegate, assert_problem, ok, wait_until,
-};
+use support::{Gate, Origin, RawClient, SOON, Step, Tidegate, assert_problem, ok, wait_until};
 
 /// Answers once the gate is open.
 fn held(gate: &Gate) -> Origin {

@@ -13,5 +13,3 @@ mod failing;
 mod limits;
 mod policies;
 mod scenario;
-#[path = "../support/mod.rs"]
-mod support;

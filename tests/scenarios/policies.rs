@@ -1,7 +1,7 @@
 //! What routes do beside choosing servers.
 
 use crate::scenario::scenario;
-use crate::support::{Origin, Step, refused_address};
+use support::{Origin, Step, refused_address};
 
 #[test]
 fn s2_3_a_client_gets_its_burst_and_others_do_not_notice() {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Origin, Step, Tidegate, ok};
+use support::{Origin, Step, Tidegate, ok};
 
 pub struct Scenario {
     text: String,

@@ -11,19 +11,19 @@ use super::socket::{End, Fill, Socket};
 
 /// What an origin has seen so far, over all connections.
 #[derive(Default)]
-pub struct Records {
+pub(crate) struct Records {
     pub connections: Vec<Seen>,
     pub requests: Vec<Request>,
 }
 
-pub fn lock(records: &Mutex<Records>) -> MutexGuard<'_, Records> {
+pub(crate) fn lock(records: &Mutex<Records>) -> MutexGuard<'_, Records> {
     records.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Why a connection is over for the origin.
 struct Over;
 
-pub struct Connection {
+pub(crate) struct Connection {
     socket: Socket,
     id: usize,
     buffer: Vec<u8>,
@@ -32,7 +32,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(
+    pub(crate) fn new(
         socket: Socket,
         id: usize,
         records: Arc<Mutex<Records>>,
@@ -41,7 +41,7 @@ impl Connection {
         Self { socket, id, buffer: Vec::new(), records, stop }
     }
 
-    pub fn run(mut self, ask: Ask, script: &Script) {
+    pub(crate) fn run(mut self, ask: Ask, script: &Script) {
         for index in 0.. {
             if self.one_request(index, ask, script).is_err() {
                 lock(&self.records).connections[self.id].done = true;

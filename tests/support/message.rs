@@ -2,7 +2,7 @@
 //! test. Text is Latin-1, so that every byte survives and can be compared.
 
 /// A field list in the order of the wire.
-pub type Fields = Vec<(String, String)>;
+pub(crate) type Fields = Vec<(String, String)>;
 
 #[derive(Debug, Clone, Default)]
 pub struct Request {
@@ -40,7 +40,7 @@ pub struct Response {
 
 /// How the end of a body is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Framing {
+pub(crate) enum Framing {
     Empty,
     Length(usize),
     Chunked,
@@ -57,11 +57,11 @@ pub fn escape(bytes: &[u8]) -> String {
     if bytes.len() > 600 { format!("{shown}… ({} bytes)", bytes.len()) } else { shown }
 }
 
-pub fn field<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
+pub(crate) fn field<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
     fields.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
 }
 
-pub fn all<'a>(fields: &'a Fields, name: &str) -> Vec<&'a str> {
+pub(crate) fn all<'a>(fields: &'a Fields, name: &str) -> Vec<&'a str> {
     fields.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str()).collect()
 }
 
@@ -104,7 +104,7 @@ impl Response {
 }
 
 /// The length of the head including its blank line, once complete.
-pub fn head_end(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn head_end(bytes: &[u8]) -> Option<usize> {
     bytes.windows(4).position(|w| w == b"\r\n\r\n").map(|at| at + 4)
 }
 
@@ -112,7 +112,7 @@ pub fn head_end(bytes: &[u8]) -> Option<usize> {
 ///
 /// # Errors
 /// A sentence about the first byte that RFC 9112 does not allow.
-pub fn parse_head(head: &[u8]) -> Result<(String, Fields), String> {
+pub(crate) fn parse_head(head: &[u8]) -> Result<(String, Fields), String> {
     let text = latin1(head);
     let text = text.strip_suffix("\r\n\r\n").ok_or("no blank line at the end of the head")?;
     let mut lines = text.split("\r\n");
@@ -143,7 +143,7 @@ fn check_bytes(line: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// When the two framing fields do not allow exactly one reading.
-pub fn framing(fields: &Fields) -> Result<Option<Framing>, String> {
+pub(crate) fn framing(fields: &Fields) -> Result<Option<Framing>, String> {
     let coded = all(fields, "transfer-encoding");
     let lengths = all(fields, "content-length");
     match (coded.as_slice(), lengths.as_slice()) {
@@ -158,7 +158,7 @@ pub fn framing(fields: &Fields) -> Result<Option<Framing>, String> {
 
 /// An incremental reader of a chunked body.
 #[derive(Debug, Default)]
-pub struct Chunks {
+pub(crate) struct Chunks {
     pub body: Vec<u8>,
     pub trailers: Fields,
     left: usize,
@@ -171,7 +171,7 @@ impl Chunks {
     ///
     /// # Errors
     /// A sentence about the first byte that breaks the grammar; extensions are refused too.
-    pub fn advance(&mut self, buffer: &mut Vec<u8>) -> Result<bool, String> {
+    pub(crate) fn advance(&mut self, buffer: &mut Vec<u8>) -> Result<bool, String> {
         loop {
             if self.left > 0 {
                 let n = self.left.min(buffer.len());

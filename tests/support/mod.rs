@@ -4,15 +4,13 @@
 //! Plain threads and `std::net`, on purpose: the parties of a test must not share a library with
 //! the program under test, or one bug would hide behind the other. Every read has a deadline, every
 //! wait polls a condition, every port is chosen by the kernel.
+#![allow(missing_docs, reason = "the items are named as sentences of tests need them")]
 #![allow(
-    dead_code,
-    unreachable_pub,
-    unused_imports,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,
-    reason = "shared by several test binaries, none of which uses all of it; a failed expectation is a panic"
+    reason = "a failed expectation is a panic"
 )]
 
 mod certificates;

@@ -69,12 +69,12 @@ pub struct Mark {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Ask {
+pub(crate) enum Ask {
     OnHead,
     OnWhole,
 }
 
-pub type Script = dyn Fn(&Request) -> Vec<Step> + Send + Sync;
+pub(crate) type Script = dyn Fn(&Request) -> Vec<Step> + Send + Sync;
 
 enum Listener {
     Tcp(TcpListener),

@@ -59,7 +59,7 @@ impl Tidegate {
     pub fn with_descriptors(most: u32, toml: &str, values: &[(&str, &dyn Display)]) -> Self {
         let mut shell = Command::new("sh");
         shell.arg("-c").arg(format!("ulimit -n {most} && exec \"$0\" \"$@\""));
-        shell.arg(env!("CARGO_BIN_EXE_tidegate"));
+        shell.arg(program());
         Self::by(shell, tempfile::tempdir().unwrap(), toml, values)
     }
 
@@ -70,7 +70,7 @@ impl Tidegate {
         values: &[(&str, &dyn Display)],
         variables: &[(&str, &Path)],
     ) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        let mut command = Command::new(program());
         command.envs(variables.iter().copied());
         Self::by(command, directory, toml, values)
     }
@@ -105,7 +105,7 @@ impl Tidegate {
             false => own_mounts(&["--user", "--map-root-user", "--mount"]),
         };
         command.args(["sh", "-c", INSIDE]).arg(directory.path());
-        command.arg(env!("CARGO_BIN_EXE_tidegate"));
+        command.arg(program());
         Self::by(command, directory, toml, values)
     }
 
@@ -325,4 +325,12 @@ fn without_colours(line: &str) -> String {
         }
     }
     out
+}
+
+/// The program under test, which stands above the folder of the test that runs.
+fn program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let program = test.ancestors().nth(2).unwrap().join("tidegate");
+    assert!(program.is_file(), "{} is built with the tests", program.display());
+    program
 }

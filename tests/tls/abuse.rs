@@ -1,7 +1,7 @@
 //! Those who speak no TLS, stop in the middle, or come in numbers.
 
-use crate::support::{Authority, Origin, RawClient, SOON, Tidegate, curl, wait_until};
 use crate::{ask, entry, proxy};
+use support::{Authority, Origin, RawClient, SOON, Tidegate, curl, wait_until};
 
 fn plain(more: &str) -> (Authority, Origin, Tidegate) {
     let authority = Authority::new("ca");

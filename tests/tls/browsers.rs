@@ -1,8 +1,8 @@
 //! What a browser makes of it: Chromium.
 
 use crate::browser::Browser;
-use crate::support::{Authority, Origin, SOON, Step, Tidegate, ok, wait_until};
 use crate::{config, entry};
+use support::{Authority, Origin, SOON, Step, Tidegate, ok, wait_until};
 
 const PAGE: &str = "<!doctype html><title>t</title><script>
     const socket = new WebSocket(`wss://${location.host}/chat`);

@@ -4,8 +4,8 @@ use std::process::Command;
 
 use time::Duration;
 
-use crate::support::{Authority, Certificate, Origin, RawClient, SOON, wait_until};
 use crate::{ask, config, entry, proxy, s_client};
+use support::{Authority, Certificate, Origin, RawClient, SOON, wait_until};
 
 /// `tidegate check` of this text: whether it is fine, and what it says.
 pub(crate) fn check(text: &str) -> (bool, String) {

@@ -5,8 +5,8 @@ use std::process::Command;
 use time::Duration;
 
 use crate::certificates::check;
-use crate::support::{Authority, Certificate, Origin, RawClient, SOON, Tidegate, wait_until};
 use crate::{ask, entry, proxy};
+use support::{Authority, Certificate, Origin, RawClient, SOON, Tidegate, wait_until};
 
 fn with(certificate: &Certificate) -> [&str; 4] {
     ["--cert", certificate.cert.to_str().unwrap(), "--key", certificate.key.to_str().unwrap()]

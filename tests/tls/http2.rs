@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use crate::support::{Authority, Gate, Origin, SOON, Step, Tidegate, ok, wait_until};
 use crate::{ask, entry, proxy};
+use support::{Authority, Gate, Origin, SOON, Step, Tidegate, ok, wait_until};
 
 fn start(origin: &Origin, more: &str) -> (Authority, Tidegate) {
     let authority = Authority::new("ca");

@@ -20,8 +20,6 @@ mod rows;
 mod scanner;
 mod servers;
 mod serving;
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

@@ -5,10 +5,8 @@ use std::process::Command;
 
 use time::Duration;
 
-use crate::support::{
-    Authority, Certificate, Nginx, Origin, SOON, Tidegate, assert_problem, wait_until,
-};
 use crate::{entry, proxy};
+use support::{Authority, Certificate, Nginx, Origin, SOON, Tidegate, assert_problem, wait_until};
 
 /// What `openssl` makes in this directory with these arguments.
 fn openssl(directory: &Path, arguments: &[&str]) {

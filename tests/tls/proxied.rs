@@ -4,8 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::thread::{self, JoinHandle};
 
-use crate::support::{Authority, End, Origin, RawClient, SOON, Tidegate};
 use crate::{ask, entry};
+use support::{Authority, End, Origin, RawClient, SOON, Tidegate};
 
 fn proxy(origin: &Origin, trusted: &str, more: &str) -> Tidegate {
     Tidegate::start(&format!(
@@ -216,7 +216,7 @@ fn what_was_told_is_told_on_with_its_extensions() {
 #[test]
 fn nginx_understands_it_and_nobody_gets_anothers_connection() {
     let port = "return 200 \"$proxy_protocol_addr $proxy_protocol_port $connection\";";
-    let nginx = crate::support::Nginx::proxied(&format!("location / {{ {port} }}"));
+    let nginx = support::Nginx::proxied(&format!("location / {{ {port} }}"));
     let config = |version: &str| {
         format!(
             r#"
@@ -244,7 +244,7 @@ fn nginx_understands_it_and_nobody_gets_anothers_connection() {
     for version in ["v1", "v2"] {
         let proxy = Tidegate::start(&config(version));
         let passed = || proxy.stats()["upstreams"][0]["servers"][0]["checks_passed"].as_u64();
-        crate::support::wait_until(SOON, "checks say that they are nobody", || passed() > Some(0));
+        support::wait_until(SOON, "checks say that they are nobody", || passed() > Some(0));
         let mut clients: Vec<RawClient> = (1..=3)
             .map(|n| {
                 let mut client = RawClient::connect(proxy.address());

@@ -10,8 +10,8 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use crate::support::{Authority, Origin, RawClient, SOON, Tidegate};
 use crate::{ask, entry, proxy, s_client, s_client_saying};
+use support::{Authority, Origin, RawClient, SOON, Tidegate};
 
 fn start(more: &str, listen: &str) -> (Authority, Origin, Tidegate) {
     let authority = Authority::new("ca");

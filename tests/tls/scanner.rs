@@ -4,8 +4,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Authority, Origin};
 use crate::{entry, proxy};
+use support::{Authority, Origin};
 
 #[test]
 fn nothing_above_low_is_found_on_the_defaults() {

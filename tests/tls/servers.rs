@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Authority, Nginx, RawClient, SOON, Tidegate, assert_problem, wait_until};
+use support::{Authority, Nginx, RawClient, SOON, Tidegate, assert_problem, wait_until};
 
 /// What nginx learns of a connection: its number, whether the session is an old one, the name, the certificate.
 const FACTS: &str = "location = /facts { \

@@ -1,7 +1,7 @@
 //! Requests over TLS: versions, names, sessions, bodies.
 
-use crate::support::{Authority, Origin, SOON, Step, curl, ok, wait_until};
 use crate::{ask, entry, proxy, s_client, s_client_saying};
+use support::{Authority, Origin, SOON, Step, curl, ok, wait_until};
 
 #[test]
 fn both_versions_are_spoken_and_the_server_is_told() {

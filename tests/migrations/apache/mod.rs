@@ -7,7 +7,7 @@ use crate::echo::{SERVED_BY, Server};
 use crate::nginx::STAFF;
 use crate::original::{Original, program};
 use crate::site::{Plan, Site};
-use crate::support::Response;
+use support::Response;
 
 const BROWSER: &str = "text/html,application/xhtml+xml,*/*;q=0.8";
 /// What Debian's package enables or has as modules of its own, and its own place for everything.

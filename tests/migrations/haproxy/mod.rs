@@ -4,7 +4,7 @@ use crate::ask::{announce, get};
 use crate::echo::{SERVED_BY, Server};
 use crate::original::{Original, program};
 use crate::site::{Plan, Site};
-use crate::support::{Response, SOON, wait_until};
+use support::{Response, SOON, wait_until};
 
 const SORRY: &str = "<h1>The shop is closed</h1>\n";
 const BROWSER: &str = "text/html,application/xhtml+xml,*/*;q=0.8";

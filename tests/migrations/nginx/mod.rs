@@ -7,7 +7,7 @@ use crate::differences::unzipped;
 use crate::echo::Server;
 use crate::original::nginx;
 use crate::site::{Both, Plan, Site};
-use crate::support::{SOON, wait_until};
+use support::{SOON, wait_until};
 
 /// The user anna with the password tide, as `htpasswd -B` writes it.
 pub(crate) const STAFF: &str =

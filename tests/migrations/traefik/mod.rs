@@ -5,7 +5,7 @@ use crate::echo::{SERVED_BY, Server};
 use crate::nginx::STAFF;
 use crate::original::{Original, program};
 use crate::site::{Plan, Site};
-use crate::support::{Response, SOON, wait_until};
+use support::{Response, SOON, wait_until};
 
 const BROWSER: &str = "text/html,application/xhtml+xml,*/*;q=0.8";
 const HOST: &str = "tickets.example";
