@@ -37,7 +37,7 @@ pub struct Member {
     pub weight: u32,
     /// The place among all servers of the upstream.
     pub at: u32,
-    /// What keys are hashed to, where that is not its name.
+    /// The text that keys are hashed to, where that is not its name.
     pub key: Option<Arc<str>>,
 }
 

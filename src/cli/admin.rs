@@ -34,7 +34,7 @@ pub(super) struct CallTarget {
     admin: Option<String>,
 }
 
-/// Where the demo's admin endpoint is, unless somebody else is there.
+/// The address of the demo's admin endpoint, unless somebody else is there.
 const DEMO: &str = "http://127.0.0.1:9900";
 
 /// A place to call and what to show there.

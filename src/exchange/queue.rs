@@ -44,7 +44,7 @@ pub enum Unserved {
     Gone,
 }
 
-/// What is counted of a queue, as `/stats` shows it.
+/// The counts of a queue, as `/stats` shows it.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct QueueStats {
     depth: u32,

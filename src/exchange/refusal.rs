@@ -143,25 +143,25 @@ pub enum NoServerReason {
     Draining,
 }
 
-/// Why there is no file for a request.
+/// The reason why there is no file for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum FileFault {
     /// A method other than `GET` and `HEAD`.
     #[error("files can be read only")]
     Method,
-    /// There is none.
+    /// No such file.
     #[error("there is no such file")]
     Missing,
-    /// It may not be read.
+    /// Not to be read.
     #[error("the file may not be read")]
     Forbidden,
-    /// It cannot be read now.
+    /// Not to be read now.
     #[error("the file cannot be read now")]
     Unavailable,
-    /// It is not the one that the client means (RFC 9110 §15.5.13).
+    /// Not the one that the client means (RFC 9110 §15.5.13).
     #[error("the file is another one by now")]
     Changed,
-    /// It is not that long (RFC 9110 §15.5.17).
+    /// Not that long (RFC 9110 §15.5.17).
     #[error("the file is not that long")]
     Range,
 }

@@ -17,28 +17,28 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat, openat2};
 use rustix::io::Errno;
 
-/// How long a folder, a file or a piece of one is waited for.
+/// The longest time for which a folder, a file or a piece of one is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Files that are open for clients at a time, over all workers; far below the descriptors of a process.
 const MOST_OPEN: usize = 1024;
 /// Threads of all workers that may wait for disks at a time.
 const MOST_WAITING: usize = 256;
-/// How much is read at once.
+/// The number of bytes that are read at once.
 pub const PIECE: usize = 64 * 1024;
 
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
-/// Why there is no file.
+/// The reason why there is no file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoFile {
     /// Nothing of this name is below the folder.
     Missing,
-    /// It may not be read.
+    /// Not to be read.
     Forbidden,
-    /// It is a folder, and its name has to end with a slash.
+    /// A folder, whose name has to end with a slash.
     Folder,
-    /// It cannot be read now: an error of the disk, too many files, or no answer in time.
+    /// Not to be read now: an error of the disk, too many files, or no answer in time.
     Unavailable,
 }
 
@@ -74,15 +74,15 @@ pub struct ServedFile {
     file: Arc<(File, OpenFile)>,
     /// The length in bytes.
     pub length: u64,
-    /// When it was changed last.
+    /// The time when it was changed last.
     pub modified: SystemTime,
-    /// Which of the suffixes asked for was added to its name.
+    /// The one of the suffixes asked for that was added to its name.
     pub variant: Option<usize>,
     /// The name without it, for its type.
     pub name: PathBuf,
 }
 
-/// What is looked for.
+/// The kind of file that is looked for.
 #[derive(Debug, Clone)]
 pub struct WantedFile {
     /// The folder.

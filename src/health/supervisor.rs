@@ -34,7 +34,7 @@ pub struct CheckSubject {
     pub endpoint: Arc<Endpoint>,
     /// The state of its upstream, whose waiting requests want to know when a server comes back.
     pub state: Arc<UpstreamState>,
-    /// What to ask it.
+    /// The check that it is asked.
     pub check: Arc<Check>,
 }
 
@@ -47,10 +47,10 @@ pub struct Supervisor {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the thread is told.
+/// The orders of the thread.
 #[derive(Debug)]
 enum HealthCommand {
-    /// What there is to look after from now on.
+    /// The servers to look after from now on.
     All(Vec<CheckSubject>, Vec<Arc<Upstream>>),
     /// Servers that are new or to be asked something else, and the ids of those that left.
     Some(Vec<CheckSubject>, Vec<u32>),

@@ -9,11 +9,11 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
-/// How much one end takes that the other one does not read.
+/// The number of bytes that one end takes that the other one does not read.
 const ROOM: usize = 64 * 1024;
 
 thread_local! {
-    /// Who takes what the proxy connects to.
+    /// The function that takes what the proxy connects to.
     static SERVER: RefCell<Option<Box<dyn FnMut(Memory)>>> = const { RefCell::new(None) };
 }
 
@@ -21,7 +21,7 @@ thread_local! {
 #[derive(Debug)]
 pub struct Memory {
     stream: DuplexStream,
-    /// This end is to be reset when it is dropped.
+    /// The wish that this end is reset when it is dropped.
     resets: Arc<AtomicBool>,
     /// The same of the other end.
     was_reset: Arc<AtomicBool>,

@@ -82,7 +82,7 @@ fn of(policies: &Policies) -> Option<&InFlight> {
     policies.concurrency.as_ref().map(|concurrency| &*concurrency.state)
 }
 
-/// What is counted, for `/metrics`.
+/// The counters for `/metrics`.
 pub(super) const METRICS: &[PolicyMetric] = &[
     PolicyMetric::counter(
         "tidegate_route_concurrency_refused_total",

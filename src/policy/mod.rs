@@ -112,7 +112,7 @@ impl Policies {
     }
 }
 
-/// What the policies of a route count, as `/stats` shows it.
+/// The counts of a route's policies, as `/stats` shows it.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct PolicyStats {
     /// Requests refused because too many were under way; null without `concurrency`.
@@ -123,7 +123,7 @@ pub struct PolicyStats {
     compression: Option<compress::CompressionStats>,
 }
 
-/// What is counted by policies, for `/metrics`, in the order in which it is shown.
+/// The counters of all policies, for `/metrics`, in the order in which it is shown.
 pub const METRICS: [&[PolicyMetric]; 2] = [concurrency::METRICS, compress::METRICS];
 
 /// A number that policies of a route have.

@@ -23,17 +23,17 @@ use crate::policy::jwt::{Jwt, TokenFault, Verified};
 use crate::policy::{Auth, Made, WayIn};
 use crate::wire::Known;
 
-/// What a way in makes of a client.
+/// The verdict of a way in about a client.
 enum EntryVerdict {
-    /// It is let in.
+    /// The client is let in.
     In,
-    /// It is not.
+    /// The client is not let in.
     Out(Denial),
-    /// It has gone.
+    /// The client has gone.
     Gone,
 }
 
-/// Why a way in does not let a client in, and what the client is told.
+/// The reason why a way in does not let a client in, and what the client is told.
 struct Denial {
     /// A word for counters.
     reason: &'static str,
@@ -42,9 +42,9 @@ struct Denial {
     /// The configuration key that would change it.
     key: &'static str,
     told: EntryAnswer,
-    /// How a client gets in that way.
+    /// The credentials by which a client gets in that way.
     challenge: Option<&'static [u8]>,
-    /// What else the client is told.
+    /// The further fields of the answer.
     fields: Vec<(&'static [u8], Vec<u8>)>,
     /// The token may be signed with a key that is not known yet.
     may_be_new_key: bool,
@@ -112,7 +112,7 @@ impl Denial {
     }
 }
 
-/// Those that did not let the client in; most routes have one way in.
+/// The ways that did not let the client in; most routes have one way in.
 type Denials<'a> = SmallVec<[(&'a WayIn, Denial); 1]>;
 
 /// Finds out who the client is, and whether it may use the route.

@@ -32,9 +32,9 @@ struct FoundFile {
     validators: Validators,
 }
 
-/// What a body is put together from.
+/// A piece of a body.
 enum FilePiece {
-    /// These bytes.
+    /// Bytes of the proxy's own.
     Text(Vec<u8>),
     /// So many bytes of the file, from one on.
     Part(u64, u64),

@@ -72,22 +72,22 @@ pub struct Exchange<'a> {
     pub worker: &'a Rc<Worker>,
     /// The configuration it runs by.
     pub snapshot: &'a Snapshot,
-    /// Where it came in.
+    /// The listener that it came in by.
     pub listener: &'a Listener,
-    /// Whom it came from.
+    /// The client that it came from.
     pub peer: &'a Peer,
     /// The head, after the door.
     pub head: &'a RequestHead,
-    /// When the head was complete.
+    /// The time when the head was complete.
     pub started: Instant,
 }
 
-/// How an exchange ended, for accounting.
+/// The end of an exchange, for accounting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct End {
     /// The status the client was sent; 499, as in nginx's logs, when it left before it had everything.
     pub status: u16,
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
 }
 

@@ -24,11 +24,11 @@ use crate::route::condition::cookies;
 use crate::wire::Known;
 use crate::wire::head::Fields;
 
-/// What policies make of a request.
+/// The verdict of the policies about a request.
 pub(super) enum PolicyVerdict {
     /// The action follows.
     Pass,
-    /// This status is the answer.
+    /// The answer with this status.
     Answer(u16),
     /// The answer of a server that was asked.
     Page(Box<JudgePage>),
@@ -160,10 +160,10 @@ fn cross_origin<'a>(
     true
 }
 
-/// Which limits of a route.
+/// A part of the limits of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LimitPhase {
-    /// Those that count before anybody asks who the client is.
+    /// The limits that count before anybody asks who the client is.
     BeforeAuth,
     /// All others.
     AfterAuth,

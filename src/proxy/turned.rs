@@ -12,7 +12,7 @@ use super::rewrite::strip_prefix;
 use crate::snapshot::rewrite::Answers;
 use crate::wire::ResponseHead;
 
-/// Where a request came from and went to.
+/// The addresses that a request came from and went to.
 #[derive(Debug, Clone, Copy)]
 struct TurnedWay<'w> {
     /// Taken off the start of the path.

@@ -45,7 +45,7 @@ const NAME_PAUSE: Duration = Duration::from_secs(1);
 pub struct Reloader {
     /// `None` when the configuration came from no file: there is nothing to read again.
     file: Option<PathBuf>,
-    /// What runs, as it was written.
+    /// The running configuration, as it was written.
     running: Arc<Config>,
     /// The configurations that were written before, the latest last.
     before: VecDeque<Arc<Config>>,
@@ -57,7 +57,7 @@ pub struct Reloader {
     weights: Weights,
     /// The addresses that the names of servers lead to.
     names: Names,
-    /// What sources have told of the servers of each upstream.
+    /// The servers that sources have told of each upstream.
     lists: Lists,
     /// The connections that a listener may have open that sets no limit.
     connections: u32,

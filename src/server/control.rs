@@ -64,7 +64,7 @@ pub enum ControlCommand {
         server: String,
         /// From 1 to 65535.
         weight: NonZeroU16,
-        /// Who wants to know how it went: `false` when there is no such server.
+        /// The caller who wants to know how it went: `false` when there is no such server.
         reply: oneshot::Sender<bool>,
     },
     /// Open the files of logs anew.
@@ -97,7 +97,7 @@ pub(super) struct ControlParts {
     pub(super) retired: Vec<Arc<Snapshot>>,
     /// The same for the servers of upstreams.
     pub(super) past: Vec<Arc<Membership>>,
-    /// When upstreams were looked after last.
+    /// The time when upstreams were looked after last.
     pub(super) looked: Instant,
 }
 

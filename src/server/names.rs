@@ -16,7 +16,7 @@ use crate::upstream::{Membership, Upstream};
 /// The pause between two look-ups of the name of a server that takes no connections: it may have moved.
 pub(super) const UNREACHABLE: Duration = Duration::from_secs(5);
 
-/// What is wrong with a name that leads to where the proxy listens.
+/// The fault of a name that leads to where the proxy listens.
 const ITSELF: &str = "it leads to this proxy itself";
 
 /// The servers of an upstream that are known by a name, by what was written for them.

@@ -36,11 +36,11 @@ use crate::wire::response::HeadLimits;
 pub(super) struct OutsideState<'a> {
     /// The snapshot that runs.
     pub(super) previous: Option<&'a Snapshot>,
-    /// What has been found out about servers.
+    /// The facts that were found out about servers.
     pub(super) found: &'a Found,
-    /// What an operator has said about them.
+    /// The weights that an operator has given them.
     pub(super) weights: &'a Weights,
-    /// What it is compiled for.
+    /// The purpose that it is compiled for.
     pub(super) purpose: Purpose,
 }
 

@@ -8,7 +8,7 @@ use std::num::NonZeroU16;
 
 use crate::config::Config;
 
-/// What the operator said, and what the file said then.
+/// The operator's weight, and that of the file at that time.
 #[derive(Debug, Clone, Copy)]
 struct MemberWeight {
     written: NonZeroU16,

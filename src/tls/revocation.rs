@@ -14,7 +14,7 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Version}
 use super::pem::{self, PemKind};
 use crate::files;
 
-/// What one authority has revoked.
+/// The certificates that one authority has revoked.
 #[derive(Debug, Clone)]
 pub struct List {
     /// As the authority has signed it.

@@ -43,11 +43,11 @@ pub type Labels = BTreeMap<String, String>;
 /// A server as those who know of it describe it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerSpec {
-    /// What it is called; each server of an upstream has a name of its own.
+    /// The name; each server of an upstream has a name of its own.
     pub name: Arc<str>,
-    /// What was written or registered: several servers have this in common when a name has several addresses.
+    /// The address as it was written or registered: several servers have this in common when a name has several addresses.
     pub written: Arc<str>,
-    /// Where to connect; none while its name leads nowhere.
+    /// The address to connect to; none while its name leads nowhere.
     pub addresses: Box<[Address]>,
     /// Host and port as checks name them.
     pub host: Arc<str>,
@@ -55,7 +55,7 @@ pub struct ServerSpec {
     pub tls_name: Option<ServerName<'static>>,
     /// The share of the requests relative to the others, at least 1.
     pub weight: u32,
-    /// What routes choose it by.
+    /// The labels that routes choose it by.
     pub labels: Labels,
     /// Where it is.
     pub zone: Option<Box<str>>,
@@ -72,17 +72,17 @@ pub struct ServerSpec {
 /// A server of an upstream.
 #[derive(Debug)]
 pub struct ServerChange {
-    /// What is known of it from outside.
+    /// The live state, which others share.
     pub spec: ServerSpec,
     /// The live state.
     pub endpoint: Arc<Endpoint>,
-    /// What it is asked to find out whether it is well.
+    /// The check that finds out whether it is well.
     pub check: Option<Arc<Check>>,
-    /// How connections to it are made secure.
+    /// The way in which connections to it are made secure.
     pub secured: Option<Secured>,
 }
 
-/// How servers are chosen, with those that own a shard by name.
+/// The way in which servers are chosen, with those that own a shard by name.
 #[derive(Debug, Clone)]
 pub enum Balancing {
     /// Whoever they are.
@@ -119,26 +119,26 @@ impl Balancing {
 pub struct Arrangement {
     /// The upstream's name.
     pub upstream: Arc<str>,
-    /// How they are chosen.
+    /// The way in which they are chosen.
     pub balancing: Balancing,
-    /// Where the proxy is.
+    /// The zone of the proxy.
     pub zone: Option<Box<str>>,
-    /// What each one is asked, but for its name.
+    /// The check of each of them, but for its name.
     pub check: Option<Check>,
-    /// How connections to them are made secure.
+    /// The way in which connections to them are made secure.
     pub outgoing: Option<Arc<OutgoingTls>>,
     /// The name that all certificates must be good for.
     pub tls_name: Option<ServerName<'static>>,
     /// Clients stay with the server they first got. It knows no servers here.
     pub sticky: Option<Sticky>,
-    /// What the routes with a `subset` ask for; the view of each has its place here, plus one.
+    /// The labels that routes with a `subset` ask for; the view of each has its place here, plus one.
     pub subsets: Box<[Labels]>,
 }
 
-/// Why servers cannot be arranged as the settings say.
+/// The reason why servers cannot be arranged as the settings say.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Unsuitable {
-    /// There is no name that its certificate could be good for.
+    /// No name is known that its certificate could be good for.
     #[error("`{0}` has no name that can be verified")]
     NoTlsName(Arc<str>),
 }
@@ -160,7 +160,7 @@ struct KnownMembers<'a> {
 }
 
 impl<'a> KnownMembers<'a> {
-    /// Those that were called the same. Usually it is the one at the same place.
+    /// The servers of the same name. Usually it is the one at the same place.
     fn called(&self, at: usize, written: &str) -> impl Iterator<Item = &'a Arc<ServerChange>> {
         let here = self.servers.get(at).filter(|server| &*server.spec.written == written);
         let all = self.by_written.get_or_init(|| {
@@ -341,7 +341,7 @@ fn is_last(all: &Membership, server: &Endpoint) -> bool {
         && others.all(|other| other.endpoint.standing.bits().any(u8::MAX))
 }
 
-/// How a server begins that takes the place of others of the same name, if there are any: `checked` first, or at once
+/// The beginning of a server that takes the place of others of the same name, if there are any: `checked` first, or at once
 /// but with a growing share if it `joins` others.
 fn introduce_endpoint(
     endpoint: &Endpoint,
@@ -366,7 +366,7 @@ fn introduce_endpoint(
     }
 }
 
-/// What one membership has that another one has not.
+/// The difference between two memberships.
 #[derive(Debug)]
 pub struct MemberChange {
     /// The membership before. It is to be freed where that holds up no request.
@@ -508,7 +508,7 @@ impl Views {
 }
 
 thread_local! {
-    /// What the thread of a worker sees.
+    /// The memberships as the thread of a worker sees them.
     static VIEWS: RefCell<Views> = const { RefCell::new(Views(Vec::new())) };
 }
 
@@ -527,11 +527,11 @@ pub fn sweep_held() {
 /// A route's target with the servers that its upstream has for one request.
 #[derive(Debug, Clone, Copy)]
 pub struct Aim<'a> {
-    /// Who answers.
+    /// The target of the route.
     pub target: &'a UpstreamTarget,
     /// The servers of its upstream.
     pub members: &'a Membership,
-    /// Those that the route may use.
+    /// The servers that the route may use.
     pub pool: &'a Pool,
 }
 

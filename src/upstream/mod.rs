@@ -45,13 +45,13 @@ pub use retry::Retry;
 pub struct Upstream {
     /// As configured.
     pub name: Arc<str>,
-    /// What its settings say about servers, whoever they are.
+    /// The settings that hold for all servers, whoever they are.
     pub arrangement: Arrangement,
     /// The word for where its servers come from.
     pub source: &'static str,
     /// The servers it has now.
     pub current: membership::CurrentMembers,
-    /// What keeps a server from being chosen.
+    /// The rules that keep a server from being chosen.
     pub rules: BalanceRules,
     /// Bounds beside the one in `rules`.
     pub limits: PoolLimits,
@@ -69,7 +69,7 @@ pub struct Upstream {
     pub offer: Offer,
     /// The form in which its servers are told whose a connection is, if they are.
     pub announce: Option<Announce>,
-    /// What is known about it beyond this configuration.
+    /// The state that outlives this configuration.
     pub state: Arc<UpstreamState>,
 }
 
@@ -135,9 +135,9 @@ pub struct UpstreamState {
 pub struct UpstreamTarget {
     /// The upstream that answers.
     pub upstream: Arc<Upstream>,
-    /// Which of its servers: 0 for all, or the place of the route's `subset` in the membership.
+    /// The choice among its servers: 0 for all, or the place of the route's `subset` in the membership.
     pub view: usize,
-    /// What requests are hashed or looked up by.
+    /// The part of a request that it is hashed or looked up by.
     pub key: Option<KeySource>,
     /// The upstream's deadlines with the route's overrides.
     pub timeouts: Timeouts,

@@ -129,7 +129,7 @@ impl Sticky {
 #[derive(Debug, Clone)]
 struct Signer {
     mac: Hmac<Sha256>,
-    /// What it makes of nothing, which tells keys apart.
+    /// The signature of nothing, which tells keys apart.
     mark: [u8; 32],
 }
 

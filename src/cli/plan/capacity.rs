@@ -18,7 +18,7 @@ pub(super) struct Load {
     pub(super) zones: u64,
 }
 
-/// How much of an instance is planned for.
+/// The share of an instance that is planned for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Room {
     /// So much of it, in millionths.
@@ -37,7 +37,7 @@ impl Room {
     }
 }
 
-/// What bounds an instance.
+/// The resource that bounds an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bound {
     /// Each request takes so many nanoseconds, and so many are handled at a time.

@@ -20,7 +20,7 @@ pub(super) struct Past {
     pub(super) median: u128,
     /// The CPU time of the process by its requests, in nanoseconds; `None` where there were too few.
     pub(super) proxy_nanos: Option<u128>,
-    /// What is to be known about these figures.
+    /// The remarks that belong to these figures.
     pub(super) notes: Vec<String>,
 }
 

@@ -23,7 +23,7 @@ use crate::net::fetch::{FetchError, Remote};
 
 /// The most requests of a load, whatever the server takes.
 const MOST: u64 = 2_000_000;
-/// How long a connection, or an answer after the end, is waited for.
+/// The longest time for which a connection, or an answer after the end, is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The findings of a load.
@@ -98,7 +98,7 @@ async fn stay_here(remote: &Remote) -> Result<(), String> {
     Err(format!("{authority} is not on this machine: --force sends the load there all the same"))
 }
 
-/// What the connections of a load have in common.
+/// The state that the connections of a load share.
 #[derive(Default)]
 struct Counts {
     answered: Cell<u64>,

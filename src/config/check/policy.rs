@@ -102,7 +102,7 @@ fn check_handed_on(name: &Spanned<HeaderName>, findings: &mut Vec<Finding>) {
     }
 }
 
-/// What lines of the access log say besides: a bounded number of things, each once, and no keys of clients.
+/// The further fields of the access log: a bounded number of things, each once, and no keys of clients.
 fn check_log(config: &Config, findings: &mut Vec<Finding>) {
     const MOST: usize = 32;
     let fields = config.log.access.fields();
@@ -126,7 +126,7 @@ fn check_log(config: &Config, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Where tokens are looked for: at least in one place, and in none of them twice.
+/// The places in which tokens are looked for: at least in one place, and in none of them twice.
 fn check_places(from: &[Spanned<TokenPlace>], place: Place, findings: &mut Vec<Finding>) {
     if from.is_empty() {
         let finding = Finding::error("bad_value", place, "`from` names no place of a token");

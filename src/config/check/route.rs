@@ -235,7 +235,7 @@ fn check_files(files: &FilesConfig, findings: &mut Vec<Finding>) {
     }
 }
 
-/// What takes the place of a match must be a part of a path, and name groups that there are.
+/// The text that takes the place of a match must be a part of a path, and name groups that there are.
 fn check_replacement(pattern: &PatternConfig, to: &Spanned<String>, findings: &mut Vec<Finding>) {
     let mut bad = |message: String, help: Option<String>| {
         findings.push(Finding::error("bad_template", to.place, message).maybe_help(help));

@@ -156,7 +156,7 @@ fn counts(policies: &Policies) -> Option<&CompressionCounts> {
     policies.compress.as_ref().map(|compress| &*compress.counts)
 }
 
-/// What is counted, for `/metrics`.
+/// The counters for `/metrics`.
 pub(super) const METRICS: &[PolicyMetric] = &[
     PolicyMetric::counter(
         "tidegate_route_compressed_total",

@@ -166,7 +166,7 @@ impl<'a> Matched<'a, '_> {
         head
     }
 
-    /// Those cookies of the request that are part of the key.
+    /// The cookies of the request that are part of the key.
     fn keyed_cookies(&self, cache: &RouteCache) -> Option<Vec<u8>> {
         let mut out = Vec::new();
         for (name, value) in self.ex.head.fields.values(Known::Cookie).flat_map(cookies) {
@@ -203,7 +203,7 @@ struct Fetch {
     index: usize,
     /// The head without the empty line at its end.
     head: Vec<u8>,
-    /// What the upstream's strategy goes by.
+    /// The key that the upstream's strategy goes by.
     key: Option<Vec<u8>>,
     request_id: String,
     memory: usize,

@@ -35,7 +35,7 @@ use crate::wire::{Known, ResponseHead};
 /// Fetches that a worker has under way; further requests are passed on without the cache.
 const MOST_FETCHES: u32 = 4096;
 
-/// What a cache makes of a request.
+/// The verdict of a cache about a request.
 pub(super) enum CacheStep {
     /// The client has its answer, or has gone.
     Answered(End),
@@ -43,7 +43,7 @@ pub(super) enum CacheStep {
     Forward(CacheStatus),
 }
 
-/// What the answer to a request is made of.
+/// The source of the answer to a request.
 struct Serving<'s, 'g> {
     status: CacheStatus,
     result: CacheResult,
@@ -503,7 +503,7 @@ fn asked_server(
     })
 }
 
-/// What is to be done with a request.
+/// The next step of a request.
 enum CacheDecision {
     /// Answered with this.
     Serve(Arc<Object>, CacheStatus, CacheResult),
@@ -515,7 +515,7 @@ enum CacheDecision {
     Fetch(WantedFetch, Forwarded),
 }
 
-/// What a fetch is for.
+/// The purpose of a fetch.
 struct WantedFetch {
     /// The key that the fetch is known by.
     key: Arc<StoreKey>,

@@ -7,17 +7,17 @@ use crate::wire::head::{Fields, list_items};
 /// The most parts of a file in one answer. More ask for work, not for a file.
 const MOST_PARTS: usize = 32;
 
-/// What is known of a file before it is sent.
+/// The facts about a file before it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Validators {
     /// A strong one, with its quotes.
     pub(crate) etag: String,
-    /// When it was changed last, in whole seconds.
+    /// The time when it was changed last, in whole seconds.
     pub(crate) modified: SystemTime,
 }
 
 impl Validators {
-    /// Those of a file with this length in this coding, changed then. A time that has not come yet is now (RFC 9110
+    /// The validators of a file with this length in this coding, changed then. A time that has not come yet is now (RFC 9110
     /// §8.8.2.1), and no two codings have the same tag (§8.8.3.3).
     #[must_use]
     pub(crate) fn new(
@@ -33,7 +33,7 @@ impl Validators {
     }
 }
 
-/// What a client gets.
+/// The answer that a client gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum FileShare {
     /// All of it.

@@ -36,7 +36,7 @@ pub struct AccessLine<'a> {
     pub head: &'a RequestHead,
     /// The query parameters that hold secrets.
     pub masked: &'a [Box<[u8]>],
-    /// What the client's verified token says.
+    /// The claims of the client's verified token.
     pub claims: &'a [(Box<str>, Box<str>)],
     /// The route that matched.
     pub route: Option<&'a str>,

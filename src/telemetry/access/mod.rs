@@ -43,7 +43,7 @@ pub struct AccessLog {
     pub format: LineFormat,
     /// The share of requests that are written, from 0 to 1.
     pub share: f64,
-    /// What lines say besides.
+    /// The further fields of a line.
     pub fields: Box<[Extra]>,
     /// The writer of the lines.
     pub sink: Arc<LineSink>,
@@ -54,11 +54,11 @@ pub struct AccessLog {
 pub struct Extra {
     /// As it is configured, such as `header:user-agent`.
     pub key: Box<str>,
-    /// Where it is found.
+    /// The part of the exchange in which it is found.
     pub of: LineSource,
 }
 
-/// Where something is found that lines say besides.
+/// The place of a further field of a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LineSource {
     /// A field of the request.

@@ -20,7 +20,7 @@ use crate::clock::{self, Random};
 use crate::net::fetch::Remote;
 use crate::telemetry::trace::{encode, exporter};
 
-/// How long the collector may take for one batch, with all tries: the queue fills meanwhile.
+/// The longest time that the collector may take for one batch, with all tries: the queue fills meanwhile.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two tries.
 const AGAIN: Duration = Duration::from_millis(500);

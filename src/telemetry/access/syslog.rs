@@ -18,9 +18,9 @@ use crate::files;
 /// The most bytes of a message: what servers take by default (rsyslog's `maxMessageSize`), and far below the most of a
 /// datagram.
 const LONGEST: usize = 8 * 1024;
-/// What a line ends with that was longer. It keeps a cut one from being taken for a whole one.
+/// The end of a line that was longer. It keeps a cut one from being taken for a whole one.
 const CUT: &[u8] = "…[cut]".as_bytes();
-/// How long an address is used before the name is looked up again,
+/// The time for which an address is used before the name is looked up again,
 const KNOWN: Duration = Duration::from_secs(60);
 /// and how long a name that is not known, or a server that cannot be reached, is left alone.
 const REST: Duration = Duration::from_secs(5);
@@ -33,7 +33,7 @@ const TIME: &[BorrowedFormatItem<'_>] =
 /// A syslog server.
 pub(super) struct Syslog {
     server: String,
-    /// What comes after the time: host, program, process, kind of message, no data.
+    /// The part of a line after the time: host, program, process, kind of message, no data.
     sender: String,
     socket: Option<(UdpSocket, Instant)>,
     resting: Option<Instant>,

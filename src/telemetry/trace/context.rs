@@ -20,12 +20,12 @@ pub struct TraceContext {
     pub debug: bool,
 }
 
-/// What fields of B3 say.
+/// The meaning of the fields of B3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum B3 {
     /// The trace goes on, sampled or not, if that was decided.
     Goes(TraceContext, Option<bool>),
-    /// There is no trace yet, but whether it is to be sampled was decided.
+    /// No trace yet, but whether it is to be sampled was decided.
     Decided(bool),
 }
 

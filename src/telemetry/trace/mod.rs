@@ -25,7 +25,7 @@ pub struct Tracing {
     pub share: f64,
     /// The exporter of the spans.
     pub exporter: Arc<Exporter>,
-    /// What servers are sent.
+    /// The formats that servers are sent.
     pub propagate: Propagate,
 }
 
