@@ -73,7 +73,7 @@ impl ResponseDirectives {
                     || is(b"stale-while-revalidate")
                     || is(b"stale-if-error");
                 match value {
-                    MemberValue::Integer if !timed => return None,
+                    MemberValue::Integer if FLAGS.contains(&name) => return None,
                     MemberValue::True if timed => return None,
                     MemberValue::Integer | MemberValue::True => {
                         read.take(name, value_of(member));
@@ -167,7 +167,7 @@ impl RequestDirectives {
         } else if is(b"min-fresh") {
             self.min_fresh = seconds(value).or(self.min_fresh);
         } else if is(b"max-stale") {
-            self.max_stale = Some(value.map_or(FOREVER, |_| seconds(value).unwrap_or(0)));
+            self.max_stale = Some(value.map_or(u64::MAX, |_| seconds(value).unwrap_or(0)));
         } else if is(b"stale-if-error") {
             self.stale_if_error = seconds(value).or(self.stale_if_error);
         }
@@ -393,12 +393,21 @@ mod tests {
     }
 
     #[test]
+    fn unknown_members_of_a_targeted_field_are_ignored() {
+        for unknown in ["other=5", "other=-5", "other=1.5", "other=\"5\"", "other=a", "other"] {
+            let field = format!("{unknown}, max-age=7");
+            let read = response(&[("cdn-cache-control", &field), ("cache-control", "max-age=3")]);
+            assert!(read.targeted && read.max_age == Some(7), "{unknown}");
+        }
+    }
+
+    #[test]
     fn pragma_counts_only_where_there_is_no_cache_control() {
         let read = |lines: &[(&str, &str)]| RequestDirectives::read(&fields(lines));
         assert!(read(&[("pragma", "no-cache")]).no_cache);
         assert!(!read(&[("pragma", "no-cache"), ("cache-control", "max-age=5")]).no_cache);
         let asked = read(&[("cache-control", "max-stale, min-fresh=3, only-if-cached, max-age=1")]);
-        assert_eq!((asked.max_stale, asked.min_fresh), (Some(FOREVER), Some(3)));
+        assert_eq!((asked.max_stale, asked.min_fresh), (Some(u64::MAX), Some(3)));
         assert!(asked.only_if_cached && asked.max_age == Some(1));
         assert_eq!(read(&[("cache-control", "max-stale=x")]).max_stale, Some(0));
     }

@@ -16,6 +16,8 @@ pub mod key;
 #[cfg(test)]
 mod model;
 pub mod object;
+#[cfg(test)]
+mod oracle;
 pub mod order;
 pub mod policy;
 pub mod purge;

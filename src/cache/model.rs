@@ -207,7 +207,7 @@ fn check(said: &ModelResponse, first: &Wants, next: &Wants) {
     let late = age.saturating_sub(lifetime);
     let secret = next.authenticated && !said.is_shared();
     let young = next.max_age.is_none_or(|most| age <= most);
-    let lasting = next.min_fresh.is_none_or(|more| age + more < lifetime);
+    let lasting = next.min_fresh.is_none_or(|more| age + more <= lifetime);
     let unasked = !said.no_cache && !next.no_cache && !secret;
     match timing.usability(&next.asked(), NOW + next.after * 1000) {
         Usability::Fresh => assert!(unasked && age < lifetime && young && lasting),

@@ -181,9 +181,9 @@ impl Timing {
             return Usability::Validate { on_error };
         }
         let young = directives.max_age.is_none_or(|seconds| age <= seconds.saturating_mul(1000));
-        let lasting = directives
-            .min_fresh
-            .is_none_or(|seconds| age.saturating_add(seconds.saturating_mul(1000)) < self.lifetime);
+        let lasting = directives.min_fresh.is_none_or(|seconds| {
+            age.saturating_add(seconds.saturating_mul(1000)) <= self.lifetime
+        });
         if is_fresh && young && lasting {
             return Usability::Fresh;
         }
@@ -309,6 +309,15 @@ pub fn judge(
 pub fn is_withheld(said: &ResponseDirectives, name: &[u8]) -> bool {
     let mut listed = said.no_cache_fields.iter().chain(&said.private_fields);
     listed.any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// Yields the fields that ask a server whether a response with these fields is still what it would
+/// send (RFC 9111 §4.3.1), as names and values.
+pub fn conditions(stored: &Fields) -> impl Iterator<Item = (&'static [u8], &[u8])> {
+    let validator = |name: &[u8]| stored.named(name).next();
+    let etag = validator(b"etag").map(|etag| (&b"if-none-match"[..], etag));
+    let modified = validator(b"last-modified").map(|at| (&b"if-modified-since"[..], at));
+    etag.into_iter().chain(modified)
 }
 
 fn vary_names_all(fields: &Fields) -> bool {
@@ -659,7 +668,8 @@ mod tests {
         assert_eq!(with(RequestDirectives { max_age: Some(0), ..none }, 1), validate);
         assert_eq!(with(RequestDirectives { max_age: Some(5), ..none }, 5), Usability::Fresh);
         assert_eq!(with(RequestDirectives { min_fresh: Some(5), ..none }, 4), Usability::Fresh);
-        assert_eq!(with(RequestDirectives { min_fresh: Some(5), ..none }, 5), validate);
+        assert_eq!(with(RequestDirectives { min_fresh: Some(5), ..none }, 5), Usability::Fresh);
+        assert_eq!(with(RequestDirectives { min_fresh: Some(5), ..none }, 6), validate);
         let stale = RequestDirectives { max_stale: Some(3), ..none };
         assert_eq!(with(stale, 13), Usability::StaleAccepted);
         assert_eq!(with(stale, 14), Usability::Validate { on_error: false });

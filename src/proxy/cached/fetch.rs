@@ -12,7 +12,7 @@ use crate::cache::fill::{Answer, FillOrder, Filling, INTERIMS};
 use crate::cache::flight::Flight;
 use crate::cache::key::KeyRef;
 use crate::cache::object::Object;
-use crate::cache::policy::CacheQuery;
+use crate::cache::policy::{CacheQuery, conditions};
 use crate::cache::route::{KeyInput, RouteCache};
 use crate::clock;
 use crate::exchange::Client as _;
@@ -189,11 +189,8 @@ impl<'a> Matched<'a, '_> {
 
 /// Asks whether a stored response is still what the server would send.
 fn write_conditions(head: &mut Vec<u8>, stale: &Object) {
-    if let Some(etag) = stale.etag() {
-        encode::field(head, b"if-none-match", etag);
-    }
-    if let Some(modified) = stale.last_modified() {
-        encode::field(head, b"if-modified-since", modified);
+    for (name, value) in conditions(&stale.head.fields) {
+        encode::field(head, name, value);
     }
 }
 
