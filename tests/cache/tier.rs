@@ -22,7 +22,7 @@ fn send_signal(pid: u32, signal: Signal) {
 }
 
 /// One of several instances.
-fn instance(origin: &Origin, redis: &Redis, cache: &str) -> Tidegate {
+pub(crate) fn instance(origin: &Origin, redis: &Redis, cache: &str) -> Tidegate {
     let proxy = unlinked(origin, redis, cache);
     wait_until(SOON, "all purges are known", || tier(&proxy)["linked"] == json!(true));
     proxy
@@ -44,7 +44,7 @@ fn count(proxy: &Tidegate, of: &str) -> u64 {
 }
 
 /// Asks, and waits until what was fetched is in Redis.
-fn get_stored(proxy: &Tidegate, target: &str) -> Response {
+pub(crate) fn get_stored(proxy: &Tidegate, target: &str) -> Response {
     let before = count(proxy, "stored");
     let response = get(proxy, target);
     wait_until(SOON, "the response is in Redis", || count(proxy, "stored") > before);
@@ -59,7 +59,7 @@ fn is_redis(response: &Response) -> bool {
     status(response).ends_with("; detail=redis") && status(response).starts_with("tidegate; hit")
 }
 
-fn origin() -> Origin {
+pub(crate) fn origin() -> Origin {
     let count = AtomicUsize::new(0);
     Origin::start(move |request| {
         let n = count.fetch_add(1, Ordering::SeqCst) + 1;
@@ -250,6 +250,36 @@ fn a_redis_that_lost_the_purges_alone_lets_nothing_purged_be_served() {
         assert_ne!(get(&later, "/x").text(), old, "{purged_after_that}");
         shared(&a, &later);
     }
+}
+
+#[test]
+fn a_failover_that_lost_a_purge_is_noticed_behind_newer_ones() {
+    let (origin, redis) = (origin(), Redis::start());
+    let [a, b] = std::array::from_fn(|_| instance(&origin, &redis, ""));
+    let old = get_stored(&a, "/x").text();
+    assert_eq!(get(&b, "/x").text(), old);
+    let cut_connections = || redis.command(&["CLIENT", "KILL", "TYPE", "normal"]);
+    send_signal(b.pid(), Signal::STOP);
+    cut_connections();
+    wait_until(SOON, "all are told", || purge(&a, &json!({"path": "/x"})).status == 200);
+    // Nobody hears of anything until the replica has taken over, without that purge and with a later one.
+    send_signal(a.pid(), Signal::STOP);
+    cut_connections();
+    let stream = "tidegate:cache:1:purges";
+    let lose = "local all = redis.call('XRANGE', KEYS[1], '-', '+')
+                for at = 2, #all do redis.call('XDEL', KEYS[1], all[at][1]) end
+                return #all - 1";
+    assert_ne!(redis.command(&["EVAL", lose, "1", stream]), "0");
+    let later = ["cache", "app", "id", "1-1", "path", "/y"];
+    redis.command(&[&["XADD", stream, "*"], &later[..]].concat());
+    send_signal(b.pid(), Signal::CONT);
+    wait_until(SOON, "the other one is linked again", || tier(&b)["linked"] == json!(true));
+    send_signal(a.pid(), Signal::CONT);
+    wait_until(SOON, "the loss is noticed", || get(&b, "/x").text() != old);
+    wait_until(SOON, "both are linked", || {
+        [&a, &b].iter().all(|proxy| tier(proxy)["linked"] == json!(true))
+    });
+    shared(&a, &b);
 }
 
 #[test]

@@ -87,8 +87,8 @@ pub(super) async fn follow(tier: Weak<Tier>) {
             Some(false) => link_again = true,
             None => {
                 failures += 1;
-                // A key that is not what it was is mended there.
-                link_again |= failures > 1;
+                // A key that is not what it was is mended there, and what was taken may be lost.
+                link_again |= failures > 1 || !tier.taken().is_empty();
                 tier.lost.store(failures > 1, Relaxed);
                 drop(tier);
                 tokio::time::sleep(REST).await;
@@ -97,20 +97,24 @@ pub(super) async fn follow(tier: Weak<Tier>) {
     }
 }
 
-/// Waits for more. `Some(false)` when this is not the Redis that it was; `None` without an answer.
+/// Waits for more. `Some(false)` when this is not the Redis that it was, or no longer has what was read last; `None` without
+/// an answer.
 async fn listen(tier: &Tier, connections: &RedisConnections) -> Option<bool> {
     let news = tier.news.load_full();
+    let last = news.history.last().to_string();
     let mut call = Pipeline::new();
     call.cmd("GET").arg(lineage_key());
+    // A replica that took over without the last purges may have newer ones already: their places alone tell nothing.
+    call.cmd("XRANGE").arg(stream()).arg(&last).arg(&last);
     call.cmd("XREAD").arg("COUNT").arg(1000).arg("BLOCK").arg(LISTEN.as_millis() as u64);
-    call.arg("STREAMS").arg(stream()).arg(news.history.last().to_string());
+    call.arg("STREAMS").arg(stream()).arg(&last);
     let within = PATIENCE + LISTEN;
-    let (lineage, read) = tier
+    let (lineage, there, read) = tier
         .redis
-        .query_patiently::<(Option<String>, Reply)>(connections, &call, within)
+        .query_patiently::<(Option<String>, Reply, Reply)>(connections, &call, within)
         .await
         .ok()?;
-    if read_lineage(lineage.as_deref()) != Some(news.lineage) {
+    if read_lineage(lineage.as_deref()) != Some(news.lineage) || array(&there).is_empty() {
         return Some(false);
     }
     let streams = array(&read);
@@ -145,7 +149,12 @@ async fn link(
     let full = told.count >= history::MOST;
     let whole = full || told.lineage == Some(lineage);
     let known_before = linked_before && lineage == news.lineage;
-    if !whole || known_before && told.newest < news.history.last() {
+    let last = news.history.last();
+    // Where so many came meanwhile that it has left the stream, memory is doubted below.
+    let left = full && told.entries.first().is_some_and(|first| first.at > last);
+    let tells = |number| told.entries.iter().any(|entry| entry.id == (tier.who, number));
+    let tells_all = has_place(&read, last) && taken.iter().all(|number| tells(*number));
+    if !whole || known_before && !left && !tells_all {
         // It has forgotten what it once told: nobody may use what it kept from then.
         let mut call = Pipeline::new();
         begin_lineage(&mut call, Some(lineage));
@@ -153,8 +162,7 @@ async fn link(
         return Some(false);
     }
     if known_before {
-        let first = told.entries.first();
-        if full && first.is_some_and(|first| first.at > news.history.last()) {
+        if left {
             tier.doubt_memory(false).await;
         }
         take(tier, &news, told).await;
@@ -234,6 +242,12 @@ pub(super) async fn apply(store: &Arc<CacheStore>, invalid: &Invalid) {
             let _ended = done.await;
         }
     }
+}
+
+/// Returns whether a stream has an entry at a place.
+fn has_place(stream: &Reply, place: Epoch) -> bool {
+    let at = |entry: &Reply| array(entry).first().and_then(|at| Epoch::read(bytes(at)));
+    array(stream).iter().any(|entry| at(entry) == Some(place))
 }
 
 fn read_lineage(text: Option<&str>) -> Option<u64> {
