@@ -52,7 +52,21 @@ pub(super) struct PurgeWish {
 }
 
 impl PurgeWish {
-    const NAMES: [&'static str; 7] = ["cache", "host", "path", "url", "tag", "all", "soft"];
+    pub(super) const NAMES: [&'static str; 7] =
+        ["cache", "host", "path", "url", "tag", "all", "soft"];
+
+    /// Limits a purge that names something to one cache.
+    ///
+    /// # Errors
+    /// What is wrong with it, another cache among that.
+    pub(super) fn limit_to_cache(mut self, name: &str) -> Result<Self, String> {
+        parse_wish(&self)?;
+        if let Some(other) = self.cache.as_ref().filter(|other| *other != name) {
+            return Err(format!("the cache `{other}` is not `{name}`"));
+        }
+        self.cache = Some(name.to_owned());
+        Ok(self)
+    }
 }
 
 /// The result of a purge.
@@ -206,7 +220,7 @@ fn read_object<T: DeserializeOwned>(body: &[u8], names: &[&str]) -> Result<T, St
     serde_json::from_slice(body).map_err(|error| error.to_string())
 }
 
-fn bad_request(code: &str, why: &str) -> AdminAnswer {
+pub(super) fn bad_request(code: &str, why: &str) -> AdminAnswer {
     problem_with_detail(StatusCode::BAD_REQUEST, code, why)
 }
 
@@ -216,22 +230,32 @@ pub(super) async fn purge_caches(status: &Status, body: &[u8]) -> AdminAnswer {
         Ok(wish) => wish,
         Err(answer) => return *answer,
     };
+    match carry_out_purge(status, &wish).await {
+        Ok(purged) => json_answer(StatusCode::OK, &Purged { purged }),
+        Err(answer) => *answer,
+    }
+}
+
+/// Purges, and returns how many responses went or became stale.
+///
+/// # Errors
+/// The answer that says what of it was not done.
+pub(super) async fn carry_out_purge(
+    status: &Status,
+    wish: &PurgeWish,
+) -> Result<usize, Box<AdminAnswer>> {
     let snapshot = status.store.load_full();
-    let purge = match parse_wish(&wish) {
-        Ok(purge) => purge,
-        Err(why) => return bad_request("bad_purge", &why),
-    };
-    let stores = match named_stores(&snapshot, wish.cache.as_deref()) {
-        Ok(stores) => stores,
-        Err(why) => return bad_request("no_such_cache", &why),
-    };
+    let purge = parse_wish(wish).map_err(|why| Box::new(bad_request("bad_purge", &why)))?;
+    let stores = named_stores(&snapshot, wish.cache.as_deref())
+        .map_err(|why| Box::new(bad_request("no_such_cache", &why)))?;
+    let refuse = |status, code| Err(Box::new(problem_answer(status, code)));
     let mut waiting = Vec::new();
     let mut behind = Vec::new();
     for (store, parts, tier) in stores {
         behind.extend(tier.map(|tier| (tier, limit_purge(purge.clone(), parts))));
         // A queue that is full empties in milliseconds; a purge that was only half ordered must be told.
         let Some(reply) = store.purge(limit_purge(purge.clone(), parts)) else {
-            return problem_answer(StatusCode::SERVICE_UNAVAILABLE, "busy");
+            return refuse(StatusCode::SERVICE_UNAVAILABLE, "busy");
         };
         waiting.push(reply);
     }
@@ -259,20 +283,17 @@ pub(super) async fn purge_caches(status: &Status, body: &[u8]) -> AdminAnswer {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             tracing::info!(purged, soft = purge.soft, ?wish, "cache purged");
-            if !announced {
-                let detail = format!(
-                    "{purged} purged here; Redis does not answer, so other instances are told later"
-                );
-                return problem_with_detail(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "not_everywhere",
-                    &detail,
-                );
+            if announced {
+                return Ok(purged);
             }
-            json_answer(StatusCode::OK, &Purged { purged })
+            let detail = format!(
+                "{purged} purged here; Redis does not answer, so other instances are told later"
+            );
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            Err(Box::new(problem_with_detail(status, "not_everywhere", &detail)))
         }
-        Ok(None) => problem_answer(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
-        Err(_) => problem_answer(StatusCode::GATEWAY_TIMEOUT, "still_purging"),
+        Ok(None) => refuse(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+        Err(_) => refuse(StatusCode::GATEWAY_TIMEOUT, "still_purging"),
     }
 }
 

@@ -18,6 +18,7 @@ use super::seats::Seat;
 use super::warm::{self, Warming};
 use super::{
     caches, dashboard, explain, history, metrics, openapi, orders, refusals, servers, stats,
+    webhook,
 };
 use crate::server::control::ControlCommand;
 use crate::server::status::Status;
@@ -63,6 +64,8 @@ impl Calls {
         let known = match self.guard.admit(request.method(), request.headers()) {
             Ok(known) => known,
             Err(_) if PROBES.contains(&request.uri().path()) => KnownTokens::Nobody,
+            // Events are signed with a secret of their own.
+            Err(_) if is_event(&request) => KnownTokens::Nobody,
             Err(denied) => return denial_answer(denied, request.method()),
         };
         let (request, turn) = match self.read_body(request).await {
@@ -104,6 +107,11 @@ impl Calls {
                 warm::start_warming(&self.status, &self.warming, request.body()).await
             }
             ["cache", "warm"] if is_read(method) => warm::show_warming(&self.warming),
+            ["cache", "webhook", cache] if *method == Method::POST => {
+                let event = (request.headers(), &**request.body());
+                webhook::receive_event(&self.status, cache, event).await
+            }
+            ["cache", "webhook", _] => wrong_method("POST"),
             ["cache", "top"] if is_read(method) => {
                 caches::top_entries(&self.status, request.uri().query()).await
             }
@@ -207,6 +215,10 @@ fn denial_answer(denied: AdminDenial, method: &Method) -> AdminAnswer {
         }
     }
     answer
+}
+
+fn is_event(request: &Request<Incoming>) -> bool {
+    *request.method() == Method::POST && request.uri().path().starts_with(webhook::PATH)
 }
 
 fn is_read(method: &Method) -> bool {

@@ -18,6 +18,7 @@ mod seats;
 mod servers;
 pub mod stats;
 mod warm;
+mod webhook;
 
 use std::convert::Infallible;
 use std::sync::Arc;

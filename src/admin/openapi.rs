@@ -14,6 +14,7 @@ use super::registry::{RegisteredServer, Removed, Wish};
 use super::servers::Changed;
 use super::stats::{Stats, UpstreamStats};
 use super::warm::{Progress, WarmWish};
+use super::webhook::WebhookReceipt;
 use crate::explain::Explanation;
 use crate::reload::Outcome;
 use crate::telemetry::timeline::Report;
@@ -122,6 +123,23 @@ const CALLS: &[Call] = &[
             "/cache/purge",
             "Removes stored responses, or makes them stale. 400: nothing, or something unknown, is named.",
             &[(200, CallBody::Json("Purged")), (400, PROBLEM), (413, PROBLEM), (503, PROBLEM)],
+        )
+    },
+    Call {
+        takes: Some(CallBody::Json("Anything")),
+        ..call(
+            "post",
+            "/cache/webhook/{cache}",
+            "An event that says what is no longer valid, signed as Standard Webhooks say. 401: it is not signed with the cache's secret, or too old.",
+            &[
+                (200, CallBody::Json("WebhookReceipt")),
+                (400, PROBLEM),
+                (401, PROBLEM),
+                (404, PROBLEM),
+                (413, PROBLEM),
+                (415, PROBLEM),
+                (503, PROBLEM),
+            ],
         )
     },
     call(
@@ -301,6 +319,7 @@ fn collect_schemas() -> Json {
     add_schema::<Removed>(&mut generator);
     add_schema::<PurgeWish>(&mut generator);
     add_schema::<Purged>(&mut generator);
+    add_schema::<WebhookReceipt>(&mut generator);
     add_schema::<Used>(&mut generator);
     add_schema::<WarmWish>(&mut generator);
     add_schema::<Progress>(&mut generator);

@@ -27,3 +27,4 @@ pub mod status;
 pub mod store;
 pub mod stored;
 pub mod tier;
+pub mod webhook;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::policy::CacheSettings;
 use super::store::CacheStore;
 use super::tier::StoreTier;
+use super::webhook::WebhookSecrets;
 
 /// The cache of one route.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct RouteCache {
     pub lock_timeout: Duration,
     /// The field of answers to unsafe requests that names what they make invalid, in lower case.
     pub invalidate_header: Option<Box<[u8]>>,
+    /// The secrets of those whose events make responses invalid.
+    pub webhook: Option<Arc<WebhookSecrets>>,
     /// Clients of this route prove who they are.
     pub authenticates: bool,
     /// Those of `vary_on` that tell such clients apart, if a request has them.

@@ -20,6 +20,7 @@ use super::policy::Millis;
 use super::purge::Purge;
 use super::search::SearchRule;
 use super::tier::TierCounts;
+use super::webhook::WebhookEvents;
 use crate::wire::head::Fields;
 
 /// The most variants of one key; the oldest goes when there would be more.
@@ -80,6 +81,8 @@ pub struct CacheStore {
     called: AtomicBool,
     /// What it counts.
     pub counts: StoreCounts,
+    /// Events of its webhook that were carried out.
+    pub events: WebhookEvents,
 }
 
 /// What is stored for a request.
@@ -115,6 +118,7 @@ impl CacheStore {
             housekeeping,
             called: AtomicBool::new(false),
             counts: StoreCounts::default(),
+            events: WebhookEvents::default(),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::cache::policy::CacheSettings;
 use crate::cache::route::{CacheCounts, KeyInput, KeyParts, RouteCache};
 use crate::cache::store::CacheStore;
 use crate::cache::tier::{StoreTier, Tier};
+use crate::cache::webhook::WebhookSecrets;
 use crate::config::schema::forms::Policy;
 use crate::config::schema::policy as schema;
 use crate::config::schema::route::{self, AuthRef};
@@ -119,6 +120,7 @@ pub(super) fn cache(
         vary_on,
         lock_timeout,
         invalidate_header,
+        webhook,
         negative,
     } = found;
     let entries = usize::try_from(*entries).unwrap_or(usize::MAX);
@@ -158,6 +160,7 @@ pub(super) fn cache(
         None => None,
     };
     Ok(Some(Box::new(RouteCache {
+        webhook: webhook.as_ref().map(webhook_secrets),
         tier,
         store,
         counts,
@@ -172,6 +175,13 @@ pub(super) fn cache(
             .as_ref()
             .map(|name| name.get().as_str().as_bytes().into()),
     })))
+}
+
+/// The secrets of those who send events; what is no secret has been refused by the check.
+fn webhook_secrets(written: &schema::WebhookConfig) -> Arc<WebhookSecrets> {
+    let secrets = written.secret.iter();
+    let secrets = secrets.filter_map(|one| schema::secret_bytes(one.value.expose()));
+    Arc::new(WebhookSecrets::new(secrets.collect()))
 }
 
 /// The field of HTTP authentication (RFC 9110 §11.6.2).

@@ -14,6 +14,7 @@ mod seen;
 mod serving;
 mod stampede;
 mod tier;
+mod webhook;
 
 use support::{Origin, Request, Response, Step, Tidegate};
 

@@ -89,6 +89,7 @@ fn every_call_answers_as_described() {
         ("GET", "/explain", "/explain?x=y", "", 422),
         ("POST", "/cache/purge", "/cache/purge", "{\"all\": true}", 200),
         ("POST", "/cache/purge", "/cache/purge", "{}", 400),
+        ("POST", "/cache/webhook/{cache}", "/cache/webhook/app", "{}", 404),
         ("GET", "/cache/top", "/cache/top?n=3", "", 200),
         ("GET", "/cache/top", "/cache/top?n=x", "", 400),
         ("GET", "/cache/warm", "/cache/warm", "", 404),

@@ -5,7 +5,9 @@ use crate::config::finding::Finding;
 use crate::config::schema::Config;
 use crate::config::schema::forms::{OneOrMany, Policy};
 use crate::config::schema::listen::Listen;
-use crate::config::schema::policy::{AuthConfig, Cache, LimitConfig, LimitStore, TierConfig};
+use crate::config::schema::policy::{
+    AuthConfig, Cache, LimitConfig, LimitStore, TierConfig, WebhookConfig, secret_bytes,
+};
 use crate::config::schema::units::Rate;
 use crate::config::schema::words::{
     HeaderName, LimitKey, ListenAddress, LogField, TokenPlace, TrustedProxy,
@@ -55,7 +57,7 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     needs_tokens(config, findings);
     needs_addresses(config, findings);
     for cache in caches(config) {
-        check_cache(cache, findings);
+        check_cache(cache, config.admin.is_some(), findings);
     }
     tiers(config, findings);
     if config.redis.is_none() {
@@ -175,7 +177,7 @@ fn caches(config: &Config) -> impl Iterator<Item = &Cache> {
     config.cache.values().chain(inline)
 }
 
-fn check_cache(cache: &Cache, findings: &mut Vec<Finding>) {
+fn check_cache(cache: &Cache, has_admin: bool, findings: &mut Vec<Finding>) {
     for key in cache.vary_on.iter() {
         if matches!(key.value, LimitKey::ClientIp | LimitKey::Route) {
             let message = format!("a cache cannot vary on `{}`", key.value);
@@ -185,12 +187,36 @@ fn check_cache(cache: &Cache, findings: &mut Vec<Finding>) {
             );
         }
     }
+    cache.webhook.iter().for_each(|webhook| check_webhook(webhook, has_admin, findings));
     for status in cache.negative.keys() {
         if !matches!(status.value.parse::<u16>(), Ok(200..=599)) || status.value.len() != 3 {
             let message = format!("`{}` is not a status from 200 to 599", status.value);
             findings.push(
                 Finding::error("bad_value", status.place, message)
                     .help("write negative = { 404 = \"10s\" }"),
+            );
+        }
+    }
+}
+
+/// Events need a place where they are taken, and a secret that cannot be guessed.
+fn check_webhook(webhook: &WebhookConfig, has_admin: bool, findings: &mut Vec<Finding>) {
+    if !has_admin {
+        let message = "events are taken by the admin endpoint, and there is none";
+        let finding = Finding::error("missing_key", webhook.place, message);
+        findings.push(finding.help("add [admin] with address = \"127.0.0.1:9900\""));
+    }
+    if webhook.secret.iter().next().is_none() {
+        let message = "a webhook without a secret takes no event";
+        findings.push(Finding::error("bad_value", webhook.place, message));
+    }
+    for secret in webhook.secret.iter() {
+        if secret_bytes(secret.value.expose()).is_none() {
+            let message =
+                "a webhook's secret has at least 24 bytes, or Base64 of them behind `whsec_`";
+            findings.push(
+                Finding::error("bad_value", secret.place, message)
+                    .help("make one: echo whsec_$(head -c 32 /dev/urandom | base64)"),
             );
         }
     }

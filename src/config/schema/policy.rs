@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use base64::Engine as _;
+
 use super::defaults;
 use super::forms::OneOrMany;
 use super::units::{Bytes, Period, Rate, Timeout};
@@ -208,9 +210,31 @@ settings! {
         /// Header of answers to unsafe requests that names paths (from "/" on, "*" at the end for all below) or tags
         /// whose responses are no longer valid. It does not reach the client.
         invalidate_header: Option<HeaderName> = None,
+        /// Events of others, `POST /cache/webhook/NAME` on the admin endpoint, that say what is no longer valid.
+        webhook: Option<WebhookConfig> = None,
         /// Statuses other than those stored anyway, and how long they are fresh when they do not say so themselves.
         negative: BTreeMap<Spanned<String>, Period> = BTreeMap::new(),
     }
+}
+
+table! {
+    /// Events that say what of a cache is no longer valid, signed as Standard Webhooks say.
+    pub struct WebhookConfig {
+        [#[serde(skip)] place: Place]
+        /// What they are signed with: text of at least 24 bytes, or Base64 of them behind "whsec_"; several while one takes
+        /// the place of another.
+        secret: OneOrMany<Spanned<Secret>>,
+    }
+}
+
+/// Decodes a webhook's secret; `None` when it is no Base64, or shorter than 24 bytes.
+#[must_use]
+pub fn secret_bytes(written: &str) -> Option<Box<[u8]>> {
+    let bytes = match written.strip_prefix("whsec_") {
+        Some(encoded) => base64::engine::general_purpose::STANDARD.decode(encoded).ok()?,
+        None => written.as_bytes().to_vec(),
+    };
+    (bytes.len() >= 24).then(|| bytes.into())
 }
 
 words! {
