@@ -41,7 +41,7 @@ impl SearchRule {
         lines.peek()?;
         let whole = lines.collect::<Vec<_>>().join(&b","[..]);
         let (mut ordered, mut params, mut except) = (true, None, None);
-        if whole.len() > LONGEST {
+        if whole.len() > LONGEST || !strings_end(&whole) {
             return None;
         }
         for member in split_members(&whole) {
@@ -257,6 +257,17 @@ fn skip_to_blank(rest: &[u8]) -> &[u8] {
     rest.get(end..).unwrap_or_default()
 }
 
+/// Returns whether all strings are whole: after one that is not, nothing is what it seems.
+fn strings_end(mut line: &[u8]) -> bool {
+    while let Some(quote) = line.iter().position(|byte| *byte == b'"') {
+        match line.get(quote + 1..).and_then(read_string) {
+            Some((_, rest)) => line = rest,
+            None => return false,
+        }
+    }
+    true
+}
+
 /// Reads a string whose first quote has been read (RFC 9651 §4.2.5).
 fn read_string(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut out = Vec::new();
@@ -353,6 +364,8 @@ mod tests {
             "params=(\"a\")x",
             "params=(\"a\\x\")",
             "params=(\"a\"\"b\")",
+            "params, x=\"a, except=(\"id\")",
+            "params;x=\"a",
             "except=(\"a\")",
             "params=?0, except=(\"a\")",
             "params=(\"a\"), except=(\"b\")",

@@ -87,7 +87,9 @@ fn rules(
     for file in client_crl {
         revoked.extend(revocation::read(file)?);
     }
-    let authorities = client_ca.map(pem::authorities).transpose()?;
+    let revoked = revocation::newest(revoked);
+    let authorities =
+        client_ca.map(|file| pem::unrevoked_authorities(file, &revoked)).transpose()?;
     Ok(Rules {
         authorities: authorities.map(Arc::new),
         revoked,
@@ -148,6 +150,7 @@ fn expired_lists(listen: &Listen, now: i64) -> Vec<Finding> {
     for tls in listen.tls.iter() {
         // What cannot be read is reported already.
         let lists = tls.client_crl.iter().filter_map(|file| revocation::read(file).ok()).flatten();
+        let lists = revocation::newest(lists.collect()).into_iter();
         for list in lists.filter(|list| list.next_update.is_some_and(|end| end <= now)) {
             let message = format!(
                 "the revocation list of {} has expired: its clients are refused",

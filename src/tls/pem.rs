@@ -9,6 +9,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::pinned::Authorities;
+use super::revocation::List;
 use crate::files;
 
 /// The certificates of a file, in its order.
@@ -50,6 +51,15 @@ pub fn key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
 pub fn authorities(path: &Path) -> Result<Authorities, String> {
     let listed = certificates(path)?;
     Authorities::new(listed).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// The certificate authorities of a file that none of the lists names.
+///
+/// # Errors
+/// As for [`authorities`], or none is left.
+pub fn unrevoked_authorities(path: &Path, revoked: &[List]) -> Result<Authorities, String> {
+    let left = authorities(path)?.without(revoked);
+    left.map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// The thing that a file was to contain.

@@ -48,6 +48,26 @@ impl Authorities {
         Ok(Self { roots: Arc::new(roots), listed: listed.into() })
     }
 
+    /// The same without those that a list of what was revoked names: the path of a certificate ends at what is listed here,
+    /// and nobody looks there any more.
+    ///
+    /// # Errors
+    /// One of them cannot be read, or none is left.
+    pub(super) fn without(self, revoked: &[List]) -> Result<Self, String> {
+        let is_revoked = |certificate: &CertificateDer<'_>| {
+            X509Certificate::from_der(certificate)
+                .is_ok_and(|(_, read)| revoked.iter().any(|list| list.has(&read)))
+        };
+        let listed: Vec<_> = self.listed.iter().filter(|one| !is_revoked(one)).cloned().collect();
+        if listed.len() == self.listed.len() {
+            return Ok(self);
+        }
+        if listed.is_empty() {
+            return Err("all of its certificates are revoked by `client_crl`".to_owned());
+        }
+        Self::new(listed).map_err(|error| error.to_string())
+    }
+
     /// The certificate, if the list has it and its time is now.
     fn find<'c>(
         &self,

@@ -3,13 +3,17 @@
 //! Whether a certificate is on a list is decided by rustls. Here is read what a file has, and refused what rustls
 //! would not use: a list that nobody looks at would let in whom it names.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use rustls::pki_types::CertificateRevocationListDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{CertificateError, Error};
-use x509_parser::oid_registry::OID_X509_EXT_DELTA_CRL_INDICATOR;
-use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Version};
+use x509_parser::num_bigint::BigUint;
+use x509_parser::oid_registry::{
+    OID_X509_EXT_DELTA_CRL_INDICATOR, OID_X509_EXT_ISSUER_DISTRIBUTION_POINT, Oid,
+};
+use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Certificate, X509Version};
 
 use super::pem::{self, PemKind};
 use crate::files;
@@ -23,6 +27,39 @@ pub struct List {
     pub issuer: String,
     /// When the next one should have come, in seconds since 1970; from then on nobody passes by this one.
     pub next_update: Option<i64>,
+    /// When it was made, in seconds since 1970, and its number.
+    made: (i64, Option<BigUint>),
+    /// It tells of all certificates of the authority, not of a part of them (RFC 5280 §5.2.5).
+    is_whole: bool,
+}
+
+impl List {
+    /// Returns whether it names this certificate.
+    pub(super) fn has(&self, certificate: &X509Certificate<'_>) -> bool {
+        let Ok((_, read)) = CertificateRevocationList::from_der(&self.der) else { return true };
+        let named = |serial: &[u8]| {
+            read.iter_revoked_certificates().any(|revoked| revoked.raw_serial() == serial)
+        };
+        read.issuer().as_raw() == certificate.issuer().as_raw() && named(certificate.raw_serial())
+    }
+}
+
+/// The lists that count of those of several files: of those of one authority the newest. rustls asks the first one that it
+/// finds, which in a file that lists are added to is the oldest.
+#[must_use]
+pub fn newest(mut lists: Vec<List>) -> Vec<List> {
+    // Of two that say the same of themselves, the one that was written last.
+    lists.reverse();
+    lists.sort_by(|one, other| other.made.cmp(&one.made));
+    let mut whole = BTreeSet::new();
+    lists.retain(|list| {
+        let superseded = whole.contains(&list.issuer);
+        if list.is_whole {
+            whole.insert(list.issuer.clone());
+        }
+        !superseded
+    });
+    lists
 }
 
 /// The lists of a file, in its order: PEM, or one in DER.
@@ -59,14 +96,17 @@ fn list(
                     openssl ca -gencrl -crlexts crl_ext"
             .to_owned());
     }
-    if read.extensions().iter().any(|extension| extension.oid == OID_X509_EXT_DELTA_CRL_INDICATOR) {
+    let has = |oid: &Oid<'_>| read.extensions().iter().any(|extension| extension.oid == *oid);
+    if has(&OID_X509_EXT_DELTA_CRL_INDICATOR) {
         return Err(
             "it is a delta list, which tells only what is new; a complete one is needed".to_owned()
         );
     }
     let issuer = read.issuer().to_string();
     let next_update = read.next_update().map(|time| time.timestamp());
-    Ok(List { der, issuer, next_update })
+    let made = (read.last_update().timestamp(), read.crl_number().cloned());
+    let is_whole = !has(&OID_X509_EXT_ISSUER_DISTRIBUTION_POINT);
+    Ok(List { der, issuer, next_update, made, is_whole })
 }
 
 /// The part that revocation lists had in the refusal of a certificate.

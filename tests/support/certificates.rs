@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
@@ -28,11 +29,11 @@ pub struct Certificate {
 
 impl Authority {
     pub fn new(name: &str) -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name = named(name);
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
-        let issuer = CertifiedIssuer::self_signed(params, key).unwrap();
+        Self::of(CertifiedIssuer::self_signed(authority(name), key).unwrap())
+    }
+
+    fn of(issuer: CertifiedIssuer<'static, KeyPair>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("ca.pem"), issuer.pem()).unwrap();
         Self { issuer, directory }
@@ -73,8 +74,16 @@ impl Authority {
         self.sign(file, names, &PKCS_ECDSA_P256_SHA256, time)
     }
 
-    /// A list of these as revoked, good for so long from now, as PEM.
+    /// An authority that this one has signed.
+    pub fn under(&self, name: &str) -> Self {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let issuer = CertifiedIssuer::signed_by(authority(name), key, &self.issuer).unwrap();
+        Self::of(issuer)
+    }
+
+    /// A list of these as revoked, good for so long from now, as PEM. One that is made later has a higher number.
     pub fn revoke(&self, file: &str, revoked: &[&Certificate], time: Duration) -> PathBuf {
+        static NUMBER: AtomicU64 = AtomicU64::new(1);
         let now = OffsetDateTime::now_utc();
         let one = |certificate: &&Certificate| {
             let text = std::fs::read(&certificate.cert).unwrap();
@@ -90,7 +99,7 @@ impl Authority {
         let params = CertificateRevocationListParams {
             this_update: now - Duration::days(900),
             next_update: now + time,
-            crl_number: SerialNumber::from(1),
+            crl_number: SerialNumber::from(NUMBER.fetch_add(1, Ordering::Relaxed)),
             issuing_distribution_point: None,
             revoked_certs: revoked.iter().map(one).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
@@ -120,6 +129,13 @@ impl Authority {
         replace(&key_path, &key.serialize_pem());
         Certificate { cert: cert_path, key: key_path }
     }
+}
+
+fn authority(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name = named(name);
+    params
 }
 
 fn named(name: &str) -> DistinguishedName {

@@ -1,5 +1,6 @@
 //! Client certificates: required, optional, and what servers learn of them.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use time::Duration;
@@ -200,6 +201,74 @@ fn without_a_list_of_its_authority_nobody_passes() {
     assert_ne!(ask(&proxy, &authority, "a.test", &with(&anna)).exit, Some(0));
     assert_eq!(origin.requests().len(), 0);
     assert_eq!(ask(&proxy, &authority, "a.test", &[]).text(), "fine\n200");
+}
+
+/// Lists are added to a file: rustls by itself asks the first one of an authority.
+#[test]
+fn of_two_lists_of_an_authority_the_newer_one_counts_wherever_it_stands() {
+    let (authority, staff) = (Authority::new("ca"), Authority::new("staff"));
+    let origin = Origin::ok("fine");
+    let anna = staff.certificate("anna", &["anna"]);
+    let old = staff.revoke("old.crl", &[], Duration::days(1));
+    let over = staff.revoke("over.crl", &[], Duration::days(-1));
+    let new = staff.revoke("new.crl", &[&anna], Duration::days(1));
+    let later = staff.revoke("later.crl", &[], Duration::days(1));
+    let text = |files: &[&PathBuf]| {
+        files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect::<String>()
+    };
+    let all = staff.ca().with_file_name("all.crl");
+    for (files, passes) in
+        [(&[&old, &new][..], false), (&[&new, &old], false), (&[&new, &over, &later, &old], true)]
+    {
+        std::fs::write(&all, text(files)).unwrap();
+        let more =
+            format!(", client_ca = '{}', client_crl = '{}'", staff.ca().display(), all.display());
+        let listen = entry(&authority.certificate("a", &["a.test"]), &more);
+        let (_, said) = check(&listen);
+        assert!(!said.contains("revocation list"), "none of those that count has expired: {said}");
+        let proxy = proxy(&origin, &listen, "");
+        let exit = ask(&proxy, &authority, "a.test", &with(&anna)).exit;
+        assert_eq!(exit == Some(0), passes, "{files:?}");
+    }
+}
+
+/// Where a file of authorities lists what is below the root as well, paths end there.
+#[test]
+fn what_is_listed_as_trusted_is_not_trusted_once_it_is_revoked() {
+    let (authority, staff) = (Authority::new("ca"), Authority::new("staff"));
+    let (shop, depot) = (staff.under("shop"), staff.under("depot"));
+    let origin = Origin::ok("fine");
+    let [anna, bert] = [(&shop, "anna"), (&depot, "bert")].map(|(of, name)| {
+        let own = of.certificate(name, &[name]);
+        let chain = [&own.cert, &of.ca()].map(|file| std::fs::read_to_string(file).unwrap());
+        std::fs::write(&own.cert, chain.concat()).unwrap();
+        own
+    });
+    let cara = staff.certificate("cara", &["cara"]);
+    let of = |authority: &Authority| Certificate { cert: authority.ca(), key: PathBuf::new() };
+    let lists = [
+        staff.revoke("staff.crl", &[&of(&shop), &cara], Duration::days(1)),
+        shop.revoke("shop.crl", &[], Duration::days(1)),
+        depot.revoke("depot.crl", &[], Duration::days(1)),
+    ];
+    let trusted = [&staff.ca(), &shop.ca(), &depot.ca(), &cara.cert]
+        .map(|file| std::fs::read_to_string(file).unwrap());
+    let bundle = staff.ca().with_file_name("bundle.pem");
+    let with_lists = |count: usize| {
+        std::fs::write(&bundle, trusted.concat()).unwrap();
+        let lists: Vec<String> =
+            lists[..count].iter().map(|list| format!("'{}'", list.display())).collect();
+        let lists = lists.join(",");
+        let more = format!(", client_ca = '{}', client_crl = [{lists}]", bundle.display());
+        proxy(&origin, &entry(&authority.certificate("a", &["a.test"]), &more), "")
+    };
+    let proxies = [with_lists(0), with_lists(3)];
+    let passes = |who: &Certificate| {
+        proxies.each_ref().map(|proxy| ask(proxy, &authority, "a.test", &with(who)).exit == Some(0))
+    };
+    assert_eq!(passes(&anna), [true, false], "below one that is revoked");
+    assert_eq!(passes(&bert), [true, true], "below another one");
+    assert_eq!(passes(&cara), [true, false], "listed itself");
 }
 
 /// The lists that people have: written by `openssl ca`, in PEM and in DER, for clients of HTTP/1.1 and HTTP/2.
