@@ -65,6 +65,20 @@ impl Pump {
         source: &mut (impl Source + ?Sized),
         sink: &mut (impl Sink + ?Sized),
     ) -> Poll<Result<(), PumpError>> {
+        self.poll_with(cx, source, sink, &|_| true)
+    }
+
+    /// The same, with those of its trailers alone whose names pass `trailer`.
+    ///
+    /// # Errors
+    /// As [`Pump::poll`].
+    pub fn poll_with(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut (impl Source + ?Sized),
+        sink: &mut (impl Sink + ?Sized),
+        trailer: &dyn Fn(&[u8]) -> bool,
+    ) -> Poll<Result<(), PumpError>> {
         while !self.ended {
             match source.poll_fill(cx) {
                 Poll::Ready(Ok(Fill::Data)) => match sink.poll_write(cx, source.data()) {
@@ -80,6 +94,9 @@ impl Pump {
                 },
                 Poll::Ready(Ok(Fill::End)) => {
                     self.trailers = source.trailers().map_err(BodyError::Framing)?;
+                    if let Some(fields) = &mut self.trailers {
+                        fields.retain(|field| trailer(field.name));
+                    }
                     self.ended = true;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),

@@ -47,6 +47,12 @@ impl<'a> ResponseStages<'a> {
         self.write_through(out, |out| response_fields(head, out));
     }
 
+    /// Tells which trailers are passed on: a field that the route removes or sets comes in no other place either.
+    pub fn trailer(&self) -> impl Fn(&[u8]) -> bool + use<'a> {
+        let edits = self.edits;
+        move |name| edits.is_none_or(|edits| !edits.hides(name))
+    }
+
     /// Writes what `inner` writes, through all stages.
     fn write_through(&self, out: &mut dyn Emit, inner: impl Fn(&mut dyn Emit)) {
         through(self.compress.as_ref(), out, |out| {

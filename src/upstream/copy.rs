@@ -40,12 +40,13 @@ pub async fn copy_response<C: Client>(
     timer: &mut Timer,
     limits: CopyLimits,
 ) -> Outcome {
+    let trailer = stages.trailer();
     let mut download = Pump::default();
     let mut progress = CopyProgress::default();
     poll_fn(|cx| {
         let polled = match stages.wrap_body(origin) {
-            Some(mut body) => download.poll(cx, &mut body, upload.client),
-            None => download.poll(cx, origin, upload.client),
+            Some(mut body) => download.poll_with(cx, &mut body, upload.client, &trailer),
+            None => download.poll_with(cx, origin, upload.client, &trailer),
         };
         if let Poll::Ready(ended) = polled {
             return Poll::Ready(copy_outcome(ended));
@@ -76,20 +77,21 @@ pub async fn copy_response<C: Client>(
     .await
 }
 
-/// Copies a body that is kept, or on its way into a store, to a client. The source's own side has
+/// Copies a body that is kept, or on its way into a store, to a client, with those of its trailers whose names pass
+/// `trailer`. The source's own side has
 /// its deadlines where it is fetched.
 ///
 /// Cancel safety: the client's connection must be closed.
 pub async fn copy_stored<C: Client>(
     source: &mut impl Source,
-    client: &mut C,
-    timer: &mut Timer,
+    trailer: &dyn Fn(&[u8]) -> bool,
+    (client, timer): (&mut C, &mut Timer),
     write_gap: Option<Duration>,
 ) -> Outcome {
     let mut pump = Pump::default();
     let mut progress = CopyProgress::default();
     poll_fn(|cx| {
-        if let Poll::Ready(ended) = pump.poll(cx, source, client) {
+        if let Poll::Ready(ended) = pump.poll_with(cx, source, client, trailer) {
             return Poll::Ready(copy_outcome(ended));
         }
         if pump.waiting() == Waiting::Source {

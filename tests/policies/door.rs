@@ -289,6 +289,29 @@ fn i1_trailers_say_no_more_about_a_client_than_fields_may() {
 }
 
 #[test]
+fn a_field_that_a_route_removes_or_sets_does_not_come_as_a_trailer_of_a_response() {
+    let origin = Origin::start(|_| {
+        let answer = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nCache-Control: max-age=60\r\n\
+            Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-Internal: db7\r\nX-Sum: 42\r\nX-Env: test\r\n\r\n";
+        vec![Step::Send(answer.into())]
+    });
+    let edits = "response_headers = { remove = ['x-internal'], set = { x-env = 'prod' } }";
+    for route in ["", "compress = true", "cache = 'store'"] {
+        let proxy = door(&origin, "", &format!("{edits}\n{route}"), "[cache.store]");
+        for _ in 0..2 {
+            let request = "GET / HTTP/1.1\r\nHost: a.test\r\nAccept-Encoding: gzip\r\n\r\n";
+            let answer = proxy.client().exchange(request);
+            assert_eq!(answer.status, 200, "{route}");
+            assert_eq!(answer.header("x-env"), Some("prod"), "{route}");
+            let names: Vec<_> =
+                answer.trailers.iter().map(|(name, _)| name.to_lowercase()).collect();
+            assert_eq!(names, ["x-sum"], "{route}");
+        }
+    }
+    assert_eq!(origin.requests().len(), 5, "one came out of the cache");
+}
+
+#[test]
 fn i1_what_a_policy_tells_is_told_in_one_spelling() {
     let judge = Origin::start(|_| {
         vec![Step::Send(b"HTTP/1.1 200 OK\r\nX-User: anna\r\nContent-Length: 0\r\n\r\n".to_vec())]

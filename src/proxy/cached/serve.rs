@@ -169,9 +169,10 @@ impl<'a> Matched<'a, '_> {
     ) -> End {
         let mut body = body.unwrap_or_else(StoredBody::empty);
         let write_gap = self.ex.listener.write_gap;
+        let (trailer, to) = (stages.trailer(), (&mut *client, timer));
         let outcome = match stages.wrap_body(&mut body) {
-            Some(mut wrapped) => copy::copy_stored(&mut wrapped, client, timer, write_gap).await,
-            None => copy::copy_stored(&mut body, client, timer, write_gap).await,
+            Some(mut wrapped) => copy::copy_stored(&mut wrapped, &trailer, to, write_gap).await,
+            None => copy::copy_stored(&mut body, &trailer, to, write_gap).await,
         };
         if outcome != Outcome::Whole {
             client.cut();
