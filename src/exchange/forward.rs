@@ -186,6 +186,17 @@ pub fn write_request(out: &mut Vec<u8>, form: &RequestForm<'_>) -> BodyFraming {
     coding
 }
 
+/// Returns whether servers are told of another trace than the client's `traceparent`: what `tracestate` says is of that one
+/// (Trace Context, "Processing Model for Working with Trace Context").
+fn begins_trace(form: &RequestForm<'_>) -> bool {
+    let Some(told) = &form.traceparent else { return false };
+    let mut received = form.head.fields.values(Known::Traceparent);
+    match (received.next(), received.next()) {
+        (Some(one), None) => one.get(3..35) != told.get(3..35),
+        _ => true,
+    }
+}
+
 /// Returns whether the client accepts trailer fields. Everything else in `TE` concerns its connection only.
 fn wants_trailers(head: &RequestHead) -> bool {
     head.fields.has(Known::Te) && head.fields.lists(Known::Te, b"trailers")
@@ -206,6 +217,9 @@ pub fn request_fields(form: &RequestForm<'_>, out: &mut impl Emit) {
             || is_written_anew(known)
             || known == Known::MaxForwards && counted
             || known == Known::Traceparent && form.traceparent.is_some()
+            || known == Known::Other
+                && name.eq_ignore_ascii_case(b"tracestate")
+                && begins_trace(form)
             || known == Known::Other && form.b3.is_some() && is_b3(name)
             || known == Known::Other && form.left.is_some() && name == b"grpc-timeout"
             || form.if_match.is_some() && name.eq_ignore_ascii_case(b"if-match")
@@ -407,6 +421,15 @@ mod tests {
     }
 
     fn written(head: &RequestHead, trusted: bool, edits: &HeaderEdits) -> String {
+        written_in_trace(head, trusted, edits, None)
+    }
+
+    fn written_in_trace(
+        head: &RequestHead,
+        trusted: bool,
+        edits: &HeaderEdits,
+        traceparent: Option<[u8; 55]>,
+    ) -> String {
         let peer = OtherEnd {
             ip: Some([192, 0, 2, 1].into()),
             text: Some("192.0.2.1"),
@@ -427,7 +450,7 @@ mod tests {
             hidden: &[],
             added: &[],
             if_match: None,
-            traceparent: None,
+            traceparent,
             b3: None,
             left: None,
             identity: &identity,
@@ -501,6 +524,25 @@ mod tests {
             out.contains("x-real-ip: 0.0.0.0\r\n") && !out.contains("x-real-ip: 192.0.2.1"),
             "{out}"
         );
+    }
+
+    #[test]
+    fn the_state_of_a_trace_goes_with_that_trace_alone() {
+        let of = |trace: &str, id: &str| format!("00-{}-{}-01", trace.repeat(32), id.repeat(16));
+        let (client, other) = (of("a", "1"), of("b", "1"));
+        let told = |told: Option<&str>, received: &[&str]| {
+            let mut fields: Vec<_> = received.iter().map(|one| ("traceparent", *one)).collect();
+            fields.push(("TraceState", "k=v"));
+            let told = told.map(|told| told.as_bytes().try_into().unwrap());
+            written_in_trace(&head(&fields), true, &HeaderEdits::default(), told)
+                .contains("TraceState: k=v\r\n")
+        };
+        let next = of("a", "2");
+        assert!(told(Some(&next), &[&client]), "the trace goes on");
+        assert!(told(None, &[]) && told(None, &[&client]), "nobody traces here");
+        assert!(!told(Some(&next), &[&other]));
+        assert!(!told(Some(&next), &[]), "there was none");
+        assert!(!told(Some(&next), &["x"]) && !told(Some(&next), &[&client, &client]));
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub(crate) fn take_over() {
     let mut sockets = Vec::new();
     for index in 0..given.len() {
         match take_socket(&mut given, index) {
+            Ok(Some((address, socket))) if socket.is_listener().is_ok_and(|listens| !listens) => {
+                tracing::warn!(index, %address, "a socket of the service manager does not listen");
+            }
             Ok(Some((address, socket))) => {
                 tracing::info!(%address, "socket of the service manager");
                 sockets.push((address, socket));

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::activation;
 use super::listener::{self, Site};
 use super::members;
 use super::names;
@@ -263,12 +264,7 @@ impl ControlParts {
     }
 
     fn remove_sockets(&self) {
-        for site in &self.sites {
-            if let Address::Unix(path) = &site.address {
-                // Somebody else may have removed it already.
-                let _gone = std::fs::remove_file(path);
-            }
-        }
+        self.sites.iter().for_each(|site| remove_socket(&site.address));
     }
 
     fn reload(&mut self, force: bool) -> Outcome {
@@ -416,13 +412,21 @@ impl ControlParts {
             for worker in &self.workers {
                 give_order(worker, WorkerCommand::Close(site.clone()));
             }
-            if let Address::Unix(path) = &site.address {
-                // Somebody else may have removed it already.
-                let _gone = std::fs::remove_file(path);
-            }
+            remove_socket(&site.address);
             let (listener, address) = (&site.listener.name, &site.address);
             tracing::info!(%address, %listener, "listener closed; its connections are drained");
         }
+    }
+}
+
+/// Removes the file of a socket that nobody listens at any more. That of the service manager stays: it goes on listening,
+/// and nobody could connect.
+fn remove_socket(address: &Address) {
+    if let Address::Unix(path) = address
+        && !activation::has_socket(address)
+    {
+        // Somebody else may have removed it already.
+        let _gone = std::fs::remove_file(path);
     }
 }
 

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use socket2::{Domain, Socket, Type};
 
 /// Starts the proxy as systemd does: the sockets are descriptors 3 and 4, and the environment says so.
 fn start(folder: &Path, tcp: &TcpListener, unix: &UnixListener) -> Child {
@@ -84,6 +85,71 @@ fn connections_wait_in_them_while_the_process_starts_again() {
     let log = std::fs::read_to_string(folder.path().join("log")).unwrap();
     assert_eq!(log.matches("socket of the service manager").count(), 4, "{log}");
     assert!(!log.contains("WARN"), "{log}");
+}
+
+/// Its file outlives the process, and a configuration that leaves it.
+#[test]
+fn the_file_of_a_socket_belongs_to_the_service_manager() {
+    let folder = tempfile::tempdir().unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let socket = folder.path().join("web.sock");
+    let unix = UnixListener::bind(&socket).unwrap();
+    let write = |addresses: &str| {
+        let text = format!(
+            "[runtime]\ndrain = \"1s\"\n[[listen]]\naddress = [{addresses}\"{}\"]\n\
+             [[route]]\nrespond = {{ status = 200, body = \"here\" }}\n",
+            tcp.local_addr().unwrap()
+        );
+        std::fs::write(folder.path().join("tidegate.toml"), text).unwrap();
+    };
+    let both = format!("\"unix:{}\", ", socket.display());
+    let log = || std::fs::read_to_string(folder.path().join("log")).unwrap();
+    let asks = || {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        answer(stream)
+    };
+    write(&both);
+    for _ in 0..2 {
+        let child = start(folder.path(), &tcp, &unix);
+        assert!(asks().ends_with("here"));
+        end(child);
+        assert!(socket.exists(), "nobody could connect");
+    }
+    let child = start(folder.path(), &tcp, &unix);
+    assert!(asks().ends_with("here"));
+    write("");
+    let until = Instant::now() + Duration::from_secs(20);
+    while !log().contains("listener closed") {
+        assert!(Instant::now() < until, "{}", log());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(socket.exists(), "it is left for now");
+    write(&both);
+    // Waits in the socket until it is taken up again.
+    assert!(asks().ends_with("here"));
+    end(child);
+}
+
+#[test]
+fn a_socket_that_does_not_listen_is_said_and_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let mute = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    mute.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let tcp: TcpListener = mute.into();
+    let unix = UnixListener::bind(folder.path().join("other.sock")).unwrap();
+    let config = "[[listen]]\naddress = \"127.0.0.1:0\"\n[[route]]\nrespond = { status = 200 }\n";
+    std::fs::write(folder.path().join("tidegate.toml"), config).unwrap();
+    let child = start(folder.path(), &tcp, &unix);
+    let log = || std::fs::read_to_string(folder.path().join("log")).unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    while !log().contains("tidegate runs") {
+        assert!(Instant::now() < until, "{}", log());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    end(child);
+    assert!(log().contains("a socket of the service manager does not listen"), "{}", log());
 }
 
 #[test]
