@@ -127,13 +127,14 @@ impl<'a, 'j> Connector<'a, 'j> {
                 None => return Err(self.failed(&ConnectError::Timeout { taken: false })),
             },
         };
-        let connected = connect::connect_endpoint(
+        // Boxed, so that requests which find a connection do not hold the memory of those that make one.
+        let connected = Box::pin(connect::connect_endpoint(
             self.endpoint,
             self.way,
             (opened, waiters),
             timer,
             self.deadline,
-        )
+        ))
         .await;
         match connected.map_err(|error| self.failed(&error))? {
             Connected::Own(origin) => {
