@@ -102,7 +102,7 @@ pub fn metrics_page(status: &Status, snapshot: &Snapshot, history: &History, ope
     write_each(&mut text, CACHE, "cache", || snapshot.caches().map(|c| (&*c.store.name, c)));
     if let Some(redis) = &snapshot.redis {
         text.family("tidegate_redis_up", "gauge", "0 while the last call failed.");
-        let up = u8::from(!redis.down.load(Relaxed));
+        let up = u8::from(!redis.is_down());
         text.sample("tidegate_redis_up", &[], f64::from(up));
         text.family("tidegate_redis_errors_total", "counter", "Calls that failed.");
         text.sample("tidegate_redis_errors_total", &[], redis.errors.load(Relaxed) as f64);

@@ -377,10 +377,10 @@ pub fn collect_stats(status: &Status, snapshot: &Snapshot, history: &History) ->
             .collect(),
         limits: snapshot.limits().map(limit_stats).collect(),
         caches: snapshot.caches().map(caches::cache_stats).collect(),
-        redis: snapshot.redis.as_ref().map(|redis| RedisStats {
-            up: !redis.down.load(Relaxed),
-            errors: redis.errors.load(Relaxed),
-        }),
+        redis: snapshot
+            .redis
+            .as_ref()
+            .map(|redis| RedisStats { up: !redis.is_down(), errors: redis.errors.load(Relaxed) }),
     }
 }
 

@@ -499,7 +499,7 @@ impl StoreTier {
             ttl,
             store: store.clone(),
         };
-        if self.tier.redis.down.load(Relaxed) || self.tier.values.try_send(kept).is_err() {
+        if self.tier.redis.is_down() || self.tier.values.try_send(kept).is_err() {
             store.counts.tier.count(TierResult::Skipped);
         }
     }
@@ -518,7 +518,7 @@ impl KeptResponse {
         let Some(value) = parts.write(body.written(), chunks) else { return false };
         let ms = u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX);
         let mut set = |place: &str, value: Vec<u8>| {
-            call.cmd("SET").arg(place).arg(value).arg("PX").arg(ms).ignore();
+            call.cmd("SET").arg(place).arg(value).arg("PX").arg(ms);
         };
         match &self.variant_place {
             None => set(&self.place, value),

@@ -180,7 +180,13 @@ pub fn files(config: &Config) -> impl Iterator<Item = &Path> {
         Switch::On(tls) => Some([&tls.ca, &tls.cert, &tls.key]),
         Switch::Off => None,
     });
+    let redis = config.redis.iter().flat_map(|redis| [&redis.ca, &redis.cert, &redis.key]);
+    let redis = redis.flatten().map(|file| file.value.as_path());
     let lists = config.listen.iter().flat_map(|listen| listen.tls.iter());
     let lists = lists.flat_map(|tls| tls.client_crl.iter().map(PathBuf::as_path));
-    listeners.chain(upstreams.flatten()).filter_map(|file| file.as_deref()).chain(lists)
+    listeners
+        .chain(upstreams.flatten())
+        .filter_map(|file| file.as_deref())
+        .chain(lists)
+        .chain(redis)
 }

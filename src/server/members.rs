@@ -40,8 +40,7 @@ fn registries(config: &Config) -> BTreeMap<Arc<str>, Settings> {
 
 /// Lets servers register as a configuration says.
 pub(super) fn let_register(registry: &Registry, config: &Config, snapshot: &Snapshot, hear: Hear) {
-    // A URL that could be used once can be used again.
-    let redis = snapshot.redis.as_ref().and_then(|redis| redis.again().ok());
+    let redis = snapshot.redis.as_ref().map(|redis| redis.again());
     registry.follow(registries(config), redis, hear);
 }
 

@@ -55,7 +55,7 @@ impl Stores {
             return Ok(tier.clone());
         }
         let runs = !matches!(self.purpose, Some(Purpose::Check { .. }));
-        let tier = Tier::new(redis.again()?, runs).map_err(|error| error.to_string())?;
+        let tier = Tier::new(redis.again(), runs).map_err(|error| error.to_string())?;
         Ok(self.tier.insert(tier).clone())
     }
 

@@ -1,6 +1,7 @@
 //! Compiles a route's policies, taking over what they have counted.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 use jsonwebtoken::Algorithm;
@@ -27,7 +28,7 @@ use crate::policy::forward_auth::ForwardAuth;
 use crate::policy::jwks::{KeySetSource, Keys};
 use crate::policy::jwt::{self, Jwt, TokenTerms};
 use crate::policy::limit::{KeyPart, Limit, LimitState, Pace};
-use crate::policy::shared::{OnError, Redis};
+use crate::policy::shared::{OnError, Redis, RedisSettings, RedisTopology, SettingsError};
 use crate::policy::{Auth, Policies, WayIn, limit};
 
 // What the check lets in is what a limit can count.
@@ -205,23 +206,47 @@ pub(super) fn redis(
     previous: Option<&Snapshot>,
 ) -> Result<Option<Arc<Redis>>, Box<Finding>> {
     let Some(written) = &config.redis else { return Ok(None) };
-    let process::RedisConfig { url, timeout, on_error } = written;
+    let process::RedisConfig { place, url, sentinel, cluster, ca, cert, key, timeout, on_error } =
+        written;
     let on_error = match on_error {
         process::OnErrorConfig::Local => OnError::Local,
         process::OnErrorConfig::Allow => OnError::Allow,
         process::OnErrorConfig::Deny => OnError::Deny,
     };
-    let address = url.value.expose();
+    let exposed = |urls: &[Spanned<Secret>]| -> Vec<String> {
+        urls.iter().map(|url| url.value.expose().to_owned()).collect()
+    };
+    let topology = match sentinel {
+        Some(process::SentinelConfig { place: _, master, nodes, user, password, database }) => {
+            RedisTopology::Sentinel {
+                master: master.clone(),
+                nodes: exposed(nodes),
+                user: user.clone(),
+                password: password.as_ref().map(|password| password.expose().to_owned()),
+                database: *database,
+            }
+        }
+        None if cluster.value => RedisTopology::Cluster(exposed(url)),
+        // Without any the check has reported it.
+        None => RedisTopology::Url(exposed(url).into_iter().next().unwrap_or_default()),
+    };
+    let path = |file: &Option<Spanned<PathBuf>>| file.as_ref().map(|file| file.value.clone());
+    let settings = RedisSettings {
+        topology,
+        ca: path(ca),
+        identity: path(cert).zip(path(key)),
+        timeout: timeout.get(),
+        on_error,
+    };
     let known = previous.and_then(|previous| previous.redis.as_ref());
-    if let Some(known) = known.filter(|known| known.same(address, timeout.get(), on_error)) {
-        return Ok(Some(known.clone()));
-    }
-    Redis::new(address, timeout.get(), on_error).map(|redis| Some(Arc::new(redis))).map_err(
-        |error| {
-            let message = format!("Redis cannot be used: {error}");
-            Box::new(Finding::error("bad_value", url.place, message))
-        },
-    )
+    Redis::new(settings, known).map(Some).map_err(|SettingsError { at, message }| {
+        let named = sentinel.as_ref().map_or(&**url, |sentinel| &sentinel.nodes);
+        let named = at.and_then(|at| named.get(at)).map(|url| url.place);
+        // What is wrong beside them are the files.
+        let file = ca.as_ref().or(cert.as_ref()).map(|file| file.place);
+        let message = format!("Redis cannot be used: {message}");
+        Box::new(Finding::error("bad_value", named.or(file).unwrap_or(*place), message))
+    })
 }
 
 fn parts(written: &OneOrMany<LimitKey>) -> Box<[KeyPart]> {

@@ -99,7 +99,7 @@ pub(super) fn upstream(
         rules: BalanceRules {
             // With HTTP/1 each request takes a connection of its own. What finds no room waits in the queue.
             cap: cap(requests).min(match offer {
-                Offer::Http1 => cap(connections),
+                Offer::Http1 | Offer::Nothing => cap(connections),
                 Offer::Http2 | Offer::Either => cap(connections).saturating_mul(STREAMS),
             }),
             slow_start: written.slow_start.get(),

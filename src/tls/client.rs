@@ -25,16 +25,19 @@ pub enum Offer {
     Http2,
     /// Both, HTTP/2 rather than HTTP/1.1.
     Either,
+    /// None: what is spoken has no name there.
+    Nothing,
 }
 
 impl Offer {
-    const ALL: [Self; 3] = [Self::Http1, Self::Http2, Self::Either];
+    const ALL: [Self; 4] = [Self::Http1, Self::Http2, Self::Either, Self::Nothing];
 
     fn protocols(self) -> Vec<Vec<u8>> {
         let names: &[&[u8]] = match self {
             Offer::Http1 => &[b"http/1.1"],
             Offer::Http2 => &[b"h2"],
             Offer::Either => &[b"h2", b"http/1.1"],
+            Offer::Nothing => &[],
         };
         names.iter().map(|name| name.to_vec()).collect()
     }
@@ -88,7 +91,7 @@ pub struct OutgoingTls {
     /// A hash of all that was asked for, the contents of files included.
     fingerprint: [u8; 32],
     /// One for each [`Offer`], with the same sessions.
-    configs: [Arc<ClientConfig>; 3],
+    configs: [Arc<ClientConfig>; 4],
 }
 
 impl OutgoingTls {
@@ -125,11 +128,12 @@ impl OutgoingTls {
         name: ServerName<'static>,
         offer: Offer,
     ) -> std::io::Result<TlsStream<TcpStream>> {
-        let [http1, http2, either] = &self.configs;
+        let [http1, http2, either, nothing] = &self.configs;
         let config = match offer {
             Offer::Http1 => http1,
             Offer::Http2 => http2,
             Offer::Either => either,
+            Offer::Nothing => nothing,
         };
         TlsConnector::from(config.clone()).connect(name, stream).await
     }

@@ -15,6 +15,7 @@ mod serving;
 mod stampede;
 mod tier;
 mod webhook;
+mod tier_forms;
 
 use support::{Origin, Request, Response, Step, Tidegate};
 

@@ -34,12 +34,12 @@ fn unlinked(origin: &Origin, redis: &Redis, cache: &str) -> Tidegate {
     crate::proxy(origin, &route, &more)
 }
 
-fn tier(proxy: &Tidegate) -> Value {
+pub(crate) fn tier(proxy: &Tidegate) -> Value {
     let stats = json_of(&call(proxy, "GET", "/stats", &json!({})));
     stats["caches"][0]["tier"].clone()
 }
 
-fn count(proxy: &Tidegate, of: &str) -> u64 {
+pub(crate) fn count(proxy: &Tidegate, of: &str) -> u64 {
     tier(proxy)[of].as_u64().unwrap()
 }
 
@@ -51,11 +51,11 @@ pub(crate) fn get_stored(proxy: &Tidegate, target: &str) -> Response {
     response
 }
 
-fn purge(proxy: &Tidegate, wish: &Value) -> Response {
+pub(crate) fn purge(proxy: &Tidegate, wish: &Value) -> Response {
     call(proxy, "POST", "/cache/purge", wish)
 }
 
-fn is_redis(response: &Response) -> bool {
+pub(crate) fn is_redis(response: &Response) -> bool {
     status(response).ends_with("; detail=redis") && status(response).starts_with("tidegate; hit")
 }
 

@@ -31,7 +31,21 @@ fn c5_what_run_refuses_check_refuses() {
         ),
         (
             format!(
-                "[redis]\nurl = \"rediss://127.0.0.1:1\"\n{}",
+                "[redis]\nurl = \"rediss://127.0.0.1:1\"\nca = \"{{dir}}/missing.pem\"\n{}",
+                route("limit = { rate = \"1/s\", store = \"redis\" }")
+            ),
+            "Redis cannot be used",
+        ),
+        (
+            format!(
+                "[redis]\nurl = [\"redis://10.0.0.1\", \"redis://10.0.0.2/3\"]\ncluster = true\n{}",
+                route("limit = { rate = \"1/s\", store = \"redis\" }")
+            ),
+            "a Cluster has no database but 0",
+        ),
+        (
+            format!(
+                "[redis]\nsentinel = {{ master = \"m\", nodes = [\"10.0.0.1:1\", \"http://x\"] }}\n{}",
                 route("limit = { rate = \"1/s\", store = \"redis\" }")
             ),
             "Redis cannot be used",

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::{MS, assert_refused, deregister, metric, names, proxy, put, register, upstream};
-use support::{Origin, Redis, SOON, Tidegate, wait_until};
+use crate::{MS, assert_refused, call, deregister, metric, names, proxy, put, register, upstream};
+use support::{Clustered, Origin, Redis, SOON, Tidegate, wait_until};
 
 const SHARED: &str = "{ registry = { redis = true } }";
 
@@ -107,4 +107,32 @@ fn what_others_wrote_into_redis_is_not_believed() {
     set("own", &known(&one.address().to_string(), "60000"));
     set("better", &known("10.0.0.6:80", "60000"));
     wait_until(SOON, "the better one is known", || names(&one) == ["better", "good"]);
+}
+
+#[test]
+fn a_cluster_shares_registrations_of_several_upstreams() {
+    let (redis, origin) = (Clustered::start("wonderland"), Origin::ok("fine"));
+    let others = ["b", "c", "d"].map(|name| format!("[upstream.{name}]\nservers = {SHARED}"));
+    let more = format!(
+        "slow_start = '0s'\n[redis]\nurl = '{}'\ncluster = true\ntimeout = '500ms'\n{}",
+        redis.url("wonderland"),
+        others.join("\n")
+    );
+    let [one, two] = [proxy(SHARED, &more), proxy(SHARED, &more)];
+    register(&one, "a", &origin.server(), "1m");
+    wait_until(2 * SOON, "the other one knows", || names(&two) == ["a"]);
+    for name in ["b", "c", "d"] {
+        let path = format!("/upstreams/{name}/servers/x");
+        let body = json!({ "address": origin.server(), "ttl": "1m" }).to_string();
+        assert_eq!(call(&two, "PUT", &path, &body).status, 201);
+        wait_until(2 * SOON, "the first one knows", || {
+            let known = support::RawClient::connect(one.admin()).ask(&format!("/upstreams/{name}"));
+            known.text().contains("\"x\"")
+        });
+    }
+    let kept = redis.0.iter().filter(|server| server.command(&["DBSIZE"]) != "0");
+    assert!(kept.count() > 1, "{:?}", redis.keys("*"));
+    assert_eq!(deregister(&two, "a").status, 200);
+    wait_until(2 * SOON, "all know that it has gone", || names(&one).is_empty());
+    assert!(!alone(&one) && !alone(&two));
 }

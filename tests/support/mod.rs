@@ -23,6 +23,7 @@ mod peers;
 mod problem;
 mod process;
 mod redis;
+mod redis_groups;
 mod socket;
 mod unreachable;
 
@@ -36,6 +37,7 @@ pub use peers::{Curl, Nginx, curl};
 pub use problem::{assert_problem, assert_problem_and_close, check_problem};
 pub use process::Tidegate;
 pub use redis::Redis;
+pub use redis_groups::{Clustered, Watched};
 pub use rustix::process::Signal;
 pub use socket::{End, Socket};
 pub use unreachable::{Blackhole, refused_address};

@@ -41,8 +41,8 @@ pub(super) async fn add(tier: &Tier, connections: &RedisConnections, pending: &P
     let id = (tier.who, *number);
     let mut call = Pipeline::new();
     // What has made the stream unusable must not keep a purge out of it.
-    begin_lineage(&mut call, None);
-    let command = call.cmd("XADD").arg(stream()).arg("MAXLEN").arg(history::MOST).arg("*");
+    begin_lineage(&mut call, tier, None);
+    let command = call.cmd("XADD").arg(stream(tier)).arg("MAXLEN").arg(history::MOST).arg("*");
     for (name, value) in PurgeEntry::fields(cache, id, invalid) {
         command.arg(name).arg(value);
     }
@@ -51,12 +51,12 @@ pub(super) async fn add(tier: &Tier, connections: &RedisConnections, pending: &P
     told
 }
 
-fn stream() -> String {
-    format!("{PREFIX}:purges")
+fn stream(tier: &Tier) -> String {
+    format!("{}:purges", tier.redis.together(PREFIX))
 }
 
-fn lineage_key() -> String {
-    format!("{PREFIX}:lineage")
+fn lineage_key(tier: &Tier) -> String {
+    format!("{}:lineage", tier.redis.together(PREFIX))
 }
 
 /// Reads purges as they come, and what was missed.
@@ -87,8 +87,9 @@ pub(super) async fn follow(tier: Weak<Tier>) {
             Some(false) => link_again = true,
             None => {
                 failures += 1;
-                // A key that is not what it was is mended there, and what was taken may be lost.
-                link_again |= failures > 1 || !tier.taken().is_empty();
+                // Another server may answer from now on, one that lacks the last purges; a key that is not what it was is
+                // mended there, and what was taken may be lost.
+                link_again = true;
                 tier.lost.store(failures > 1, Relaxed);
                 drop(tier);
                 tokio::time::sleep(REST).await;
@@ -103,11 +104,11 @@ async fn listen(tier: &Tier, connections: &RedisConnections) -> Option<bool> {
     let news = tier.news.load_full();
     let last = news.history.last().to_string();
     let mut call = Pipeline::new();
-    call.cmd("GET").arg(lineage_key());
+    call.cmd("GET").arg(lineage_key(tier));
     // A replica that took over without the last purges may have newer ones already: their places alone tell nothing.
-    call.cmd("XRANGE").arg(stream()).arg(&last).arg(&last);
+    call.cmd("XRANGE").arg(stream(tier)).arg(&last).arg(&last);
     call.cmd("XREAD").arg("COUNT").arg(1000).arg("BLOCK").arg(LISTEN.as_millis() as u64);
-    call.arg("STREAMS").arg(stream()).arg(&last);
+    call.arg("STREAMS").arg(stream(tier)).arg(&last);
     let within = PATIENCE + LISTEN;
     let (lineage, there, read) = tier
         .redis
@@ -135,12 +136,12 @@ async fn link(
     // What it had taken and does not tell now, it has lost.
     let taken = tier.taken();
     let mut call = Pipeline::new();
-    begin_lineage(&mut call, None);
-    call.cmd("GET").arg(lineage_key());
-    call.cmd("XRANGE").arg(stream()).arg("-").arg("+").arg("COUNT").arg(history::MOST);
-    let (lineage, read) = tier
+    begin_lineage(&mut call, tier, None);
+    call.cmd("GET").arg(lineage_key(tier));
+    call.cmd("XRANGE").arg(stream(tier)).arg("-").arg("+").arg("COUNT").arg(history::MOST);
+    let (_, lineage, read) = tier
         .redis
-        .query_patiently::<(Option<String>, Reply)>(connections, &call, PATIENCE)
+        .query_patiently::<(Reply, Option<String>, Reply)>(connections, &call, PATIENCE)
         .await
         .ok()?;
     let lineage = read_lineage(lineage.as_deref())?;
@@ -157,7 +158,7 @@ async fn link(
     if !whole || known_before && !left && !tells_all {
         // It has forgotten what it once told: nobody may use what it kept from then.
         let mut call = Pipeline::new();
-        begin_lineage(&mut call, Some(lineage));
+        begin_lineage(&mut call, tier, Some(lineage));
         tier.redis.query_patiently::<Reply>(connections, &call, PATIENCE).await.ok()?;
         return Some(false);
     }
@@ -191,11 +192,11 @@ async fn link(
 
 /// Gives Redis a lineage, and its stream an entry that names it, where it has none, still has the one that is `lost`, or can
 /// take no more purges.
-fn begin_lineage(call: &mut Pipeline, lost: Option<u64>) {
+fn begin_lineage(call: &mut Pipeline, tier: &Tier, lost: Option<u64>) {
     let fresh = Random::from_entropy().next_u64() | 1;
     let lost = lost.map_or_else(String::new, |lost| format!("{lost:016x}"));
-    call.cmd("EVAL").arg(BEGIN).arg(2).arg(lineage_key()).arg(stream());
-    call.arg(format!("{fresh:016x}")).arg(lost).arg(Epoch::HIGHEST.to_string()).ignore();
+    call.cmd("EVAL").arg(BEGIN).arg(2).arg(lineage_key(tier)).arg(stream(tier));
+    call.arg(format!("{fresh:016x}")).arg(lost).arg(Epoch::HIGHEST.to_string());
 }
 
 /// Carries out purges of others, and knows of them from now on.

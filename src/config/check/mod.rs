@@ -6,6 +6,7 @@ mod available;
 mod listen;
 mod literal;
 mod policy;
+mod redis;
 mod references;
 mod route;
 mod routes;

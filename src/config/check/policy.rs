@@ -60,8 +60,9 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
         check_cache(cache, config.admin.is_some(), findings);
     }
     tiers(config, findings);
-    if config.redis.is_none() {
-        needs_redis(config, findings);
+    match &config.redis {
+        Some(redis) => super::redis::check(redis, findings),
+        None => needs_redis(config, findings),
     }
 }
 

@@ -192,8 +192,7 @@ fn unused_policies(config: &Config, findings: &mut Vec<Finding>) {
     redis |=
         config.upstream.values().filter_map(|it| it.servers.registry()).any(|it| it.redis.value);
     if let Some(written) = config.redis.as_ref().filter(|_| !redis) {
-        let finding =
-            Finding::warning("unused_redis", written.url.place, "nothing is kept in Redis");
+        let finding = Finding::warning("unused_redis", written.place, "nothing is kept in Redis");
         findings.push(
             finding
                 .help("a limit with store = \"redis\" or a cache with tier = \"redis\" would be"),

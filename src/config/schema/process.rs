@@ -13,7 +13,7 @@ use super::forms::OneOrMany;
 use super::units::{Bytes, Percent, Period, Timeout};
 use super::words::{LogField, Secret};
 use crate::config::read::{Reader, Shape, any_of, schema_of, settings, table, words};
-use crate::config::source::Spanned;
+use crate::config::source::{Place, Spanned};
 use crate::config::tree::{TreeNode, Value};
 
 settings! {
@@ -228,14 +228,43 @@ words! {
 }
 
 table! {
-    /// Shared state, for everything that says store = "redis" or tier = "redis".
+    /// Shared state, for everything that says store = "redis" or tier = "redis". One of `url`, `sentinel`, or `cluster` with
+    /// the URLs of some of its servers.
     pub struct RedisConfig {
-        /// URL of the server; it may contain a password and is never printed.
-        url: Spanned<Secret>,
+        [#[serde(skip)] place: Place]
+        /// URL of the server, `redis://`, `rediss://` for TLS or `unix:`; it may contain a password and is never printed.
+        url: OneOrMany<Spanned<Secret>> = OneOrMany::default(),
+        /// The Sentinels that know where the primary is.
+        sentinel: Option<SentinelConfig> = None,
+        /// The URLs are those of servers of a Redis Cluster.
+        cluster: Spanned<bool> = false.into(),
+        /// PEM file with authorities for `rediss://`. Default: those of the system.
+        ca: Option<Spanned<PathBuf>> = None,
+        /// PEM file with a client certificate.
+        cert: Option<Spanned<PathBuf>> = None,
+        /// PEM file with its private key.
+        key: Option<Spanned<PathBuf>> = None,
         /// How long one operation may take.
         timeout: Timeout = defaults::REDIS_TIMEOUT,
         /// What to do while it does not answer.
         on_error: OnErrorConfig = OnErrorConfig::Local,
+    }
+}
+
+table! {
+    /// The Sentinels of a Redis.
+    pub struct SentinelConfig {
+        [#[serde(skip)] place: Place]
+        /// The name by which they know the primary.
+        master: String,
+        /// Their addresses, `HOST:PORT`, or URLs with a password of their own; `rediss://` is TLS to them and to the primary.
+        nodes: Vec<Spanned<Secret>>,
+        /// The user that the primary is told.
+        user: Option<String> = None,
+        /// The password that the primary is told.
+        password: Option<Secret> = None,
+        /// The number of the primary's database.
+        database: u16 = 0,
     }
 }
 

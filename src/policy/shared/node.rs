@@ -1,0 +1,276 @@
+//! One server of a Redis, and a worker's connections to such servers.
+//!
+//! A connection is made by a task of its own, because it may take longer than a request waits: who asks next finds it
+//! made. It carries any number of calls at a time, and goes when its server closes it, says that it is no longer the
+//! primary, or is silent twice in a row: what has moved elsewhere is found only by connecting anew.
+
+use std::cell::RefCell;
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use redis::aio::{ConnectionLike as _, MultiplexedConnection};
+use redis::{ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::connector::{ConnectError, NodeAddress, RedisConnector};
+use super::values;
+use crate::clock;
+
+/// The time for which a server that failed is left alone.
+const REST: Duration = Duration::from_millis(500);
+/// Calls in a row that may go unanswered before a connection is given up.
+const SILENCE: u32 = 2;
+
+/// One server.
+#[derive(Debug)]
+pub(super) struct RedisNode {
+    id: u64,
+    pub address: NodeAddress,
+    /// Until when it is left alone, in milliseconds of [`clock::millis`].
+    resting: AtomicU64,
+    /// The last call failed.
+    pub down: AtomicBool,
+    /// The hash of the reason for which there was no connection, once it was told; 0 when there is one.
+    told: AtomicU64,
+}
+
+impl RedisNode {
+    pub(super) fn new(address: NodeAddress) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Relaxed);
+        let (resting, down, told) = Default::default();
+        Arc::new(Self { id, address, resting, down, told })
+    }
+
+    pub(super) fn is_resting(&self) -> bool {
+        self.resting.load(Relaxed) > clock::millis(clock::now())
+    }
+
+    pub(super) fn rest(&self) {
+        self.resting.store(clock::millis(clock::now() + REST), Relaxed);
+    }
+
+    /// Notes that it has answered, and tells where that is news.
+    pub(super) fn answered(&self) {
+        if self.down.load(Relaxed) && self.down.swap(false, Relaxed) {
+            self.resting.store(0, Relaxed);
+            let server = self.address.to_string();
+            tracing::info!(server, "Redis answers again");
+        }
+    }
+
+    /// Notes that it can be reached.
+    pub(super) fn reached(&self) {
+        self.told.store(0, Relaxed);
+    }
+
+    /// Tells why there is no connection, unless that has just been told.
+    pub(super) fn tell(&self, ConnectError { error, key }: &ConnectError) {
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(error) | 1;
+        if self.told.swap(hash, Relaxed) != hash {
+            tracing::error!(error, key, "Redis cannot be reached");
+        }
+    }
+}
+
+/// The end of a call that brought no answer.
+#[derive(Debug)]
+pub(super) enum CallFailure {
+    /// There is no connection, which has been told.
+    NoConnection,
+    /// No answer in time.
+    Late,
+    /// The connection was lost, or has turned out to lead to no primary; a new one may do better.
+    Lost(String),
+    /// Another server has the keys now.
+    Moved(NodeAddress),
+    /// Another server has this key for the time being.
+    Ask(NodeAddress),
+    /// The script has to be sent along.
+    NoScript,
+    /// Redis says no.
+    Refused(String),
+}
+
+impl CallFailure {
+    /// What a log line says of it; `None` when it has been told.
+    pub(super) fn text(self) -> Option<String> {
+        Some(match self {
+            Self::NoConnection => return None,
+            Self::Late => "no answer in time".to_owned(),
+            Self::NoScript => "it has no script".to_owned(),
+            Self::Moved(to) | Self::Ask(to) => {
+                format!(
+                    "it is a server of a Cluster, and the key is at {to}; `redis.cluster` is not set, or it moves too often"
+                )
+            }
+            Self::Lost(error) | Self::Refused(error) => error,
+        })
+    }
+}
+
+type LinkResult = Option<Result<MultiplexedConnection, ConnectError>>;
+
+/// A worker's connection to one server.
+struct NodeLink {
+    node: Weak<RedisNode>,
+    id: u64,
+    made: watch::Receiver<LinkResult>,
+    /// The connection, once somebody has seen it made.
+    ready: Option<MultiplexedConnection>,
+    /// Calls in a row that went unanswered.
+    silent: Arc<AtomicU32>,
+}
+
+/// A worker's connections, one for each server.
+#[derive(Default)]
+pub struct RedisConnections(RefCell<Vec<NodeLink>>);
+
+impl std::fmt::Debug for RedisConnections {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RedisConnections")
+    }
+}
+
+impl RedisConnections {
+    /// Makes calls to one server, after `ASKING` for those that it has only for the time being.
+    pub(super) async fn call(
+        &self,
+        (connector, node): (&Arc<RedisConnector>, &Arc<RedisNode>),
+        calls: &Pipeline,
+        asking: bool,
+        deadline: Instant,
+    ) -> Result<Vec<Value>, CallFailure> {
+        let (ready, mut made, silent) = self.link(connector, node);
+        let connection = match ready {
+            Some(ready) => Some(ready),
+            None => match timeout_at(deadline, made.wait_for(Option::is_some)).await {
+                Ok(Ok(made)) => made.as_ref().and_then(|made| made.as_ref().ok()).cloned(),
+                // The task that connects has gone with its runtime.
+                Ok(Err(_)) => None,
+                Err(_) => return Err(CallFailure::Late),
+            },
+        };
+        let Some(mut connection) = connection else {
+            self.give_up(node, &silent);
+            return Err(CallFailure::NoConnection);
+        };
+        self.keep(node, &connection);
+        let count = calls.len();
+        let sent = async {
+            if !asking {
+                return connection.req_packed_commands(calls, 0, count).await;
+            }
+            let mut both = Pipeline::with_capacity(2 * count);
+            for call in calls.cmd_iter() {
+                both.cmd("ASKING");
+                both.add_command(call.clone());
+            }
+            let answers = connection.req_packed_commands(&both, 0, 2 * count).await?;
+            Ok(answers.into_iter().skip(1).step_by(2).collect())
+        };
+        match timeout_at(deadline, sent).await {
+            Ok(answer) => {
+                silent.store(0, Relaxed);
+                answer.and_then(values).map_err(|error| {
+                    let failure = failure(&error, &node.address);
+                    if matches!(failure, CallFailure::Lost(_)) {
+                        self.give_up(node, &silent);
+                    }
+                    failure
+                })
+            }
+            Err(_) => {
+                if silent.fetch_add(1, Relaxed) + 1 >= SILENCE {
+                    self.give_up(node, &silent);
+                }
+                Err(CallFailure::Late)
+            }
+        }
+    }
+
+    /// The connection to a server, which is begun where there is none.
+    fn link(
+        &self,
+        connector: &Arc<RedisConnector>,
+        node: &Arc<RedisNode>,
+    ) -> (Option<MultiplexedConnection>, watch::Receiver<LinkResult>, Arc<AtomicU32>) {
+        let mut all = self.0.borrow_mut();
+        if let Some(link) = all.iter().find(|link| link.id == node.id) {
+            return (link.ready.clone(), link.made.clone(), link.silent.clone());
+        }
+        let (tell, made) = watch::channel(None);
+        let (own_connector, own_node) = (connector.clone(), node.clone());
+        tokio::spawn(async move {
+            let connected = own_connector.connect(&own_node.address).await;
+            match &connected {
+                Ok(_) => own_node.reached(),
+                Err(error) => own_node.tell(error),
+            }
+            // Whoever asked may have left.
+            let _left = tell.send(Some(connected));
+        });
+        // Servers of configurations that are gone, and that a Cluster has no more, are nobody's.
+        all.retain(|link| link.node.strong_count() > 0);
+        let silent = Arc::new(AtomicU32::new(0));
+        let link = NodeLink {
+            node: Arc::downgrade(node),
+            id: node.id,
+            made: made.clone(),
+            ready: None,
+            silent: silent.clone(),
+        };
+        all.push(link);
+        (None, made, silent)
+    }
+
+    /// Keeps a connection at hand.
+    fn keep(&self, node: &RedisNode, connection: &MultiplexedConnection) {
+        let mut all = self.0.borrow_mut();
+        if let Some(link) = all.iter_mut().find(|link| link.id == node.id && link.ready.is_none()) {
+            link.ready = Some(connection.clone());
+        }
+    }
+
+    /// Forgets a connection, unless there is another one already.
+    fn give_up(&self, node: &RedisNode, silent: &Arc<AtomicU32>) {
+        let is = |link: &NodeLink| link.id == node.id && Arc::ptr_eq(&link.silent, silent);
+        self.0.borrow_mut().retain(|link| !is(link));
+    }
+}
+
+fn failure(error: &RedisError, asked: &NodeAddress) -> CallFailure {
+    let elsewhere = || error.redirect_node().and_then(|(address, _)| address_of(address, asked));
+    match error.kind() {
+        ErrorKind::Server(ServerErrorKind::Moved) => match elsewhere() {
+            Some(address) => CallFailure::Moved(address),
+            None => CallFailure::Refused(error.to_string()),
+        },
+        ErrorKind::Server(ServerErrorKind::Ask) => match elsewhere() {
+            Some(address) => CallFailure::Ask(address),
+            None => CallFailure::Refused(error.to_string()),
+        },
+        ErrorKind::Server(ServerErrorKind::NoScript) => CallFailure::NoScript,
+        ErrorKind::Io
+        | ErrorKind::Parse
+        | ErrorKind::Server(
+            ServerErrorKind::ReadOnly | ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown,
+        ) => CallFailure::Lost(error.to_string()),
+        _ => CallFailure::Refused(error.to_string()),
+    }
+}
+
+/// Reads `HOST:PORT`; without a host it is that of the server that says so.
+pub(super) fn address_of(text: &str, asked: &NodeAddress) -> Option<NodeAddress> {
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok()?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    match (host, asked) {
+        ("", NodeAddress::Tcp(asked, _)) => Some(NodeAddress::Tcp(asked.clone(), port)),
+        ("", _) => None,
+        _ => Some(NodeAddress::Tcp(host.to_owned(), port)),
+    }
+}
