@@ -17,6 +17,7 @@ mod registry;
 mod seats;
 mod servers;
 pub mod stats;
+mod supply;
 mod warm;
 mod webhook;
 

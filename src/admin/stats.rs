@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::caches::{self, CacheStats};
 use super::registry::LeaseStats;
+use super::supply::SupplyStats;
 use crate::balance::Member;
 use crate::clock;
 use crate::discovery::registry::{Registry, View};
@@ -239,6 +240,9 @@ pub(super) struct UpstreamStats {
     names_moved: u64,
     /// Where its servers come from: "config", "dns", "srv", "file", "kubernetes" or "registry".
     source: &'static str,
+    /// The state of that source; absent where servers are written in the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    supply: Option<SupplyStats>,
     /// Servers that are kept though their source has them no longer (`runtime.shrink_guard`).
     servers_held: usize,
     /// Servers that wait because their source has too many at once (`runtime.growth_guard`).
@@ -481,6 +485,7 @@ pub(super) fn upstream_stats(
         names_unresolved: count_unresolved(upstream),
         names_moved: state.moves.load(Relaxed),
         source: upstream.source,
+        supply: SupplyStats::of(upstream),
         servers_held: held(upstream),
         servers_waiting: state.waiting.load(Relaxed),
         registry: view.map(registry_stats),

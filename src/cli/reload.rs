@@ -8,6 +8,8 @@ use serde_json::Value as Json;
 
 use super::admin::CallTarget;
 use super::{print, print_error};
+use crate::clock;
+use crate::config::schema::discovery::Servers;
 use crate::reload::Outcome;
 use crate::reload::diff::{self, Change, Stays};
 
@@ -110,7 +112,7 @@ fn show_overview(stats: &Json) -> String {
         let (name, open) = (word(&listener["name"]), &listener["connections"]);
         text.push_str(&format!("listener {name}: {open} connections\n"));
     }
-    for upstream in list(&stats["upstreams"]) {
+    for upstream in &list(&stats["upstreams"]) {
         let alarm = if upstream["fail_open"] == true { ", FAILING OPEN" } else { "" };
         let breaker = match upstream["breaker"]["state"].as_str() {
             None | Some("closed") => String::new(),
@@ -118,21 +120,58 @@ fn show_overview(stats: &Json) -> String {
         };
         let waiting = &upstream["queue"]["depth"];
         text.push_str(&format!(
-            "upstream {}: {waiting} waiting{breaker}{alarm}\n",
-            word(&upstream["name"])
+            "upstream {}: {waiting} waiting{breaker}{alarm}{}\n",
+            word(&upstream["name"]),
+            show_supply(upstream)
         ));
         for server in list(&upstream["servers"]) {
             let fault = server["name_fault"].as_str();
             let fault = fault.map_or_else(String::new, |why| format!(", its name: {why}"));
             text.push_str(&format!(
-                "  {} {}{fault}: {} in flight, {} requests, {} failures\n",
+                "  {} {}{}{fault}: {} in flight, {} requests, {} failures\n",
                 word(&server["name"]),
                 word(&server["state"]),
+                show_member(&server),
                 server["in_flight"],
                 server["requests"],
                 server["failures"]
             ));
         }
+    }
+    text
+}
+
+/// Tells where the servers of an upstream come from, and what is wrong with that; nothing where they are written in the
+/// configuration.
+fn show_supply(upstream: &Json) -> String {
+    let Some(source) = upstream["source"].as_str().filter(|_| !upstream["supply"].is_null()) else {
+        return String::new();
+    };
+    let mut text = format!(", servers from {source}");
+    for (key, what) in [("servers_held", "held"), ("servers_waiting", "kept waiting")] {
+        if let Some(number @ 1..) = upstream[key].as_u64() {
+            text.push_str(&format!(", {number} {what}"));
+        }
+    }
+    if let Some(why) = upstream["supply"]["fault"].as_str() {
+        text.push_str(&format!(", ITS SOURCE HAS A FAULT: {why}"));
+    }
+    text
+}
+
+/// Tells since when a server that was found elsewhere is there, and its lease.
+fn show_member(server: &Json) -> String {
+    let source = server["source"].as_str().unwrap_or(Servers::LIST);
+    let Some(joined) = server["joined"].as_u64().filter(|_| source != Servers::LIST) else {
+        return String::new();
+    };
+    let held = if server["held"] == true { " (held)" } else { "" };
+    let there = clock::unix_seconds().saturating_sub(joined);
+    let mut text = format!(", from {source}{held} since {there} s");
+    if let (Some(ttl), Some(left)) =
+        (server["lease"]["ttl"].as_f64(), server["lease"]["left"].as_f64())
+    {
+        text.push_str(&format!(", lease {ttl} s with {left:.0} s left"));
     }
     text
 }

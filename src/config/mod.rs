@@ -10,6 +10,8 @@ pub mod certificates;
 mod check;
 mod files;
 pub mod finding;
+mod json;
+pub mod list;
 pub mod matching;
 pub mod read;
 pub mod reference;

@@ -74,6 +74,12 @@ pub enum Note {
 }
 
 impl Guarded {
+    /// All servers that the source has, believed or not.
+    #[must_use]
+    pub fn said(&self) -> &Arc<[Entry]> {
+        &self.said
+    }
+
     /// The servers to be used.
     #[must_use]
     pub fn used(&self) -> &Arc<[Entry]> {
@@ -100,7 +106,9 @@ impl Guarded {
         now: Instant,
         answers: impl Fn(&str) -> bool,
     ) -> Option<Note> {
-        self.said = update.entries;
+        if let Some(entries) = update.entries {
+            self.said = entries;
+        }
         let before = self.used.len();
         if !update.dismissed.is_empty() {
             let goes = |entry: &Entry| update.dismissed.contains(&entry.id);

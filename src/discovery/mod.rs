@@ -6,6 +6,7 @@
 //! no server away.
 
 mod entry;
+mod file;
 mod follow;
 pub mod guard;
 mod known;
@@ -14,9 +15,10 @@ mod own;
 mod question;
 pub mod registry;
 mod resolver;
+pub mod source;
 mod updates;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,11 +30,15 @@ use arc_swap::ArcSwap;
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 
+use crate::config::schema::discovery::Elsewhere;
+
 pub use self::entry::Entry;
+pub use self::file::Files;
 use self::follow::{Follower, System};
 pub use self::known::{KnownName, NameAnswer};
-pub use self::lists::{Heard, List, Lists};
+pub use self::lists::{FoundLists, Heard, List, Lists};
 pub use self::question::{Place, Question, Questions};
+pub use self::source::{Origin, UpstreamSources};
 pub use self::updates::{Update, Updates};
 
 /// All that has been found out about servers.
@@ -41,7 +47,7 @@ pub struct Found {
     /// Where names lead.
     pub names: Arc<KnownName>,
     /// The servers of each upstream that finds them elsewhere than in the configuration.
-    pub lists: Arc<BTreeMap<Arc<str>, List>>,
+    pub lists: Arc<FoundLists>,
     /// Where the proxy itself listens.
     pub own: Arc<[SocketAddr]>,
 }
@@ -53,11 +59,10 @@ impl Found {
         self.own.iter().any(|listens| own::same(*listens, address, own::is_local))
     }
 
-    /// The servers of an upstream that finds them elsewhere, as far as this source has told.
+    /// Returns what a source has told of the servers of an upstream, as far as it is believed.
     #[must_use]
-    pub fn servers(&self, upstream: &str, source: &str) -> &[Entry] {
-        let list = self.lists.get(upstream).filter(|list| list.source == source);
-        list.map_or(&[], |list| &list.entries)
+    pub fn list(&self, upstream: &str, elsewhere: &Elsewhere) -> Option<&List> {
+        self.lists.get(&(upstream.into(), Origin::of(elsewhere)))
     }
 }
 

@@ -7,18 +7,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 use super::Entry;
+use super::source::Origin;
 
-/// The servers of an upstream as a source has them.
-#[derive(Debug, Clone, PartialEq)]
+/// What a source says of the servers of an upstream.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Update {
-    /// The word for the source, which is the key of `servers` that it is written with.
-    pub source: &'static str,
-    /// All servers that there are.
-    pub entries: Arc<[Entry]>,
+    /// All servers that there are; `None` if the source could not tell yet.
+    pub entries: Option<Arc<[Entry]>>,
+    /// What is wrong with the source, or with some of what it says.
+    pub fault: Option<Arc<str>>,
+    /// The time for which the source says that this may be believed.
+    pub ttl: Option<Duration>,
     /// The ids of those that left on purpose since the update before: no guard keeps them.
     pub dismissed: BTreeSet<Arc<str>>,
 }
@@ -26,14 +30,19 @@ pub struct Update {
 impl Update {
     /// The update that says what both say, one after the other.
     fn after(mut self, before: &Self) -> Self {
-        if before.source == self.source {
-            self.dismissed.extend(before.dismissed.iter().cloned());
+        if self.entries.is_none() {
+            self.entries.clone_from(&before.entries);
         }
-        let listed: BTreeSet<&str> = self.entries.iter().map(|entry| &*entry.id).collect();
+        self.dismissed.extend(before.dismissed.iter().cloned());
+        let listed = self.entries.iter().flat_map(|entries| entries.iter());
+        let listed: BTreeSet<&str> = listed.map(|entry| &*entry.id).collect();
         self.dismissed.retain(|id| !listed.contains(&**id));
         self
     }
 }
+
+/// Updates by the upstream and the source that they come from.
+pub(super) type TakenUpdates = BTreeMap<(Arc<str>, Origin), Update>;
 
 /// Something to call when there is an update.
 type Wake = Box<dyn Fn() + Send + Sync>;
@@ -44,7 +53,7 @@ pub struct Updates(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    waiting: ArcSwap<BTreeMap<Arc<str>, Update>>,
+    waiting: ArcSwap<TakenUpdates>,
     wake: OnceLock<Wake>,
 }
 
@@ -55,15 +64,16 @@ impl std::fmt::Debug for Updates {
 }
 
 impl Updates {
-    /// Sends what an upstream's servers are now.
-    pub fn send(&self, upstream: &Arc<str>, update: &Update) {
+    /// Sends what a source says of an upstream's servers now.
+    pub fn send(&self, upstream: &Arc<str>, origin: &Origin, update: &Update) {
+        let key = (upstream.clone(), origin.clone());
         self.0.waiting.rcu(|waiting| {
             let mut waiting = BTreeMap::clone(waiting);
-            let update = match waiting.get(upstream) {
+            let update = match waiting.get(&key) {
                 Some(before) => update.clone().after(before),
                 None => update.clone(),
             };
-            waiting.insert(upstream.clone(), update);
+            waiting.insert(key.clone(), update);
             waiting
         });
         if let Some(wake) = self.0.wake.get() {
@@ -84,9 +94,21 @@ impl Updates {
 
     /// Takes all of them.
     #[must_use]
-    pub fn take(&self) -> BTreeMap<Arc<str>, Update> {
+    pub fn take(&self) -> TakenUpdates {
         let taken = self.0.waiting.swap(Arc::default());
         Arc::try_unwrap(taken).unwrap_or_else(|shared| BTreeMap::clone(&shared))
+    }
+
+    /// Takes those of sources that are chosen; the others wait on.
+    pub fn take_chosen(&self, is_chosen: impl Fn(&str, &Origin) -> bool) -> TakenUpdates {
+        let before = self.0.waiting.rcu(|waiting| {
+            let mut waiting = BTreeMap::clone(waiting);
+            waiting.retain(|(upstream, origin), _| !is_chosen(upstream, origin));
+            waiting
+        });
+        let mut taken = BTreeMap::clone(&before);
+        taken.retain(|(upstream, origin), _| is_chosen(upstream, origin));
+        taken
     }
 }
 
@@ -104,9 +126,9 @@ mod tests {
             )
         };
         Update {
-            source: "registry",
-            entries: ids.iter().map(entry).collect(),
+            entries: Some(ids.iter().map(entry).collect()),
             dismissed: dismissed.iter().map(|id| Arc::from(*id)).collect(),
+            ..Update::default()
         }
     }
 
@@ -118,24 +140,35 @@ mod tests {
             count.fetch_add(1, Ordering::Relaxed);
         });
         assert!(!updates.any());
-        let app = Arc::from("app");
-        updates.send(&app, &update(&["a", "b", "c"], &["x", "y"]));
-        updates.send(&Arc::from("other"), &update(&["z"], &[]));
-        updates.send(&app, &update(&["a", "x"], &["b"]));
+        let (app, registry) = (Arc::from("app"), Origin::registry());
+        updates.send(&app, &registry, &update(&["a", "b", "c"], &["x", "y"]));
+        updates.send(&Arc::from("other"), &registry, &update(&["z"], &[]));
+        updates.send(&app, &registry, &update(&["a", "x"], &["b"]));
         assert_eq!(woken.load(Ordering::Relaxed), 3);
         assert!(updates.any());
-        let taken = updates.take();
-        assert_eq!(taken.len(), 2);
+        let taken = updates.take_chosen(|upstream, _| upstream == "app");
         // Who said goodbye and is back is not dismissed.
-        assert_eq!(taken["app"], update(&["a", "x"], &["b", "y"]));
+        assert_eq!(taken[&(app, registry)], update(&["a", "x"], &["b", "y"]));
+        assert_eq!(updates.take().len(), 1);
         assert!(!updates.any() && updates.take().is_empty());
     }
 
     #[test]
     fn goodbyes_to_another_source_do_not_count() {
         let (updates, app) = (Updates::default(), Arc::from("app"));
-        updates.send(&app, &update(&["a"], &["x"]));
-        updates.send(&app, &Update { source: "dns", ..update(&["x2"], &[]) });
-        assert_eq!(updates.take()["app"].dismissed, BTreeSet::new());
+        updates.send(&app, &Origin::registry(), &update(&["a"], &["x"]));
+        let other = Origin { word: "dns", name: "a.test:80".into() };
+        updates.send(&app, &other, &update(&["x2"], &[]));
+        assert_eq!(updates.take()[&(app, other)].dismissed, BTreeSet::new());
+    }
+
+    #[test]
+    fn a_source_that_cannot_tell_takes_back_nothing() {
+        let (updates, app, registry) = (Updates::default(), Arc::from("app"), Origin::registry());
+        updates.send(&app, &registry, &update(&["a"], &[]));
+        let fault = Update { fault: Some("it is gone".into()), ..Update::default() };
+        updates.send(&app, &registry, &fault);
+        let expected = Update { fault: fault.fault, ..update(&["a"], &[]) };
+        assert_eq!(updates.take()[&(app, registry)], expected);
     }
 }

@@ -18,14 +18,15 @@ use thiserror::Error;
 
 use self::diff::{Change, Stays};
 use self::watch::{Content, Watched, Watcher};
+use crate::clock;
 use crate::config::certificates;
 use crate::config::schema::policy::BasicConfig;
 use crate::config::schema::process::ReloadBy;
 use crate::config::schema::upstream::Servers;
-use crate::config::schema::words::{ListenAddress, ServerAddress};
+use crate::config::schema::words::ListenAddress;
 use crate::config::{self, Config, FindingReport, Loaded, Sources};
 use crate::discovery::guard::Bounds;
-use crate::discovery::{Found, Lists, Names, Question, Questions};
+use crate::discovery::{Files, Found, Lists, Names, Origin, source};
 use crate::snapshot::compile::Purpose;
 use crate::snapshot::weights::Weights;
 use crate::snapshot::{Snapshot, compile, pages};
@@ -57,8 +58,12 @@ pub struct Reloader {
     weights: Weights,
     /// The addresses that the names of servers lead to.
     names: Names,
-    /// The servers that sources have told of each upstream.
+    /// The files with servers.
+    files: Files,
+    /// What sources have told of the servers of each upstream.
     lists: Lists,
+    /// The addresses at which the proxy itself listens, as far as sockets have told.
+    own: Vec<SocketAddr>,
     /// The connections that a listener may have open that sets no limit.
     connections: u32,
 }
@@ -162,6 +167,7 @@ impl Reloader {
         let content = watched.content();
         let watcher = file.map(|_| Watcher::start(watched, content)).transpose()?;
         let running = Arc::new(config.clone());
+        let lists = Lists::default();
         Ok(Self {
             file: file.map(Path::to_owned),
             running,
@@ -171,7 +177,9 @@ impl Reloader {
             held: false,
             weights: Weights::default(),
             names: Names::start()?,
-            lists: Lists::default(),
+            files: Files::start(lists.updates().clone())?,
+            lists,
+            own: Vec::new(),
             connections,
         })
     }
@@ -188,25 +196,64 @@ impl Reloader {
         &self.names
     }
 
-    /// Follows the names of what runs, and no others.
-    pub fn follow_names(&self) {
+    /// Follows the names and sources of what runs, and no others.
+    pub fn follow_running(&mut self) {
+        let sources = source::sources(&self.running);
+        self.lists.retain(&sources);
+        self.files.follow_only(sources);
         self.names.ask_at(name_servers(&self.running));
-        self.names.follow_only(questions(&self.running));
+        self.follow_names();
+    }
+
+    /// Follows the names of what runs and of the servers that were found for it, and no others.
+    pub fn follow_names(&self) {
+        let mut questions = source::questions(&self.running);
+        for list in self.lists.used().values() {
+            questions.extend(source::questions_of(&list.entries));
+        }
+        self.names.follow_only(questions);
     }
 
     /// All that has been found out about servers.
     #[must_use]
     pub fn found(&self) -> Found {
-        let (names, own) = (self.names.known(), own(&self.running));
+        let (names, own) = (self.names.known(), self.own(&self.running));
         Found { names, lists: self.lists.used().clone(), own }
     }
 
-    /// All that has been found out about servers, once the names of a configuration were looked up.
+    /// All that has been found out about servers, once the names and sources of a configuration
+    /// were asked.
     #[must_use]
-    pub fn learn(&self, config: &Config) -> Found {
+    pub fn learn(&mut self, config: &Config) -> Found {
+        let until = clock::now() + NAME_PATIENCE;
+        let left = || until.saturating_duration_since(clock::now());
         self.names.ask_at(name_servers(config));
-        let names = self.names.learn(questions(config), NAME_PATIENCE);
-        Found { names, own: own(config), ..self.found() }
+        let sources = source::sources(config);
+        self.files.learn(sources.clone(), NAME_PATIENCE);
+        self.lists.hear_new(bounds(config), clock::now());
+        let mut questions = source::questions(config);
+        for (upstream, elsewhere) in &sources {
+            let list = self.lists.used().get(&(upstream.clone(), Origin::of(elsewhere)));
+            let named = list.map(|list| source::questions_of(&list.entries));
+            questions.extend(named.into_iter().flatten());
+        }
+        let names = self.names.learn(questions, left());
+        Found { names, own: self.own(config), ..self.found() }
+    }
+
+    /// Notes the addresses at which the proxy itself listens now.
+    pub fn note_own(&mut self, own: Vec<SocketAddr>) {
+        self.own = own;
+    }
+
+    /// Returns the addresses at which the proxy itself listens, or will with a configuration.
+    fn own(&self, config: &Config) -> Arc<[SocketAddr]> {
+        let addresses = config.listen.iter().flat_map(|listener| listener.address.iter());
+        let written = addresses.filter_map(|address| match &address.value.at {
+            ListenAddress::Ip(address) => Some(*address),
+            ListenAddress::Unix(_) => None,
+        });
+        written.chain(self.own.iter().copied()).collect()
     }
 
     /// Returns what sources have told of the servers of each upstream.
@@ -223,12 +270,7 @@ impl Reloader {
     /// Returns how far sources are believed at once.
     #[must_use]
     pub fn bounds(&self) -> Bounds {
-        let runtime = &self.running.runtime;
-        Bounds {
-            shrink: runtime.shrink_guard.fraction(),
-            growth: usize::try_from(runtime.growth_guard.get()).unwrap_or(usize::MAX),
-            hold: runtime.guard_hold.get(),
-        }
+        bounds(&self.running)
     }
 
     /// Returns what an operator has said about servers.
@@ -277,7 +319,7 @@ impl Reloader {
         if same && !force {
             self.held = false;
             // They are followed anyway; who asks for a reload wants to see their answers soon.
-            self.names.hurry(questions(&written).into_keys().collect(), NAME_PAUSE);
+            self.names.hurry(source::questions(&written).into_keys().collect(), NAME_PAUSE);
             return Ok(ReloadPlan::Nothing("nothing is different"));
         }
         self.prepare(Arc::new(written), ReloadOrigin::Files, &sources, current)
@@ -296,7 +338,7 @@ impl Reloader {
     ///
     /// # Errors
     /// [`ReloadRefused`].
-    pub fn back(&self, current: &Snapshot) -> Result<Prepared, ReloadRefused> {
+    pub fn back(&mut self, current: &Snapshot) -> Result<Prepared, ReloadRefused> {
         let nothing = ReloadRefused::Nothing("there is no configuration to go back to");
         let written = self.before.back().cloned().ok_or(nothing)?;
         self.prepare(written, ReloadOrigin::Before, &Sources::default(), current)
@@ -318,14 +360,14 @@ impl Reloader {
     }
 
     fn prepare(
-        &self,
+        &mut self,
         config: Arc<Config>,
         origin: ReloadOrigin,
         sources: &Sources,
         current: &Snapshot,
     ) -> Result<Prepared, ReloadRefused> {
         // Those that are followed are not waited for, but their answers are wanted soon.
-        self.names.hurry(questions(&config).into_keys().collect(), NAME_PAUSE);
+        self.names.hurry(source::questions(&config).into_keys().collect(), NAME_PAUSE);
         let found = self.learn(&config);
         let mut weights = self.weights.clone();
         weights.retain(&config);
@@ -357,8 +399,6 @@ impl Reloader {
             }
         }
         self.weights = weights;
-        let word = |upstream: &str| config.upstream.get(upstream).map(|it| it.servers.word());
-        self.lists.retain(word);
         self.running = config;
     }
 }
@@ -392,29 +432,19 @@ fn watched_files(sources: &Sources, config: &Config) -> Watched {
     Watched::new(texts, outside, sources.patterns())
 }
 
-/// All that name servers are asked for a configuration: the names of servers that have one.
-fn questions(config: &Config) -> Questions {
-    let servers = config.upstream.values().flat_map(|upstream| upstream.servers.listed());
-    let named = servers.filter_map(|server| match &server.address.value {
-        ServerAddress::Name { host, .. } => Some(Question::host(host).usual()),
-        ServerAddress::Ip(_) | ServerAddress::Unix(_) => None,
-    });
-    named.collect()
+/// How far a configuration believes sources at once.
+fn bounds(config: &Config) -> Bounds {
+    let runtime = &config.runtime;
+    Bounds {
+        shrink: runtime.shrink_guard.fraction(),
+        growth: usize::try_from(runtime.growth_guard.get()).unwrap_or(usize::MAX),
+        hold: runtime.guard_hold.get(),
+    }
 }
 
 /// The name servers that a configuration names.
 fn name_servers(config: &Config) -> Vec<SocketAddr> {
     config.dns.servers.iter().map(|server| server.0).collect()
-}
-
-/// The places at which clients come in.
-fn own(config: &Config) -> Arc<[SocketAddr]> {
-    let addresses = config.listen.iter().flat_map(|listener| listener.address.iter());
-    let tcp = addresses.filter_map(|address| match &address.value.at {
-        ListenAddress::Ip(address) => Some(*address),
-        ListenAddress::Unix(_) => None,
-    });
-    tcp.collect()
 }
 
 /// Refuses what would leave less than `shrink_guard` allows of the routes, of the servers, or of the servers of an

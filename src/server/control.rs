@@ -351,8 +351,9 @@ impl ControlParts {
             }
         };
         counts.remember(&outcome);
-        self.reloader.follow_names();
+        self.reloader.follow_running();
         names::note_faults(&self.store.load(), &self.reloader.found());
+        members::note_supplies(&self.reloader, &self.store.load());
         outcome
     }
 
@@ -386,7 +387,9 @@ impl ControlParts {
         self.reloader.accepted(accepted);
         self.own.retain(|own| !gone.iter().any(|site| site.address == *own));
         self.own.extend(bound.names.into_iter().map(|(_, address)| address));
-        self.status.registry.note_own(self.own.iter().filter_map(Address::tcp).collect());
+        let own: Vec<_> = self.own.iter().filter_map(Address::tcp).collect();
+        self.reloader.note_own(own.clone());
+        self.status.registry.note_own(own);
         let config = self.reloader.running();
         members::let_register(&self.status.registry, config, &self.store.load(), Hear::Later);
         let (error, note) = (String::new(), String::new());

@@ -10,15 +10,17 @@ use super::control::ControlParts;
 use super::names;
 use crate::clock;
 use crate::config::Config;
-use crate::discovery::Heard;
+use crate::config::schema::discovery::Elsewhere;
+use crate::config::schema::words::ServerAddress;
 use crate::discovery::guard::Note;
 use crate::discovery::registry::book::Settings;
 use crate::discovery::registry::{Hear, Registry};
+use crate::discovery::{Found, Heard, List, Origin};
 use crate::endpoint::standing;
 use crate::reload::Reloader;
 use crate::snapshot::{Snapshot, SnapshotStore, servers};
 use crate::upstream::membership::MemberChange;
-use crate::upstream::{Membership, Upstream};
+use crate::upstream::{Membership, Supply, Upstream};
 
 /// A server that is in one of these states does not answer.
 const AWAY: u8 = standing::UNREACHABLE | standing::UNHEALTHY | standing::UNRESOLVED;
@@ -55,6 +57,51 @@ pub(super) fn begin(reloader: &mut Reloader, registry: &Registry, store: &Snapsh
         if let Some(upstream) = snapshot.upstreams.iter().find(|known| known.name == upstream) {
             arrange(reloader, upstream);
         }
+    }
+    note_supplies(reloader, &snapshot);
+}
+
+/// Notes how the sources of all upstreams are.
+pub(super) fn note_supplies(reloader: &Reloader, snapshot: &Snapshot) {
+    let found = reloader.found();
+    for upstream in &snapshot.upstreams {
+        match source_of(reloader, &upstream.name) {
+            Some(elsewhere) => note_supply(upstream, elsewhere, &found),
+            None => upstream.state.supply.store(None),
+        }
+    }
+}
+
+fn source_of<'a>(reloader: &'a Reloader, upstream: &str) -> Option<&'a Elsewhere> {
+    reloader.running().upstream.get(upstream)?.servers.elsewhere()
+}
+
+/// Notes how the source of an upstream is, and logs where a fault begins and ends.
+fn note_supply(upstream: &Upstream, elsewhere: &Elsewhere, found: &Found) {
+    let list = found.list(&upstream.name, elsewhere);
+    let entries = list.iter().flat_map(|list| list.entries.iter());
+    let mut own = entries.filter_map(|entry| match entry.address {
+        ServerAddress::Ip(at) if found.is_own(at) => Some(at),
+        ServerAddress::Ip(_) | ServerAddress::Name { .. } | ServerAddress::Unix(_) => None,
+    });
+    let own = own.next().map(|at| format!("{at} is this proxy itself, and is not used").into());
+    let (mut supply, source) = (Supply::default(), elsewhere.source.word());
+    if let Some(List { fault, ttl, since, .. }) = list {
+        supply = Supply { fault: fault.clone().or(own), ttl: *ttl, since: *since };
+    }
+    let fault = supply.fault.clone();
+    let before = upstream.state.supply.swap(Some(Arc::new(supply)));
+    let before = before.and_then(|before| before.fault.clone());
+    let (upstream, key) = (&upstream.name, "upstream.servers");
+    match (before, fault) {
+        (before, Some(why)) if before.as_ref() != Some(&why) => {
+            let what = "the source of servers has a fault: what it told last stays in use";
+            tracing::warn!(%upstream, source, %why, key, "{what}");
+        }
+        (Some(_), None) => {
+            tracing::info!(%upstream, source, "the source of servers is well again");
+        }
+        (Some(_) | None, Some(_)) | (None, None) => {}
     }
 }
 
@@ -123,16 +170,33 @@ impl ControlParts {
     }
 
     fn take_in(&mut self, current: &Snapshot, heard: Vec<Heard>) {
-        for Heard { upstream: name, note, waiting } in heard {
-            let Some(upstream) = current.upstreams.iter().find(|known| known.name == name) else {
-                continue;
-            };
+        if heard.is_empty() {
+            return;
+        }
+        if heard.iter().any(|heard| self.has_names(heard)) {
+            self.reloader.follow_names();
+        }
+        let found = self.reloader.found();
+        for Heard { upstream: name, origin, note, waiting } in heard {
+            let elsewhere = source_of(&self.reloader, &name);
+            let elsewhere = elsewhere.filter(|elsewhere| Origin::of(elsewhere) == origin);
+            let upstream = current.upstreams.iter().find(|known| known.name == name);
+            let (Some(elsewhere), Some(upstream)) = (elsewhere, upstream) else { continue };
+            note_supply(upstream, elsewhere, &found);
             upstream.state.waiting.store(waiting, Ordering::Relaxed);
             if let Some(note) = note {
                 tell(&name, upstream.source, note);
             }
             self.arrange(upstream);
         }
+    }
+
+    /// Returns whether servers that were heard of have names, which are to be looked up then.
+    fn has_names(&self, heard: &Heard) -> bool {
+        let key = (heard.upstream.clone(), heard.origin.clone());
+        let list = self.reloader.lists().used().get(&key);
+        let mut entries = list.iter().flat_map(|list| list.entries.iter());
+        entries.any(|entry| matches!(entry.address, ServerAddress::Name { .. }))
     }
 
     /// Gives an upstream the servers that are known of now, unless it has them. Nothing else is touched.

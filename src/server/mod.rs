@@ -156,6 +156,10 @@ pub fn start_server(
     // The line is set once; before that nobody can have been told of a worker.
     let _first = status.orders.set(orders.clone().into());
     collector::start_collector(store.clone(), orders.clone(), questions)?;
+    let own = own(&bound.names, admin.as_ref());
+    let own_tcp: Vec<_> = own.iter().filter_map(Address::tcp).collect();
+    reloader.note_own(own_tcp.clone());
+    status.registry.note_own(own_tcp);
     let parts = ControlParts {
         store: store.clone(),
         status: status.clone(),
@@ -163,13 +167,12 @@ pub fn start_server(
         reloader,
         workers: orders,
         sites,
-        own: own(&bound.names, admin.as_ref()),
+        own,
         sweeps: 0,
         retired: Vec::new(),
         past: Vec::new(),
         looked: clock::now(),
     };
-    status.registry.note_own(parts.own.iter().filter_map(Address::tcp).collect());
     let control = Control::start(parts, line)?;
     status.ready.store(true, Ordering::Release);
     service_manager::tell_ready();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 
 use super::weights::Weights;
-use crate::config::schema::upstream::Servers;
+use crate::config::schema::discovery::{Elsewhere, Servers};
 use crate::config::schema::words::ServerAddress;
 use crate::discovery::{Entry, Found, Question};
 use crate::net::Address;
@@ -29,10 +29,25 @@ pub fn specs(
     match written {
         Servers::List(servers) => servers.iter().for_each(|server| add(&Entry::from(server))),
         Servers::Elsewhere(elsewhere) => {
-            found.servers(upstream, elsewhere.source.word()).iter().for_each(add);
+            let list = found.list(upstream, elsewhere);
+            list.iter().flat_map(|list| list.entries.iter()).for_each(add);
+            keep_usable(elsewhere, found, &mut all);
         }
     }
     all
+}
+
+/// Leaves out where no server may be: outside of the networks that are allowed, and where the proxy
+/// itself listens. Sources may name such places, and names may lead there.
+fn keep_usable(elsewhere: &Elsewhere, found: &Found, all: &mut Vec<ServerSpec>) {
+    let is_usable = |at: &Address| match at {
+        Address::Tcp(at) => elsewhere.allows(*at) && !found.is_own(*at),
+        Address::Unix(_) => elsewhere.allow.is_empty(),
+    };
+    for spec in all.iter_mut().filter(|spec| !spec.addresses.iter().all(is_usable)) {
+        spec.addresses = spec.addresses.iter().filter(|at| is_usable(at)).cloned().collect();
+    }
+    all.retain(|spec| spec.lookup.is_some() || !spec.addresses.is_empty());
 }
 
 /// Puts an entry where it leads.

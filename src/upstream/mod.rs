@@ -24,7 +24,9 @@ pub mod upkeep;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwapOption;
 
 use crate::balance::BalanceRules;
 use crate::endpoint::breaker::{self, Breaker};
@@ -128,6 +130,19 @@ pub struct UpstreamState {
     pub moves: AtomicU64,
     /// Servers that wait because their source has too many at once.
     pub waiting: AtomicUsize,
+    /// The source of its servers as it is now; `None` while they are written in the configuration.
+    pub supply: ArcSwapOption<Supply>,
+}
+
+/// The state of the source that an upstream's servers come from.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Supply {
+    /// What is wrong with it, or with some of what it says.
+    pub fault: Option<Arc<str>>,
+    /// The time for which it says that what it told may be believed.
+    pub ttl: Option<Duration>,
+    /// The moment at which it last named other servers, or said something else of them.
+    pub since: Option<SystemTime>,
 }
 
 /// An upstream as one route uses it.

@@ -29,6 +29,15 @@ pub(super) fn write(text: &mut MetricsText, snapshot: &Snapshot, registry: &Regi
         let waiting = upstream.state.waiting.load(Relaxed);
         text.sample(name, &[("upstream", &upstream.name)], waiting as f64);
     }
+    let name = "tidegate_upstream_source_fault";
+    let help = "1 while the source of an upstream's servers has a fault, and what it told last stays in use.";
+    text.family(name, "gauge", help);
+    for upstream in &snapshot.upstreams {
+        if let Some(supply) = &*upstream.state.supply.load() {
+            let labels = [("upstream", &*upstream.name), ("source", upstream.source)];
+            text.sample(name, &labels, f64::from(u8::from(supply.fault.is_some())));
+        }
+    }
     let views = snapshot.upstreams.iter().filter_map(|upstream| {
         let view = registry.view(&upstream.name)?;
         Some((&*upstream.name, view))

@@ -36,7 +36,6 @@ const ROWS: &[AvailableRow] = &[
     row("listen.*.http3", Fine::Off),
     row("upstream.*.servers.dns", Fine::Nothing),
     row("upstream.*.servers.srv", Fine::Nothing),
-    row("upstream.*.servers.file", Fine::Nothing),
     row("upstream.*.servers.kubernetes", Fine::Nothing),
 ];
 

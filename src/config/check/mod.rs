@@ -15,6 +15,7 @@ mod upstream;
 use std::collections::BTreeSet;
 
 pub(crate) use self::available::{leave_out as leave_out_unavailable, unavailable};
+pub(crate) use self::upstream::check_servers;
 use super::finding::Finding;
 use super::schema::Config;
 use super::tree::{TableEntry, Value};

@@ -54,7 +54,8 @@ fn check_registry(
     }
 }
 
-fn check_servers(servers: &[ServerConfig], findings: &mut Vec<Finding>) {
+/// Checks a list of servers, wherever it is written.
+pub(crate) fn check_servers(servers: &[ServerConfig], findings: &mut Vec<Finding>) {
     let mut addresses: BTreeMap<_, Place> = BTreeMap::new();
     let mut names: BTreeMap<&str, Place> = BTreeMap::new();
     for server in servers {

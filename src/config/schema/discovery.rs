@@ -1,5 +1,6 @@
 //! Where the servers of an upstream come from: `servers` of `[upstream.NAME]`.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
@@ -89,7 +90,8 @@ table! {
         dns: Option<Spanned<String>> = None,
         /// Name of SRV records: "_http._tcp.search.internal".
         srv: Option<Spanned<String>> = None,
-        /// A file with `servers`, watched.
+        /// A watched file: TOML or JSON with `servers = [ … ]` in the forms that they have here, or the JSON of Prometheus'
+        /// `file_sd`. A relative path starts in the working directory.
         file: Option<Spanned<PathBuf>> = None,
         /// A Kubernetes service: "namespace/service:port".
         kubernetes: Option<Spanned<String>> = None,
@@ -98,6 +100,15 @@ table! {
         /// Networks that servers must be in. What is found elsewhere is not used, and may not be registered.
         /// Default: anywhere.
         allow: OneOrMany<Network> = OneOrMany::default(),
+    }
+}
+
+impl Elsewhere {
+    /// Returns whether a server may be at an address.
+    #[must_use]
+    pub fn allows(&self, address: SocketAddr) -> bool {
+        let ip = address.ip().to_canonical();
+        self.allow.is_empty() || self.allow.iter().any(|network| network.0.contains(&ip))
     }
 }
 

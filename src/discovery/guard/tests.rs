@@ -12,9 +12,9 @@ fn entry(n: usize) -> Entry {
 
 fn update(ids: impl IntoIterator<Item = usize>, dismissed: &[usize]) -> Update {
     Update {
-        source: "registry",
-        entries: ids.into_iter().map(entry).collect(),
+        entries: Some(ids.into_iter().map(entry).collect()),
         dismissed: dismissed.iter().map(|n| entry(*n).id).collect(),
+        ..Update::default()
     }
 }
 
@@ -103,7 +103,7 @@ fn goodbyes_and_replacements_are_no_loss() {
     // At the address of one that is missed there is another one now.
     let mut guarded = settled(4, now);
     let moved = Entry { id: "moved".into(), ..entry(0) };
-    let said = Update { entries: [moved].into(), ..update([], &[]) };
+    let said = Update { entries: Some([moved].into()), ..update([], &[]) };
     assert_eq!(guarded.hear(said, BOUNDS, now, |_| true), Some(Note::Holds(3)));
     assert_eq!(used(&guarded), ["moved", "s1", "s2", "s3"]);
 }

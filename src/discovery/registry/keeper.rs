@@ -16,7 +16,7 @@ use super::book::{Book, Refused, Registered, Settings};
 use super::shared::{self, Exchange, News, Told};
 use super::{Counts, Hear, Order, Shown, View};
 use crate::clock::{self, Instant, Random};
-use crate::discovery::{Update, Updates};
+use crate::discovery::{Origin, Update, Updates};
 use crate::policy::shared::{Redis, RedisConnections};
 
 /// Orders that are carried out before what came of them is shown.
@@ -239,8 +239,9 @@ impl Keeper {
         for (name, kept) in self.books.iter_mut().filter(|(_, kept)| kept.changed) {
             kept.changed = false;
             let dismissed = std::mem::take(&mut kept.dismissed);
-            let entries = kept.book.entries();
-            self.updates.send(name, &Update { source: "registry", entries, dismissed });
+            let entries = Some(kept.book.entries());
+            let update = Update { entries, dismissed, ..Update::default() };
+            self.updates.send(name, &Origin::registry(), &update);
         }
     }
 

@@ -1,0 +1,235 @@
+//! Files with the servers of an upstream, which somebody else writes: `servers = { file = "…" }`.
+//!
+//! TOML or JSON with `servers` in the forms that the configuration itself has, or what Prometheus
+//! reads (`file_sd`): an array of groups of targets. The content decides, not the name of the file:
+//! neither form of JSON is TOML.
+
+use std::collections::BTreeMap;
+
+use super::check::check_servers;
+use super::finding::{Finding, FindingReport};
+use super::read::{Reader, Shape as _, TableReader, settings, table};
+use super::schema::upstream::ServerConfig;
+use super::schema::words::ServerAddress;
+use super::source::{Place, Sources, Spanned};
+use super::tree::{self, TableEntry, TreeNode, Value};
+use super::{FILE_LIMIT, json};
+
+/// The largest file: enough for a hundred thousand servers with labels.
+pub const LARGEST: u64 = 4 * FILE_LIMIT;
+/// The most servers of one file.
+const MOST: usize = 100_000;
+
+/// The content of a file with servers.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ServerFile {
+    /// Servers as the configuration has them.
+    Servers(Vec<ServerConfig>),
+    /// Groups of targets as Prometheus has them.
+    Targets(Vec<TargetGroup>),
+}
+
+settings! {
+    /// A file with servers.
+    pub struct ServerTable {
+        /// All of them.
+        servers: Vec<ServerConfig> = Vec::new(),
+    }
+}
+
+table! {
+    /// Targets that have their labels in common.
+    pub struct TargetGroup {
+        /// Their addresses.
+        targets: Vec<Spanned<ServerAddress>>,
+        /// Their labels. Those that begin with two underscores are for programs.
+        labels: BTreeMap<Spanned<String>, String> = BTreeMap::new(),
+    }
+}
+
+impl ServerFile {
+    /// Reads the text of a file that is called `name`.
+    ///
+    /// # Errors
+    /// All findings, if one of them is an error.
+    pub fn parse(name: &str, text: String) -> Result<Self, FindingReport> {
+        let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+        let mut findings = Vec::new();
+        let mut sources = Sources::default();
+        let file = sources.add(name, text.clone());
+        let root = match is_json(&text) {
+            true => json::parse(file, &text, &mut findings),
+            false => {
+                let entries = tree::parse(file, &text, &mut findings);
+                let place = Place::new(file, 0..text.len().min(1));
+                Some(TreeNode { place, value: Value::Table(entries), replaced: false })
+            }
+        };
+        let root = root.filter(|_| findings.is_empty());
+        let mut reader = Reader::new(findings, sources);
+        let read = root.and_then(|root| match &root.value {
+            Value::Array(_) => Vec::read(&root, &mut reader).map(Self::Targets),
+            Value::Table(entries) => read_servers(entries, &root, &mut reader).map(Self::Servers),
+            _ => reader.mismatch(&root, "`servers`, or an array of groups of targets"),
+        });
+        let Reader { mut findings, dropped, sources, .. } = reader;
+        if let Some(read) = &read {
+            read.check(&mut findings);
+        }
+        let report = FindingReport::new(findings, sources, dropped);
+        match read {
+            Some(read) if report.errors() == 0 => Ok(read),
+            _ => Err(report),
+        }
+    }
+
+    fn check(&self, findings: &mut Vec<Finding>) {
+        let number = match self {
+            Self::Servers(servers) => {
+                check_servers(servers, findings);
+                servers.len()
+            }
+            Self::Targets(groups) => groups.iter().map(|group| group.targets.len()).sum(),
+        };
+        if number > MOST {
+            let message = format!("{number} servers are too many; a file has at most {MOST}");
+            findings.push(Finding::error("too_large", Place::NOWHERE, message));
+        }
+    }
+}
+
+/// The servers of a table. A file that says nothing of them is more likely another file than one
+/// without servers.
+fn read_servers(
+    entries: &[TableEntry],
+    root: &TreeNode,
+    reader: &mut Reader,
+) -> Option<Vec<ServerConfig>> {
+    let read = ServerTable::read_table(&TableReader::root(entries), reader)?;
+    if !entries.iter().any(|entry| entry.key == "servers") {
+        let finding = Finding::error("missing_key", root.place, "`servers` is missing");
+        reader
+            .report(finding.help("write servers = [\"10.0.0.1:8080\"], or servers = [] for none"));
+        return None;
+    }
+    Some(read.servers)
+}
+
+/// Returns whether a text is meant to be JSON: nothing of TOML begins with `{`, and its `[` is
+/// followed by a name or another `[`.
+fn is_json(text: &str) -> bool {
+    let text = text.trim_start();
+    let inner = text.strip_prefix('[').map(|rest| rest.trim_start().bytes().next());
+    text.starts_with('{') || matches!(inner, Some(Some(b'{' | b']' | b'"') | None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<(String, u16)>, Vec<String>> {
+        match ServerFile::parse("list", text.to_owned()) {
+            Ok(ServerFile::Servers(all)) => {
+                Ok(all.iter().map(|one| (one.id(), one.weight.get())).collect())
+            }
+            Ok(ServerFile::Targets(groups)) => {
+                let all = groups.iter().flat_map(|group| &group.targets);
+                Ok(all.map(|one| (one.to_string(), 1)).collect())
+            }
+            Err(report) => {
+                let lines = report.lines();
+                Err(lines
+                    .lines()
+                    .filter(|line| line.starts_with("list"))
+                    .map(str::to_owned)
+                    .collect())
+            }
+        }
+    }
+
+    fn one(address: &str, weight: u16) -> (String, u16) {
+        (address.to_owned(), weight)
+    }
+
+    #[test]
+    fn toml_and_both_forms_of_json_are_told_apart() {
+        let expected = vec![one("10.0.0.1:80", 1), one("b", 3)];
+        for text in [
+            "servers = ['10.0.0.1:80', { address = '10.0.0.2:80', weight = 3, name = 'b' }]",
+            "\u{feff}[[servers]]\naddress = '10.0.0.1:80'\n[[servers]]\naddress = 'x:1'\nweight = 3\nname = 'b'",
+            r#" {"servers": ["10.0.0.1:80", {"address": "10.0.0.2:80", "weight": 3, "name": "b"}]}"#,
+        ] {
+            assert_eq!(read(text), Ok(expected.clone()), "{text}");
+        }
+        let targets = r#"[ {"targets": ["10.0.0.1:80", "app:81"], "labels": {"zone": "a"}}, {"targets": []}]"#;
+        assert_eq!(read(targets), Ok(vec![one("10.0.0.1:80", 1), one("app:81", 1)]));
+        for none in ["servers = []", "{\"servers\": []}", "[]", "[\n]"] {
+            assert_eq!(read(none), Ok(vec![]), "{none}");
+        }
+    }
+
+    #[test]
+    fn mistakes_have_a_place() {
+        let mut wrong = Vec::new();
+        for (text, expected) in [
+            (
+                "servers = [\n'10.0.0.1']",
+                "list:2:1: error[bad_value]: \"10.0.0.1\" is not a server address",
+            ),
+            ("servers = [\n", "list:1:12: error[syntax]: unclosed array, expected `]`"),
+            ("server = []", "list:1:1: error[unknown_key]: unknown key `server`"),
+            ("", "list:1:1: error[missing_key]: `servers` is missing"),
+            (
+                "servers = [{ address = 'a:1', wieght = 3 }]",
+                "list:1:31: error[unknown_key]: unknown key `wieght`",
+            ),
+            (
+                "{\"servers\": [\n \"10.0.0.1:80\",\n \"10.0.0.2:x\"]}",
+                "list:3:2: error[bad_value]: \"10.0.0.2:x\" is not a server address",
+            ),
+            ("{\"servers\": [\n \"10.0.0.1:80\",]}", "list:2:16: error[syntax]: expected value"),
+            (
+                "{\"servers\": [\"10.0.0.1:80\"",
+                "list:1:26: error[syntax]: EOF while parsing a list",
+            ),
+            (
+                "{\"servers\": [{\"address\": \"a:1\", \"weight\": 0}]}",
+                "list:1:43: error[bad_value]: 0 is out of range",
+            ),
+            (
+                "{\"servers\": null}",
+                "list:1:13: error[bad_value]: null is no value; leave the key out",
+            ),
+            (
+                "{\"servers\": [], \"servers\": []}",
+                "list:1:28: error[syntax]: `servers` is there twice",
+            ),
+            (
+                "[{\"targets\": [\"10.0.0.1\"]}]",
+                "list:1:15: error[bad_value]: \"10.0.0.1\" is not a server address",
+            ),
+            (
+                "[{\"target\": [\"10.0.0.1:1\"]}]",
+                "list:1:13: error[unknown_key]: unknown key `target`",
+            ),
+            ("[\"10.0.0.1:1\"]", "list:1:2: error[bad_value]: expected a table, found a string"),
+            ("[[[[[[[[[[[[]]]]]]]]]]]]", "list:1:3: error[syntax]"),
+        ] {
+            let lines = read(text).unwrap_err();
+            if !lines.iter().any(|line| line.starts_with(expected)) {
+                wrong.push(format!("{text}: {lines:?}"));
+            }
+        }
+        assert_eq!(wrong, Vec::<String>::new());
+        let names = "servers = [{ address = 'a:1', name = 'x' }, { address = 'b:1', name = 'x' }]";
+        assert!(read(names).is_err());
+    }
+
+    #[test]
+    fn deep_json_is_refused_in_time() {
+        let text = format!("{{\"servers\": {}1{}}}", "[".repeat(100), "]".repeat(100));
+        assert!(read(&text).unwrap_err()[0].contains("this is nested too deeply"));
+        let deepest = format!("{{\"servers\": {}", "[".repeat(1 << 20));
+        assert!(read(&deepest).unwrap_err()[0].contains("EOF while parsing"));
+    }
+}

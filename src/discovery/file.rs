@@ -1,0 +1,331 @@
+//! Sources that are files: `servers = { file = "…" }`.
+//!
+//! A thread of its own looks at all of them several times a second. How a file looks from outside
+//! decides whether it is read, its content whether anybody is told. A file that takes another one's
+//! place is read at once; one that is written in place when it has stood still for a look. One that
+//! is gone or broken takes no server away.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use super::source::{SourceAccount, Statement, UpstreamSources, outside_allow};
+use super::{Entry, Updates};
+use crate::config::list::{LARGEST, ServerFile, TargetGroup};
+use crate::config::schema::discovery::{Elsewhere, Source};
+use crate::config::schema::words::ServerAddress;
+use crate::files;
+
+/// The pause between two looks.
+const LOOK: Duration = Duration::from_millis(100);
+/// The label that says where a target is.
+const ZONE: &str = "zone";
+
+/// The files that are looked at, and the thread that does it. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Files {
+    orders: SyncSender<Order>,
+}
+
+/// An order to the thread.
+#[derive(Debug)]
+enum Order {
+    /// Look at these too, and tell when each of them was read.
+    Learn(UpstreamSources, SyncSender<()>),
+    /// Look at these and no others.
+    Only(UpstreamSources),
+}
+
+impl Files {
+    /// Starts the thread, which looks at nothing yet and sends what it finds as `updates`.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn start(updates: Updates) -> io::Result<Self> {
+        let (orders, received) = sync_channel(16);
+        let watch = FileWatch { updates, files: BTreeMap::new() };
+        std::thread::Builder::new().name("lists".into()).spawn(move || watch.run(&received))?;
+        Ok(Self { orders })
+    }
+
+    /// Looks at these too, and waits until they were read, for `most` at the longest. Those that are
+    /// looked at already are not waited for.
+    pub fn learn(&self, sources: UpstreamSources, most: Duration) {
+        if sources.values().any(|source| path(source).is_some()) {
+            let (tell, told) = sync_channel(1);
+            // Errors mean that the thread is gone, or that time is up.
+            let _sent = self.orders.send(Order::Learn(sources, tell));
+            let _in_time = told.recv_timeout(most);
+        }
+    }
+
+    /// Looks at these and no others.
+    pub fn follow_only(&self, sources: UpstreamSources) {
+        // An error means that the thread is gone.
+        let _sent = self.orders.send(Order::Only(sources));
+    }
+}
+
+fn path(elsewhere: &Elsewhere) -> Option<&Path> {
+    match &elsewhere.source {
+        Source::File(path) => Some(&path.value),
+        Source::Dns(_) | Source::Srv(_) | Source::Kubernetes(_) | Source::Registry(_) => None,
+    }
+}
+
+/// All files that are looked at.
+struct FileWatch {
+    updates: Updates,
+    files: BTreeMap<Arc<str>, WatchedFile>,
+}
+
+/// One of them.
+struct WatchedFile {
+    account: SourceAccount,
+    /// The look of a moment ago.
+    seen: FileLook,
+    /// The look when it was read last.
+    read: FileLook,
+}
+
+/// The look of a file from outside: device, inode, times and size; `None` for one that is not there.
+type FileLook = Option<(u64, u64, i64, i64, i64, i64, u64)>;
+
+fn look_at(path: &Path) -> FileLook {
+    // Through symbolic links: what they lead to is what is read.
+    let meta = std::fs::metadata(path).ok()?;
+    let times = (meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec());
+    Some((meta.dev(), meta.ino(), times.0, times.1, times.2, times.3, meta.size()))
+}
+
+/// Returns whether one file has taken the place of another one: nobody is still writing it, then.
+fn is_replaced(before: FileLook, now: FileLook) -> bool {
+    let file = |look: FileLook| look.map(|look| (look.0, look.1));
+    before.is_some() && now.is_some() && file(before) != file(now)
+}
+
+impl FileWatch {
+    fn run(mut self, orders: &Receiver<Order>) {
+        loop {
+            let pause = if self.files.is_empty() { Duration::from_secs(60) } else { LOOK };
+            match orders.recv_timeout(pause) {
+                Ok(Order::Learn(sources, tell)) => {
+                    self.add(sources);
+                    // Who waited may have gone.
+                    let _told = tell.try_send(());
+                }
+                Ok(Order::Only(sources)) => {
+                    self.files.retain(|upstream, _| sources.contains_key(upstream));
+                    self.add(sources);
+                }
+                Err(RecvTimeoutError::Timeout) => self.look(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn add(&mut self, sources: UpstreamSources) {
+        for (upstream, elsewhere) in sources {
+            let Some(path) = path(&elsewhere) else {
+                self.files.remove(&upstream);
+                continue;
+            };
+            if self.files.get(&upstream).is_some_and(|known| known.account.is_of(&elsewhere)) {
+                continue;
+            }
+            let seen = look_at(path);
+            let account = SourceAccount::new(upstream.clone(), elsewhere.clone());
+            let mut file = WatchedFile { account, seen, read: seen };
+            file.tell(&self.updates);
+            self.files.insert(upstream, file);
+        }
+    }
+
+    fn look(&mut self) {
+        for file in self.files.values_mut() {
+            let Some(path) = path(file.account.elsewhere()) else { continue };
+            let now = look_at(path);
+            let before = std::mem::replace(&mut file.seen, now);
+            if file.read != now && (before == now || is_replaced(before, now)) {
+                file.read = now;
+                file.tell(&self.updates);
+            }
+        }
+    }
+}
+
+impl WatchedFile {
+    /// Reads the file and sends what it says.
+    fn tell(&mut self, updates: &Updates) {
+        let elsewhere = self.account.elsewhere().clone();
+        if let Some(path) = path(&elsewhere) {
+            self.account.send(read_list(path, &elsewhere), updates);
+        }
+    }
+}
+
+/// The servers in a file, as far as they may be used. What is wrong names the file, and the place in
+/// it.
+fn read_list(path: &Path, elsewhere: &Elsewhere) -> Statement {
+    let name = path.display().to_string();
+    let text = files::read_text(path, LARGEST).map_err(|why| format!("{name}: {why}"));
+    let read = text.and_then(|text| {
+        ServerFile::parse(&name, text).map_err(|report| {
+            // The first mistake has to do for a line of the log.
+            report.lines().lines().next().unwrap_or_default().to_owned()
+        })
+    });
+    let mut all = match read {
+        Ok(file) => entries(&file),
+        Err(fault) => return Statement { fault: Some(fault), ..Statement::default() },
+    };
+    let mut refused = Vec::new();
+    all.retain(|entry| {
+        let fits = match &entry.address {
+            ServerAddress::Ip(address) => elsewhere.allows(*address),
+            // The addresses of a name are found out later.
+            ServerAddress::Name { .. } => true,
+            ServerAddress::Unix(_) => elsewhere.allow.is_empty(),
+        };
+        if !fits {
+            refused.push(entry.address.to_string());
+        }
+        fits
+    });
+    let fault = (!refused.is_empty()).then(|| format!("{name}: {}", outside_allow(&refused)));
+    Statement { entries: Some(all.into()), fault, ttl: None }
+}
+
+/// The entries of a file; one that is there twice is one, as with Prometheus.
+fn entries(file: &ServerFile) -> Vec<Entry> {
+    let mut all: Vec<Entry> = match file {
+        ServerFile::Servers(servers) => servers.iter().map(Entry::from).collect(),
+        ServerFile::Targets(groups) => groups.iter().flat_map(entries_of).collect(),
+    };
+    let mut seen = HashSet::new();
+    all.retain(|entry| seen.insert(entry.id.clone()));
+    all
+}
+
+/// The entries of a group of targets. Labels that begin with two underscores are for programs.
+fn entries_of(group: &TargetGroup) -> impl Iterator<Item = Entry> {
+    let labels = group.labels.iter().filter(|(label, _)| !label.value.starts_with("__"));
+    let labels: BTreeMap<String, String> =
+        labels.map(|(label, value)| (label.value.clone(), value.clone())).collect();
+    group.targets.iter().map(move |target| Entry {
+        zone: labels.get(ZONE).cloned(),
+        labels: labels.clone(),
+        ..Entry::new(target.value.clone())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(path: &Path, more: &str) -> UpstreamSources {
+        let text = format!(
+            "[[listen]]\naddress = '127.0.0.1:0'\n[upstream.app]\nservers = {{ file = '{}' {more} }}\n\
+             [[route]]\nupstream = 'app'\n",
+            path.display()
+        );
+        super::super::source::sources(&crate::config::load_str("t.toml", &text).unwrap().config)
+    }
+
+    struct Tried {
+        watch: FileWatch,
+    }
+
+    impl Tried {
+        fn new(sources: UpstreamSources) -> Self {
+            let mut watch = FileWatch { updates: Updates::default(), files: BTreeMap::new() };
+            watch.add(sources);
+            Self { watch }
+        }
+
+        /// The ids that were sent since this was asked last, and what is wrong.
+        fn told(&self) -> Option<(Vec<String>, Option<String>)> {
+            let update = self.watch.updates.take().into_values().next()?;
+            let entries = update.entries.iter().flat_map(|entries| entries.iter());
+            let ids = entries.map(|entry| entry.id.to_string()).collect();
+            Some((ids, update.fault.as_deref().map(str::to_owned)))
+        }
+    }
+
+    fn told(ids: &[&str], fault: Option<&str>) -> Option<(Vec<String>, Option<String>)> {
+        let ids = ids.iter().map(|text| (*text).to_owned()).collect();
+        Some((ids, fault.map(str::to_owned)))
+    }
+
+    #[test]
+    fn a_file_is_read_again_when_another_takes_its_place_or_it_stands_still() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.toml");
+        let write = |text: &str| std::fs::write(&path, text).unwrap();
+        write("servers = ['10.0.0.1:1']");
+        let mut tried = Tried::new(sources(&path, ""));
+        assert_eq!(tried.told(), told(&["10.0.0.1:1"], None));
+        tried.watch.look();
+        assert_eq!(tried.told(), None);
+        write("servers = ['10.0.0.1:1', '10.0.0.2:2']");
+        tried.watch.look();
+        assert_eq!(tried.told(), None, "somebody may still be writing");
+        tried.watch.look();
+        assert_eq!(tried.told(), told(&["10.0.0.1:1", "10.0.0.2:2"], None));
+        let other = directory.path().join("new");
+        std::fs::write(&other, "[{\"targets\": [\"10.0.0.3:3\", \"10.0.0.3:3\"]}]").unwrap();
+        std::fs::rename(&other, &path).unwrap();
+        tried.watch.look();
+        assert_eq!(tried.told(), told(&["10.0.0.3:3"], None));
+        write("servers = ['10.0.0.3:3']");
+        tried.watch.look();
+        tried.watch.look();
+        assert_eq!(tried.told(), None, "the same in other words");
+    }
+
+    #[test]
+    fn a_file_that_is_broken_or_gone_says_so_and_takes_nothing_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.toml");
+        let name = path.display().to_string();
+        let mut tried = Tried::new(sources(&path, ""));
+        assert_eq!(tried.told(), told(&[], Some(&format!("{name}: there is no such file"))));
+        let mut say = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            tried.watch.look();
+            tried.watch.look();
+            tried.told()
+        };
+        assert_eq!(say("servers = ['10.0.0.1:1']"), told(&["10.0.0.1:1"], None));
+        let fault = format!("{name}:1:12: error[bad_value]: \"10.0.0.1\" is not a server address");
+        assert_eq!(say("servers = ['10.0.0.1']"), told(&["10.0.0.1:1"], Some(&fault)));
+        assert_eq!(say("servers = []"), told(&[], None), "a guard looks after that");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        tried.watch.look();
+        tried.watch.look();
+        assert_eq!(tried.told(), told(&[], Some(&format!("{name}: it is a directory"))));
+    }
+
+    #[test]
+    fn labels_zones_and_networks_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.json");
+        let targets = "[{\"targets\": [\"10.0.0.1:1\", \"127.0.0.1:1\", \"app:2\"], \
+                       \"labels\": {\"zone\": \"a\", \"tier\": \"x\", \"__meta\": \"y\"}}]";
+        std::fs::write(&path, targets).unwrap();
+        let tried = Tried::new(sources(&path, ", allow = ['10.0.0.0/8']"));
+        let update = tried.watch.updates.take().into_values().next().unwrap();
+        let fault = format!("{}: 127.0.0.1:1 is outside `allow`", path.display());
+        assert_eq!(update.fault.as_deref(), Some(&*fault));
+        let all = update.entries.unwrap();
+        assert_eq!(all.len(), 2);
+        assert_eq!(all[0].zone.as_deref(), Some("a"));
+        let labels: Vec<&str> = all[0].labels.keys().map(String::as_str).collect();
+        assert_eq!(labels, ["tier", "zone"]);
+    }
+}
