@@ -58,6 +58,8 @@ pub struct NameAnswer {
     pub fault: Option<Arc<String>>,
     /// The latest look-up was answered, and there was nothing.
     pub(super) nothing: bool,
+    /// The time to live of the latest good answer.
+    pub(super) ttl: Option<Duration>,
 }
 
 impl NameAnswer {
@@ -122,7 +124,7 @@ impl NameAnswer {
             let mut once = BTreeSet::new();
             found.iter().filter(|place| once.insert(*place)).cloned().collect()
         };
-        Self { places, fault: fault.map(Arc::new), nothing: false }
+        Self { places, fault: fault.map(Arc::new), nothing: false, ttl: heard.ttl }
     }
 
     fn with_fault(&self, why: String, nothing: bool) -> Self {

@@ -5,6 +5,7 @@
 //! changes an address ([`KnownName`]): a name server that fails, or says that there is nothing, takes
 //! no server away.
 
+mod dns;
 mod entry;
 mod file;
 mod follow;
@@ -13,9 +14,11 @@ mod known;
 mod lists;
 mod own;
 mod question;
+mod records;
 pub mod registry;
 mod resolver;
 pub mod source;
+mod srv;
 mod updates;
 
 use std::collections::BTreeSet;
@@ -38,6 +41,7 @@ use self::follow::{Follower, System};
 pub use self::known::{KnownName, NameAnswer};
 pub use self::lists::{FoundLists, Heard, List, Lists};
 pub use self::question::{Place, Question, Questions};
+pub use self::records::{RecordSources, add_question, record_questions};
 pub use self::source::{Origin, UpstreamSources};
 pub use self::updates::{Update, Updates};
 

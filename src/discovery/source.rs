@@ -20,7 +20,7 @@ pub type UpstreamSources = BTreeMap<Arc<str>, Arc<Elsewhere>>;
 pub struct Origin {
     /// The key of `servers` that it is written with.
     pub word: &'static str,
-    /// The file, or the name that is asked for; empty for the registry.
+    /// The file, or what is asked of name servers; empty for the registry.
     pub name: Arc<str>,
 }
 
@@ -29,9 +29,10 @@ impl Origin {
     /// keeps what was known of the one before.
     #[must_use]
     pub fn of(elsewhere: &Elsewhere) -> Self {
+        let family = elsewhere.records.as_ref().map_or("", |records| records.family.as_str());
         let name = match &elsewhere.source {
-            Source::Dns(name) => name.value.clone(),
-            Source::Srv(name) => name.value.clone(),
+            Source::Dns(name) => format!("{} {family}", name.value),
+            Source::Srv(name) => format!("{} {family}", name.value),
             Source::File(path) => path.value.display().to_string(),
             Source::Kubernetes(service) => service.value.clone(),
             Source::Registry(_) => String::new(),

@@ -26,7 +26,9 @@ use crate::config::schema::upstream::Servers;
 use crate::config::schema::words::ListenAddress;
 use crate::config::{self, Config, FindingReport, Loaded, Sources};
 use crate::discovery::guard::Bounds;
-use crate::discovery::{Files, Found, Lists, Names, Origin, source};
+use crate::discovery::{
+    self, Files, Found, Lists, Names, Origin, Question, Questions, RecordSources, source,
+};
 use crate::snapshot::compile::Purpose;
 use crate::snapshot::weights::Weights;
 use crate::snapshot::{Snapshot, compile, pages};
@@ -60,6 +62,8 @@ pub struct Reloader {
     names: Names,
     /// The files with servers.
     files: Files,
+    /// The sources that are records of name servers.
+    records: RecordSources,
     /// What sources have told of the servers of each upstream.
     lists: Lists,
     /// The addresses at which the proxy itself listens, as far as sockets have told.
@@ -178,6 +182,7 @@ impl Reloader {
             weights: Weights::default(),
             names: Names::start()?,
             files: Files::start(lists.updates().clone())?,
+            records: RecordSources::default(),
             lists,
             own: Vec::new(),
             connections,
@@ -200,6 +205,7 @@ impl Reloader {
     pub fn follow_running(&mut self) {
         let sources = source::sources(&self.running);
         self.lists.retain(&sources);
+        self.records.follow_only(&sources);
         self.files.follow_only(sources);
         self.names.ask_at(name_servers(&self.running));
         self.follow_names();
@@ -207,9 +213,11 @@ impl Reloader {
 
     /// Follows the names of what runs and of the servers that were found for it, and no others.
     pub fn follow_names(&self) {
-        let mut questions = source::questions(&self.running);
+        let mut questions = all_questions(&self.running);
         for list in self.lists.used().values() {
-            questions.extend(source::questions_of(&list.entries));
+            for (question, bounds) in source::questions_of(&list.entries) {
+                discovery::add_question(&mut questions, question, bounds);
+            }
         }
         self.names.follow_only(questions);
     }
@@ -229,15 +237,19 @@ impl Reloader {
         let left = || until.saturating_duration_since(clock::now());
         self.names.ask_at(name_servers(config));
         let sources = source::sources(config);
+        self.records.add(&sources);
         self.files.learn(sources.clone(), NAME_PATIENCE);
+        let mut names = self.names.learn(all_questions(config), left());
+        self.records.tell(&names, self.lists.updates());
         self.lists.hear_new(bounds(config), clock::now());
-        let mut questions = source::questions(config);
+        let mut named = Questions::new();
         for (upstream, elsewhere) in &sources {
             let list = self.lists.used().get(&(upstream.clone(), Origin::of(elsewhere)));
-            let named = list.map(|list| source::questions_of(&list.entries));
-            questions.extend(named.into_iter().flatten());
+            named.extend(list.into_iter().flat_map(|list| source::questions_of(&list.entries)));
         }
-        let names = self.names.learn(questions, left());
+        if !named.is_empty() {
+            names = self.names.learn(named, left());
+        }
         Found { names, own: self.own(config), ..self.found() }
     }
 
@@ -265,6 +277,17 @@ impl Reloader {
     /// The same, to be changed.
     pub fn lists_mut(&mut self) -> &mut Lists {
         &mut self.lists
+    }
+
+    /// Sends what answers of name servers say of servers, as a source of lists does.
+    pub fn tell_records(&mut self) {
+        self.records.tell(&self.names.known(), self.lists.updates());
+    }
+
+    /// Returns the question whose answer tells the servers of an upstream.
+    #[must_use]
+    pub fn record_question(&self, upstream: &str) -> Option<&Question> {
+        self.records.question(upstream)
     }
 
     /// Returns how far sources are believed at once.
@@ -319,7 +342,7 @@ impl Reloader {
         if same && !force {
             self.held = false;
             // They are followed anyway; who asks for a reload wants to see their answers soon.
-            self.names.hurry(source::questions(&written).into_keys().collect(), NAME_PAUSE);
+            self.names.hurry(all_questions(&written).into_keys().collect(), NAME_PAUSE);
             return Ok(ReloadPlan::Nothing("nothing is different"));
         }
         self.prepare(Arc::new(written), ReloadOrigin::Files, &sources, current)
@@ -367,7 +390,7 @@ impl Reloader {
         current: &Snapshot,
     ) -> Result<Prepared, ReloadRefused> {
         // Those that are followed are not waited for, but their answers are wanted soon.
-        self.names.hurry(source::questions(&config).into_keys().collect(), NAME_PAUSE);
+        self.names.hurry(all_questions(&config).into_keys().collect(), NAME_PAUSE);
         let found = self.learn(&config);
         let mut weights = self.weights.clone();
         weights.retain(&config);
@@ -430,6 +453,15 @@ fn watched_files(sources: &Sources, config: &Config) -> Watched {
         .chain(sources.named().map(PathBuf::as_path));
     let texts = sources.files().iter().map(|source| Path::new(&source.name));
     Watched::new(texts, outside, sources.patterns())
+}
+
+/// All that name servers are asked for a configuration.
+fn all_questions(config: &Config) -> Questions {
+    let mut all = discovery::record_questions(&source::sources(config));
+    for (question, bounds) in source::questions(config) {
+        discovery::add_question(&mut all, question, bounds);
+    }
+    all
 }
 
 /// How far a configuration believes sources at once.

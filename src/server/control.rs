@@ -246,11 +246,12 @@ impl ControlParts {
     /// Puts servers where their names lead now. That is no reload.
     fn follow_names(&mut self) {
         let current = self.store.load_full();
-        let away = names::unreachable_hosts(&current);
+        let away = names::unreachable_hosts(&current, &self.reloader);
         self.reloader.names().hurry(away, names::UNREACHABLE);
         if !self.reloader.names().changed() {
             return;
         }
+        self.reloader.tell_records();
         for upstream in &current.upstreams {
             self.arrange(upstream);
         }

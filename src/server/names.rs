@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::discovery::{Found, Question};
 use crate::endpoint::standing;
 use crate::net::Address;
+use crate::reload::Reloader;
 use crate::snapshot::Snapshot;
 use crate::upstream::membership::{MemberChange, ServerChange};
 use crate::upstream::{Membership, Upstream};
@@ -103,11 +104,13 @@ pub(super) fn note_moves(upstream: &Upstream, change: &MemberChange) {
 }
 
 /// Returns what is asked for servers that do not take connections.
-pub(super) fn unreachable_hosts(snapshot: &Snapshot) -> BTreeSet<Question> {
+pub(super) fn unreachable_hosts(snapshot: &Snapshot, reloader: &Reloader) -> BTreeSet<Question> {
     let mut all = BTreeSet::new();
     for upstream in &snapshot.upstreams {
+        let source = reloader.record_question(&upstream.name);
         for server in upstream.members().servers() {
             if server.endpoint.standing.bits().any(standing::UNREACHABLE) {
+                all.extend(source.cloned());
                 all.extend(server.spec.lookup.as_deref().map(Question::host));
             }
         }

@@ -77,14 +77,20 @@ impl Server {
 
     /// Two servers with one port, on 127.0.0.1 and 127.0.0.2.
     pub fn pair() -> [Self; 2] {
+        Self::row(2).try_into().unwrap_or_else(|_| panic!("two were asked for"))
+    }
+
+    /// Servers with one port, on 127.0.0.1 and the addresses after it.
+    pub fn row(n: u8) -> Vec<Self> {
         for _ in 0..100 {
             let first = TcpListener::bind("127.0.0.1:0").unwrap();
             let port = first.local_addr().unwrap().port();
-            if let Ok(second) = TcpListener::bind(("127.0.0.2", port)) {
-                return [Self::on(first), Self::on(second)];
+            let others = (2..=n).map(|n| TcpListener::bind((format!("127.0.0.{n}"), port)));
+            if let Ok(others) = others.collect::<Result<Vec<_>, _>>() {
+                return std::iter::once(first).chain(others).map(Self::on).collect();
             }
         }
-        panic!("no port is free on both");
+        panic!("no port is free on all");
     }
 
     fn on(listener: TcpListener) -> Self {

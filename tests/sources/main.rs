@@ -11,9 +11,12 @@ mod files;
 #[path = "../restarts/load.rs"]
 #[allow(dead_code, reason = "other tests ask for more")]
 mod load;
+mod names;
+mod real;
 #[path = "../restarts/server.rs"]
 #[allow(dead_code, reason = "the servers of other tests can do more")]
 mod server;
+mod services;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -34,8 +34,6 @@ const ROWS: &[AvailableRow] = &[
     row("listen.*.tls.acme", Fine::Nothing),
     row("listen.*.tls.*.acme", Fine::Nothing),
     row("listen.*.http3", Fine::Off),
-    row("upstream.*.servers.dns", Fine::Nothing),
-    row("upstream.*.servers.srv", Fine::Nothing),
     row("upstream.*.servers.kubernetes", Fine::Nothing),
 ];
 

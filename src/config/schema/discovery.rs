@@ -9,11 +9,12 @@ use serde::Serialize;
 
 use super::defaults;
 use super::forms::{OneOrMany, Switch};
+use super::units::Timeout;
 use super::upstream::ServerConfig;
-use super::words::{NameServer, Network};
+use super::words::{NameServer, Network, ServerAddress};
 use crate::config::finding::Finding;
 use crate::config::read::{Reader, Shape, any_of, settings, table, words};
-use crate::config::source::Spanned;
+use crate::config::source::{Place, Spanned};
 use crate::config::tree::{TreeNode, Value};
 
 /// Where the servers of an upstream come from.
@@ -34,6 +35,9 @@ pub struct Elsewhere {
     pub source: Source,
     /// The networks that they must be in; all of them if none is named.
     pub allow: Vec<Network>,
+    /// The use of records; for sources that are records of name servers.
+    #[serde(flatten)]
+    pub records: Option<Records>,
 }
 
 settings! {
@@ -42,6 +46,18 @@ settings! {
         /// Where they are: IP or IP:PORT. Default: those of `/etc/resolv.conf`. Its search domains, `ndots` and time-outs
         /// count in any case, and `/etc/hosts` is read first.
         servers: Vec<NameServer> = Vec::new(),
+    }
+}
+
+settings! {
+    /// The use of records of name servers.
+    pub struct Records {
+        /// The addresses that are asked for and used.
+        family: Family = Family::Any,
+        /// The shortest time after which records are asked for again, whatever their TTL is.
+        min_ttl: Timeout = defaults::MIN_TTL,
+        /// The longest one.
+        max_ttl: Timeout = defaults::MAX_TTL,
     }
 }
 
@@ -62,7 +78,7 @@ words! {
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     /// A and AAAA records, resolved again when their TTL ends.
-    Dns(Spanned<String>),
+    Dns(Spanned<ServerAddress>),
     /// SRV records.
     Srv(Spanned<String>),
     /// A watched file.
@@ -87,7 +103,7 @@ table! {
     /// Where servers are found. Exactly one of dns, srv, file, kubernetes, registry.
     pub struct Discovery {
         /// Host name and port of A and AAAA records: "search.internal:8080".
-        dns: Option<Spanned<String>> = None,
+        dns: Option<Spanned<ServerAddress>> = None,
         /// Name of SRV records: "_http._tcp.search.internal".
         srv: Option<Spanned<String>> = None,
         /// A watched file: TOML or JSON with `servers = [ … ]` in the forms that they have here, or the JSON of Prometheus'
@@ -100,6 +116,12 @@ table! {
         /// Networks that servers must be in. What is found elsewhere is not used, and may not be registered.
         /// Default: anywhere.
         allow: OneOrMany<Network> = OneOrMany::default(),
+        /// With dns and srv: the addresses that are asked for and used. Default: "any".
+        family: Option<Spanned<Family>> = None,
+        /// With dns and srv: the shortest time after which records are asked for again, whatever their TTL is. Default: 1s.
+        min_ttl: Option<Spanned<Timeout>> = None,
+        /// With dns and srv: the longest one. Default: 60s.
+        max_ttl: Option<Spanned<Timeout>> = None,
     }
 }
 
@@ -109,6 +131,69 @@ impl Elsewhere {
     pub fn allows(&self, address: SocketAddr) -> bool {
         let ip = address.ip().to_canonical();
         self.allow.is_empty() || self.allow.iter().any(|network| network.0.contains(&ip))
+    }
+}
+
+impl Discovery {
+    /// The use of records as it is written, or what is wrong with it. Only records have such keys.
+    fn records(&self, source: &Source) -> Result<Option<Records>, Finding> {
+        let Self { family, min_ttl, max_ttl, .. } = self;
+        if !matches!(source, Source::Dns(_) | Source::Srv(_)) {
+            let places = [
+                ("family", family.map(|it| it.place)),
+                ("min_ttl", min_ttl.map(|it| it.place)),
+                ("max_ttl", max_ttl.map(|it| it.place)),
+            ];
+            let written = places.into_iter().find_map(|(key, place)| Some((key, place?)));
+            return match written {
+                Some((key, place)) => {
+                    let message = format!("`{key}` is for `dns` and `srv`");
+                    Err(Finding::error("bad_value", place, message))
+                }
+                None => Ok(None),
+            };
+        }
+        let records = Records {
+            family: family.map_or(Family::Any, |it| it.value),
+            min_ttl: min_ttl.map_or(defaults::MIN_TTL, |it| it.value),
+            max_ttl: max_ttl.map_or(defaults::MAX_TTL, |it| it.value),
+        };
+        if records.min_ttl > records.max_ttl {
+            let place = min_ttl.or(*max_ttl).map_or(Place::NOWHERE, |it| it.place);
+            let (least, most) = (records.min_ttl, records.max_ttl);
+            let message = format!("min_ttl = {least} is longer than max_ttl = {most}");
+            return Err(Finding::error("bad_value", place, message));
+        }
+        Ok(Some(records))
+    }
+}
+
+/// Returns what is wrong with a source by itself.
+fn wrong_source(source: &Source) -> Option<Finding> {
+    match source {
+        Source::Dns(Spanned { value: ServerAddress::Name { .. }, .. }) => None,
+        Source::Dns(address) => {
+            let message = format!("`{address}` is no name that could be looked up");
+            let finding = Finding::error("bad_value", address.place, message);
+            Some(finding.help(format!("write servers = [\"{address}\"]")))
+        }
+        Source::Srv(name) => {
+            let fits = |label: &str| {
+                let part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+                (1..=63).contains(&label.len()) && label.chars().all(part)
+            };
+            let text = name.value.strip_suffix('.').unwrap_or(&name.value);
+            if text.len() <= 253 && text.split('.').all(fits) {
+                return None;
+            }
+            let message = format!("\"{name}\" is not the name of SRV records");
+            let finding = Finding::error("bad_value", name.place, message);
+            Some(finding.help("it looks like \"_http._tcp.app.internal\", without a port"))
+        }
+        Source::File(path) if path.value.as_os_str().is_empty() => {
+            Some(Finding::error("bad_value", path.place, "a file needs a name"))
+        }
+        Source::File(_) | Source::Kubernetes(_) | Source::Registry(_) => None,
     }
 }
 
@@ -177,21 +262,31 @@ impl Shape for Servers {
         match &node.value {
             Value::Array(_) => Vec::read(node, reader).map(Self::List),
             Value::Table(_) => {
+                let findings = reader.findings.len() + reader.dropped;
                 let written = Discovery::read(node, reader)?;
-                let Discovery { dns, srv, file, kubernetes, registry, allow } = written;
                 let mut sources = Vec::new();
-                sources.extend(dns.map(Source::Dns));
-                sources.extend(srv.map(Source::Srv));
-                sources.extend(file.map(Source::File));
-                sources.extend(kubernetes.map(Source::Kubernetes));
-                sources.extend(match registry {
-                    Switch::On(registry) => Some(Source::Registry(registry)),
+                sources.extend(written.dns.clone().map(Source::Dns));
+                sources.extend(written.srv.clone().map(Source::Srv));
+                sources.extend(written.file.clone().map(Source::File));
+                sources.extend(written.kubernetes.clone().map(Source::Kubernetes));
+                sources.extend(match &written.registry {
+                    Switch::On(registry) => Some(Source::Registry(registry.clone())),
                     Switch::Off => None,
                 });
                 match sources.pop() {
                     Some(source) if sources.is_empty() => {
-                        Some(Self::Elsewhere(Elsewhere { source, allow: allow.0 }))
+                        let records = match (wrong_source(&source), written.records(&source)) {
+                            (None, Ok(records)) => records,
+                            (Some(finding), _) | (None, Err(finding)) => {
+                                reader.report(finding);
+                                return None;
+                            }
+                        };
+                        let allow = written.allow.0;
+                        Some(Self::Elsewhere(Elsewhere { source, allow, records }))
                     }
+                    // What is wrong with it may be all that there is.
+                    None if reader.findings.len() + reader.dropped > findings => None,
                     _ => {
                         let message = "a way to find servers is exactly one key";
                         reader.report(

@@ -1,0 +1,194 @@
+//! The sources that are records of name servers: what is asked for them, and what answers mean.
+//!
+//! Names are looked up by the thread that follows all names; here its answers become lists. An
+//! answer that is empty, fails or leads only where no server may be takes no server away.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::known::NameAnswer;
+use super::question::{Question, Questions};
+use super::source::{SourceAccount, Statement, UpstreamSources, outside_allow};
+use super::{Entry, KnownName, Updates, dns, srv};
+use crate::config::schema::discovery::{Elsewhere, Source};
+use crate::config::schema::words::ServerAddress;
+
+/// The records that sources are made of, with what each source has said. It is told by who learns of
+/// answers.
+#[derive(Debug, Default)]
+pub struct RecordSources(BTreeMap<Arc<str>, RecordSource>);
+
+/// One of them.
+#[derive(Debug)]
+struct RecordSource {
+    account: SourceAccount,
+    question: Question,
+    /// The answer that was told last.
+    told: Option<Arc<NameAnswer>>,
+}
+
+impl RecordSources {
+    /// Follows these sources, and others of other upstreams on.
+    pub fn add(&mut self, sources: &UpstreamSources) {
+        for (upstream, elsewhere) in sources {
+            let known = self.0.get(upstream);
+            if known.is_some_and(|known| known.account.is_of(elsewhere)) {
+                continue;
+            }
+            match question_of(elsewhere) {
+                Some((question, _)) => {
+                    let account = SourceAccount::new(upstream.clone(), elsewhere.clone());
+                    let source = RecordSource { account, question, told: None };
+                    self.0.insert(upstream.clone(), source);
+                }
+                None => {
+                    self.0.remove(upstream);
+                }
+            }
+        }
+    }
+
+    /// Follows these sources and no others.
+    pub fn follow_only(&mut self, sources: &UpstreamSources) {
+        self.0.retain(|upstream, _| sources.contains_key(upstream));
+        self.add(sources);
+    }
+
+    /// The question whose answer tells the servers of an upstream.
+    #[must_use]
+    pub fn question(&self, upstream: &str) -> Option<&Question> {
+        self.0.get(upstream).map(|source| &source.question)
+    }
+
+    /// Sends what answers say that nobody was told.
+    pub fn tell(&mut self, known: &KnownName, updates: &Updates) {
+        for source in self.0.values_mut() {
+            let elsewhere = source.account.elsewhere().clone();
+            let statement = match known.answer(&source.question) {
+                Some(answer) => {
+                    if source.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, answer)) {
+                        continue;
+                    }
+                    source.told = Some(answer.clone());
+                    statement(&elsewhere, answer)
+                }
+                None => {
+                    let fault = format!("{}: no answer yet", source.question.name);
+                    Statement { fault: Some(fault), ..Statement::default() }
+                }
+            };
+            source.account.send(statement, updates);
+        }
+    }
+}
+
+/// The question that a source asks, and the shortest and the longest pause between two look-ups;
+/// `None` for a source that is made of something else.
+fn question_of(elsewhere: &Elsewhere) -> Option<(Question, (Duration, Duration))> {
+    let records = elsewhere.records.as_ref()?;
+    let question = match &elsewhere.source {
+        Source::Dns(address) => dns::question(&address.value, records)?,
+        Source::Srv(name) => srv::question(&name.value, records),
+        Source::File(_) | Source::Kubernetes(_) | Source::Registry(_) => return None,
+    };
+    Some((question, (records.min_ttl.get(), records.max_ttl.get())))
+}
+
+/// All that name servers are asked for sources.
+#[must_use]
+pub fn record_questions(sources: &UpstreamSources) -> Questions {
+    let mut all = Questions::new();
+    for (question, bounds) in sources.values().filter_map(|source| question_of(source)) {
+        add_question(&mut all, question, bounds);
+    }
+    all
+}
+
+/// Adds a question; where it is asked already, the shorter pauses count.
+pub fn add_question(all: &mut Questions, question: Question, bounds: (Duration, Duration)) {
+    let known = all.entry(question).or_insert(bounds);
+    *known = (known.0.min(bounds.0), known.1.min(bounds.1));
+}
+
+/// Returns what an answer says of the servers of an upstream.
+fn statement(elsewhere: &Elsewhere, answer: &NameAnswer) -> Statement {
+    let (name, mut all) = match &elsewhere.source {
+        Source::Dns(address) => {
+            (address.value.to_string(), dns::entries(&address.value, &answer.places))
+        }
+        Source::Srv(name) => (name.value.clone(), srv::entries(&answer.places)),
+        Source::File(_) | Source::Kubernetes(_) | Source::Registry(_) => {
+            return Statement::default();
+        }
+    };
+    let mut refused = Vec::new();
+    all.retain(|entry: &Entry| match &entry.address {
+        ServerAddress::Ip(address) if !elsewhere.allows(*address) => {
+            refused.push(address.ip().to_string());
+            false
+        }
+        ServerAddress::Ip(_) | ServerAddress::Name { .. } | ServerAddress::Unix(_) => true,
+    });
+    let outside = (!refused.is_empty()).then(|| outside_allow(&refused));
+    let why = answer.fault.as_deref().cloned().or(outside);
+    Statement {
+        entries: (!all.is_empty()).then(|| all.into()),
+        fault: why.map(|why| format!("{name}: {why}")),
+        ttl: answer.ttl,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::question::Place;
+    use super::*;
+
+    fn source(text: &str) -> Elsewhere {
+        let text = format!(
+            "[[listen]]\naddress = '127.0.0.1:0'\n[upstream.app]\nservers = {text}\n\
+             [[route]]\nupstream = 'app'\n"
+        );
+        let config = crate::config::load_str("t.toml", &text).unwrap().config;
+        config.upstream["app"].servers.elsewhere().unwrap().clone()
+    }
+
+    fn told(source: &Elsewhere, addresses: &[&str]) -> (Option<usize>, Option<String>) {
+        let place = |address: &&str| Place {
+            address: address.parse().unwrap(),
+            priority: 0,
+            weight: 1,
+            host: "a.test".into(),
+        };
+        let places = addresses.iter().map(place).collect();
+        let said = statement(source, &NameAnswer { places, ..NameAnswer::default() });
+        (said.entries.map(|entries| entries.len()), said.fault)
+    }
+
+    #[test]
+    fn what_is_outside_of_the_allowed_networks_is_not_used() {
+        let allow = source("{ dns = 'a.test:80', allow = ['10.0.0.0/8', 'fd00::/8'] }");
+        let some = ["169.254.169.254:0", "10.0.0.1:0", "[::ffff:10.0.0.2]:0"];
+        let fault = "a.test:80: 169.254.169.254 is outside `allow`";
+        assert_eq!(told(&allow, &some), (Some(2), Some(fault.to_owned())));
+        for address in ["127.0.0.1:0", "[::1]:0", "[::ffff:127.0.0.1]:0", "169.254.169.254:0"] {
+            let ip = address.parse::<std::net::SocketAddr>().unwrap().ip();
+            let fault = format!("a.test:80: {ip} is outside `allow`");
+            assert_eq!(told(&allow, &[address]), (None, Some(fault)));
+        }
+        let many: Vec<String> = (1..7).map(|n| format!("127.0.0.{n}:0")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let expected =
+            "a.test:80: 127.0.0.1, 127.0.0.2, 127.0.0.3, 127.0.0.4 and 2 more are outside `allow`";
+        assert_eq!(told(&allow, &many), (None, Some(expected.to_owned())));
+    }
+
+    #[test]
+    fn the_shorter_pauses_count_where_two_ask_the_same() {
+        let seconds = Duration::from_secs;
+        let mut all = Questions::new();
+        add_question(&mut all, Question::host("a"), (seconds(1), seconds(60)));
+        add_question(&mut all, Question::host("a"), (seconds(5), seconds(10)));
+        assert_eq!(all[&Question::host("a")], (seconds(1), seconds(10)));
+    }
+}
