@@ -6,8 +6,9 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::load::{Kind, Load, duplicates};
+use crate::names::SOON;
 use crate::server::Server;
-use crate::support::{Origin, RawClient, Response, SOON, Tidegate, assert_problem, wait_until};
+use crate::support::{Origin, RawClient, Response, Tidegate, assert_problem, wait_until};
 use crate::{MS, fault, metric, names, proxy, text, upstream};
 
 /// A file with servers, in a directory of its own.
