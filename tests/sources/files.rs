@@ -209,7 +209,7 @@ fn more_than_a_thousand_new_servers_wait_behind_the_growth_guard() {
     many.extend((0..1_200).map(|n| format!("127.1.{}.{}:9", n / 200, n % 200 + 1)));
     file.replace(&toml(&many));
     wait_until(SOON, "some wait", || upstream(&proxy)["servers_waiting"] == 201);
-    assert_eq!(names(&proxy).len(), 1_000);
+    wait_until(SOON, "the others are used", || names(&proxy).len() == 1_000);
     assert_eq!(metric(&proxy, "tidegate_upstream_members_waiting{upstream=\"app\"}"), Some(201.0));
     assert!(proxy.log().contains("runtime.growth_guard"));
     assert_eq!(force(&proxy).status, 200);
