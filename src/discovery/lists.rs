@@ -15,7 +15,7 @@ use crate::clock::{self, Instant};
 pub struct List {
     /// All of them, as far as the source is believed.
     pub entries: Arc<[Entry]>,
-    /// What is wrong with the source, or with some of what it says.
+    /// The fault of the source, or of some of what it says.
     pub fault: Option<Arc<str>>,
     /// The time for which the source says that this may be believed.
     pub ttl: Option<Duration>,

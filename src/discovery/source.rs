@@ -56,12 +56,12 @@ pub(super) struct SourceAccount {
     sent: Option<Update>,
 }
 
-/// What a source says at a time.
+/// The statement of a source at a time.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Statement {
     /// All servers that there are; `None` if the source cannot tell at the moment.
     pub(super) entries: Option<Arc<[Entry]>>,
-    /// What is wrong with the source, or with some of what it says.
+    /// The fault of the source, or of some of what it says.
     pub(super) fault: Option<String>,
     /// The time for which it says that this may be believed.
     pub(super) ttl: Option<Duration>,

@@ -14,12 +14,12 @@ use arc_swap::ArcSwap;
 use super::Entry;
 use super::source::Origin;
 
-/// What a source says of the servers of an upstream.
+/// The word of a source on the servers of an upstream.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Update {
     /// All servers that there are; `None` if the source could not tell yet.
     pub entries: Option<Arc<[Entry]>>,
-    /// What is wrong with the source, or with some of what it says.
+    /// The fault of the source, or of some of what it says.
     pub fault: Option<Arc<str>>,
     /// The time for which the source says that this may be believed.
     pub ttl: Option<Duration>,

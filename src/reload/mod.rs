@@ -64,7 +64,7 @@ pub struct Reloader {
     files: Files,
     /// The sources that are records of name servers.
     records: RecordSources,
-    /// What sources have told of the servers of each upstream.
+    /// The servers that sources have told of each upstream.
     lists: Lists,
     /// The addresses at which the proxy itself listens, as far as sockets have told.
     own: Vec<SocketAddr>,
@@ -464,7 +464,7 @@ fn all_questions(config: &Config) -> Questions {
     all
 }
 
-/// How far a configuration believes sources at once.
+/// The bounds within which a configuration believes sources at once.
 fn bounds(config: &Config) -> Bounds {
     let runtime = &config.runtime;
     Bounds {

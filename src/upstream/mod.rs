@@ -137,7 +137,7 @@ pub struct UpstreamState {
 /// The state of the source that an upstream's servers come from.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Supply {
-    /// What is wrong with it, or with some of what it says.
+    /// The fault of it, or of some of what it says.
     pub fault: Option<Arc<str>>,
     /// The time for which it says that what it told may be believed.
     pub ttl: Option<Duration>,

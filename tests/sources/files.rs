@@ -8,8 +8,8 @@ use tempfile::TempDir;
 use crate::load::{Kind, Load, duplicates};
 use crate::names::SOON;
 use crate::server::Server;
-use crate::support::{Origin, RawClient, Response, Tidegate, assert_problem, wait_until};
 use crate::{MS, fault, metric, names, proxy, text, upstream};
+use support::{Origin, RawClient, Response, Tidegate, assert_problem, wait_until};
 
 /// A file with servers, in a directory of its own.
 struct ListFile {

@@ -17,14 +17,12 @@ mod real;
 #[allow(dead_code, reason = "the servers of other tests can do more")]
 mod server;
 mod services;
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{RawClient, Tidegate};
+use support::{RawClient, Tidegate};
 
 const MS: Duration = Duration::from_millis(1);
 

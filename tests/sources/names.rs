@@ -7,9 +7,9 @@ use serde_json::json;
 
 use crate::load::{Kind, Load, duplicates};
 use crate::server::Server;
-use crate::support::name_server::{A, AAAA, NameServer, Reply, alias, ip};
-use crate::support::{Origin, Tidegate, assert_problem, wait_until};
 use crate::{MS, fault, metric, names, text, upstream};
+use support::name_server::{A, AAAA, NameServer, Reply, alias, ip};
+use support::{Origin, Tidegate, assert_problem, wait_until};
 
 /// How long something may take that is looked up again within seconds, on a machine that has other
 /// things to do.

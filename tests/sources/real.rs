@@ -11,7 +11,7 @@ use rustix::process::{Pid, kill_process};
 use crate::names::grow_and_shrink;
 use crate::proxy;
 use crate::server::Server;
-use crate::support::{Signal, wait_until};
+use support::{Signal, wait_until};
 
 /// A name server in a directory of its own, which ends with this.
 struct NameDaemon {
@@ -56,7 +56,7 @@ fn wait_for(daemon: &NameDaemon) {
     });
 }
 
-fn asking_it(daemon: &NameDaemon, port: u16) -> crate::support::Tidegate {
+fn asking_it(daemon: &NameDaemon, port: u16) -> support::Tidegate {
     let servers = format!("{{ dns = 'app.test:{port}', max_ttl = '1s', family = 'v4' }}");
     proxy(&servers, (&format!("[dns]\nservers = ['{}']", daemon.address), ""))
 }

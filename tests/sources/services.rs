@@ -5,9 +5,9 @@ use serde_json::json;
 use crate::load::{Kind, Load};
 use crate::names::{SOON, asking};
 use crate::server::Server;
-use crate::support::name_server::{A, AAAA, NameServer, Record, Reply, SRV, alias, service};
-use crate::support::{Origin, wait_until};
 use crate::{MS, fault, names, upstream};
+use support::name_server::{A, AAAA, NameServer, Record, Reply, SRV, alias, service};
+use support::{Origin, wait_until};
 
 const NAME: &str = "_http._tcp.app.test";
 const SOURCE: &str = "{ srv = '_http._tcp.app.test' }";
@@ -57,7 +57,7 @@ fn ports_weights_and_priorities_are_those_of_the_records() {
     wait_until(SOON, "the second is used", || client_says(&proxy) == "c");
 }
 
-fn client_says(proxy: &crate::support::Tidegate) -> String {
+fn client_says(proxy: &support::Tidegate) -> String {
     proxy.client().get("/").text()
 }
 
@@ -90,7 +90,7 @@ fn targets_are_looked_up_and_no_answer_takes_a_server_away() {
     server.say("_http._tcp.b.test", SRV, Reply::Records(vec![aliased]));
     server.say(
         NAME,
-        crate::support::name_server::CNAME,
+        support::name_server::CNAME,
         Reply::Records(vec![alias(NAME, 1, "_http._tcp.b.test")]),
     );
     wait_until(SOON, "the alias", || {
@@ -99,7 +99,7 @@ fn targets_are_looked_up_and_no_answer_takes_a_server_away() {
     // A target of "." says that there is no such service (RFC 2782).
     for reply in [Reply::NoName(Some(1)), Reply::Records(vec![to(".")]), Reply::Code(2)] {
         server.say(NAME, SRV, reply);
-        server.say(NAME, crate::support::name_server::CNAME, Reply::Records(Vec::new()));
+        server.say(NAME, support::name_server::CNAME, Reply::Records(Vec::new()));
         wait_until(SOON, "a fault", || fault(&proxy).is_some());
         assert!(names(&proxy).contains(&format!("127.0.0.1:{at}")));
         assert_eq!(client_says(&proxy), "fine");
