@@ -388,13 +388,18 @@ impl ControlParts {
         self.reloader.accepted(accepted);
         self.own.retain(|own| !gone.iter().any(|site| site.address == *own));
         self.own.extend(bound.names.into_iter().map(|(_, address)| address));
-        let own: Vec<_> = self.own.iter().filter_map(Address::tcp).collect();
-        self.reloader.note_own(own.clone());
-        self.status.registry.note_own(own);
+        self.note_own();
         let config = self.reloader.running();
         members::let_register(&self.status.registry, config, &self.store.load(), Hear::Later);
         let (error, note) = (String::new(), String::new());
         Ok(Outcome { ok: true, generation, changes, stays, drains, error, note })
+    }
+
+    /// Tells those who have to know at which addresses the proxy itself listens.
+    pub(super) fn note_own(&mut self) {
+        let own: Vec<_> = self.own.iter().filter_map(Address::tcp).collect();
+        self.reloader.note_own(own.clone());
+        self.status.registry.note_own(own);
     }
 
     /// Sets who may connect to a Unix socket that stays, where that has changed.

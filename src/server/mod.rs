@@ -156,23 +156,20 @@ pub fn start_server(
     // The line is set once; before that nobody can have been told of a worker.
     let _first = status.orders.set(orders.clone().into());
     collector::start_collector(store.clone(), orders.clone(), questions)?;
-    let own = own(&bound.names, admin.as_ref());
-    let own_tcp: Vec<_> = own.iter().filter_map(Address::tcp).collect();
-    reloader.note_own(own_tcp.clone());
-    status.registry.note_own(own_tcp);
-    let parts = ControlParts {
+    let mut parts = ControlParts {
         store: store.clone(),
         status: status.clone(),
         health,
         reloader,
         workers: orders,
         sites,
-        own,
+        own: own(&bound.names, admin.as_ref()),
         sweeps: 0,
         retired: Vec::new(),
         past: Vec::new(),
         looked: clock::now(),
     };
+    parts.note_own();
     let control = Control::start(parts, line)?;
     status.ready.store(true, Ordering::Release);
     service_manager::tell_ready();
