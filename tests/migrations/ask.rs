@@ -35,7 +35,16 @@ pub(crate) fn announce(target: &str, length: u64) -> Ask {
     Ask { method: "PUT", ..get(target).with("content-length", &length.to_string()) }
 }
 
+pub(crate) fn options(target: &str) -> Ask {
+    Ask { method: "OPTIONS", ..get(target) }
+}
+
 impl Ask {
+    pub(crate) fn method(mut self, method: &'static str) -> Self {
+        self.method = method;
+        self
+    }
+
     pub(crate) fn host(mut self, host: &str) -> Self {
         host.clone_into(&mut self.host);
         self
@@ -59,7 +68,8 @@ impl Ask {
         for (name, value) in fields {
             text.push_str(&format!("{name}: {value}\r\n"));
         }
-        if *method == "POST" {
+        let announced = fields.iter().any(|(name, _)| name == "content-length");
+        if *method == "POST" && !announced {
             text.push_str(&format!("content-length: {}\r\n", body.len()));
         }
         text.push_str("\r\n");

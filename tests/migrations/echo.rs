@@ -30,7 +30,7 @@ pub(crate) const SERVED_BY: &str = "x-served-by";
 /// * all else: the request;
 ///
 /// and one with the name `auth` lets in who has the cookie `session=s1`, one with the name `bad` fails always, one with the
-/// name `pages` has a page for whoever cannot be answered.
+/// name `pages` has a page for whoever cannot be answered, with the status that `X-Code` asks for.
 pub(crate) struct Server {
     name: &'static str,
     address: SocketAddr,
@@ -104,7 +104,9 @@ fn answer(name: &str, request: &Request) -> Vec<Step> {
         return whole("500 Oops", text, "the server fails\n");
     }
     if name == "pages" {
-        return whole("200 OK", "content-type: text/html; charset=utf-8\r\n", SORRY);
+        let status = request.header("x-code").unwrap_or("200");
+        let text = "content-type: text/html; charset=utf-8\r\n";
+        return whole(&format!("{status} So"), text, SORRY);
     }
     if name == "auth" {
         return auth(request, &whole);

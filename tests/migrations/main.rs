@@ -5,6 +5,9 @@
 //! `differences.md`, with what either says and why; a row that is not seen to be true fails the test as well. The pages of
 //! the book under `docs/coming-from` include these very files.
 //!
+//! Two are not the original itself: ingress-nginx is what its controller makes of the manifests, in a real nginx, and Kong is
+//! what its documentation says.
+//!
 //! The files name the addresses and paths of a real site; [`site::Site`] replaces them by those of the test. An original that is not
 //! installed fails its test, which says where it is to be had.
 #![allow(
@@ -19,6 +22,7 @@ mod ask;
 mod caddy;
 mod differences;
 mod echo;
+mod envoy;
 mod haproxy;
 mod nginx;
 mod original;

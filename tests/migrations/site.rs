@@ -108,15 +108,19 @@ impl Plan {
     }
 }
 
+/// Starts tidegate with the plan's `tidegate.toml`, which has so many listeners.
+pub(crate) fn tidegate_of(plan: &Plan, listeners: usize) -> Tidegate {
+    let text = plan.read("tidegate.toml");
+    let addresses = regex::Regex::new(r#"(?m)^address( *)= "0\.0\.0\.0:\d+""#).unwrap();
+    assert_eq!(addresses.find_iter(&text).count(), listeners, "{text}");
+    Tidegate::start(&addresses.replace_all(&text, r#"address = "127.0.0.1:0""#))
+}
+
 impl Site {
     /// Starts tidegate with the plan's `tidegate.toml` beside an original that runs already.
     pub(crate) fn beside(plan: Plan, original: Original, doors: &[Door]) -> Self {
         assert_eq!(doors.len(), original.ports.len());
-        let text = plan.read("tidegate.toml");
-        let addresses = regex::Regex::new(r#"(?m)^address( *)= "0\.0\.0\.0:\d+""#).unwrap();
-        assert_eq!(addresses.find_iter(&text).count(), doors.len(), "{text}");
-        let text = addresses.replace_all(&text, r#"address = "127.0.0.1:0""#);
-        let tidegate = Tidegate::start(&text);
+        let tidegate = tidegate_of(&plan, doors.len());
         let differences = Differences::read(&folder_of(plan.name).join("differences.md"));
         let (host, door) = ("", doors[0].0);
         let doors = doors.to_vec();
