@@ -24,6 +24,7 @@ mod differences;
 mod echo;
 mod envoy;
 mod haproxy;
+mod ingress_nginx;
 mod nginx;
 mod original;
 mod site;
