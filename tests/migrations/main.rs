@@ -25,6 +25,7 @@ mod echo;
 mod envoy;
 mod haproxy;
 mod ingress_nginx;
+mod kong;
 mod nginx;
 mod original;
 mod site;
