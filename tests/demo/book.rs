@@ -4,6 +4,8 @@
 //! say their port. A block after `<!-- file: NAME -->` is that file; a `console` block is run, line by line: `$ `
 //! begins a command, what follows is its output. `…` stands for anything within a line, and as a line of its own
 //! for any lines. `BLESS=1` writes what was printed instead of comparing; read the difference.
+//!
+//! A block that is another file (`{{#include …}}`) is run where that file is: under `tests/migrations`.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -101,6 +103,12 @@ fn blocks(page: &str) -> Vec<Block> {
         from = end + 3;
     }
     found
+}
+
+/// The file that all of a text is to be replaced by, as mdbook does.
+fn included(page: &Path, text: &str) -> Option<PathBuf> {
+    let name = text.trim().strip_prefix("{{#include ")?.strip_suffix("}}")?;
+    Some(page.parent().unwrap().join(name))
 }
 
 /// A command and what it prints.
@@ -214,6 +222,14 @@ fn try_page(path: &Path) -> (usize, usize, Vec<String>) {
     let all = blocks(&page);
     let mut wrong = Vec::new();
     let mut files = 0;
+    let (elsewhere, all): (Vec<Block>, Vec<Block>) =
+        all.into_iter().partition(|block| included(path, &page[block.start..block.end]).is_some());
+    for block in &elsewhere {
+        let file = included(path, &page[block.start..block.end]).unwrap();
+        if !file.is_file() {
+            wrong.push(format!("{name}: there is no {}", file.display()));
+        }
+    }
     for block in all.iter().filter(|block| block.language != "console") {
         let text = &page[block.start..block.end];
         if let Some(file) = &block.file {
@@ -299,6 +315,24 @@ fn a_wrong_output_is_noticed() {
         !fits("a 1 b\n", "a … c\n") && !fits("x\ny\n", "x\n") && !fits("x", "") && !fits("", "x")
     );
     assert!(fits("a.b", "a.b") && !fits("acb", "a.b"));
+}
+
+#[test]
+fn every_migration_that_is_tested_has_its_page() {
+    let folders = fs::read_dir(root().join("tests/migrations")).unwrap();
+    let mut migrations = 0;
+    for folder in folders.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
+        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+        let page = format!("docs/coming-from/{}.md", name.replace('_', "-"));
+        let text = fs::read_to_string(root().join(&page)).unwrap();
+        for file in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let file = file.file_name().unwrap().to_str().unwrap().to_owned();
+            let include = format!("{{{{#include ../../tests/migrations/{name}/{file}}}}}");
+            assert!(file == "mod.rs" || text.contains(&include), "{page} does not show {file}");
+        }
+        migrations += 1;
+    }
+    assert_eq!(migrations, 8);
 }
 
 #[test]
