@@ -136,7 +136,7 @@ impl Elsewhere {
 
 impl Discovery {
     /// The use of records as it is written, or what is wrong with it. Only records have such keys.
-    fn records(&self, source: &Source) -> Result<Option<Records>, Finding> {
+    fn records(&self, source: &Source) -> Result<Option<Records>, Box<Finding>> {
         let Self { family, min_ttl, max_ttl, .. } = self;
         if !matches!(source, Source::Dns(_) | Source::Srv(_)) {
             let places = [
@@ -148,7 +148,7 @@ impl Discovery {
             return match written {
                 Some((key, place)) => {
                     let message = format!("`{key}` is for `dns` and `srv`");
-                    Err(Finding::error("bad_value", place, message))
+                    Err(Finding::error("bad_value", place, message).into())
                 }
                 None => Ok(None),
             };
@@ -162,7 +162,7 @@ impl Discovery {
             let place = min_ttl.or(*max_ttl).map_or(Place::NOWHERE, |it| it.place);
             let (least, most) = (records.min_ttl, records.max_ttl);
             let message = format!("min_ttl = {least} is longer than max_ttl = {most}");
-            return Err(Finding::error("bad_value", place, message));
+            return Err(Finding::error("bad_value", place, message).into());
         }
         Ok(Some(records))
     }
@@ -277,8 +277,12 @@ impl Shape for Servers {
                     Some(source) if sources.is_empty() => {
                         let records = match (wrong_source(&source), written.records(&source)) {
                             (None, Ok(records)) => records,
-                            (Some(finding), _) | (None, Err(finding)) => {
+                            (Some(finding), _) => {
                                 reader.report(finding);
+                                return None;
+                            }
+                            (None, Err(finding)) => {
+                                reader.report(*finding);
                                 return None;
                             }
                         };
