@@ -81,7 +81,7 @@ fn write(c: &mut Criterion) {
             b3: None,
             prefix: None,
             left: None,
-            request_id: "0123456789abcdef0123456789abcdef",
+            request_id: b"0123456789abcdef0123456789abcdef",
             identity: &identity,
             edits,
             upgrade: None,

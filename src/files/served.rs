@@ -3,15 +3,17 @@
 //! A disk may be slow, and a network file system may not answer at all. So all of this runs on threads that may wait,
 //! bounded in number, and who asked goes on without an answer after a while.
 
+use std::collections::hash_map::RandomState;
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
+use std::hash::BuildHasher as _;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat, openat2};
@@ -21,12 +23,18 @@ use rustix::io::Errno;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Files that are open for clients at a time, over all workers; far below the descriptors of a process.
 const MOST_OPEN: usize = 1024;
+/// Of these, one client has at most a quarter.
+const MOST_OF_ONE: usize = MOST_OPEN / 4;
+/// Clients that are told apart by counting; two that meet share a quarter.
+const CLIENTS: usize = 4096;
 /// Threads of all workers that may wait for disks at a time.
 const MOST_WAITING: usize = 256;
 /// The number of bytes that are read at once.
 pub const PIECE: usize = 64 * 1024;
 
 static OPEN: AtomicUsize = AtomicUsize::new(0);
+/// What is open for each client.
+static OF_CLIENTS: [AtomicUsize; CLIENTS] = [const { AtomicUsize::new(0) }; CLIENTS];
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
 /// The reason why there is no file.
@@ -71,7 +79,7 @@ pub fn open_files() -> usize {
 /// A file that is open for a client.
 #[derive(Debug)]
 pub struct ServedFile {
-    file: Arc<(File, OpenFile)>,
+    file: Arc<(File, [OpenFile; 2])>,
     /// The length in bytes.
     pub length: u64,
     /// The time when it was changed last.
@@ -95,6 +103,15 @@ pub struct WantedFile {
     pub index: Arc<[Box<str>]>,
     /// Suffixes of other forms of the file, the best first.
     pub suffixes: Vec<&'static str>,
+    /// The network of the client.
+    pub client: [u8; 8],
+}
+
+/// The count of a client's open files. Nobody can choose whom it meets there.
+fn count_of(client: [u8; 8]) -> &'static AtomicUsize {
+    static SECRET: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    let hash = usize::try_from(SECRET.hash_one(client) % CLIENTS as u64).unwrap_or_default();
+    OF_CLIENTS.get(hash).unwrap_or(&OPEN)
 }
 
 /// Runs something that waits for a disk.
@@ -152,7 +169,8 @@ fn read_into(file: &File, piece: &mut [u8], start: u64) -> Result<(), NoFile> {
 }
 
 fn find_now(wanted: &WantedFile) -> Result<ServedFile, NoFile> {
-    let WantedFile { root, segments, folder, index, suffixes } = wanted;
+    let WantedFile { root, segments, folder, index, suffixes, client } = wanted;
+    let suffixes = (&**suffixes, *client);
     let folder_flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let base = open(&**root, folder_flags, Mode::empty()).map_err(no_file)?;
     let mut name = PathBuf::new();
@@ -194,7 +212,7 @@ fn variant(
     root: &Path,
     found: (File, Metadata),
     name: PathBuf,
-    suffixes: &[&'static str],
+    (suffixes, client): (&[&'static str], [u8; 8]),
 ) -> Result<ServedFile, NoFile> {
     let mut best = (found, None);
     for (n, suffix) in suffixes.iter().enumerate() {
@@ -208,18 +226,25 @@ fn variant(
         }
     }
     let ((file, known), variant) = best;
-    let counted = OpenFile::new(&OPEN, MOST_OPEN).ok_or(NoFile::Unavailable)?;
+    let own = OpenFile::new(count_of(client), MOST_OF_ONE).ok_or(NoFile::Unavailable)?;
+    let counted = [own, OpenFile::new(&OPEN, MOST_OPEN).ok_or(NoFile::Unavailable)?];
     let modified = known.modified().map_err(|_| NoFile::Unavailable)?;
     Ok(ServedFile { file: Arc::new((file, counted)), length: known.len(), modified, variant, name })
 }
 
-/// Opens something below a folder. Links are followed as long as they stay there.
+/// Opens something below a folder. Links are followed as long as they stay there and lead to nothing hidden.
 fn open_below(base: &OwnedFd, root: &Path, name: &Path) -> Result<(File, Metadata), NoFile> {
     // Never waiting, not even for the other end of a FIFO.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    let file: File = match openat2(base, name, flags, Mode::empty(), beneath) {
+    let plain = beneath | ResolveFlags::NO_SYMLINKS;
+    let file: File = match openat2(base, name, flags, Mode::empty(), plain) {
         Ok(file) => file.into(),
+        // There are links on the way: where they lead to has to be looked at.
+        Err(Errno::LOOP) => {
+            let found = openat2(base, name, flags, Mode::empty(), beneath).map_err(no_file)?;
+            check_place(found.into(), root)?
+        }
         // Older than Linux 5.6, or kept from it by a sandbox.
         Err(Errno::NOSYS | Errno::PERM) => open_checked(base, root, name, flags)?,
         Err(error) => return Err(no_file(error)),
@@ -231,13 +256,25 @@ fn open_below(base: &OwnedFd, root: &Path, name: &Path) -> Result<(File, Metadat
 /// The same where the kernel does not see to it: what has been opened tells where it really is.
 fn open_checked(base: &OwnedFd, root: &Path, name: &Path, flags: OFlags) -> Result<File, NoFile> {
     let file: File = openat(base, name, flags, Mode::empty()).map_err(no_file)?.into();
+    check_place(file, root)
+}
+
+/// Lets a file pass that really is below the folder, and not hidden there.
+fn check_place(file: File, root: &Path) -> Result<File, NoFile> {
     let real = std::fs::read_link(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()));
     let root = std::fs::canonicalize(root);
-    match (real, root) {
-        (Ok(real), Ok(root)) if real.starts_with(&root) => Ok(file),
-        (Ok(_), Ok(_)) => Err(NoFile::Missing),
-        _ => Err(NoFile::Unavailable),
+    let (Ok(real), Ok(root)) = (real, root) else { return Err(NoFile::Unavailable) };
+    let Ok(below) = real.strip_prefix(&root) else { return Err(NoFile::Missing) };
+    match below.components().any(|part| is_hidden(part.as_os_str().as_bytes())) {
+        true => Err(NoFile::Missing),
+        false => Ok(file),
     }
+}
+
+/// Returns whether a link must not lead there. What begins with two dots is how Kubernetes keeps the files of a volume:
+/// every one of them is a link through `..data`.
+fn is_hidden(part: &[u8]) -> bool {
+    part.starts_with(b".") && !part.starts_with(b"..") && part != b".well-known"
 }
 
 fn no_file(error: Errno) -> NoFile {
@@ -292,7 +329,61 @@ mod tests {
             folder: path.ends_with('/'),
             index: Arc::from([Box::from("index.html")]),
             suffixes: Vec::new(),
+            client: [0; 8],
         }
+    }
+
+    #[test]
+    fn a_link_to_what_is_hidden_leads_nowhere() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join(".site");
+        for folder in [".git", "sub", ".well-known", "..2026_11_27"] {
+            std::fs::create_dir_all(root.join(folder)).unwrap();
+            std::fs::write(root.join(folder).join("config"), "text").unwrap();
+        }
+        std::fs::write(root.join(".env"), "secret").unwrap();
+        for (link, to) in [
+            ("env", ".env"),
+            ("git", ".git"),
+            ("sub/up", "../.git/config"),
+            ("twice", "env"),
+            ("fine", "sub/config"),
+            ("known", ".well-known/config"),
+            ("..data", "..2026_11_27"),
+            ("mounted", "..data/config"),
+        ] {
+            symlink(to, root.join(link)).unwrap();
+        }
+        for hidden in ["/env", "/git/config", "/sub/up", "/twice"] {
+            let found = find_now(&wanted(&root, hidden));
+            assert_eq!(found.unwrap_err(), NoFile::Missing, "{hidden}");
+        }
+        for shown in ["/fine", "/known", "/mounted", "/sub/config", "/.well-known/config"] {
+            assert_eq!(find_now(&wanted(&root, shown)).unwrap().length, 4, "{shown}");
+        }
+        let base = open(&root, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        let found = open_checked(&base, &root, Path::new("env"), flags);
+        assert_eq!(found.unwrap_err(), NoFile::Missing, "where the kernel is older");
+    }
+
+    #[test]
+    fn one_client_leaves_files_for_others() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("file"), "text").unwrap();
+        let of = |client| WantedFile { client, ..wanted(directory.path(), "/file") };
+        let mut held = Vec::new();
+        let most = loop {
+            match find_now(&of([9; 8])) {
+                Ok(file) => held.push(file),
+                Err(error) => break (held.len(), error),
+            }
+        };
+        assert_eq!(most, (256, NoFile::Unavailable));
+        // A client that is counted elsewhere; two in 4096 meet.
+        assert!((1..9).any(|n| find_now(&of([n; 8])).is_ok()));
+        held.clear();
+        assert!(find_now(&of([9; 8])).is_ok());
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub struct PolicyEffects<'a> {
     pub hidden: Vec<&'a [u8]>,
     /// The content of the client's token, or what an authentication server said of the client.
     pub verified: Option<Rc<Verified>>,
+    /// Whose request it is, where a policy counts by a claim and the client came in without a token: the way and the name that it
+    /// is known by there, or its network.
+    pub member: Option<Rc<[u8]>>,
     /// The reason why the client was not let in, for the log.
     pub cause: Note,
     /// The rest of the limits that the request was counted on.

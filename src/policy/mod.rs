@@ -74,6 +74,14 @@ impl Policies {
         self.ways.iter().any(|way| way.auth.replaces(name))
     }
 
+    /// Returns whether requests are counted by what their tokens say.
+    #[must_use]
+    pub fn count_by_claims(&self) -> bool {
+        let limits = self.limits.iter().flat_map(|limit| limit.key.iter());
+        let places = self.concurrency.iter().flat_map(|concurrency| concurrency.key.iter());
+        limits.chain(places).any(|part| matches!(part, limit::KeyPart::Claim(_)))
+    }
+
     /// `If-Match` as the server has to see it; `None` where no policy changes validators on their way to the client.
     #[must_use]
     pub fn if_match(&self, request: &Fields) -> Option<Vec<u8>> {

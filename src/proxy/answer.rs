@@ -33,7 +33,14 @@ pub struct OwnAnswer<'a> {
     pub edits: Option<&'a HeaderEdits>,
     /// The fields that the route's policies add, whatever it changes.
     pub added: &'a [(&'a [u8], &'a [u8])],
+    /// A refusal: for how long a response may be stored is not said of it by the route's changes, which mean what the
+    /// route serves.
+    pub refusal: bool,
 }
+
+/// Fields that say whether and for how long a response may be stored.
+const STORING: [&[u8]; 5] =
+    [b"cache-control", b"expires", b"cdn-cache-control", b"surrogate-control", b"pragma"];
 
 /// Sends an answer: [`Outcome::Whole`], [`Outcome::ClientGone`] or [`Outcome::Timeout`].
 pub async fn send_answer<C: Client>(
@@ -43,7 +50,11 @@ pub async fn send_answer<C: Client>(
     write_gap: Option<Duration>,
 ) -> Outcome {
     let emit = |out: &mut dyn Emit| {
-        let hides = |name: &[u8]| answer.edits.is_some_and(|edits| edits.hides(name));
+        let kept = |name: &[u8]| {
+            answer.refusal && STORING.iter().any(|storing| storing.eq_ignore_ascii_case(name))
+        };
+        let hides =
+            |name: &[u8]| !kept(name) && answer.edits.is_some_and(|edits| edits.hides(name));
         for (name, value) in answer.fields {
             if !hides(name) {
                 out.field(name, value);
@@ -54,7 +65,8 @@ pub async fn send_answer<C: Client>(
         }
         answer.added.iter().for_each(|(name, value)| out.field(name, value));
         if let Some(edits) = answer.edits {
-            edits.written().for_each(|(name, value)| out.field(name, value));
+            let written = edits.written().filter(|(name, _)| !kept(name));
+            written.for_each(|(name, value)| out.field(name, value));
         }
     };
     let length = answer.body.len() as u64;
@@ -135,6 +147,7 @@ pub async fn send_refusal<C: Client>(
         head_request,
         edits,
         added,
+        refusal: true,
     };
     send_answer(client, timer, &answer, write_gap).await
 }
@@ -148,8 +161,22 @@ async fn refuse_call<C: Client>(
 ) -> Outcome {
     let RefusedAnswer { refusal, request_id, edits, added, .. } = *refused;
     let row = refusal.row();
-    let status = grpc::of_http(row.status).to_string();
-    let message = grpc::message(&format!("{}: {refusal} ({request_id})", row.code));
+    let message = format!("{}: {refusal} ({request_id})", row.code);
+    end_call(client, timer, (row.status, &message), (edits, added), write_gap).await
+}
+
+/// What a route does to the fields of an answer, and those that policies add.
+type OwnFields<'f> = (Option<&'f HeaderEdits>, &'f [(&'f [u8], &'f [u8])]);
+
+/// Ends a call of gRPC with nothing but trailers that stand for a status of HTTP.
+pub(super) async fn end_call<C: Client>(
+    client: &mut C,
+    timer: &mut Timer,
+    (status, message): (u16, &str),
+    (edits, added): OwnFields<'_>,
+    write_gap: Option<Duration>,
+) -> Outcome {
+    let (status, message) = (grpc::of_http(status).to_string(), grpc::message(message));
     let answer = OwnAnswer {
         status: 200,
         fields: &[
@@ -161,6 +188,7 @@ async fn refuse_call<C: Client>(
         head_request: false,
         edits,
         added,
+        refusal: true,
     };
     send_answer(client, timer, &answer, write_gap).await
 }

@@ -20,7 +20,7 @@ use crate::policy::basic::{Basic, Busy, Credentials};
 use crate::policy::effects::PolicyEffects;
 use crate::policy::forward_auth::{ForwardAuth, JudgeAnswer, JudgePage, JudgeQuestion};
 use crate::policy::jwt::{Jwt, TokenFault, Verified};
-use crate::policy::{Auth, Made, WayIn};
+use crate::policy::{Auth, Made, Policies, WayIn};
 use crate::wire::Known;
 
 /// The verdict of a way in about a client.
@@ -118,10 +118,11 @@ type Denials<'a> = SmallVec<[(&'a WayIn, Denial); 1]>;
 /// Finds out who the client is, and whether it may use the route.
 pub(super) async fn admit_client<'a, C: Client>(
     matched: &Matched<'a, '_>,
-    ways: &'a [WayIn],
+    policies: &'a Policies,
     effects: &mut PolicyEffects<'a>,
     client: &mut C,
 ) -> Result<PolicyVerdict, Refusal> {
+    let ways = &policies.ways;
     // Whoever lets a client in, what it says of itself must not reach the server as ours.
     for way in ways {
         match &way.auth {
@@ -141,7 +142,12 @@ pub(super) async fn admit_client<'a, C: Client>(
             Auth::Forward(judge) => ask_judge(judge, matched, effects, client).await,
         };
         match entry {
-            EntryVerdict::In => return Ok(PolicyVerdict::Pass),
+            EntryVerdict::In => {
+                if ways.len() > 1 && policies.count_by_claims() {
+                    effects.member = name_member(way, matched);
+                }
+                return Ok(PolicyVerdict::Pass);
+            }
             EntryVerdict::Gone => return Ok(PolicyVerdict::Gone),
             EntryVerdict::Out(denial) => denials.push((way, denial)),
         }
@@ -163,6 +169,29 @@ pub(super) async fn admit_client<'a, C: Client>(
         }
     }
     refuse_client(matched, denials, effects)
+}
+
+/// The one whose request it is, by the way in and the name known there; `None` where a token says it.
+fn name_member(way: &WayIn, matched: &Matched<'_, '_>) -> Option<Rc<[u8]>> {
+    let fields = &matched.ex.head.fields;
+    let user;
+    let network = matched.identity.client.map(network).unwrap_or_default();
+    let name: &[u8] = match &way.auth {
+        Auth::Jwt(_) => return None,
+        Auth::ApiKeys(keys) => {
+            let given = fields.named(&keys.header).next()?;
+            keys.whose(given).map_or(&[], str::as_bytes)
+        }
+        Auth::Basic(_) => {
+            let mut given = fields.values(Known::Authorization);
+            user = given.next().and_then(Credentials::of).map(|known| known.user)?;
+            user.as_bytes()
+        }
+        // That server says what it likes.
+        Auth::Forward(_) => &network,
+    };
+    // No claim begins like this.
+    Some([&b"\0"[..], way.name.as_bytes(), b"\0", name].concat().into())
 }
 
 /// Counts a client that nobody lets in, notes why, and says what it is told.
@@ -191,8 +220,9 @@ fn refuse_client(
         for (name, value) in challenge.into_iter().chain(fields) {
             let value: Made = value.into();
             let challenge = status == 401 && name == b"www-authenticate";
-            let known = || effects.made.iter().any(|(n, v)| *n == name && *v == value);
-            if (challenge && !known()) || (at == chosen && !challenge) {
+            if challenge {
+                add_challenge(effects, value);
+            } else if at == chosen {
                 effects.made.push((name, value));
             }
         }
@@ -206,6 +236,20 @@ fn refuse_client(
         Some(EntryAnswer::Status(status)) => Ok(PolicyVerdict::Answer(status)),
         Some(EntryAnswer::Refusal(refusal)) => Err(refusal),
         None => Err(Refusal::Unauthenticated),
+    }
+}
+
+/// Adds a challenge to those that the client is told, unless there is one that says as much: of two that differ in the
+/// error at the end the longer one stays.
+fn add_challenge(effects: &mut PolicyEffects<'_>, value: Made) {
+    const NAME: &[u8] = b"www-authenticate";
+    let known = effects.made.iter_mut().find(|(name, known)| {
+        *name == NAME && (known.starts_with(&value) || value.starts_with(known))
+    });
+    match known {
+        Some((_, known)) if known.len() < value.len() => *known = value,
+        Some(_) => {}
+        None => effects.made.push((NAME, value)),
     }
 }
 

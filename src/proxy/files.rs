@@ -13,6 +13,7 @@ use super::turned::keep_on_host;
 use super::{End, Matched, answer};
 use crate::clock;
 use crate::exchange::accept::weight;
+use crate::exchange::identity::network;
 use crate::exchange::outcome::Halt;
 use crate::exchange::refusal::FileFault;
 use crate::exchange::{Client, Emit, Length, Outcome, Outgoing, Refusal, pump};
@@ -58,13 +59,16 @@ impl<'a> Matched<'a, '_> {
         let rewritten = self.rewritten()?;
         let path = if rewritten.is_empty() { self.target.path() } else { &rewritten };
         let (codings, suffixes) = files.accepted(&head.fields);
-        let found = match find_file(files, path, suffixes.clone()).await {
+        let who = self.identity.client.map(network).unwrap_or_default();
+        let found = match find_file(files, who, path, suffixes.clone()).await {
             Err(NoFile::Missing) => match &files.fallback {
                 // What stands in for what is missing is a file: a folder of that name is not the one that was asked for.
-                Some(fallback) => match find_file(files, fallback.as_bytes(), suffixes).await {
-                    Err(NoFile::Folder) => Err(NoFile::Missing),
-                    found => found,
-                },
+                Some(fallback) => {
+                    match find_file(files, who, fallback.as_bytes(), suffixes).await {
+                        Err(NoFile::Folder) => Err(NoFile::Missing),
+                        found => found,
+                    }
+                }
                 None => Err(NoFile::Missing),
             },
             found => found,
@@ -128,6 +132,7 @@ impl<'a> Matched<'a, '_> {
             head_request: self.ex.head.method() == b"HEAD",
             edits: Some(&self.route.response_edits),
             added: &added,
+            refusal: false,
         };
         let outcome = answer::send_answer(client, timer, &answer, self.ex.listener.write_gap).await;
         End::of(outcome, 301)
@@ -285,6 +290,7 @@ impl FilePiece {
 /// Looks for a file below the folder.
 async fn find_file(
     files: &Files,
+    client: [u8; 8],
     path: &[u8],
     suffixes: Vec<&'static str>,
 ) -> Result<(ServedFile, Vec<u8>), NoFile> {
@@ -298,6 +304,7 @@ async fn find_file(
         folder,
         index: files.index.clone(),
         suffixes,
+        client,
     };
     served::find(wanted).await
 }

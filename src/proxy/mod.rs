@@ -280,6 +280,7 @@ const OPTIONS_ANSWER: OwnAnswer<'static> = OwnAnswer {
     head_request: false,
     edits: None,
     added: &[],
+    refusal: false,
 };
 
 async fn answer_itself<C: Client>(
@@ -316,6 +317,7 @@ async fn to_https<C: Client>(
         head_request: ex.head.method() == b"HEAD",
         edits: None,
         added: &[],
+        refusal: false,
     };
     Ok(answer_itself(ex, client, timer, &answer).await)
 }
@@ -408,6 +410,7 @@ impl<'a> Matched<'a, '_> {
             head_request: self.ex.head.method() == b"HEAD",
             edits: Some(&self.route.response_edits),
             added: &added,
+            refusal: false,
         };
         answer_itself(self.ex, client, timer, &answer).await
     }
@@ -440,6 +443,7 @@ impl<'a> Matched<'a, '_> {
             head_request: self.ex.head.method() == b"HEAD",
             edits: Some(&self.route.response_edits),
             added: &added,
+            refusal: false,
         };
         Ok(answer_itself(self.ex, client, timer, &answer).await)
     }

@@ -113,17 +113,18 @@ async fn ask_each<'a, C: Client>(
     }
     let early = count_on_limits(matched, policies, LimitPhase::BeforeAuth, effects).await?;
     if !policies.ways.is_empty() {
-        match entry::admit_client(matched, &policies.ways, effects, client).await? {
+        match entry::admit_client(matched, policies, effects, client).await? {
             PolicyVerdict::Pass => {}
             other => return Ok(other),
         }
     }
     let wait = count_on_limits(matched, policies, LimitPhase::AfterAuth, effects).await?.max(early);
     if let Some(concurrency) = &policies.concurrency
-        && let Some(key) =
-            hash_key((matched, effects.verified.as_deref()), &concurrency.key, |parts| {
-                concurrency.state.hash(parts)
-            })
+        && let Some(key) = hash_key(
+            (matched, effects.verified.as_deref(), effects.member.as_deref()),
+            &concurrency.key,
+            |parts| concurrency.state.hash(parts),
+        )
     {
         match concurrency.enter(key, client, timer).await {
             Ok(place) => effects.place = Some(place),
@@ -182,8 +183,8 @@ async fn count_on_limits<'a>(
         return Ok(wait);
     }
     let these = |limit: &&Limit| limit.before_auth == (counted == LimitPhase::BeforeAuth);
-    let verified = effects.verified.clone();
-    let who = (matched, verified.as_deref());
+    let (verified, member) = (effects.verified.clone(), effects.member.clone());
+    let who = (matched, verified.as_deref(), member.as_deref());
     for (at, limit) in limits.iter().enumerate().filter(|(_, limit)| these(limit)) {
         if limit.exempts(matched.identity.client) {
             limit.state.exempt.fetch_add(1, Ordering::Relaxed);
@@ -240,8 +241,8 @@ fn key_values(who: Who<'_, '_, '_>, parts: &[KeyPart]) -> Option<Vec<Box<[u8]>>>
     counted.then(|| all().map(|part| part.unwrap_or_default().into()).collect())
 }
 
-/// A request and what its token says.
-type Who<'w, 'a, 'i> = (&'w Matched<'a, 'i>, Option<&'w Verified>);
+/// A request, what its token says, and whose it is where another way than a token let it in.
+type Who<'w, 'a, 'i> = (&'w Matched<'a, 'i>, Option<&'w Verified>, Option<&'w [u8]>);
 
 fn give_back<'l>(who: Who<'_, '_, '_>, limits: impl Iterator<Item = &'l Limit>) {
     // What Redis has counted stays counted: another round trip would cost more than it is worth.
@@ -270,7 +271,7 @@ fn hash_key(
 
 /// One part of a key.
 fn key_part<'w>(
-    (matched, verified): Who<'w, '_, '_>,
+    (matched, verified, member): Who<'w, '_, '_>,
     client: Option<&'w [u8; 8]>,
     part: &KeyPart,
 ) -> Option<&'w [u8]> {
@@ -284,10 +285,11 @@ fn key_part<'w>(
             let mut all = fields.values(Known::Cookie).flat_map(cookies);
             all.find(|(n, _)| **n == **name).map(|(_, value)| value)
         }
-        KeyPart::Claim(name) => {
+        // Who comes in without a token is counted, too: by who it is there.
+        KeyPart::Claim(name) => member.or_else(|| {
             let mut all = verified?.claims.iter();
             all.find(|(claim, _)| claim == name).map(|(_, value)| value.as_bytes())
-        }
+        }),
     }
 }
 
@@ -309,6 +311,7 @@ async fn show_page<C: Client>(
         head_request: matched.ex.head.method() == b"HEAD",
         edits: Some(&matched.route.response_edits),
         added: &added,
+        refusal: false,
     };
     answer::send_answer(client, timer, &answer, matched.ex.listener.write_gap).await
 }
@@ -322,6 +325,14 @@ async fn respond_with<C: Client>(
     timer: &mut Timer,
 ) -> Outcome {
     let added: Vec<(&[u8], &[u8])> = effects.response_fields().collect();
+    if matched.admitted.grpc && status >= 300 {
+        let edits = Some(&matched.route.response_edits);
+        // Who is sent elsewhere to get in is not known here.
+        let status = if status < 400 { 401 } else { status };
+        let message = format!("the proxy answers {status} ({})", matched.id.as_str());
+        let gap = matched.ex.listener.write_gap;
+        return answer::end_call(client, timer, (status, &message), (edits, &added), gap).await;
+    }
     let mut fields: Vec<(&[u8], &[u8])> = Vec::new();
     let page = matched.page(status);
     if page.is_some() {
@@ -335,6 +346,7 @@ async fn respond_with<C: Client>(
         head_request: matched.ex.head.method() == b"HEAD",
         edits: Some(&matched.route.response_edits),
         added: &added,
+        refusal: status >= 400,
     };
     answer::send_answer(client, timer, &answer, matched.ex.listener.write_gap).await
 }

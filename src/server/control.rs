@@ -31,6 +31,7 @@ use crate::pace;
 use crate::reload::diff::{self, Stays};
 use crate::reload::{Outcome, Prepared, ReloadPlan, ReloadRefused, Reloader};
 use crate::snapshot::{Snapshot, SnapshotStore};
+use crate::upstream::affinity::{Affinity, LearnedAffinity};
 use crate::upstream::{Membership, upkeep};
 
 /// The pause between two looks after the upstreams. An ejection ends at most this much late.
@@ -233,12 +234,18 @@ impl ControlParts {
         }
     }
 
-    /// Forgets idle keys of rate limits now and then.
+    /// Forgets idle keys of rate limits and sessions now and then.
     fn sweep(&mut self) {
         self.sweeps += 1;
         if self.sweeps.is_multiple_of(SWEEP) {
-            for limit in self.store.load().limits() {
+            let snapshot = self.store.load();
+            for limit in snapshot.limits() {
                 limit.state.sweep();
+            }
+            for upstream in &snapshot.upstreams {
+                let members = upstream.members();
+                let learned = members.sticky.as_ref().and_then(Affinity::learned);
+                learned.into_iter().for_each(LearnedAffinity::sweep);
             }
         }
     }

@@ -144,6 +144,10 @@ fn key(
         BalanceConfig::Sticky { sticky, .. } => {
             return Ok(Some(KeySource::Cookie(sticky.value.as_bytes().into())));
         }
+        BalanceConfig::Learned { sticky, .. } => {
+            let name = sticky.value.trim_start_matches("header:");
+            return Ok(Some(KeySource::Header(name.as_bytes().into())));
+        }
         BalanceConfig::Weighted(_) => return Ok(None),
     };
     Ok(Some(match &written.value {

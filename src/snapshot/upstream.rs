@@ -26,6 +26,7 @@ use crate::endpoint::ejection;
 use crate::h2::link::STREAMS;
 use crate::net::Announce;
 use crate::tls::client::Offer;
+use crate::upstream::affinity::{Affinity, LearnedAffinity};
 use crate::upstream::membership::{Balancing, CurrentMembers, Labels};
 use crate::upstream::sticky::Sticky;
 use crate::upstream::{Arrangement, Breaking, Check, Membership, PoolLimits, Upstream};
@@ -239,7 +240,11 @@ pub(super) fn owners<'s>(
     }
 }
 
-fn sticky(upstream: &str, written: &BalanceConfig) -> Option<Sticky> {
+fn sticky(upstream: &str, written: &BalanceConfig) -> Option<Affinity> {
+    if let BalanceConfig::Learned { sticky, ttl } = written {
+        let header = sticky.value.trim_start_matches("header:");
+        return Some(Affinity::Learned(LearnedAffinity::new(header.as_bytes(), ttl.get())));
+    }
     let BalanceConfig::Sticky { sticky, ttl, secret, path, domain, secure, same_site } = written
     else {
         return None;
@@ -254,10 +259,8 @@ fn sticky(upstream: &str, written: &BalanceConfig) -> Option<Sticky> {
     let before = format!("Path={path}{domain}");
     let after = format!("{secure}HttpOnly; SameSite={site}");
     let secret = secret.as_ref().map(Secret::expose);
-    Some(
-        Sticky::new((upstream, &sticky.value), ttl.get(), secret, &[])
-            .with_attributes([before.into(), after.into()]),
-    )
+    let sticky = Sticky::new((upstream, &sticky.value), ttl.get(), secret, &[]);
+    Some(Affinity::Cookie(Box::new(sticky.with_attributes([before.into(), after.into()]))))
 }
 
 fn eject(written: &Switch<health::Eject>) -> Option<ejection::EjectionSettings> {
@@ -304,7 +307,9 @@ fn balancing(written: &BalanceConfig) -> Balancing {
     Balancing::Any(match written {
         BalanceConfig::Weighted(word) => Strategy::Weighted(*word),
         // Who brings no cookie yet is placed like this.
-        BalanceConfig::Sticky { .. } => Strategy::Weighted(BalanceWord::LeastRequest),
+        BalanceConfig::Sticky { .. } | BalanceConfig::Learned { .. } => {
+            Strategy::Weighted(BalanceWord::LeastRequest)
+        }
         BalanceConfig::Hash { hash: _, table, bounded } => Strategy::Hash {
             table: *table,
             bound: bounded.map_or_else(HashBound::default, |bound| HashBound {

@@ -180,7 +180,7 @@ impl<'a> Search<'a, '_> {
     /// The server that the client's cookie leads to, if it can take the request.
     fn bonded(&mut self, progress: &AttemptProgress<'_, '_>) -> Option<Chosen<'a>> {
         let sticky = self.target.members.sticky.as_ref()?;
-        let bond = sticky.read(self.key?.whole()?, clock::unix_seconds())?;
+        let bond = sticky.read(self.key?.whole()?)?;
         let mut members = self.target.pool.members().iter();
         let member = members.find(|m| m.endpoint.id == bond.id)?;
         // A server that drains keeps the clients it has.

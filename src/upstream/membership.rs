@@ -27,8 +27,8 @@ use arc_swap::cache::Cache;
 use rustls::pki_types::ServerName;
 use thiserror::Error;
 
+use super::affinity::Affinity;
 use super::pool::{Placed, Pool};
-use super::sticky::Sticky;
 use super::{Check, Upstream, UpstreamTarget};
 use crate::balance::{Member, Strategy, shard};
 use crate::clock;
@@ -130,7 +130,7 @@ pub struct Arrangement {
     /// The name that all certificates must be good for.
     pub tls_name: Option<ServerName<'static>>,
     /// Clients stay with the server they first got. It knows no servers here.
-    pub sticky: Option<Sticky>,
+    pub sticky: Option<Affinity>,
     /// The labels that routes with a `subset` ask for; the view of each has its place here, plus one.
     pub subsets: Box<[Labels]>,
 }
@@ -150,7 +150,7 @@ pub struct Membership {
     /// All of them, and then those of each subset.
     pools: Box<[Pool]>,
     /// Clients stay with the server they first got.
-    pub sticky: Option<Sticky>,
+    pub sticky: Option<Affinity>,
 }
 
 /// Finds the servers of the membership before.

@@ -1,5 +1,6 @@
 //! A named group of servers: which of them gets a request, and what happens when that fails.
 
+pub mod affinity;
 pub mod attempt_summary;
 pub mod check;
 pub mod choose;

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::task::Poll;
 
+use super::affinity::Affinity;
 use super::choose::Chosen;
 use super::copy::{self, CopyLimits};
 use super::exchange_io::RequestSending;
@@ -43,11 +44,16 @@ pub async fn deliver_response<C: Client>(
     let ServedRequest { target, mut chosen, mut origin, mut sending } = served;
     let status = origin.head().status;
     let mut stages = (job.stages)();
+    let id = chosen.member.endpoint.id;
     stages.cookie = match &target.members.sticky {
-        Some(sticky) if !chosen.bonded => {
-            sticky.write(chosen.member.endpoint.id, clock::unix_seconds()).map(SetCookie)
+        Some(Affinity::Cookie(sticky)) if !chosen.bonded => {
+            sticky.write(id, clock::unix_seconds()).map(SetCookie)
         }
-        _ => None,
+        Some(Affinity::Learned(learned)) => {
+            learned.learn(&origin.head().fields, id);
+            None
+        }
+        Some(Affinity::Cookie(_)) | None => None,
     };
     let ended = job.read_status(origin.head());
     if status == 101 {

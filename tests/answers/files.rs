@@ -424,3 +424,31 @@ fn a_file_that_may_not_be_read_is_forbidden() {
         assert_eq!(told.status, 200);
     }
 }
+
+#[test]
+fn what_a_route_says_of_storing_is_about_its_files_and_not_about_refusals() {
+    let headers = "response_headers = { set = { cache-control = 'public, max-age=3600', x-frame-options = 'DENY' } }";
+    for errors in ["", "\nerrors = { 404 = '{dir}/sorry.html' }"] {
+        let proxy = site("", &format!("{headers}{errors}"));
+        let found = get(&proxy, "/digits.txt", "");
+        assert_eq!(found.header("cache-control"), Some("public, max-age=3600"));
+        let missing = get(&proxy, "/nothing", &format!("Accept: {BROWSER}\r\n"));
+        assert_eq!((missing.status, missing.header("x-frame-options")), (404, Some("DENY")));
+        let stored = (!errors.is_empty()).then_some("no-store");
+        assert_eq!(missing.header("cache-control"), stored, "{errors}");
+        assert_eq!(get(&proxy, "/.env", "").header("cache-control"), stored);
+    }
+}
+
+#[test]
+fn a_link_to_a_hidden_file_is_not_followed() {
+    let proxy = site("", "");
+    let www = proxy.path("www");
+    symlink(".env", www.join("env")).unwrap();
+    symlink(".git", www.join("git")).unwrap();
+    symlink("digits.txt", www.join("link.txt")).unwrap();
+    for hidden in ["/env", "/git/config", "/static/env", "/raw/env"] {
+        assert_problem(&get(&proxy, hidden, ""), 404, "file_not_found");
+    }
+    assert_eq!(get(&proxy, "/link.txt", "").text(), "0123456789");
+}

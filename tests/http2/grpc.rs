@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::frames::{ACK, END_HEADERS, END_STREAM, HEADERS, PING, SETTINGS, Wire, block, frame};
 use crate::server::{H2Server, head};
 use crate::{Peer, ask, config, proxy};
-use support::{Authority, SOON, Tidegate, refused_address, wait_until};
+use support::{Authority, Origin, SOON, Step, Tidegate, refused_address, wait_until};
 
 fn call(target: &str, ca: Option<&str>) -> Value {
     let arguments: Vec<&str> = ["call", target].into_iter().chain(ca).collect();
@@ -223,4 +223,50 @@ fn p17_metadata_that_is_too_large_is_answered_with_a_grpc_status() {
             parts.iter().all(|part| line.contains(part))
         })
     });
+}
+
+#[test]
+fn what_policies_answer_is_a_grpc_status_too() {
+    let judge = Origin::start(|request| {
+        let answer = match request.header("x-ticket") {
+            Some("login") => "HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n",
+            _ => "HTTP/1.1 418 No\r\nContent-Length: 0\r\n\r\n",
+        };
+        vec![Step::Send(answer.as_bytes().to_vec())]
+    });
+    let route = |path: &str, lines: &str| {
+        format!("[[route]]\npath = '{path}'\nupstream = 'app'\n{lines}\n")
+    };
+    let routes = [
+        route("/fault/*", "fault = { abort = 503, share = '100%' }"),
+        route("/judge/*", "auth = 'judge'"),
+        route("/key/*", "auth = 'key'"),
+        route("/shut/*", "maintenance = '{dir}/shut.html'"),
+        route(
+            "/rate/*",
+            "limit = { rate = '1/h', key = 'route' }\nerrors = { 502 = '{dir}/shut.html' }",
+        ),
+    ];
+    let text = format!(
+        "{}\n[auth.judge]\nforward = {{ url = 'http://{}/' }}\n[auth.key]\napi_key = {{ header = 'x-key', keys = {{ a = 'b' }} }}\n{}",
+        config(&format!("servers = ['{}']\nprotocol = 'h2c'", refused_address()), ""),
+        judge.server(),
+        routes.concat(),
+    );
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("shut.html"), "<h1>shut</h1>").unwrap();
+    let proxy = Tidegate::in_directory(directory, &text, &[]);
+    let target = proxy.address().to_string();
+    for (path, code, details) in [
+        ("/fault/Unary", "UNAVAILABLE", "503"),
+        ("/judge/Unary", "INTERNAL", "418"),
+        ("/key/Unary", "UNAUTHENTICATED", "auth_required"),
+        ("/shut/Unary", "UNAVAILABLE", "maintenance"),
+        ("/rate/Unary", "UNAVAILABLE", "upstream_connect"),
+        ("/rate/Unary", "RESOURCE_EXHAUSTED", "rate_limited"),
+    ] {
+        let seen = ask("grpc_peer.py", &["one", &target, path, "5"]);
+        assert_eq!(seen["code"], code, "{path}: {seen}");
+        assert!(seen["details"].as_str().unwrap().contains(details), "{path}: {seen}");
+    }
 }

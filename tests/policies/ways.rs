@@ -321,3 +321,39 @@ fn a_list_that_cannot_be_meant_is_refused() {
         assert!(passed, "{auth}{from}: {text}");
     }
 }
+
+#[test]
+fn a_limit_by_a_claim_counts_those_who_come_in_without_a_token() {
+    let setting = Setting::new();
+    let limit = "\nlimit = { rate = '1/h', burst = 1, key = 'jwt:sub' }";
+    let proxy = setting.proxy(&format!("['staff', 'robots', 'office', 'judge']{limit}"), "");
+    let mut otto = claims();
+    otto["sub"] = json!("otto");
+    let bearer = |claims| format!("Authorization: Bearer {}\r\n", setting.key.token(&claims));
+    let key = "X-Api-Key: letmein\r\n".to_owned();
+    // Each is counted by itself, whatever else it sends along.
+    for fields in
+        [bearer(claims()), bearer(otto), key, BASIC.to_owned(), "X-Ticket: good\r\n".to_owned()]
+    {
+        let statuses = [0, 1, 2].map(|_| ask(&proxy, "/", &fields).status);
+        assert_eq!(statuses, [200, 200, 429], "{fields}");
+    }
+}
+
+#[test]
+fn two_ways_of_one_kind_challenge_once() {
+    let setting = Setting::new();
+    let jwks = file(setting.directory.path(), &set(&[&setting.key]));
+    let auth = ["one", "two"].map(|name| {
+        let from = if name == "one" { "header" } else { "cookie:session" };
+        format!(
+            "[auth.{name}]\njwt = {{ jwks = '{jwks}', algorithms = ['ES256'], from = '{from}' }}\n"
+        )
+    });
+    for order in ["['one', 'two']", "['two', 'one']"] {
+        let proxy = proxy(&setting.origin, &format!("auth = {order}"), &auth.concat());
+        assert_eq!(ask(&proxy, "/", "").all("www-authenticate"), [BEARER]);
+        let refused = ask(&proxy, "/", "Authorization: Bearer a.b.c\r\n");
+        assert_eq!(refused.all("www-authenticate"), [INVALID], "{order}");
+    }
+}

@@ -22,6 +22,7 @@ mod picking;
 mod pipelines;
 mod rewriting;
 mod room;
+mod sessions;
 mod setup;
 mod shutdown;
 mod sockets;

@@ -55,15 +55,31 @@ pub fn decode(encoded: &[u8]) -> impl Iterator<Item = u8> + '_ {
     })
 }
 
-/// A request target or URL with `***` in place of the values of these query parameters, for those who write it down.
+/// The name of the parameter that RFC 6750 §2.3 gives to tokens.
+const ACCESS_TOKEN: &[u8] = b"access_token";
+
+/// Returns whether a value looks like a signed token (RFC 7519), wherever it is: base64url of an object in JSON, and a dot.
+fn is_token(value: &[u8]) -> bool {
+    let dot = |value: &[u8]| {
+        value.contains(&b'.') || value.windows(3).any(|it| it.eq_ignore_ascii_case(b"%2e"))
+    };
+    value.len() > 16 && decode(value).take(3).eq(*b"eyJ") && dot(value)
+}
+
+/// A request target or URL with `***` in place of the values of these query parameters, for those who write it down; and of
+/// what is a token by its name or by its looks.
 #[must_use]
 pub fn masked<'t>(target: &'t [u8], names: &[Box<[u8]>]) -> Cow<'t, [u8]> {
-    let secret = |name: &[u8]| names.iter().any(|secret| decoded_equals(name, secret));
-    let query = memchr::memchr(b'?', target).filter(|_| !names.is_empty());
+    let secret = |name: &[u8], value: &[u8]| {
+        decoded_equals(name, ACCESS_TOKEN)
+            || names.iter().any(|secret| decoded_equals(name, secret))
+            || is_token(value)
+    };
+    let query = memchr::memchr(b'?', target);
     let Some((path, query)) = query.and_then(|at| target.split_at_checked(at + 1)) else {
         return Cow::Borrowed(target);
     };
-    if !parameters(query).any(|(name, _)| secret(name)) {
+    if !parameters(query).any(|(name, value)| secret(name, value)) {
         return Cow::Borrowed(target);
     }
     let mut out = path.to_vec();
@@ -72,7 +88,7 @@ pub fn masked<'t>(target: &'t [u8], names: &[Box<[u8]>]) -> Cow<'t, [u8]> {
             out.push(b'&');
         }
         match split_at(pair, b'=') {
-            (name, value) if secret(name) && !value.is_empty() => {
+            (name, value) if !value.is_empty() && secret(name, value) => {
                 out.extend_from_slice(name);
                 out.extend_from_slice(b"=***");
             }
@@ -99,6 +115,17 @@ mod tests {
             assert_eq!(shown(same), same);
         }
         assert_eq!(*masked(b"/a?token=s", &[]), *b"/a?token=s");
+        // By name or by looks, wherever tokens are looked for.
+        let token = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln";
+        for (target, expected) in [
+            (format!("/a?jwt={token}&b=1"), "/a?jwt=***&b=1"),
+            (format!("/a?b=%65yJ{}", &token[3..]), "/a?b=***"),
+            (format!("/a?x={}", token.replace('.', "%2E")), "/a?x=***"),
+            ("/a?access%5Ftoken=s".to_owned(), "/a?access%5Ftoken=***"),
+            ("/a?x=eyJ.short".to_owned(), "/a?x=eyJ.short"),
+        ] {
+            assert_eq!(*masked(target.as_bytes(), &[]), *expected.as_bytes());
+        }
     }
 
     #[test]

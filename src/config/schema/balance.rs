@@ -48,6 +48,13 @@ pub enum BalanceConfig {
         /// Whether it goes along with requests that come from other sites.
         same_site: SameSite,
     },
+    /// By a field that servers answer with and clients send back.
+    Learned {
+        /// Name of the field, after `header:`.
+        sticky: Spanned<String>,
+        /// How long a session is known after its last use.
+        ttl: Timeout,
+    },
     /// By ranges or prefixes of a part of the request.
     Shard {
         /// What is looked up.
@@ -118,9 +125,10 @@ table! {
         table: Option<Spanned<HashTable>> = None,
         /// The most load a server may have relative to the average, with `hash`.
         bounded: Option<Spanned<LoadBound>> = None,
-        /// Name of an affinity cookie, signed, set by the proxy.
+        /// Name of an affinity cookie, signed, set by the proxy; or "header:NAME", a field such as `mcp-session-id` with
+        /// which servers name a session and clients come back.
         sticky: Option<Spanned<String>> = None,
-        /// How long the cookie is valid.
+        /// How long the cookie is valid; with "header:NAME", how long a session is known after its last use.
         ttl: Option<Spanned<Timeout>> = None,
         /// What the cookie is signed with. Default: a key that ends with the process; instances that
         /// share a secret honour each other's cookies.
@@ -197,6 +205,12 @@ impl BalanceTable {
                 let bounded = self.bounded.map(|bound| bound.value);
                 ("hash", BalanceConfig::Hash { hash, table, bounded })
             }
+            (None, Some(sticky), None) if sticky.value.starts_with("header:") => {
+                refuse_attributes(&mut places, reader);
+                check_header(&sticky, reader);
+                let ttl = self.ttl.map_or(defaults::STICKY_TTL, |ttl| ttl.value);
+                ("sticky", BalanceConfig::Learned { sticky, ttl })
+            }
             (None, Some(sticky), None) => {
                 let ttl = self.ttl.map_or(defaults::STICKY_TTL, |ttl| ttl.value);
                 let secret = self.secret.map(|secret| secret.value);
@@ -252,7 +266,32 @@ impl BalanceTable {
     }
 }
 
-/// Reports what browsers would not take as a cookie's name or attributes, and affinity by a header, which is not there yet.
+/// Reports what is said about a cookie where there is none, and takes it off these keys, each with what it belongs to.
+fn refuse_attributes(places: &mut Vec<(&str, &str, Option<Place>)>, reader: &mut Reader) {
+    let attributes = ["secret", "path", "domain", "secure", "same_site"];
+    for (_, key, place) in places.extract_if(.., |(_, key, _)| attributes.contains(key)) {
+        if let Some(place) = place {
+            let message = format!("`{key}` is about a cookie, and `sticky` names a header");
+            reader.report(Finding::error("bad_value", place, message));
+        }
+    }
+}
+
+/// Reports the name of a header that is none, or that means something else.
+fn check_header(sticky: &Spanned<String>, reader: &mut Reader) {
+    let name = sticky.value.trim_start_matches("header:");
+    if name.is_empty() || !name.bytes().all(crate::wire::request::is_token) {
+        let message = format!("`{name}` is not the name of a header");
+        let finding = Finding::error("bad_value", sticky.place, message);
+        reader.report(finding.help("write sticky = \"header:NAME\""));
+    } else if ["cookie", "set-cookie"].iter().any(|no| name.eq_ignore_ascii_case(no)) {
+        let message = format!("`{name}` does not come back as it was sent");
+        let finding = Finding::error("bad_value", sticky.place, message);
+        reader.report(finding.help("write sticky = \"COOKIE\" for a cookie of the proxy's own"));
+    }
+}
+
+/// Reports what browsers would not take as a cookie's name or attributes.
 fn check_cookie(
     name: &Spanned<String>,
     path: &Spanned<String>,
@@ -261,10 +300,7 @@ fn check_cookie(
     reader: &mut Reader,
 ) {
     let legal = |text: &str| text.chars().all(|c| c.is_ascii_graphic() && c != ';');
-    if name.value.starts_with("header:") {
-        let message = format!("`sticky = \"{name}\"` is not available in this version");
-        reader.report(Finding::error("not_available", name.place, message));
-    } else if name.value.is_empty() || !name.value.bytes().all(crate::wire::request::is_token) {
+    if name.value.is_empty() || !name.value.bytes().all(crate::wire::request::is_token) {
         let message = format!("`{name}` is not the name of a cookie");
         reader.report(Finding::error("bad_value", name.place, message));
     }

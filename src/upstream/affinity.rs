@@ -1,0 +1,279 @@
+//! Affinity: a client stays with the server it first got, by a cookie of the proxy's own or by what the server itself
+//! calls the session.
+//!
+//! A session is learned from a field of the server's answer and belongs to that server until nobody has used it for a
+//! while. What is known of sessions is bounded, shared by all workers and kept over reloads; of each only a hash is kept.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::sticky::{Bond, Sticky};
+use crate::balance::Member;
+use crate::clock;
+use crate::policy::table::{Hashed, KeyTable};
+use crate::wire::head::Fields;
+
+/// Sessions that an upstream knows at a time.
+pub const SESSIONS: usize = 200_000;
+/// Bits of a value that are the number of a server; the others are the second in which the session was last used.
+const NUMBER_BITS: u32 = 16;
+const NUMBER: u64 = (1 << NUMBER_BITS) - 1;
+/// The second wraps after 194 days.
+const SECOND: u64 = (1 << 24) - 1;
+
+/// An upstream's affinity.
+#[derive(Debug)]
+pub enum Affinity {
+    /// By a signed cookie that the proxy sets.
+    Cookie(Box<Sticky>),
+    /// By a field that servers answer with.
+    Learned(LearnedAffinity),
+}
+
+impl Affinity {
+    /// The same affinity for other servers. What is known of those that were there `before` stays.
+    #[must_use]
+    pub fn among(&self, members: &[Member], before: Option<&Self>) -> Self {
+        match (self, before) {
+            (Self::Cookie(sticky), Some(Self::Cookie(before))) => {
+                Self::Cookie(Box::new(sticky.among(members, Some(before))))
+            }
+            (Self::Cookie(sticky), _) => Self::Cookie(Box::new(sticky.among(members, None))),
+            (Self::Learned(learned), Some(Self::Learned(before))) => {
+                Self::Learned(learned.among(members, Some(before)))
+            }
+            (Self::Learned(learned), _) => Self::Learned(learned.among(members, None)),
+        }
+    }
+
+    /// The server that a part of a request leads to, if it is one of the upstream's.
+    #[must_use]
+    pub fn read(&self, key: &[u8]) -> Option<Bond> {
+        match self {
+            Self::Cookie(sticky) => sticky.read(key, clock::unix_seconds()),
+            Self::Learned(learned) => {
+                learned.find(key, seconds()).map(|id| Bond { id, fresh: true })
+            }
+        }
+    }
+
+    /// The sessions that are known, where they are learned.
+    #[must_use]
+    pub fn learned(&self) -> Option<&LearnedAffinity> {
+        match self {
+            Self::Cookie(_) => None,
+            Self::Learned(learned) => Some(learned),
+        }
+    }
+}
+
+/// Affinity by a field of the server's answers.
+#[derive(Debug)]
+pub struct LearnedAffinity {
+    header: Box<[u8]>,
+    /// Seconds for which a session is known after its last use.
+    ttl: u64,
+    sessions: Arc<Sessions>,
+    /// Each server's number in `sessions` and its id, sorted.
+    servers: Box<[(u16, u32)]>,
+}
+
+/// The sessions of an upstream.
+#[derive(Debug)]
+struct Sessions {
+    table: KeyTable,
+    /// The names of the servers that have had a session, by their numbers.
+    names: ArcSwap<Vec<Arc<str>>>,
+}
+
+impl LearnedAffinity {
+    /// Affinity by this field, for no servers yet.
+    #[must_use]
+    pub fn new(header: &[u8], ttl: Duration) -> Self {
+        Self::with_room(header, ttl, SESSIONS)
+    }
+
+    fn with_room(header: &[u8], ttl: Duration, room: usize) -> Self {
+        let sessions = Sessions { table: KeyTable::new(room), names: ArcSwap::default() };
+        let ttl = ttl.as_secs().max(1);
+        Self { header: header.into(), ttl, sessions: Arc::new(sessions), servers: [].into() }
+    }
+
+    fn among(&self, members: &[Member], before: Option<&Self>) -> Self {
+        let before = before.filter(|before| before.header == self.header);
+        let sessions = before.map_or(&self.sessions, |before| &before.sessions).clone();
+        let numbers = sessions.number(members);
+        let mut servers: Box<[_]> = members
+            .iter()
+            .filter_map(|member| Some((*numbers.get(&*member.endpoint.name)?, member.endpoint.id)))
+            .collect();
+        servers.sort_unstable();
+        Self { header: self.header.clone(), ttl: self.ttl, sessions, servers }
+    }
+
+    /// The id of the server that has a session, which is used now.
+    fn find(&self, session: &[u8], now: u64) -> Option<u32> {
+        let number = self.sessions.table.update(self.hash(session), self.idle(now), |value| {
+            let number = value.ok_or(None)? & NUMBER;
+            let used = now << NUMBER_BITS | number;
+            // What is known already needs no write.
+            if value == Some(used) { Err(Some(number)) } else { Ok((number, used)) }
+        });
+        let number = match number {
+            Ok(number) => number,
+            Err(known) => known?,
+        };
+        let at = self.servers.binary_search_by_key(&number, |(of, _)| u64::from(*of)).ok()?;
+        self.servers.get(at).map(|(_, id)| *id)
+    }
+
+    /// Learns the session that a server's answer names, if it names any.
+    pub fn learn(&self, answer: &Fields, id: u32) {
+        let session = answer.named(&self.header).next().filter(|session| !session.is_empty());
+        if let Some(session) = session {
+            self.bind(session, id, seconds());
+        }
+    }
+
+    fn bind(&self, session: &[u8], id: u32, now: u64) {
+        let server = self.servers.iter().find(|(_, server)| *server == id);
+        let Some((number, _)) = server else { return };
+        let bound = now << NUMBER_BITS | u64::from(*number);
+        let _known = self.sessions.table.update(self.hash(session), self.idle(now), |value| {
+            if value == Some(bound) { Err(()) } else { Ok(((), bound)) }
+        });
+    }
+
+    fn hash(&self, session: &[u8]) -> Hashed {
+        self.sessions.table.hash([session].into_iter())
+    }
+
+    /// Returns whether a session was last used too long ago.
+    fn idle(&self, now: u64) -> impl Fn(u64) -> bool + use<> {
+        let ttl = self.ttl;
+        move |value| now.wrapping_sub(value >> NUMBER_BITS) & SECOND > ttl
+    }
+
+    /// Forgets sessions that nobody has used for too long.
+    pub fn sweep(&self) {
+        self.sessions.table.sweep(self.idle(seconds()));
+    }
+
+    /// The table of sessions.
+    #[must_use]
+    pub fn table(&self) -> &KeyTable {
+        &self.sessions.table
+    }
+}
+
+impl Sessions {
+    /// Gives all servers a number; those that had one keep it. Once all are given out, numbers of servers that are gone
+    /// are given to others, and servers beyond that get none.
+    fn number(&self, members: &[Member]) -> HashMap<Arc<str>, u16> {
+        self.names.rcu(|names| {
+            let known: HashSet<&str> = names.iter().map(|name| &**name).collect();
+            let new = members.iter().map(|member| &member.endpoint.name);
+            let mut new = new.filter(|name| !known.contains(&***name)).peekable();
+            let mut names = Vec::clone(names);
+            if new.peek().is_none() {
+                return names;
+            }
+            let current: HashSet<&str> =
+                members.iter().map(|member| &*member.endpoint.name).collect();
+            let mut gone = 0;
+            for name in new {
+                if names.len() <= usize::from(u16::MAX) {
+                    names.push(name.as_ref().into());
+                    continue;
+                }
+                let free = names.iter().skip(gone).position(|name| !current.contains(&**name));
+                let Some(free) = free else { break };
+                gone += free;
+                if let Some(slot) = names.get_mut(gone) {
+                    *slot = name.as_ref().into();
+                }
+            }
+            names
+        });
+        let names = self.names.load();
+        let numbered = names.iter().enumerate();
+        numbered.filter_map(|(at, name)| Some((name.clone(), u16::try_from(at).ok()?))).collect()
+    }
+}
+
+fn seconds() -> u64 {
+    (clock::millis(clock::now()) / 1000) & SECOND
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use super::*;
+    use crate::endpoint::Endpoint;
+
+    fn member(name: &str) -> Member {
+        Member::new(Arc::new(Endpoint::new("u".into(), name.into(), Box::default())), 1)
+    }
+
+    fn learned(room: usize) -> LearnedAffinity {
+        LearnedAffinity::with_room(b"mcp-session-id", Duration::from_secs(60), room)
+    }
+
+    #[test]
+    fn a_session_leads_to_its_server_until_nobody_uses_it() {
+        let members = ["a", "b"].map(member);
+        let [a, b] = [members[0].endpoint.id, members[1].endpoint.id];
+        let affinity = learned(100).among(&members, None);
+        affinity.bind(b"one", a, 100);
+        affinity.bind(b"two", b, 100);
+        assert_eq!(
+            [b"one", b"two", b"six"].map(|id| affinity.find(id, 160)),
+            [Some(a), Some(b), None]
+        );
+        // Used at 160: sixty seconds more.
+        assert_eq!(affinity.find(b"one", 220), Some(a));
+        assert_eq!(affinity.find(b"two", 221), None);
+        affinity.bind(b"one", b, 221);
+        assert_eq!(affinity.find(b"one", 221), Some(b));
+        assert_eq!(affinity.find(b"one", 0), None, "half a year later");
+    }
+
+    #[test]
+    fn other_servers_leave_sessions_where_they_are() {
+        let members = ["a", "b"].map(member);
+        let [a, b] = [members[0].endpoint.id, members[1].endpoint.id];
+        let before = learned(100).among(&members, None);
+        before.bind(b"one", a, 100);
+        before.bind(b"two", b, 100);
+        let fewer = [member("c"), members[1].clone()];
+        let now = learned(100).among(&fewer, Some(&before));
+        assert_eq!([b"one", b"two"].map(|id| now.find(id, 101)), [None, Some(b)]);
+        now.bind(b"new", a, 101);
+        assert_eq!(now.find(b"new", 101), None, "no server of these");
+        // A server of that name is back.
+        let again = [member("a"), fewer[0].clone()];
+        let back = learned(100).among(&again, Some(&now));
+        assert_eq!(back.find(b"one", 101), Some(again[0].endpoint.id));
+        let other = LearnedAffinity::new(b"x-session", Duration::from_secs(60));
+        assert_eq!(other.among(&members, Some(&before)).find(b"one", 101), None);
+    }
+
+    #[test]
+    fn sessions_are_bounded_and_those_that_were_not_used_for_longest_go_first() {
+        let members = [member("a")];
+        let id = members[0].endpoint.id;
+        let affinity = learned(8).among(&members, None);
+        for n in 0..8_u64 {
+            affinity.bind(&[n as u8 + 1], id, 10 + n);
+        }
+        assert_eq!(affinity.find(&[1], 20), Some(id));
+        affinity.bind(b"ninth", id, 21);
+        assert_eq!(affinity.table().evicted.load(Relaxed), 1);
+        assert_eq!([&[1], &[2], &[3]].map(|of| affinity.find(of, 21)), [Some(id), None, Some(id)]);
+        assert_eq!(affinity.table().len(), 8);
+    }
+}

@@ -1,0 +1,93 @@
+//! Affinity by a field that servers answer with, as servers of the Model Context Protocol do.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::setup::{Lines, with_servers};
+use support::{Origin, RawClient, Step, Tidegate, wait_until};
+
+/// A server that begins a session where none is named, knows its own ones, and answers with its name.
+fn server(name: &'static str) -> Origin {
+    let count = AtomicUsize::new(0);
+    Origin::start(move |request| {
+        let session = match request.header("mcp-session-id") {
+            None => format!("Mcp-Session-Id: {name}{}\r\n", count.fetch_add(1, Ordering::SeqCst)),
+            Some(id) if id.starts_with(name) => String::new(),
+            Some(_) => {
+                return vec![Step::Send(
+                    b"HTTP/1.1 404 Gone\r\nContent-Length: 0\r\n\r\n".to_vec(),
+                )];
+            }
+        };
+        let answer = format!("HTTP/1.1 200 OK\r\n{session}Content-Length: 1\r\n\r\n{name}");
+        vec![Step::Send(answer.into_bytes())]
+    })
+}
+
+fn proxy(servers: &[&Origin], sticky: &str) -> Tidegate {
+    let servers: Vec<String> =
+        servers.iter().map(|origin| format!("\"{}\"", origin.server())).collect();
+    let upstream = format!("balance = {{ {sticky} }}\neject = false");
+    with_servers(&servers.join(", "), Lines { upstream: &upstream, ..Lines::default() })
+}
+
+fn begin(client: &mut RawClient) -> String {
+    client.get("/mcp").header("mcp-session-id").expect("a session").to_owned()
+}
+
+fn go_on(client: &mut RawClient, method: &str, session: &str) -> (u16, String) {
+    let answer = client.exchange(format!(
+        "{method} /mcp HTTP/1.1\r\nHost: a.test\r\nMCP-Session-ID: {session}\r\nContent-Length: 0\r\n\r\n"
+    ));
+    (answer.status, answer.text())
+}
+
+#[test]
+fn a_session_stays_with_the_server_that_began_it() {
+    let origins = [server("a"), server("b"), server("c")];
+    let proxy = proxy(&origins.each_ref(), "sticky = 'header:mcp-session-id', ttl = '1h'");
+    let mut client = proxy.client();
+    let sessions: Vec<String> = (0..30).map(|_| begin(&mut client)).collect();
+    for name in ["a", "b", "c"] {
+        assert!(sessions.iter().any(|session| session.starts_with(name)), "{sessions:?}");
+    }
+    // Other connections, other methods, and no cookie.
+    for session in &sessions {
+        for method in ["POST", "GET", "DELETE"] {
+            let (status, name) = go_on(&mut proxy.client(), method, session);
+            assert_eq!((status, &*name), (200, &session[..1]), "{method} {session}");
+        }
+    }
+    assert_eq!(client.get("/").header("set-cookie"), None);
+    // A session that nobody knows is any request.
+    let statuses: Vec<u16> = (0..12).map(|_| go_on(&mut client, "GET", "zzz").0).collect();
+    assert_eq!(statuses, [404; 12]);
+}
+
+#[test]
+fn a_server_that_is_gone_loses_its_sessions_and_no_other_does() {
+    let (staying, mut going) = (server("a"), Some(server("b")));
+    let proxy = proxy(&[&staying, going.as_ref().unwrap()], "sticky = 'header:mcp-session-id'");
+    let mut client = proxy.client();
+    let sessions: Vec<String> = (0..20).map(|_| begin(&mut client)).collect();
+    drop(going.take());
+    for session in &sessions {
+        let expected = if session.starts_with('a') { 200 } else { 404 };
+        assert_eq!(go_on(&mut client, "POST", session).0, expected, "{session}");
+    }
+}
+
+#[test]
+fn a_session_that_nobody_uses_is_forgotten() {
+    let origins = [server("a"), server("b")];
+    let proxy = proxy(&origins.each_ref(), "sticky = 'header:mcp-session-id', ttl = '1s'");
+    let mut client = proxy.client();
+    let session = begin(&mut client);
+    let home = origins.iter().position(|origin| origin.requests().len() == 1).unwrap();
+    wait_until(Duration::from_secs(10), "another server is asked", || {
+        std::thread::sleep(Duration::from_millis(2100));
+        let before = origins[1 - home].requests().len();
+        let _any = go_on(&mut client, "GET", &session);
+        origins[1 - home].requests().len() > before
+    });
+}
