@@ -19,9 +19,9 @@ use crate::exchange::identity::Identity;
 use crate::exchange::target::RequestTarget;
 use crate::policy::limit::{Limit, Pace};
 use crate::proxy::admit::Admitted;
-use crate::proxy::{Peer, admit, door, keyed, lookup, rewrite};
+use crate::proxy::{ClientPeer, admit, door, keyed, lookup, rewrite};
 use crate::route::authority;
-use crate::route::template::Values;
+use crate::route::template::TemplateValues;
 use crate::route::{FoundRoute, RouteMiss, RouteQuery};
 use crate::snapshot::route::{Action, Split};
 use crate::snapshot::{Listener, Route, Snapshot};
@@ -59,13 +59,13 @@ pub struct Explanation {
     /// The path of the request in the form that is matched and sent.
     pub path: String,
     /// The reason for a refusal; null when it is not refused.
-    pub refused: Option<Refused>,
+    pub refused: Option<ExplainedRefusal>,
     /// The route that matches.
     pub route: Option<String>,
     /// What it has to pass on the route, in this order.
     pub policies: Vec<String>,
     /// Routes that would match, but for one thing; told when none does.
-    pub near: Vec<Near>,
+    pub near: Vec<NearRoute>,
     /// What else decides: that connections made for another name are answered with 421.
     pub notes: Vec<String>,
     /// `upstream`, `respond`, `redirect`; null when no route matches.
@@ -81,16 +81,16 @@ pub struct Explanation {
     /// The names of those of whom one has to let the client in, in the order in which they are asked.
     pub auth: Vec<String>,
     /// The rate limits that it is counted on, in the order in which they are asked.
-    pub limits: Vec<Counted>,
+    pub limits: Vec<CountedLimit>,
     /// What a cache makes of it; null on a route without one.
-    pub cache: Option<Cached>,
+    pub cache: Option<ExplainedCache>,
     /// The upstreams that it may go to.
-    pub upstreams: Vec<Share>,
+    pub upstreams: Vec<ServerShare>,
 }
 
 /// A rate limit that a request is counted on.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Counted {
+pub struct CountedLimit {
     /// Its name.
     pub limit: String,
     /// The steady rate, such as `20/10s`.
@@ -105,7 +105,7 @@ pub struct Counted {
 
 /// What a cache makes of a request.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Cached {
+pub struct ExplainedCache {
     /// The cache's name.
     pub cache: String,
     /// The reason to go past the cache, in the words of `Cache-Status`; null when it does not.
@@ -120,7 +120,7 @@ pub struct Cached {
 
 /// A route that a request just misses.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Near {
+pub struct NearRoute {
     /// Its name.
     pub route: String,
     /// Why it does not match.
@@ -129,7 +129,7 @@ pub struct Near {
 
 /// A refusal.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Refused {
+pub struct ExplainedRefusal {
     /// The status that the client gets.
     pub status: u16,
     /// The stable code.
@@ -142,20 +142,20 @@ pub struct Refused {
 
 /// An upstream and how much of the route's requests it gets.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Share {
+pub struct ServerShare {
     /// The name of the upstream.
     pub upstream: String,
     /// From 0 to 1.
     pub share: f64,
     /// The servers that the route may use.
-    pub servers: Vec<Candidate>,
+    pub servers: Vec<CandidateServer>,
     /// The upstream that answers when this one cannot.
     pub fallback: Option<String>,
 }
 
 /// A server.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Candidate {
+pub struct CandidateServer {
     /// The name of the server.
     pub server: String,
     /// The weight of the server.
@@ -174,7 +174,7 @@ pub fn explain(snapshot: &Snapshot, question: &ExplainQuestion) -> Result<Explan
     let trusted = listener.trusts(question.client);
     door::remove_claims(&mut head, trusted, &listener.client_field);
     let text = question.client.to_canonical().to_string();
-    let peer = Peer {
+    let peer = ClientPeer {
         ip: Some(question.client.to_canonical()),
         text: text.into(),
         trusted,
@@ -186,7 +186,7 @@ pub fn explain(snapshot: &Snapshot, question: &ExplainQuestion) -> Result<Explan
     let mut said = Explanation { listener: listener.name.to_string(), ..Explanation::default() };
     if let Err(refusal) = follow_walk(snapshot, listener, &head, (&identity, question), &mut said) {
         let row = refusal.row();
-        said.refused = Some(Refused {
+        said.refused = Some(ExplainedRefusal {
             status: row.status,
             code: row.code.to_owned(),
             reason: refusal.to_string(),
@@ -270,7 +270,7 @@ fn follow_walk(
     }
     said.route = Some(route.name.to_string());
     note_policies(route, client, said);
-    let values = Values {
+    let values = TemplateValues {
         host: target.host().as_bytes(),
         path: target.path(),
         query: target.query(),
@@ -289,7 +289,7 @@ fn follow_walk(
         }
         Action::Redirect(redirect) => {
             let mut location = Vec::new();
-            let values = Values { host: public.as_bytes(), ..values };
+            let values = TemplateValues { host: public.as_bytes(), ..values };
             redirect.write_location(&mut location, &values, capture);
             said.action = Some("redirect".to_owned());
             said.status = Some(redirect.status);
@@ -312,9 +312,9 @@ fn follow_walk(
 }
 
 /// The routes that a request just misses.
-fn find_near_misses(snapshot: &Snapshot, ask: &ExplainedQuery<'_>) -> Vec<Near> {
+fn find_near_misses(snapshot: &Snapshot, ask: &ExplainedQuery<'_>) -> Vec<NearRoute> {
     let misses = snapshot.table.near_misses(ask).into_iter();
-    misses.map(|(route, why)| Near { route: route.name.to_string(), why }).collect()
+    misses.map(|(route, why)| NearRoute { route: route.name.to_string(), why }).collect()
 }
 
 /// What a route asks of a request before it acts.
@@ -326,9 +326,9 @@ fn note_policies(route: &Route, client: Option<IpAddr>, said: &mut Explanation) 
     said.policies = describe_policies(route);
 }
 
-fn describe_limit(limit: &Limit, client: Option<IpAddr>) -> Counted {
+fn describe_limit(limit: &Limit, client: Option<IpAddr>) -> CountedLimit {
     let Pace { count, period, burst } = limit.state.pace;
-    Counted {
+    CountedLimit {
         limit: limit.name.to_string(),
         rate: Rate::new(count, period).to_string(),
         burst,
@@ -378,7 +378,7 @@ fn describe_cache(
     url: &keyed::Url<'_>,
     head: &RequestHead,
     admitted: Admitted<'_>,
-) -> Cached {
+) -> ExplainedCache {
     let input = |input: &KeyInput| match input {
         KeyInput::Header(name) => head.fields.named(name).next(),
         KeyInput::Cookie(name) => keyed::cookie_value(&head.fields, name),
@@ -402,7 +402,7 @@ fn describe_cache(
         other.and_then(|(_, found)| found.object)
     });
     let now = clock::unix_millis();
-    Cached {
+    ExplainedCache {
         cache: cache.store.name.to_string(),
         bypass: keyed::bypass_reason(head, admitted).map(|why| why.told().to_owned()),
         key: shown,
@@ -414,7 +414,7 @@ fn describe_cache(
 /// The path that a server, or a folder, is asked for.
 fn sent_path<'p>(
     route: &Route,
-    values: &Values<'p>,
+    values: &TemplateValues<'p>,
     raw: bool,
     capture: impl Fn(usize) -> &'p [u8],
 ) -> Result<Vec<u8>, Refusal> {
@@ -431,19 +431,19 @@ fn sent_host(route: &Route, target: &RequestTarget<'_>) -> String {
     lossy_text(route.rewrite.host.as_deref().unwrap_or(target.sent_host()))
 }
 
-fn describe_shares(split: &Split) -> Vec<Share> {
+fn describe_shares(split: &Split) -> Vec<ServerShare> {
     let total = split.targets.last().map_or(1, |(upto, _)| *upto);
     let mut before = 0;
     let mut all = Vec::new();
     for (upto, target) in split.targets.iter() {
         let members = target.upstream.members();
         let servers = members.pool(target.view).into_iter().flat_map(Pool::members);
-        let servers = servers.map(|member| Candidate {
+        let servers = servers.map(|member| CandidateServer {
             server: member.endpoint.name.to_string(),
             weight: member.weight,
             state: standing::standing_word(member.endpoint.standing.bits()).to_owned(),
         });
-        all.push(Share {
+        all.push(ServerShare {
             upstream: target.upstream.name.to_string(),
             share: (upto - before) as f64 / total as f64,
             servers: servers.collect(),
@@ -470,13 +470,13 @@ impl Explanation {
         line("listener", &self.listener);
         line("host", &self.host);
         line("path", &self.path);
-        if let Some(Refused { status, code, reason, key }) = &self.refused {
+        if let Some(ExplainedRefusal { status, code, reason, key }) = &self.refused {
             line("refused", &format!("{status} {code}: {reason}"));
             if let Some(key) = key {
                 line("key", key);
             }
         }
-        for Near { route, why } in &self.near {
+        for NearRoute { route, why } in &self.near {
             line("  near", &format!("{route}: {why}"));
         }
         if let Some(route) = &self.route {
@@ -485,7 +485,7 @@ impl Explanation {
         if !self.auth.is_empty() {
             line("auth", &self.auth.join(", or "));
         }
-        for Counted { limit, rate, burst, before_auth, exempt } in &self.limits {
+        for CountedLimit { limit, rate, burst, before_auth, exempt } in &self.limits {
             let early = if *before_auth { ", before auth" } else { "" };
             let exempt = if *exempt { ", not this client" } else { "" };
             line("limit", &format!("{limit}: {rate}, burst {burst}{early}{exempt}"));
@@ -506,7 +506,7 @@ impl Explanation {
         if let (Some(path), Some(host)) = (&self.sent_path, &self.sent_host) {
             line("sends", &format!("{path} with Host: {host}"));
         }
-        if let Some(Cached { cache, bypass, key, stored, ttl }) = &self.cache {
+        if let Some(ExplainedCache { cache, bypass, key, stored, ttl }) = &self.cache {
             let state = match (bypass, ttl) {
                 (Some(why), _) => format!("passed by: {why}"),
                 (None, Some(ttl)) => format!("stored, fresh for {ttl}s"),
@@ -516,10 +516,10 @@ impl Explanation {
             line("cache", &format!("{cache}: {state}"));
             line("  key", key);
         }
-        for Share { upstream, share, servers, fallback } in &self.upstreams {
+        for ServerShare { upstream, share, servers, fallback } in &self.upstreams {
             let fallback = fallback.as_ref().map(|f| format!(", or else {f}")).unwrap_or_default();
             line("upstream", &format!("{upstream} ({:.0} %){fallback}", share * 100.0));
-            for Candidate { server, weight, state } in servers {
+            for CandidateServer { server, weight, state } in servers {
                 line("  server", &format!("{server} weight {weight}, {state}"));
             }
         }

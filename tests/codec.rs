@@ -176,7 +176,7 @@ fn frames() -> impl Strategy<Value = Vec<u8>> {
     let flags = prop::sample::select(vec![0_u8, 1, 4, 5, 5, 5, 8, 13, 37]);
     let stream = prop::sample::select(vec![0_u32, 0, 1, 1, 1, 3, 3, 5, 7, 9, 2, 11]);
     let frame = (kind, flags, stream, payload).prop_map(|(kind, flags, stream, payload)| {
-        let head = http_codec::frames::Head { length: payload.len(), kind, flags, stream };
+        let head = http_codec::frames::FrameHead { length: payload.len(), kind, flags, stream };
         [&head.bytes()[..], &payload].concat()
     });
     (any::<u8>(), prop::collection::vec(frame, 0..20))

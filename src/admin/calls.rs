@@ -13,8 +13,8 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::guard::{AdminDenial, Guard, KnownTokens};
-use super::seats::Seat;
+use super::guard::{AdminDenial, AdminGuard, KnownTokens};
+use super::seats::AdminSeat;
 use super::warm::{self, Warming};
 use super::{
     caches, dashboard, explain, history, metrics, openapi, orders, refusals, servers, stats,
@@ -51,7 +51,7 @@ pub struct Calls {
     /// The sender of commands, reloads among them.
     pub commands: SyncSender<ControlCommand>,
     /// The rules for who may call.
-    pub guard: Guard,
+    pub guard: AdminGuard,
     /// The number of configurations that may be checked at a time.
     pub checks: Arc<Semaphore>,
     /// The filling of caches that is under way.
@@ -60,7 +60,7 @@ pub struct Calls {
 
 impl Calls {
     /// Answers a request.
-    pub(super) async fn answer(&self, request: Request<Incoming>, seat: &Seat) -> AdminAnswer {
+    pub(super) async fn answer(&self, request: Request<Incoming>, seat: &AdminSeat) -> AdminAnswer {
         let known = match self.guard.admit(request.method(), request.headers()) {
             Ok(known) => known,
             Err(_) if PROBES.contains(&request.uri().path()) => KnownTokens::Nobody,

@@ -15,7 +15,7 @@ use crate::net::Address;
 
 /// The rules of one endpoint.
 #[derive(Debug)]
-pub struct Guard {
+pub struct AdminGuard {
     token: Option<Box<str>>,
     /// For calls that only show.
     read_token: Option<Box<str>>,
@@ -59,7 +59,7 @@ impl AdminDenial {
     }
 }
 
-impl Guard {
+impl AdminGuard {
     /// The rules for an endpoint at `address`.
     #[must_use]
     pub fn new(address: &Address, token: Option<&str>, read_token: Option<&str>) -> Self {
@@ -142,7 +142,11 @@ fn same_bytes(a: &[u8], b: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn admit(guard: &Guard, method: &Method, fields: &[(&str, &str)]) -> Result<(), AdminDenial> {
+    fn admit(
+        guard: &AdminGuard,
+        method: &Method,
+        fields: &[(&str, &str)],
+    ) -> Result<(), AdminDenial> {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             let name = header::HeaderName::from_bytes(name.as_bytes()).unwrap();
@@ -151,8 +155,8 @@ mod tests {
         guard.admit(method, &headers).map(|_| ())
     }
 
-    fn loopback(token: Option<&str>) -> Guard {
-        Guard::new(&Address::Tcp("127.0.0.1:9900".parse().unwrap()), token, None)
+    fn loopback(token: Option<&str>) -> AdminGuard {
+        AdminGuard::new(&Address::Tcp("127.0.0.1:9900".parse().unwrap()), token, None)
     }
 
     #[test]
@@ -166,7 +170,7 @@ mod tests {
             assert_eq!(denied, Err(AdminDenial::Host), "{host}");
         }
         assert_eq!(admit(&guard, &Method::GET, &[]), Err(AdminDenial::Host));
-        let unix = Guard::new(&Address::Unix("/run/t.sock".into()), None, None);
+        let unix = AdminGuard::new(&Address::Unix("/run/t.sock".into()), None, None);
         assert_eq!(admit(&unix, &Method::POST, &[]), Ok(()));
     }
 
@@ -200,7 +204,7 @@ mod tests {
     #[test]
     fn who_only_looks_needs_a_token_where_others_can_reach_it() {
         let at = |address: &str, token, read| {
-            Guard::new(&Address::Tcp(address.parse().unwrap()), token, read)
+            AdminGuard::new(&Address::Tcp(address.parse().unwrap()), token, read)
         };
         let host = ("host", "localhost");
         let bearer = |token: &'static str| ("authorization", token);

@@ -22,8 +22,8 @@ use crate::endpoint::standing;
 use crate::exchange::outcome::{CUTS, OUTCOMES};
 use crate::files::served;
 use crate::net::{held, room};
+use crate::policy::METRICS;
 use crate::policy::limit::Limit;
-use crate::policy::{METRICS, PolicyMetric};
 use crate::server::status::Status;
 use crate::snapshot::{Listener, Route, Snapshot};
 use crate::telemetry::history::{BUCKETS, Durations, History};
@@ -91,7 +91,7 @@ pub fn metrics_page(status: &Status, snapshot: &Snapshot, history: &History, ope
     write_each(&mut text, LIMIT, "limit", || snapshot.limits().map(|limit| (&*limit.name, limit)));
     let policies = METRICS.iter().flat_map(|of| of.iter());
     let policies: Vec<_> = policies
-        .map(|PolicyMetric { name, kind, help, read }| Family { name, kind, help, read: *read })
+        .map(|of| MetricFamily { name: of.name, kind: of.kind, help: of.help, read: of.read })
         .collect();
     write_each(&mut text, &policies, "endpoint", || {
         snapshot.routes.iter().filter_map(|r| Some((&*r.name, &**r.policies.as_ref()?)))
@@ -147,7 +147,7 @@ fn write_connections(text: &mut MetricsText, snapshot: &Snapshot) {
 /// Metrics that each of `all` has, under its name.
 fn write_each<'a, T: 'a, I: Iterator<Item = (&'a str, &'a T)>>(
     text: &mut MetricsText,
-    families: &[Family<T>],
+    families: &[MetricFamily<T>],
     label: &'static str,
     all: impl Fn() -> I,
 ) {
@@ -344,7 +344,7 @@ fn write_process(text: &mut MetricsText, status: &Status) {
     one("process_start_time_seconds", "gauge", "When the process started.", started);
 }
 
-fn write_servers(text: &mut MetricsText, snapshot: &Snapshot, family: &Family<Member>) {
+fn write_servers(text: &mut MetricsText, snapshot: &Snapshot, family: &MetricFamily<Member>) {
     for upstream in &snapshot.upstreams {
         for member in upstream.members().members() {
             let labels = [("upstream", &*upstream.name), ("server", &*member.endpoint.name)];
@@ -356,7 +356,7 @@ fn write_servers(text: &mut MetricsText, snapshot: &Snapshot, family: &Family<Me
 }
 
 /// A metric that each upstream or server has.
-struct Family<T: 'static> {
+struct MetricFamily<T: 'static> {
     name: &'static str,
     kind: &'static str,
     help: &'static str,
@@ -368,16 +368,16 @@ const fn gauge<T>(
     name: &'static str,
     help: &'static str,
     read: fn(&T) -> Option<f64>,
-) -> Family<T> {
-    Family { name, kind: "gauge", help, read }
+) -> MetricFamily<T> {
+    MetricFamily { name, kind: "gauge", help, read }
 }
 
 const fn counter<T>(
     name: &'static str,
     help: &'static str,
     read: fn(&T) -> Option<f64>,
-) -> Family<T> {
-    Family { name, kind: "counter", help, read }
+) -> MetricFamily<T> {
+    MetricFamily { name, kind: "counter", help, read }
 }
 
 /// Writes the end of each certificate.
@@ -397,7 +397,7 @@ fn write_certificates(text: &mut MetricsText, snapshot: &Snapshot) {
     }
 }
 
-const LISTENER: &[Family<Listener>] = &[
+const LISTENER: &[MetricFamily<Listener>] = &[
     counter(
         "tidegate_connections_reclaimed_total",
         "Idle connections closed because somebody else needed their place.",
@@ -426,7 +426,7 @@ const LISTENER: &[Family<Listener>] = &[
     ),
 ];
 
-const UPSTREAM: &[Family<Upstream>] = &[
+const UPSTREAM: &[MetricFamily<Upstream>] = &[
     gauge(
         "tidegate_upstream_fail_open",
         "1 while requests go to servers that are not healthy, for want of any.",
@@ -484,7 +484,7 @@ const UPSTREAM: &[Family<Upstream>] = &[
     }),
 ];
 
-const LIMIT: &[Family<Limit>] = &[
+const LIMIT: &[MetricFamily<Limit>] = &[
     counter("tidegate_limit_refused_total", "Requests that a rate limit refused.", |l| {
         read_count(&l.state.refused)
     }),
@@ -504,7 +504,7 @@ const LIMIT: &[Family<Limit>] = &[
     ),
 ];
 
-const CACHE: &[Family<RouteCache>] = &[
+const CACHE: &[MetricFamily<RouteCache>] = &[
     gauge("tidegate_cache_bytes", "Memory that stored responses take.", |c| {
         Some(c.store.used() as f64)
     }),
@@ -523,7 +523,7 @@ const CACHE: &[Family<RouteCache>] = &[
     }),
 ];
 
-const ROUTE: &[Family<Route>] = &[
+const ROUTE: &[MetricFamily<Route>] = &[
     counter("tidegate_route_mirrored_total", "Copies of requests that were answered.", |r| {
         r.mirror.as_ref().and_then(|mirror| read_count(&mirror.counts.answered))
     }),
@@ -537,7 +537,7 @@ const ROUTE: &[Family<Route>] = &[
     ),
 ];
 
-const SERVER: &[Family<Member>] = &[
+const SERVER: &[MetricFamily<Member>] = &[
     gauge("tidegate_server_up", "1 while the server gets requests.", |m| {
         Some(f64::from(u8::from(!m.endpoint.standing.bits().any(u8::MAX))))
     }),

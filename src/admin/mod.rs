@@ -39,8 +39,8 @@ use tower::ServiceBuilder;
 use tower::service_fn;
 
 use self::calls::Calls;
-use self::guard::Guard;
-use self::seats::{Seat, Seats};
+use self::guard::AdminGuard;
+use self::seats::{AdminSeat, AdminSeats};
 use self::warm::Warming;
 use crate::config::Spanned;
 use crate::config::schema::process::Admin;
@@ -73,7 +73,7 @@ pub fn open_admin(
         secret.as_ref().map(|secret| secret.value.expose().to_owned())
     };
     let (token, read_token) = (secret(&written.token), secret(&written.read_token));
-    let guard = Guard::new(address, token.as_deref(), read_token.as_deref());
+    let guard = AdminGuard::new(address, token.as_deref(), read_token.as_deref());
     let calls = Arc::new(Calls {
         status,
         commands,
@@ -119,7 +119,7 @@ enum AdminListener {
 }
 
 async fn serve_admin(listener: &AdminListener, calls: Arc<Calls>) {
-    let mut seats = Seats::default();
+    let mut seats = AdminSeats::default();
     loop {
         let calls = calls.clone();
         let accepted = match listener {
@@ -137,7 +137,7 @@ async fn serve_admin(listener: &AdminListener, calls: Arc<Calls>) {
     }
 }
 
-async fn serve_connection<S>(stream: S, calls: Arc<Calls>, seat: Arc<Seat>)
+async fn serve_connection<S>(stream: S, calls: Arc<Calls>, seat: Arc<AdminSeat>)
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {

@@ -13,11 +13,11 @@ use super::refusals::Refusals;
 use super::registry::{RegisteredServer, Removed, Wish};
 use super::servers::Changed;
 use super::stats::{Stats, UpstreamStats};
-use super::warm::{Progress, WarmWish};
+use super::warm::{WarmProgress, WarmWish};
 use super::webhook::WebhookReceipt;
 use crate::explain::Explanation;
-use crate::reload::Outcome;
-use crate::telemetry::timeline::Report;
+use crate::reload::ReloadOutcome;
+use crate::telemetry::timeline::TimelineReport;
 
 /// The form of a body.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +28,7 @@ enum CallBody {
 }
 
 /// One call.
-struct Call {
+struct DescribedCall {
     method: &'static str,
     path: &'static str,
     summary: &'static str,
@@ -41,14 +41,14 @@ const fn call(
     path: &'static str,
     summary: &'static str,
     answers: &'static [(u16, CallBody)],
-) -> Call {
-    Call { method, path, summary, takes: None, answers }
+) -> DescribedCall {
+    DescribedCall { method, path, summary, takes: None, answers }
 }
 
 const SERVER: &str = "/upstreams/{upstream}/servers/{server}";
 const PROBLEM: CallBody = CallBody::Json("Problem");
 
-const CALLS: &[Call] = &[
+const CALLS: &[DescribedCall] = &[
     call("get", "/", "The dashboard.", &[(200, CallBody::Text("text/html"))]),
     call("get", "/live", "Whether the process works.", &[(200, CallBody::Json("Live"))]),
     call(
@@ -74,7 +74,7 @@ const CALLS: &[Call] = &[
         "get",
         "/history",
         "The last six hours by route and server: responses by class, medians, 99th percentiles.",
-        &[(200, CallBody::Json("Report")), (422, PROBLEM)],
+        &[(200, CallBody::Json("TimelineReport")), (422, PROBLEM)],
     ),
     call("get", "/openapi.json", "This document.", &[(200, CallBody::Json("Anything"))]),
     call(
@@ -83,7 +83,7 @@ const CALLS: &[Call] = &[
         "The configuration in effect, defaults filled in, secrets masked.",
         &[(200, CallBody::Json("Anything"))],
     ),
-    Call {
+    DescribedCall {
         takes: Some(CallBody::Text("application/toml")),
         ..call(
             "post",
@@ -96,13 +96,21 @@ const CALLS: &[Call] = &[
         "post",
         "/reload",
         "Reads the file again. 409: it was refused and the running configuration goes on.",
-        &[(200, CallBody::Json("Outcome")), (409, CallBody::Json("Outcome")), (503, PROBLEM)],
+        &[
+            (200, CallBody::Json("ReloadOutcome")),
+            (409, CallBody::Json("ReloadOutcome")),
+            (503, PROBLEM),
+        ],
     ),
     call(
         "post",
         "/rollback",
         "Goes back to the configuration before.",
-        &[(200, CallBody::Json("Outcome")), (409, CallBody::Json("Outcome")), (503, PROBLEM)],
+        &[
+            (200, CallBody::Json("ReloadOutcome")),
+            (409, CallBody::Json("ReloadOutcome")),
+            (503, PROBLEM),
+        ],
     ),
     call(
         "post",
@@ -116,7 +124,7 @@ const CALLS: &[Call] = &[
         "What would happen to a request.",
         &[(200, CallBody::Json("Explanation")), (422, PROBLEM)],
     ),
-    Call {
+    DescribedCall {
         takes: Some(CallBody::Json("PurgeWish")),
         ..call(
             "post",
@@ -125,7 +133,7 @@ const CALLS: &[Call] = &[
             &[(200, CallBody::Json("Purged")), (400, PROBLEM), (413, PROBLEM), (503, PROBLEM)],
         )
     },
-    Call {
+    DescribedCall {
         takes: Some(CallBody::Json("Anything")),
         ..call(
             "post",
@@ -148,15 +156,15 @@ const CALLS: &[Call] = &[
         "The stored responses that were used most.",
         &[(200, CallBody::Json("Top")), (400, PROBLEM)],
     ),
-    Call {
+    DescribedCall {
         takes: Some(CallBody::Json("WarmWish")),
         ..call(
             "post",
             "/cache/warm",
             "Asks for URLs as clients do, so that they are stored. 202: it goes on. 409: another one goes on.",
             &[
-                (200, CallBody::Json("Progress")),
-                (202, CallBody::Json("Progress")),
+                (200, CallBody::Json("WarmProgress")),
+                (202, CallBody::Json("WarmProgress")),
                 (400, PROBLEM),
                 (409, PROBLEM),
                 (413, PROBLEM),
@@ -167,7 +175,11 @@ const CALLS: &[Call] = &[
         "get",
         "/cache/warm",
         "How far that is, or how the last one ended. 202: it goes on.",
-        &[(200, CallBody::Json("Progress")), (202, CallBody::Json("Progress")), (404, PROBLEM)],
+        &[
+            (200, CallBody::Json("WarmProgress")),
+            (202, CallBody::Json("WarmProgress")),
+            (404, PROBLEM),
+        ],
     ),
     call("get", "/upstreams", "All upstreams.", &[(200, CallBody::Json("Upstreams"))]),
     call(
@@ -176,7 +188,7 @@ const CALLS: &[Call] = &[
         "One upstream.",
         &[(200, CallBody::Json("UpstreamStats")), (404, PROBLEM)],
     ),
-    Call {
+    DescribedCall {
         takes: Some(CallBody::Json("Wish")),
         ..call(
             "put",
@@ -257,7 +269,7 @@ pub fn openapi_document() -> Json {
     })
 }
 
-fn describe_operation(call: &Call) -> Json {
+fn describe_operation(call: &DescribedCall) -> Json {
     let mut answers = Map::new();
     for (status, body) in call.answers {
         let status_text = StatusCode::from_u16(*status).ok().and_then(|s| s.canonical_reason());
@@ -309,9 +321,9 @@ fn collect_schemas() -> Json {
     let mut generator = settings.into_generator();
     add_schema::<Stats>(&mut generator);
     add_schema::<Refusals>(&mut generator);
-    add_schema::<Report>(&mut generator);
+    add_schema::<TimelineReport>(&mut generator);
     add_schema::<UpstreamStats>(&mut generator);
-    add_schema::<Outcome>(&mut generator);
+    add_schema::<ReloadOutcome>(&mut generator);
     add_schema::<Explanation>(&mut generator);
     add_schema::<Changed>(&mut generator);
     add_schema::<Wish>(&mut generator);
@@ -322,7 +334,7 @@ fn collect_schemas() -> Json {
     add_schema::<WebhookReceipt>(&mut generator);
     add_schema::<Used>(&mut generator);
     add_schema::<WarmWish>(&mut generator);
-    add_schema::<Progress>(&mut generator);
+    add_schema::<WarmProgress>(&mut generator);
     let mut all = Json::Object(generator.take_definitions(true));
     let reference = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
     let flag = |name: &str| json!({ "type": "object", "required": [name], "properties": { name: { "type": "boolean" } } });

@@ -13,7 +13,7 @@ use super::calls::{AdminAnswer, json_answer, problem_answer};
 use super::guard::KnownTokens;
 use crate::config::{FindingReport, shown};
 use crate::pace;
-use crate::reload::Outcome;
+use crate::reload::ReloadOutcome;
 use crate::server::control::ControlCommand;
 use crate::server::status::Status;
 use crate::snapshot::check;
@@ -37,7 +37,7 @@ pub(super) async fn order_rollback(commands: &SyncSender<ControlCommand>) -> Adm
 
 pub(super) async fn ask_control(
     commands: &SyncSender<ControlCommand>,
-    command: impl FnOnce(oneshot::Sender<Outcome>) -> ControlCommand,
+    command: impl FnOnce(oneshot::Sender<ReloadOutcome>) -> ControlCommand,
 ) -> AdminAnswer {
     match tell_control(commands, command).await {
         Ok(outcome) if outcome.ok => json_answer(StatusCode::OK, &outcome),

@@ -99,7 +99,7 @@ fn advise(error: &serde_json::Error) -> String {
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
-    match ServerAddress::parse(text) {
+    match ServerAddress::parse_word(text) {
         Ok(ServerAddress::Ip(address)) => {
             Ok(SocketAddr::new(address.ip().to_canonical(), address.port()))
         }
@@ -114,7 +114,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 fn ttl(text: &str) -> Result<Duration, String> {
-    Timeout::parse(text).map(Timeout::get).map_err(|wrong| {
+    Timeout::parse_word(text).map(Timeout::get).map_err(|wrong| {
         let help = wrong.help.map(|help| format!(": {help}")).unwrap_or_default();
         format!("`ttl`: {}{help}", wrong.message)
     })

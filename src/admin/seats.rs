@@ -18,7 +18,7 @@ const MOST_AT_WORK: usize = 96;
 
 /// The place of a connection.
 #[derive(Debug, Default)]
-pub(super) struct Seat {
+pub(super) struct AdminSeat {
     /// The proxy has something to do for it.
     at_work: AtomicBool,
     /// Since when it waits or works, in milliseconds of [`clock::millis`].
@@ -26,7 +26,7 @@ pub(super) struct Seat {
     given_away: Notify,
 }
 
-impl Seat {
+impl AdminSeat {
     /// Returns once the place is somebody else's.
     pub(super) async fn given_away(&self) {
         self.given_away.notified().await;
@@ -46,7 +46,7 @@ impl Seat {
 
 /// While this is held, the place is kept if possible.
 #[derive(Debug)]
-pub(super) struct AtWork<'a>(&'a Seat);
+pub(super) struct AtWork<'a>(&'a AdminSeat);
 
 impl Drop for AtWork<'_> {
     fn drop(&mut self) {
@@ -56,16 +56,16 @@ impl Drop for AtWork<'_> {
 
 /// All places.
 #[derive(Debug, Default)]
-pub(super) struct Seats(Vec<Arc<Seat>>);
+pub(super) struct AdminSeats(Vec<Arc<AdminSeat>>);
 
-impl Seats {
+impl AdminSeats {
     /// A place for a new connection.
-    pub(super) fn take(&mut self) -> Arc<Seat> {
+    pub(super) fn take(&mut self) -> Arc<AdminSeat> {
         // Connections that have ended hold theirs no more.
         self.0.retain(|seat| Arc::strong_count(seat) > 1);
         if self.0.len() >= MOST {
-            let waits = |seat: &&Arc<Seat>| !seat.at_work.load(Relaxed);
-            let longest = |seat: &&Arc<Seat>| seat.since.load(Relaxed);
+            let waits = |seat: &&Arc<AdminSeat>| !seat.at_work.load(Relaxed);
+            let longest = |seat: &&Arc<AdminSeat>| seat.since.load(Relaxed);
             let idle = self.0.iter().filter(waits).min_by_key(longest).cloned();
             let any = || self.0.iter().min_by_key(longest).cloned();
             let full = self.0.len() >= MOST_AT_WORK;
@@ -74,7 +74,7 @@ impl Seats {
                 self.0.retain(|other| !Arc::ptr_eq(other, &seat));
             }
         }
-        let seat = Arc::new(Seat::default());
+        let seat = Arc::new(AdminSeat::default());
         seat.turn(false);
         self.0.push(seat.clone());
         seat
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn who_works_keeps_the_place_while_others_wait() {
-        let mut seats = Seats::default();
+        let mut seats = AdminSeats::default();
         let all: Vec<_> = (0..MOST).map(|_| seats.take()).collect();
         let working: Vec<_> = all.iter().take(MOST - 1).map(|seat| seat.work()).collect();
         let _new = seats.take();
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn there_is_an_end_to_those_who_work() {
-        let mut seats = Seats::default();
+        let mut seats = AdminSeats::default();
         let all: Vec<_> = (0..2 * MOST_AT_WORK)
             .map(|_| {
                 let seat = seats.take();

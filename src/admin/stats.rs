@@ -19,7 +19,7 @@ use crate::policy::limit::Limit;
 use crate::policy::{Policies, PolicyStats};
 use crate::server::status::{Reload, Status};
 use crate::snapshot::{Listener, Route, Snapshot};
-use crate::telemetry::history::{History, Summary, Windows};
+use crate::telemetry::history::{History, HistorySummary, Windows};
 use crate::telemetry::process::Process;
 use crate::telemetry::timeline::Usage;
 use crate::tls::TlsIdentity;
@@ -110,7 +110,7 @@ struct AccessLogStats {
 
 /// Exchanges by how they ended, in the words of the access log.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Outcomes {
+struct OutcomeStats {
     /// The client was sent everything that there was to send.
     whole: u64,
     /// The client left before it had everything.
@@ -127,9 +127,9 @@ struct Outcomes {
 
 /// The traffic that passed through a place.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Traffic {
-    responses: Responses,
-    outcomes: Outcomes,
+struct TrafficStats {
+    responses: ResponseStats,
+    outcomes: OutcomeStats,
     /// Bytes of request bodies.
     received_bytes: u64,
     /// Bytes of response bodies.
@@ -165,7 +165,7 @@ struct ListenerStats {
     /// Null without `tls`.
     tls: Option<TlsStats>,
     #[serde(flatten)]
-    traffic: Traffic,
+    traffic: TrafficStats,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -196,7 +196,7 @@ struct RouteStats {
     mirror: Option<MirrorStats>,
     /// Latency is from the request's head to the end of the response.
     #[serde(flatten)]
-    traffic: Traffic,
+    traffic: TrafficStats,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -208,7 +208,7 @@ struct MirrorStats {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
-struct Responses {
+struct ResponseStats {
     #[serde(rename = "1xx")]
     informational: u64,
     #[serde(rename = "2xx")]
@@ -227,7 +227,7 @@ pub(super) struct UpstreamStats {
     in_flight: u32,
     /// Latency is that of attempts, from connecting to the head of the response.
     #[serde(flatten)]
-    traffic: Traffic,
+    traffic: TrafficStats,
     /// Requests go to servers that are not healthy, for want of any.
     fail_open: bool,
     retries: u64,
@@ -327,7 +327,7 @@ pub(super) struct ServerStats {
     failures: u64,
     connects: u64,
     #[serde(flatten)]
-    traffic: Traffic,
+    traffic: TrafficStats,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -433,13 +433,13 @@ fn certificate_stats(identity: &TlsIdentity) -> CertificateStats {
     }
 }
 
-fn traffic_stats(summary: Summary) -> Traffic {
-    let Summary { classes, outcomes, cuts: _, received, sent, windows } = summary;
+fn traffic_stats(summary: HistorySummary) -> TrafficStats {
+    let HistorySummary { classes, outcomes, cuts: _, received, sent, windows } = summary;
     let [whole, client_gone, server_cut, timeout, refused, proxy_cut] = outcomes;
     let [informational, success, redirect, client_error, server_error] = classes;
-    Traffic {
-        responses: Responses { informational, success, redirect, client_error, server_error },
-        outcomes: Outcomes { whole, client_gone, server_cut, timeout, refused, proxy_cut },
+    TrafficStats {
+        responses: ResponseStats { informational, success, redirect, client_error, server_error },
+        outcomes: OutcomeStats { whole, client_gone, server_cut, timeout, refused, proxy_cut },
         received_bytes: received,
         sent_bytes: sent,
         windows,

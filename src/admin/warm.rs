@@ -46,7 +46,7 @@ pub(super) struct WarmWish {
 
 /// The progress of a warming.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
-pub(super) struct Progress {
+pub(super) struct WarmProgress {
     /// True if all URLs have been asked for.
     finished: bool,
     urls: usize,
@@ -72,13 +72,13 @@ pub(super) struct Unstored {
 
 /// The warming under way, or the last one.
 #[derive(Debug, Default)]
-pub(super) struct Warming(ArcSwapOption<Run>);
+pub(super) struct Warming(ArcSwapOption<WarmRun>);
 
 #[derive(Debug)]
-struct Run {
+struct WarmRun {
     urls: Vec<String>,
     next: AtomicUsize,
-    progress: ArcSwap<Progress>,
+    progress: ArcSwap<WarmProgress>,
     ended: Notify,
 }
 
@@ -100,8 +100,8 @@ pub(super) async fn start_warming(
     if busy {
         return problem_answer(StatusCode::CONFLICT, "already_warming");
     }
-    let progress = Progress { urls: wish.urls.len(), ..Progress::default() };
-    let run = Arc::new(Run {
+    let progress = WarmProgress { urls: wish.urls.len(), ..WarmProgress::default() };
+    let run = Arc::new(WarmRun {
         urls: wish.urls,
         next: AtomicUsize::new(0),
         progress: ArcSwap::from_pointee(progress),
@@ -128,7 +128,7 @@ pub(super) fn show_warming(warming: &Warming) -> AdminAnswer {
     }
 }
 
-fn warming_answer(run: &Run) -> AdminAnswer {
+fn warming_answer(run: &WarmRun) -> AdminAnswer {
     let progress = run.progress.load_full();
     let status = if progress.finished { StatusCode::OK } else { StatusCode::ACCEPTED };
     json_answer(status, &*progress)
@@ -150,7 +150,7 @@ fn check_wish(wish: &WarmWish) -> Result<usize, String> {
 }
 
 /// Asks for one URL after the other, until there are no more.
-async fn fetch_all(run: Arc<Run>, status: Arc<Status>) {
+async fn fetch_all(run: Arc<WarmRun>, status: Arc<Status>) {
     loop {
         let at = run.next.fetch_add(1, Ordering::AcqRel);
         let Some(url) = run.urls.get(at) else { return };
@@ -204,10 +204,10 @@ fn listener_for<'s>(snapshot: &'s Snapshot, scheme: &str, url: &str) -> Option<&
     all().find(is_cached).or_else(|| all().next())
 }
 
-impl Run {
+impl WarmRun {
     fn note(&self, url: &str, outcome: Result<ErrandOutcome, &'static str>) {
         self.progress.rcu(|known| {
-            let mut progress = Progress::clone(known);
+            let mut progress = WarmProgress::clone(known);
             progress.done += 1;
             progress.finished = progress.done == progress.urls;
             let reason = progress.count(&outcome);
@@ -222,7 +222,7 @@ impl Run {
     }
 }
 
-impl Progress {
+impl WarmProgress {
     /// Counts what came of one URL; tells why its response is not stored, if it is not.
     fn count(&mut self, outcome: &Result<ErrandOutcome, &'static str>) -> Option<String> {
         let outcome = match outcome {
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn outcomes_are_told_apart() {
-        let mut progress = Progress::default();
+        let mut progress = WarmProgress::default();
         let mut count = |status, cache: &str, whole| {
             progress.count(&Ok(ErrandOutcome { status, cache: cache.into(), whole }))
         };
@@ -275,7 +275,7 @@ mod tests {
         let uncached = count(404, "", true);
         assert_eq!(uncached.as_deref(), Some("status 404, the route has no cache"));
         assert!(count(200, "tidegate; fwd=uri-miss; stored", false).is_some());
-        let Progress { stored, fresh, not_stored, failed, .. } = progress;
+        let WarmProgress { stored, fresh, not_stored, failed, .. } = progress;
         assert_eq!((stored, fresh, not_stored, failed), (1, 2, 2, 1));
     }
 }

@@ -21,12 +21,12 @@ const MOST_PARAMETERS: usize = 128;
 pub struct SearchRule {
     /// The order of parameters with different names counts.
     ordered: bool,
-    names: Names,
+    names: SearchNames,
 }
 
 /// Which parameters count.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Names {
+enum SearchNames {
     /// All but these; sorted.
     AllBut(Box<[Box<[u8]>]>),
     /// These alone; sorted.
@@ -55,23 +55,23 @@ impl SearchRule {
             }
         }
         let names = match (params, except) {
-            (Some(Value::Flag(true)), Some(except)) => Names::Only(except),
+            (Some(SearchValue::Flag(true)), Some(except)) => SearchNames::Only(except),
             (_, Some(_)) => return None,
-            (Some(Value::Flag(true)), None) => Names::Only(Box::default()),
-            (Some(Value::Names(names)), None) => Names::AllBut(names),
-            (None | Some(Value::Flag(false)), None) => Names::AllBut(Box::default()),
-            (Some(Value::Other), None) => return None,
+            (Some(SearchValue::Flag(true)), None) => SearchNames::Only(Box::default()),
+            (Some(SearchValue::Names(names)), None) => SearchNames::AllBut(names),
+            (None | Some(SearchValue::Flag(false)), None) => SearchNames::AllBut(Box::default()),
+            (Some(SearchValue::Other), None) => return None,
         };
         let rule = Self { ordered, names };
-        let says_nothing = ordered && rule.names == Names::AllBut(Box::default());
+        let says_nothing = ordered && rule.names == SearchNames::AllBut(Box::default());
         (!says_nothing).then_some(rule)
     }
 
     fn counts(&self, name: &[u8]) -> bool {
         let listed = |names: &[Box<[u8]>]| names.binary_search_by(|n| (**n).cmp(name)).is_ok();
         match &self.names {
-            Names::AllBut(names) => !listed(names),
-            Names::Only(names) => listed(names),
+            SearchNames::AllBut(names) => !listed(names),
+            SearchNames::Only(names) => listed(names),
         }
     }
 
@@ -110,7 +110,7 @@ impl SearchRule {
     /// Memory that it takes, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
-        let (Names::AllBut(names) | Names::Only(names)) = &self.names;
+        let (SearchNames::AllBut(names) | SearchNames::Only(names)) = &self.names;
         let text: usize = names.iter().map(|name| name.len()).sum();
         size_of::<Self>() + text + size_of_val::<[Box<[u8]>]>(names)
     }
@@ -158,13 +158,13 @@ fn encode(out: &mut Vec<u8>, text: &[u8]) {
 }
 
 /// A member's value, of those types that have a meaning here.
-enum Value {
+enum SearchValue {
     Flag(bool),
     Names(Box<[Box<[u8]>]>),
     Other,
 }
 
-impl Value {
+impl SearchValue {
     fn as_flag(&self) -> Option<bool> {
         match self {
             Self::Flag(flag) => Some(*flag),
@@ -187,7 +187,7 @@ fn split_members(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Reads `name`, `name=value` and their parameters, which have no meaning here.
-fn read_member(member: &[u8]) -> Option<(&[u8], Value)> {
+fn read_member(member: &[u8]) -> Option<(&[u8], SearchValue)> {
     let end = member.iter().position(|b| matches!(b, b'=' | b';')).unwrap_or(member.len());
     let (name, rest) = member.split_at_checked(end)?;
     let first = name.first()?;
@@ -196,7 +196,7 @@ fn read_member(member: &[u8]) -> Option<(&[u8], Value)> {
         return None;
     }
     let Some(value) = rest.strip_prefix(b"=") else {
-        return is_parameters(rest).then_some((name, Value::Flag(true)));
+        return is_parameters(rest).then_some((name, SearchValue::Flag(true)));
     };
     let (value, rest) = match value.first()? {
         b'?' => {
@@ -206,11 +206,11 @@ fn read_member(member: &[u8]) -> Option<(&[u8], Value)> {
                 b"?0" => false,
                 _ => return None,
             };
-            (Value::Flag(flag), rest)
+            (SearchValue::Flag(flag), rest)
         }
         b'(' => read_names(value.get(1..)?)?,
         // Other types are for members that are not known here: where such a value ends does not matter.
-        _ => return Some((name, Value::Other)),
+        _ => return Some((name, SearchValue::Other)),
     };
     is_parameters(rest).then_some((name, value))
 }
@@ -222,7 +222,7 @@ fn is_parameters(rest: &[u8]) -> bool {
 
 /// Reads the strings of an inner list whose `(` has been read, and returns what follows it. Items of
 /// other types make it another value.
-fn read_names(mut rest: &[u8]) -> Option<(Value, &[u8])> {
+fn read_names(mut rest: &[u8]) -> Option<(SearchValue, &[u8])> {
     let mut names: Vec<Box<[u8]>> = Vec::new();
     let mut only_names = true;
     loop {
@@ -233,7 +233,8 @@ fn read_names(mut rest: &[u8]) -> Option<(Value, &[u8])> {
             b')' => {
                 names.sort_unstable();
                 names.dedup();
-                let value = if only_names { Value::Names(names.into()) } else { Value::Other };
+                let value =
+                    if only_names { SearchValue::Names(names.into()) } else { SearchValue::Other };
                 return Some((value, more));
             }
             b'"' => {

@@ -56,7 +56,7 @@ pub struct Tier {
     /// Tells this process's announcements from others'.
     who: u64,
     announced: AtomicU64,
-    news: ArcSwap<News>,
+    news: ArcSwap<TierNews>,
     /// When the stream was last known to its end, in milliseconds of [`clock::millis`].
     heard: AtomicU64,
     /// The stream could not be read twice in a row.
@@ -66,7 +66,7 @@ pub struct Tier {
     /// There were too many of them.
     overflown: AtomicBool,
     /// What this process has announced and not yet read in the stream: it counts for all that is read.
-    pending: ArcSwap<Vec<Arc<Pending>>>,
+    pending: ArcSwap<Vec<Arc<PendingPurge>>>,
     announcements: mpsc::Sender<Announcement>,
     values: mpsc::Sender<KeptResponse>,
     stores: ArcSwap<Vec<Weak<CacheStore>>>,
@@ -74,7 +74,7 @@ pub struct Tier {
 
 /// What is known of purges.
 #[derive(Debug, Clone, Default)]
-struct News {
+struct TierNews {
     /// Which life of the Redis they belong to: what was kept in another one is not used.
     lineage: u64,
     history: PurgeHistory,
@@ -89,7 +89,7 @@ pub struct KnownPurges {
 
 /// Something that others have to be told.
 #[derive(Debug)]
-struct Pending {
+struct PendingPurge {
     number: u64,
     cache: Arc<str>,
     invalid: Invalid,
@@ -99,7 +99,7 @@ struct Pending {
 
 #[derive(Debug)]
 struct Announcement {
-    pending: Arc<Pending>,
+    pending: Arc<PendingPurge>,
     told: Option<oneshot::Sender<bool>>,
 }
 
@@ -279,7 +279,7 @@ impl Tier {
     /// Announces something, and returns its number.
     fn tell(&self, cache: &Arc<str>, invalid: Invalid, told: Option<oneshot::Sender<bool>>) -> u64 {
         let number = self.announced.fetch_add(1, Relaxed);
-        let pending = Arc::new(Pending {
+        let pending = Arc::new(PendingPurge {
             number,
             cache: cache.clone(),
             invalid,

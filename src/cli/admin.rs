@@ -39,11 +39,11 @@ const DEMO: &str = "http://127.0.0.1:9900";
 
 /// A place to call and what to show there.
 struct AdminAddress {
-    address: Where,
+    address: AdminSocket,
     token: Option<String>,
 }
 
-enum Where {
+enum AdminSocket {
     Tcp(String),
     Unix(PathBuf),
 }
@@ -128,11 +128,11 @@ impl AdminAddress {
             Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
         let asked = async {
             match &self.address {
-                Where::Tcp(at) => {
+                AdminSocket::Tcp(at) => {
                     let stream = TcpStream::connect(at).await.map_err(|e| format!("{at}: {e}"))?;
                     ask(stream, at, self.token.as_deref(), method, path).await
                 }
-                Where::Unix(at) => {
+                AdminSocket::Unix(at) => {
                     let stream = UnixStream::connect(at).await;
                     let stream = stream.map_err(|e| format!("{}: {e}", at.display()))?;
                     ask(stream, "localhost", self.token.as_deref(), method, path).await
@@ -148,9 +148,9 @@ impl AdminAddress {
     }
 }
 
-fn parse(url: &str) -> Result<Where, String> {
+fn parse(url: &str) -> Result<AdminSocket, String> {
     if let Some(path) = url.strip_prefix("unix:") {
-        return Ok(Where::Unix(path.into()));
+        return Ok(AdminSocket::Unix(path.into()));
     }
     let rest = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
     if rest.is_empty() || rest.contains('/') {
@@ -158,20 +158,20 @@ fn parse(url: &str) -> Result<Where, String> {
             "`{url}` is not an admin endpoint: write http://HOST:PORT or unix:/PATH"
         ));
     }
-    Ok(Where::Tcp(rest.to_owned()))
+    Ok(AdminSocket::Tcp(rest.to_owned()))
 }
 
 fn from_file(file: &Path) -> Result<AdminAddress, String> {
     let loaded = config::load(file).map_err(|report| {
-        let text = report.text(config::Colour::Plain);
+        let text = report.text(config::TextColour::Plain);
         format!("{text}\nwhere the proxy is can also be said with --admin")
     })?;
     let admin = loaded.config.admin.ok_or_else(|| {
         format!("{} has no [admin]; say where the proxy is with --admin", file.display())
     })?;
     let address = match &admin.address.value.at {
-        ListenAddress::Ip(address) => Where::Tcp(address.to_string()),
-        ListenAddress::Unix(path) => Where::Unix(path.clone()),
+        ListenAddress::Ip(address) => AdminSocket::Tcp(address.to_string()),
+        ListenAddress::Unix(path) => AdminSocket::Unix(path.clone()),
     };
     Ok(AdminAddress { address, token: admin.token.map(|token| token.value.expose().to_owned()) })
 }

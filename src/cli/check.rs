@@ -13,8 +13,8 @@ use serde_json::{Value as Json, json};
 use super::reload::describe_changes;
 use super::{admin, config_file, print, print_error};
 use crate::config::shown::{self, Shown};
-use crate::config::{Colour, Config, FindingReport};
-use crate::reload::diff::{self, Change, Stays};
+use crate::config::{Config, FindingReport, TextColour};
+use crate::reload::diff::{self, ConfigChange, StayingCounts};
 use crate::snapshot::check;
 
 #[derive(Debug, Args)]
@@ -76,7 +76,7 @@ fn text(report: &FindingReport, config: Option<&Config>, file: &str) -> String {
     // https://no-color.org: any value but the empty one turns colour off.
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let terminal = std::io::stdout().is_terminal() && wanted;
-    let colour = if terminal { Colour::Ansi } else { Colour::Plain };
+    let colour = if terminal { TextColour::Ansi } else { TextColour::Plain };
     let mut out = if report.findings.is_empty() { String::new() } else { report.text(colour) };
     if let Some(config) = config {
         let count = |n: usize, what| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
@@ -92,7 +92,7 @@ fn text(report: &FindingReport, config: Option<&Config>, file: &str) -> String {
 }
 
 /// Asks a proxy that runs what it would change.
-fn difference(url: &str, config: &Config) -> Result<(Vec<Change>, Stays), String> {
+fn difference(url: &str, config: &Config) -> Result<(Vec<ConfigChange>, StayingCounts), String> {
     let (status, body) = admin::call(url, Method::GET, "/config")?;
     let running = serde_json::from_str::<Shown>(&body).ok().filter(|_| status == 200);
     let running = running.ok_or_else(|| format!("{url} answered {status}: {body}"))?;
@@ -104,7 +104,7 @@ fn json(
     report: &FindingReport,
     loads: bool,
     file: &str,
-    difference: Option<&(Vec<Change>, Stays)>,
+    difference: Option<&(Vec<ConfigChange>, StayingCounts)>,
 ) -> String {
     let mut object = json!({ "file": file, "ok": loads });
     if let Some((changes, stays)) = difference {

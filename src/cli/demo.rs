@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::{print, print_error};
 use crate::demo::{self, Demo};
 use crate::net::Address;
-use crate::server::shutdown::Stop;
+use crate::server::shutdown::StopSignals;
 
 /// Runs until SIGTERM or SIGINT. Exit code 0 after a drain, 1 when it could not start.
 pub(super) fn run() -> ExitCode {
@@ -17,7 +17,7 @@ pub(super) fn run() -> ExitCode {
 
 fn show() -> Result<ExitCode, String> {
     // Before anything is printed: who has read the page may already want to end it.
-    let stop = Stop::new().map_err(|error| error.to_string())?;
+    let stop = StopSignals::new().map_err(|error| error.to_string())?;
     let Demo { running, servers, config, log } =
         demo::start_demo().map_err(|error| error.to_string())?;
     let proxy = running.listening.first().map(|(_, address)| address);

@@ -9,7 +9,7 @@ use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{admin, config_file, print, print_error};
-use crate::config::{self, Colour, FindingReport};
+use crate::config::{self, FindingReport, TextColour};
 use crate::discovery::Found;
 use crate::explain::{ExplainQuestion, Explanation, explain};
 use crate::snapshot::compile;
@@ -81,7 +81,7 @@ fn parse_fields(arguments: &ExplainArguments) -> Result<Vec<(String, String)>, S
 
 fn read_explanation(arguments: &ExplainArguments) -> Result<Explanation, String> {
     let file = config_file(arguments.config.as_deref());
-    let plain = |report: &FindingReport| report.text(Colour::Plain);
+    let plain = |report: &FindingReport| report.text(TextColour::Plain);
     let loaded = config::load(&file).map_err(|report| plain(&report))?;
     let purpose = compile::Purpose::Check { files: true };
     let snapshot = compile::compile_for(

@@ -43,13 +43,13 @@ enum Command {
     /// Make a running proxy read its configuration again, and print what changed
     Reload(reload::ReloadArguments),
     /// Print how a running proxy and its servers are
-    Status(reload::Plain),
+    Status(reload::PlainArguments),
     /// Make a running proxy finish what it has and end
-    Drain(reload::Plain),
+    Drain(reload::PlainArguments),
     /// Say by the exit code whether a running proxy is ready, for container checks
     Health(health::HealthArguments),
     /// Compute how many servers and proxies a load takes, and say which assumption decides
-    Plan(Box<plan::Arguments>),
+    Plan(Box<plan::PlanArguments>),
     /// Run three small servers and the proxy in front of them, to try it out
     Demo,
     /// Print the JSON schema of the configuration file, or its reference

@@ -10,8 +10,8 @@ use super::admin::CallTarget;
 use super::{print, print_error};
 use crate::clock;
 use crate::config::schema::discovery::Servers;
-use crate::reload::Outcome;
-use crate::reload::diff::{self, Change, Stays};
+use crate::reload::ReloadOutcome;
+use crate::reload::diff::{self, ConfigChange, StayingCounts};
 
 #[derive(Debug, Args)]
 pub(super) struct ReloadArguments {
@@ -23,7 +23,7 @@ pub(super) struct ReloadArguments {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Plain {
+pub(super) struct PlainArguments {
     #[command(flatten)]
     target: CallTarget,
 }
@@ -35,7 +35,7 @@ pub(super) fn run_reload(arguments: &ReloadArguments) -> ExitCode {
         Ok((_, body)) => body,
         Err(error) => return print_error(&format!("error: {error}\n")),
     };
-    let Ok(outcome) = serde_json::from_str::<Outcome>(&body) else {
+    let Ok(outcome) = serde_json::from_str::<ReloadOutcome>(&body) else {
         return print_error(&format!("error: {body}"));
     };
     if !outcome.ok {
@@ -54,7 +54,7 @@ pub(super) fn run_reload(arguments: &ReloadArguments) -> ExitCode {
 }
 
 /// Describes what is different, what stays, what drains.
-pub(super) fn describe_changes(changes: &[Change], stays: &Stays) -> String {
+pub(super) fn describe_changes(changes: &[ConfigChange], stays: &StayingCounts) -> String {
     let mut text = String::new();
     for change in changes {
         text.push_str(&format!("{change}\n"));
@@ -70,7 +70,7 @@ pub(super) fn describe_changes(changes: &[Change], stays: &Stays) -> String {
 }
 
 /// Exit code 0 when the drain has begun.
-pub(super) fn run_drain(arguments: &Plain) -> ExitCode {
+pub(super) fn run_drain(arguments: &PlainArguments) -> ExitCode {
     match arguments.target.call(Method::POST, "/drain") {
         Ok((202, _)) => print("draining\n", ExitCode::SUCCESS),
         Ok((_, body)) => print_error(&format!("error: {body}")),
@@ -79,7 +79,7 @@ pub(super) fn run_drain(arguments: &Plain) -> ExitCode {
 }
 
 /// Exit code 0 when the proxy is ready for requests, 1 when it is not or cannot be reached.
-pub(super) fn run_status(arguments: &Plain) -> ExitCode {
+pub(super) fn run_status(arguments: &PlainArguments) -> ExitCode {
     let body = match arguments.target.look("/stats") {
         Ok((200, body)) => body,
         Ok((_, body)) => return print_error(&format!("error: {body}")),

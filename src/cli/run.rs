@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{config_file, print_error};
-use crate::config::{self, Colour, Config, FindingReport};
+use crate::config::{self, Config, FindingReport, TextColour};
 use crate::net::Address;
-use crate::server::shutdown::Stop;
+use crate::server::shutdown::StopSignals;
 use crate::server::{self, StartError};
 use crate::{admin, telemetry};
 
@@ -24,16 +24,16 @@ pub(super) fn run_proxy(arguments: &RunArguments) -> ExitCode {
     let path = config_file(arguments.config.as_deref());
     let loaded = match config::load(&path) {
         Ok(loaded) => loaded,
-        Err(report) => return print_error(&report.text(Colour::Plain)),
+        Err(report) => return print_error(&report.text(TextColour::Plain)),
     };
     let log = telemetry::log::start(&loaded.config.log);
     let sources = loaded.sources;
     if !loaded.findings.is_empty() {
         let report = FindingReport::of(loaded.findings, sources.clone());
-        print_error(&report.text(Colour::Plain));
+        print_error(&report.text(TextColour::Plain));
     }
     // Before anything is started: who sees the proxy listen may already want to end it.
-    let stop = match Stop::new() {
+    let stop = match StopSignals::new() {
         Ok(stop) => stop,
         Err(error) => return print_error(&format!("error: {error}\n")),
     };
@@ -46,7 +46,7 @@ pub(super) fn run_proxy(arguments: &RunArguments) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(StartError::Config(findings)) => {
-            print_error(&FindingReport::of(findings, sources).text(Colour::Plain))
+            print_error(&FindingReport::of(findings, sources).text(TextColour::Plain))
         }
         Err(error) => print_error(&format!("error: {error}\n")),
     };

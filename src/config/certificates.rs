@@ -9,7 +9,7 @@ use crate::config::schema::listen::{ClientAuth, Listen, Tls, TlsVersion};
 use crate::config::schema::upstream::UpstreamTls;
 use crate::config::{Config, Finding, Place};
 use crate::tls::client::{ConnectorSettings, OutgoingTls};
-use crate::tls::server::{Profile, Rules, TlsServer};
+use crate::tls::server::{ServerRules, TlsProfile, TlsServer};
 use crate::tls::{TlsIdentity, pem, revocation};
 
 /// A certificate that ends sooner than this is pointed at, in seconds: two weeks.
@@ -24,9 +24,9 @@ const PROTOCOLS: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
 /// All that is wrong with them, each at its place.
 pub fn compile_listener(listen: &Listen) -> Result<Option<Arc<TlsServer>>, Vec<Finding>> {
     let mut findings = Vec::new();
-    let mut rules: Vec<Rules> = Vec::new();
+    let mut rules: Vec<ServerRules> = Vec::new();
     let mut asked: Vec<CertificateWish<'_>> = Vec::new();
-    let mut identities: Vec<(TlsIdentity, Profile)> = Vec::new();
+    let mut identities: Vec<(TlsIdentity, TlsProfile)> = Vec::new();
     let mut places: Vec<Place> = Vec::new();
     for written in listen.tls.iter() {
         let Tls { place, cert, key, acme, client_ca, client_crl, client_auth, min_version } =
@@ -82,7 +82,7 @@ type CertificateWish<'a> = (Option<&'a Path>, &'a [PathBuf], Option<ClientAuth>,
 
 fn rules(
     (client_ca, client_crl, client_auth, oldest): CertificateWish<'_>,
-) -> Result<Rules, String> {
+) -> Result<ServerRules, String> {
     let mut revoked = Vec::new();
     for file in client_crl {
         revoked.extend(revocation::read(file)?);
@@ -90,7 +90,7 @@ fn rules(
     let revoked = revocation::newest(revoked);
     let authorities =
         client_ca.map(|file| pem::unrevoked_authorities(file, &revoked)).transpose()?;
-    Ok(Rules {
+    Ok(ServerRules {
         authorities: authorities.map(Arc::new),
         revoked,
         required: client_auth != Some(ClientAuth::Optional),

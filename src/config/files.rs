@@ -26,7 +26,7 @@ pub const MOST_FILES: usize = 1_024;
 const NAMED: [&str; 5] = ["upstream", "limit", "headers", "auth", "cache"];
 
 /// Gathers the files of one configuration into one tree.
-pub(crate) struct Gathering<'a> {
+pub(crate) struct GatheredFiles<'a> {
     pub(crate) sources: Sources,
     pub(crate) findings: Vec<Finding>,
     outside: OutsideValue<'a>,
@@ -40,7 +40,7 @@ pub(crate) struct Gathering<'a> {
     total: usize,
 }
 
-impl<'a> Gathering<'a> {
+impl<'a> GatheredFiles<'a> {
     pub(crate) fn new(outside: OutsideValue<'a>) -> Self {
         Self {
             sources: Sources::default(),

@@ -68,7 +68,7 @@ impl ServerFile {
         let root = root.filter(|_| findings.is_empty());
         let mut reader = Reader::new(findings, sources);
         let read = root.and_then(|root| match &root.value {
-            Value::Array(_) => Vec::read(&root, &mut reader).map(Self::Targets),
+            Value::Array(_) => Vec::read_node(&root, &mut reader).map(Self::Targets),
             Value::Table(entries) => read_servers(entries, &root, &mut reader).map(Self::Servers),
             _ => reader.mismatch(&root, "`servers`, or an array of groups of targets"),
         });

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 
-use crate::config::schema::forms::Policy;
+use crate::config::schema::forms::PolicyUse;
 use crate::config::schema::route as schema;
 use crate::config::schema::words::HostPatternConfig as WrittenHost;
 use crate::config::{Config, Finding, Spanned};
@@ -64,14 +64,14 @@ pub fn upstreams(written: &schema::RouteConfig) -> impl Iterator<Item = &str> {
 
 /// The changes of headers that a route names or writes, in order.
 pub fn header_rules<'c>(
-    written: &'c [Policy<schema::HeaderRules>],
+    written: &'c [PolicyUse<schema::HeaderRules>],
     config: &'c Config,
 ) -> impl Iterator<Item = &'c schema::HeaderRules> {
     written.iter().filter_map(|rules| match rules {
-        Policy::Inline(rules) => Some(rules),
+        PolicyUse::Inline(rules) => Some(rules),
         // One that is not there has been reported.
-        Policy::Named(name) => config.headers.get(name.value.as_str()),
-        Policy::Off => None,
+        PolicyUse::Named(name) => config.headers.get(name.value.as_str()),
+        PolicyUse::Off => None,
     })
 }
 

@@ -25,12 +25,12 @@ pub mod tree;
 
 use std::path::Path;
 
-use self::check::{Read, SeenNames};
-use self::files::Gathering;
+use self::check::{ReadExtent, SeenNames};
+use self::files::GatheredFiles;
 pub use self::files::{FILE_LIMIT, MOST_FILES};
 pub use self::finding::{Finding, FindingReport, Severity};
 use self::read::{Reader, TableReader};
-pub use self::render::Colour;
+pub use self::render::TextColour;
 pub use self::schema::Config;
 pub use self::source::{Place, Position, Sources, Spanned};
 use self::substitute::OutsideValue;
@@ -55,7 +55,7 @@ pub struct Loaded {
 /// All findings, if one of them is an error.
 pub fn load(path: &Path) -> Result<Loaded, FindingReport> {
     let outside = OutsideValue { variable: &substitute::process_variable, files: true };
-    let mut gathering = Gathering::new(outside);
+    let mut gathering = GatheredFiles::new(outside);
     gathering.add_file(path, Place::NOWHERE);
     settle(gathering)
 }
@@ -94,7 +94,7 @@ fn load_from(
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Loaded, FindingReport> {
     let outside = OutsideValue { variable, files: false };
-    let mut gathering = Gathering::new(outside);
+    let mut gathering = GatheredFiles::new(outside);
     if bytes.len() as u64 > FILE_LIMIT {
         let message = format!("it is larger than {} KiB", FILE_LIMIT >> 10);
         gathering.findings.push(Finding::error("too_large", Place::NOWHERE, message));
@@ -122,7 +122,7 @@ fn whole_schema() -> schemars::Schema {
 }
 
 /// Reads and checks what was gathered.
-fn settle(gathering: Gathering<'_>) -> Result<Loaded, FindingReport> {
+fn settle(gathering: GatheredFiles<'_>) -> Result<Loaded, FindingReport> {
     let files = gathering.reads_files();
     let (root, sources, findings) = gathering.finish();
     // A file that could not be read is missing from the tree, and what the others refer to may be in
@@ -139,7 +139,7 @@ fn settle(gathering: Gathering<'_>) -> Result<Loaded, FindingReport> {
     // What is written in the wrong table is not missing besides.
     findings.retain(|f| f.code != "missing_key" || !deserted.contains(&f.place));
     if let Some(config) = config.as_ref().filter(|_| !broken) {
-        let read = if findings.is_empty() { Read::Whole } else { Read::Partly };
+        let read = if findings.is_empty() { ReadExtent::Whole } else { ReadExtent::Partly };
         let checked = check::run(config, &SeenNames::of(&root), read).into_iter();
         // What seems to be missing from a table may be what could not be read of it.
         findings.extend(checked.filter(|finding| !torn.contains(&finding.place)));

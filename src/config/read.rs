@@ -57,10 +57,10 @@ struct TableLevel {
 /// A type that can be read from a tree and described as JSON schema.
 pub trait Shape: Sized {
     /// Reads the value. `None` means that it could not be read and that this was reported.
-    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self>;
+    fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self>;
 
-    /// Returns the schema of what [`Shape::read`] accepts.
-    fn schema(generator: &mut SchemaGenerator) -> Schema;
+    /// Returns the schema of what [`Shape::read_node`] accepts.
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema;
 }
 
 /// A type written as one string with an inner form, such as a duration or an address.
@@ -74,7 +74,7 @@ pub trait WordReader: Sized {
     ///
     /// # Errors
     /// What is wrong with it, and advice if there is some.
-    fn parse(text: &str) -> Result<Self, WrongValue>;
+    fn parse_word(text: &str) -> Result<Self, WrongValue>;
 
     /// Returns what a bare number was probably meant to be, without quotes. `None` where no number can be.
     fn from_number(_number: i64) -> Option<String> {
@@ -85,7 +85,7 @@ pub trait WordReader: Sized {
     const COSTLY: bool = false;
 
     /// Keywords of the JSON schema besides `"type": "string"`.
-    fn keywords() -> Json {
+    fn schema_keywords() -> Json {
         json!({})
     }
 }
@@ -213,7 +213,7 @@ impl<'a> TableReader<'a> {
     /// Reads the value of a name that the file chose.
     fn element<T: Shape>(&self, entry: &TableEntry, reader: &mut Reader) -> Option<T> {
         reader.enter(&entry.key);
-        let read = T::read(&entry.value, reader);
+        let read = T::read_node(&entry.value, reader);
         reader.leave();
         reader.lost += usize::from(read.is_none());
         read
@@ -233,7 +233,7 @@ impl<'a> TableReader<'a> {
     fn value<T: Shape>(&self, entry: &TableEntry, reader: &mut Reader) -> Option<T> {
         let lost = reader.lost;
         reader.enter(&entry.key);
-        let read = T::read(&entry.value, reader);
+        let read = T::read_node(&entry.value, reader);
         reader.leave();
         if read.is_none() || reader.lost > lost {
             reader.broken.insert(self.place);
@@ -424,7 +424,7 @@ macro_rules! table {
         }
 
         impl $crate::config::read::Shape for $name {
-            fn read(
+            fn read_node(
                 node: &$crate::config::tree::TreeNode,
                 reader: &mut $crate::config::read::Reader,
             ) -> Option<Self> {
@@ -432,7 +432,7 @@ macro_rules! table {
                 Self::read_table(&table, reader)
             }
 
-            fn schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+            fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
                 generator.subschema_for::<Self>()
             }
         }
@@ -507,14 +507,14 @@ macro_rules! words {
             const WHAT: &'static str = $what;
             const EXAMPLE: &'static str = [$($word),*][0];
 
-            fn parse(text: &str) -> Result<Self, $crate::config::read::WrongValue> {
+            fn parse_word(text: &str) -> Result<Self, $crate::config::read::WrongValue> {
                 match text {
                     $($word => Ok(Self::$variant),)*
                     _ => Err($crate::config::read::not_one_of(text, $what, &[$($word),*])),
                 }
             }
 
-            fn keywords() -> serde_json::Value {
+            fn schema_keywords() -> serde_json::Value {
                 serde_json::json!({ "enum": [$($word),*] })
             }
         }
@@ -595,7 +595,7 @@ impl Properties {
         key: &str,
         doc: &[&str],
     ) -> &mut Map<String, Json> {
-        let mut schema = T::schema(generator);
+        let mut schema = T::json_schema(generator);
         schema.insert("description".into(), sentence(doc).into());
         let slot = self.properties.entry(key).or_insert(Json::Null);
         *slot = Json::Object(Map::new());
@@ -646,7 +646,7 @@ pub(crate) fn any_of(choices: impl IntoIterator<Item = Schema>) -> Schema {
 }
 
 impl<W: WordReader> Shape for W {
-    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+    fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         if W::COSTLY {
             reader.patterns += 1;
             if reader.patterns > MOST_PATTERNS {
@@ -659,7 +659,7 @@ impl<W: WordReader> Shape for W {
             }
         }
         match &node.value {
-            Value::String(text) => match W::parse(text) {
+            Value::String(text) => match W::parse_word(text) {
                 Ok(word) => Some(word),
                 Err(wrong) => {
                     let wrong = if node.replaced { wrong.without(text) } else { wrong };
@@ -679,8 +679,8 @@ impl<W: WordReader> Shape for W {
         }
     }
 
-    fn schema(_: &mut SchemaGenerator) -> Schema {
-        let mut schema = schema_of(W::keywords());
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let mut schema = schema_of(W::schema_keywords());
         schema.insert("type".into(), "string".into());
         schema.insert("title".into(), W::WHAT.into());
         // A closed set of words is its own list of examples.
@@ -692,41 +692,41 @@ impl<W: WordReader> Shape for W {
 }
 
 impl Shape for String {
-    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+    fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match &node.value {
             Value::String(text) => Some(text.clone()),
             _ => reader.mismatch(node, "a string"),
         }
     }
 
-    fn schema(_: &mut SchemaGenerator) -> Schema {
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
         schema_of(json!({ "type": "string" }))
     }
 }
 
 impl Shape for PathBuf {
-    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
-        let path = String::read(node, reader)?;
+    fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+        let path = String::read_node(node, reader)?;
         if path.is_empty() || path.contains('\0') {
             return reader.bad(node, "this is not a file path".into(), None);
         }
         Some(path.into())
     }
 
-    fn schema(_: &mut SchemaGenerator) -> Schema {
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
         schema_of(json!({ "type": "string", "minLength": 1 }))
     }
 }
 
 impl Shape for bool {
-    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+    fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match node.value {
             Value::Boolean(flag) => Some(flag),
             _ => reader.mismatch(node, "true or false"),
         }
     }
 
-    fn schema(_: &mut SchemaGenerator) -> Schema {
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
         schema_of(json!({ "type": "boolean" }))
     }
 }
@@ -734,7 +734,7 @@ impl Shape for bool {
 macro_rules! integers {
     ($($type:ty: $least:expr, $most:expr;)*) => {$(
         impl Shape for $type {
-            fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+            fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
                 match node.value {
                     // By way of text, because every integer type has that way and no other in common.
                     Value::Integer(number) => match number.to_string().parse::<$type>() {
@@ -749,7 +749,7 @@ macro_rules! integers {
                 }
             }
 
-            fn schema(_: &mut SchemaGenerator) -> Schema {
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
                 schema_of(json!({ "type": "integer", "minimum": $least, "maximum": $most }))
             }
         }
@@ -766,33 +766,33 @@ integers! {
 }
 
 impl<T: Shape> Shape for Option<T> {
-    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
-        T::read(node, reader).map(Some)
+    fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+        T::read_node(node, reader).map(Some)
     }
 
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        T::schema(generator)
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
     }
 }
 
 impl<T: Shape> Shape for Spanned<T> {
-    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
-        T::read(node, reader).map(|value| Self { value, place: node.place })
+    fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+        T::read_node(node, reader).map(|value| Self { value, place: node.place })
     }
 
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        T::schema(generator)
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
     }
 }
 
 impl<T: Shape> Shape for Vec<T> {
-    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+    fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match &node.value {
             Value::Array(items) => {
                 let mut read = |item| {
                     pace::step();
                     reader.enter("");
-                    let read = T::read(item, reader);
+                    let read = T::read_node(item, reader);
                     reader.leave();
                     reader.lost += usize::from(read.is_none());
                     read
@@ -803,18 +803,18 @@ impl<T: Shape> Shape for Vec<T> {
         }
     }
 
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        let items = T::schema(generator).to_value();
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let items = T::json_schema(generator).to_value();
         schema_of(json!({ "type": "array", "items": items }))
     }
 }
 
 impl<K: WordReader + Ord, T: Shape> Shape for BTreeMap<Spanned<K>, T> {
-    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+    fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         let table = TableReader::of(node, reader)?;
         let mut map = Self::new();
         for entry in table.entries {
-            match K::parse(&entry.key) {
+            match K::parse_word(&entry.key) {
                 Ok(value) => {
                     let key = Spanned { value, place: entry.key_place };
                     // Two spellings of one name, such as `X-Id` and `x-id`.
@@ -833,14 +833,14 @@ impl<K: WordReader + Ord, T: Shape> Shape for BTreeMap<Spanned<K>, T> {
         Some(map)
     }
 
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        let values = T::schema(generator).to_value();
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let values = T::json_schema(generator).to_value();
         schema_of(json!({ "type": "object", "additionalProperties": values }))
     }
 }
 
 impl<T: Shape> Shape for BTreeMap<Spanned<String>, T> {
-    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+    fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         let table = TableReader::of(node, reader)?;
         let mut map = Self::new();
         for entry in table.entries {
@@ -851,8 +851,8 @@ impl<T: Shape> Shape for BTreeMap<Spanned<String>, T> {
         Some(map)
     }
 
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        let values = T::schema(generator).to_value();
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let values = T::json_schema(generator).to_value();
         schema_of(json!({ "type": "object", "additionalProperties": values }))
     }
 }

@@ -10,7 +10,7 @@ use super::source::{Place, Sources};
 
 /// The choice of escape sequences for colour in text, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Colour {
+pub enum TextColour {
     /// For a terminal.
     Ansi,
     /// For everything else.
@@ -26,10 +26,10 @@ const LONGEST_LINE: usize = 400;
 impl FindingReport {
     /// All findings as text, each with its place, line and caret, and a last line that counts.
     #[must_use]
-    pub fn text(&self, colour: Colour) -> String {
+    pub fn text(&self, colour: TextColour) -> String {
         let renderer = match colour {
-            Colour::Ansi => Renderer::styled(),
-            Colour::Plain => Renderer::plain(),
+            TextColour::Ansi => Renderer::styled(),
+            TextColour::Plain => Renderer::plain(),
         };
         let mut out = String::new();
         for finding in self.findings.iter().take(MOST_FINDINGS) {

@@ -46,7 +46,7 @@ pub enum DemoError {
     #[error("cannot start a demo server: {0}")]
     Server(#[from] io::Error),
     /// The embedded configuration does not load: a defect.
-    #[error("{}", .0.text(config::Colour::Plain))]
+    #[error("{}", .0.text(config::TextColour::Plain))]
     Config(FindingReport),
     /// The proxy could not be started.
     #[error("{0}")]

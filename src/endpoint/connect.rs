@@ -17,7 +17,7 @@ use crate::clock::{self, Instant};
 use crate::h1::H1Origin;
 use crate::h2::{Link, Waiters};
 use crate::net::{MadeWith, Opened, Stream, Timer};
-use crate::tls::client::{Offer, Secured};
+use crate::tls::client::{AlpnOffer, TlsTarget};
 use crate::wire::response::HeadLimits;
 
 /// A reason why no connection came about. Nothing of a request was sent, so any request may go elsewhere.
@@ -57,9 +57,9 @@ impl ConnectError {
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectWay<'a> {
     /// The security of the connection.
-    pub secured: Option<&'a Secured>,
+    pub secured: Option<&'a TlsTarget>,
     /// The protocols that are offered.
-    pub offer: Offer,
+    pub offer: AlpnOffer,
     /// The bytes before anything else, which tell whose the connection is.
     pub header: Option<&'a [u8]>,
     /// The id of those ends; 0 where nothing is said of any.
@@ -115,14 +115,14 @@ pub async fn connect_endpoint(
             stream.write_all(header).await?;
         }
         let (stream, h2) = match (stream, secured) {
-            (Stream::Tcp(stream), Some(Secured { outgoing, name })) => {
+            (Stream::Tcp(stream), Some(TlsTarget { outgoing, name })) => {
                 let secure = outgoing.secure(stream, name.clone(), offer).await?;
                 let stream = Stream::secure(secure.into());
                 let h2 = stream.speaks_h2();
                 (stream, h2)
             }
             // Without ALPN it is known beforehand (RFC 9113 §3.3).
-            (stream, _) => (stream, offer == Offer::Http2),
+            (stream, _) => (stream, offer == AlpnOffer::Http2),
         };
         let made_with = way.made_with();
         if h2 {

@@ -4,7 +4,7 @@
 //! an interval; for a base time multiplied by how often that happened lately; and never so many
 //! servers that the rest could not carry the load. What counts as a failure is decided elsewhere.
 //! The places belong to servers that fail now: one that has been out for a while gives its place to
-//! one that fails when there is none left ([`Record::out_for`]).
+//! one that fails when there is none left ([`OutlierRecord::out_for`]).
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -43,7 +43,7 @@ impl EjectionSettings {
 
 /// The recent record of one server.
 #[derive(Debug, Default)]
-pub struct Record {
+pub struct OutlierRecord {
     streak: AtomicU32,
     failed: AtomicU64,
     /// The end of the ejection, in milliseconds; 0 when there is none.
@@ -69,14 +69,14 @@ pub struct EjectionGroup {
 
 /// The number of servers of an upstream.
 #[derive(Debug, Clone, Copy)]
-pub struct Size {
+pub struct GroupSize {
     /// Altogether.
     pub total: u32,
     /// The servers that get requests now.
     pub usable: u32,
 }
 
-impl Record {
+impl OutlierRecord {
     /// A request succeeded.
     #[inline]
     pub fn success(&self) {
@@ -117,7 +117,7 @@ impl Record {
         group: &EjectionGroup,
         settings: &EjectionSettings,
         now: Instant,
-        size: impl Fn() -> Size,
+        size: impl Fn() -> GroupSize,
     ) -> Option<Duration> {
         let _decision = EjectionDecision::take(group)?;
         if self.ejected() || !is_allowed(group, settings, size()) {
@@ -191,7 +191,7 @@ impl EjectionGroup {
 /// a millionth, and as binary fractions 29 % of 100 are a little less than 29.
 const WHOLE: f64 = 1e-7;
 
-fn is_allowed(group: &EjectionGroup, settings: &EjectionSettings, size: Size) -> bool {
+fn is_allowed(group: &EjectionGroup, settings: &EjectionSettings, size: GroupSize) -> bool {
     let ejected = group.ejected();
     let most = (settings.at_most * f64::from(size.total) + WHOLE).floor().max(1.0);
     // An ejection that was decided a moment ago may not show in `usable` yet.
@@ -235,14 +235,19 @@ mod tests {
         }
     }
 
-    fn eject(record: &Record, group: &EjectionGroup, total: u32, usable: u32) -> Option<u64> {
-        let size = || Size { total, usable };
+    fn eject(
+        record: &OutlierRecord,
+        group: &EjectionGroup,
+        total: u32,
+        usable: u32,
+    ) -> Option<u64> {
+        let size = || GroupSize { total, usable };
         record.eject(group, &settings(), clock::now(), size).map(|lasts| lasts.as_secs())
     }
 
     #[test]
     fn a_success_ends_a_streak() {
-        let record = Record::default();
+        let record = OutlierRecord::default();
         assert_eq!((record.failure(), record.failure()), (1, 2));
         record.success();
         assert_eq!(record.failure(), 1);
@@ -252,7 +257,7 @@ mod tests {
     async fn each_ejection_lasts_longer_up_to_five_minutes() {
         let _epoch = clock::millis(clock::now());
         tokio::time::advance(Duration::from_secs(1)).await;
-        let (record, group) = (Record::default(), EjectionGroup::default());
+        let (record, group) = (OutlierRecord::default(), EjectionGroup::default());
         let mut lasted = Vec::new();
         for _ in 0..12 {
             let lasts = eject(&record, &group, 4, 4).unwrap();
@@ -273,7 +278,7 @@ mod tests {
     #[test]
     fn the_last_server_and_half_of_them_stay() {
         let group = EjectionGroup::default();
-        let records: Vec<Record> = (0..4).map(|_| Record::default()).collect();
+        let records: Vec<OutlierRecord> = (0..4).map(|_| OutlierRecord::default()).collect();
         assert_eq!(eject(&records[0], &group, 1, 1), None);
         assert_eq!(eject(&records[0], &group, 4, 1), None);
         assert_eq!(eject(&records[0], &group, 4, 4), Some(30));
@@ -285,24 +290,24 @@ mod tests {
 
     #[test]
     fn of_two_servers_one_may_go() {
-        let (record, group) = (Record::default(), EjectionGroup::default());
+        let (record, group) = (OutlierRecord::default(), EjectionGroup::default());
         let strict = EjectionSettings { at_most: 0.0, ..settings() };
-        let size = || Size { total: 2, usable: 2 };
+        let size = || GroupSize { total: 2, usable: 2 };
         assert!(record.eject(&group, &strict, clock::now(), size).is_some());
     }
 
     #[test]
     fn enough_servers_stay_healthy() {
-        let (record, group) = (Record::default(), EjectionGroup::default());
+        let (record, group) = (OutlierRecord::default(), EjectionGroup::default());
         let half = EjectionSettings { min_healthy: 0.5, ..settings() };
-        let size = |usable| move || Size { total: 4, usable };
+        let size = |usable| move || GroupSize { total: 4, usable };
         assert!(record.eject(&group, &half, clock::now(), size(2)).is_none());
         assert!(record.eject(&group, &half, clock::now(), size(3)).is_some());
     }
 
     #[test]
     fn a_rate_needs_enough_requests() {
-        let record = Record::default();
+        let record = OutlierRecord::default();
         let rate = EjectionSettings { error_rate: Some(0.3), ..settings() };
         for _ in 0..4 {
             record.failure();
@@ -317,7 +322,7 @@ mod tests {
 
     #[test]
     fn failures_during_an_ejection_do_not_lead_to_the_next() {
-        let (record, group) = (Record::default(), EjectionGroup::default());
+        let (record, group) = (OutlierRecord::default(), EjectionGroup::default());
         assert_eq!(eject(&record, &group, 2, 2), Some(30));
         // Requests that were under way when it was ejected.
         for _ in 0..20 {
@@ -333,7 +338,7 @@ mod tests {
         let settings = EjectionSettings { at_most: 0.29, min_healthy: 0.07, ..settings() };
         let allowed = |ejected: u32, total: u32, usable: u32| {
             let group = EjectionGroup { ejected: ejected.into(), ..EjectionGroup::default() };
-            is_allowed(&group, &settings, Size { total, usable })
+            is_allowed(&group, &settings, GroupSize { total, usable })
         };
         assert!(allowed(28, 100, 72));
         assert!(!allowed(29, 100, 71));
@@ -347,9 +352,9 @@ mod tests {
     fn an_outdated_count_of_usable_servers_does_not_cost_the_last_one() {
         let group = EjectionGroup::default();
         let all = EjectionSettings { at_most: 1.0, ..settings() };
-        let records = [Record::default(), Record::default()];
+        let records = [OutlierRecord::default(), OutlierRecord::default()];
         // The second decision is made before the first one shows in what servers may be used.
-        let outdated = || Size { total: 2, usable: 2 };
+        let outdated = || GroupSize { total: 2, usable: 2 };
         assert!(records[0].eject(&group, &all, clock::now(), outdated).is_some());
         assert!(records[1].eject(&group, &all, clock::now(), outdated).is_none());
     }
@@ -358,7 +363,7 @@ mod tests {
     fn threads_that_eject_and_pardon_at_once_never_miscount() {
         const SERVERS: u32 = 4;
         let group = EjectionGroup::default();
-        let records: Vec<Record> = (0..SERVERS).map(|_| Record::default()).collect();
+        let records: Vec<OutlierRecord> = (0..SERVERS).map(|_| OutlierRecord::default()).collect();
         let all = EjectionSettings { at_most: 1.0, ..settings() };
         let (began, ended) = (AtomicU64::new(0), AtomicU64::new(0));
         let most = AtomicU32::new(0);
@@ -371,7 +376,7 @@ mod tests {
                     let mut random = clock::Random::seeded(thread);
                     for _ in 0..50_000 {
                         let which = usize::try_from(random.below(SERVERS.into())).unwrap();
-                        let size = || Size { total: SERVERS, usable: SERVERS };
+                        let size = || GroupSize { total: SERVERS, usable: SERVERS };
                         if random.below(2) == 0 {
                             let done = records[which].eject(group, all, now, size).is_some();
                             began.fetch_add(done.into(), Ordering::Relaxed);
@@ -389,7 +394,7 @@ mod tests {
         assert!(began > 1000, "{began}");
         assert_eq!(began - ended, out);
         assert_eq!(u64::from(group.ejected()), out);
-        assert_eq!(records.iter().map(Record::ejections).sum::<u64>(), began);
+        assert_eq!(records.iter().map(OutlierRecord::ejections).sum::<u64>(), began);
         // One always stays.
         assert_eq!(most.into_inner(), SERVERS - 1);
     }
@@ -402,14 +407,14 @@ mod tests {
             steps in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..200),
         ) {
             let group = EjectionGroup::default();
-            let records: Vec<Record> = (0..n).map(|_| Record::default()).collect();
+            let records: Vec<OutlierRecord> = (0..n).map(|_| OutlierRecord::default()).collect();
             let settings = EjectionSettings { at_most, ..settings() };
             let total = u32::try_from(n).unwrap();
             let far = clock::now() + LONGEST + LONGEST;
             for (which, out) in steps {
                 let record = which.get(&records);
                 if out {
-                    let size = || Size { total, usable: total - group.ejected() };
+                    let size = || GroupSize { total, usable: total - group.ejected() };
                     record.eject(&group, &settings, clock::now(), size);
                 } else {
                     record.readmit(&group, far);

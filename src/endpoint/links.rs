@@ -83,7 +83,7 @@ impl ServerLinks {
 
 /// The turn of a request.
 #[derive(Debug)]
-pub enum Turn {
+pub enum DialTurn {
     /// A stream.
     Stream(Box<H2Origin>),
     /// The right to connect: nobody else does. So many streams are what the server is known to allow.
@@ -107,11 +107,16 @@ impl Links {
     }
 
     /// Such a stream, or the right to connect; `None` if one has to wait for either.
-    pub fn turn(&mut self, endpoint: &Endpoint, made_with: MadeWith, most: u32) -> Option<Turn> {
+    pub fn turn(
+        &mut self,
+        endpoint: &Endpoint,
+        made_with: MadeWith,
+        most: u32,
+    ) -> Option<DialTurn> {
         let most_streams = STREAMS as usize;
-        let Some(server) = self.server(endpoint) else { return Some(Turn::Dial(most_streams)) };
+        let Some(server) = self.server(endpoint) else { return Some(DialTurn::Dial(most_streams)) };
         if let Some(stream) = server.stream(made_with, most) {
-            return Some(Turn::Stream(stream));
+            return Some(DialTurn::Stream(stream));
         }
         // A server that does not read is not given another connection to leave unread.
         let stalled = server.links.iter().filter(|link| link.is_stalled()).count();
@@ -125,7 +130,7 @@ impl Links {
         if server.declined {
             server.wake();
         }
-        Some(Turn::Dial(server.allowed.unwrap_or(most_streams)))
+        Some(DialTurn::Dial(server.allowed.unwrap_or(most_streams)))
     }
 
     fn server(&mut self, endpoint: &Endpoint) -> Option<&mut ServerLinks> {
@@ -174,7 +179,7 @@ pub struct Dialing<'a> {
 }
 
 impl<'a> Dialing<'a> {
-    /// After [`Turn::Dial`].
+    /// After [`DialTurn::Dial`].
     #[must_use]
     pub fn new(connections: &'a RefCell<IdleConnections>, endpoint: &Endpoint) -> Self {
         Self { connections, server: (endpoint.slot.index(), endpoint.id) }

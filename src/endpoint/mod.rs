@@ -47,7 +47,7 @@ pub struct Endpoint {
     /// The recent latency of the server.
     pub latency: latency::Latency,
     /// The recent failures of the server.
-    pub record: ejection::Record,
+    pub record: ejection::OutlierRecord,
     /// The server's own circuit breaker, for upstreams that have one per server.
     pub breaker: breaker::Breaker,
     /// The open connections of the server.
@@ -85,7 +85,7 @@ impl Endpoint {
             standing: Standing::default(),
             reuse: reuse::Trust::default(),
             latency: latency::Latency::default(),
-            record: ejection::Record::default(),
+            record: ejection::OutlierRecord::default(),
             breaker: breaker::Breaker::default(),
             open: Arc::default(),
             in_flight: AtomicU32::new(0),

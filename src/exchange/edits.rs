@@ -10,7 +10,7 @@ use crate::wire::head::{FieldRef, Fields};
 use crate::wire::{Known, known};
 
 /// A field's name and value.
-pub type Pair = (Box<[u8]>, Box<[u8]>);
+pub type FieldPair = (Box<[u8]>, Box<[u8]>);
 
 /// A part of a header's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub struct HeaderEdits {
     /// Names whose received fields are left out: removed ones and those that are set.
     hidden: Box<[Box<[u8]>]>,
     /// Fields to write after the received ones.
-    written: Box<[Pair]>,
+    written: Box<[FieldPair]>,
     /// Fields to write after those, with values of the request's own.
     filled: Box<[FilledField]>,
     touched: u64,

@@ -7,7 +7,7 @@ use super::identity::Identity;
 use super::sides::Emit;
 use crate::clock;
 use crate::exchange::edits::FieldFacts;
-use crate::exchange::{HeaderEdits, Pair};
+use crate::exchange::{FieldPair, HeaderEdits};
 use crate::net::BodyFraming;
 use crate::tls::Certificate;
 use crate::wire::head::{FieldRef, Fields, list_items};
@@ -104,7 +104,7 @@ pub struct RequestForm<'a> {
     /// Received fields that are left out, in lower case.
     pub hidden: &'a [&'a [u8]],
     /// Fields that policies add.
-    pub added: &'a [Pair],
+    pub added: &'a [FieldPair],
     /// `If-Match` in the stead of the client's.
     pub if_match: Option<&'a [u8]>,
     /// The place in a trace, in the stead of the client's.

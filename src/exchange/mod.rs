@@ -20,7 +20,7 @@ pub mod stage;
 pub mod target;
 
 pub use deadline::Deadline;
-pub use edits::{HeaderEdits, Pair};
+pub use edits::{FieldPair, HeaderEdits};
 pub use outcome::{Cut, Halt, Outcome};
 pub use pause::pause;
 pub use pump::{Pump, PumpError};

@@ -9,7 +9,7 @@ use super::handle::{Handle, SharedConnection};
 use crate::clock::{self, Instant};
 use crate::exchange::{Client, Emit, Length, Outgoing, Sink, Source};
 use crate::net::{BodyError, BodyFraming, Fill, Timer};
-use crate::wire::frames::Code;
+use crate::wire::frames::ErrorCode;
 use crate::wire::head::{FieldRef, Fields};
 use crate::wire::{Fault, Known, RequestHead, ResponseHead};
 
@@ -248,7 +248,7 @@ impl Client for H2Client {
 
     fn cut(&mut self) {
         if !self.stream.is_sent() {
-            self.stream.reset(Code::INTERNAL_ERROR);
+            self.stream.reset(ErrorCode::INTERNAL_ERROR);
         }
     }
 }

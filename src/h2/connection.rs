@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 
 use super::drive::Socket;
 use super::handle::SharedConnection;
-use super::state::{Accept, Ended, State, Terms};
+use super::state::{Accept, Ended, H2Config, State};
 use super::{H2Client, seconds};
 use crate::net::{Stream, Timer};
 use crate::wire::RequestHead;
@@ -31,7 +31,7 @@ impl Streams {
 impl Connection {
     /// Starts to speak HTTP/2 on a connection of which `read` has been read already.
     #[must_use]
-    pub fn new(stream: Stream, read: &[u8], terms: Terms) -> Self {
+    pub fn new(stream: Stream, read: &[u8], terms: H2Config) -> Self {
         stream.send_at_once();
         let shared = SharedConnection::new(State::server(terms, seconds).into());
         Self { shared, socket: Socket::new(stream, read) }

@@ -167,7 +167,7 @@ mod tests {
     use std::task::{Wake, Waker};
 
     use super::*;
-    use crate::h2::state::Terms;
+    use crate::h2::state::H2Config;
     use crate::wire::frames::{flag, kind};
     use crate::wire::request::Limits;
     use crate::wire::{Fault, RequestHead};
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn w2_what_was_encrypted_leaves_although_another_stream_is_read_meanwhile() {
-        let terms = Terms {
+        let terms = H2Config {
             streams: 10,
             stream_window: frames::WINDOW,
             stream_window_most: frames::WINDOW,

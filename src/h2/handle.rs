@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use super::state::{State, StreamEnd, Taken};
 use crate::exchange::Emit;
 use crate::net::{BodyError, BodyFraming, BodyTally, Fill};
-use crate::wire::frames::Code;
+use crate::wire::frames::ErrorCode;
 use crate::wire::head::{FieldRef, Fields};
 use crate::wire::hpack::Encoder;
 use crate::wire::{Fault, Known, ResponseHead, known};
@@ -220,7 +220,7 @@ impl Handle {
     }
 
     /// Breaks it off.
-    pub(super) fn reset(&self, code: Code) {
+    pub(super) fn reset(&self, code: ErrorCode) {
         self.shared.borrow_mut().reset(self.slot, code);
     }
 }
@@ -273,7 +273,7 @@ mod tests {
     use std::task::Waker;
 
     use super::*;
-    use crate::h2::state::Terms;
+    use crate::h2::state::H2Config;
     use crate::net::Mismatch;
     use crate::wire::frames::{self, flag, kind};
     use crate::wire::request::Limits;
@@ -281,7 +281,7 @@ mod tests {
     /// The kinds and flags of the frames of a stream that has announced such a body, been given this one, ended and
     /// been dropped; and whether the end was taken.
     fn written(coding: BodyFraming, body: &[u8]) -> (Vec<(u8, u8)>, bool) {
-        let terms = Terms {
+        let terms = H2Config {
             streams: 0,
             stream_window: 1000,
             stream_window_most: 1000,
@@ -307,7 +307,7 @@ mod tests {
         let bytes = shared.borrow().unsent().to_vec();
         let mut rest = bytes.strip_prefix(frames::PREFACE).unwrap();
         let mut seen = Vec::new();
-        while let Some(head) = frames::Head::read(rest) {
+        while let Some(head) = frames::FrameHead::read(rest) {
             rest = &rest[frames::HEAD + head.length..];
             if head.stream > 0 {
                 seen.push((head.kind, head.flags & flag::END_STREAM));

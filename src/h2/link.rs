@@ -13,7 +13,7 @@ use super::drive::Socket;
 use super::handle::{Handle, SharedConnection};
 use super::origin::H2Origin;
 use super::seconds;
-use super::state::{Accept, SLACK, State, Terms};
+use super::state::{Accept, H2Config, SLACK, State};
 use super::waiters::Waiters;
 use crate::clock::{self, Instant};
 use crate::net::{MadeWith, Opened, Stream, Timer};
@@ -60,9 +60,9 @@ pub struct Link {
 }
 
 /// Servers begin no streams.
-struct Nobody;
+struct NoClient;
 
-impl Accept for Nobody {
+impl Accept for NoClient {
     fn head(&mut self) -> Box<RequestHead> {
         Box::default()
     }
@@ -87,7 +87,7 @@ impl Link {
         stream.send_at_once();
         let HeadLimits { bytes, fields } = head;
         let head = Limits { bytes, fields, underscores: Underscores::Keep };
-        let terms = Terms {
+        let terms = H2Config {
             streams: 0,
             stream_window: STREAM_WINDOW,
             stream_window_most: STREAM_WINDOW,
@@ -118,7 +118,7 @@ impl Link {
             // It ends with the connection, or when nobody can begin a stream any more and the last one has ended.
             let (mut timer, mut until) = (Timer::default(), None);
             poll_fn(|cx| {
-                if socket.poll(cx, &shared, &mut Nobody).is_ready() {
+                if socket.poll(cx, &shared, &mut NoClient).is_ready() {
                     return Poll::Ready(());
                 }
                 // The server may allow more streams now, or have read what was in their way.

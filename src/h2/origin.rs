@@ -13,7 +13,7 @@ use super::link::StreamPlace;
 use super::state::{Ended, StreamEnd};
 use crate::exchange::{HeadError, Length, Sink, Source};
 use crate::net::{BodyError, BodyFraming, Fill};
-use crate::wire::frames::Code;
+use crate::wire::frames::ErrorCode;
 use crate::wire::head::Fields;
 use crate::wire::hpack::Pseudo;
 use crate::wire::{Fault, Framing, Known, ResponseFault, ResponseHead, framing, grpc, known};
@@ -211,7 +211,7 @@ impl H2Origin {
 
     /// Breaks it off: what was sent so far must not pass for a whole request.
     pub fn cut(&mut self) {
-        self.stream.iter().for_each(|stream| stream.reset(Code::CANCEL));
+        self.stream.iter().for_each(|stream| stream.reset(ErrorCode::CANCEL));
     }
 }
 
@@ -220,7 +220,7 @@ fn failure(end: StreamEnd) -> HeadError {
     match end {
         // RFC 9113 §6.8, §8.7: the server says that it has not looked at it.
         StreamEnd::Unprocessed => HeadError::Unprocessed,
-        StreamEnd::Reset(Code::PROTOCOL_ERROR) => HeadError::Rejected,
+        StreamEnd::Reset(ErrorCode::PROTOCOL_ERROR) => HeadError::Rejected,
         StreamEnd::Complete
         | StreamEnd::Stopped
         | StreamEnd::Reset(_)

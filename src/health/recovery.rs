@@ -29,12 +29,12 @@ const AT_ONCE: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Recovery {
     upstreams: Vec<Arc<Upstream>>,
-    away: HashMap<u32, Away>,
+    away: HashMap<u32, AwayServer>,
 }
 
 /// A server that does not take connections.
 #[derive(Debug)]
-struct Away {
+struct AwayServer {
     /// The moment at which it is asked next.
     next: Instant,
     pause: Duration,
@@ -51,7 +51,7 @@ impl Recovery {
     /// Asks those that are due. Called every [`LOOK`].
     pub(super) fn look(&mut self, now: Instant) {
         let mut before = std::mem::take(&mut self.away);
-        let asked = |away: &&Away| away.question.as_ref().is_some_and(|q| !q.is_finished());
+        let asked = |away: &&AwayServer| away.question.as_ref().is_some_and(|q| !q.is_finished());
         let mut room = AT_ONCE.saturating_sub(before.values().filter(asked).count());
         for upstream in &self.upstreams {
             for member in upstream.members().members() {
@@ -63,7 +63,7 @@ impl Recovery {
                     }
                     continue;
                 }
-                let first = Away { next: now, pause: LOOK, question: None };
+                let first = AwayServer { next: now, pause: LOOK, question: None };
                 let mut away = away.unwrap_or(first);
                 let asked = away.question.as_ref().is_some_and(|q| !q.is_finished());
                 if now >= away.next && !asked && room > 0 {

@@ -305,7 +305,7 @@ fn next_pause(every: Duration, random: &mut Random) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tls::client::Offer;
+    use crate::tls::client::AlpnOffer;
 
     #[test]
     fn the_pause_strays_by_a_tenth_at_most() {
@@ -326,7 +326,7 @@ mod tests {
         let config = crate::config::load_str("test.toml", &text).unwrap().config;
         let upstream = config.upstream.values().next().unwrap();
         let addresses = [crate::net::Address::Tcp(address)];
-        let check = Check::new(upstream.health.as_ref().unwrap(), Offer::Http1, None);
+        let check = Check::new(upstream.health.as_ref().unwrap(), AlpnOffer::Http1, None);
         let endpoint = Endpoint::new("a".into(), "a".into(), addresses.into());
         endpoint.standing.take_out(standing::UNCHECKED);
         CheckSubject {

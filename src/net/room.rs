@@ -73,7 +73,7 @@ impl Default for Room {
 
 /// The set of places that has run out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Full {
+pub enum RoomFull {
     /// The listener's.
     Listener,
     /// The process's.
@@ -123,15 +123,15 @@ impl Room {
     ///
     /// # Errors
     /// Whose places have run out.
-    pub fn enter(self: &Arc<Self>) -> Result<Inside, Full> {
+    pub fn enter(self: &Arc<Self>) -> Result<RoomPlace, RoomFull> {
         if !self.places.take() {
-            return Err(Full::Listener);
+            return Err(RoomFull::Listener);
         }
         if !ALL.take() {
             self.places.open.fetch_sub(1, Relaxed);
-            return Err(Full::Process);
+            return Err(RoomFull::Process);
         }
-        Ok(Inside(self.clone()))
+        Ok(RoomPlace(self.clone()))
     }
 
     /// Takes a place among those that wait for one; `None` when they are too many already.
@@ -170,9 +170,9 @@ impl Room {
 
 /// A place, until it is dropped.
 #[derive(Debug)]
-pub struct Inside(Arc<Room>);
+pub struct RoomPlace(Arc<Room>);
 
-impl Drop for Inside {
+impl Drop for RoomPlace {
     fn drop(&mut self) {
         self.0.places.open.fetch_sub(1, Relaxed);
         ALL.open.fetch_sub(1, Relaxed);
@@ -206,7 +206,7 @@ mod tests {
         assert!(!room.is_crowded());
         inside.extend((0..2).map(|_| room.enter().unwrap()));
         assert!(room.is_crowded());
-        assert_eq!(room.enter().err(), Some(Full::Listener));
+        assert_eq!(room.enter().err(), Some(RoomFull::Listener));
         assert_eq!(room.open(), 32);
         inside.truncate(30);
         assert!(!room.is_crowded() && room.enter().is_ok());

@@ -19,7 +19,7 @@ const NONE: u32 = u32::MAX;
 
 /// The activity of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Doing {
+enum SeatDoing {
     /// The connection works, or there is none.
     #[default]
     Working,
@@ -41,7 +41,7 @@ pub enum SeatWait {
 #[derive(Debug, Default)]
 struct SeatPlace {
     waker: Option<Waker>,
-    doing: Doing,
+    doing: SeatDoing,
     /// True if it has come so far that a drain waits for it.
     begun: bool,
     list: u16,
@@ -53,25 +53,25 @@ struct SeatPlace {
 
 /// The connections of a listener that wait for the same.
 #[derive(Debug)]
-struct List {
+struct SeatQueue {
     listener: u16,
     first: u32,
     last: u32,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct SeatTable {
     places: Vec<SeatPlace>,
     free: Vec<u32>,
     /// For each listener two: those that wait for a request, and those that wait for the rest of something.
-    lists: Vec<[List; 2]>,
+    lists: Vec<[SeatQueue; 2]>,
     begun: usize,
     moves: u64,
 }
 
 /// The connections of a worker.
 #[derive(Debug, Default)]
-pub struct Seats(RefCell<Inner>);
+pub struct Seats(RefCell<SeatTable>);
 
 /// A connection's place among them, given back when it is dropped.
 #[derive(Debug)]
@@ -131,7 +131,7 @@ impl Seats {
         let mut inner = self.0.borrow_mut();
         let now = clock::millis(clock::now());
         let first = inner.oldest(listener, SeatWait::Request);
-        let slow = |inner: &Inner| {
+        let slow = |inner: &SeatTable| {
             let (at, since) = inner.oldest(listener, SeatWait::Rest)?;
             (now.saturating_sub(since) >= SLOW).then_some((at, since))
         };
@@ -152,11 +152,11 @@ impl Seats {
     }
 }
 
-impl Inner {
+impl SeatTable {
     fn list(&mut self, listener: u16) -> u16 {
         let known = self.lists.iter().position(|[list, _]| list.listener == listener);
         let at = known.unwrap_or_else(|| {
-            let list = || List { listener, first: NONE, last: NONE };
+            let list = || SeatQueue { listener, first: NONE, last: NONE };
             self.lists.push([list(), list()]);
             self.lists.len() - 1
         });
@@ -177,7 +177,7 @@ impl Inner {
     fn ask(&mut self, at: u32) {
         self.leave(at);
         if let Some(place) = self.places.get_mut(at as usize) {
-            place.doing = Doing::Asked;
+            place.doing = SeatDoing::Asked;
             place.waker.iter().for_each(Waker::wake_by_ref);
         }
     }
@@ -196,7 +196,7 @@ impl Inner {
             SeatWait::Request => requests,
             SeatWait::Rest => rests,
         };
-        place.doing = Doing::Waiting(wait);
+        place.doing = SeatDoing::Waiting(wait);
         place.since = since;
         place.before = std::mem::replace(&mut list.last, at);
         place.after = NONE;
@@ -210,7 +210,7 @@ impl Inner {
     fn leave(&mut self, at: u32) {
         let Self { places, lists, .. } = self;
         let Some(place) = places.get_mut(at as usize) else { return };
-        let Doing::Waiting(wait) = std::mem::take(&mut place.doing) else { return };
+        let SeatDoing::Waiting(wait) = std::mem::take(&mut place.doing) else { return };
         let (before, after, list) = (place.before, place.after, place.list);
         let list = lists.get_mut(usize::from(list));
         let Some(list) = list.and_then(|lists| lists.get_mut(wait as usize)) else { return };
@@ -239,8 +239,8 @@ impl Seat<'_> {
         let mut inner = self.seats.0.borrow_mut();
         let doing = inner.places.get(self.place as usize).map(|place| place.doing);
         match doing {
-            Some(Doing::Asked) => return true,
-            Some(Doing::Waiting(now)) if now == wait => {}
+            Some(SeatDoing::Asked) => return true,
+            Some(SeatDoing::Waiting(now)) if now == wait => {}
             _ if self.aside => {}
             _ => {
                 inner.leave(self.place);
@@ -256,7 +256,7 @@ impl Seat<'_> {
         let mut inner = self.seats.0.borrow_mut();
         inner.leave(self.place);
         if let Some(place) = inner.places.get_mut(self.place as usize) {
-            place.doing = Doing::Working;
+            place.doing = SeatDoing::Working;
         }
     }
 
@@ -265,7 +265,7 @@ impl Seat<'_> {
     #[must_use]
     pub fn is_asked(&self) -> bool {
         let inner = self.seats.0.borrow();
-        inner.places.get(self.place as usize).is_some_and(|place| place.doing == Doing::Asked)
+        inner.places.get(self.place as usize).is_some_and(|place| place.doing == SeatDoing::Asked)
     }
 
     /// From now on a drain waits for it.

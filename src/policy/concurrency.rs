@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::in_flight::{InFlight, InFlightPlace};
 use super::limit::KeyPart;
-use super::table::Hashed;
+use super::table::HashedKey;
 use super::{Policies, PolicyMetric};
 use crate::clock;
 use crate::exchange::Client;
@@ -46,7 +46,7 @@ impl Concurrency {
     /// [`KeptOut`].
     pub async fn enter<C: Client>(
         &self,
-        key: Hashed,
+        key: HashedKey,
         client: &mut C,
         timer: &mut Timer,
     ) -> Result<InFlightPlace<'_>, KeptOut> {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use smallvec::SmallVec;
 
-use super::Made;
+use super::MadeValue;
 use super::cors::Added;
 use super::in_flight::InFlightPlace;
 use super::jwt::Verified;
@@ -19,7 +19,7 @@ pub struct PolicyEffects<'a> {
     /// Fields of the response, whoever answers.
     pub fields: Added<'a>,
     /// Fields of the response that were made for this request.
-    pub made: SmallVec<[(&'a [u8], Made); 1]>,
+    pub made: SmallVec<[(&'a [u8], MadeValue); 1]>,
     /// Fields of the request that do not reach the server, in lower case.
     pub hidden: Vec<&'a [u8]>,
     /// The content of the client's token, or what an authentication server said of the client.

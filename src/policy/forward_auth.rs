@@ -16,7 +16,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 
-use crate::exchange::Pair;
+use crate::exchange::FieldPair;
 use crate::exchange::forward;
 use crate::exchange::identity::Identity;
 use crate::exchange::loops;
@@ -53,7 +53,7 @@ pub struct JudgePage {
     /// 300 to 499.
     pub status: u16,
     /// The fields of the answer, in their order.
-    pub fields: Vec<Pair>,
+    pub fields: Vec<FieldPair>,
     /// The body of the answer.
     pub body: Bytes,
 }
@@ -83,7 +83,7 @@ pub struct JudgeQuestion<'a> {
 #[derive(Debug)]
 pub enum JudgeAnswer {
     /// The request may pass, with these fields for the server and these cookies for the client.
-    Pass(Vec<Pair>, Vec<Vec<u8>>),
+    Pass(Vec<FieldPair>, Vec<Vec<u8>>),
     /// The client is to see this.
     Show(Box<JudgePage>),
     /// The client is to be told this.
@@ -253,7 +253,7 @@ impl ForwardAuth {
         })
     }
 
-    fn copied(&self, headers: &HeaderMap) -> Vec<Pair> {
+    fn copied(&self, headers: &HeaderMap) -> Vec<FieldPair> {
         let named = self.copy.iter().filter_map(|name| {
             let name = std::str::from_utf8(name).ok()?;
             Some(headers.get_all(name).iter().map(move |value| (name, value)))
@@ -302,7 +302,7 @@ fn passes(known: Known) -> bool {
 }
 
 /// All fields but those of the connection, those that say where the body ends, and the date, which every answer has.
-fn shown(headers: &HeaderMap) -> Vec<Pair> {
+fn shown(headers: &HeaderMap) -> Vec<FieldPair> {
     let lists = headers.get_all(header::CONNECTION).iter();
     let nominated: Vec<&[u8]> = lists.flat_map(|list| list_items(list.as_bytes())).collect();
     let kept = headers.iter().filter(|(name, _)| {

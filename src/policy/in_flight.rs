@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 use super::limit::KEYS;
-use super::table::{Hashed, KeyTable};
+use super::table::{HashedKey, KeyTable};
 use crate::exchange::Queue;
 
 /// The counts of what is under way. One per route, and one per listener that counts, in the process; they survive reloads.
@@ -26,20 +26,20 @@ impl Default for InFlight {
 #[derive(Debug)]
 pub struct InFlightPlace<'a> {
     state: &'a InFlight,
-    key: Hashed,
+    key: HashedKey,
 }
 
 impl InFlight {
     /// The hash of a key made of parts.
     #[must_use]
-    pub fn hash<'a>(&self, parts: impl Iterator<Item = &'a [u8]>) -> Hashed {
+    pub fn hash<'a>(&self, parts: impl Iterator<Item = &'a [u8]>) -> HashedKey {
         self.table.hash(parts)
     }
 
     /// Lets a request in unless `max` with its key are under way. With more keys under way than the table has
     /// places, the least busy one is forgotten: it may get more than it should, never less.
     #[must_use]
-    pub fn enter(&self, key: Hashed, max: u32) -> Option<InFlightPlace<'_>> {
+    pub fn enter(&self, key: HashedKey, max: u32) -> Option<InFlightPlace<'_>> {
         let one_more = |value: Option<u64>| {
             let count = value.unwrap_or(0);
             if count >= u64::from(max) { Err(()) } else { Ok(((), count + 1)) }

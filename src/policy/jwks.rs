@@ -58,7 +58,7 @@ pub struct TokenKey {
 
 /// A key set.
 #[derive(Debug)]
-pub struct Set {
+pub struct KeySet {
     /// The keys of the set, as far as they can verify.
     pub list: Vec<TokenKey>,
     /// Counts the sets of a source.
@@ -71,7 +71,7 @@ pub struct Set {
 pub struct Keys {
     /// The origin of the keys.
     pub source: KeySetSource,
-    set: ArcSwapOption<Set>,
+    set: ArcSwapOption<KeySet>,
     generation: AtomicU64,
     wanted: AtomicBool,
     /// The moment at which all that was wanted is paid for, in the clock's milliseconds.
@@ -120,7 +120,7 @@ impl Keys {
 
     /// The keys, if any have been read yet.
     #[must_use]
-    pub fn get(&self) -> Option<Arc<Set>> {
+    pub fn get(&self) -> Option<Arc<KeySet>> {
         self.set.load_full()
     }
 
@@ -171,7 +171,7 @@ impl Keys {
             return Err("no key in it can verify a signature".to_owned());
         }
         let generation = self.generation.load(Relaxed) + 1;
-        self.set.store(Some(Arc::new(Set { list, generation, text })));
+        self.set.store(Some(Arc::new(KeySet { list, generation, text })));
         self.generation.store(generation, Relaxed);
         Ok(())
     }

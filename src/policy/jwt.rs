@@ -15,8 +15,8 @@ use serde_json::{Map, Value as Json};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-use super::jwks::{Keys, Set};
-use crate::exchange::Pair;
+use super::jwks::{KeySet, Keys};
+use crate::exchange::FieldPair;
 use crate::wire::Known;
 use crate::wire::head::Fields;
 use crate::wire::pairs::{cookies, decoded, decoded_equals, parameters};
@@ -73,7 +73,7 @@ pub struct Jwt {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verified {
     /// The claims as headers for the server.
-    pub fields: Vec<Pair>,
+    pub fields: Vec<FieldPair>,
     /// All claims that are text, a number, a truth value or a list of such.
     pub claims: Vec<(Box<str>, Box<str>)>,
     /// True if it has what [`TokenTerms::allow`] asks for.
@@ -290,7 +290,7 @@ impl Jwt {
     }
 
     /// The claims of a token that one of the keys has signed.
-    fn signed(&self, keys: &Set, token: &[u8]) -> Result<Map<String, Json>, TokenFault> {
+    fn signed(&self, keys: &KeySet, token: &[u8]) -> Result<Map<String, Json>, TokenFault> {
         let header = decode_header(token).map_err(|_| TokenFault::Malformed)?;
         if !self.terms.algorithms.contains(&header.alg) {
             return Err(TokenFault::Algorithm);

@@ -17,9 +17,9 @@ use governor::state::StateStore;
 use governor::{Quota, RateLimiter};
 use ipnet::IpNet;
 
-use super::Made;
+use super::MadeValue;
 use super::shared::Redis;
-use super::table::{Hashed, KeyTable, VALUE_BITS};
+use super::table::{HashedKey, KeyTable, VALUE_BITS};
 use crate::clock::{self, Instant};
 
 /// Keys that a limit knows at a time.
@@ -107,8 +107,8 @@ impl Pace {
 pub struct LimitState {
     /// Rate and burst.
     pub pace: Pace,
-    limiter: RateLimiter<Hashed, Store, Ticks, StateInformationMiddleware>,
-    store: Store,
+    limiter: RateLimiter<HashedKey, LocalStore, Ticks, StateInformationMiddleware>,
+    store: LocalStore,
     /// Between two requests of the steady rate.
     interval: Duration,
     /// Requests refused.
@@ -154,7 +154,7 @@ impl LimitState {
         let (interval, unit) = pace.measure();
         let quota = Quota::with_period(interval).unwrap_or(Quota::per_second(NonZeroU32::MIN));
         let ticks = Ticks { epoch: clock::now() };
-        let store = Store { table: Arc::new(KeyTable::new(keys)), unit, ticks };
+        let store = LocalStore { table: Arc::new(KeyTable::new(keys)), unit, ticks };
         // The limiter counts from the time at which it is made.
         ticks.set(ticks.epoch);
         let limiter = RateLimiter::new(quota.allow_burst(at_once), store.clone(), ticks);
@@ -171,7 +171,7 @@ impl LimitState {
 
     /// The hash of a key made of parts.
     #[must_use]
-    pub fn hash<'a>(&self, parts: impl Iterator<Item = &'a [u8]>) -> Hashed {
+    pub fn hash<'a>(&self, parts: impl Iterator<Item = &'a [u8]>) -> HashedKey {
         self.table().hash(parts)
     }
 
@@ -181,7 +181,7 @@ impl LimitState {
     /// [`LimitWait`] when it may not pass.
     pub fn check(
         &self,
-        key: Hashed,
+        key: HashedKey,
         delay: Option<u32>,
         now: Instant,
     ) -> Result<LimitPass, LimitWait> {
@@ -206,8 +206,8 @@ impl LimitState {
     }
 
     /// Takes back what [`LimitState::check`] counted, because another limit refused the request.
-    pub fn give_back(&self, key: Hashed, now: Instant) {
-        let Store { table, unit, ticks } = &self.store;
+    pub fn give_back(&self, key: HashedKey, now: Instant) {
+        let LocalStore { table, unit, ticks } = &self.store;
         ticks.set(now);
         let interval = nanos(self.interval) / unit;
         let now = self.store.now();
@@ -265,7 +265,7 @@ impl Clock for Ticks {
 
 /// The moment at which each key has paid for what was let in, in units from the epoch, modulo 2^40.
 #[derive(Debug, Clone)]
-struct Store {
+struct LocalStore {
     table: Arc<KeyTable>,
     /// Nanoseconds, as [`Pace::measure`] chose them. The shortest one goes round in 18 minutes; sweeping keeps what is
     /// older from looking like the future.
@@ -291,17 +291,17 @@ fn idle(value: u64, now: u64) -> bool {
     ahead(value, now) == 0
 }
 
-impl Store {
+impl LocalStore {
     /// Now, in units.
     fn now(&self) -> u64 {
         nanos(self.ticks.now()) / self.unit
     }
 }
 
-impl StateStore for Store {
-    type Key = Hashed;
+impl StateStore for LocalStore {
+    type Key = HashedKey;
 
-    fn measure_and_replace<T, F, E>(&self, key: &Hashed, change: F) -> Result<T, E>
+    fn measure_and_replace<T, F, E>(&self, key: &HashedKey, change: F) -> Result<T, E>
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
@@ -322,7 +322,7 @@ impl StateStore for Store {
 
 /// The state of a route's limits for `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10).
 #[derive(Debug, Default)]
-pub struct LimitReport(pub Made);
+pub struct LimitReport(pub MadeValue);
 
 impl LimitReport {
     /// Adds a limit: how many more may pass, and in how many seconds it is as new.
@@ -387,7 +387,7 @@ mod tests {
 
     const TEN: Pace = Pace { count: 10, period: Duration::from_secs(1), burst: 20 };
 
-    fn key(state: &LimitState, key: &[u8]) -> Hashed {
+    fn key(state: &LimitState, key: &[u8]) -> HashedKey {
         state.hash([key].into_iter())
     }
 

@@ -31,7 +31,7 @@ use crate::exchange::queue::QueueStats;
 use crate::wire::head::Fields;
 
 /// A field's value that was made for one request; most need no memory of their own.
-pub type Made = SmallVec<[u8; 64]>;
+pub type MadeValue = SmallVec<[u8; 64]>;
 
 /// A way of knowing clients.
 #[derive(Debug)]

@@ -30,7 +30,7 @@ pub struct KeyTable {
 
 /// A key's hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Hashed(u64);
+pub struct HashedKey(u64);
 
 impl KeyTable {
     /// A table for this many keys, rounded up to a multiple of eight.
@@ -42,13 +42,13 @@ impl KeyTable {
 
     /// The hash of a key made of parts.
     #[must_use]
-    pub fn hash<'a>(&self, parts: impl Iterator<Item = &'a [u8]>) -> Hashed {
+    pub fn hash<'a>(&self, parts: impl Iterator<Item = &'a [u8]>) -> HashedKey {
         let mut hasher = self.secret.build_hasher();
         for part in parts {
             hasher.write_usize(part.len());
             hasher.write(part);
         }
-        Hashed(hasher.finish())
+        HashedKey(hasher.finish())
     }
 
     /// Replaces the value of a key by what `change` makes of it, unless that is an error; `None` is a key that
@@ -58,7 +58,7 @@ impl KeyTable {
     /// Those of `change`; the table is as before.
     pub fn update<T, E>(
         &self,
-        Hashed(hash): Hashed,
+        HashedKey(hash): HashedKey,
         idle: impl Fn(u64) -> bool,
         change: impl Fn(Option<u64>) -> Result<(T, u64), E>,
     ) -> Result<T, E> {

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{Matched, Replaced};
+use super::{MatchedRoute, Replaced};
 use crate::exchange::forward::{self, RequestForm};
 use crate::policy::effects::PolicyEffects;
 use crate::telemetry::trace::Trace;
-use crate::upstream::mirror::{Copy, Mirror};
+use crate::upstream::mirror::{Mirror, MirrorCopy};
 use crate::upstream::retry;
 use crate::wire::head::Fields;
 
-impl<'a> Matched<'a, '_> {
+impl<'a> MatchedRoute<'a, '_> {
     /// Returns who gets a copy of this request, if anybody does.
     pub(super) fn mirror(&self) -> Option<&'a Arc<Mirror>> {
         let mirror = self.route.mirror.as_ref()?;
@@ -25,7 +25,7 @@ impl<'a> Matched<'a, '_> {
         (replaced, effects): (Replaced<'_>, &PolicyEffects<'_>),
         trace: Option<&Trace>,
         (body, trailers): (Vec<u8>, Option<Fields>),
-    ) -> Copy {
+    ) -> MirrorCopy {
         let key = mirror.target.key.as_ref().and_then(|source| self.key(source, effects));
         // Only a body in chunks can be followed by anything.
         let length = if trailers.is_none() { Some(body.len() as u64) } else { None };
@@ -44,7 +44,7 @@ impl<'a> Matched<'a, '_> {
         let mut head = Vec::with_capacity(1024);
         forward::write_request(&mut head, &form);
         head.truncate(head.len() - b"\r\n".len());
-        Copy {
+        MirrorCopy {
             head,
             body,
             trailers,

@@ -5,7 +5,7 @@
 
 use smallvec::SmallVec;
 
-use super::Peer;
+use super::ClientPeer;
 use crate::exchange::forward::{is_option, is_protected};
 use crate::exchange::identity::{ClientField, Identity, OtherEnd};
 use crate::route::authority::is_host;
@@ -94,7 +94,7 @@ fn remove_nominated(fields: &mut Fields) {
 /// Returns who sent a request whose head has come through the door.
 #[must_use]
 pub fn identify_client<'a>(
-    peer: &'a Peer,
+    peer: &'a ClientPeer,
     listener: &Listener,
     head: &'a RequestHead,
 ) -> Identity<'a> {

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use smallvec::SmallVec;
 
-use super::Matched;
+use super::MatchedRoute;
 use super::policies::PolicyVerdict;
 use crate::clock;
 use crate::exchange::identity::network;
@@ -20,7 +20,7 @@ use crate::policy::basic::{Basic, Busy, Credentials};
 use crate::policy::effects::PolicyEffects;
 use crate::policy::forward_auth::{ForwardAuth, JudgeAnswer, JudgePage, JudgeQuestion};
 use crate::policy::jwt::{Jwt, TokenFault, Verified};
-use crate::policy::{Auth, Made, Policies, WayIn};
+use crate::policy::{Auth, MadeValue, Policies, WayIn};
 use crate::wire::Known;
 
 /// The verdict of a way in about a client.
@@ -117,7 +117,7 @@ type Denials<'a> = SmallVec<[(&'a WayIn, Denial); 1]>;
 
 /// Finds out who the client is, and whether it may use the route.
 pub(super) async fn admit_client<'a, C: Client>(
-    matched: &Matched<'a, '_>,
+    matched: &MatchedRoute<'a, '_>,
     policies: &'a Policies,
     effects: &mut PolicyEffects<'a>,
     client: &mut C,
@@ -172,7 +172,7 @@ pub(super) async fn admit_client<'a, C: Client>(
 }
 
 /// The one whose request it is, by the way in and the name known there; `None` where a token says it.
-fn name_member(way: &WayIn, matched: &Matched<'_, '_>) -> Option<Rc<[u8]>> {
+fn name_member(way: &WayIn, matched: &MatchedRoute<'_, '_>) -> Option<Rc<[u8]>> {
     let fields = &matched.ex.head.fields;
     let user;
     let network = matched.identity.client.map(network).unwrap_or_default();
@@ -197,7 +197,7 @@ fn name_member(way: &WayIn, matched: &Matched<'_, '_>) -> Option<Rc<[u8]>> {
 /// Counts a client that nobody lets in, notes why, and says what it is told.
 #[cold]
 fn refuse_client(
-    matched: &Matched<'_, '_>,
+    matched: &MatchedRoute<'_, '_>,
     denials: Denials<'_>,
     effects: &mut PolicyEffects<'_>,
 ) -> Result<PolicyVerdict, Refusal> {
@@ -218,7 +218,7 @@ fn refuse_client(
         let Denial { key, challenge, fields, told: answer, .. } = denial;
         let challenge = challenge.map(|challenge| (&b"www-authenticate"[..], challenge.to_vec()));
         for (name, value) in challenge.into_iter().chain(fields) {
-            let value: Made = value.into();
+            let value: MadeValue = value.into();
             let challenge = status == 401 && name == b"www-authenticate";
             if challenge {
                 add_challenge(effects, value);
@@ -241,7 +241,7 @@ fn refuse_client(
 
 /// Adds a challenge to those that the client is told, unless there is one that says as much: of two that differ in the
 /// error at the end the longer one stays.
-fn add_challenge(effects: &mut PolicyEffects<'_>, value: Made) {
+fn add_challenge(effects: &mut PolicyEffects<'_>, value: MadeValue) {
     const NAME: &[u8] = b"www-authenticate";
     let known = effects.made.iter_mut().find(|(name, known)| {
         *name == NAME && (known.starts_with(&value) || value.starts_with(known))
@@ -253,7 +253,7 @@ fn add_challenge(effects: &mut PolicyEffects<'_>, value: Made) {
     }
 }
 
-fn api_key(keys: &ApiKeys, matched: &Matched<'_, '_>) -> EntryVerdict {
+fn api_key(keys: &ApiKeys, matched: &MatchedRoute<'_, '_>) -> EntryVerdict {
     let mut given = matched.ex.head.fields.named(&keys.header);
     let (reason, why) = match (given.next(), given.next()) {
         (Some(key), None) if keys.whose(key).is_some() => return EntryVerdict::In,
@@ -266,7 +266,7 @@ fn api_key(keys: &ApiKeys, matched: &Matched<'_, '_>) -> EntryVerdict {
 }
 
 /// Verifies name and password, unless they were right lately.
-async fn verify_password(basic: &Basic, matched: &Matched<'_, '_>) -> EntryVerdict {
+async fn verify_password(basic: &Basic, matched: &MatchedRoute<'_, '_>) -> EntryVerdict {
     const KEY: &str = "auth.basic";
     let mut given = matched.ex.head.fields.values(Known::Authorization);
     let credentials = match (given.next(), given.next()) {
@@ -299,7 +299,7 @@ async fn verify_password(basic: &Basic, matched: &Matched<'_, '_>) -> EntryVerdi
 /// Asks another server about the client.
 async fn ask_judge<'a, C: Client>(
     judge: &ForwardAuth,
-    matched: &Matched<'a, '_>,
+    matched: &MatchedRoute<'a, '_>,
     effects: &mut PolicyEffects<'a>,
     client: &mut C,
 ) -> EntryVerdict {
@@ -357,7 +357,7 @@ async fn ask_judge<'a, C: Client>(
 /// Verifies the client's token.
 fn verify_token(
     jwt: &Jwt,
-    matched: &Matched<'_, '_>,
+    matched: &MatchedRoute<'_, '_>,
     effects: &mut PolicyEffects<'_>,
 ) -> EntryVerdict {
     match known_or_verified(jwt, matched) {
@@ -393,7 +393,10 @@ fn verify_token(
 }
 
 /// Verifies the token of a request, unless this worker has done so lately.
-fn known_or_verified(jwt: &Jwt, matched: &Matched<'_, '_>) -> Result<Rc<Verified>, TokenFault> {
+fn known_or_verified(
+    jwt: &Jwt,
+    matched: &MatchedRoute<'_, '_>,
+) -> Result<Rc<Verified>, TokenFault> {
     let worker = matched.ex.worker;
     let token = jwt.token(&matched.ex.head.fields, matched.target.query())?;
     let now = clock::unix_seconds();

@@ -10,7 +10,7 @@ use percent_encoding::percent_decode;
 use self::conditions::{FileShare, Validators, choose_share};
 use super::answer::OwnAnswer;
 use super::turned::keep_on_host;
-use super::{End, Matched, answer};
+use super::{MatchedRoute, WalkEnd, answer};
 use crate::clock;
 use crate::exchange::accept::weight;
 use crate::exchange::identity::network;
@@ -41,7 +41,7 @@ enum FilePiece {
     Part(u64, u64),
 }
 
-impl<'a> Matched<'a, '_> {
+impl<'a> MatchedRoute<'a, '_> {
     /// Answers with a file.
     pub(super) async fn serve_file<C: Client>(
         &self,
@@ -49,7 +49,7 @@ impl<'a> Matched<'a, '_> {
         effects: &mut PolicyEffects<'a>,
         client: &mut C,
         timer: &mut Timer,
-    ) -> Result<End, Refusal> {
+    ) -> Result<WalkEnd, Refusal> {
         let head = self.ex.head;
         let head_request = head.method() == b"HEAD";
         if !head_request && head.method() != b"GET" {
@@ -117,7 +117,7 @@ impl<'a> Matched<'a, '_> {
         effects: &PolicyEffects<'_>,
         client: &mut C,
         timer: &mut Timer,
-    ) -> End {
+    ) -> WalkEnd {
         let mut location = [self.target.path(), b"/"].concat();
         keep_on_host(&mut location);
         if let Some(query) = self.target.query() {
@@ -135,7 +135,7 @@ impl<'a> Matched<'a, '_> {
             refusal: false,
         };
         let outcome = answer::send_answer(client, timer, &answer, self.ex.listener.write_gap).await;
-        End::of(outcome, 301)
+        WalkEnd::of(outcome, 301)
     }
 
     /// Returns what an answer with parts is put together from: one part alone, or several with a head each (RFC 9110 §14.6).
@@ -170,7 +170,7 @@ impl<'a> Matched<'a, '_> {
         effects: &PolicyEffects<'_>,
         client: &mut C,
         timer: &mut Timer,
-    ) -> End {
+    ) -> WalkEnd {
         let FoundFile { file, piece: _, kind, coding, validators } = found;
         let total: u64 = pieces.iter().map(FilePiece::length).sum();
         let several = pieces.len() > 1;
@@ -227,7 +227,7 @@ impl<'a> Matched<'a, '_> {
         if outcome != Outcome::Whole {
             client.cut();
         }
-        End::of(outcome, status)
+        WalkEnd::of(outcome, status)
     }
 
     async fn send_pieces<C: Client>(

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
-use super::Matched;
+use super::MatchedRoute;
 use crate::exchange::Emit;
 use crate::exchange::edits::{FieldFacts, FillMoment};
 use crate::exchange::identity::Identity;
@@ -25,7 +25,7 @@ pub(super) struct AskedServer(RefCell<Option<(Arc<str>, Arc<str>)>>);
 
 /// The facts about a request whose route is known.
 pub(super) struct RequestFacts<'f, 'a, 'i> {
-    matched: &'f Matched<'a, 'i>,
+    matched: &'f MatchedRoute<'a, 'i>,
     verified: Option<&'f Verified>,
     server: Option<ServerNames<'f>>,
 }
@@ -78,7 +78,7 @@ fn public_port<'p>(identity: &Identity<'p>, host: &'p [u8]) -> &'p [u8] {
     identity.port.or(written.filter(|port| !port.is_empty())).unwrap_or(of_scheme)
 }
 
-impl<'a, 'i> Matched<'a, 'i> {
+impl<'a, 'i> MatchedRoute<'a, 'i> {
     /// Collects what is known of this request, to fill in header values.
     pub(super) fn facts<'f>(
         &'f self,

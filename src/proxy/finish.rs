@@ -2,7 +2,7 @@
 
 use super::cached::CacheNote;
 use super::request_id::RequestId;
-use super::{End, Exchange};
+use super::{Exchange, WalkEnd};
 use crate::cache::route::CacheResult;
 use crate::clock;
 use crate::exchange::identity::Identity;
@@ -12,7 +12,7 @@ use crate::policy::effects::PolicyEffects;
 use crate::snapshot::Route;
 use crate::telemetry::access;
 use crate::telemetry::ledger::{LedgerEntry, METHODS, method_index};
-use crate::telemetry::refusals::Ending;
+use crate::telemetry::refusals::RefusedEnding;
 use crate::telemetry::trace::{AttemptSpan, AttributeValue, Root, Trace};
 use crate::upstream::attempt_summary::AttemptSummary;
 use crate::upstream::request::AttemptReport;
@@ -38,17 +38,17 @@ pub(super) struct RequestLog<'a> {
 }
 
 /// An exchange under way. It is written down when this is dropped, however that comes about: each one exactly once.
-pub(super) struct Account<'a, 's, C: Client> {
+pub(super) struct ExchangeAccount<'a, 's, C: Client> {
     pub(super) ex: Exchange<'a>,
     pub(super) id: &'s RequestId<'s>,
     pub(super) identity: &'s Identity<'s>,
     pub(super) log: &'s mut RequestLog<'a>,
     pub(super) client: &'s mut C,
     /// The end of the exchange; `None` while it goes on.
-    pub(super) end: Option<End>,
+    pub(super) end: Option<WalkEnd>,
 }
 
-impl<C: Client> Drop for Account<'_, '_, C> {
+impl<C: Client> Drop for ExchangeAccount<'_, '_, C> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // Whoever catches that writes it down.
@@ -57,7 +57,7 @@ impl<C: Client> Drop for Account<'_, '_, C> {
         // Nothing but the end of the process ends an exchange from outside.
         let end = self.end.unwrap_or_else(|| {
             let outcome = Outcome::ProxyCut(Halt::Drain);
-            End::of(outcome, self.log.trail.status.unwrap_or(outcome.status()))
+            WalkEnd::of(outcome, self.log.trail.status.unwrap_or(outcome.status()))
         });
         finish_exchange(&self.ex, (self.id, self.identity), self.log, end, self.client);
     }
@@ -68,7 +68,7 @@ fn finish_exchange<C: Client>(
     ex: &Exchange<'_>,
     (id, identity): (&RequestId<'_>, &Identity<'_>),
     log: &mut RequestLog<'_>,
-    end: End,
+    end: WalkEnd,
     client: &C,
 ) {
     let RequestLog { route, trail, cause, trace, effects, cache } = log;
@@ -98,7 +98,7 @@ fn finish_exchange<C: Client>(
         cause.take().or_else(|| effects.cause.take())
     };
     if end.outcome != Outcome::Whole {
-        let ending = Ending {
+        let ending = RefusedEnding {
             outcome: end.outcome,
             status: end.status,
             request_id: id.as_str(),
@@ -165,7 +165,12 @@ pub(super) fn trace_attempt(trace: Option<&Trace>, of: &AttemptReport<'_>) {
 
 /// Returns what the request's own span says. Its name is from the configuration and a fixed set of methods, so that
 /// clients cannot make new ones.
-fn root_span(ex: &Exchange<'_>, identity: &Identity<'_>, route: Option<&Route>, end: End) -> Root {
+fn root_span(
+    ex: &Exchange<'_>,
+    identity: &Identity<'_>,
+    route: Option<&Route>,
+    end: WalkEnd,
+) -> Root {
     let text = |bytes: &[u8]| AttributeValue::Text(String::from_utf8_lossy(bytes).into_owned());
     let head = ex.head;
     let method = METHODS.get(method_index(head.method())).copied().unwrap_or("other");

@@ -1,6 +1,6 @@
 //! Pages in the stead of errors: the proxy's own, and with `intercept` those of servers.
 
-use super::{End, Matched, answer};
+use super::{MatchedRoute, WalkEnd, answer};
 use crate::exchange::refusal::Problem;
 use crate::exchange::stage::Substitute;
 use crate::exchange::{Client, Emit, Length, Outgoing, Refusal, pump};
@@ -22,7 +22,7 @@ pub(super) fn refusal_page<'r>(
     Some((page, ErrorForm::of(request)))
 }
 
-impl Matched<'_, '_> {
+impl MatchedRoute<'_, '_> {
     /// Returns whether something may stand in for what servers answer to this request.
     pub(super) fn intercepts(&self) -> bool {
         let pages = self.route.pages.as_deref();
@@ -71,7 +71,7 @@ impl Matched<'_, '_> {
         fields: &dyn Fn(&mut dyn Emit),
         client: &mut C,
         timer: &mut Timer,
-    ) -> End {
+    ) -> WalkEnd {
         let (length, sent): (_, &[u8]) = if self.ex.head.method() == b"HEAD" {
             (Length::Bodiless(Some(body.len() as u64)), &[])
         } else {
@@ -79,6 +79,6 @@ impl Matched<'_, '_> {
         };
         client.begin(&Outgoing { status: head.status, reason: head.reason(), fields, length });
         let outcome = pump::send_bytes(client, timer, sent, self.ex.listener.write_gap).await;
-        End::of(outcome, head.status)
+        WalkEnd::of(outcome, head.status)
     }
 }

@@ -1,6 +1,6 @@
 //! The part of a request that a balancing strategy goes by.
 
-use super::Matched;
+use super::MatchedRoute;
 use crate::balance::BalanceKey;
 use crate::policy::effects::PolicyEffects;
 use crate::policy::jwt::Verified;
@@ -8,7 +8,7 @@ use crate::route::condition::{cookies, parameters};
 use crate::upstream::KeySource;
 use crate::wire::Known;
 
-impl Matched<'_, '_> {
+impl MatchedRoute<'_, '_> {
     /// The first field of a name as the server will see it: what an authentication says stands in the place of what
     /// the client says.
     pub(super) fn header<'w>(

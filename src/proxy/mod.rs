@@ -36,9 +36,9 @@ use self::admit::Admitted;
 use self::answer::OwnAnswer;
 use self::cached::CacheStep;
 use self::fill::AskedServer;
-use self::finish::{Account, RequestLog};
+use self::finish::{ExchangeAccount, RequestLog};
 use self::lookup::find_route;
-pub use self::peer::Peer;
+pub use self::peer::ClientPeer;
 use self::request_id::RequestId;
 use self::stages::WalkStage;
 use self::turned::keep_on_host;
@@ -52,7 +52,7 @@ use crate::exchange::{self, Client, Halt, Outcome, Refusal, loops};
 use crate::net::{BodyFraming, Timer};
 use crate::policy::effects::PolicyEffects;
 use crate::route::authority;
-use crate::route::template::Values;
+use crate::route::template::TemplateValues;
 use crate::route::{Captures, FoundRoute};
 use crate::snapshot::route::{Action, Redirect, Respond, Split};
 use crate::snapshot::{Listener, Route, Snapshot};
@@ -60,7 +60,7 @@ use crate::telemetry::trace::Trace;
 use crate::upstream::attempt_summary::AttemptSummary;
 use crate::upstream::forward::forward_request;
 use crate::upstream::mirror_buffer::MirrorBuffer;
-use crate::upstream::request::{AttemptReport, ForwardOutcome, ForwardRequest, Opening};
+use crate::upstream::request::{AttemptHead, AttemptReport, ForwardOutcome, ForwardRequest};
 use crate::upstream::retry;
 use crate::wire::{RequestHead, Version, grpc};
 use crate::worker::Worker;
@@ -75,7 +75,7 @@ pub struct Exchange<'a> {
     /// The listener that it came in by.
     pub listener: &'a Listener,
     /// The client that it came from.
-    pub peer: &'a Peer,
+    pub peer: &'a ClientPeer,
     /// The head, after the door.
     pub head: &'a RequestHead,
     /// The time when the head was complete.
@@ -84,14 +84,14 @@ pub struct Exchange<'a> {
 
 /// The end of an exchange, for accounting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct End {
+pub struct WalkEnd {
     /// The status the client was sent; 499, as in nginx's logs, when it left before it had everything.
     pub status: u16,
     /// The outcome.
     pub outcome: Outcome,
 }
 
-impl End {
+impl WalkEnd {
     /// The end of an exchange whose response has this status.
     fn of(outcome: Outcome, status: u16) -> Self {
         // A tunnel is there to be left: how it was opened is what its line says, as with nginx.
@@ -108,7 +108,7 @@ impl End {
 /// Handles one request. The response has been sent, or the client cut off, when this is done.
 ///
 /// Cancel safety: dropping the future ends the exchange on the server's side too.
-pub async fn handle<C: Client>(ex: Exchange<'_>, client: &mut C, timer: &mut Timer) -> End {
+pub async fn handle<C: Client>(ex: Exchange<'_>, client: &mut C, timer: &mut Timer) -> WalkEnd {
     let id = ex.worker.draw(|random| RequestId::of(ex.head, random));
     let identity = door::identify_client(ex.peer, ex.listener, ex.head);
     let mut log = RequestLog::default();
@@ -118,8 +118,8 @@ pub async fn handle<C: Client>(ex: Exchange<'_>, client: &mut C, timer: &mut Tim
         log.trace = Some(ex.worker.draw(begin));
     }
     let log = &mut log;
-    let mut account = Account { ex, id: &id, identity: &identity, log, client, end: None };
-    let Account { log, client, .. } = &mut account;
+    let mut account = ExchangeAccount { ex, id: &id, identity: &identity, log, client, end: None };
+    let ExchangeAccount { log, client, .. } = &mut account;
     let end = match walk(ex, (&id, &identity), &mut **client, timer, log).await {
         Ok(end) => end,
         Err(refusal) => {
@@ -138,10 +138,10 @@ async fn refuse_exchange<C: Client>(
     (route, effects): (Option<&Route>, &PolicyEffects<'_>),
     client: &mut C,
     timer: &mut Timer,
-) -> End {
+) -> WalkEnd {
     if client.begun() {
         client.cut();
-        return End::of(Outcome::ProxyCut(Halt::Refusal(refusal)), refusal.row().status);
+        return WalkEnd::of(Outcome::ProxyCut(Halt::Refusal(refusal)), refusal.row().status);
     }
     let head_request = ex.head.method() == b"HEAD";
     let (request_id, added) = (id.as_str(), &*effects.response_fields().collect::<Vec<_>>());
@@ -151,7 +151,7 @@ async fn refuse_exchange<C: Client>(
     let refused =
         answer::RefusedAnswer { refusal, request_id, head_request, grpc, page, edits, added };
     answer::send_refusal(client, timer, &refused, ex.listener.write_gap).await;
-    End::of(Outcome::Refused(refusal), refusal.row().status)
+    WalkEnd::of(Outcome::Refused(refusal), refusal.row().status)
 }
 
 async fn walk<'a, C: Client>(
@@ -160,7 +160,7 @@ async fn walk<'a, C: Client>(
     client: &mut C,
     timer: &mut Timer,
     log: &mut RequestLog<'a>,
-) -> Result<End, Refusal> {
+) -> Result<WalkEnd, Refusal> {
     let admitted = admit::admit_request(ex.head, ex.listener.methods)?;
     let target = RequestTarget::of(ex.head, ex.listener.path, lookup::kept_spellings(ex.snapshot));
     let mut target = target.map_err(Refusal::Target)?;
@@ -194,7 +194,7 @@ async fn walk<'a, C: Client>(
     let client_bytes = identity.client.map(ipv6_octets);
     let target = &target;
     let public_host = &public_host;
-    let matched = Matched {
+    let matched = MatchedRoute {
         ex,
         id,
         identity,
@@ -288,9 +288,9 @@ async fn answer_itself<C: Client>(
     client: &mut C,
     timer: &mut Timer,
     answer: &OwnAnswer<'_>,
-) -> End {
+) -> WalkEnd {
     let outcome = answer::send_answer(client, timer, answer, ex.listener.write_gap).await;
-    End::of(outcome, answer.status)
+    WalkEnd::of(outcome, answer.status)
 }
 
 /// `redirect = "https"` of a listener: the same host and path, for good and with the same method.
@@ -299,7 +299,7 @@ async fn to_https<C: Client>(
     (target, host): (&RequestTarget<'_>, &str),
     client: &mut C,
     timer: &mut Timer,
-) -> Result<End, Refusal> {
+) -> Result<WalkEnd, Refusal> {
     if host.is_empty() {
         return Err(Refusal::Target(TargetFault::HostCount));
     }
@@ -323,14 +323,14 @@ async fn to_https<C: Client>(
 }
 
 /// What is written down while a request is forwarded, and what policies added to it.
-type Progress<'s, 'a> =
+type WalkProgress<'s, 'a> =
     (&'s mut AttemptSummary<'a>, Option<&'s Trace>, &'s PolicyEffects<'a>, &'s Note);
 
 /// The path that a server sees, empty where it is the client's, and `If-Match` in the stead of the client's.
 type Replaced<'r> = (&'r [u8], Option<&'r [u8]>);
 
 /// A request whose route is known.
-struct Matched<'a, 'i> {
+struct MatchedRoute<'a, 'i> {
     ex: Exchange<'a>,
     id: &'i RequestId<'i>,
     identity: &'i Identity<'i>,
@@ -346,9 +346,9 @@ struct Matched<'a, 'i> {
     raw: bool,
 }
 
-impl<'a> Matched<'a, '_> {
-    fn values(&self) -> Values<'_> {
-        Values {
+impl<'a> MatchedRoute<'a, '_> {
+    fn values(&self) -> TemplateValues<'_> {
+        TemplateValues {
             host: self.target.host().as_bytes(),
             path: self.target.path(),
             query: self.target.query(),
@@ -380,7 +380,7 @@ impl<'a> Matched<'a, '_> {
         client: &mut C,
         timer: &mut Timer,
         log: &mut RequestLog<'a>,
-    ) -> Result<Option<End>, Refusal> {
+    ) -> Result<Option<WalkEnd>, Refusal> {
         let RequestLog { effects, cache: told, .. } = log;
         let by = (&*effects, &*told);
         match self.answer_from_cache(cache, split, by, client, timer).await? {
@@ -399,7 +399,7 @@ impl<'a> Matched<'a, '_> {
         effects: &PolicyEffects<'_>,
         client: &mut C,
         timer: &mut Timer,
-    ) -> End {
+    ) -> WalkEnd {
         let fields: Vec<(&[u8], &[u8])> =
             respond.fields.iter().map(|(name, value)| (&**name, &**value)).collect();
         let added: Vec<(&[u8], &[u8])> = effects.response_fields().collect();
@@ -421,9 +421,9 @@ impl<'a> Matched<'a, '_> {
         effects: &PolicyEffects<'_>,
         client: &mut C,
         timer: &mut Timer,
-    ) -> Result<End, Refusal> {
+    ) -> Result<WalkEnd, Refusal> {
         let mut location = Vec::new();
-        let values = Values { host: self.public_host.as_bytes(), ..self.values() };
+        let values = TemplateValues { host: self.public_host.as_bytes(), ..self.values() };
         if values.host.is_empty() && redirect.to.has_host() {
             return Err(Refusal::Target(TargetFault::HostCount));
         }
@@ -454,8 +454,8 @@ impl<'a> Matched<'a, '_> {
         body_limit: (u64, &'static str),
         client: &mut C,
         timer: &mut Timer,
-        (trail, trace, effects, cause): Progress<'_, 'a>,
-    ) -> Result<End, Refusal> {
+        (trail, trace, effects, cause): WalkProgress<'_, 'a>,
+    ) -> Result<WalkEnd, Refusal> {
         let Self { ex, route, .. } = self;
         let Some(goal) = ex.worker.draw(|random| split.choose(random)) else {
             return Err(Refusal::NoServer(exchange::NoServerReason::Nobody));
@@ -517,13 +517,13 @@ impl<'a> Matched<'a, '_> {
         match sent {
             ForwardOutcome::Answered(status, Outcome::ClientGone) => {
                 client.cut();
-                Ok(End::of(Outcome::ClientGone, status))
+                Ok(WalkEnd::of(Outcome::ClientGone, status))
             }
             ForwardOutcome::Gone => {
                 client.cut();
-                Ok(End::gone())
+                Ok(WalkEnd::gone())
             }
-            ForwardOutcome::Answered(status, outcome) => Ok(End::of(outcome, status)),
+            ForwardOutcome::Answered(status, outcome) => Ok(WalkEnd::of(outcome, status)),
             ForwardOutcome::Refused(refusal) => Err(refusal),
         }
     }
@@ -532,12 +532,12 @@ impl<'a> Matched<'a, '_> {
     fn write_attempt(
         &self,
         out: &mut Vec<u8>,
-        opening: &Opening<'_>,
+        opening: &AttemptHead<'_>,
         (replaced, asked): (Replaced<'_>, &AskedServer),
         effects: &PolicyEffects<'_>,
         (trace, deadline): (Option<&Trace>, Option<Instant>),
     ) -> BodyFraming {
-        let Opening { attempt, ask, empty, upstream, server } = *opening;
+        let AttemptHead { attempt, ask, empty, upstream, server } = *opening;
         self.note_asked((upstream, server), asked);
         let facts = self.facts(effects.verified.as_deref(), Some((upstream, server)));
         // Of 0 bytes, nothing has come yet, and trailers still may.

@@ -7,7 +7,7 @@ use crate::tls::{Certificate, TlsInfo};
 
 /// The facts about a connection before its first request.
 #[derive(Debug)]
-pub struct Peer {
+pub struct ClientPeer {
     /// The other end's address in canonical form; `None` for a Unix socket.
     pub ip: Option<IpAddr>,
     /// The same as text, for logs; `unix` for a Unix socket.
@@ -22,7 +22,7 @@ pub struct Peer {
     pub ends: Option<Box<Ends>>,
 }
 
-impl Peer {
+impl ClientPeer {
     /// `http` or `https`.
     #[must_use]
     pub fn scheme(&self) -> &'static str {

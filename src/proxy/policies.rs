@@ -7,7 +7,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{End, Matched, answer, entry};
+use super::{MatchedRoute, WalkEnd, answer, entry};
 use crate::exchange::identity::network;
 use crate::exchange::{Client, Outcome, Refusal, pause};
 use crate::net::Timer;
@@ -19,7 +19,7 @@ use crate::policy::forward_auth::JudgePage;
 use crate::policy::jwt::Verified;
 use crate::policy::limit::{KeyPart, Limit, LimitPass, LimitReport, LimitWait};
 use crate::policy::shared::{OnError, Unanswered};
-use crate::policy::table::Hashed;
+use crate::policy::table::HashedKey;
 use crate::route::condition::cookies;
 use crate::wire::Known;
 use crate::wire::head::Fields;
@@ -38,26 +38,26 @@ pub(super) enum PolicyVerdict {
 
 /// Asks the policies of a route, and answers where one of them says so; `None` when the action follows.
 pub(super) async fn pass_policies<'a, C: Client>(
-    matched: &Matched<'a, '_>,
+    matched: &MatchedRoute<'a, '_>,
     policies: &'a Policies,
     effects: &mut PolicyEffects<'a>,
     client: &mut C,
     timer: &mut Timer,
-) -> Result<Option<End>, Refusal> {
+) -> Result<Option<WalkEnd>, Refusal> {
     let verdict = run_policies(matched, policies, effects, client, timer).await;
     matched.fill_response(effects);
     let end = match verdict? {
         PolicyVerdict::Pass => return Ok(None),
         PolicyVerdict::Answer(status) => {
-            End::of(respond_with(matched, status, effects, client, timer).await, status)
+            WalkEnd::of(respond_with(matched, status, effects, client, timer).await, status)
         }
         PolicyVerdict::Page(page) => {
             let outcome = show_page(matched, &page, effects, client, timer).await;
-            End::of(outcome, page.status)
+            WalkEnd::of(outcome, page.status)
         }
         PolicyVerdict::Gone => {
             client.cut();
-            End::gone()
+            WalkEnd::gone()
         }
     };
     Ok(Some(end))
@@ -77,7 +77,7 @@ pub(super) fn read_preflight<'h>(
 
 /// Asks all of them, and tells the client what is left of its limits.
 async fn run_policies<'a, C: Client>(
-    matched: &Matched<'a, '_>,
+    matched: &MatchedRoute<'a, '_>,
     policies: &'a Policies,
     effects: &mut PolicyEffects<'a>,
     client: &mut C,
@@ -94,7 +94,7 @@ async fn run_policies<'a, C: Client>(
 
 /// Asks one after the other.
 async fn ask_each<'a, C: Client>(
-    matched: &Matched<'a, '_>,
+    matched: &MatchedRoute<'a, '_>,
     policies: &'a Policies,
     effects: &mut PolicyEffects<'a>,
     client: &mut C,
@@ -151,7 +151,7 @@ async fn ask_each<'a, C: Client>(
 /// Adds what pages of other origins need. `true` for a preflight, which is then complete.
 fn cross_origin<'a>(
     cors: &'a Cors,
-    matched: &Matched<'a, '_>,
+    matched: &MatchedRoute<'a, '_>,
     effects: &mut PolicyEffects<'a>,
 ) -> bool {
     let head = matched.ex.head;
@@ -172,7 +172,7 @@ enum LimitPhase {
 
 /// Counts the request on all of these limits of the route, or on none of them. Returns how long it has to wait.
 async fn count_on_limits<'a>(
-    matched: &Matched<'a, '_>,
+    matched: &MatchedRoute<'a, '_>,
     policies: &'a Policies,
     counted: LimitPhase,
     effects: &mut PolicyEffects<'a>,
@@ -210,7 +210,7 @@ async fn count_on_limits<'a>(
 
 /// Counts the request on one limit; `None` when it has no key.
 async fn check_limit(
-    who: Who<'_, '_, '_>,
+    who: RequestClaims<'_, '_, '_>,
     limit: &Limit,
 ) -> Result<Option<Result<LimitPass, LimitWait>>, Refusal> {
     if let Some(redis) = &limit.redis {
@@ -234,7 +234,7 @@ async fn check_limit(
 }
 
 /// The parts of a key, for as long as somebody far away thinks about them.
-fn key_values(who: Who<'_, '_, '_>, parts: &[KeyPart]) -> Option<Vec<Box<[u8]>>> {
+fn key_values(who: RequestClaims<'_, '_, '_>, parts: &[KeyPart]) -> Option<Vec<Box<[u8]>>> {
     let client = who.0.identity.client.map(network);
     let all = || parts.iter().map(|p| key_part(who, client.as_ref(), p));
     let counted = parts.len() > 1 || all().all(|part| part.is_some());
@@ -242,9 +242,9 @@ fn key_values(who: Who<'_, '_, '_>, parts: &[KeyPart]) -> Option<Vec<Box<[u8]>>>
 }
 
 /// A request, what its token says, and whose it is where another way than a token let it in.
-type Who<'w, 'a, 'i> = (&'w Matched<'a, 'i>, Option<&'w Verified>, Option<&'w [u8]>);
+type RequestClaims<'w, 'a, 'i> = (&'w MatchedRoute<'a, 'i>, Option<&'w Verified>, Option<&'w [u8]>);
 
-fn give_back<'l>(who: Who<'_, '_, '_>, limits: impl Iterator<Item = &'l Limit>) {
+fn give_back<'l>(who: RequestClaims<'_, '_, '_>, limits: impl Iterator<Item = &'l Limit>) {
     // What Redis has counted stays counted: another round trip would cost more than it is worth.
     let client = who.0.identity.client;
     for limit in limits.filter(|limit| limit.redis.is_none() && !limit.exempts(client)) {
@@ -257,10 +257,10 @@ fn give_back<'l>(who: Who<'_, '_, '_>, limits: impl Iterator<Item = &'l Limit>) 
 /// The hash of what a policy counts by; `None` when the request lacks the only part of it, which as in nginx means that
 /// it is not counted. A part that is missing beside others is an empty one: leaving it out gets nobody around a limit.
 fn hash_key(
-    who: Who<'_, '_, '_>,
+    who: RequestClaims<'_, '_, '_>,
     parts: &[KeyPart],
-    hash: impl FnOnce(&mut dyn Iterator<Item = &[u8]>) -> Hashed,
-) -> Option<Hashed> {
+    hash: impl FnOnce(&mut dyn Iterator<Item = &[u8]>) -> HashedKey,
+) -> Option<HashedKey> {
     let client = who.0.identity.client.map(network);
     let all = || parts.iter().map(|p| key_part(who, client.as_ref(), p));
     if parts.len() == 1 && all().any(|part| part.is_none()) {
@@ -271,7 +271,7 @@ fn hash_key(
 
 /// One part of a key.
 fn key_part<'w>(
-    (matched, verified, member): Who<'w, '_, '_>,
+    (matched, verified, member): RequestClaims<'w, '_, '_>,
     client: Option<&'w [u8; 8]>,
     part: &KeyPart,
 ) -> Option<&'w [u8]> {
@@ -285,7 +285,7 @@ fn key_part<'w>(
             let mut all = fields.values(Known::Cookie).flat_map(cookies);
             all.find(|(n, _)| **n == **name).map(|(_, value)| value)
         }
-        // Who comes in without a token is counted, too: by who it is there.
+        // RequestClaims comes in without a token is counted, too: by who it is there.
         KeyPart::Claim(name) => member.or_else(|| {
             let mut all = verified?.claims.iter();
             all.find(|(claim, _)| claim == name).map(|(_, value)| value.as_bytes())
@@ -295,7 +295,7 @@ fn key_part<'w>(
 
 /// The answer of an authentication server, as it wrote it.
 async fn show_page<C: Client>(
-    matched: &Matched<'_, '_>,
+    matched: &MatchedRoute<'_, '_>,
     page: &JudgePage,
     effects: &PolicyEffects<'_>,
     client: &mut C,
@@ -318,7 +318,7 @@ async fn show_page<C: Client>(
 
 /// The answer that a policy gives, with all that was effects.
 async fn respond_with<C: Client>(
-    matched: &Matched<'_, '_>,
+    matched: &MatchedRoute<'_, '_>,
     status: u16,
     effects: &PolicyEffects<'_>,
     client: &mut C,
@@ -327,7 +327,7 @@ async fn respond_with<C: Client>(
     let added: Vec<(&[u8], &[u8])> = effects.response_fields().collect();
     if matched.admitted.grpc && status >= 300 {
         let edits = Some(&matched.route.response_edits);
-        // Who is sent elsewhere to get in is not known here.
+        // RequestClaims is sent elsewhere to get in is not known here.
         let status = if status < 400 { 401 } else { status };
         let message = format!("the proxy answers {status} ({})", matched.id.as_str());
         let gap = matched.ex.listener.write_gap;

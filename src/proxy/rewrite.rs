@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::exchange::Refusal;
 use crate::route::normal::{has_dot_segments, normalize};
-use crate::route::template::Values;
+use crate::route::template::TemplateValues;
 use crate::snapshot::rewrite::RouteRewrite;
 
 /// Appends the rewritten path to `out`. `raw` is a path that is sent as it came.
@@ -14,14 +14,14 @@ use crate::snapshot::rewrite::RouteRewrite;
 pub fn rewrite_path<'a>(
     out: &mut Vec<u8>,
     rewrite: &RouteRewrite,
-    values: &Values<'a>,
+    values: &TemplateValues<'a>,
     raw: bool,
     capture: impl Fn(usize) -> &'a [u8],
 ) -> Result<(), Refusal> {
     if let Some(template) = &rewrite.path {
         let rest = rewrite.rests.iter().find_map(|start| start.divide(values.path));
         let (_, rest) = rest.unwrap_or_default();
-        template.write(out, &Values { rest, ..*values }, capture);
+        template.write(out, &TemplateValues { rest, ..*values }, capture);
         return Ok(());
     }
     let mut rest = Cow::Borrowed(strip_prefix(rewrite, values.path).1);
@@ -72,10 +72,10 @@ fn check_path(mut path: Vec<u8>, raw: bool) -> Result<Vec<u8>, Refusal> {
 mod tests {
     use super::*;
     use crate::route::template::Template;
-    use crate::snapshot::rewrite::Start;
+    use crate::snapshot::rewrite::PathStart;
 
-    fn values(path: &str) -> Values<'_> {
-        Values { host: b"", path: path.as_bytes(), query: None, rest: b"" }
+    fn values(path: &str) -> TemplateValues<'_> {
+        TemplateValues { host: b"", path: path.as_bytes(), query: None, rest: b"" }
     }
 
     fn apply(rewrite: &RouteRewrite, from: &str, capture: &'static str) -> Result<String, Refusal> {
@@ -86,7 +86,7 @@ mod tests {
 
     fn prefixes(strip: Option<&str>, prefix: Option<&str>) -> RouteRewrite {
         RouteRewrite {
-            strip_prefix: strip.map(Start::new),
+            strip_prefix: strip.map(PathStart::new),
             prefix: prefix.map(|prefix| Template::of_path(prefix, &["id"]).unwrap()),
             ..RouteRewrite::default()
         }
@@ -136,7 +136,7 @@ mod tests {
     fn c9_the_rest_of_a_path_goes_where_the_template_says() {
         let rewrite = RouteRewrite {
             path: Some(Template::of_path("/users/{id}/*", &["id"]).unwrap()),
-            rests: ["/u/{id}", "/v"].map(Start::new).into(),
+            rests: ["/u/{id}", "/v"].map(PathStart::new).into(),
             ..RouteRewrite::default()
         };
         for (from, to) in [
@@ -149,7 +149,7 @@ mod tests {
         }
         let all = RouteRewrite {
             path: Some(Template::of_path("/*", &[]).unwrap()),
-            rests: ["/u"].map(Start::new).into(),
+            rests: ["/u"].map(PathStart::new).into(),
             ..RouteRewrite::default()
         };
         assert_eq!(apply(&all, "/u", "").unwrap(), "/");

@@ -1,7 +1,7 @@
 //! The stages of a response that only the walk knows how to make: paths and hosts in the client's terms, pages in the
 //! stead of errors, purges of what a request has changed, and fields that name the server.
 
-use super::Matched;
+use super::MatchedRoute;
 use super::fill::AskedServer;
 use crate::cache::route::RouteCache;
 use crate::exchange::Emit;
@@ -13,7 +13,7 @@ use crate::wire::ResponseHead;
 
 /// The walk's own stage.
 pub(super) struct WalkStage<'s, 'p> {
-    pub(super) matched: &'s Matched<'s, 's>,
+    pub(super) matched: &'s MatchedRoute<'s, 's>,
     pub(super) effects: &'s PolicyEffects<'p>,
     /// The server that was asked last; `None` where none is.
     pub(super) asked: Option<&'s AskedServer>,

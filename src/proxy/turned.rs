@@ -7,9 +7,9 @@
 
 use std::borrow::Cow;
 
-use super::Matched;
+use super::MatchedRoute;
 use super::rewrite::strip_prefix;
-use crate::snapshot::rewrite::Answers;
+use crate::snapshot::rewrite::AnswerRules;
 use crate::wire::ResponseHead;
 
 /// The addresses that a request came from and went to.
@@ -26,10 +26,10 @@ struct TurnedWay<'w> {
     /// The host that the server was sent.
     sent: &'w [u8],
     /// The addresses of servers.
-    answers: &'w Answers,
+    answers: &'w AnswerRules,
 }
 
-impl Matched<'_, '_> {
+impl MatchedRoute<'_, '_> {
     /// The head of a response with its fields turned back; `None` where nothing has to be.
     pub(super) fn turned_back(&self, head: &ResponseHead) -> Option<ResponseHead> {
         let rewrite = &self.route.rewrite;
@@ -245,12 +245,12 @@ mod tests {
 
     use super::*;
 
-    fn answers() -> Answers {
-        Answers { servers: BTreeSet::from([b"10.0.0.1:8080"[..].into()]) }
+    fn answers() -> AnswerRules {
+        AnswerRules { servers: BTreeSet::from([b"10.0.0.1:8080"[..].into()]) }
     }
 
     fn way<'w>(
-        answers: &'w Answers,
+        answers: &'w AnswerRules,
         (stripped, prefix): (&'w str, &'w str),
         scheme: &'w str,
         (public, sent): (&'w str, &'w str),

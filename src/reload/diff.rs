@@ -17,9 +17,9 @@ use crate::pace;
 
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Change {
+pub struct ConfigChange {
     /// The kind of the change.
-    pub kind: Kind,
+    pub kind: ChangeKind,
     /// `listener`, `upstream`, `route`, … or a table there is only one of.
     pub what: String,
     /// The name of the table; empty for one there is only one of.
@@ -33,7 +33,7 @@ pub struct Change {
 /// The kind of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum ChangeKind {
     /// A table that is new.
     Added,
     /// A table that is gone; what it still does is finished.
@@ -42,12 +42,12 @@ pub enum Kind {
     Changed,
 }
 
-impl fmt::Display for Change {
+impl fmt::Display for ConfigChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = match self.kind {
-            Kind::Added => '+',
-            Kind::Removed => '-',
-            Kind::Changed => '~',
+            ChangeKind::Added => '+',
+            ChangeKind::Removed => '-',
+            ChangeKind::Changed => '~',
         };
         write!(f, "{sign} {}", self.what)?;
         if !self.name.is_empty() {
@@ -62,7 +62,7 @@ impl fmt::Display for Change {
 
 /// The number of each that goes on as it was.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Stays {
+pub struct StayingCounts {
     /// Listeners.
     pub listeners: usize,
     /// Routes.
@@ -73,7 +73,7 @@ pub struct Stays {
     pub servers: usize,
 }
 
-impl fmt::Display for Stays {
+impl fmt::Display for StayingCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { listeners, routes, upstreams, servers } = *self;
         let all = [
@@ -92,19 +92,19 @@ impl fmt::Display for Stays {
 
 /// Returns what gets nothing new any more and finishes what it has.
 #[must_use]
-pub fn drained_servers(changes: &[Change]) -> Vec<String> {
-    let gone = changes.iter().filter(|change| change.kind == Kind::Removed);
+pub fn drained_servers(changes: &[ConfigChange]) -> Vec<String> {
+    let gone = changes.iter().filter(|change| change.kind == ChangeKind::Removed);
     let drained = gone.filter(|change| matches!(&*change.what, "listener" | "server"));
     drained.map(|change| format!("{} {}", change.what, change.name)).collect()
 }
 
 /// A configuration with each server beside its upstream instead of in it, so that servers are compared one
 /// by one. All but the upstreams is borrowed: a file may have thousands of routes.
-type Apart<'a> = BTreeMap<&'a str, BTreeMap<Cow<'a, str>, Cow<'a, str>>>;
+type ServersApart<'a> = BTreeMap<&'a str, BTreeMap<Cow<'a, str>, Cow<'a, str>>>;
 
-fn take_apart(all: &Shown) -> Apart<'_> {
+fn take_apart(all: &Shown) -> ServersApart<'_> {
     let mut servers = BTreeMap::new();
-    let mut apart = Apart::new();
+    let mut apart = ServersApart::new();
     for (what, tables) in all {
         let mut plain = BTreeMap::new();
         for (name, table) in tables {
@@ -150,19 +150,24 @@ fn parse_json(text: &str) -> Json {
 
 /// Compares two configurations: what changes from one to the other, and what does not.
 #[must_use]
-pub fn diff_configs(old: &Shown, new: &Shown) -> (Vec<Change>, Stays) {
+pub fn diff_configs(old: &Shown, new: &Shown) -> (Vec<ConfigChange>, StayingCounts) {
     let (old, new) = (take_apart(old), take_apart(new));
     let nothing = BTreeMap::new();
     let mut changes = Vec::new();
-    let mut stays = Stays::default();
+    let mut stays = StayingCounts::default();
     for (what, after) in &new {
         let before = old.get(what).unwrap_or(&nothing);
         for (name, value) in after {
             pace::step();
             match before.get(name) {
-                None => changes.push(new_change(Kind::Added, what, name, Vec::new())),
+                None => changes.push(new_change(ChangeKind::Added, what, name, Vec::new())),
                 Some(old) if old != value => {
-                    changes.push(new_change(Kind::Changed, what, name, changed_keys(old, value)));
+                    changes.push(new_change(
+                        ChangeKind::Changed,
+                        what,
+                        name,
+                        changed_keys(old, value),
+                    ));
                 }
                 Some(_) => match *what {
                     "listener" => stays.listeners += 1,
@@ -177,14 +182,14 @@ pub fn diff_configs(old: &Shown, new: &Shown) -> (Vec<Change>, Stays) {
     for (what, before) in &old {
         let after = new.get(what).unwrap_or(&nothing);
         let gone = before.keys().filter(|name| !after.contains_key(*name));
-        changes.extend(gone.map(|name| new_change(Kind::Removed, what, name, Vec::new())));
+        changes.extend(gone.map(|name| new_change(ChangeKind::Removed, what, name, Vec::new())));
     }
     (changes, stays)
 }
 
-fn new_change(kind: Kind, what: &str, name: &str, keys: Vec<String>) -> Change {
+fn new_change(kind: ChangeKind, what: &str, name: &str, keys: Vec<String>) -> ConfigChange {
     let restart = keys.iter().any(|key| needs_restart(what, key)) || what == "admin";
-    Change { kind, what: what.to_owned(), name: plain(name), keys, restart }
+    ConfigChange { kind, what: what.to_owned(), name: plain(name), keys, restart }
 }
 
 /// The keys in which two tables differ.

@@ -16,8 +16,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use self::diff::{Change, Stays};
-use self::watch::{Content, Watched, Watcher};
+use self::diff::{ConfigChange, StayingCounts};
+use self::watch::{Watched, WatchedContent, Watcher};
 use crate::clock;
 use crate::config::certificates;
 use crate::config::schema::policy::BasicConfig;
@@ -54,7 +54,7 @@ pub struct Reloader {
     before: VecDeque<Arc<Config>>,
     watcher: Option<Watcher>,
     /// The content of the files when they were last read.
-    content: Content,
+    content: WatchedContent,
     /// The file is another one than what runs, because an operator went back.
     held: bool,
     weights: Weights,
@@ -98,9 +98,9 @@ pub struct Prepared {
     /// Compiled.
     pub snapshot: Snapshot,
     /// The differences.
-    pub changes: Vec<Change>,
+    pub changes: Vec<ConfigChange>,
     /// The number of each that goes on as it was.
-    pub stays: Stays,
+    pub stays: StayingCounts,
     origin: ReloadOrigin,
     /// The weights that an operator has changed, if this comes to run.
     weights: Weights,
@@ -138,15 +138,15 @@ pub enum ReloadRefused {
 
 /// The end of a reload, as it is told to whoever asked for it.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Outcome {
+pub struct ReloadOutcome {
     /// True if it runs.
     pub ok: bool,
     /// The generation that runs now.
     pub generation: u64,
     /// The differences.
-    pub changes: Vec<Change>,
+    pub changes: Vec<ConfigChange>,
     /// The number of each that goes on as it was.
-    pub stays: Stays,
+    pub stays: StayingCounts,
     /// The things that get nothing new any more and finish what they have.
     pub drains: Vec<String>,
     /// The reason of a refusal; empty otherwise.
@@ -350,7 +350,7 @@ impl Reloader {
     }
 
     /// Remembers what is in these files: what was found before they were read, or what is in them now.
-    fn follow(&mut self, watched: Watched, found: Option<Content>) {
+    fn follow(&mut self, watched: Watched, found: Option<WatchedContent>) {
         self.content = found.unwrap_or_else(|| watched.content());
         if let Some(watcher) = &self.watcher {
             watcher.follow(watched, self.content);
@@ -437,7 +437,7 @@ pub struct Accepted {
 impl Prepared {
     /// The snapshot, and what is to be remembered once it runs.
     #[must_use]
-    pub fn split(self) -> (Snapshot, Vec<Change>, Stays, Accepted) {
+    pub fn split(self) -> (Snapshot, Vec<ConfigChange>, StayingCounts, Accepted) {
         let Self { config, snapshot, changes, stays, origin, weights } = self;
         (snapshot, changes, stays, Accepted { config, origin, weights })
     }

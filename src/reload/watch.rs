@@ -39,7 +39,7 @@ pub struct Watched {
 
 /// The content of files, as far as it can be told apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Content {
+pub struct WatchedContent {
     texts: u64,
     /// The content of the files beside the configuration itself.
     pub outside: u64,
@@ -77,7 +77,7 @@ impl Watched {
 
     /// Returns what is in the files now.
     #[must_use]
-    pub fn content(&self) -> Content {
+    pub fn content(&self) -> WatchedContent {
         let of = |paths: &BTreeSet<PathBuf>, limit: u64| {
             let mut hasher = DefaultHasher::new();
             for path in paths {
@@ -85,7 +85,10 @@ impl Watched {
             }
             hasher.finish()
         };
-        Content { texts: of(&self.texts(), FILE_LIMIT), outside: of(&self.outside, files::LARGEST) }
+        WatchedContent {
+            texts: of(&self.texts(), FILE_LIMIT),
+            outside: of(&self.outside, files::LARGEST),
+        }
     }
 
     /// Returns how the files look from outside.
@@ -109,7 +112,7 @@ impl Watched {
 struct Watch {
     watched: Arc<Watched>,
     /// The content when they were last read.
-    read: Content,
+    read: WatchedContent,
     /// The looks of the files a moment ago,
     seen: u64,
     /// and when their content was last looked at.
@@ -117,7 +120,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(watched: Arc<Watched>, read: Content) -> Self {
+    fn new(watched: Arc<Watched>, read: WatchedContent) -> Self {
         let seen = watched.looks();
         Self { watched, read, seen, settled: None }
     }
@@ -143,7 +146,7 @@ impl Watch {
 pub struct Watcher(Arc<SharedWatch>);
 
 /// The files to look at, and what was in them when they were read.
-type Posted = (Arc<Watched>, Content);
+type Posted = (Arc<Watched>, WatchedContent);
 
 #[derive(Debug)]
 struct SharedWatch {
@@ -157,7 +160,7 @@ impl Watcher {
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub fn start(watched: Watched, read: Content) -> std::io::Result<Self> {
+    pub fn start(watched: Watched, read: WatchedContent) -> std::io::Result<Self> {
         let posted = ArcSwap::from_pointee((Arc::new(watched), read));
         let shared = Arc::new(SharedWatch { posted, changed: AtomicBool::new(false) });
         let weak = Arc::downgrade(&shared);
@@ -166,7 +169,7 @@ impl Watcher {
     }
 
     /// Looks at these from now on.
-    pub fn follow(&self, watched: Watched, read: Content) {
+    pub fn follow(&self, watched: Watched, read: WatchedContent) {
         self.0.posted.store(Arc::new((Arc::new(watched), read)));
         self.0.changed.store(false, Ordering::Release);
     }

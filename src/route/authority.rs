@@ -8,7 +8,7 @@ const MAX_HOST: usize = 255;
 
 /// The part that a byte can have in an authority.
 #[derive(Clone, Copy)]
-enum Kind {
+enum AuthorityKind {
     Small,
     Capital,
     Dot,
@@ -16,16 +16,16 @@ enum Kind {
     Bad,
 }
 
-static KINDS: [Kind; 256] = {
-    let mut kinds = [Kind::Bad; 256];
+static KINDS: [AuthorityKind; 256] = {
+    let mut kinds = [AuthorityKind::Bad; 256];
     let mut byte = 0_usize;
     while byte < 256 {
         kinds[byte] = match byte.to_le_bytes()[0] {
-            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => Kind::Small,
-            b'A'..=b'Z' => Kind::Capital,
-            b'.' => Kind::Dot,
-            b':' => Kind::Colon,
-            _ => Kind::Bad,
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => AuthorityKind::Small,
+            b'A'..=b'Z' => AuthorityKind::Capital,
+            b'.' => AuthorityKind::Dot,
+            b':' => AuthorityKind::Colon,
+            _ => AuthorityKind::Bad,
         };
         byte += 1;
     }
@@ -42,15 +42,15 @@ pub fn canonical(authority: &[u8]) -> Option<Cow<'_, str>> {
     // Every request comes by here: one pass, and no search.
     let (mut len, mut label, mut upper) = (0, false, false);
     for byte in authority {
-        match KINDS.get(usize::from(*byte)).copied().unwrap_or(Kind::Bad) {
-            Kind::Small => label = true,
-            Kind::Capital => (label, upper) = (true, true),
-            Kind::Dot if label => label = false,
-            Kind::Colon => {
+        match KINDS.get(usize::from(*byte)).copied().unwrap_or(AuthorityKind::Bad) {
+            AuthorityKind::Small => label = true,
+            AuthorityKind::Capital => (label, upper) = (true, true),
+            AuthorityKind::Dot if label => label = false,
+            AuthorityKind::Colon => {
                 check_port(authority.get(len + 1..)?)?;
                 break;
             }
-            Kind::Dot | Kind::Bad => return None,
+            AuthorityKind::Dot | AuthorityKind::Bad => return None,
         }
         len += 1;
     }

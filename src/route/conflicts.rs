@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::condition::{Condition, ConditionSubject, ValueMatch};
-use super::path::{PathPattern, PatternRank, Segments};
+use super::path::{PathPattern, PathSegments, PatternRank};
 use super::spec::{HostPattern, RouteSpec};
 
 /// One finding about two routes, as indices into what was looked at.
@@ -106,13 +106,13 @@ fn ties(specs: &[RouteSpec], ids: &[usize], found: &mut Vec<Conflict>) {
 type Alike<'a> = (Option<&'a HostPattern>, PatternRank);
 
 /// A route and its pattern.
-type Pattern<'a> = (usize, &'a Segments);
+type ComparedPattern<'a> = (usize, &'a PathSegments);
 
 /// Ties between patterns that capture in different places, like `/{a}/x` and `/x/{b}`.
 fn overlaps(specs: &[RouteSpec], found: &mut Vec<Conflict>) {
     // By the places they capture, as bits: two patterns that capture in the same places overlap only
     // if they are the same, and then they have been compared.
-    let mut alike: HashMap<Alike<'_>, BTreeMap<u64, Vec<Pattern<'_>>>> = HashMap::new();
+    let mut alike: HashMap<Alike<'_>, BTreeMap<u64, Vec<ComparedPattern<'_>>>> = HashMap::new();
     for (id, spec) in specs.iter().enumerate() {
         let PathPattern::Segments(segments) = &spec.path else { continue };
         let places = places(segments);
@@ -135,7 +135,7 @@ fn overlaps(specs: &[RouteSpec], found: &mut Vec<Conflict>) {
 /// The most sets of places that are compared with each other.
 const MAX_MASKS: usize = 64;
 
-fn places(segments: &Segments) -> u64 {
+fn places(segments: &PathSegments) -> u64 {
     let captures = segments.parts.iter().enumerate().filter(|(_, part)| part.is_none());
     captures.fold(0, |mask, (at, _)| mask | 1 << at)
 }
@@ -143,16 +143,16 @@ fn places(segments: &Segments) -> u64 {
 /// Compares those of two lists that have the same text wherever neither captures (outside `mask`).
 fn pairs(
     specs: &[RouteSpec],
-    patterns: &[Pattern<'_>],
-    others: &[Pattern<'_>],
+    patterns: &[ComparedPattern<'_>],
+    others: &[ComparedPattern<'_>],
     mask: u64,
     found: &mut Vec<Conflict>,
 ) {
-    fn text(segments: &Segments, mask: u64) -> Vec<&[u8]> {
+    fn text(segments: &PathSegments, mask: u64) -> Vec<&[u8]> {
         let parts = segments.parts.iter().enumerate();
         parts.filter(|(at, _)| mask >> at & 1 == 0).filter_map(|(_, p)| p.as_deref()).collect()
     }
-    let mut by_text: HashMap<Vec<&[u8]>, Vec<Pattern<'_>>> = HashMap::new();
+    let mut by_text: HashMap<Vec<&[u8]>, Vec<ComparedPattern<'_>>> = HashMap::new();
     for (id, segments) in others {
         by_text.entry(text(segments, mask)).or_default().push((*id, segments));
     }

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::paths::Paths;
+use super::paths::PathIndex;
 use super::spec::{HostPattern, RouteSpec};
 
 /// Path tables by host.
 #[derive(Debug, Default)]
 pub(super) struct HostTable {
-    exact: HashMap<Box<str>, Paths>,
-    below: HashMap<Box<str>, Paths>,
-    any: Paths,
+    exact: HashMap<Box<str>, PathIndex>,
+    below: HashMap<Box<str>, PathIndex>,
+    any: PathIndex,
 }
 
 impl HostTable {
@@ -27,7 +27,7 @@ impl HostTable {
         }
         let mut hosts = Self::default();
         for (host, ids) in groups {
-            let paths = Paths::new(specs, &ids);
+            let paths = PathIndex::new(specs, &ids);
             match host {
                 None => hosts.any = paths,
                 Some(HostPattern::Exact(name)) => {

@@ -20,14 +20,14 @@ pub enum PathPattern {
     /// not `/apix`. Stored without the final `/*`.
     Prefix(Box<[u8]>),
     /// Segments, some of them captured.
-    Segments(Segments),
+    Segments(PathSegments),
     /// A regular expression that finds a match anywhere in the path.
     Regex(Regex),
 }
 
 /// A pattern with captures.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Segments {
+pub struct PathSegments {
     /// The segments; `None` captures one non-empty segment.
     pub(super) parts: Box<[Option<Box<[u8]>>]>,
     /// True if anything may follow (`/*`).
@@ -114,7 +114,7 @@ impl PathPattern {
             });
         }
         let literal = parts.iter().flatten().map(|part| part.len() + 1).sum();
-        Ok(Self::Segments(Segments { parts: parts.into_boxed_slice(), open, literal }))
+        Ok(Self::Segments(PathSegments { parts: parts.into_boxed_slice(), open, literal }))
     }
 
     /// Reads a pattern for paths as clients send them: every byte but those that no target can contain stands for
@@ -186,7 +186,7 @@ fn literal(text: &str, last: bool) -> Result<Box<[u8]>, PathError> {
     }
 }
 
-impl Segments {
+impl PathSegments {
     pub(super) fn rank(&self) -> PatternRank {
         (self.literal, self.parts.len(), !self.open)
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use regex::{Regex, RegexSet, RegexSetBuilder};
 
-use super::path::{MAX_SEGMENTS, PathPattern, PatternRank, Segments};
+use super::path::{MAX_SEGMENTS, PathPattern, PathSegments, PatternRank};
 use super::spec::RouteSpec;
 
 /// Patterns with captures that may match one path at once without an allocation. More need patterns
@@ -20,7 +20,7 @@ type Ranked = Box<[u32]>;
 
 /// The routes of one host by path.
 #[derive(Debug, Default)]
-pub(super) struct Paths {
+pub(super) struct PathIndex {
     exact: HashMap<Box<[u8]>, Ranked>,
     prefixes: HashMap<Box<[u8]>, Ranked>,
     /// Segments of the deepest prefix: a request's path is not looked into further.
@@ -43,12 +43,12 @@ struct PathNode {
     open: Option<u32>,
 }
 
-impl Paths {
+impl PathIndex {
     /// `ids` are places in `specs`, ascending.
     pub(super) fn new(specs: &[&RouteSpec], ids: &[u32]) -> Self {
         let mut exact: HashMap<Box<[u8]>, Vec<u32>> = HashMap::new();
         let mut prefixes: HashMap<Box<[u8]>, Vec<u32>> = HashMap::new();
-        let mut patterns: Vec<(&Segments, Vec<u32>)> = Vec::new();
+        let mut patterns: Vec<(&PathSegments, Vec<u32>)> = Vec::new();
         let mut known: HashMap<PathShape<'_>, usize> = HashMap::new();
         let mut regexes: Vec<(&Regex, u32)> = Vec::new();
         let mut any = Vec::new();
@@ -137,7 +137,7 @@ impl Paths {
         if self.patterns.is_empty() {
             return None;
         }
-        let mut hits = Hits { few: [0; FEW_PATTERNS], count: 0, more: Vec::new() };
+        let mut hits = PathHits { few: [0; FEW_PATTERNS], count: 0, more: Vec::new() };
         self.tree.collect(path.strip_prefix(b"/"), &mut hits);
         let hits = hits.ascending();
         let pattern = |hit: &u32| self.patterns.get(*hit as usize);
@@ -169,14 +169,14 @@ fn merged<'a, I: Iterator<Item = &'a [u32]>>(
 }
 
 /// Patterns that match a path.
-struct Hits {
+struct PathHits {
     few: [u32; FEW_PATTERNS],
     count: usize,
     /// The entries that did not fit; empty but for tables made to be slow.
     more: Vec<u32>,
 }
 
-impl Hits {
+impl PathHits {
     fn push(&mut self, id: Option<u32>) {
         let Some(id) = id else { return };
         match self.few.get_mut(self.count) {
@@ -203,7 +203,7 @@ impl Hits {
 }
 
 impl PathNode {
-    fn of(patterns: &[(&Segments, Vec<u32>)]) -> Self {
+    fn of(patterns: &[(&PathSegments, Vec<u32>)]) -> Self {
         let mut root = Self::default();
         for (id, (segments, _)) in patterns.iter().enumerate() {
             let id = u32::try_from(id).unwrap_or(u32::MAX);
@@ -221,7 +221,7 @@ impl PathNode {
     }
 
     /// Collects the patterns that match the rest of a path; `None` once it is used up.
-    fn collect(&self, rest: Option<&[u8]>, hits: &mut Hits) {
+    fn collect(&self, rest: Option<&[u8]>, hits: &mut PathHits) {
         hits.push(self.open);
         let Some(rest) = rest else {
             hits.push(self.closed);

@@ -43,7 +43,7 @@ pub enum TemplateError {
 
 /// The values that a template is filled with.
 #[derive(Debug, Clone, Copy)]
-pub struct Values<'a> {
+pub struct TemplateValues<'a> {
     /// Canonical host, without port.
     pub host: &'a [u8],
     /// The path in normal form.
@@ -135,7 +135,7 @@ impl Template {
     pub fn write<'a>(
         &self,
         out: &mut Vec<u8>,
-        values: &Values<'a>,
+        values: &TemplateValues<'a>,
         capture: impl Fn(usize) -> &'a [u8],
     ) {
         let start = out.len();
@@ -288,7 +288,8 @@ mod tests {
 
     fn fill(text: &str) -> String {
         let template = Template::new(text, &["id"]).unwrap();
-        let values = Values { host: b"a.test", path: b"/p/7", query: Some(b"q=1"), rest: b"" };
+        let values =
+            TemplateValues { host: b"a.test", path: b"/p/7", query: Some(b"q=1"), rest: b"" };
         let mut out = Vec::new();
         template.write(&mut out, &values, |_| b"7");
         String::from_utf8(out).unwrap()

@@ -56,13 +56,13 @@ impl Desk {
 
 /// A desk and the line that leads from it to the collector.
 #[must_use]
-pub fn new_desk() -> (Desk, Questions) {
+pub fn new_desk() -> (Desk, StatsQuestions) {
     let (ask, asked) = sync_channel(QUESTIONS);
-    (Desk(ask), Questions(asked))
+    (Desk(ask), StatsQuestions(asked))
 }
 
 /// The questions that are asked.
-pub struct Questions(Receiver<StatsQuestion>);
+pub struct StatsQuestions(Receiver<StatsQuestion>);
 
 struct Collector {
     history: History,
@@ -80,7 +80,7 @@ struct Collector {
 pub fn start_collector(
     store: SnapshotStore,
     workers: Vec<mpsc::Sender<WorkerCommand>>,
-    questions: Questions,
+    questions: StatsQuestions,
 ) -> io::Result<()> {
     let (reply, replies) = sync_channel(workers.len() * ORDERS);
     let history = History::default();

@@ -18,11 +18,11 @@ use crate::h1::{H1Client, NextRequest};
 use crate::net::seats::Seat;
 use crate::net::{MemoryReservation, Stream, Timer, held};
 use crate::proxy::request_id::RequestId;
-use crate::proxy::{self, Exchange, Peer, answer};
+use crate::proxy::{self, ClientPeer, Exchange, answer};
 use crate::snapshot::Listener;
 use crate::telemetry::access::AccessLine;
 use crate::telemetry::ledger::{LedgerEntry, method_index};
-use crate::telemetry::refusals::Ending;
+use crate::telemetry::refusals::RefusedEnding;
 use crate::wire::{RequestHead, encode, grpc};
 
 /// The things that a connection is served with.
@@ -41,7 +41,7 @@ pub(super) struct ConnectionEnd<'a> {
 pub(super) async fn serve_connection(
     local: &Rc<Local>,
     stream: Stream,
-    peer: Peer,
+    peer: ClientPeer,
     way: ConnectionEnd<'_>,
 ) {
     let ConnectionEnd { seat, listener, closing, full } = way;
@@ -103,7 +103,7 @@ pub(super) async fn serve_connection(
 /// One request. A defect in the proxy costs this request and nothing else.
 pub(super) async fn run_exchange<C: Client>(
     local: &Local,
-    (peer, listener): (&Peer, &Listener),
+    (peer, listener): (&ClientPeer, &Listener),
     (head, started): (&mut RequestHead, Instant),
     client: &mut C,
     timer: &mut Timer,
@@ -119,7 +119,7 @@ pub(super) async fn run_exchange<C: Client>(
     let bytes = size_of_val(&*walk) + head.fields.capacity();
     held::limit(snapshot.request_memory);
     let handled = match MemoryReservation::new(bytes, snapshot.request_memory) {
-        Some(_held) => Caught(Some(walk)).await,
+        Some(_held) => CaughtPanic(Some(walk)).await,
         None => {
             drop(walk);
             // Who holds a part of a head and says no more makes room for those who come after.
@@ -146,7 +146,7 @@ pub(super) async fn run_exchange<C: Client>(
 /// Answers a request that could not be read, or that was lost to a defect.
 pub(super) async fn refuse_head<C: Client>(
     local: &Local,
-    (peer, listener, head): (&Peer, &Listener, &RequestHead),
+    (peer, listener, head): (&ClientPeer, &Listener, &RequestHead),
     refusal: Refusal,
     client: &mut C,
     timer: &mut Timer,
@@ -184,13 +184,13 @@ pub(super) fn plain_answer() -> Vec<u8> {
 /// Writes down a request whose head could not be read, or that was lost to a defect.
 fn account_refusal<C: Client>(
     local: &Local,
-    (peer, listener, head): (&Peer, &Listener, &RequestHead),
+    (peer, listener, head): (&ClientPeer, &Listener, &RequestHead),
     outcome: Outcome,
     request_id: &str,
     client: &C,
 ) {
     let (status, received, sent) = (outcome.status(), client.received(), client.sent());
-    let ending = Ending {
+    let ending = RefusedEnding {
         outcome,
         status,
         request_id,
@@ -244,9 +244,9 @@ fn account_refusal<C: Client>(
 }
 
 /// A future whose panic ends it with `None` instead of unwinding into the worker.
-struct Caught<F>(Option<Pin<Box<F>>>);
+struct CaughtPanic<F>(Option<Pin<Box<F>>>);
 
-impl<F: Future> Future for Caught<F> {
+impl<F: Future> Future for CaughtPanic<F> {
     type Output = Option<F::Output>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

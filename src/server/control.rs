@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::activation;
-use super::listener::{self, Site};
+use super::listener::{self, ListenSite};
 use super::members;
 use super::names;
 use super::service_manager;
@@ -28,8 +28,8 @@ use crate::discovery::registry::Hear;
 use crate::health::Supervisor;
 use crate::net::Address;
 use crate::pace;
-use crate::reload::diff::{self, Stays};
-use crate::reload::{Outcome, Prepared, ReloadPlan, ReloadRefused, Reloader};
+use crate::reload::diff::{self, StayingCounts};
+use crate::reload::{Prepared, ReloadOutcome, ReloadPlan, ReloadRefused, Reloader};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::upstream::affinity::{Affinity, LearnedAffinity};
 use crate::upstream::{Membership, upkeep};
@@ -51,12 +51,12 @@ pub enum ControlCommand {
         /// Whatever `shrink_guard` says.
         force: bool,
         /// The sender of the answer for whoever wants to know how it went.
-        reply: Option<oneshot::Sender<Outcome>>,
+        reply: Option<oneshot::Sender<ReloadOutcome>>,
     },
     /// Go back to the configuration before.
     Rollback {
         /// The sender of the answer for whoever wants to know how it went.
-        reply: Option<oneshot::Sender<Outcome>>,
+        reply: Option<oneshot::Sender<ReloadOutcome>>,
     },
     /// Give a server another weight.
     Weigh {
@@ -89,7 +89,7 @@ pub(super) struct ControlParts {
     pub(super) reloader: Reloader,
     pub(super) workers: Vec<mpsc::Sender<WorkerCommand>>,
     /// The sockets that are open.
-    pub(super) sites: Vec<Site>,
+    pub(super) sites: Vec<ListenSite>,
     /// The addresses at which the proxy itself listens.
     pub(super) own: Vec<Address>,
     /// The number of calls of [`ControlParts::sweep`].
@@ -275,7 +275,7 @@ impl ControlParts {
         self.sites.iter().for_each(|site| remove_socket(&site.address));
     }
 
-    fn reload(&mut self, force: bool) -> Outcome {
+    fn reload(&mut self, force: bool) -> ReloadOutcome {
         service_manager::tell_reloading();
         let current = self.store.load_full();
         let outcome = match self.reloader.read(&current, force) {
@@ -288,11 +288,11 @@ impl ControlParts {
     }
 
     /// Answers that what is asked for is what runs: that is no reload.
-    fn stay(&self, current: &Snapshot, why: &'static str) -> Outcome {
+    fn stay(&self, current: &Snapshot, why: &'static str) -> ReloadOutcome {
         self.status.reloads.last_error.store(None);
         tracing::info!(generation = current.generation, why, "nothing to reload");
         let (changes, stays) = diff::diff_configs(&current.shown, &current.shown);
-        Outcome {
+        ReloadOutcome {
             ok: true,
             generation: current.generation,
             changes,
@@ -303,7 +303,7 @@ impl ControlParts {
         }
     }
 
-    fn roll_back(&mut self) -> Outcome {
+    fn roll_back(&mut self) -> ReloadOutcome {
         let current = self.store.load_full();
         let prepared = self.reloader.back(&current);
         self.put_into_effect(&current, prepared)
@@ -326,7 +326,7 @@ impl ControlParts {
         &mut self,
         current: &Snapshot,
         prepared: Result<Prepared, ReloadRefused>,
-    ) -> Outcome {
+    ) -> ReloadOutcome {
         let result = prepared.and_then(|prepared| self.switch(current, prepared));
         let counts = &self.status.reloads;
         let outcome = match result {
@@ -347,11 +347,11 @@ impl ControlParts {
                 let error = refused.to_string();
                 tracing::error!(%error, "reload refused; the running configuration goes on");
                 counts.last_error.store(Some(Arc::new(error.clone())));
-                Outcome {
+                ReloadOutcome {
                     ok: false,
                     generation: current.generation,
                     changes: Vec::new(),
-                    stays: Stays::default(),
+                    stays: StayingCounts::default(),
                     drains: Vec::new(),
                     error,
                     note: String::new(),
@@ -366,15 +366,19 @@ impl ControlParts {
     }
 
     /// Opens what is new, swaps, closes what is gone.
-    fn switch(&mut self, current: &Snapshot, prepared: Prepared) -> Result<Outcome, ReloadRefused> {
+    fn switch(
+        &mut self,
+        current: &Snapshot,
+        prepared: Prepared,
+    ) -> Result<ReloadOutcome, ReloadRefused> {
         let sites = listener::list_sites(&prepared.config, &prepared.snapshot);
         let (snapshot, changes, stays, accepted) = prepared.split();
         let drains = diff::drained_servers(&changes);
-        let is_open = |site: &Site| self.sites.iter().any(|open| open.same(site));
-        let new: Vec<Site> = sites.iter().filter(|site| !is_open(site)).cloned().collect();
+        let is_open = |site: &ListenSite| self.sites.iter().any(|open| open.same(site));
+        let new: Vec<ListenSite> = sites.iter().filter(|site| !is_open(site)).cloned().collect();
         let bound = listener::bind_sites(&new, &self.sites, self.workers.len())
             .map_err(|error| ReloadRefused::Bind(error.to_string()))?;
-        let gone: Vec<Site> =
+        let gone: Vec<ListenSite> =
             self.sites.iter().filter(|open| !sites.iter().any(|s| s.same(open))).cloned().collect();
         let generation = snapshot.generation;
         snapshot.bound_caches();
@@ -399,7 +403,7 @@ impl ControlParts {
         let config = self.reloader.running();
         members::let_register(&self.status.registry, config, &self.store.load(), Hear::Later);
         let (error, note) = (String::new(), String::new());
-        Ok(Outcome { ok: true, generation, changes, stays, drains, error, note })
+        Ok(ReloadOutcome { ok: true, generation, changes, stays, drains, error, note })
     }
 
     /// Tells those who have to know at which addresses the proxy itself listens.
@@ -410,7 +414,7 @@ impl ControlParts {
     }
 
     /// Sets who may connect to a Unix socket that stays, where that has changed.
-    fn allow(&self, sites: &[Site]) {
+    fn allow(&self, sites: &[ListenSite]) {
         for site in sites {
             let before = self.sites.iter().find(|open| open.same(site));
             if let (Address::Unix(path), Some(before)) = (&site.address, before)
@@ -423,7 +427,7 @@ impl ControlParts {
         }
     }
 
-    fn close(&self, gone: &[Site]) {
+    fn close(&self, gone: &[ListenSite]) {
         for site in gone {
             for worker in &self.workers {
                 give_order(worker, WorkerCommand::Close(site.clone()));

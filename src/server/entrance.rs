@@ -24,10 +24,10 @@ use super::{connection, streams};
 use crate::clock;
 use crate::exchange::{Refusal, identity};
 use crate::h1::client::Closing;
-use crate::net::room::{self, Full, Inside};
+use crate::net::room::{self, RoomFull, RoomPlace};
 use crate::net::seats::Seat;
 use crate::net::{Ends, Stream};
-use crate::proxy::Peer;
+use crate::proxy::ClientPeer;
 use crate::snapshot::Listener;
 
 /// The pause in accepting when the system has no descriptors or memory left.
@@ -42,13 +42,13 @@ const ASK_AGAIN: Duration = Duration::from_millis(10);
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// The context in which connections are accepted.
-pub(super) struct Door {
+pub(super) struct AcceptContext {
     pub listener: Arc<Listener>,
     pub closing: Rc<Closing>,
 }
 
 /// A connection that came in.
-struct Arrived {
+struct ArrivedClient {
     local: Rc<Local>,
     settings: Arc<Listener>,
     closing: Rc<Closing>,
@@ -61,7 +61,7 @@ struct Arrived {
 pub(super) async fn accept_connections(
     local: Rc<Local>,
     acceptor: Acceptor,
-    door: Door,
+    door: AcceptContext,
     mut stopped: watch::Receiver<bool>,
 ) {
     loop {
@@ -88,7 +88,7 @@ fn is_connection_error(error: &io::Error) -> bool {
 }
 
 /// The system has no descriptors, or no memory for another connection.
-async fn note_exhausted(local: &Local, door: &Door, error: &io::Error) {
+async fn note_exhausted(local: &Local, door: &AcceptContext, error: &io::Error) {
     door.listener.counts.starved.fetch_add(1, Relaxed);
     for _ in 0..AT_ONCE {
         local.make_room(None);
@@ -103,7 +103,7 @@ async fn note_exhausted(local: &Local, door: &Door, error: &io::Error) {
 
 async fn admit_connection(
     local: &Rc<Local>,
-    door: &Door,
+    door: &AcceptContext,
     stream: Stream,
     from: Option<SocketAddr>,
 ) {
@@ -114,7 +114,7 @@ async fn admit_connection(
     counts.accepted.fetch_add(1, Relaxed);
     counts.room.limit(settings.connections);
     let closing = door.closing.clone();
-    let arrived = Arrived { local: local.clone(), settings, closing, stream, from };
+    let arrived = ArrivedClient { local: local.clone(), settings, closing, stream, from };
     let full = match counts.room.enter() {
         Ok(inside) => {
             spawn_local(arrived.connect(None, Some(inside)));
@@ -175,12 +175,12 @@ impl Local {
     }
 }
 
-impl Arrived {
+impl ArrivedClient {
     /// Waits until somebody has made room.
-    async fn find_place(&self, mut full: Full) -> Result<Inside, Full> {
+    async fn find_place(&self, mut full: RoomFull) -> Result<RoomPlace, RoomFull> {
         let until = clock::now() + PATIENCE;
         loop {
-            self.local.make_room((full == Full::Listener).then_some(&*self.settings));
+            self.local.make_room((full == RoomFull::Listener).then_some(&*self.settings));
             let again = clock::now() + ASK_AGAIN;
             while clock::now() < again {
                 // It may have been freed already, and then nobody says so.
@@ -197,7 +197,7 @@ impl Arrived {
     }
 
     /// Tells a client that there is no place, and says so in the log.
-    async fn turn_away(self, full: Full) {
+    async fn turn_away(self, full: RoomFull) {
         let counts = self.settings.counts.clone();
         counts.refused.fetch_add(1, Relaxed);
         if let Some(left_out) = self.local.worker.quotas.take("connections", clock::now()) {
@@ -205,8 +205,8 @@ impl Arrived {
             let client = self.from.map_or_else(|| "unix".to_owned(), |from| from.ip().to_string());
             let ((all, most), open) = (room::all(), counts.room.open());
             let (limit, key) = match full {
-                Full::Listener => (self.settings.connections, "listen.limits.connections"),
-                Full::Process => (most, "ulimit -n"),
+                RoomFull::Listener => (self.settings.connections, "listen.limits.connections"),
+                RoomFull::Process => (most, "ulimit -n"),
             };
             tracing::warn!(%listen, client, open, all, limit, key, left_out, "connection refused: none is idle");
         }
@@ -214,7 +214,7 @@ impl Arrived {
     }
 
     /// Learns who this is, shakes hands, and serves. With `full`, each request is told that there is no room.
-    async fn connect(self, mut full: Option<Refusal>, _inside: Option<Inside>) {
+    async fn connect(self, mut full: Option<Refusal>, _inside: Option<RoomPlace>) {
         let Self { local, settings, closing, mut stream, from } = self;
         let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         let seats = &local.worker.seats;
@@ -263,7 +263,7 @@ impl Arrived {
             }
         };
         seat.begin();
-        let peer = Peer {
+        let peer = ClientPeer {
             ip,
             text: ip.map_or_else(|| "unix".into(), |ip| ip.to_string().into()),
             trusted: ip.map_or(settings.trusts_unix, |ip| settings.trusts(ip)),
@@ -288,7 +288,12 @@ impl Arrived {
 }
 
 /// Serves whatever the client speaks.
-async fn serve(local: &Rc<Local>, stream: Stream, peer: Peer, way: connection::ConnectionEnd<'_>) {
+async fn serve(
+    local: &Rc<Local>,
+    stream: Stream,
+    peer: ClientPeer,
+    way: connection::ConnectionEnd<'_>,
+) {
     if peer.tls.as_ref().is_some_and(|tls| tls.http2) {
         streams::serve_streams(local, (Vec::new(), stream), peer, way).await;
     } else {

@@ -14,7 +14,7 @@ use super::worker::Local;
 use crate::clock;
 use crate::exchange::Outgoing;
 use crate::net::Timer;
-use crate::proxy::Peer;
+use crate::proxy::ClientPeer;
 use crate::upstream::detached::{DetachedClient, Receiver};
 use crate::wire::head::Fields;
 use crate::wire::{RequestHead, Version};
@@ -53,7 +53,7 @@ impl Errand {
         let Some(listener) = snapshot.listener(listener).cloned() else { return };
         drop(snapshot);
         let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let peer = Peer {
+        let peer = ClientPeer {
             ip: Some(ip),
             text: ip.to_string().into(),
             trusted: true,

@@ -23,7 +23,7 @@ use crate::clock;
 use crate::net::Stream;
 use crate::snapshot::Listener;
 use crate::telemetry::refusals::Quotas;
-use crate::tls::revocation::Refused;
+use crate::tls::revocation::RevocationFault;
 use crate::tls::{TlsInfo, TlsServer};
 
 /// Handshakes of a worker that have begun and not ended.
@@ -82,7 +82,7 @@ impl Handshakes {
                 return Some(secure);
             }
             Ok(Err(failed)) => failed,
-            Err(_) => Failed { error: io::ErrorKind::TimedOut.into(), plain: None },
+            Err(_) => HandshakeFailed { error: io::ErrorKind::TimedOut.into(), plain: None },
         };
         counts.handshakes_failed.fetch_add(1, Relaxed);
         log_failure(listener, client, &failed.error, quotas);
@@ -97,11 +97,14 @@ impl Handshakes {
         &self,
         stream: TcpStream,
         server: &Arc<TlsServer>,
-    ) -> Result<(Stream, TlsInfo), Failed> {
+    ) -> Result<(Stream, TlsInfo), HandshakeFailed> {
         let mut first = [0];
         if stream.peek(&mut first).await? == 1 && first.iter().all(u8::is_ascii_uppercase) {
             // A method of HTTP. TLS begins with 22.
-            return Err(Failed { error: io::ErrorKind::InvalidData.into(), plain: Some(stream) });
+            return Err(HandshakeFailed {
+                error: io::ErrorKind::InvalidData.into(),
+                plain: Some(stream),
+            });
         }
         let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
         let name = start.client_hello().server_name().map(str::to_ascii_lowercase);
@@ -139,10 +142,10 @@ fn log_failure(listener: &Listener, client: Option<IpAddr>, error: &io::Error, q
         tracing::debug!(listener, client, cause, key, "no TLS handshake");
         return;
     }
-    let refused = tls.and_then(Refused::of);
+    let refused = tls.and_then(RevocationFault::of);
     match refused {
-        Some(Refused::Revoked) => counts.revoked.fetch_add(1, Relaxed),
-        Some(Refused::Unknown) => counts.revocation_unknown.fetch_add(1, Relaxed),
+        Some(RevocationFault::Revoked) => counts.revoked.fetch_add(1, Relaxed),
+        Some(RevocationFault::Unknown) => counts.revocation_unknown.fetch_add(1, Relaxed),
         None => 0,
     };
     if let Some(left_out) = quotas.take("client_certificate", clock::now()) {
@@ -163,13 +166,13 @@ fn log_failure(listener: &Listener, client: Option<IpAddr>, error: &io::Error, q
 }
 
 /// A handshake that did not succeed, and the reason.
-struct Failed {
+struct HandshakeFailed {
     error: io::Error,
     /// The connection, if it speaks HTTP.
     plain: Option<TcpStream>,
 }
 
-impl<E: Into<io::Error>> From<E> for Failed {
+impl<E: Into<io::Error>> From<E> for HandshakeFailed {
     fn from(error: E) -> Self {
         Self { error: error.into(), plain: None }
     }

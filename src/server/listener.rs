@@ -37,7 +37,7 @@ pub struct BindError {
 
 /// One address of one listener.
 #[derive(Debug, Clone)]
-pub struct Site {
+pub struct ListenSite {
     /// The listener.
     pub listener: Arc<Listener>,
     /// The address as configured.
@@ -46,7 +46,7 @@ pub struct Site {
     pub access: Access,
 }
 
-impl Site {
+impl ListenSite {
     /// Returns whether it is the same place, whatever its settings.
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
@@ -56,11 +56,11 @@ impl Site {
 
 /// All addresses of all listeners.
 #[must_use]
-pub fn list_sites(config: &Config, snapshot: &Snapshot) -> Vec<Site> {
+pub fn list_sites(config: &Config, snapshot: &Snapshot) -> Vec<ListenSite> {
     let listeners = config.listen.iter().zip(&snapshot.listeners);
     listeners
         .flat_map(|(written, listener)| {
-            written.address.iter().map(|address| Site {
+            written.address.iter().map(|address| ListenSite {
                 listener: listener.clone(),
                 address: compile::listen_address(&address.value),
                 access: address.value.access.clone(),
@@ -73,7 +73,7 @@ pub fn list_sites(config: &Config, snapshot: &Snapshot) -> Vec<Site> {
 #[derive(Debug)]
 pub struct Listening {
     /// The site that it is bound to.
-    pub site: Site,
+    pub site: ListenSite,
     fd: OwnedFd,
     unix: bool,
 }
@@ -91,7 +91,11 @@ pub struct BoundSocket {
 ///
 /// # Errors
 /// The first address that cannot be bound; those before it are closed again.
-pub fn bind_sites(sites: &[Site], open: &[Site], workers: usize) -> Result<BoundSocket, BindError> {
+pub fn bind_sites(
+    sites: &[ListenSite],
+    open: &[ListenSite],
+    workers: usize,
+) -> Result<BoundSocket, BindError> {
     for site in sites {
         if let Address::Tcp(at) = &site.address
             && !open.iter().any(|open| overlaps_open(*at, &open.address))
@@ -112,7 +116,7 @@ pub fn bind_sites(sites: &[Site], open: &[Site], workers: usize) -> Result<Bound
 }
 
 /// Binds one address for each worker; returns it with the port that was chosen.
-fn bind_for_all(site: &Site, per_worker: &mut [Vec<Listening>]) -> io::Result<Address> {
+fn bind_for_all(site: &ListenSite, per_worker: &mut [Vec<Listening>]) -> io::Result<Address> {
     if let Some(socket) = activation::given_socket(&site.address)? {
         let unix = matches!(site.address, Address::Unix(_));
         for sockets in per_worker {

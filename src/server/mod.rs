@@ -197,7 +197,7 @@ fn own(listening: &[(Arc<str>, Address)], admin: Option<&Address>) -> Vec<Addres
 }
 
 /// Says which sockets of the service manager are of no use to this configuration.
-fn note_unused(config: &Config, sites: &[listener::Site]) {
+fn note_unused(config: &Config, sites: &[listener::ListenSite]) {
     let admin = config.admin.as_ref().map(|admin| compile::listen_address(&admin.address.value));
     for address in activation::unused_sockets(sites.iter().map(|site| &site.address).chain(&admin))
     {

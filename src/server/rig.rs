@@ -18,7 +18,7 @@ use crate::clock::Random;
 use crate::config;
 use crate::h1::client::Closing;
 use crate::net::{Memory, Stream};
-use crate::proxy::Peer;
+use crate::proxy::ClientPeer;
 use crate::route::condition;
 use crate::snapshot::{CurrentSnapshot, SnapshotStore, compile};
 use crate::worker::Worker;
@@ -81,7 +81,7 @@ async fn serve(local: Rc<Local>, stream: Memory) {
     let waker = std::future::poll_fn(|cx| std::task::Poll::Ready(cx.waker().clone())).await;
     let seat = local.worker.seats.take(waker, listener.id);
     let ip = std::net::IpAddr::from([192, 0, 2, 1]);
-    let peer = Peer {
+    let peer = ClientPeer {
         ip: Some(ip),
         text: ip.to_string().into(),
         trusted: listener.trusts(ip),

@@ -13,7 +13,7 @@ use super::status::Status;
 /// SIGTERM and SIGINT, noticed from the moment this is made: make it before anybody can know that
 /// the process has started, or an early signal kills it without a drain.
 #[derive(Debug)]
-pub struct Stop {
+pub struct StopSignals {
     runtime: Runtime,
     terminate: Signal,
     interrupt: Signal,
@@ -21,7 +21,7 @@ pub struct Stop {
     rotated: Signal,
 }
 
-impl Stop {
+impl StopSignals {
     /// Starts to listen.
     ///
     /// # Errors

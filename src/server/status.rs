@@ -14,7 +14,7 @@ use super::collector::Desk;
 use super::worker::WorkerCommand;
 use crate::clock;
 use crate::discovery::registry::Registry;
-use crate::reload::Outcome;
+use crate::reload::ReloadOutcome;
 use crate::snapshot::SnapshotStore;
 use crate::telemetry::process::unix;
 
@@ -78,7 +78,7 @@ pub struct Reload {
 
 impl Reloads {
     /// Remembers how a reload went. Only one thread does.
-    pub fn remember(&self, outcome: &Outcome) {
+    pub fn remember(&self, outcome: &ReloadOutcome) {
         let mut latest = Vec::clone(&self.latest.load());
         latest.push(Reload {
             at: unix(clock::wall()),

@@ -18,14 +18,14 @@ use crate::clock::{self, Instant};
 use crate::exchange::{Client as _, Refusal};
 use crate::h1::client::Closing;
 use crate::h2::connection::Streams;
-use crate::h2::state::{Accept, Ended, SLACK, Terms};
+use crate::h2::state::{Accept, Ended, H2Config, SLACK};
 use crate::h2::{Connection, H2Client};
 use crate::net::seats::{Seat, SeatWait};
 use crate::net::timer::earlier;
 use crate::net::{Stream, Timer};
-use crate::proxy::Peer;
+use crate::proxy::ClientPeer;
 use crate::snapshot::Listener;
-use crate::wire::frames::{self, Code};
+use crate::wire::frames::{self, ErrorCode};
 use crate::wire::{Fault, RequestHead};
 
 /// Bytes that a client may send ahead on one stream that has begun, and while it is taken: the first is what RFC 9113
@@ -40,7 +40,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// Everything that the streams of a connection share.
 struct SharedStreams {
     local: Rc<Local>,
-    peer: Peer,
+    peer: ClientPeer,
     listener: Arc<Listener>,
     /// The refusal if there is no room for it.
     full: Option<Refusal>,
@@ -52,7 +52,7 @@ struct SharedStreams {
 pub(super) async fn serve_streams(
     local: &Rc<Local>,
     (read, stream): (Vec<u8>, Stream),
-    peer: Peer,
+    peer: ClientPeer,
     connection::ConnectionEnd { seat, listener, closing, full }: connection::ConnectionEnd<'_>,
 ) {
     let mut connection = Connection::new(stream, &read, stream_terms(&listener));
@@ -61,7 +61,7 @@ pub(super) async fn serve_streams(
         Rc::new(SharedStreams { local: local.clone(), peer, listener, full, open: Cell::new(0) });
     let mut life = StreamsLife {
         taker: Taker { shared: shared.clone(), streams: connection.streams(), any: 0 },
-        phase: Phase::Fresh,
+        phase: StreamPhase::Fresh,
         end: shared
             .listener
             .life
@@ -70,7 +70,7 @@ pub(super) async fn serve_streams(
         timer: Timer::default(),
     };
     poll_fn(|cx| life.poll(cx, &mut connection, &closing, seat)).await;
-    if connection.ended() == Some(Ended::Failed(Code::ENHANCE_YOUR_CALM)) {
+    if connection.ended() == Some(Ended::Failed(ErrorCode::ENHANCE_YOUR_CALM)) {
         let listener = &shared.listener;
         listener.counts.http2_floods.fetch_add(1, Relaxed);
         tracing::debug!(listen = %listener.name, client = %shared.peer.text, "too many frames that ask for nothing");
@@ -80,10 +80,10 @@ pub(super) async fn serve_streams(
 
 /// Returns what a client may do: its streams never take each other's windows away, so that one whose server does not read holds
 /// up no other. With a hundred streams that is 7.4 MiB.
-fn stream_terms(listener: &Listener) -> Terms {
+fn stream_terms(listener: &Listener) -> H2Config {
     let streams = u32::from(listener.streams);
     let all = streams.saturating_mul(STREAM_WINDOW).saturating_add(GROWTH + SLACK);
-    Terms {
+    H2Config {
         streams,
         stream_window: STREAM_WINDOW,
         stream_window_most: STREAM_WINDOW_MOST,
@@ -95,7 +95,7 @@ fn stream_terms(listener: &Listener) -> Terms {
 
 /// The progress of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum StreamPhase {
     /// A connection without a request yet, which is waited for as long as for the first one of HTTP/1.
     Fresh,
     /// A connection that had one.
@@ -109,7 +109,7 @@ enum Phase {
 /// A connection from its first frame to its last.
 struct StreamsLife {
     taker: Taker,
-    phase: Phase,
+    phase: StreamPhase,
     /// The moment at which it is too old for more.
     end: Option<Instant>,
     idle_since: Instant,
@@ -130,13 +130,13 @@ impl StreamsLife {
                 return Poll::Ready(());
             }
             let SharedStreams { open, listener, .. } = &*self.taker.shared;
-            if self.phase == Phase::Fresh && self.taker.any > 0 {
-                self.phase = Phase::Used;
+            if self.phase == StreamPhase::Fresh && self.taker.any > 0 {
+                self.phase = StreamPhase::Used;
             }
             let mut asked = false;
             if open.get() > 0 || connection.has_streams() {
                 // Whoever was told to end has a moment for it, whatever it has open and goes on opening.
-                if self.phase != Phase::Ending {
+                if self.phase != StreamPhase::Ending {
                     self.idle_since = clock::now();
                 }
                 seat.work();
@@ -144,25 +144,25 @@ impl StreamsLife {
                 asked = seat.wait(SeatWait::Request);
             }
             let allowed = match self.phase {
-                Phase::Fresh => listener.times.headers,
-                Phase::Used => listener.times.idle,
-                Phase::Ending | Phase::Ended => Some(GOODBYE),
+                StreamPhase::Fresh => listener.times.headers,
+                StreamPhase::Used => listener.times.idle,
+                StreamPhase::Ending | StreamPhase::Ended => Some(GOODBYE),
             };
             let idle = clock::deadline(self.idle_since, allowed);
             let mut until = idle;
             let mut spent = false;
-            if self.phase == Phase::Used {
+            if self.phase == StreamPhase::Used {
                 until = earlier(idle, self.end);
                 spent = self.taker.any >= listener.life.requests
                     || self.end.is_some_and(|end| clock::now() >= end);
             }
             let told = match self.phase {
-                Phase::Fresh => closing.has_begun() || asked,
-                Phase::Used => {
+                StreamPhase::Fresh => closing.has_begun() || asked,
+                StreamPhase::Used => {
                     closing.keeps_none() || self.taker.shared.full.is_some() || asked || spent
                 }
-                Phase::Ending => asked,
-                Phase::Ended => false,
+                StreamPhase::Ending => asked,
+                StreamPhase::Ended => false,
             };
             if !told {
                 if self.timer.poll_at(cx, until).is_pending() {
@@ -174,16 +174,16 @@ impl StreamsLife {
             }
             self.idle_since = clock::now();
             self.phase = match self.phase {
-                Phase::Fresh | Phase::Used => {
+                StreamPhase::Fresh | StreamPhase::Used => {
                     // What has begun goes on; the client is told to send nothing new (RFC 9113 §6.8).
                     connection.announce_end();
-                    Phase::Ending
+                    StreamPhase::Ending
                 }
-                Phase::Ending => {
+                StreamPhase::Ending => {
                     connection.end();
-                    Phase::Ended
+                    StreamPhase::Ended
                 }
-                Phase::Ended => return Poll::Ready(()),
+                StreamPhase::Ended => return Poll::Ready(()),
             };
         }
     }
@@ -213,7 +213,7 @@ impl Accept for Taker {
         self.any = self.any.saturating_add(1);
         let client = self.streams.client(slot, Some(&*head).filter(|_| fault.is_none()));
         self.shared.open.set(self.shared.open.get() + 1);
-        let begun = Begun { of: OpenStream(self.shared.clone()), head, fault, client };
+        let begun = BegunStream { of: OpenStream(self.shared.clone()), head, fault, client };
         // Boxed, because tasks are moved several times. Made where it stays: it is large.
         spawn_local(Box::into_pin(Box::write(Box::new_uninit(), begun.walk())));
     }
@@ -229,14 +229,14 @@ impl Drop for OpenStream {
 }
 
 /// A stream whose head has been read, well or not.
-struct Begun {
+struct BegunStream {
     of: OpenStream,
     head: Box<RequestHead>,
     fault: Option<Fault>,
     client: H2Client,
 }
 
-impl Begun {
+impl BegunStream {
     /// One request.
     async fn walk(mut self) {
         let started = clock::now();

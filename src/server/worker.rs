@@ -13,10 +13,10 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, spawn_local};
 
-use super::entrance::{self, Door};
+use super::entrance::{self, AcceptContext};
 use super::errand::Errand;
 use super::handshake::Handshakes;
-use super::listener::{Acceptor, Listening, Site};
+use super::listener::{Acceptor, ListenSite, Listening};
 use super::status::Status;
 use crate::clock::{self, Random};
 use crate::h1::client::Closing;
@@ -141,7 +141,7 @@ pub enum WorkerCommand {
     /// Accept on these too.
     Open(Vec<Listening>),
     /// Do not accept there any more; connections end after their current response.
-    Close(Site),
+    Close(ListenSite),
     /// Walk a request of the proxy's own.
     Run(Errand),
     /// Hand over what was counted.
@@ -155,7 +155,7 @@ struct Acceptors {
 }
 
 struct Accepting {
-    site: Site,
+    site: ListenSite,
     stop: watch::Sender<bool>,
     /// Set when the connections that came in here are to end.
     closing: Rc<Closing>,
@@ -170,7 +170,8 @@ impl Acceptors {
                 Ok(acceptor) => {
                     let (stop, stopped) = watch::channel(false);
                     let closing = Rc::new(Closing::new(site.listener.counts.room.clone()));
-                    let door = Door { listener: site.listener.clone(), closing: closing.clone() };
+                    let door =
+                        AcceptContext { listener: site.listener.clone(), closing: closing.clone() };
                     let task = spawn_local(entrance::accept_connections(
                         self.local.clone(),
                         acceptor,
@@ -184,7 +185,7 @@ impl Acceptors {
         }
     }
 
-    async fn close(&mut self, site: &Site) {
+    async fn close(&mut self, site: &ListenSite) {
         while let Some(at) = self.open.iter().position(|open| open.site.same(site)) {
             let accepting = self.open.swap_remove(at);
             accepting.end(&self.local).await;

@@ -92,7 +92,7 @@ fn extra(written: &LogField) -> Extra {
 
 /// `HOST:PORT` of a syslog server.
 fn syslog_server(written: &str, place: Place) -> Result<String, Box<Finding>> {
-    match ServerAddress::parse(written) {
+    match ServerAddress::parse_word(written) {
         Ok(address @ (ServerAddress::Ip(_) | ServerAddress::Name { .. })) => {
             Ok(address.to_string())
         }

@@ -13,7 +13,7 @@ use crate::cache::route::{CacheCounts, KeyInput, KeyParts, RouteCache};
 use crate::cache::store::CacheStore;
 use crate::cache::tier::{StoreTier, Tier};
 use crate::cache::webhook::WebhookSecrets;
-use crate::config::schema::forms::Policy;
+use crate::config::schema::forms::PolicyUse;
 use crate::config::schema::policy as schema;
 use crate::config::schema::route::{self, AuthRef};
 use crate::config::schema::words::{LimitKey, TokenPlace};
@@ -96,9 +96,9 @@ pub(super) fn cache(
     shared: &mut SharedPolicies<'_>,
 ) -> Result<Option<Box<RouteCache>>, Box<Finding>> {
     let (name, found) = match &written.cache {
-        None | Some(Policy::Off) => return Ok(None),
-        Some(Policy::Inline(cache)) => (route, Some(cache)),
-        Some(Policy::Named(name)) => {
+        None | Some(PolicyUse::Off) => return Ok(None),
+        Some(PolicyUse::Inline(cache)) => (route, Some(cache)),
+        Some(PolicyUse::Named(name)) => {
             let mut all = config.cache.iter();
             let found = all.find(|(known, _)| known.value == name.value);
             (name.value.as_str(), found.map(|(_, cache)| cache))

@@ -27,7 +27,7 @@ use crate::discovery::Found;
 use crate::exchange::edits::{FieldPart, FilledField};
 use crate::exchange::identity::ClientField;
 use crate::exchange::target::PathMode;
-use crate::exchange::{HeaderEdits, Pair, loops};
+use crate::exchange::{FieldPair, HeaderEdits, loops};
 use crate::files::{self, served};
 use crate::h1::client::{HeadTimes, Life};
 use crate::machine;
@@ -392,7 +392,7 @@ fn files(written: &schema::FilesConfig, purpose: Purpose) -> Result<Files, Box<F
 
 fn respond(written: &schema::RespondConfig) -> Respond {
     let schema::RespondConfig { status, body, headers } = written;
-    let mut fields: Vec<Pair> = headers
+    let mut fields: Vec<FieldPair> = headers
         .iter()
         .map(|(name, value)| {
             (name.value.get().as_str().as_bytes().into(), literal(value).into_bytes().into())

@@ -9,7 +9,7 @@ use jsonwebtoken::Algorithm;
 use super::compile::Purpose;
 use super::{Route, Snapshot};
 use crate::cache::tier::Tier;
-use crate::config::schema::forms::{OneOrMany, Policy};
+use crate::config::schema::forms::{OneOrMany, PolicyUse};
 use crate::config::schema::policy as schema;
 use crate::config::schema::process;
 use crate::config::schema::route::{self, AuthRef};
@@ -157,7 +157,7 @@ pub(super) fn policies(
 }
 
 fn limits(
-    written: &OneOrMany<Policy<schema::LimitConfig>>,
+    written: &OneOrMany<PolicyUse<schema::LimitConfig>>,
     route: &str,
     config: &Config,
     shared: &mut SharedPolicies<'_>,
@@ -165,9 +165,9 @@ fn limits(
     let mut limits = Vec::new();
     for (at, policy) in written.iter().enumerate() {
         let (name, found) = match policy {
-            Policy::Off => continue,
-            Policy::Inline(limit) => (format!("{route}#{}", at + 1), Some(limit)),
-            Policy::Named(name) => {
+            PolicyUse::Off => continue,
+            PolicyUse::Inline(limit) => (format!("{route}#{}", at + 1), Some(limit)),
+            PolicyUse::Named(name) => {
                 let mut all = config.limit.iter();
                 let found = all.find(|(known, _)| known.value == name.value);
                 (name.value.clone(), found.map(|(_, limit)| limit))
@@ -177,7 +177,7 @@ fn limits(
         let Some(written) = found else { continue };
         let schema::LimitConfig { place: _, rate, burst, key, store, delay, before, except } =
             written;
-        let own = matches!(policy, Policy::Inline(_));
+        let own = matches!(policy, PolicyUse::Inline(_));
         let pace = Pace { count: rate.value.count(), period: rate.value.period(), burst: *burst };
         let state = shared.state((own, &name), pace);
         let redis = shared.redis.clone().filter(|_| *store == schema::LimitStore::Redis);

@@ -12,7 +12,7 @@ use crate::route::template::{Template, TemplateError, capture_names};
 #[derive(Debug, Default)]
 pub struct RouteRewrite {
     /// Taken off the start of the path.
-    pub strip_prefix: Option<Start>,
+    pub strip_prefix: Option<PathStart>,
     /// Put at the start of the path; without a slash at its end.
     pub prefix: Option<Template>,
     /// The whole path.
@@ -21,16 +21,16 @@ pub struct RouteRewrite {
     pub regex: Option<(Regex, Box<str>)>,
     /// The beginnings of the route's paths that end with `/*`, long ones first: what follows is the rest that `path` may
     /// name.
-    pub rests: Box<[Start]>,
+    pub rests: Box<[PathStart]>,
     /// The `Host` field.
     pub host: Option<Box<[u8]>>,
     /// Answers are turned back.
-    pub answers: Option<Box<Answers>>,
+    pub answers: Option<Box<AnswerRules>>,
 }
 
 /// The rules by which answers are turned back.
 #[derive(Debug)]
-pub struct Answers {
+pub struct AnswerRules {
     /// Addresses of the route's servers, as URLs name them, in lower case: a server may call itself by its own.
     pub servers: BTreeSet<Box<[u8]>>,
 }
@@ -46,7 +46,7 @@ impl RouteRewrite {
 
 /// The beginning of a path: segments, of which some may be any.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Start(Box<[RewritePart]>);
+pub struct PathStart(Box<[RewritePart]>);
 
 #[derive(Debug, PartialEq, Eq)]
 enum RewritePart {
@@ -54,7 +54,7 @@ enum RewritePart {
     Segment,
 }
 
-impl Start {
+impl PathStart {
     /// A beginning as written, with `{name}` for any segment; a slash at its end makes no difference.
     #[must_use]
     pub fn new(text: &str) -> Self {
@@ -110,7 +110,7 @@ pub(super) fn rewrite(
     let prefix =
         prefix.map(|p| template(p, p.value.trim_end_matches('/'), captures)).transpose()?;
     Ok(RouteRewrite {
-        strip_prefix: strip_prefix.as_ref().map(|start| Start::new(&start.value)),
+        strip_prefix: strip_prefix.as_ref().map(|start| PathStart::new(&start.value)),
         prefix,
         rests: written.path.as_ref().map_or_else(Box::default, |path| rests_of(&path.value, route)),
         path,
@@ -118,7 +118,7 @@ pub(super) fn rewrite(
             (r#match.value.regex().clone(), to.value.as_str().into())
         }),
         host: host.as_ref().map(|h| h.value.get().as_bytes().into()),
-        answers: answers.then(|| Box::new(Answers { servers: servers(route, config) })),
+        answers: answers.then(|| Box::new(AnswerRules { servers: servers(route, config) })),
     })
 }
 
@@ -134,7 +134,7 @@ pub(super) fn template(
 }
 
 /// The beginnings of a route's paths that go on with anything, where a template says where the rest of a path goes.
-pub(super) fn rests_of(template: &str, route: &schema::RouteConfig) -> Box<[Start]> {
+pub(super) fn rests_of(template: &str, route: &schema::RouteConfig) -> Box<[PathStart]> {
     if !template.ends_with("/*") {
         return Box::default();
     }
@@ -143,7 +143,7 @@ pub(super) fn rests_of(template: &str, route: &schema::RouteConfig) -> Box<[Star
     starts.sort_by_key(|start| {
         (std::cmp::Reverse(start.split('/').count()), capture_names(start).count())
     });
-    starts.into_iter().map(Start::new).collect()
+    starts.into_iter().map(PathStart::new).collect()
 }
 
 /// Returns where the servers of a route are, those of fallbacks included.
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn a_path_is_divided_where_a_segment_ends() {
         let divided = |start: &str, path: &str| {
-            let start = Start::new(start);
+            let start = PathStart::new(start);
             let (before, after) = start.divide(path.as_bytes())?;
             let text = |part: &[u8]| String::from_utf8(part.to_vec()).unwrap();
             Some((text(before), text(after)))

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use super::rewrite::PathStart;
 use super::rewrite::RouteRewrite;
-use super::rewrite::Start;
 use crate::cache::route::RouteCache;
 use crate::clock::Random;
-use crate::exchange::{HeaderEdits, Pair};
+use crate::exchange::{FieldPair, HeaderEdits};
 use crate::policy::Policies;
 use crate::policy::pages::Pages;
-use crate::route::template::{Template, Values};
+use crate::route::template::{Template, TemplateValues};
 use crate::upstream::UpstreamTarget;
 use crate::upstream::mirror::Mirror;
 
@@ -106,7 +106,7 @@ pub struct Respond {
     /// 200 to 599.
     pub status: u16,
     /// The fields of the answer.
-    pub fields: Box<[Pair]>,
+    pub fields: Box<[FieldPair]>,
     /// The body of the answer.
     pub body: Box<[u8]>,
 }
@@ -119,7 +119,7 @@ pub struct Redirect {
     /// The new location.
     pub to: Template,
     /// The beginnings of the route's paths, longest first, where `to` ends with the rest of the path.
-    pub rests: Box<[Start]>,
+    pub rests: Box<[PathStart]>,
 }
 
 impl Redirect {
@@ -127,12 +127,12 @@ impl Redirect {
     pub fn write_location<'a>(
         &self,
         out: &mut Vec<u8>,
-        values: &Values<'a>,
+        values: &TemplateValues<'a>,
         capture: impl Fn(usize) -> &'a [u8],
     ) {
         let divided = self.rests.iter().find_map(|start| start.divide(values.path));
         let (_, rest) = divided.unwrap_or_default();
-        self.to.write(out, &Values { rest, ..*values }, capture);
+        self.to.write(out, &TemplateValues { rest, ..*values }, capture);
     }
 }
 

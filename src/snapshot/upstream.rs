@@ -25,7 +25,7 @@ use crate::endpoint::breaker::{BreakerSettings, Trip};
 use crate::endpoint::ejection;
 use crate::h2::link::STREAMS;
 use crate::net::Announce;
-use crate::tls::client::Offer;
+use crate::tls::client::AlpnOffer;
 use crate::upstream::affinity::{Affinity, LearnedAffinity};
 use crate::upstream::membership::{Balancing, CurrentMembers, Labels};
 use crate::upstream::sticky::Sticky;
@@ -77,10 +77,10 @@ pub(super) fn upstream(
         ProxyVersion::V2 => Announce::V2,
     });
     let offer = match (written.protocol, &written.tls) {
-        (Protocol::H2c, _) => Offer::Http2,
-        (Protocol::Auto, Switch::On(_)) => Offer::Either,
+        (Protocol::H2c, _) => AlpnOffer::Http2,
+        (Protocol::Auto, Switch::On(_)) => AlpnOffer::Either,
         // ALPN is a part of TLS.
-        (Protocol::Auto, Switch::Off) | (Protocol::Http1, _) => Offer::Http1,
+        (Protocol::Auto, Switch::Off) | (Protocol::Http1, _) => AlpnOffer::Http1,
     };
     let arrangement = arrangement(&name, written, config, (old, purpose), (offer, announce))?;
     let servers = servers::specs(&name, &written.servers, found, weights);
@@ -100,8 +100,8 @@ pub(super) fn upstream(
         rules: BalanceRules {
             // With HTTP/1 each request takes a connection of its own. What finds no room waits in the queue.
             cap: cap(requests).min(match offer {
-                Offer::Http1 | Offer::Nothing => cap(connections),
-                Offer::Http2 | Offer::Either => cap(connections).saturating_mul(STREAMS),
+                AlpnOffer::Http1 | AlpnOffer::Nothing => cap(connections),
+                AlpnOffer::Http2 | AlpnOffer::Either => cap(connections).saturating_mul(STREAMS),
             }),
             slow_start: written.slow_start.get(),
             ..BalanceRules::default()
@@ -133,7 +133,7 @@ fn arrangement(
     written: &schema::UpstreamConfig,
     config: &Config,
     (old, purpose): (Option<&Arc<Upstream>>, Purpose),
-    (offer, announce): (Offer, Option<Announce>),
+    (offer, announce): (AlpnOffer, Option<Announce>),
 ) -> Result<Arrangement, Box<Finding>> {
     let bad = |place, message: String| Box::new(Finding::error("bad_certificate", place, message));
     let known = old.and_then(|old| old.arrangement.outgoing.as_ref());

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::ledger::{ById, ByMethod, DIGITS, Interval, METHODS, StatsBucket};
 use super::refusals::Remembered;
-use super::timeline::{CLASSES, ROWS, STEP, Sample, Step, Timeline, Whole};
+use super::timeline::{CLASSES, ROWS, STEP, Timeline, TimelineSample, TimelineStep, WholeProcess};
 use crate::clock;
 use crate::exchange::outcome::{CUTS, OUTCOMES};
 
@@ -63,7 +63,7 @@ pub struct Windows {
 
 /// The facts about a route, listener, upstream or server.
 #[derive(Debug, Clone, Default)]
-pub struct Summary {
+pub struct HistorySummary {
     /// Responses by hundreds: 1xx to 5xx.
     pub classes: [u64; 5],
     /// Exchanges by how they ended, in the order of [`OUTCOMES`].
@@ -107,7 +107,7 @@ const REMEMBERED: usize = 20;
 
 /// Everything since the start at one place.
 #[derive(Debug, Clone)]
-struct Total {
+struct PlaceTotal {
     latency: Histogram<u64>,
     micros: u64,
     statuses: BTreeMap<u16, u64>,
@@ -117,7 +117,7 @@ struct Total {
     sent: u64,
 }
 
-impl Default for Total {
+impl Default for PlaceTotal {
     fn default() -> Self {
         Self {
             // Grows with what is recorded. The number of digits is a constant that is allowed.
@@ -132,7 +132,7 @@ impl Default for Total {
     }
 }
 
-impl Total {
+impl PlaceTotal {
     fn add(&mut self, tally: &StatsBucket) {
         for bucket in tally.latency.iter_recorded() {
             let (value, count) = (bucket.value_iterated_to(), bucket.count_at_value());
@@ -209,7 +209,7 @@ fn classes(tally: &StatsBucket) -> [u32; CLASSES] {
 /// The history of one place.
 #[derive(Debug, Clone, Default)]
 struct HistoryPlace {
-    total: Total,
+    total: PlaceTotal,
     /// The oldest first.
     recent: VecDeque<HistoryPiece>,
 }
@@ -234,7 +234,7 @@ pub struct History {
     /// Counts the seconds.
     second: u64,
     routes: ById<HistoryPlace>,
-    methods: ById<[Option<Box<Total>>; METHODS.len()]>,
+    methods: ById<[Option<Box<PlaceTotal>>; METHODS.len()]>,
     listeners: ById<HistoryPlace>,
     servers: ById<HistoryPlace>,
     refusals: BTreeMap<(u32, &'static str), u64>,
@@ -317,9 +317,9 @@ impl History {
             |(id, place): (&u32, &HistoryPlace)| (*id, sampled(std::iter::once(place), from).0);
         let (sample_of_all, heat) = sampled(self.listeners.values(), from);
         let outcomes = std::mem::take(&mut self.outcomes);
-        self.timeline.record(Step {
+        self.timeline.record(TimelineStep {
             end: clock::unix_seconds(),
-            whole: Whole { sample: sample_of_all, outcomes, heat },
+            whole: WholeProcess { sample: sample_of_all, outcomes, heat },
             routes: self.routes.iter().map(sample),
             servers: self.servers.iter().map(sample),
         });
@@ -327,18 +327,18 @@ impl History {
 
     /// Reads what is known about a route.
     #[must_use]
-    pub fn route(&self, id: u32) -> Summary {
+    pub fn route(&self, id: u32) -> HistorySummary {
         self.summary([self.routes.get(&id)].into_iter().flatten())
     }
 
     /// Reads what is known about a listener.
     #[must_use]
-    pub fn listener(&self, id: u32) -> Summary {
+    pub fn listener(&self, id: u32) -> HistorySummary {
         self.summary([self.listeners.get(&id)].into_iter().flatten())
     }
 
     /// Reads what is known about some servers together.
-    pub fn servers(&self, ids: impl Iterator<Item = u32>) -> Summary {
+    pub fn servers(&self, ids: impl Iterator<Item = u32>) -> HistorySummary {
         self.summary(ids.filter_map(|id| self.servers.get(&id)))
     }
 
@@ -383,8 +383,8 @@ impl History {
         })
     }
 
-    fn summary<'a>(&'a self, places: impl Iterator<Item = &'a HistoryPlace>) -> Summary {
-        let mut total = Total::default();
+    fn summary<'a>(&'a self, places: impl Iterator<Item = &'a HistoryPlace>) -> HistorySummary {
+        let mut total = PlaceTotal::default();
         let mut pieces: Vec<&HistoryPiece> = Vec::new();
         for place in places {
             total.merge(&place.total);
@@ -400,15 +400,15 @@ impl History {
         let [one, ten, sixty] = self.windows(&mut pieces);
         let all = Window { rate: 0.0, errors: 0.0, latency_ms: percentiles(&total.latency) };
         let windows = Windows { one, ten, sixty, total: all };
-        let Total { outcomes, cuts, received, sent, .. } = total;
-        Summary { classes, outcomes, cuts, received, sent, windows }
+        let PlaceTotal { outcomes, cuts, received, sent, .. } = total;
+        HistorySummary { classes, outcomes, cuts, received, sent, windows }
     }
 
     /// One walk from the latest piece back serves all three windows.
     fn windows(&self, pieces: &mut [&HistoryPiece]) -> [Window; 3] {
         pieces.sort_by_key(|piece| std::cmp::Reverse(piece.second));
         let mut pieces = pieces.iter().peekable();
-        let mut times = Total::default().latency;
+        let mut times = PlaceTotal::default().latency;
         let (mut requests, mut errors) = (0, 0);
         [1, 10, LONGEST].map(|seconds| {
             while let Some(piece) = pieces.next_if(|p| p.second + seconds >= self.second) {
@@ -429,9 +429,12 @@ impl History {
 }
 
 /// Adds up what happened at some places since a second, and how the times spread.
-fn sampled<'a>(places: impl Iterator<Item = &'a HistoryPlace>, from: u64) -> (Sample, [u32; ROWS]) {
-    let (mut sample, mut heat) = (Sample::default(), [0; ROWS]);
-    let mut times = Total::default().latency;
+fn sampled<'a>(
+    places: impl Iterator<Item = &'a HistoryPlace>,
+    from: u64,
+) -> (TimelineSample, [u32; ROWS]) {
+    let (mut sample, mut heat) = (TimelineSample::default(), [0; ROWS]);
+    let mut times = PlaceTotal::default().latency;
     let recent =
         places.flat_map(|place| place.recent.iter().rev().take_while(|p| p.second >= from));
     for piece in recent {

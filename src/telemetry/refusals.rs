@@ -76,7 +76,7 @@ impl Quotas {
 
 /// An exchange that did not end well, and all that is known of it.
 #[derive(Debug, Clone, Copy)]
-pub struct Ending<'a> {
+pub struct RefusedEnding<'a> {
     /// The end of the exchange.
     pub outcome: Outcome,
     /// The status in the access log.
@@ -136,7 +136,7 @@ pub struct Remembered {
     pub key: Option<&'static str>,
 }
 
-impl Ending<'_> {
+impl RefusedEnding<'_> {
     /// The key that would change it.
     #[must_use]
     pub fn key(&self) -> Option<&'static str> {

@@ -27,24 +27,24 @@ pub const ROWS: usize = BUCKETS.len() + 1;
 
 /// The events at one place in one step.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sample {
+pub struct TimelineSample {
     /// Responses by hundreds, and those without any.
     pub classes: [u32; CLASSES],
     /// The median and the 99th percentile in microseconds; 0 without requests.
     pub micros: [u32; 2],
 }
 
-impl Sample {
+impl TimelineSample {
     fn requests(&self) -> u64 {
         self.classes.iter().map(|n| u64::from(*n)).sum()
     }
 }
 
-/// The facts about all requests together, besides a [`Sample`].
+/// The facts about all requests together, besides a [`TimelineSample`].
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Whole {
+pub struct WholeProcess {
     /// Requests, classes and times.
-    pub sample: Sample,
+    pub sample: TimelineSample,
     /// Exchanges by how they ended, in the order of [`OUTCOMES`].
     pub outcomes: [u32; OUTCOMES.len()],
     /// The number that took at most so long, by rows of the heat map.
@@ -54,7 +54,7 @@ pub struct Whole {
 /// The samples of one route or server, the latest last. They end with the latest step.
 #[derive(Debug, Clone, Default)]
 struct Series {
-    samples: VecDeque<Sample>,
+    samples: VecDeque<TimelineSample>,
     /// The latest step that had a request.
     active: u64,
 }
@@ -68,11 +68,11 @@ pub struct SeriesPlaces {
 }
 
 impl SeriesPlaces {
-    fn record(&mut self, step: u64, samples: impl Iterator<Item = (u32, Sample)>) {
+    fn record(&mut self, step: u64, samples: impl Iterator<Item = (u32, TimelineSample)>) {
         for series in self.series.values_mut() {
-            push(&mut series.samples, Sample::default());
+            push(&mut series.samples, TimelineSample::default());
         }
-        for (id, sample) in samples.filter(|(_, sample)| *sample != Sample::default()) {
+        for (id, sample) in samples.filter(|(_, sample)| *sample != TimelineSample::default()) {
             if !self.series.contains_key(&id)
                 && self.series.len() >= PLACES
                 && !self.make_room(step)
@@ -104,18 +104,18 @@ pub struct Timeline {
     step: u64,
     /// The ends of the steps, in seconds since 1970.
     ends: VecDeque<u32>,
-    all: VecDeque<Whole>,
+    all: VecDeque<WholeProcess>,
     routes: SeriesPlaces,
     servers: SeriesPlaces,
 }
 
 /// The content of a step.
 #[derive(Debug)]
-pub struct Step<R, S> {
+pub struct TimelineStep<R, S> {
     /// The end of the step, in seconds since 1970.
     pub end: u64,
     /// All requests.
-    pub whole: Whole,
+    pub whole: WholeProcess,
     /// By route.
     pub routes: R,
     /// By server.
@@ -124,10 +124,10 @@ pub struct Step<R, S> {
 
 impl Timeline {
     /// Adds a step.
-    pub fn record<R, S>(&mut self, step: Step<R, S>)
+    pub fn record<R, S>(&mut self, step: TimelineStep<R, S>)
     where
-        R: Iterator<Item = (u32, Sample)>,
-        S: Iterator<Item = (u32, Sample)>,
+        R: Iterator<Item = (u32, TimelineSample)>,
+        S: Iterator<Item = (u32, TimelineSample)>,
     {
         self.step += 1;
         push(&mut self.ends, u32::try_from(step.end).unwrap_or(u32::MAX));
@@ -146,8 +146,8 @@ impl Timeline {
     #[must_use]
     pub fn usage(&self) -> Usage {
         let series = self.routes.series.len() + self.servers.series.len();
-        let each = size_of::<Sample>() * STEPS;
-        let whole = (size_of::<Whole>() + size_of::<u32>()) * STEPS;
+        let each = size_of::<TimelineSample>() * STEPS;
+        let whole = (size_of::<WholeProcess>() + size_of::<u32>()) * STEPS;
         Usage {
             steps: self.all.len(),
             step_limit: STEPS,
@@ -166,7 +166,7 @@ impl Timeline {
         wish: &HistoryWish,
         routes: &[(u32, String)],
         servers: &[(u32, String)],
-    ) -> Report {
+    ) -> TimelineReport {
         let kept = (wish.minutes.saturating_mul(60) / STEP).try_into().unwrap_or(STEPS);
         let steps = self.all.len().min(kept);
         let merged = steps.div_ceil(wish.points.max(1)).max(1);
@@ -174,21 +174,24 @@ impl Timeline {
         let cut = TimelineCut { skip: self.all.len() - steps, first: steps % merged, merged };
         let ends: Vec<u32> =
             cut.groups(&self.ends).filter_map(|group| group.last().copied()).collect();
-        let whole: Vec<Whole> = cut.groups(&self.all).map(|group| together(&group)).collect();
-        let samples: Vec<Sample> = whole.iter().map(|whole| whole.sample).collect();
+        let whole: Vec<WholeProcess> =
+            cut.groups(&self.all).map(|group| together(&group)).collect();
+        let samples: Vec<TimelineSample> = whole.iter().map(|whole| whole.sample).collect();
         let lines = |places: &SeriesPlaces, names: &[(u32, String)], wanted: bool| {
             let named = names.iter().filter(|_| wanted);
             let found = named.filter_map(|(id, name)| Some((name, places.series.get(id)?)));
             let line = |(name, series): (&String, &Series)| {
                 let missing = self.all.len() - series.samples.len();
-                let blank = std::iter::repeat_n(Sample::default(), missing);
-                let all: VecDeque<Sample> = blank.chain(series.samples.iter().copied()).collect();
-                let samples: Vec<Sample> = cut.groups(&all).map(|group| merge(&group)).collect();
-                Line { name: name.clone(), columns: Columns::of(&samples) }
+                let blank = std::iter::repeat_n(TimelineSample::default(), missing);
+                let all: VecDeque<TimelineSample> =
+                    blank.chain(series.samples.iter().copied()).collect();
+                let samples: Vec<TimelineSample> =
+                    cut.groups(&all).map(|group| merge(&group)).collect();
+                TimelineLine { name: name.clone(), columns: Columns::of(&samples) }
             };
             found.map(line).collect()
         };
-        Report {
+        TimelineReport {
             step_seconds: STEP,
             point_seconds: STEP * merged as u64,
             usage: self.usage(),
@@ -231,9 +234,9 @@ impl TimelineCut {
     }
 }
 
-fn together(steps: &[Whole]) -> Whole {
-    let samples: Vec<Sample> = steps.iter().map(|whole| whole.sample).collect();
-    let mut sum = Whole { sample: merge(&samples), ..Whole::default() };
+fn together(steps: &[WholeProcess]) -> WholeProcess {
+    let samples: Vec<TimelineSample> = steps.iter().map(|whole| whole.sample).collect();
+    let mut sum = WholeProcess { sample: merge(&samples), ..WholeProcess::default() };
     for whole in steps {
         add(&mut sum.outcomes, &whole.outcomes);
         add(&mut sum.heat, &whole.heat);
@@ -242,8 +245,8 @@ fn together(steps: &[Whole]) -> Whole {
 }
 
 /// Several steps as one: counts add up, of the medians the one of the busiest step, of the 99th percentiles the highest.
-fn merge(steps: &[Sample]) -> Sample {
-    let mut sum = Sample::default();
+fn merge(steps: &[TimelineSample]) -> TimelineSample {
+    let mut sum = TimelineSample::default();
     for step in steps {
         add(&mut sum.classes, &step.classes);
         sum.micros[1] = sum.micros[1].max(step.micros[1]);
@@ -288,7 +291,7 @@ pub struct Usage {
 
 /// The events in the time that was asked for. All lists are of the same length.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Report {
+pub struct TimelineReport {
     /// The finest resolution there is.
     step_seconds: u64,
     /// The length of a point of this answer.
@@ -305,14 +308,14 @@ pub struct Report {
     /// The number of requests of each point in each row.
     heat: Vec<[u32; ROWS]>,
     /// By route; empty unless asked for.
-    routes: Vec<Line>,
+    routes: Vec<TimelineLine>,
     /// By server, "upstream/server"; empty unless asked for.
-    servers: Vec<Line>,
+    servers: Vec<TimelineLine>,
 }
 
 /// One route or server.
 #[derive(Debug, Serialize, JsonSchema)]
-struct Line {
+struct TimelineLine {
     name: String,
     #[serde(flatten)]
     columns: Columns,
@@ -330,9 +333,9 @@ struct Columns {
 }
 
 impl Columns {
-    fn of(samples: &[Sample]) -> Self {
+    fn of(samples: &[TimelineSample]) -> Self {
         let times = |which: usize| {
-            let time = |sample: &Sample| {
+            let time = |sample: &TimelineSample| {
                 let micros = sample.micros.get(which).copied().unwrap_or_default();
                 (sample.requests() > 0).then(|| f64::from(micros) / 1000.0)
             };
@@ -350,14 +353,19 @@ impl Columns {
 mod tests {
     use super::*;
 
-    fn sample(ok: u32, p50: u32, p99: u32) -> Sample {
-        Sample { classes: [0, ok, 0, 0, 0, 0], micros: [p50, p99] }
+    fn sample(ok: u32, p50: u32, p99: u32) -> TimelineSample {
+        TimelineSample { classes: [0, ok, 0, 0, 0, 0], micros: [p50, p99] }
     }
 
-    fn step(timeline: &mut Timeline, end: u64, all: Sample, routes: &[(u32, Sample)]) {
-        let whole = Whole { sample: all, ..Whole::default() };
+    fn step(
+        timeline: &mut Timeline,
+        end: u64,
+        all: TimelineSample,
+        routes: &[(u32, TimelineSample)],
+    ) {
+        let whole = WholeProcess { sample: all, ..WholeProcess::default() };
         let routes = routes.iter().copied();
-        timeline.record(Step { end, whole, routes, servers: std::iter::empty() });
+        timeline.record(TimelineStep { end, whole, routes, servers: std::iter::empty() });
     }
 
     const ALL: HistoryWish = HistoryWish { minutes: 360, points: STEPS, places: true };

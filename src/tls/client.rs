@@ -18,7 +18,7 @@ use crate::files;
 
 /// The protocols that are offered to a server (RFC 7301).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Offer {
+pub enum AlpnOffer {
     /// HTTP/1.1 alone.
     Http1,
     /// HTTP/2 alone.
@@ -29,15 +29,15 @@ pub enum Offer {
     Nothing,
 }
 
-impl Offer {
+impl AlpnOffer {
     const ALL: [Self; 4] = [Self::Http1, Self::Http2, Self::Either, Self::Nothing];
 
     fn protocols(self) -> Vec<Vec<u8>> {
         let names: &[&[u8]] = match self {
-            Offer::Http1 => &[b"http/1.1"],
-            Offer::Http2 => &[b"h2"],
-            Offer::Either => &[b"h2", b"http/1.1"],
-            Offer::Nothing => &[],
+            AlpnOffer::Http1 => &[b"http/1.1"],
+            AlpnOffer::Http2 => &[b"h2"],
+            AlpnOffer::Either => &[b"h2", b"http/1.1"],
+            AlpnOffer::Nothing => &[],
         };
         names.iter().map(|name| name.to_vec()).collect()
     }
@@ -90,7 +90,7 @@ pub struct OutgoingTls {
     pub id: u64,
     /// A hash of all that was asked for, the contents of files included.
     fingerprint: [u8; 32],
-    /// One for each [`Offer`], with the same sessions.
+    /// One for each [`AlpnOffer`], with the same sessions.
     configs: [Arc<ClientConfig>; 4],
 }
 
@@ -109,7 +109,7 @@ impl OutgoingTls {
             return Ok(known.clone());
         }
         let config = config(wanted)?;
-        let configs = Offer::ALL.map(|offer| {
+        let configs = AlpnOffer::ALL.map(|offer| {
             let mut config = config.clone();
             config.alpn_protocols = offer.protocols();
             Arc::new(config)
@@ -126,14 +126,14 @@ impl OutgoingTls {
         &self,
         stream: TcpStream,
         name: ServerName<'static>,
-        offer: Offer,
+        offer: AlpnOffer,
     ) -> std::io::Result<TlsStream<TcpStream>> {
         let [http1, http2, either, nothing] = &self.configs;
         let config = match offer {
-            Offer::Http1 => http1,
-            Offer::Http2 => http2,
-            Offer::Either => either,
-            Offer::Nothing => nothing,
+            AlpnOffer::Http1 => http1,
+            AlpnOffer::Http2 => http2,
+            AlpnOffer::Either => either,
+            AlpnOffer::Nothing => nothing,
         };
         TlsConnector::from(config.clone()).connect(name, stream).await
     }
@@ -141,14 +141,14 @@ impl OutgoingTls {
 
 /// The settings for one server.
 #[derive(Debug, Clone)]
-pub struct Secured {
+pub struct TlsTarget {
     /// Shared by all servers of the upstream.
     pub outgoing: Arc<OutgoingTls>,
     /// The name that its certificate must be good for.
     pub name: ServerName<'static>,
 }
 
-impl PartialEq for Secured {
+impl PartialEq for TlsTarget {
     fn eq(&self, other: &Self) -> bool {
         self.outgoing.id == other.outgoing.id && self.name == other.name
     }
@@ -163,7 +163,7 @@ fn config(
     let builder = if verify {
         match ca {
             Some(ca) => {
-                let verifier = pinned::Servers::new(pem::authorities(ca)?)?;
+                let verifier = pinned::PinnedServers::new(pem::authorities(ca)?)?;
                 builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
             }
             None => builder.with_root_certificates(roots()?),

@@ -7,13 +7,13 @@ use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::identity::{CertificateNames, names};
-use super::server::{Profile, TlsServer};
+use super::server::{TlsProfile, TlsServer};
 
 /// A connection that is secure.
 #[derive(Debug, Clone)]
 pub struct TlsInfo {
     server: Arc<TlsServer>,
-    profile: Profile,
+    profile: TlsProfile,
     /// The name the client asked for, in lower case.
     pub name: Option<Box<str>>,
     /// HTTP/2 was agreed on.
@@ -50,7 +50,7 @@ pub enum Misdirected {
 impl TlsInfo {
     /// Reads a connection that has been made with this profile.
     #[must_use]
-    pub fn of(server: Arc<TlsServer>, profile: Profile, connection: &ServerConnection) -> Self {
+    pub fn of(server: Arc<TlsServer>, profile: TlsProfile, connection: &ServerConnection) -> Self {
         let name = connection.server_name().map(|name| name.to_ascii_lowercase().into());
         let version = match connection.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
@@ -80,7 +80,7 @@ impl TlsInfo {
 #[must_use]
 pub fn belongs(
     server: &TlsServer,
-    (asked, profile): (Option<&str>, Profile),
+    (asked, profile): (Option<&str>, TlsProfile),
     host: &str,
     misdirected: Misdirected,
 ) -> bool {

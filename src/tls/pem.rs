@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::pinned::Authorities;
-use super::revocation::List;
+use super::revocation::RevocationList;
 use crate::files;
 
 /// The certificates of a file, in its order.
@@ -57,7 +57,10 @@ pub fn authorities(path: &Path) -> Result<Authorities, String> {
 ///
 /// # Errors
 /// As for [`authorities`], or none is left.
-pub fn unrevoked_authorities(path: &Path, revoked: &[List]) -> Result<Authorities, String> {
+pub fn unrevoked_authorities(
+    path: &Path,
+    revoked: &[RevocationList],
+) -> Result<Authorities, String> {
     let left = authorities(path)?.without(revoked);
     left.map_err(|error| format!("{}: {error}", path.display()))
 }

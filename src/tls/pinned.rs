@@ -24,7 +24,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate, X509Version};
 
 use super::identity::{CertificateNames, names};
 use super::provider;
-use super::revocation::List;
+use super::revocation::RevocationList;
 
 /// The certificates that a file of authorities lists.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Authorities {
     ///
     /// # Errors
     /// One of them cannot be read, or none is left.
-    pub(super) fn without(self, revoked: &[List]) -> Result<Self, String> {
+    pub(super) fn without(self, revoked: &[RevocationList]) -> Result<Self, String> {
         let is_revoked = |certificate: &CertificateDer<'_>| {
             X509Certificate::from_der(certificate)
                 .is_ok_and(|(_, read)| revoked.iter().any(|list| list.has(&read)))
@@ -117,12 +117,12 @@ fn other_name(certificate: &X509Certificate<'_>, expected: &ServerName<'_>) -> C
 
 /// Trusts servers whose certificates are listed, or signed by one that is.
 #[derive(Debug)]
-pub(super) struct Servers {
+pub(super) struct PinnedServers {
     authorities: Authorities,
     others: Arc<WebPkiServerVerifier>,
 }
 
-impl Servers {
+impl PinnedServers {
     /// # Errors
     /// What rustls does not accept.
     pub(super) fn new(authorities: Authorities) -> Result<Self, String> {
@@ -133,7 +133,7 @@ impl Servers {
     }
 }
 
-impl ServerCertVerifier for Servers {
+impl ServerCertVerifier for PinnedServers {
     fn verify_server_cert(
         &self,
         shown: &CertificateDer<'_>,
@@ -177,12 +177,12 @@ impl ServerCertVerifier for Servers {
 
 /// Trusts clients whose certificates are listed, or signed by one that is.
 #[derive(Debug)]
-pub(super) struct Clients {
+pub(super) struct PinnedClients {
     authorities: Arc<Authorities>,
     others: Arc<dyn ClientCertVerifier>,
 }
 
-impl Clients {
+impl PinnedClients {
     /// With `required`, a client without a certificate is refused. With any lists of what was `revoked`, all authorities of
     /// a chain need one that has not expired.
     ///
@@ -190,7 +190,7 @@ impl Clients {
     /// What rustls does not accept.
     pub(super) fn new(
         authorities: Arc<Authorities>,
-        revoked: &[List],
+        revoked: &[RevocationList],
         required: bool,
     ) -> Result<Self, String> {
         let builder =
@@ -208,7 +208,7 @@ impl Clients {
     }
 }
 
-impl ClientCertVerifier for Clients {
+impl ClientCertVerifier for PinnedClients {
     fn client_auth_mandatory(&self) -> bool {
         self.others.client_auth_mandatory()
     }

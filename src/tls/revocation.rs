@@ -20,7 +20,7 @@ use crate::files;
 
 /// The certificates that one authority has revoked.
 #[derive(Debug, Clone)]
-pub struct List {
+pub struct RevocationList {
     /// As the authority has signed it.
     pub(super) der: CertificateRevocationListDer<'static>,
     /// The name of the authority.
@@ -33,7 +33,7 @@ pub struct List {
     is_whole: bool,
 }
 
-impl List {
+impl RevocationList {
     /// Returns whether it names this certificate.
     pub(super) fn has(&self, certificate: &X509Certificate<'_>) -> bool {
         let Ok((_, read)) = CertificateRevocationList::from_der(&self.der) else { return true };
@@ -47,7 +47,7 @@ impl List {
 /// The lists that count of those of several files: of those of one authority the newest. rustls asks the first one that it
 /// finds, which in a file that lists are added to is the oldest.
 #[must_use]
-pub fn newest(mut lists: Vec<List>) -> Vec<List> {
+pub fn newest(mut lists: Vec<RevocationList>) -> Vec<RevocationList> {
     // Of two that say the same of themselves, the one that was written last.
     lists.reverse();
     lists.sort_by(|one, other| other.made.cmp(&one.made));
@@ -66,7 +66,7 @@ pub fn newest(mut lists: Vec<List>) -> Vec<List> {
 ///
 /// # Errors
 /// It cannot be read, has none, or has one that cannot be used. One that has expired is none of these.
-pub fn read(path: &Path) -> Result<Vec<List>, String> {
+pub fn read(path: &Path) -> Result<Vec<RevocationList>, String> {
     let name = path.display();
     let said = |why: String| format!("{name}: {why}");
     let text = files::read_bounded(path, files::LARGEST).map_err(|why| said(why.to_string()))?;
@@ -87,7 +87,7 @@ fn list(
     der: CertificateRevocationListDer<'static>,
     text: &[u8],
     path: &Path,
-) -> Result<List, String> {
+) -> Result<RevocationList, String> {
     let Ok((_, read)) = CertificateRevocationList::from_der(&der) else {
         return Err(pem::broken(text, path, PemKind::RevocationList));
     };
@@ -106,19 +106,19 @@ fn list(
     let next_update = read.next_update().map(|time| time.timestamp());
     let made = (read.last_update().timestamp(), read.crl_number().cloned());
     let is_whole = !has(&OID_X509_EXT_ISSUER_DISTRIBUTION_POINT);
-    Ok(List { der, issuer, next_update, made, is_whole })
+    Ok(RevocationList { der, issuer, next_update, made, is_whole })
 }
 
 /// The part that revocation lists had in the refusal of a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
+pub enum RevocationFault {
     /// A list names the certificate, or one above it.
     Revoked,
     /// The list that should tell has expired, or there is none.
     Unknown,
 }
 
-impl Refused {
+impl RevocationFault {
     /// That of an error; `None` when the certificate was refused for something else.
     #[must_use]
     pub fn of(error: &Error) -> Option<Self> {

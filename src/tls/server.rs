@@ -7,20 +7,20 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SignatureAlgorithm, SupportedProtocolVersion, version};
 
-use super::pinned::{Authorities, Clients};
-use super::revocation::List;
+use super::pinned::{Authorities, PinnedClients};
+use super::revocation::RevocationList;
 use super::{TlsIdentity, provider, tickets};
 
-/// The demands on clients: the number of a [`Rules`] of the listener.
-pub type Profile = usize;
+/// The demands on clients: the number of a [`ServerRules`] of the listener.
+pub type TlsProfile = usize;
 
 /// The demands of a listener's `tls` on clients.
 #[derive(Debug)]
-pub struct Rules {
+pub struct ServerRules {
     /// The authorities that sign their certificates; `None` asks for none.
     pub authorities: Option<Arc<Authorities>>,
     /// The lists of certificates that those authorities have revoked; empty asks for none.
-    pub revoked: Vec<List>,
+    pub revoked: Vec<RevocationList>,
     /// A client without a certificate is refused.
     pub required: bool,
     /// TLS 1.2 is spoken too.
@@ -30,7 +30,7 @@ pub struct Rules {
 /// The `tls` of a listener.
 #[derive(Debug)]
 pub struct TlsServer {
-    names: Arc<Index>,
+    names: Arc<NameIndex>,
     profiles: Vec<Arc<ServerConfig>>,
     /// For each profile, whether it asks for client certificates.
     asks: Vec<bool>,
@@ -38,8 +38,8 @@ pub struct TlsServer {
 
 /// Certificates by the names they are good for.
 #[derive(Debug, Default)]
-struct Index {
-    all: Vec<(TlsIdentity, Profile)>,
+struct NameIndex {
+    all: Vec<(TlsIdentity, TlsProfile)>,
     /// Places in `all` by name. The parent of a wildcard is in `wild`.
     exact: HashMap<Box<str>, Vec<usize>>,
     wild: HashMap<Box<str>, Vec<usize>>,
@@ -52,12 +52,12 @@ impl TlsServer {
     /// # Errors
     /// What rustls does not accept.
     pub fn new(
-        identities: Vec<(TlsIdentity, Profile)>,
-        rules: &[Rules],
+        identities: Vec<(TlsIdentity, TlsProfile)>,
+        rules: &[ServerRules],
         protocols: &[&[u8]],
     ) -> Result<Self, String> {
-        let names = Arc::new(Index::new(identities));
-        let config = |rules: &Rules| config(rules, names.clone(), protocols).map(Arc::new);
+        let names = Arc::new(NameIndex::new(identities));
+        let config = |rules: &ServerRules| config(rules, names.clone(), protocols).map(Arc::new);
         let profiles = rules.iter().map(config).collect::<Result<_, _>>()?;
         let asks = rules.iter().map(|rules| rules.authorities.is_some()).collect();
         Ok(Self { names, profiles, asks })
@@ -65,7 +65,7 @@ impl TlsServer {
 
     /// The rules and settings for a client that asks for this name.
     #[must_use]
-    pub fn for_name(&self, name: Option<&str>) -> Option<(Profile, Arc<ServerConfig>)> {
+    pub fn for_name(&self, name: Option<&str>) -> Option<(TlsProfile, Arc<ServerConfig>)> {
         let (_, profile) = self.names.candidates(name).next()?;
         self.profiles.get(profile).map(|config| (profile, config.clone()))
     }
@@ -76,21 +76,21 @@ impl TlsServer {
     }
 
     /// Returns whether the certificate of a host asks for client certificates in another way than this profile.
-    pub(super) fn asks_more(&self, host: &str, profile: Profile) -> bool {
+    pub(super) fn asks_more(&self, host: &str, profile: TlsProfile) -> bool {
         let own = self.names.candidates(Some(host)).next().map(|(_, own)| own);
         own.is_some_and(|own| own != profile && self.asks.get(own).is_some_and(|asks| *asks))
     }
 
     /// Returns whether a connection for `name` may carry requests for `host`.
-    pub(super) fn covers(&self, name: Option<&str>, host: &str, profile: Profile) -> bool {
+    pub(super) fn covers(&self, name: Option<&str>, host: &str, profile: TlsProfile) -> bool {
         let mut shown = self.names.candidates(name);
         let same = self.for_name(Some(host)).is_some_and(|(own, _)| own == profile);
         same && shown.any(|(identity, _)| identity.names.cover(host))
     }
 }
 
-impl Index {
-    fn new(all: Vec<(TlsIdentity, Profile)>) -> Self {
+impl NameIndex {
+    fn new(all: Vec<(TlsIdentity, TlsProfile)>) -> Self {
         let mut this = Self::default();
         for (at, (identity, _)) in all.iter().enumerate() {
             for name in &identity.names.dns {
@@ -114,7 +114,7 @@ impl Index {
     fn candidates<'a>(
         &'a self,
         name: Option<&str>,
-    ) -> impl Iterator<Item = (&'a TlsIdentity, Profile)> + use<'a> {
+    ) -> impl Iterator<Item = (&'a TlsIdentity, TlsProfile)> + use<'a> {
         let found = name.and_then(|name| {
             let parent = name.split_once('.').map(|(_, parent)| parent);
             let exact = self.exact.get(name);
@@ -125,7 +125,7 @@ impl Index {
     }
 }
 
-impl ResolvesServerCert for Index {
+impl ResolvesServerCert for NameIndex {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello.server_name().map(str::to_ascii_lowercase);
         let usable = |identity: &TlsIdentity| {
@@ -140,8 +140,12 @@ fn is_ecdsa(key: &CertifiedKey) -> bool {
     key.key.algorithm() != SignatureAlgorithm::RSA
 }
 
-fn config(rules: &Rules, names: Arc<Index>, protocols: &[&[u8]]) -> Result<ServerConfig, String> {
-    let Rules { authorities, revoked, required, tls12 } = rules;
+fn config(
+    rules: &ServerRules,
+    names: Arc<NameIndex>,
+    protocols: &[&[u8]],
+) -> Result<ServerConfig, String> {
+    let ServerRules { authorities, revoked, required, tls12 } = rules;
     let versions: &[&SupportedProtocolVersion] =
         if *tls12 { &[&version::TLS13, &version::TLS12] } else { &[&version::TLS13] };
     let builder = ServerConfig::builder_with_provider(provider())
@@ -150,7 +154,7 @@ fn config(rules: &Rules, names: Arc<Index>, protocols: &[&[u8]]) -> Result<Serve
     let (builder, rule) = match authorities {
         None => (builder.with_no_client_auth(), tickets::rule([].into_iter(), false)),
         Some(authorities) => {
-            let verifier = Arc::new(Clients::new(authorities.clone(), revoked, *required)?);
+            let verifier = Arc::new(PinnedClients::new(authorities.clone(), revoked, *required)?);
             let roots = &authorities.roots.roots;
             let subjects: Vec<_> =
                 roots.iter().map(|root| root.subject_public_key_info.to_vec()).collect();

@@ -12,10 +12,10 @@ use rustls::server::ProducesTickets;
 use sha2::{Digest, Sha256};
 
 /// The proof that a client owes: a hash of the authorities and whether it must.
-pub(super) type Rule = [u8; 32];
+pub(super) type TicketRule = [u8; 32];
 
 /// The rule for these authorities' certificates.
-pub(super) fn rule<'a>(authorities: impl Iterator<Item = &'a [u8]>, required: bool) -> Rule {
+pub(super) fn rule<'a>(authorities: impl Iterator<Item = &'a [u8]>, required: bool) -> TicketRule {
     let mut hash = Sha256::new_with_prefix([u8::from(required)]);
     for authority in authorities {
         hash.update((authority.len() as u64).to_le_bytes());
@@ -24,10 +24,10 @@ pub(super) fn rule<'a>(authorities: impl Iterator<Item = &'a [u8]>, required: bo
     hash.finalize().into()
 }
 
-type KnownTickets = Vec<(Rule, Weak<dyn ProducesTickets>)>;
+type KnownTickets = Vec<(TicketRule, Weak<dyn ProducesTickets>)>;
 
 /// Returns what issues tickets for clients of this rule.
-pub(super) fn of(rule: Rule) -> Result<Arc<dyn ProducesTickets>, String> {
+pub(super) fn of(rule: TicketRule) -> Result<Arc<dyn ProducesTickets>, String> {
     static KNOWN: std::sync::LazyLock<ArcSwap<KnownTickets>> =
         std::sync::LazyLock::new(ArcSwap::default);
     let found = |known: &KnownTickets| {

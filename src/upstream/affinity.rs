@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use super::sticky::{Bond, Sticky};
 use crate::balance::Member;
 use crate::clock;
-use crate::policy::table::{Hashed, KeyTable};
+use crate::policy::table::{HashedKey, KeyTable};
 use crate::wire::head::Fields;
 
 /// Sessions that an upstream knows at a time.
@@ -147,7 +147,7 @@ impl LearnedAffinity {
         });
     }
 
-    fn hash(&self, session: &[u8]) -> Hashed {
+    fn hash(&self, session: &[u8]) -> HashedKey {
         self.sessions.table.hash([session].into_iter())
     }
 

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use crate::config::schema::health::{HealthKind, HealthTable};
 use crate::config::schema::words::StatusRange;
 use crate::net::Announce;
-use crate::tls::client::{Offer, Secured};
+use crate::tls::client::{AlpnOffer, TlsTarget};
 
 /// A compiled check. Two that are equal ask the same thing.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,17 +36,17 @@ pub struct Check {
     /// The fields of the request, `Host` and `User-Agent` among them.
     pub headers: HeaderMap,
     /// The protocol that is spoken.
-    pub offer: Offer,
+    pub offer: AlpnOffer,
     /// The form of a PROXY header that says that nobody else asks.
     pub announce: Option<Announce>,
     /// The security of the connection; `None` speaks plainly.
-    pub secured: Option<Secured>,
+    pub secured: Option<TlsTarget>,
 }
 
 impl Check {
     /// Compiles what all servers of an upstream are asked; [`Check::of`] makes it the check of one of them.
     #[must_use]
-    pub fn new(written: &HealthTable, offer: Offer, announce: Option<Announce>) -> Self {
+    pub fn new(written: &HealthTable, offer: AlpnOffer, announce: Option<Announce>) -> Self {
         let HealthTable {
             path,
             every,
@@ -88,7 +88,7 @@ impl Check {
 
     /// The same check of the server that goes by the name of `host`, unless a name is written in `health`.
     #[must_use]
-    pub fn of(&self, host: &str, secured: Option<Secured>) -> Self {
+    pub fn of(&self, host: &str, secured: Option<TlsTarget>) -> Self {
         let mut check = Self { secured, ..self.clone() };
         if let (false, Ok(host)) =
             (check.headers.contains_key(header::HOST), HeaderValue::from_str(host))

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use smallvec::SmallVec;
 
 use super::request::{AttemptProgress, ForwardRequest, MAX_TRIED};
-use super::{Aim, Upstream};
+use super::{TargetMembers, Upstream};
 use crate::balance::{BalanceKey, BalanceRules, Member, PickContext};
 use crate::clock::{self, Instant, Random};
 use crate::endpoint::breaker::{OpenBreaker, Permit};
@@ -53,7 +53,7 @@ pub enum Unchosen {
 /// [`Unchosen`], but not [`Unchosen::Full`].
 pub async fn choose_first<'a, C: Client>(
     job: &ForwardRequest<'_>,
-    target: Aim<'a>,
+    target: TargetMembers<'a>,
     progress: &mut AttemptProgress<'_, '_>,
     client: &mut C,
     timer: &mut Timer,
@@ -73,7 +73,7 @@ pub async fn choose_first<'a, C: Client>(
 /// [`Unchosen`], but not [`Unchosen::Full`].
 pub async fn in_turn<'a, C: Client>(
     job: &ForwardRequest<'_>,
-    target: Aim<'a>,
+    target: TargetMembers<'a>,
     progress: &mut AttemptProgress<'_, '_>,
     carried: &mut Option<Permit<'a>>,
     (client, timer): (&mut C, &mut Timer),
@@ -107,7 +107,7 @@ pub async fn in_turn<'a, C: Client>(
 /// [`Unchosen`].
 pub fn at_once<'a>(
     job: &ForwardRequest<'_>,
-    target: Aim<'a>,
+    target: TargetMembers<'a>,
     progress: &AttemptProgress<'_, '_>,
     carried: &mut Option<Permit<'a>>,
     now: Instant,
@@ -122,7 +122,7 @@ pub fn at_once<'a>(
     };
     let key = target.key.as_ref().and_then(job.key);
     let mut chosen = job.worker.draw(|random| {
-        let mut search = Search { target, key, now, random, rules: upstream.rules };
+        let mut search = ServerSearch { target, key, now, random, rules: upstream.rules };
         search.find(progress)
     })?;
     if let Some(permit) = permit.or_else(|| carried.take()) {
@@ -132,15 +132,15 @@ pub fn at_once<'a>(
 }
 
 /// The search for one server.
-struct Search<'a, 's> {
-    target: Aim<'a>,
+struct ServerSearch<'a, 's> {
+    target: TargetMembers<'a>,
     key: Option<BalanceKey<'s>>,
     now: Instant,
     random: &'s mut Random,
     rules: BalanceRules,
 }
 
-impl<'a> Search<'a, '_> {
+impl<'a> ServerSearch<'a, '_> {
     fn find(&mut self, progress: &AttemptProgress<'_, '_>) -> Result<Chosen<'a>, Unchosen> {
         if let Some(chosen) = self.bonded(progress) {
             return Ok(chosen);

@@ -13,18 +13,18 @@ use super::choose::Chosen;
 use super::exchange_io::AttemptError;
 use super::request::ForwardRequest;
 use super::retry::Failure;
-use super::{Aim, Origin};
+use super::{Origin, TargetMembers};
 use crate::balance::Member;
 use crate::clock::{self, Instant};
 use crate::endpoint::Endpoint;
 use crate::endpoint::connect::{self, ConnectError, ConnectWay, Connected};
 use crate::endpoint::connections::{Demand, IdleConnections};
-use crate::endpoint::links::{Dialing, Turn};
+use crate::endpoint::links::{DialTurn, Dialing};
 use crate::exchange::Deadline;
 use crate::h2::{H2Origin, Waiters};
 use crate::net::timer::earlier;
 use crate::net::{Ends, MadeWith, Opened, Timer};
-use crate::tls::client::Offer;
+use crate::tls::client::AlpnOffer;
 
 /// A connection for an attempt that begins at `now`, and whether it is on probation: the server has to ask for the `body`
 /// first. An exchange that was `repaired` gets none that was at rest.
@@ -33,13 +33,13 @@ use crate::tls::client::Offer;
 /// [`AttemptError`].
 pub async fn connect(
     job: &ForwardRequest<'_>,
-    target: Aim<'_>,
+    target: TargetMembers<'_>,
     chosen: &Chosen<'_>,
     now: Instant,
     (repaired, body): (bool, bool),
     timer: &mut Timer,
 ) -> Result<(Origin, bool), AttemptError> {
-    if offer(job, target) != Offer::Http2 && !repaired {
+    if offer(job, target) != AlpnOffer::Http2 && !repaired {
         // A server that is to switch protocols need not ask for the body first.
         let body = body && job.upgrade.is_none();
         let demand = if job.repeatable { Demand::Any } else { Demand::Proven { body } };
@@ -82,7 +82,7 @@ impl<'a, 'j> Connector<'a, 'j> {
     /// That of an attempt that begins at `now`.
     fn new(
         job: &'a ForwardRequest<'j>,
-        target: Aim<'a>,
+        target: TargetMembers<'a>,
         chosen: &'a Chosen<'_>,
         now: Instant,
     ) -> Self {
@@ -105,11 +105,11 @@ impl<'a, 'j> Connector<'a, 'j> {
     /// A fresh connection, or a stream of a shared one; neither is ever on probation.
     async fn connect(mut self, timer: &mut Timer) -> Result<(Origin, bool), AttemptError> {
         let (mut dialing, mut waiters) = (None, Rc::default());
-        if self.way.offer != Offer::Http1 {
+        if self.way.offer != AlpnOffer::Http1 {
             waiters = self.connections.borrow_mut().links.waiters(self.endpoint, self.made_with);
             match self.turn(&waiters, timer).await {
-                Some(Turn::Stream(stream)) => return self.begin(stream, timer).await,
-                Some(Turn::Dial(streams)) => {
+                Some(DialTurn::Stream(stream)) => return self.begin(stream, timer).await,
+                Some(DialTurn::Dial(streams)) => {
                     self.way.streams = streams;
                     dialing = Some(Dialing::new(self.connections, self.endpoint));
                 }
@@ -151,7 +151,7 @@ impl<'a, 'j> Connector<'a, 'j> {
     }
 
     /// A stream or the right to connect, in the order of arrival; `None` if the deadline passes first.
-    async fn turn(&self, waiters: &Rc<Waiters>, timer: &mut Timer) -> Option<Turn> {
+    async fn turn(&self, waiters: &Rc<Waiters>, timer: &mut Timer) -> Option<DialTurn> {
         let Self { connections, endpoint, made_with, most, .. } = *self;
         let look = || connections.borrow_mut().links.turn(endpoint, made_with, most);
         // Whoever waits already comes first.
@@ -217,10 +217,10 @@ impl<'a, 'j> Connector<'a, 'j> {
         let Self { job, endpoint, .. } = *self;
         let (ended, key) = match error {
             ConnectError::Refused(error) => {
-                (AttemptError::Failed(Failure::Connect), Lack::of(error).key())
+                (AttemptError::Failed(Failure::Connect), ConnectionLack::of(error).key())
             }
             ConnectError::NoSocket(error) => {
-                (AttemptError::Failed(Failure::NoSocket), Lack::of(error).key())
+                (AttemptError::Failed(Failure::NoSocket), ConnectionLack::of(error).key())
             }
             ConnectError::Timeout { taken } => {
                 let late = self.late();
@@ -235,10 +235,12 @@ impl<'a, 'j> Connector<'a, 'j> {
             }
         };
         let cause = match error {
-            ConnectError::NoSocket(error) if Lack::of(error) == Lack::Ports => {
+            ConnectError::NoSocket(error) if ConnectionLack::of(error) == ConnectionLack::Ports => {
                 format!("{error}: no local port is free (net.ipv4.ip_local_port_range)")
             }
-            ConnectError::NoSocket(error) if Lack::of(error) == Lack::Descriptors => {
+            ConnectError::NoSocket(error)
+                if ConnectionLack::of(error) == ConnectionLack::Descriptors =>
+            {
                 format!("{error}: the process has no descriptor left (ulimit -n)")
             }
             error => error.to_string(),
@@ -269,16 +271,16 @@ impl<'a, 'j> Connector<'a, 'j> {
 }
 
 /// Returns what is offered to the server.
-fn offer(job: &ForwardRequest<'_>, target: Aim<'_>) -> Offer {
+fn offer(job: &ForwardRequest<'_>, target: TargetMembers<'_>) -> AlpnOffer {
     match target.target.upstream.offer {
         // Every server can switch protocols with HTTP/1, few with HTTP/2.
-        Offer::Either if job.upgrade.is_some() => Offer::Http1,
+        AlpnOffer::Either if job.upgrade.is_some() => AlpnOffer::Http1,
         offer => offer,
     }
 }
 
 /// Returns what a connection must have been made with, as [`ConnectWay::made_with`] says it of one that is still to be made.
-fn made_with(job: &ForwardRequest<'_>, target: Aim<'_>, chosen: &Chosen<'_>) -> MadeWith {
+fn made_with(job: &ForwardRequest<'_>, target: TargetMembers<'_>, chosen: &Chosen<'_>) -> MadeWith {
     let secured = target.members.server(chosen.member).and_then(|server| server.secured.as_ref());
     let ends = job.ends.filter(|_| target.target.upstream.announce.is_some());
     MadeWith {
@@ -290,7 +292,7 @@ fn made_with(job: &ForwardRequest<'_>, target: Aim<'_>, chosen: &Chosen<'_>) -> 
 /// Returns how a connection that suits the request is made. How many streams the server allows is not known yet.
 fn connect_way<'a>(
     job: &'a ForwardRequest<'_>,
-    target: Aim<'a>,
+    target: TargetMembers<'a>,
     member: &Member,
 ) -> ConnectWay<'a> {
     let upstream = &target.target.upstream;
@@ -326,7 +328,7 @@ async fn await_within<T>(
 
 /// The thing that was missing for a connection to a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lack {
+enum ConnectionLack {
     /// A local port: fewer connections would come and go if more were kept.
     Ports,
     /// A descriptor of the process or of the system.
@@ -337,7 +339,7 @@ enum Lack {
     Server,
 }
 
-impl Lack {
+impl ConnectionLack {
     fn of(error: &std::io::Error) -> Self {
         match (error.raw_os_error().map(Errno::from_raw_os_error), error.kind()) {
             (Some(Errno::ADDRNOTAVAIL | Errno::ADDRINUSE), _) => Self::Ports,

@@ -13,12 +13,12 @@ use super::request::{AttemptProgress, AttemptReport, ForwardOutcome, ForwardRequ
 use super::request_body::{Replay, Upload};
 use super::response::{self, ServedRequest};
 use super::retry::{Failure, RetryDecision, RetryFacts};
-use super::{Aim, UpstreamTarget, membership, outlier, try_once};
+use super::{TargetMembers, UpstreamTarget, membership, outlier, try_once};
 use crate::clock::{self, Instant};
 use crate::endpoint::breaker::Permit;
 use crate::exchange::{Client, Refusal, pause};
 use crate::net::Timer;
-use crate::tls::client::Offer;
+use crate::tls::client::AlpnOffer;
 
 /// A reason why an upstream did not answer.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub async fn forward_request<'t, C: Client>(
     let mut target = target;
     let mut progress = AttemptProgress::new(trail);
     // A server of HTTP/2 may say of any request that it did not process it.
-    let again = job.repeatable || target.upstream.offer != Offer::Http1;
+    let again = job.repeatable || target.upstream.offer != AlpnOffer::Http1;
     let remember = if again { target.retry.body_buffer } else { 0 };
     let mut replay = Replay::new(remember, job.memory);
     loop {
@@ -55,7 +55,7 @@ pub async fn forward_request<'t, C: Client>(
         progress.trail.upstream = Some(&target.upstream);
         progress.trail.members = Some(members.clone());
         progress.trail.asked = None;
-        let aim = Aim::new(target, &members);
+        let aim = TargetMembers::new(target, &members);
         // Pinned where it stays, as everywhere here: it is large, and awaiting it by value copies it.
         let answered =
             pin!(ask_upstream(job, aim, &mut progress, &mut replay, client, timer)).await;
@@ -117,7 +117,7 @@ impl UpstreamError {
 /// One upstream's part: attempts until one of its servers answers.
 async fn ask_upstream<C: Client>(
     job: &ForwardRequest<'_>,
-    target: Aim<'_>,
+    target: TargetMembers<'_>,
     progress: &mut AttemptProgress<'_, '_>,
     replay: &mut Replay,
     client: &mut C,
@@ -319,7 +319,7 @@ fn note_lost<'a>(
 /// Finds out whether and where the request is sent again.
 async fn plan_next<'a, C: Client>(
     job: &ForwardRequest<'_>,
-    target: Aim<'a>,
+    target: TargetMembers<'a>,
     (failure, decision): (Failure, RetryDecision),
     (progress, carried): (&mut AttemptProgress<'_, '_>, &mut Option<Permit<'a>>),
     chosen: &Chosen<'_>,

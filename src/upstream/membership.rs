@@ -28,14 +28,14 @@ use rustls::pki_types::ServerName;
 use thiserror::Error;
 
 use super::affinity::Affinity;
-use super::pool::{Placed, Pool};
+use super::pool::{PlacedMember, Pool};
 use super::{Check, Upstream, UpstreamTarget};
 use crate::balance::{Member, Strategy, shard};
 use crate::clock;
 use crate::endpoint::slot::{EndpointSlot, Slots};
 use crate::endpoint::{Endpoint, standing};
 use crate::net::Address;
-use crate::tls::client::{OutgoingTls, Secured};
+use crate::tls::client::{OutgoingTls, TlsTarget};
 
 /// Words that routes choose servers by.
 pub type Labels = BTreeMap<String, String>;
@@ -79,7 +79,7 @@ pub struct ServerChange {
     /// The check that finds out whether it is well.
     pub check: Option<Arc<Check>>,
     /// The way in which connections to it are made secure.
-    pub secured: Option<Secured>,
+    pub secured: Option<TlsTarget>,
 }
 
 /// The way in which servers are chosen, with those that own a shard by name.
@@ -95,7 +95,7 @@ pub enum Balancing {
 
 impl Balancing {
     /// The strategy for these servers. What belongs to none of them is nobody's.
-    fn strategy(&self, servers: &[Placed]) -> Strategy {
+    fn strategy(&self, servers: &[PlacedMember]) -> Strategy {
         let place = |owner: &Arc<str>| {
             let at = servers.iter().position(|s| s.member.key() == &**owner);
             at.and_then(|at| u32::try_from(at).ok()).unwrap_or(u32::MAX)
@@ -198,7 +198,7 @@ impl Membership {
         }
         let placed = place_servers(&servers);
         let zone = arrangement.zone.as_deref();
-        let pool = |placed: Vec<Placed>| {
+        let pool = |placed: Vec<PlacedMember>| {
             let strategy = arrangement.balancing.strategy(&placed);
             Pool::new(placed, &strategy, zone)
         };
@@ -250,8 +250,8 @@ impl Membership {
     }
 }
 
-fn place_servers(servers: &[Arc<ServerChange>]) -> Vec<Placed> {
-    let place = |(at, server): (usize, &Arc<ServerChange>)| Placed {
+fn place_servers(servers: &[Arc<ServerChange>]) -> Vec<PlacedMember> {
+    let place = |(at, server): (usize, &Arc<ServerChange>)| PlacedMember {
         member: Member {
             at: u32::try_from(at).unwrap_or(u32::MAX),
             key: (server.spec.name != server.endpoint.name).then(|| server.spec.name.clone()),
@@ -273,7 +273,7 @@ fn build_member(
         Some(outgoing) => {
             let name = arrangement.tls_name.as_ref().or(spec.tls_name.as_ref());
             let name = name.ok_or_else(|| Unsuitable::NoTlsName(spec.written.clone()))?;
-            Some(Secured { outgoing: outgoing.clone(), name: name.clone() })
+            Some(TlsTarget { outgoing: outgoing.clone(), name: name.clone() })
         }
         None => None,
     };
@@ -448,22 +448,22 @@ pub type HeldMembers = Rc<Arc<Membership>>;
 
 /// A worker's view of the memberships of all upstreams. Looking at one reads one shared word and writes none.
 #[derive(Debug, Default)]
-pub struct Views(Vec<Option<View>>);
+pub struct MembershipViews(Vec<Option<MembershipView>>);
 
-struct View {
+struct MembershipView {
     newest: Cache<Arc<ArcSwap<Membership>>, Arc<Membership>>,
     held: HeldMembers,
     /// Somebody has looked at it since the last sweep.
     used: bool,
 }
 
-impl std::fmt::Debug for View {
+impl std::fmt::Debug for MembershipView {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.held.fmt(f)
     }
 }
 
-impl Views {
+impl MembershipViews {
     /// The servers of an upstream, for one request from its start to its end.
     #[inline]
     pub fn get(&mut self, upstream: &Upstream) -> HeldMembers {
@@ -489,7 +489,8 @@ impl Views {
             self.0.resize_with(slot + 1, || None);
         }
         let held = Rc::new(newest.load_full());
-        let view = View { newest: Cache::new(newest.clone()), held: held.clone(), used: true };
+        let view =
+            MembershipView { newest: Cache::new(newest.clone()), held: held.clone(), used: true };
         if let Some(place) = self.0.get_mut(slot) {
             *place = Some(view);
         }
@@ -509,7 +510,7 @@ impl Views {
 
 thread_local! {
     /// The memberships as the thread of a worker sees them.
-    static VIEWS: RefCell<Views> = const { RefCell::new(Views(Vec::new())) };
+    static VIEWS: RefCell<MembershipViews> = const { RefCell::new(MembershipViews(Vec::new())) };
 }
 
 /// The servers of an upstream, for one request from its start to its end, as this thread sees them.
@@ -521,12 +522,12 @@ pub fn hold_members(upstream: &Upstream) -> HeldMembers {
 
 /// Lets go of servers that no request of this thread asks for. Called once a second.
 pub fn sweep_held() {
-    VIEWS.with_borrow_mut(Views::sweep);
+    VIEWS.with_borrow_mut(MembershipViews::sweep);
 }
 
 /// A route's target with the servers that its upstream has for one request.
 #[derive(Debug, Clone, Copy)]
-pub struct Aim<'a> {
+pub struct TargetMembers<'a> {
     /// The target of the route.
     pub target: &'a UpstreamTarget,
     /// The servers of its upstream.
@@ -535,7 +536,7 @@ pub struct Aim<'a> {
     pub pool: &'a Pool,
 }
 
-impl<'a> Aim<'a> {
+impl<'a> TargetMembers<'a> {
     /// The servers of a target.
     #[must_use]
     pub fn new(target: &'a UpstreamTarget, members: &'a Membership) -> Self {
@@ -547,7 +548,7 @@ impl<'a> Aim<'a> {
 
 static NOBODY: Pool = Pool::nobody();
 
-impl Deref for Aim<'_> {
+impl Deref for TargetMembers<'_> {
     type Target = UpstreamTarget;
 
     fn deref(&self) -> &UpstreamTarget {

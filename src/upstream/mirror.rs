@@ -54,7 +54,7 @@ pub struct MirrorCounts {
 
 /// A copy of a request.
 #[derive(Debug)]
-pub struct Copy {
+pub struct MirrorCopy {
     /// The head of the copy without the empty line at its end.
     pub head: Vec<u8>,
     /// The body of the copy.
@@ -73,7 +73,7 @@ pub struct Copy {
 
 impl Mirror {
     /// Sends a copy, unless too many are under way.
-    pub fn send(self: &Arc<Self>, worker: &Rc<Worker>, copy: Copy) {
+    pub fn send(self: &Arc<Self>, worker: &Rc<Worker>, copy: MirrorCopy) {
         if worker.mirrored.get() >= MOST {
             return self.skip();
         }
@@ -93,7 +93,7 @@ impl Mirror {
         self.counts.dropped.fetch_add(1, Relaxed);
     }
 
-    async fn exchange(&self, worker: &Worker, copy: &Copy) -> bool {
+    async fn exchange(&self, worker: &Worker, copy: &MirrorCopy) -> bool {
         let job = ForwardRequest {
             worker,
             received: None,
@@ -131,7 +131,7 @@ impl Mirror {
             grpc: false,
             deadline: None,
         };
-        let mut client = DetachedClient::new(&copy.body, Discard::default())
+        let mut client = DetachedClient::new(&copy.body, DiscardSink::default())
             .with_trailers(copy.trailers.as_ref());
         let (mut timer, mut trail) = (Timer::default(), AttemptSummary::default());
         let sent = forward_request(&job, &self.target, &mut client, &mut timer, &mut trail).await;
@@ -157,11 +157,11 @@ impl Drop for MirrorUnderWay {
 
 /// Reads an answer and keeps nothing of it.
 #[derive(Debug, Default)]
-struct Discard {
+struct DiscardSink {
     read: usize,
 }
 
-impl Receiver for Discard {
+impl Receiver for DiscardSink {
     fn begin(&mut self, _: &Outgoing<'_>) {}
 
     fn poll_take(&mut self, _: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {

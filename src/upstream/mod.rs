@@ -33,12 +33,12 @@ use crate::balance::BalanceRules;
 use crate::endpoint::breaker::{self, Breaker};
 use crate::endpoint::ejection;
 use crate::net::Announce;
-use crate::tls::client::Offer;
+use crate::tls::client::AlpnOffer;
 use crate::wire::response::HeadLimits;
 
 pub use crate::exchange::Queue;
 pub use check::Check;
-pub use membership::{Aim, Arrangement, Membership};
+pub use membership::{Arrangement, Membership, TargetMembers};
 pub use origin::Origin;
 pub use pool::Pool;
 pub use retry::Retry;
@@ -69,7 +69,7 @@ pub struct Upstream {
     /// The share of the traffic that may be retries; shared by the routes that set no budget of their own.
     pub budget: Arc<retry::Budget>,
     /// The protocols that are offered to its servers.
-    pub offer: Offer,
+    pub offer: AlpnOffer,
     /// The form in which its servers are told whose a connection is, if they are.
     pub announce: Option<Announce>,
     /// The state that outlives this configuration.

@@ -10,7 +10,7 @@ use super::Upstream;
 use super::retry::Failure;
 use crate::clock;
 use crate::endpoint::breaker::Permit;
-use crate::endpoint::ejection::{EjectionSettings, Size};
+use crate::endpoint::ejection::{EjectionSettings, GroupSize};
 use crate::endpoint::{Endpoint, standing};
 use crate::exchange::Deadline;
 use crate::wire::grpc;
@@ -142,7 +142,7 @@ fn try_eject(
             .iter()
             .filter(|m| m.endpoint.id == endpoint.id || !m.endpoint.standing.bits().any(u8::MAX));
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Size { total: count(members.len()), usable: count(usable.count()) }
+        GroupSize { total: count(members.len()), usable: count(usable.count()) }
     };
     let group = &upstream.state.ejections;
     let Some(lasts) = endpoint.record.eject(group, settings, clock::now(), size) else {

@@ -40,11 +40,12 @@ struct PriorityGroup {
 impl Pool {
     /// Arranges servers. `zone` is the proxy's own.
     #[must_use]
-    pub fn new(members: Vec<Placed>, strategy: &Strategy, zone: Option<&str>) -> Self {
+    pub fn new(members: Vec<PlacedMember>, strategy: &Strategy, zone: Option<&str>) -> Self {
         let priorities: BTreeSet<u16> = members.iter().map(|m| m.priority).collect();
         let levels = priorities.into_iter().map(|priority| {
-            let here: Vec<&Placed> = members.iter().filter(|m| m.priority == priority).collect();
-            let near: Vec<&Placed> = here
+            let here: Vec<&PlacedMember> =
+                members.iter().filter(|m| m.priority == priority).collect();
+            let near: Vec<&PlacedMember> = here
                 .iter()
                 .copied()
                 .filter(|m| zone.is_some() && m.zone.as_deref() == zone)
@@ -147,7 +148,7 @@ impl Pool {
 
 /// A server with its place in a pool.
 #[derive(Debug, Clone)]
-pub struct Placed {
+pub struct PlacedMember {
     /// The server.
     pub member: Member,
     /// Lower ones are used first.
@@ -171,7 +172,7 @@ impl PriorityLevel {
 }
 
 impl PriorityGroup {
-    fn new(placed: &[&Placed], strategy: &Strategy) -> Self {
+    fn new(placed: &[&PlacedMember], strategy: &Strategy) -> Self {
         let members: Box<[Member]> = placed.iter().map(|p| p.member.clone()).collect();
         let balance = balance::build(strategy, &members);
         Self { members, balance }
@@ -204,9 +205,9 @@ mod tests {
     use crate::clock::{self, Random};
     use crate::endpoint::Endpoint;
 
-    fn placed(name: &str, priority: u16, zone: Option<&str>) -> Placed {
+    fn placed(name: &str, priority: u16, zone: Option<&str>) -> PlacedMember {
         let endpoint = Arc::new(Endpoint::new("u".into(), name.into(), Box::default()));
-        Placed { member: Member::new(endpoint, 1), priority, zone: zone.map(Into::into) }
+        PlacedMember { member: Member::new(endpoint, 1), priority, zone: zone.map(Into::into) }
     }
 
     fn ask<'a>(tried: &'a [u32], random: &'a mut Random) -> PickContext<'a> {

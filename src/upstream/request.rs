@@ -28,7 +28,7 @@ pub struct ForwardRequest<'a> {
     /// The worker this runs on.
     pub worker: &'a Worker,
     /// Writes the request's head for an attempt, and says which body it announces.
-    pub head: &'a dyn Fn(&mut Vec<u8>, Opening<'_>) -> BodyFraming,
+    pub head: &'a dyn Fn(&mut Vec<u8>, AttemptHead<'_>) -> BodyFraming,
     /// Tells if a field that came behind the client's body may be sent on.
     pub trailer: &'a dyn Fn(&[u8]) -> bool,
     /// Makes the stages that the response passes on its way to the client.
@@ -75,7 +75,7 @@ pub struct ForwardRequest<'a> {
 
 /// The part of a request's head that changes from one attempt to the next.
 #[derive(Debug, Clone, Copy)]
-pub struct Opening<'o> {
+pub struct AttemptHead<'o> {
     /// The name of the upstream.
     pub upstream: &'o Arc<str>,
     /// The name of the server.

@@ -11,7 +11,7 @@ use super::outlier::OutlierVerdict;
 use super::request::{ForwardOutcome, ForwardRequest};
 use super::request_body::Upload;
 use super::retry::Failure;
-use super::{Aim, Origin, UpstreamTarget, outlier};
+use super::{Origin, TargetMembers, UpstreamTarget, outlier};
 use crate::clock;
 use crate::exchange::stage::{ResponseStage as _, Substitute};
 use crate::exchange::{Client, Deadline, Length, Outcome, Outgoing, Source as _, pump};
@@ -25,7 +25,7 @@ const SKIPPED: usize = 256 << 10;
 /// A server that has answered.
 pub struct ServedRequest<'a> {
     /// The upstream.
-    pub target: Aim<'a>,
+    pub target: TargetMembers<'a>,
     /// The server.
     pub chosen: Chosen<'a>,
     /// The connection, its response head read.

@@ -9,10 +9,10 @@ use std::time::Duration;
 use super::choose::Chosen;
 use super::exchange_io::{self, AttemptError, AttemptPlan, RequestSending};
 use super::outlier::OutlierVerdict;
-use super::request::{AttemptProgress, ForwardRequest, Opening};
+use super::request::{AttemptHead, AttemptProgress, ForwardRequest};
 use super::request_body::Upload;
 use super::retry::Failure;
-use super::{Aim, Origin, connection};
+use super::{Origin, TargetMembers, connection};
 use crate::clock::{self, Instant};
 use crate::endpoint::Endpoint;
 use crate::exchange::{Client, Source};
@@ -25,7 +25,7 @@ use crate::wire::{Known, ResponseHead};
 /// [`AttemptError`].
 pub async fn try_once<C: Client>(
     job: &ForwardRequest<'_>,
-    target: Aim<'_>,
+    target: TargetMembers<'_>,
     chosen: &Chosen<'_>,
     (upload, sending): (&mut Upload<'_, C>, &mut RequestSending),
     timer: &mut Timer,
@@ -49,7 +49,7 @@ pub async fn try_once<C: Client>(
     progress.trail.connect = begun.saturating_duration_since(now);
     // The end of an HTTP/2 stream may have come in a frame of its own, or while a connection was made.
     let empty = !body || !probation && upload.is_empty();
-    let opening = Opening {
+    let opening = AttemptHead {
         upstream: &target.upstream.name,
         server: &endpoint.name,
         attempt: progress.attempt,

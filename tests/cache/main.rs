@@ -14,8 +14,8 @@ mod seen;
 mod serving;
 mod stampede;
 mod tier;
-mod webhook;
 mod tier_forms;
+mod webhook;
 
 use support::{Origin, Request, Response, Step, Tidegate};
 

@@ -16,7 +16,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use tidegate::config::{self, Colour, FindingReport};
+use tidegate::config::{self, FindingReport, TextColour};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -35,7 +35,7 @@ fn files(directory: &str) -> Vec<PathBuf> {
 
 fn shown(report: &FindingReport) -> String {
     let prefix = format!("{}/tests/config/cases/", root().display());
-    report.text(Colour::Plain).replace(&prefix, "")
+    report.text(TextColour::Plain).replace(&prefix, "")
 }
 
 fn codes(text: &str) -> Vec<&'static str> {
@@ -135,7 +135,7 @@ fn a_secret_that_is_wrong_is_not_shown() {
     let secret = directory.path().join("secret");
     fs::write(&path, format!("[[listen]]\naddress = '${{file:{}}}'\n", secret.display())).unwrap();
     let report = config::load(&path).unwrap_err();
-    assert!(!report.text(Colour::Plain).contains("hunter2"));
+    assert!(!report.text(TextColour::Plain).contains("hunter2"));
     assert!(!report.json().to_string().contains("hunter2"));
 }
 
@@ -152,7 +152,7 @@ fn what_is_no_file_is_named() {
     ] {
         let report = config::load(path).unwrap_err();
         assert_eq!(report.findings.len(), 1);
-        assert!(report.text(Colour::Plain).contains(why), "{}", report.text(Colour::Plain));
+        assert!(report.text(TextColour::Plain).contains(why), "{}", report.text(TextColour::Plain));
     }
 }
 
@@ -175,13 +175,13 @@ fn a_very_long_line_is_cut_around_the_finding() {
         "'a:1', ".repeat(400)
     );
     let report = config::load_str("long.toml", &text).unwrap_err();
-    let shown = report.text(Colour::Plain);
+    let shown = report.text(TextColour::Plain);
     assert!(shown.contains("long.toml:4:2819"), "{shown}");
     let warned = text.replace("'ä:1', 5", "'b:1'");
     let loaded = config::load_str("long.toml", &warned).unwrap();
     assert_eq!(loaded.findings.len(), 400);
     let report = FindingReport::of(loaded.findings, loaded.sources);
-    assert!(report.text(Colour::Plain).lines().all(|line| line.len() < 1_000));
+    assert!(report.text(TextColour::Plain).lines().all(|line| line.len() < 1_000));
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn bombs_end_quickly() {
     let wrong = wide.replace("respond", "x");
     let report = config::load_str("wrong", &wrong).unwrap_err();
     assert!(report.errors() >= 10_000);
-    assert!(report.text(Colour::Plain).len() < 1_000_000);
+    assert!(report.text(TextColour::Plain).len() < 1_000_000);
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
 
@@ -374,7 +374,7 @@ fn mutate(text: String, kind: u8, at: prop::sample::Index, other: prop::sample::
 #[test]
 fn what_is_not_text_is_refused() {
     let report = config::load_bytes("fuzz", b"[log]\nlevel = \"\xff\"\n").unwrap_err();
-    assert!(report.text(Colour::Plain).contains("UTF-8"), "{}", report.text(Colour::Plain));
+    assert!(report.text(TextColour::Plain).contains("UTF-8"), "{}", report.text(TextColour::Plain));
 }
 
 proptest! {
@@ -396,7 +396,7 @@ proptest! {
         // Nothing that was changed by a character or a line is a question of luck: it loads, or it is said why not.
         if let Err(report) = config::load_bytes("fuzz", text.as_bytes()) {
             prop_assert!(!report.findings.is_empty());
-            prop_assert!(report.text(Colour::Plain).contains("fuzz"));
+            prop_assert!(report.text(TextColour::Plain).contains("fuzz"));
             prop_assert!(!report.json().is_null());
         }
     }
@@ -408,7 +408,7 @@ proptest! {
     ) {
         for table in ["[[listen]]", "[upstream.a]", "[[route]]", "[log]", "[[route]]\n[route.rewrite]"] {
             if let Err(report) = config::load_str("fuzz", &format!("{table}\n{key} = {value}\n")) {
-                let _ = report.text(Colour::Plain);
+                let _ = report.text(TextColour::Plain);
             }
         }
     }

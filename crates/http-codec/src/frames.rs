@@ -50,9 +50,9 @@ pub mod setting {
 
 /// The reason for which a stream or a connection ends (RFC 9113 §7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Code(pub u32);
+pub struct ErrorCode(pub u32);
 
-impl Code {
+impl ErrorCode {
     #![expect(missing_docs, reason = "named as in RFC 9113 §7")]
     pub const NO_ERROR: Self = Self(0);
     pub const PROTOCOL_ERROR: Self = Self(1);
@@ -68,7 +68,7 @@ impl Code {
 
 /// The head of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
+pub struct FrameHead {
     /// The bytes that follow.
     pub length: usize,
     /// One of [`kind`], or something that nobody knows.
@@ -79,7 +79,7 @@ pub struct Head {
     pub stream: u32,
 }
 
-impl Head {
+impl FrameHead {
     /// Reads one, if it is there.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Option<Self> {
@@ -109,7 +109,7 @@ impl Head {
 
 /// Appends a whole frame.
 pub fn put(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-    out.extend_from_slice(&Head { length: payload.len(), kind, flags, stream }.bytes());
+    out.extend_from_slice(&FrameHead { length: payload.len(), kind, flags, stream }.bytes());
     out.extend_from_slice(payload);
 }
 
@@ -139,7 +139,7 @@ pub fn number(payload: &[u8]) -> Option<u32> {
 
 /// Returns what is between the padding of DATA and HEADERS. `None` when the padding is longer than the frame (§6.1).
 #[must_use]
-pub fn unpadded(head: Head, payload: &[u8]) -> Option<&[u8]> {
+pub fn unpadded(head: FrameHead, payload: &[u8]) -> Option<&[u8]> {
     if !head.has(flag::PADDED) {
         return Some(payload);
     }
@@ -153,21 +153,21 @@ mod tests {
 
     #[test]
     fn a_head_is_nine_bytes() {
-        let head = Head { length: 0x01_02_03, kind: kind::DATA, flags: 1, stream: 7 };
+        let head = FrameHead { length: 0x01_02_03, kind: kind::DATA, flags: 1, stream: 7 };
         assert_eq!(head.bytes(), [1, 2, 3, 0, 1, 0, 0, 0, 7]);
-        assert_eq!(Head::read(&head.bytes()), Some(head));
-        assert_eq!(Head::read(&head.bytes()[..8]), None);
+        assert_eq!(FrameHead::read(&head.bytes()), Some(head));
+        assert_eq!(FrameHead::read(&head.bytes()[..8]), None);
         // The first bit of a stream's number means nothing (§4.1).
-        assert_eq!(Head::read(&[0, 0, 0, 0, 0, 0x80, 0, 0, 7]).unwrap().stream, 7);
+        assert_eq!(FrameHead::read(&[0, 0, 0, 0, 0, 0x80, 0, 0, 7]).unwrap().stream, 7);
     }
 
     #[test]
     fn padding_is_no_longer_than_its_frame() {
-        let head = Head { length: 4, kind: kind::DATA, flags: flag::PADDED, stream: 1 };
+        let head = FrameHead { length: 4, kind: kind::DATA, flags: flag::PADDED, stream: 1 };
         assert_eq!(unpadded(head, &[1, b'a', b'b', 0]), Some(&b"ab"[..]));
         assert_eq!(unpadded(head, &[3, 0, 0, 0]), Some(&b""[..]));
         assert_eq!(unpadded(head, &[4, 0, 0, 0]), None);
         assert_eq!(unpadded(head, &[]), None);
-        assert_eq!(unpadded(Head { flags: 0, ..head }, &[4, 0]), Some(&[4, 0][..]));
+        assert_eq!(unpadded(FrameHead { flags: 0, ..head }, &[4, 0]), Some(&[4, 0][..]));
     }
 }

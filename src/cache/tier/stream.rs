@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use redis::{Pipeline, Value as Reply};
 
-use super::{LISTEN, News, PATIENCE, PREFIX, Pending, REST, Tier};
+use super::{LISTEN, PATIENCE, PREFIX, PendingPurge, REST, Tier, TierNews};
 use crate::cache::history::{self, Epoch, Invalid, PurgeEntry, PurgeHistory};
 use crate::cache::store::CacheStore;
 use crate::clock::{self, Random};
@@ -36,8 +36,12 @@ if not sound then
   redis.call('XADD', KEYS[2], '*', 'lineage', ARGV[1])
 end";
 
-pub(super) async fn add(tier: &Tier, connections: &RedisConnections, pending: &Pending) -> bool {
-    let Pending { number, cache, invalid, taken } = pending;
+pub(super) async fn add(
+    tier: &Tier,
+    connections: &RedisConnections,
+    pending: &PendingPurge,
+) -> bool {
+    let PendingPurge { number, cache, invalid, taken } = pending;
     let id = (tier.who, *number);
     let mut call = Pipeline::new();
     // What has made the stream unusable must not keep a purge out of it.
@@ -179,7 +183,7 @@ async fn link(
         history.begin_at_oldest();
     }
     let others: Vec<_> = history.since(Epoch::default()).cloned().collect();
-    tier.news.store(Arc::new(News { lineage, history }));
+    tier.news.store(Arc::new(TierNews { lineage, history }));
     if linked_before || late {
         tier.doubt_memory(true).await;
         // What is known to be purged is more than doubtful.
@@ -200,7 +204,7 @@ fn begin_lineage(call: &mut Pipeline, tier: &Tier, lost: Option<u64>) {
 }
 
 /// Carries out purges of others, and knows of them from now on.
-async fn take(tier: &Tier, news: &News, told: StreamNews) {
+async fn take(tier: &Tier, news: &TierNews, told: StreamNews) {
     let StreamNews { entries, newest, .. } = told;
     let last = news.history.last();
     if newest <= last {

@@ -8,10 +8,10 @@ const MOST: u128 = 1_000_000_000;
 
 /// The load at the peak, and the room that is left above it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Load {
+pub(super) struct PlannedLoad {
     /// Requests per second, in millionths.
     pub(super) rate: u128,
-    pub(super) room: Room,
+    pub(super) room: LoadRoom,
     /// Instances that may be away at the peak.
     pub(super) spare: u64,
     /// Zones, one of which may be away at the peak; 1 plans for none.
@@ -20,19 +20,19 @@ pub(super) struct Load {
 
 /// The share of an instance that is planned for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Room {
+pub(super) enum LoadRoom {
     /// So much of it, in millionths.
     Utilisation(u128),
     /// All of it, at so many times the peak, in millionths.
     HeadRoom(u128),
 }
 
-impl Room {
+impl LoadRoom {
     /// The part of an instance that is used at the peak.
     fn share(self) -> (u128, u128) {
         match self {
-            Room::Utilisation(share) => (share, MILLION),
-            Room::HeadRoom(times) => (MILLION, times),
+            LoadRoom::Utilisation(share) => (share, MILLION),
+            LoadRoom::HeadRoom(times) => (MILLION, times),
         }
     }
 }
@@ -50,7 +50,7 @@ pub(super) enum Bound {
 
 impl Bound {
     /// Instances that this bound asks for at a load, without any to spare; `None` beyond a thousand million.
-    pub(super) fn instances(self, load: &Load) -> Option<u64> {
+    pub(super) fn instances(self, load: &PlannedLoad) -> Option<u64> {
         let (used, whole) = load.room.share();
         let needed = match self {
             Bound::Service { nanos, at_a_time } => {
@@ -65,7 +65,7 @@ impl Bound {
 }
 
 /// Adds those that may be away: instances first, then a whole zone, with as many in each.
-pub(super) fn with_spare(needed: u64, load: &Load) -> u64 {
+pub(super) fn with_spare(needed: u64, load: &PlannedLoad) -> u64 {
     let needed = needed.saturating_add(load.spare);
     match load.zones {
         0 | 1 => needed,
@@ -78,12 +78,12 @@ mod tests {
     use super::*;
     use crate::cli::plan::figures::{rate, share, time, times};
 
-    fn load(per_second: &str, room: Room) -> Load {
-        Load { rate: rate(per_second).unwrap(), room, spare: 0, zones: 1 }
+    fn load(per_second: &str, room: LoadRoom) -> PlannedLoad {
+        PlannedLoad { rate: rate(per_second).unwrap(), room, spare: 0, zones: 1 }
     }
 
     fn by_formula(per_second: &str, service: &str, used: &str) -> u64 {
-        let room = Room::Utilisation(share(used).unwrap());
+        let room = LoadRoom::Utilisation(share(used).unwrap());
         let bound = Bound::Service { nanos: time(service).unwrap(), at_a_time: 1 };
         bound.instances(&load(per_second, room)).unwrap()
     }
@@ -104,27 +104,30 @@ mod tests {
 
     #[test]
     fn s5_7_a_thousand_an_instance_and_five_thousand_at_the_peak_twice_are_ten() {
-        let twice = load("5000/s", Room::HeadRoom(times("2").unwrap()));
+        let twice = load("5000/s", LoadRoom::HeadRoom(times("2").unwrap()));
         let bound = Bound::Capacity(rate("1000/s").unwrap());
         assert_eq!(bound.instances(&twice), Some(10));
-        assert_eq!(bound.instances(&load("5000/s", Room::HeadRoom(MILLION))), Some(5));
-        assert_eq!(bound.instances(&load("5001/s", Room::HeadRoom(MILLION))), Some(6));
+        assert_eq!(bound.instances(&load("5000/s", LoadRoom::HeadRoom(MILLION))), Some(5));
+        assert_eq!(bound.instances(&load("5001/s", LoadRoom::HeadRoom(MILLION))), Some(6));
     }
 
     #[test]
     fn several_at_a_time_do_as_many_times_more() {
-        let all = load("1000/s", Room::Utilisation(MILLION));
+        let all = load("1000/s", LoadRoom::Utilisation(MILLION));
         let of = |at_a_time| Bound::Service { nanos: 20_000_000, at_a_time }.instances(&all);
         assert_eq!((of(1), of(4), of(20), of(21)), (Some(20), Some(5), Some(1), Some(1)));
         let held = Bound::Holds { all: 100_000, each: 20_000 };
         assert_eq!(held.instances(&all), Some(5));
-        assert_eq!(held.instances(&load("1/s", Room::HeadRoom(2 * MILLION))), Some(10));
+        assert_eq!(held.instances(&load("1/s", LoadRoom::HeadRoom(2 * MILLION))), Some(10));
     }
 
     #[test]
     fn what_may_be_away_is_added() {
         let with = |needed, spare, zones| {
-            with_spare(needed, &Load { spare, zones, ..load("1/s", Room::HeadRoom(MILLION)) })
+            with_spare(
+                needed,
+                &PlannedLoad { spare, zones, ..load("1/s", LoadRoom::HeadRoom(MILLION)) },
+            )
         };
         assert_eq!([with(10, 0, 1), with(10, 2, 1)], [10, 12]);
         // Two of three zones carry ten: five in each.
@@ -136,7 +139,7 @@ mod tests {
 
     #[test]
     fn what_no_fleet_can_carry_is_no_number() {
-        let most = load("999999999/s", Room::HeadRoom(100 * MILLION));
+        let most = load("999999999/s", LoadRoom::HeadRoom(100 * MILLION));
         assert_eq!(Bound::Service { nanos: 3600 * SECOND, at_a_time: 1 }.instances(&most), None);
         assert_eq!(Bound::Capacity(1).instances(&most), None);
     }

@@ -13,7 +13,7 @@ const SHORT: u64 = 3600;
 
 /// The past of a proxy.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Past {
+pub(super) struct PastLoad {
     /// The most requests per second of any ten seconds, in millionths.
     pub(super) rate: u128,
     /// The median of that time, in nanoseconds.
@@ -28,7 +28,7 @@ pub(super) struct Past {
 ///
 /// # Errors
 /// A message for the operator.
-pub(super) fn look(target: &CallTarget) -> Result<Past, String> {
+pub(super) fn look(target: &CallTarget) -> Result<PastLoad, String> {
     let call = |path: &str| match target.call(Method::GET, path)? {
         (200, body) => Ok(body),
         (status, body) => Err(format!("GET {path} answers {status}: {}", body.trim_end())),
@@ -38,7 +38,7 @@ pub(super) fn look(target: &CallTarget) -> Result<Past, String> {
 }
 
 /// Reads a history and metrics.
-fn read(history: &str, metrics: &str) -> Result<Past, String> {
+fn read(history: &str, metrics: &str) -> Result<PastLoad, String> {
     let wrong = || "the history is not what this version of tidegate keeps".to_owned();
     let history: Json = serde_json::from_str(history).map_err(|_| wrong())?;
     let seconds = history["point_seconds"].as_u64().filter(|n| *n > 0).ok_or_else(wrong)?;
@@ -59,7 +59,7 @@ fn read(history: &str, metrics: &str) -> Result<Past, String> {
             "the history covers {kept} s only: the peak of a day or a week may be higher"
         ));
     }
-    Ok(Past {
+    Ok(PastLoad {
         rate: u128::from(requests) * MILLION / u128::from(seconds),
         median: ((median * 1e6) as u128).clamp(1, 3600 * SECOND),
         proxy_nanos: cpu_by_requests(metrics),

@@ -14,9 +14,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use self::capacity::{Bound, Load, Room};
+use self::capacity::{Bound, LoadRoom, PlannedLoad};
 use self::figures::MILLION;
-use self::report::{Assumption, Need, Plan, Tier};
+use self::report::{Assumption, CapacityPlan, PlannedTier, TierNeed};
 use super::admin::CallTarget;
 use super::{print, print_error};
 use crate::config::read::WordReader as _;
@@ -38,7 +38,7 @@ const CONNECTIONS: u64 = 50_000;
     tidegate plan --rate 5000/s --capacity 1000/s --head-room 2    10 servers\n  \
     tidegate plan --from-history --admin http://127.0.0.1:9900 --head-room 2\n  \
     tidegate plan --rate 5000/s --load http://127.0.0.1:3000/ --json")]
-pub(super) struct Arguments {
+pub(super) struct PlanArguments {
     /// Requests at the peak: 5000/s, 90000/min
     #[arg(long, value_name = "RATE")]
     rate: Option<String>,
@@ -104,7 +104,7 @@ pub(super) struct Arguments {
 }
 
 /// Exit code 0 with a plan, 1 when a proxy or a server could not be asked, 2 when the flags make none.
-pub(super) fn run(arguments: &Arguments) -> ExitCode {
+pub(super) fn run(arguments: &PlanArguments) -> ExitCode {
     let said = match Said::read(arguments) {
         Ok(said) => said,
         Err(wrong) => {
@@ -127,12 +127,12 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 
 /// A figure and who says it.
 #[derive(Debug, Clone)]
-pub(super) struct Figure<T> {
+pub(super) struct PlanFigure<T> {
     value: T,
     source: String,
 }
 
-impl<T> Figure<T> {
+impl<T> PlanFigure<T> {
     fn assumed(value: T, flag: &str) -> Self {
         Self { value, source: format!("assumed, {flag}") }
     }
@@ -141,19 +141,19 @@ impl<T> Figure<T> {
 /// Everything that is known of the load and of what carries it.
 #[derive(Debug)]
 struct Said {
-    rate: Option<Figure<u128>>,
-    service: Option<Figure<u128>>,
-    capacity: Option<Figure<u128>>,
-    at_a_time: Figure<u64>,
-    room: Figure<Room>,
-    spare: Figure<u64>,
-    zones: Figure<u64>,
-    cores: Figure<u64>,
-    memory: Figure<u64>,
-    connections: Option<Figure<u64>>,
-    proxy_nanos: Option<Figure<u128>>,
-    proxy_cores: Figure<u64>,
-    proxy_spare: Figure<u64>,
+    rate: Option<PlanFigure<u128>>,
+    service: Option<PlanFigure<u128>>,
+    capacity: Option<PlanFigure<u128>>,
+    at_a_time: PlanFigure<u64>,
+    room: PlanFigure<LoadRoom>,
+    spare: PlanFigure<u64>,
+    zones: PlanFigure<u64>,
+    cores: PlanFigure<u64>,
+    memory: PlanFigure<u64>,
+    connections: Option<PlanFigure<u64>>,
+    proxy_nanos: Option<PlanFigure<u128>>,
+    proxy_cores: PlanFigure<u64>,
+    proxy_spare: PlanFigure<u64>,
     seconds: u64,
     clients: u64,
     notes: Vec<String>,
@@ -161,19 +161,19 @@ struct Said {
 
 /// Reads flags and keeps what is wrong with each.
 #[derive(Default)]
-struct Reader {
+struct ArgumentReader {
     wrong: Vec<String>,
 }
 
-impl Reader {
+impl ArgumentReader {
     fn flag<T>(
         &mut self,
         flag: &str,
         text: Option<&String>,
         read: impl Fn(&str) -> Result<T, String>,
-    ) -> Option<Figure<T>> {
+    ) -> Option<PlanFigure<T>> {
         match read(text?) {
-            Ok(value) => Some(Figure { value, source: flag.to_owned() }),
+            Ok(value) => Some(PlanFigure { value, source: flag.to_owned() }),
             Err(why) => {
                 self.wrong.push(format!("{flag}: {why}"));
                 None
@@ -186,9 +186,9 @@ impl Reader {
         flag: &str,
         text: Option<&String>,
         (least, default, most): (u64, u64, u64),
-    ) -> Figure<u64> {
+    ) -> PlanFigure<u64> {
         let said = self.flag(flag, text, |text| figures::count(text, least, most));
-        said.unwrap_or_else(|| Figure::assumed(default, flag))
+        said.unwrap_or_else(|| PlanFigure::assumed(default, flag))
     }
 }
 
@@ -197,8 +197,8 @@ impl Said {
     ///
     /// # Errors
     /// All that is wrong with them.
-    fn read(of: &Arguments) -> Result<Self, Vec<String>> {
-        let mut reader = Reader::default();
+    fn read(of: &PlanArguments) -> Result<Self, Vec<String>> {
+        let mut reader = ArgumentReader::default();
         let rate = reader.flag("--rate", of.rate.as_ref(), figures::rate);
         if of.rate.is_none() && !of.from_history {
             reader.wrong.push(
@@ -236,11 +236,15 @@ impl Said {
         }
         let memory = reader.flag("--memory", of.memory.as_ref(), size);
         let room = match (used, times) {
-            (_, Some(times)) => Figure { value: Room::HeadRoom(times.value), source: times.source },
-            (Some(used), None) => {
-                Figure { value: Room::Utilisation(used.value), source: used.source }
+            (_, Some(times)) => {
+                PlanFigure { value: LoadRoom::HeadRoom(times.value), source: times.source }
             }
-            (None, None) => Figure::assumed(Room::Utilisation(MILLION * 7 / 10), "--utilisation"),
+            (Some(used), None) => {
+                PlanFigure { value: LoadRoom::Utilisation(used.value), source: used.source }
+            }
+            (None, None) => {
+                PlanFigure::assumed(LoadRoom::Utilisation(MILLION * 7 / 10), "--utilisation")
+            }
         };
         let connections = of.connections.as_ref();
         let connections = reader
@@ -254,7 +258,7 @@ impl Said {
             spare: reader.number("--spare", of.spare.as_ref(), (0, 0, 1_000_000)),
             zones: reader.number("--zones", of.zones.as_ref(), (1, 1, 1000)),
             cores: reader.number("--cores", of.cores.as_ref(), (1, 1, 4096)),
-            memory: memory.unwrap_or_else(|| Figure::assumed(512 << 20, "--memory")),
+            memory: memory.unwrap_or_else(|| PlanFigure::assumed(512 << 20, "--memory")),
             connections,
             proxy_nanos: reader.flag("--proxy-cpu", of.proxy_cpu.as_ref(), figures::time),
             proxy_cores: reader.number("--proxy-cores", of.proxy_cores.as_ref(), (1, 2, 4096)),
@@ -270,24 +274,24 @@ impl Said {
     ///
     /// # Errors
     /// A message for the operator.
-    fn ask(mut self, of: &Arguments) -> Result<Self, String> {
+    fn ask(mut self, of: &PlanArguments) -> Result<Self, String> {
         if of.from_history {
             let past = history::look(&of.target)?;
             let from = |what: &str| format!("{what} of the history");
-            self.rate.get_or_insert(Figure { value: past.rate, source: from("peak") });
+            self.rate.get_or_insert(PlanFigure { value: past.rate, source: from("peak") });
             if self.service.is_none() && self.capacity.is_none() && of.load.is_none() {
                 self.service =
-                    Some(Figure { value: past.median, source: from("median at the peak") });
+                    Some(PlanFigure { value: past.median, source: from("median at the peak") });
             }
             if let (None, Some(nanos)) = (&self.proxy_nanos, past.proxy_nanos) {
                 let source = "CPU time by requests of that proxy".to_owned();
-                self.proxy_nanos = Some(Figure { value: nanos, source });
+                self.proxy_nanos = Some(PlanFigure { value: nanos, source });
             }
             self.notes.extend(past.notes);
         }
         if let Some(url) = &of.load {
             let found = trial::run(url, (self.seconds, self.clients), of.force)?;
-            self.capacity = Some(Figure { value: found.rate, source: found.source() });
+            self.capacity = Some(PlanFigure { value: found.rate, source: found.source() });
             self.notes.push(found.note());
         }
         Ok(self)
@@ -297,9 +301,9 @@ impl Said {
     ///
     /// # Errors
     /// There are more instances than anybody has.
-    fn plan(self) -> Result<Plan, String> {
+    fn plan(self) -> Result<CapacityPlan, String> {
         let rate = self.rate.clone().ok_or("--rate is missing")?;
-        let load = Load {
+        let load = PlannedLoad {
             rate: rate.value,
             room: self.room.value,
             spare: self.spare.value,
@@ -307,10 +311,15 @@ impl Said {
         };
         let servers = self.servers(&load)?;
         let tidegate = self.proxies(&load)?;
-        Ok(Plan { servers, tidegate, assumptions: self.assumptions(&rate), notes: self.notes })
+        Ok(CapacityPlan {
+            servers,
+            tidegate,
+            assumptions: self.assumptions(&rate),
+            notes: self.notes,
+        })
     }
 
-    fn servers(&self, load: &Load) -> Result<Tier, String> {
+    fn servers(&self, load: &PlannedLoad) -> Result<PlannedTier, String> {
         let mut needs = Vec::new();
         if let Some(capacity) = &self.capacity {
             let because = format!("{}/s each", figures::show_number(capacity.value, MILLION));
@@ -330,14 +339,14 @@ impl Said {
             needs.push(need("service", bound, load, because, &service.source)?);
         }
         let memory = u128::from(self.memory.value);
-        Tier::of(needs, load, (self.cores.value, memory))
+        PlannedTier::of(needs, load, (self.cores.value, memory))
     }
 
-    fn proxies(&self, load: &Load) -> Result<Tier, String> {
+    fn proxies(&self, load: &PlannedLoad) -> Result<PlannedTier, String> {
         let nanos = self.proxy_nanos.clone();
-        let nanos = nanos.unwrap_or_else(|| Figure::assumed(PROXY_NANOS, "--proxy-cpu"));
+        let nanos = nanos.unwrap_or_else(|| PlanFigure::assumed(PROXY_NANOS, "--proxy-cpu"));
         let connections = self.connections();
-        let load = Load { spare: self.proxy_spare.value, ..*load };
+        let load = PlannedLoad { spare: self.proxy_spare.value, ..*load };
         let cores = self.proxy_cores.value;
         let because =
             format!("{} of CPU a request, {cores} cores", figures::show_time(nanos.value));
@@ -350,19 +359,19 @@ impl Said {
         ];
         let without = needs.iter().map(|need| need.instances).max().unwrap_or(1);
         let memory = BASE_BYTES + all.div_ceil(u128::from(without)) * CONNECTION_BYTES;
-        Tier::of(needs, &load, (cores, memory))
+        PlannedTier::of(needs, &load, (cores, memory))
     }
 
-    fn connections(&self) -> Figure<u64> {
+    fn connections(&self) -> PlanFigure<u64> {
         let one_each = || {
             let rate = self.rate.as_ref().map_or(1, |rate| rate.value.div_ceil(MILLION));
-            Figure::assumed(u64::try_from(rate).unwrap_or(u64::MAX), "--connections")
+            PlanFigure::assumed(u64::try_from(rate).unwrap_or(u64::MAX), "--connections")
         };
         self.connections.clone().unwrap_or_else(one_each)
     }
 
-    fn assumptions(&self, rate: &Figure<u128>) -> Vec<Assumption> {
-        fn row<T>(name: &'static str, of: &Figure<T>, value: impl Display) -> Assumption {
+    fn assumptions(&self, rate: &PlanFigure<u128>) -> Vec<Assumption> {
+        fn row<T>(name: &'static str, of: &PlanFigure<T>, value: impl Display) -> Assumption {
             Assumption { name, value: value.to_string(), source: of.source.clone() }
         }
         let per_second = |rate: u128| format!("{}/s", figures::show_number(rate, MILLION));
@@ -373,11 +382,11 @@ impl Said {
             rows.push(row("concurrency", &self.at_a_time, self.at_a_time.value));
         }
         rows.push(match self.room.value {
-            Room::Utilisation(share) => {
+            LoadRoom::Utilisation(share) => {
                 let percent = figures::show_number(share * 100, MILLION);
                 row("utilisation", &self.room, format!("{percent}%"))
             }
-            Room::HeadRoom(times) => {
+            LoadRoom::HeadRoom(times) => {
                 row("head-room", &self.room, figures::show_number(times, MILLION))
             }
         });
@@ -386,7 +395,7 @@ impl Said {
         rows.push(row("cores", &self.cores, self.cores.value));
         rows.push(row("memory", &self.memory, figures::show_size(u128::from(self.memory.value))));
         let nanos = self.proxy_nanos.clone();
-        let nanos = nanos.unwrap_or_else(|| Figure::assumed(PROXY_NANOS, "--proxy-cpu"));
+        let nanos = nanos.unwrap_or_else(|| PlanFigure::assumed(PROXY_NANOS, "--proxy-cpu"));
         rows.push(row("proxy-cpu", &nanos, figures::show_time(nanos.value)));
         rows.push(row("proxy-cores", &self.proxy_cores, self.proxy_cores.value));
         rows.push(row("proxy-spare", &self.proxy_spare, self.proxy_spare.value));
@@ -397,7 +406,7 @@ impl Said {
 }
 
 fn size(text: &str) -> Result<u64, String> {
-    let read = Bytes::parse(text).map(|bytes| bytes.get());
+    let read = Bytes::parse_word(text).map(|bytes| bytes.get());
     match read {
         Ok(0) => Err(format!("`{text}` is no memory to run with")),
         read => read.map_err(|wrong| match wrong.help {
@@ -410,14 +419,14 @@ fn size(text: &str) -> Result<u64, String> {
 fn need(
     by: &'static str,
     bound: Bound,
-    load: &Load,
+    load: &PlannedLoad,
     because: String,
     source: &str,
-) -> Result<Need, String> {
+) -> Result<TierNeed, String> {
     let instances = bound.instances(load).ok_or_else(|| {
         format!(
             "{because} would take more than 1000000000 instances: look at {source} and --rate again"
         )
     })?;
-    Ok(Need { by, instances, because, source: source.to_owned() })
+    Ok(TierNeed { by, instances, because, source: source.to_owned() })
 }

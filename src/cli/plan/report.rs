@@ -2,24 +2,24 @@
 
 use serde::Serialize;
 
-use super::capacity::{Load, with_spare};
+use super::capacity::{PlannedLoad, with_spare};
 use super::figures;
 
 /// A whole plan.
 #[derive(Debug, Serialize)]
-pub(super) struct Plan {
+pub(super) struct CapacityPlan {
     /// The servers, whose figures are those of the plan.
     #[serde(flatten)]
-    pub(super) servers: Tier,
+    pub(super) servers: PlannedTier,
     /// The proxy in front of them.
-    pub(super) tidegate: Tier,
+    pub(super) tidegate: PlannedTier,
     pub(super) assumptions: Vec<Assumption>,
     pub(super) notes: Vec<String>,
 }
 
 /// Instances of one kind.
 #[derive(Debug, Serialize)]
-pub(super) struct Tier {
+pub(super) struct PlannedTier {
     instances: u64,
     /// Of them, those that may be away at the peak.
     spare: u64,
@@ -28,13 +28,13 @@ pub(super) struct Tier {
     memory_bytes: u64,
     memory_bytes_each: u64,
     /// The need that asks for the most.
-    decides: Need,
-    needs: Vec<Need>,
+    decides: TierNeed,
+    needs: Vec<TierNeed>,
 }
 
 /// The instances that one assumption asks for.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Need {
+pub(super) struct TierNeed {
     pub(super) by: &'static str,
     pub(super) instances: u64,
     pub(super) because: String,
@@ -50,14 +50,14 @@ pub(super) struct Assumption {
     pub(super) source: String,
 }
 
-impl Tier {
+impl PlannedTier {
     /// Instances for all of these needs.
     ///
     /// # Errors
     /// There is none.
     pub(super) fn of(
-        needs: Vec<Need>,
-        load: &Load,
+        needs: Vec<TierNeed>,
+        load: &PlannedLoad,
         (cores, memory): (u64, u128),
     ) -> Result<Self, String> {
         // Of two that ask for the same, the first decides.
@@ -79,7 +79,7 @@ impl Tier {
     }
 
     fn text(&self) -> String {
-        let Need { by, because, source, .. } = &self.decides;
+        let TierNeed { by, because, source, .. } = &self.decides;
         let spare = match self.spare {
             0 => String::new(),
             spare => format!("  of which {spare} to spare"),
@@ -91,14 +91,14 @@ impl Tier {
         text.push_str(&format!("  memory     {all}  {each} each\n"));
         text.push_str(&format!("  decided by {by}: {because} ({source})\n"));
         for other in self.needs.iter().filter(|need| need.by != *by) {
-            let Need { by, instances, because, .. } = other;
+            let TierNeed { by, instances, because, .. } = other;
             text.push_str(&format!("             {by} alone would take {instances}: {because}\n"));
         }
         text
     }
 }
 
-impl Plan {
+impl CapacityPlan {
     /// The plan for people.
     pub(super) fn text(&self) -> String {
         let mut text = format!("servers\n{}", self.servers.text());

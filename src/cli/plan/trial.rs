@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The findings of a load.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct TrialFigures {
     /// Requests per second, in millionths.
     pub(super) rate: u128,
     /// Mean time of a request, in nanoseconds.
@@ -38,7 +38,7 @@ pub(super) struct Found {
     clients: u64,
 }
 
-impl Found {
+impl TrialFigures {
     /// Returns where the figure comes from.
     pub(super) fn source(&self) -> String {
         format!("measured in {} s on {} connections", self.seconds, self.clients)
@@ -67,7 +67,11 @@ pub(super) fn target(url: &str) -> Result<Remote, String> {
 ///
 /// # Errors
 /// A message for the operator: it is elsewhere, cannot be reached, or does not answer with success.
-pub(super) fn run(url: &str, (seconds, clients): (u64, u64), force: bool) -> Result<Found, String> {
+pub(super) fn run(
+    url: &str,
+    (seconds, clients): (u64, u64),
+    force: bool,
+) -> Result<TrialFigures, String> {
     let remote = target(url)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     let local = LocalSet::new();
@@ -100,7 +104,7 @@ async fn stay_here(remote: &Remote) -> Result<(), String> {
 
 /// The state that the connections of a load share.
 #[derive(Default)]
-struct Counts {
+struct TrialCounts {
     answered: Cell<u64>,
     failed: Cell<u64>,
     /// Nanoseconds of all answered requests together.
@@ -108,15 +112,15 @@ struct Counts {
     wrong: Cell<Option<String>>,
 }
 
-impl Counts {
+impl TrialCounts {
     fn fail(&self, why: String) {
         self.failed.set(self.failed.get() + 1);
         self.wrong.set(self.wrong.take().or(Some(why)));
     }
 }
 
-async fn load(remote: Rc<Remote>, seconds: u64, clients: u64) -> Result<Found, String> {
-    let counts = Rc::new(Counts::default());
+async fn load(remote: Rc<Remote>, seconds: u64, clients: u64) -> Result<TrialFigures, String> {
+    let counts = Rc::new(TrialCounts::default());
     // Connections first: they are not what is measured.
     let mut open = Vec::new();
     for _ in 0..clients {
@@ -167,7 +171,7 @@ async fn load(remote: Rc<Remote>, seconds: u64, clients: u64) -> Result<Found, S
     }
     let mean = counts.nanos.get() / u128::from(answered.max(1));
     let rate = (u128::from(answered) * MILLION * SECOND / nanos).max(1);
-    Ok(Found { rate, mean, requests: answered, seconds, clients })
+    Ok(TrialFigures { rate, mean, requests: answered, seconds, clients })
 }
 
 /// Sends one request and reads its answer.

@@ -15,26 +15,26 @@ use crate::config::tree::{TableEntry, TreeNode, Value};
 /// and for every element of an array.
 struct AvailableRow {
     path: &'static str,
-    fine: Fine,
+    fine: FineValue,
 }
 
 /// Values that ask for nothing.
-enum Fine {
+enum FineValue {
     /// None.
     Nothing,
     /// `false` and `"off"`.
     Off,
 }
 
-const fn row(path: &'static str, fine: Fine) -> AvailableRow {
+const fn row(path: &'static str, fine: FineValue) -> AvailableRow {
     AvailableRow { path, fine }
 }
 
 const ROWS: &[AvailableRow] = &[
-    row("listen.*.tls.acme", Fine::Nothing),
-    row("listen.*.tls.*.acme", Fine::Nothing),
-    row("listen.*.http3", Fine::Off),
-    row("upstream.*.servers.kubernetes", Fine::Nothing),
+    row("listen.*.tls.acme", FineValue::Nothing),
+    row("listen.*.tls.*.acme", FineValue::Nothing),
+    row("listen.*.http3", FineValue::Off),
+    row("upstream.*.servers.kubernetes", FineValue::Nothing),
 ];
 
 /// Reports every use of a key that this version does not act on.
@@ -80,14 +80,14 @@ fn in_value(
     }
 }
 
-fn is_fine(value: &Value, fine: &Fine) -> bool {
+fn is_fine(value: &Value, fine: &FineValue) -> bool {
     let off = matches!(value, Value::Boolean(false))
         || matches!(value, Value::String(text) if text == "off");
     match (fine, value) {
         // Already reported, or about to be.
         (_, Value::Unreadable) => true,
-        (Fine::Nothing, _) => false,
-        (Fine::Off, _) => off,
+        (FineValue::Nothing, _) => false,
+        (FineValue::Off, _) => off,
     }
 }
 
@@ -149,10 +149,10 @@ fn lead(root: &Json, at: &str, steps: &[&str], places: &mut Vec<(String, String)
 }
 
 /// Returns what is left of a property of which only some values are fine.
-fn fine_part(property: &Json, fine: &Fine) -> Option<Json> {
+fn fine_part(property: &Json, fine: &FineValue) -> Option<Json> {
     match fine {
-        Fine::Nothing => None,
-        Fine::Off => {
+        FineValue::Nothing => None,
+        FineValue::Off => {
             let mut words = Vec::new();
             if property.to_string().contains("\"boolean\"") {
                 words.push(Json::Bool(false));
@@ -223,8 +223,8 @@ mod tests {
             assert!(!leads(whole.as_value(), row.path).is_empty(), "{}", row.path);
             let left = leads(shown, row.path);
             match row.fine {
-                Fine::Nothing => assert_eq!(left, [], "{}", row.path),
-                Fine::Off => {
+                FineValue::Nothing => assert_eq!(left, [], "{}", row.path),
+                FineValue::Off => {
                     for (table, key) in left {
                         let property = &shown.pointer(&table).unwrap()[&key];
                         assert!(!property.to_string().contains("true"), "{}", row.path);

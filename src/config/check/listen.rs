@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Read, SeenNames};
+use super::{ReadExtent, SeenNames};
 use crate::config::finding::Finding;
 use crate::config::schema::Config;
 use crate::config::schema::bind::Bind;
@@ -15,7 +15,12 @@ use crate::config::source::{Place, Spanned};
 /// The most worker threads; more than that is a typing error.
 const MOST_WORKERS: u16 = 1_024;
 
-pub(super) fn check(config: &Config, names: &SeenNames, read: Read, findings: &mut Vec<Finding>) {
+pub(super) fn check(
+    config: &Config,
+    names: &SeenNames,
+    read: ReadExtent,
+    findings: &mut Vec<Finding>,
+) {
     if let Some(workers) =
         config.runtime.workers.filter(|workers| workers.value.get() > MOST_WORKERS)
     {
@@ -23,7 +28,7 @@ pub(super) fn check(config: &Config, names: &SeenNames, read: Read, findings: &m
         let finding = Finding::error("bad_value", workers.place, message);
         findings.push(finding.help(format!("at most {MOST_WORKERS}; the default is one per CPU")));
     }
-    if config.listen.is_empty() && read == Read::Whole {
+    if config.listen.is_empty() && read == ReadExtent::Whole {
         let top = Place { file: 0, start: 0, end: 0 };
         findings.push(
             Finding::error("no_listen", top, "there is no [[listen]], so nothing could come in")

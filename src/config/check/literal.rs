@@ -4,7 +4,7 @@
 use crate::config::finding::Finding;
 use crate::config::matching;
 use crate::config::schema::Config;
-use crate::config::schema::forms::{Policy, Switch};
+use crate::config::schema::forms::{PolicyUse, Switch};
 use crate::config::schema::process::AccessLogConfig;
 use crate::config::schema::route::{
     ActionConfig, AuthRef, ConditionConfig, HeaderRules, RouteConfig,
@@ -59,7 +59,7 @@ fn check_route(route: &RouteConfig, config: &Config, findings: &mut Vec<Finding>
             check_values(rules, (route, &captures), config, findings);
         }
         for rules in rules.iter() {
-            if let Policy::Inline(rules) = rules {
+            if let PolicyUse::Inline(rules) = rules {
                 check_names(rules, findings);
             }
         }

@@ -71,7 +71,7 @@ fn name_of(node: &super::tree::TreeNode) -> Option<String> {
 
 /// Checks that only make sense when everything could be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Read {
+pub(crate) enum ReadExtent {
     /// The configuration is complete.
     Whole,
     /// Something is missing from it and was reported.
@@ -79,7 +79,7 @@ pub(crate) enum Read {
 }
 
 /// All checks.
-pub(crate) fn run(config: &Config, names: &SeenNames, read: Read) -> Vec<Finding> {
+pub(crate) fn run(config: &Config, names: &SeenNames, read: ReadExtent) -> Vec<Finding> {
     let mut findings = Vec::new();
     listen::check(config, names, read, &mut findings);
     upstream::check(config, &mut findings);

@@ -3,7 +3,7 @@
 use super::route::check_framing;
 use crate::config::finding::Finding;
 use crate::config::schema::Config;
-use crate::config::schema::forms::{OneOrMany, Policy};
+use crate::config::schema::forms::{OneOrMany, PolicyUse};
 use crate::config::schema::listen::Listen;
 use crate::config::schema::policy::{
     AuthConfig, Cache, LimitConfig, LimitStore, TierConfig, WebhookConfig, secret_bytes,
@@ -21,8 +21,8 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     }
     let inline = config.route.iter().flat_map(|route| route.limit.iter());
     let inline = inline.filter_map(|it| match it {
-        Policy::Inline(limit) => Some(limit),
-        Policy::Named(_) | Policy::Off => None,
+        PolicyUse::Inline(limit) => Some(limit),
+        PolicyUse::Named(_) | PolicyUse::Off => None,
     });
     config.limit.values().chain(inline).for_each(|limit| check_limit(limit, findings));
     for cors in config.route.iter().filter_map(|route| route.cors.as_ref()) {
@@ -172,8 +172,8 @@ fn check_auth(auth: &AuthConfig, findings: &mut Vec<Finding>) {
 /// All caches, shared ones and those of one route.
 fn caches(config: &Config) -> impl Iterator<Item = &Cache> {
     let inline = config.route.iter().filter_map(|route| match &route.cache {
-        Some(Policy::Inline(cache)) => Some(cache),
-        Some(Policy::Named(_) | Policy::Off) | None => None,
+        Some(PolicyUse::Inline(cache)) => Some(cache),
+        Some(PolicyUse::Named(_) | PolicyUse::Off) | None => None,
     });
     config.cache.values().chain(inline)
 }
@@ -228,8 +228,8 @@ fn needs_tokens(config: &Config, findings: &mut Vec<Finding>) {
     let by_claim = |key: &OneOrMany<LimitKey>| key.iter().any(|k| matches!(k, LimitKey::Jwt(_)));
     let inline = config.route.iter().flat_map(|route| route.limit.iter());
     let inline = inline.filter_map(|it| match it {
-        Policy::Inline(limit) => Some(limit),
-        Policy::Named(_) | Policy::Off => None,
+        PolicyUse::Inline(limit) => Some(limit),
+        PolicyUse::Named(_) | PolicyUse::Off => None,
     });
     for limit in config.limit.values().chain(inline) {
         if limit.before.is_some() && by_claim(&limit.key) {
@@ -240,23 +240,23 @@ fn needs_tokens(config: &Config, findings: &mut Vec<Finding>) {
     for route in &config.route {
         let verified = super::literal::verifies_tokens(route, config);
         let limits = route.limit.iter().any(|it| match it {
-            Policy::Inline(limit) => by_claim(&limit.key),
-            Policy::Named(name) => {
+            PolicyUse::Inline(limit) => by_claim(&limit.key),
+            PolicyUse::Named(name) => {
                 let mut all = config.limit.iter();
                 all.any(|(known, limit)| known.value == name.value && by_claim(&limit.key))
             }
-            Policy::Off => false,
+            PolicyUse::Off => false,
         });
         let places = route.counted_by().is_some_and(by_claim);
         let claims =
             |cache: &Cache| cache.vary_on.iter().any(|key| matches!(key.value, LimitKey::Jwt(_)));
         let cached = match &route.cache {
-            Some(Policy::Inline(cache)) => claims(cache),
-            Some(Policy::Named(name)) => {
+            Some(PolicyUse::Inline(cache)) => claims(cache),
+            Some(PolicyUse::Named(name)) => {
                 let mut all = config.cache.iter();
                 all.any(|(known, cache)| known.value == name.value && claims(cache))
             }
-            Some(Policy::Off) | None => false,
+            Some(PolicyUse::Off) | None => false,
         };
         if (limits || places || cached) && !verified {
             let message = "a key `jwt:CLAIM` needs a route whose `auth` verifies tokens";
@@ -282,12 +282,12 @@ fn needs_addresses(config: &Config, findings: &mut Vec<Finding>) {
         };
         let Some(listen) = without.iter().find(reaches) else { continue };
         let limits = route.limit.iter().filter_map(|it| match it {
-            Policy::Inline(limit) => Some(limit),
-            Policy::Named(name) => {
+            PolicyUse::Inline(limit) => Some(limit),
+            PolicyUse::Named(name) => {
                 let mut all = config.limit.iter();
                 all.find(|(known, _)| known.value == name.value).map(|(_, limit)| limit)
             }
-            Policy::Off => None,
+            PolicyUse::Off => None,
         });
         let mut places: Vec<Place> =
             limits.filter(|limit| by_address(&limit.key)).map(|limit| limit.place).collect();
@@ -309,8 +309,8 @@ fn tiers(config: &Config, findings: &mut Vec<Finding>) {
     let idle = |cache: &Cache| cache.tier.is_none() && cache.tier_ttl.is_some();
     let named = config.cache.iter().filter(|(_, cache)| idle(cache)).map(|(name, _)| name.place);
     let inline = config.route.iter().filter_map(|route| match &route.cache {
-        Some(Policy::Inline(cache)) if idle(cache) => Some(route.place),
-        Some(Policy::Inline(_) | Policy::Named(_) | Policy::Off) | None => None,
+        Some(PolicyUse::Inline(cache)) if idle(cache) => Some(route.place),
+        Some(PolicyUse::Inline(_) | PolicyUse::Named(_) | PolicyUse::Off) | None => None,
     });
     for place in named.chain(inline) {
         let finding = Finding::error("missing_key", place, "`tier_ttl` is for a `tier`");
@@ -325,13 +325,13 @@ fn needs_redis(config: &Config, findings: &mut Vec<Finding>) {
     let mut places: Vec<_> =
         config.limit.values().filter(|it| limit(it)).map(|it| it.place).collect();
     places.extend(inline_limits.filter_map(|it| match it {
-        Policy::Inline(it) if limit(it) => Some(it.place),
-        Policy::Inline(_) | Policy::Named(_) | Policy::Off => None,
+        PolicyUse::Inline(it) if limit(it) => Some(it.place),
+        PolicyUse::Inline(_) | PolicyUse::Named(_) | PolicyUse::Off => None,
     }));
     places.extend(config.cache.iter().filter(|(_, it)| cache(it)).map(|(name, _)| name.place));
     places.extend(config.route.iter().filter_map(|route| match &route.cache {
-        Some(Policy::Inline(it)) if cache(it) => Some(route.place),
-        Some(Policy::Inline(_) | Policy::Named(_) | Policy::Off) | None => None,
+        Some(PolicyUse::Inline(it)) if cache(it) => Some(route.place),
+        Some(PolicyUse::Inline(_) | PolicyUse::Named(_) | PolicyUse::Off) | None => None,
     }));
     let registries = config.upstream.values().filter_map(|it| it.servers.registry());
     places.extend(registries.filter(|it| it.redis.value).map(|it| it.redis.place));

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Read, SeenNames};
+use super::{ReadExtent, SeenNames};
 use crate::config::finding::Finding;
 use crate::config::schema::Config;
 use crate::config::schema::balance::{BalanceConfig, ShardBy};
-use crate::config::schema::forms::Policy;
+use crate::config::schema::forms::PolicyUse;
 use crate::config::schema::policy::{LimitStore, TierConfig};
 use crate::config::schema::route::{ActionConfig, AuthRef, RouteConfig};
 use crate::config::schema::upstream::{ServerConfig, Servers, UpstreamConfig};
@@ -14,7 +14,12 @@ use crate::config::source::Spanned;
 use crate::config::suggest::did_you_mean;
 use crate::pace;
 
-pub(super) fn check(config: &Config, names: &SeenNames, read: Read, findings: &mut Vec<Finding>) {
+pub(super) fn check(
+    config: &Config,
+    names: &SeenNames,
+    read: ReadExtent,
+    findings: &mut Vec<Finding>,
+) {
     for route in &config.route {
         pace::step();
         route_references(route, names, findings);
@@ -26,7 +31,7 @@ pub(super) fn check(config: &Config, names: &SeenNames, read: Read, findings: &m
         fallback_circle(config, name, upstream, findings);
         shard_servers(upstream, findings);
     }
-    if read == Read::Whole {
+    if read == ReadExtent::Whole {
         unused(config, findings);
     }
 }
@@ -44,19 +49,19 @@ fn route_references(route: &RouteConfig, names: &SeenNames, findings: &mut Vec<F
         resolve("unknown_upstream", "upstream", &mirror.upstream, &names.upstream, findings);
     }
     for limit in route.limit.iter() {
-        if let Policy::Named(name) = limit {
+        if let PolicyUse::Named(name) = limit {
             resolve("unknown_limit", "limit", name, &names.limit, findings);
         }
     }
     for headers in route.request_headers.iter().chain(route.response_headers.iter()) {
-        if let Policy::Named(name) = headers {
+        if let PolicyUse::Named(name) = headers {
             resolve("unknown_headers", "headers", name, &names.headers, findings);
         }
     }
     for name in route.auth.iter().flat_map(AuthRef::names) {
         resolve("unknown_auth", "auth", name, &names.auth, findings);
     }
-    if let Some(Policy::Named(name)) = &route.cache {
+    if let Some(PolicyUse::Named(name)) = &route.cache {
         resolve("unknown_cache", "cache", name, &names.cache, findings);
     }
 }
@@ -155,11 +160,11 @@ fn unused_policies(config: &Config, findings: &mut Vec<Finding>) {
         auths.extend(named.map(|name| name.value.as_str()));
         for limit in route.limit.iter() {
             match limit {
-                Policy::Named(name) => {
+                PolicyUse::Named(name) => {
                     limits.insert(name.value.as_str());
                 }
-                Policy::Inline(limit) => redis |= limit.store == LimitStore::Redis,
-                Policy::Off => {}
+                PolicyUse::Inline(limit) => redis |= limit.store == LimitStore::Redis,
+                PolicyUse::Off => {}
             }
         }
     }
@@ -177,8 +182,8 @@ fn unused_policies(config: &Config, findings: &mut Vec<Finding>) {
     let sets =
         config.route.iter().flat_map(|r| r.request_headers.iter().chain(&r.response_headers.0));
     let sets = sets.filter_map(|set| match set {
-        Policy::Named(name) => Some(name.value.as_str()),
-        Policy::Inline(_) | Policy::Off => None,
+        PolicyUse::Named(name) => Some(name.value.as_str()),
+        PolicyUse::Inline(_) | PolicyUse::Off => None,
     });
     let sets: BTreeSet<&str> = sets.collect();
     for name in config.headers.keys().filter(|name| !sets.contains(name.value.as_str())) {
@@ -187,7 +192,7 @@ fn unused_policies(config: &Config, findings: &mut Vec<Finding>) {
     }
     redis |= config.cache.values().any(|cache| cache.tier == Some(TierConfig::Redis));
     redis |= config.route.iter().any(|route| {
-        matches!(&route.cache, Some(Policy::Inline(cache)) if cache.tier == Some(TierConfig::Redis))
+        matches!(&route.cache, Some(PolicyUse::Inline(cache)) if cache.tier == Some(TierConfig::Redis))
     });
     redis |=
         config.upstream.values().filter_map(|it| it.servers.registry()).any(|it| it.redis.value);

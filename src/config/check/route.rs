@@ -6,7 +6,7 @@ use super::upstream::absolute;
 use crate::config::finding::Finding;
 use crate::config::matching;
 use crate::config::schema::Config;
-use crate::config::schema::forms::Policy;
+use crate::config::schema::forms::PolicyUse;
 use crate::config::schema::pages::Errors;
 use crate::config::schema::route::{
     ActionConfig, FilesConfig, HeaderRules, PathRegex, RedirectConfig, RespondConfig, Rewrite,
@@ -53,7 +53,7 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
         }
         let rules = route.request_headers.iter().chain(route.response_headers.iter());
         for rules in rules {
-            if let Policy::Inline(rules) = rules {
+            if let PolicyUse::Inline(rules) = rules {
                 check_rules(rules, findings);
             }
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Read;
+use super::ReadExtent;
 use crate::config::finding::Finding;
 use crate::config::matching;
 use crate::config::schema::Config;
@@ -15,7 +15,7 @@ use crate::route::{self, RouteSpec};
 /// The most routes, one with several paths counted as so many. Each takes some KiB when it is compiled, twice while a reload is under way.
 const MOST_ROUTES: usize = 50_000;
 
-pub(super) fn check(config: &Config, read: Read, findings: &mut Vec<Finding>) {
+pub(super) fn check(config: &Config, read: ReadExtent, findings: &mut Vec<Finding>) {
     let before = findings.len();
     let mut paths = 0;
     let beyond = |route: &&RouteConfig| {
@@ -47,7 +47,7 @@ pub(super) fn check(config: &Config, read: Read, findings: &mut Vec<Finding>) {
         }
     }
     // A route that lost a key to a mistake may seem to tie with another one.
-    if read == Read::Whole && findings.len() == before {
+    if read == ReadExtent::Whole && findings.len() == before {
         conflicts(config, findings);
     }
 }

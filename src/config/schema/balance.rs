@@ -163,7 +163,7 @@ table! {
 }
 
 impl Shape for BalanceConfig {
-    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+    fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match &node.value {
             Value::String(text) if text == "hash" || text == "sticky" || text == "shard" => {
                 let help = match text.as_str() {
@@ -173,14 +173,14 @@ impl Shape for BalanceConfig {
                 };
                 reader.bad(node, format!("\"{text}\" needs a key"), Some(help.into()))
             }
-            Value::String(_) => BalanceWord::read(node, reader).map(Self::Weighted),
-            Value::Table(_) => BalanceTable::read(node, reader)?.resolve(reader),
+            Value::String(_) => BalanceWord::read_node(node, reader).map(Self::Weighted),
+            Value::Table(_) => BalanceTable::read_node(node, reader)?.resolve(reader),
             _ => reader.mismatch(node, "a way to balance such as \"least_request\", or a table"),
         }
     }
 
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        any_of([BalanceWord::schema(generator), BalanceTable::schema(generator)])
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        any_of([BalanceWord::json_schema(generator), BalanceTable::json_schema(generator)])
     }
 }
 

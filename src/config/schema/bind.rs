@@ -61,7 +61,7 @@ impl WordReader for Mode {
     const WHAT: &'static str = "a file mode";
     const EXAMPLE: &'static str = "0660";
 
-    fn parse(text: &str) -> Result<Self, WrongValue> {
+    fn parse_word(text: &str) -> Result<Self, WrongValue> {
         let mode: Result<u32, ParseIntError> = u32::from_str_radix(text, 8);
         match mode {
             Ok(mode) if mode <= 0o777 && text.len() <= 4 && !text.starts_with('+') => {
@@ -76,26 +76,29 @@ impl WordReader for Mode {
         Some(format!("{number:04}"))
     }
 
-    fn keywords() -> Json {
+    fn schema_keywords() -> Json {
         json!({ "pattern": "^0?[0-7]{1,3}$" })
     }
 }
 
 impl Shape for Bind {
-    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+    fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         if !matches!(node.value, Value::Table(_)) {
-            let at = ListenAddress::read(node, reader)?;
+            let at = ListenAddress::read_node(node, reader)?;
             return Some(Self { at, access: Access::default() });
         }
-        let UnixSocket { unix, mode, group } = UnixSocket::read(node, reader)?;
-        match ListenAddress::parse(&format!("unix:{}", unix.value.display())) {
+        let UnixSocket { unix, mode, group } = UnixSocket::read_node(node, reader)?;
+        match ListenAddress::parse_word(&format!("unix:{}", unix.value.display())) {
             Ok(at) => Some(Self { at, access: Access { mode, group } }),
             Err(WrongValue { message, help }) => reader.bad(node, message, help),
         }
     }
 
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        any_of([<ListenAddress as Shape>::schema(generator), UnixSocket::schema(generator)])
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        any_of([
+            <ListenAddress as Shape>::json_schema(generator),
+            UnixSocket::json_schema(generator),
+        ])
     }
 }
 
@@ -133,10 +136,10 @@ mod tests {
 
     #[test]
     fn a_mode_is_octal() {
-        assert_eq!(Mode::parse("0660"), Ok(Mode(0o660)));
-        assert_eq!(Mode::parse("600"), Ok(Mode(0o600)));
+        assert_eq!(Mode::parse_word("0660"), Ok(Mode(0o660)));
+        assert_eq!(Mode::parse_word("600"), Ok(Mode(0o600)));
         for wrong in ["", "0888", "rw-rw----", "1777", "00660", "-1", "+660"] {
-            assert!(Mode::parse(wrong).is_err(), "{wrong}");
+            assert!(Mode::parse_word(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -258,12 +258,12 @@ impl Servers {
 }
 
 impl Shape for Servers {
-    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+    fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match &node.value {
-            Value::Array(_) => Vec::read(node, reader).map(Self::List),
+            Value::Array(_) => Vec::read_node(node, reader).map(Self::List),
             Value::Table(_) => {
                 let findings = reader.findings.len() + reader.dropped;
-                let written = Discovery::read(node, reader)?;
+                let written = Discovery::read_node(node, reader)?;
                 let mut sources = Vec::new();
                 sources.extend(written.dns.clone().map(Source::Dns));
                 sources.extend(written.srv.clone().map(Source::Srv));
@@ -305,7 +305,7 @@ impl Shape for Servers {
         }
     }
 
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        any_of([Vec::<ServerConfig>::schema(generator), Discovery::schema(generator)])
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        any_of([Vec::<ServerConfig>::json_schema(generator), Discovery::json_schema(generator)])
     }
 }

@@ -32,15 +32,15 @@ impl<T> Deref for OneOrMany<T> {
 }
 
 impl<T: Shape> Shape for OneOrMany<T> {
-    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+    fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match &node.value {
-            Value::Array(_) => Vec::read(node, reader).map(Self),
-            _ => T::read(node, reader).map(|one| Self(vec![one])),
+            Value::Array(_) => Vec::read_node(node, reader).map(Self),
+            _ => T::read_node(node, reader).map(|one| Self(vec![one])),
         }
     }
 
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        any_of([T::schema(generator), Vec::<T>::schema(generator)])
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        any_of([T::json_schema(generator), Vec::<T>::json_schema(generator)])
     }
 }
 
@@ -65,17 +65,17 @@ impl<T> Switch<T> {
 }
 
 impl<T: Shape + Default> Shape for Switch<T> {
-    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+    fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match &node.value {
             Value::Boolean(false) => Some(Self::Off),
             Value::Boolean(true) => Some(Self::On(T::default())),
-            Value::Table(_) => T::read(node, reader).map(Self::On),
+            Value::Table(_) => T::read_node(node, reader).map(Self::On),
             _ => reader.mismatch(node, "true, false or a table"),
         }
     }
 
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        any_of([bool::schema(generator), T::schema(generator)])
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        any_of([bool::json_schema(generator), T::json_schema(generator)])
     }
 }
 
@@ -90,7 +90,7 @@ impl<T: Serialize> Serialize for Switch<T> {
 
 /// A policy of one's own, the name of a shared one, or none although a default may come to exist.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Policy<T> {
+pub enum PolicyUse<T> {
     /// Turned off.
     Off,
     /// The shared one of this name.
@@ -99,27 +99,27 @@ pub enum Policy<T> {
     Inline(T),
 }
 
-impl<T: Shape> Shape for Policy<T> {
-    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+impl<T: Shape> Shape for PolicyUse<T> {
+    fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match &node.value {
             Value::Boolean(false) => Some(Self::Off),
             Value::String(text) if text == "off" => Some(Self::Off),
-            Value::String(_) => Shape::read(node, reader).map(Self::Named),
-            Value::Table(_) => T::read(node, reader).map(Self::Inline),
+            Value::String(_) => Shape::read_node(node, reader).map(Self::Named),
+            Value::Table(_) => T::read_node(node, reader).map(Self::Inline),
             _ => reader.mismatch(node, "a name, a table or false"),
         }
     }
 
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         any_of([
             schema_of(json!({ "const": false })),
-            String::schema(generator),
-            T::schema(generator),
+            String::json_schema(generator),
+            T::json_schema(generator),
         ])
     }
 }
 
-impl<T: Serialize> Serialize for Policy<T> {
+impl<T: Serialize> Serialize for PolicyUse<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Off => serializer.serialize_bool(false),

@@ -55,19 +55,19 @@ settings! {
 }
 
 impl Shape for Health {
-    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+    fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match node.value {
             Value::String(_) => {
-                let path = Shape::read(node, reader)?;
+                let path = Shape::read_node(node, reader)?;
                 Some(Self(HealthTable { path, ..HealthTable::default() }))
             }
-            Value::Table(_) => HealthTable::read(node, reader).map(Self),
+            Value::Table(_) => HealthTable::read_node(node, reader).map(Self),
             _ => reader.mismatch(node, "a path or a table"),
         }
     }
 
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        any_of([String::schema(generator), HealthTable::schema(generator)])
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        any_of([String::json_schema(generator), HealthTable::json_schema(generator)])
     }
 }
 

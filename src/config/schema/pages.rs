@@ -29,10 +29,10 @@ impl Errors {
     /// Reads one key.
     fn entry(&mut self, entry: &TableEntry, reader: &mut Reader) {
         if entry.key == "intercept" {
-            self.intercept = bool::read(&entry.value, reader).unwrap_or_default();
+            self.intercept = bool::read_node(&entry.value, reader).unwrap_or_default();
             return;
         }
-        let range = StatusRange::parse(&entry.key).ok();
+        let range = StatusRange::parse_word(&entry.key).ok();
         let Some(range) = range.filter(|range| range.first >= 400) else {
             let digits = entry.key.starts_with(|c: char| c.is_ascii_digit());
             let help = did_you_mean(&entry.key, ["intercept"]).filter(|_| !digits);
@@ -43,14 +43,14 @@ impl Errors {
             reader.report(Finding::error("unknown_key", entry.key_place, message).help(help));
             return;
         };
-        if let Some(page) = Shape::read(&entry.value, reader) {
+        if let Some(page) = Shape::read_node(&entry.value, reader) {
             self.pages.push((Spanned { value: range, place: entry.key_place }, page));
         }
     }
 }
 
 impl Shape for Errors {
-    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+    fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         let Value::Table(entries) = &node.value else {
             return reader.mismatch(node, "a table such as { \"502-504\" = \"sorry.html\" }");
         };
@@ -59,8 +59,8 @@ impl Shape for Errors {
         Some(errors)
     }
 
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        let page = PathBuf::schema(generator);
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let page = PathBuf::json_schema(generator);
         schema_of(json!({
             "type": "object",
             "description": "HTML files by status, such as 404 or \"502-504\".",
@@ -112,18 +112,18 @@ settings! {
 }
 
 impl Shape for MaintenanceConfig {
-    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+    fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match node.value {
             Value::String(_) => {
-                let page = Some(Shape::read(node, reader)?);
+                let page = Some(Shape::read_node(node, reader)?);
                 Some(Self(MaintenanceTable { page, ..MaintenanceTable::default() }))
             }
-            Value::Table(_) => MaintenanceTable::read(node, reader).map(Self),
+            Value::Table(_) => MaintenanceTable::read_node(node, reader).map(Self),
             _ => reader.mismatch(node, "an HTML file or a table"),
         }
     }
 
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        any_of([PathBuf::schema(generator), MaintenanceTable::schema(generator)])
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        any_of([PathBuf::json_schema(generator), MaintenanceTable::json_schema(generator)])
     }
 }

@@ -137,15 +137,15 @@ impl AccessLogConfig {
 }
 
 impl Shape for AccessLogConfig {
-    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+    fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match &node.value {
             Value::String(text) if text == "off" => Some(Self::Off),
             Value::String(text) if text == "stdout" => Some(Self::Stdout),
             Value::Table(entries) if entries.iter().any(|entry| entry.key == "otlp") => {
-                AccessOtlp::read(node, reader).map(Self::Otlp)
+                AccessOtlp::read_node(node, reader).map(Self::Otlp)
             }
-            Value::Table(_) => AccessFile::read(node, reader).map(Self::File),
-            Value::String(_) => Spanned::<PathBuf>::read(node, reader).map(|path| {
+            Value::Table(_) => AccessFile::read_node(node, reader).map(Self::File),
+            Value::String(_) => Spanned::<PathBuf>::read_node(node, reader).map(|path| {
                 Self::File(AccessFile {
                     path,
                     format: AccessFormat::Json,
@@ -157,11 +157,11 @@ impl Shape for AccessLogConfig {
         }
     }
 
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         any_of([
             schema_of(json!({ "type": "string", "minLength": 1 })),
-            AccessFile::schema(generator),
-            AccessOtlp::schema(generator),
+            AccessFile::json_schema(generator),
+            AccessOtlp::json_schema(generator),
         ])
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
 use super::defaults;
-use super::forms::{OneOrMany, Policy};
+use super::forms::{OneOrMany, PolicyUse};
 use super::pages::{Errors, MaintenanceConfig};
 use super::policy::{Cache, ConcurrencyConfig, CorsConfig, LimitConfig};
 use super::units::{Bytes, Percent, Period};
@@ -64,9 +64,9 @@ table! {
         rewrite: Option<Rewrite> = None,
         /// Changes of the request's headers on the way to the server: a table, the name of a `[headers.NAME]`, or an array
         /// of both, one after the other.
-        request_headers: OneOrMany<Policy<HeaderRules>> = OneOrMany::default(),
+        request_headers: OneOrMany<PolicyUse<HeaderRules>> = OneOrMany::default(),
         /// Changes of the response's headers on the way to the client, in the same forms.
-        response_headers: OneOrMany<Policy<HeaderRules>> = OneOrMany::default(),
+        response_headers: OneOrMany<PolicyUse<HeaderRules>> = OneOrMany::default(),
         /// Pages for errors, by status: HTML files that browsers are shown. Everybody else gets problem+json.
         errors: Option<Errors> = None,
         /// Closes the route: 503 with Retry-After for everybody who is not excepted. An HTML file, or a table.
@@ -76,13 +76,13 @@ table! {
         /// Compresses responses with gzip, br or zstd by Accept-Encoding.
         compress: bool = false,
         /// Rate limits: a table, the name of a `[limit.NAME]`, or an array of both.
-        limit: OneOrMany<Policy<LimitConfig>> = OneOrMany::default(),
+        limit: OneOrMany<PolicyUse<LimitConfig>> = OneOrMany::default(),
         /// Requests at a time.
         concurrency: Option<ConcurrencyConfig> = None,
         /// Name of an `[auth.NAME]`, several of which one has to let the client in, or "off".
         auth: Option<AuthRef> = None,
         /// A table, the name of a `[cache.NAME]`, or false.
-        cache: Option<Policy<Cache>> = None,
+        cache: Option<PolicyUse<Cache>> = None,
         /// Overrides of the upstream's timeouts.
         timeout: Option<RouteTimeout> = None,
         /// Overrides of the upstream's retries.
@@ -149,10 +149,10 @@ impl KeyGroup for ActionConfig {
             );
         }
         match entry.key.as_str() {
-            "upstream" => SplitConfig::read(&entry.value, reader).map(Self::Upstream),
-            "respond" => RespondConfig::read(&entry.value, reader).map(Self::Respond),
-            "files" => FilesConfig::read(&entry.value, reader).map(Self::Files),
-            _ => RedirectConfig::read(&entry.value, reader).map(Self::Redirect),
+            "upstream" => SplitConfig::read_node(&entry.value, reader).map(Self::Upstream),
+            "respond" => RespondConfig::read_node(&entry.value, reader).map(Self::Respond),
+            "files" => FilesConfig::read_node(&entry.value, reader).map(Self::Files),
+            _ => RedirectConfig::read_node(&entry.value, reader).map(Self::Redirect),
         }
     }
 
@@ -166,15 +166,16 @@ impl KeyGroup for ActionConfig {
             schema
         };
         let upstream = described(
-            SplitConfig::schema(generator),
+            SplitConfig::json_schema(generator),
             "The upstream that answers, or several with their shares. Every route has exactly one action.",
         );
         let respond = described(
-            RespondConfig::schema(generator),
+            RespondConfig::json_schema(generator),
             "An answer of the proxy's own, in place of an upstream's.",
         );
-        let redirect = described(RedirectConfig::schema(generator), "Sends the client elsewhere.");
-        let files = described(FilesConfig::schema(generator), "Serves the files of a folder.");
+        let redirect =
+            described(RedirectConfig::json_schema(generator), "Sends the client elsewhere.");
+        let files = described(FilesConfig::json_schema(generator), "Serves the files of a folder.");
         schema.insert(
             "properties".into(),
             json!({ "upstream": upstream, "respond": respond, "redirect": redirect, "files": files }),
@@ -209,13 +210,13 @@ impl PartialEq for SplitConfig {
 }
 
 impl Shape for SplitConfig {
-    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+    fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         let targets = match &node.value {
             Value::String(_) => {
-                vec![Target { upstream: Shape::read(node, reader)?, weight: 1 }]
+                vec![Target { upstream: Shape::read_node(node, reader)?, weight: 1 }]
             }
             Value::Table(written) => {
-                let weights = BTreeMap::<Spanned<String>, u16>::read(node, reader)?;
+                let weights = BTreeMap::<Spanned<String>, u16>::read_node(node, reader)?;
                 if weights.len() < written.len() {
                     // What could not be read has been reported.
                     return None;
@@ -228,10 +229,10 @@ impl Shape for SplitConfig {
         Some(Self { targets, place: node.place })
     }
 
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        let weight = u16::schema(generator);
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let weight = u16::json_schema(generator);
         any_of([
-            String::schema(generator),
+            String::json_schema(generator),
             schema_of(json!({
                 "type": "object", "additionalProperties": weight, "minProperties": 1
             })),
@@ -309,21 +310,21 @@ words! {
 }
 
 impl Shape for FilesConfig {
-    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+    fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match &node.value {
             Value::String(_) => {
-                let root = Shape::read(node, reader)?;
+                let root = Shape::read_node(node, reader)?;
                 let index = OneOrMany(vec!["index.html".into()]);
                 let precompressed = OneOrMany::default();
                 Some(Self(FilesTable { root, index, fallback: None, precompressed }))
             }
-            Value::Table(_) => FilesTable::read(node, reader).map(Self),
+            Value::Table(_) => FilesTable::read_node(node, reader).map(Self),
             _ => reader.mismatch(node, "a folder or a table"),
         }
     }
 
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        any_of([PathBuf::schema(generator), FilesTable::schema(generator)])
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        any_of([PathBuf::json_schema(generator), FilesTable::json_schema(generator)])
     }
 }
 
@@ -363,13 +364,13 @@ table! {
 }
 
 impl Shape for ConditionConfig {
-    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+    fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match &node.value {
             Value::String(text) => Some(Self::Equals(text.clone())),
             Value::Boolean(true) => Some(Self::Present),
             Value::Boolean(false) => Some(Self::Absent),
             Value::Table(_) => {
-                ConditionTable::read(node, reader).map(|table| Self::Regex(table.regex))
+                ConditionTable::read_node(node, reader).map(|table| Self::Regex(table.regex))
             }
             Value::Integer(number) => {
                 let help = format!("write \"{number}\"");
@@ -379,11 +380,11 @@ impl Shape for ConditionConfig {
         }
     }
 
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         any_of([
-            String::schema(generator),
-            bool::schema(generator),
-            ConditionTable::schema(generator),
+            String::json_schema(generator),
+            bool::json_schema(generator),
+            ConditionTable::json_schema(generator),
         ])
     }
 }
@@ -476,14 +477,14 @@ impl AuthRef {
 }
 
 impl Shape for AuthRef {
-    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+    fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         match &node.value {
             Value::String(text) if text == "off" => Some(Self::Off),
             Value::Boolean(false) => {
                 reader.bad(node, "`false` is not a name".into(), Some("write \"off\"".into()))
             }
             Value::Array(items) => {
-                let names = Vec::<Spanned<String>>::read(node, reader)?;
+                let names = Vec::<Spanned<String>>::read_node(node, reader)?;
                 if items.is_empty() {
                     let help = "name one, or write \"off\" to let everybody in";
                     return reader.bad(
@@ -509,14 +510,14 @@ impl Shape for AuthRef {
                 // What could not be read has been reported.
                 (names.len() == items.len()).then_some(Self::Named(names))
             }
-            _ => Shape::read(node, reader).map(|name| Self::Named(vec![name])),
+            _ => Shape::read_node(node, reader).map(|name| Self::Named(vec![name])),
         }
     }
 
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        let name = String::schema(generator).to_value();
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let name = String::json_schema(generator).to_value();
         any_of([
-            String::schema(generator),
+            String::json_schema(generator),
             schema_of(
                 json!({ "type": "array", "items": name, "minItems": 1, "uniqueItems": true }),
             ),

@@ -213,7 +213,7 @@ impl WordReader for Period {
     const WHAT: &'static str = "a duration";
     const EXAMPLE: &'static str = "10s";
 
-    fn parse(text: &str) -> Result<Self, WrongValue> {
+    fn parse_word(text: &str) -> Result<Self, WrongValue> {
         let units = "a duration is a whole number and one of ms, s, m, h, d, such as \"10s\"";
         let (number, unit) = number_and_unit(text, "a duration").map_err(|w| w.or(units))?;
         let Some((_, scale)) = DURATION_UNITS.iter().find(|(name, _)| *name == unit) else {
@@ -238,7 +238,7 @@ impl WordReader for Period {
         Some(format!("{}s", number.max(0)))
     }
 
-    fn keywords() -> Json {
+    fn schema_keywords() -> Json {
         json!({ "pattern": "^[0-9]+(ms|s|m|h|d)$" })
     }
 }
@@ -247,8 +247,8 @@ impl WordReader for Timeout {
     const WHAT: &'static str = "a duration";
     const EXAMPLE: &'static str = "10s";
 
-    fn parse(text: &str) -> Result<Self, WrongValue> {
-        match Period::parse(text)?.get() {
+    fn parse_word(text: &str) -> Result<Self, WrongValue> {
+        match Period::parse_word(text)?.get() {
             Duration::ZERO => Err(WrongValue::new("this duration must be longer than zero")
                 .help("leave the key out to keep its default")),
             duration => Ok(Self(duration)),
@@ -259,25 +259,25 @@ impl WordReader for Timeout {
         Period::from_number(number.max(1))
     }
 
-    fn keywords() -> Json {
+    fn schema_keywords() -> Json {
         json!({ "pattern": "^0*[1-9][0-9]*(ms|s|m|h|d)$" })
     }
 }
 
 impl<T: WordReader> Shape for OrOff<T> {
-    fn read(node: &TreeNode, reader: &mut crate::config::read::Reader) -> Option<Self> {
+    fn read_node(node: &TreeNode, reader: &mut crate::config::read::Reader) -> Option<Self> {
         match &node.value {
             Value::String(text) if text == "off" => Some(Self::Off),
             Value::Boolean(false) => {
                 reader.bad(node, "`false` is not a duration".into(), Some("write \"off\"".into()))
             }
-            _ => T::read(node, reader).map(Self::At),
+            _ => T::read_node(node, reader).map(Self::At),
         }
     }
 
-    fn schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         let off = schema_of(json!({ "const": "off" }));
-        crate::config::read::any_of([off, T::schema(generator)])
+        crate::config::read::any_of([off, T::json_schema(generator)])
     }
 }
 
@@ -287,7 +287,7 @@ impl WordReader for Bytes {
     const WHAT: &'static str = "a size";
     const EXAMPLE: &'static str = "64KiB";
 
-    fn parse(text: &str) -> Result<Self, WrongValue> {
+    fn parse_word(text: &str) -> Result<Self, WrongValue> {
         let units = "a size is a whole number and one of B, KiB, MiB, GiB, such as \"64KiB\"";
         let (number, unit) = number_and_unit(text, "a size").map_err(|w| w.or(units))?;
         let Some((_, shift)) = BYTE_UNITS.iter().find(|(name, _)| *name == unit) else {
@@ -318,7 +318,7 @@ impl WordReader for Bytes {
         Some(spell_bytes(u64::try_from(number).unwrap_or(0)))
     }
 
-    fn keywords() -> Json {
+    fn schema_keywords() -> Json {
         json!({ "pattern": "^[0-9]+(B|KiB|MiB|GiB)$" })
     }
 }
@@ -337,7 +337,7 @@ impl WordReader for Rate {
     const WHAT: &'static str = "a rate";
     const EXAMPLE: &'static str = "10/s";
 
-    fn parse(text: &str) -> Result<Self, WrongValue> {
+    fn parse_word(text: &str) -> Result<Self, WrongValue> {
         let units = "a rate is a whole number per s, min, h or d, or per duration, such as \"10/s\", \"100/min\" or \"20/10s\"";
         let (number, unit) = number_and_unit(text, "a rate").map_err(|w| w.or(units))?;
         let wrong = || WrongValue::new(format!("\"{text}\" is not a rate"));
@@ -354,9 +354,9 @@ impl WordReader for Rate {
             None if !window.starts_with(|c: char| c.is_ascii_digit()) => {
                 return Err(wrong().help(units));
             }
-            None => {
-                Timeout::parse(window).map_err(|w| wrong().help(w.help.unwrap_or(w.message)))?.get()
-            }
+            None => Timeout::parse_word(window)
+                .map_err(|w| wrong().help(w.help.unwrap_or(w.message)))?
+                .get(),
         };
         match u32::try_from(number) {
             Ok(0) => Err(WrongValue::new("a rate of zero would refuse everything")
@@ -376,7 +376,7 @@ impl WordReader for Rate {
         Some(format!("{}/s", number.max(1)))
     }
 
-    fn keywords() -> Json {
+    fn schema_keywords() -> Json {
         json!({ "pattern": "^0*[1-9][0-9]*/(s|min|h|d|0*[1-9][0-9]*(ms|s|m|h|d))$" })
     }
 }
@@ -385,7 +385,7 @@ impl WordReader for Percent {
     const WHAT: &'static str = "a percentage";
     const EXAMPLE: &'static str = "30%";
 
-    fn parse(text: &str) -> Result<Self, WrongValue> {
+    fn parse_word(text: &str) -> Result<Self, WrongValue> {
         let wrong = || WrongValue::new(format!("\"{text}\" is not a percentage"));
         let Some(number) = text.strip_suffix('%') else {
             return Err(match text.parse::<u32>() {
@@ -414,7 +414,7 @@ impl WordReader for Percent {
         Some(format!("{}%", number.clamp(0, 100)))
     }
 
-    fn keywords() -> Json {
+    fn schema_keywords() -> Json {
         json!({ "pattern": "^(0*[0-9]{1,2}(\\.[0-9]{1,4})?|0*100(\\.0{1,4})?)%$" })
     }
 }
@@ -423,7 +423,7 @@ impl WordReader for LoadBound {
     const WHAT: &'static str = "a percentage";
     const EXAMPLE: &'static str = "150%";
 
-    fn parse(text: &str) -> Result<Self, WrongValue> {
+    fn parse_word(text: &str) -> Result<Self, WrongValue> {
         match text.strip_suffix('%').filter(|number| is_number(number)).map(str::parse) {
             Some(Ok(percent @ 100..=1000)) => Ok(Self { percent }),
             Some(_) => Err(WrongValue::new(format!("\"{text}\" is out of range"))
@@ -436,7 +436,7 @@ impl WordReader for LoadBound {
         Some(format!("{}%", number.clamp(100, 1000)))
     }
 
-    fn keywords() -> Json {
+    fn schema_keywords() -> Json {
         json!({ "pattern": "^0*([1-9][0-9]{2}|1000)%$" })
     }
 }
@@ -550,17 +550,17 @@ mod tests {
     use super::*;
 
     fn help<T: WordReader + fmt::Debug>(text: &str) -> String {
-        T::parse(text).unwrap_err().help.unwrap_or_default()
+        T::parse_word(text).unwrap_err().help.unwrap_or_default()
     }
 
     #[test]
     fn durations_have_one_number_and_one_unit() {
-        assert_eq!(Period::parse("250ms").unwrap().get(), Duration::from_millis(250));
-        assert_eq!(Period::parse("10m").unwrap().get(), Duration::from_secs(600));
-        assert_eq!(Period::parse("2d").unwrap().get(), Duration::from_secs(172_800));
+        assert_eq!(Period::parse_word("250ms").unwrap().get(), Duration::from_millis(250));
+        assert_eq!(Period::parse_word("10m").unwrap().get(), Duration::from_secs(600));
+        assert_eq!(Period::parse_word("2d").unwrap().get(), Duration::from_secs(172_800));
         for text in ["", "s", "1.5s", "-1s", "1h30m", " 1s", "1 s", "٣s", "99999999999999999999s"]
         {
-            assert!(Period::parse(text).is_err(), "{text}");
+            assert!(Period::parse_word(text).is_err(), "{text}");
         }
     }
 
@@ -590,7 +590,7 @@ mod tests {
             ("1/d", 1, Duration::from_secs(86_400), "1/d"),
             ("1000000/1ms", 1_000_000, Duration::from_millis(1), "1000000/1ms"),
         ] {
-            let rate = Rate::parse(text).unwrap();
+            let rate = Rate::parse_word(text).unwrap();
             assert_eq!((rate.count(), rate.period(), &*rate.to_string()), (count, period, shown));
         }
         for text in [
@@ -615,29 +615,29 @@ mod tests {
             "4294967296/s",
             "5/99999999999999999999s",
         ] {
-            assert!(Rate::parse(text).is_err(), "{text}");
+            assert!(Rate::parse_word(text).is_err(), "{text}");
         }
         assert_eq!(help::<Rate>("5/1min"), "write \"1m\"");
     }
 
     #[test]
     fn a_timeout_is_never_zero() {
-        assert!(Timeout::parse("0s").is_err());
-        assert!(Period::parse("0s").is_ok());
+        assert!(Timeout::parse_word("0s").is_err());
+        assert!(Period::parse_word("0s").is_ok());
     }
 
     #[test]
     fn a_percentage_is_exact_and_at_most_everything() {
-        assert_eq!(Percent::parse("0.5%").unwrap().parts_per_million(), 5_000);
-        assert_eq!(Percent::parse("100%").unwrap(), Percent::new(100));
-        assert!(Percent::parse("100.0001%").is_err());
-        assert!(Percent::parse("1.%").is_err());
+        assert_eq!(Percent::parse_word("0.5%").unwrap().parts_per_million(), 5_000);
+        assert_eq!(Percent::parse_word("100%").unwrap(), Percent::new(100));
+        assert!(Percent::parse_word("100.0001%").is_err());
+        assert!(Percent::parse_word("1.%").is_err());
     }
 
     #[test]
     fn sizes_do_not_overflow() {
-        assert!(Bytes::parse("18446744073709551615GiB").is_err());
-        assert_eq!(Bytes::parse("2GiB").unwrap().get(), 2_147_483_648);
+        assert!(Bytes::parse_word("18446744073709551615GiB").is_err());
+        assert_eq!(Bytes::parse_word("2GiB").unwrap().get(), 2_147_483_648);
     }
 
     proptest! {
@@ -647,25 +647,25 @@ mod tests {
         ) {
             let window = Duration::from_millis(window);
             let period = Period::milliseconds(u64::from(number));
-            prop_assert_eq!(Period::parse(&period.to_string()).unwrap(), period);
+            prop_assert_eq!(Period::parse_word(&period.to_string()).unwrap(), period);
             let bytes = Bytes::new(u64::from(number));
-            prop_assert_eq!(Bytes::parse(&bytes.to_string()).unwrap(), bytes);
+            prop_assert_eq!(Bytes::parse_word(&bytes.to_string()).unwrap(), bytes);
             let percent = Percent { parts_per_million: parts };
-            prop_assert_eq!(Percent::parse(&percent.to_string()).unwrap(), percent);
+            prop_assert_eq!(Percent::parse_word(&percent.to_string()).unwrap(), percent);
             for (_, period) in WINDOWS.into_iter().chain([("", window)]) {
                 let count = number.clamp(1, u32::try_from(period.as_nanos()).unwrap_or(u32::MAX));
                 let rate = Rate { count, period };
-                prop_assert_eq!(Rate::parse(&rate.to_string()).unwrap(), rate);
+                prop_assert_eq!(Rate::parse_word(&rate.to_string()).unwrap(), rate);
             }
         }
 
         #[test]
         fn no_text_is_too_strange_for_a_unit(text in "\\PC{0,12}") {
-            let _ = Period::parse(&text);
-            let _ = Bytes::parse(&text);
-            let _ = Rate::parse(&text);
-            let _ = Percent::parse(&text);
-            let _ = LoadBound::parse(&text);
+            let _ = Period::parse_word(&text);
+            let _ = Bytes::parse_word(&text);
+            let _ = Rate::parse_word(&text);
+            let _ = Percent::parse_word(&text);
+            let _ = LoadBound::parse_word(&text);
         }
     }
 }

@@ -99,9 +99,9 @@ impl ServerConfig {
 }
 
 impl Shape for ServerConfig {
-    fn read(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
+    fn read_node(node: &TreeNode, reader: &mut Reader) -> Option<Self> {
         if let Value::String(_) = node.value {
-            let address = <Spanned<ServerAddress>>::read(node, reader)?;
+            let address = <Spanned<ServerAddress>>::read_node(node, reader)?;
             return Some(Self(ServerTable {
                 place: node.place,
                 address,
@@ -120,8 +120,11 @@ impl Shape for ServerConfig {
         ServerTable::read_table(&table, reader).map(Self)
     }
 
-    fn schema(generator: &mut SchemaGenerator) -> Schema {
-        any_of([<ServerAddress as Shape>::schema(generator), ServerTable::schema(generator)])
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        any_of([
+            <ServerAddress as Shape>::json_schema(generator),
+            ServerTable::json_schema(generator),
+        ])
     }
 }
 

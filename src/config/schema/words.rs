@@ -262,7 +262,7 @@ impl WordReader for ListenAddress {
     const WHAT: &'static str = "an address";
     const EXAMPLE: &'static str = "0.0.0.0:8080";
 
-    fn parse(text: &str) -> Result<Self, WrongValue> {
+    fn parse_word(text: &str) -> Result<Self, WrongValue> {
         if let Some(path) = text.strip_prefix("unix:") {
             return unix_path(path).map(Self::Unix);
         }
@@ -282,7 +282,7 @@ impl WordReader for ListenAddress {
         u16::try_from(number).ok().map(|port| format!("0.0.0.0:{port}"))
     }
 
-    fn keywords() -> Json {
+    fn schema_keywords() -> Json {
         json!({ "pattern": "^(unix:/.+|[0-9.]+:[0-9]{1,5}|\\[[0-9a-fA-F:.%]+\\]:[0-9]{1,5})$" })
     }
 }
@@ -291,7 +291,7 @@ impl WordReader for ServerAddress {
     const WHAT: &'static str = "a server address";
     const EXAMPLE: &'static str = "10.0.0.1:8080";
 
-    fn parse(text: &str) -> Result<Self, WrongValue> {
+    fn parse_word(text: &str) -> Result<Self, WrongValue> {
         if let Some(path) = text.strip_prefix("unix:") {
             return unix_path(path).map(Self::Unix);
         }
@@ -327,7 +327,7 @@ impl WordReader for ServerAddress {
         }
     }
 
-    fn keywords() -> Json {
+    fn schema_keywords() -> Json {
         json!({ "pattern": "^(unix:/.+|[0-9A-Za-z._-]+:[0-9]{1,5}|\\[[0-9a-fA-F:.]+\\]:[0-9]{1,5})$" })
     }
 }
@@ -366,7 +366,7 @@ impl WordReader for HostPatternConfig {
     const WHAT: &'static str = "a host";
     const EXAMPLE: &'static str = "shop.example.com";
 
-    fn parse(text: &str) -> Result<Self, WrongValue> {
+    fn parse_word(text: &str) -> Result<Self, WrongValue> {
         let wrong = || WrongValue::new(format!("\"{text}\" is not a host"));
         if let Some(below) = text.strip_prefix("*.") {
             return host_name(below)
@@ -392,7 +392,7 @@ impl WordReader for HostPatternConfig {
         host_name(text).map(Self::Exact).ok_or_else(wrong)
     }
 
-    fn keywords() -> Json {
+    fn schema_keywords() -> Json {
         json!({ "pattern": "^((\\*\\.)?[0-9A-Za-z._-]+|\\[[0-9a-fA-F:.]+\\])$" })
     }
 }
@@ -401,7 +401,7 @@ impl WordReader for NameServer {
     const WHAT: &'static str = "a name server";
     const EXAMPLE: &'static str = "127.0.0.1:53";
 
-    fn parse(text: &str) -> Result<Self, WrongValue> {
+    fn parse_word(text: &str) -> Result<Self, WrongValue> {
         let alone = text.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, 53));
         match alone.or_else(|| text.parse().ok()) {
             Some(address) if address.port() != 0 => Ok(Self(address)),
@@ -410,7 +410,7 @@ impl WordReader for NameServer {
         }
     }
 
-    fn keywords() -> Json {
+    fn schema_keywords() -> Json {
         json!({ "pattern": "^([0-9a-fA-F:.]+|\\[[0-9a-fA-F:.]+\\]:[0-9]{1,5}|[0-9.]+:[0-9]{1,5})$" })
     }
 }
@@ -419,7 +419,7 @@ impl WordReader for Network {
     const WHAT: &'static str = "a network";
     const EXAMPLE: &'static str = "10.0.0.0/8";
 
-    fn parse(text: &str) -> Result<Self, WrongValue> {
+    fn parse_word(text: &str) -> Result<Self, WrongValue> {
         let wrong = || WrongValue::new(format!("\"{text}\" is not a network"));
         if let Ok(ip) = text.parse::<IpAddr>() {
             return Ok(Self(IpNet::from(ip.to_canonical())));
@@ -433,7 +433,7 @@ impl WordReader for Network {
         Ok(Self(canonical(network)))
     }
 
-    fn keywords() -> Json {
+    fn schema_keywords() -> Json {
         json!({ "pattern": "^[0-9a-fA-F:.]+(/[0-9]{1,3})?$" })
     }
 }
@@ -454,11 +454,11 @@ impl WordReader for TrustedProxy {
     const WHAT: &'static str = "a network or \"unix:\"";
     const EXAMPLE: &'static str = "10.0.0.0/8";
 
-    fn parse(text: &str) -> Result<Self, WrongValue> {
-        if text == "unix:" { Ok(Self::Unix) } else { Network::parse(text).map(Self::Network) }
+    fn parse_word(text: &str) -> Result<Self, WrongValue> {
+        if text == "unix:" { Ok(Self::Unix) } else { Network::parse_word(text).map(Self::Network) }
     }
 
-    fn keywords() -> Json {
+    fn schema_keywords() -> Json {
         json!({ "pattern": "^(unix:|[0-9a-fA-F:.]+(/[0-9]{1,3})?)$" })
     }
 }
@@ -468,7 +468,7 @@ impl WordReader for PatternConfig {
     const EXAMPLE: &'static str = "^/v[0-9]+/";
     const COSTLY: bool = true;
 
-    fn parse(text: &str) -> Result<Self, WrongValue> {
+    fn parse_word(text: &str) -> Result<Self, WrongValue> {
         match regex::RegexBuilder::new(text).size_limit(REGEX_SIZE).build() {
             Ok(regex) => Ok(Self(regex)),
             Err(regex::Error::CompiledTooBig(_)) => {
@@ -486,7 +486,7 @@ impl WordReader for PatternConfig {
         }
     }
 
-    fn keywords() -> Json {
+    fn schema_keywords() -> Json {
         json!({ "format": "regex" })
     }
 }
@@ -498,14 +498,14 @@ impl WordReader for HeaderName {
     const WHAT: &'static str = "a header name";
     const EXAMPLE: &'static str = "x-env";
 
-    fn parse(text: &str) -> Result<Self, WrongValue> {
+    fn parse_word(text: &str) -> Result<Self, WrongValue> {
         text.parse().map(Self).map_err(|_| {
             WrongValue::new(format!("{text:?} is not a header name"))
                 .help("letters, digits and !#$%&'*+-.^_`|~ are allowed")
         })
     }
 
-    fn keywords() -> Json {
+    fn schema_keywords() -> Json {
         json!({ "pattern": TOKEN })
     }
 }
@@ -514,7 +514,7 @@ impl WordReader for HeaderText {
     const WHAT: &'static str = "a header value";
     const EXAMPLE: &'static str = "prod";
 
-    fn parse(text: &str) -> Result<Self, WrongValue> {
+    fn parse_word(text: &str) -> Result<Self, WrongValue> {
         let legal = |c: char| c == '\t' || !c.is_control();
         if !text.chars().all(legal) {
             return Err(WrongValue::new(
@@ -528,7 +528,7 @@ impl WordReader for HeaderText {
             .map_err(|_| WrongValue::new(format!("{text:?} is not a header value")))
     }
 
-    fn keywords() -> Json {
+    fn schema_keywords() -> Json {
         json!({ "pattern": "^[^\\u0000-\\u0008\\u000a-\\u001f\\u007f]*$" })
     }
 }
@@ -537,7 +537,7 @@ impl WordReader for Method {
     const WHAT: &'static str = "a method";
     const EXAMPLE: &'static str = "GET";
 
-    fn parse(text: &str) -> Result<Self, WrongValue> {
+    fn parse_word(text: &str) -> Result<Self, WrongValue> {
         // Methods are case-sensitive (RFC 9110 §9.1), so "get" would never match.
         if text.bytes().any(|byte| byte.is_ascii_lowercase()) {
             return Err(WrongValue::new(format!("{text:?} is not a method")).help(format!(
@@ -548,7 +548,7 @@ impl WordReader for Method {
         text.parse().map(Self).map_err(|_| WrongValue::new(format!("{text:?} is not a method")))
     }
 
-    fn keywords() -> Json {
+    fn schema_keywords() -> Json {
         json!({ "pattern": "^[!#$%&'*+.^_`|~0-9A-Z-]+$" })
     }
 }
@@ -557,14 +557,14 @@ impl WordReader for Secret {
     const WHAT: &'static str = "a secret";
     const EXAMPLE: &'static str = "${TOKEN}";
 
-    fn parse(text: &str) -> Result<Self, WrongValue> {
+    fn parse_word(text: &str) -> Result<Self, WrongValue> {
         if text.is_empty() {
             return Err(WrongValue::new("a secret cannot be empty"));
         }
         Ok(Self(text.to_owned()))
     }
 
-    fn keywords() -> Json {
+    fn schema_keywords() -> Json {
         json!({ "minLength": 1 })
     }
 }
@@ -578,14 +578,14 @@ fn kind_and_name(text: &str) -> (&str, Option<&str>) {
 }
 
 fn header(name: &str) -> Result<http::HeaderName, WrongValue> {
-    HeaderName::parse(name).map(|name| name.0)
+    HeaderName::parse_word(name).map(|name| name.0)
 }
 
 impl WordReader for HashKey {
     const WHAT: &'static str = "a hash key";
     const EXAMPLE: &'static str = "header:x-user-id";
 
-    fn parse(text: &str) -> Result<Self, WrongValue> {
+    fn parse_word(text: &str) -> Result<Self, WrongValue> {
         match kind_and_name(text) {
             ("uri", None) => Ok(Self::Uri),
             ("path", None) => Ok(Self::Path),
@@ -610,7 +610,7 @@ impl WordReader for HashKey {
         }
     }
 
-    fn keywords() -> Json {
+    fn schema_keywords() -> Json {
         json!({ "pattern": "^(uri|path|client_ip|(header|cookie|query|capture):.+)$" })
     }
 }
@@ -619,7 +619,7 @@ impl WordReader for LimitKey {
     const WHAT: &'static str = "a limit key";
     const EXAMPLE: &'static str = "client_ip";
 
-    fn parse(text: &str) -> Result<Self, WrongValue> {
+    fn parse_word(text: &str) -> Result<Self, WrongValue> {
         match kind_and_name(text) {
             ("client_ip", None) => Ok(Self::ClientIp),
             ("route", None) => Ok(Self::Route),
@@ -634,7 +634,7 @@ impl WordReader for LimitKey {
         }
     }
 
-    fn keywords() -> Json {
+    fn schema_keywords() -> Json {
         json!({ "pattern": "^(client_ip|route|(header|cookie|jwt):.+)$" })
     }
 }
@@ -643,7 +643,7 @@ impl WordReader for ClientIp {
     const WHAT: &'static str = "a field that names clients";
     const EXAMPLE: &'static str = "header:cf-connecting-ip";
 
-    fn parse(text: &str) -> Result<Self, WrongValue> {
+    fn parse_word(text: &str) -> Result<Self, WrongValue> {
         match kind_and_name(text) {
             ("x-forwarded-for", None) => Ok(Self::ForwardedFor),
             ("forwarded", None) => Ok(Self::Forwarded),
@@ -664,7 +664,7 @@ impl WordReader for ClientIp {
         }
     }
 
-    fn keywords() -> Json {
+    fn schema_keywords() -> Json {
         json!({ "pattern": "^(x-forwarded-for|forwarded|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+)$" })
     }
 }
@@ -673,7 +673,7 @@ impl WordReader for LogField {
     const WHAT: &'static str = "a field of the access log";
     const EXAMPLE: &'static str = "header:user-agent";
 
-    fn parse(text: &str) -> Result<Self, WrongValue> {
+    fn parse_word(text: &str) -> Result<Self, WrongValue> {
         const SECRETS: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "set-cookie"];
         match kind_and_name(text) {
             ("header", Some(name)) => {
@@ -689,7 +689,7 @@ impl WordReader for LogField {
         }
     }
 
-    fn keywords() -> Json {
+    fn schema_keywords() -> Json {
         json!({ "pattern": "^(header|jwt):.+$" })
     }
 }
@@ -698,7 +698,7 @@ impl WordReader for TokenPlace {
     const WHAT: &'static str = "a place of a token";
     const EXAMPLE: &'static str = "cookie:session";
 
-    fn parse(text: &str) -> Result<Self, WrongValue> {
+    fn parse_word(text: &str) -> Result<Self, WrongValue> {
         match kind_and_name(text) {
             ("header", None) => Ok(Self::Header),
             ("header", Some(_)) => Err(WrongValue::new(format!(
@@ -715,7 +715,7 @@ impl WordReader for TokenPlace {
         }
     }
 
-    fn keywords() -> Json {
+    fn schema_keywords() -> Json {
         json!({ "pattern": "^(header|(cookie|query):.+)$" })
     }
 }
@@ -724,7 +724,7 @@ impl WordReader for StatusRange {
     const WHAT: &'static str = "a range of status codes";
     const EXAMPLE: &'static str = "200-299";
 
-    fn parse(text: &str) -> Result<Self, WrongValue> {
+    fn parse_word(text: &str) -> Result<Self, WrongValue> {
         let code = |text: &str| {
             text.parse().ok().filter(|code| text.len() == 3 && (100..=599).contains(code))
         };
@@ -740,7 +740,7 @@ impl WordReader for StatusRange {
         Some(number.to_string())
     }
 
-    fn keywords() -> Json {
+    fn schema_keywords() -> Json {
         json!({ "pattern": "^[1-5][0-9]{2}(-[1-5][0-9]{2})?$" })
     }
 }
@@ -749,7 +749,7 @@ impl WordReader for RetryOn {
     const WHAT: &'static str = "a reason to retry";
     const EXAMPLE: &'static str = "connect";
 
-    fn parse(text: &str) -> Result<Self, WrongValue> {
+    fn parse_word(text: &str) -> Result<Self, WrongValue> {
         match text {
             "connect" => Ok(Self::Connect),
             "reset" => Ok(Self::Reset),
@@ -773,7 +773,7 @@ impl WordReader for RetryOn {
         Some(number.to_string())
     }
 
-    fn keywords() -> Json {
+    fn schema_keywords() -> Json {
         json!({ "pattern": "^(connect|reset|timeout|invalid|5[0-9]{2}|cancelled|deadline-exceeded|resource-exhausted|internal|unavailable)$" })
     }
 }
@@ -983,20 +983,20 @@ mod tests {
     #[test]
     fn listen_addresses() {
         let ip = ListenAddress::Ip("[::]:443".parse().unwrap());
-        assert_eq!(ListenAddress::parse("[::]:443").unwrap(), ip);
+        assert_eq!(ListenAddress::parse_word("[::]:443").unwrap(), ip);
         let unix = ListenAddress::Unix("/run/a.sock".into());
-        assert_eq!(ListenAddress::parse("unix:/run/a.sock").unwrap(), unix);
+        assert_eq!(ListenAddress::parse_word("unix:/run/a.sock").unwrap(), unix);
         for text in ["", "80", ":80", "localhost:80", "1.2.3.4", "1.2.3.4:65536", "unix:", "unix:a"]
         {
-            assert!(ListenAddress::parse(text).is_err(), "{text}");
+            assert!(ListenAddress::parse_word(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn server_addresses() {
         let name = ServerAddress::Name { host: "app.internal".into(), port: 80 };
-        assert_eq!(ServerAddress::parse("App.internal:80").unwrap(), name);
-        assert!(ServerAddress::parse("[::1]:80").is_ok());
+        assert_eq!(ServerAddress::parse_word("App.internal:80").unwrap(), name);
+        assert!(ServerAddress::parse_word("[::1]:80").is_ok());
         for text in [
             "",
             "app",
@@ -1015,50 +1015,53 @@ mod tests {
             "unix:x",
             "app:80/",
         ] {
-            assert!(ServerAddress::parse(text).is_err(), "{text}");
+            assert!(ServerAddress::parse_word(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn a_wildcard_stands_only_on_the_left() {
         let below = HostPatternConfig::Below("example.com".into());
-        assert_eq!(HostPatternConfig::parse("*.Example.com").unwrap(), below);
+        assert_eq!(HostPatternConfig::parse_word("*.Example.com").unwrap(), below);
         for text in ["*", "a.*.com", "*a.com", "*.*.com", "a.com:80", "", "bücher.de", "a/b"] {
-            assert!(HostPatternConfig::parse(text).is_err(), "{text}");
+            assert!(HostPatternConfig::parse_word(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn a_header_cannot_be_split() {
-        assert!(HeaderName::parse("x y").is_err());
-        assert!(HeaderName::parse("x:").is_err());
-        assert!(HeaderText::parse("a\r\nb: c").is_err());
-        assert!(HeaderText::parse("a\0").is_err());
-        assert!(HeaderText::parse("a\tb").is_ok());
+        assert!(HeaderName::parse_word("x y").is_err());
+        assert!(HeaderName::parse_word("x:").is_err());
+        assert!(HeaderText::parse_word("a\r\nb: c").is_err());
+        assert!(HeaderText::parse_word("a\0").is_err());
+        assert!(HeaderText::parse_word("a\tb").is_ok());
     }
 
     #[test]
     fn a_regular_expression_has_a_bounded_size() {
-        assert!(PatternConfig::parse("(").is_err());
-        let wrong = PatternConfig::parse("(a{1000}){1000}").unwrap_err();
+        assert!(PatternConfig::parse_word("(").is_err());
+        let wrong = PatternConfig::parse_word("(a{1000}){1000}").unwrap_err();
         assert_eq!(wrong.message, "this regular expression is too large");
     }
 
     #[test]
     fn a_network_has_no_bits_beyond_its_mask() {
-        assert_eq!(Network::parse("10.0.0.1/8").unwrap_err().help.unwrap(), "write \"10.0.0.0/8\"");
-        assert_eq!(Network::parse("::1").unwrap().to_string(), "::1/128");
+        assert_eq!(
+            Network::parse_word("10.0.0.1/8").unwrap_err().help.unwrap(),
+            "write \"10.0.0.0/8\""
+        );
+        assert_eq!(Network::parse_word("::1").unwrap().to_string(), "::1/128");
         // I6: an IPv4 network is one however it is written.
-        assert_eq!(Network::parse("::ffff:10.0.0.0/104").unwrap().to_string(), "10.0.0.0/8");
-        assert_eq!(Network::parse("::ffff:10.1.2.3").unwrap().to_string(), "10.1.2.3/32");
-        assert_eq!(Network::parse("::/0").unwrap().to_string(), "::/0");
-        assert_eq!(TrustedProxy::parse("unix:").unwrap(), TrustedProxy::Unix);
-        assert!(TrustedProxy::parse("unix").is_err());
+        assert_eq!(Network::parse_word("::ffff:10.0.0.0/104").unwrap().to_string(), "10.0.0.0/8");
+        assert_eq!(Network::parse_word("::ffff:10.1.2.3").unwrap().to_string(), "10.1.2.3/32");
+        assert_eq!(Network::parse_word("::/0").unwrap().to_string(), "::/0");
+        assert_eq!(TrustedProxy::parse_word("unix:").unwrap(), TrustedProxy::Unix);
+        assert!(TrustedProxy::parse_word("unix").is_err());
     }
 
     #[test]
     fn a_secret_is_never_printed() {
-        let secret = Secret::parse("hunter2").unwrap();
+        let secret = Secret::parse_word("hunter2").unwrap();
         assert_eq!(format!("{secret} {secret:?}"), "******** ********");
         assert!(!serde_json::to_string(&secret).unwrap().contains("hunter2"));
     }

@@ -17,7 +17,7 @@ use self::parties::{Breaks, Outcome, Outcomes, Plan, Taker};
 use self::schedule::Schedule;
 use self::wire::{End, Net};
 use super::handle::{Handle, SharedConnection};
-use super::state::{State, Terms};
+use super::state::{H2Config, State};
 use crate::clock::Random;
 use crate::wire::request::Limits;
 
@@ -52,7 +52,7 @@ fn plan(random: &mut Random) -> Plan {
     }
 }
 
-fn terms(random: &mut Random, streams: u32) -> Terms {
+fn terms(random: &mut Random, streams: u32) -> H2Config {
     let small = random.below(2) == 0;
     let stream_window = 1 + random.below(if small { 5_000 } else { 200_000 }) as u32;
     let more = random.below(200_000) as u32;
@@ -60,7 +60,7 @@ fn terms(random: &mut Random, streams: u32) -> Terms {
     let head = Limits::default();
     let stream_window_most = stream_window + random.below(200_000) as u32;
     let growth = random.below(300_000) as u32;
-    Terms { streams, stream_window, stream_window_most, growth, connection_window, head }
+    H2Config { streams, stream_window, stream_window_most, growth, connection_window, head }
 }
 
 /// One of the four ends, and its name.

@@ -19,7 +19,7 @@ use crate::h2::drive::Socket;
 use crate::h2::handle::{Handle, SharedConnection};
 use crate::h2::state::Accept;
 use crate::net::{BodyError, BodyFraming, Fill, Timer};
-use crate::wire::frames::Code;
+use crate::wire::frames::ErrorCode;
 use crate::wire::head::Fields;
 use crate::wire::hpack::Pseudo;
 use crate::wire::{Fault, Known, RequestHead, ResponseHead};
@@ -144,7 +144,7 @@ async fn send(
         }
     }
     if breaks.is_some() {
-        stream.borrow().reset(Code::CANCEL);
+        stream.borrow().reset(ErrorCode::CANCEL);
         return false;
     }
     let mut fields = Fields::default();
@@ -328,7 +328,7 @@ pub(super) async fn relay(
     poll_fn(|cx| {
         until_refused = match until_refused {
             Some(0) => {
-                front.borrow_mut().reset(stream, Code::PROTOCOL_ERROR);
+                front.borrow_mut().reset(stream, ErrorCode::PROTOCOL_ERROR);
                 None
             }
             polls => polls.map(|polls| polls - 1),
@@ -337,7 +337,7 @@ pub(super) async fn relay(
             && let Poll::Ready(Err(error)) = up.poll(cx, &mut client, &mut server)
         {
             match error {
-                PumpError::Source(_) => server.0.reset(Code::CANCEL),
+                PumpError::Source(_) => server.0.reset(ErrorCode::CANCEL),
                 PumpError::Sink(_) | PumpError::Announced(_) => client.cut(),
             }
             return Poll::Ready(());

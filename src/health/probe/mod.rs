@@ -14,7 +14,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::schema::health::HealthKind;
 use crate::net::{Address, Ends};
-use crate::tls::client::{Offer, Secured};
+use crate::tls::client::{AlpnOffer, TlsTarget};
 use crate::upstream::Check;
 
 /// A reason why a server is not well.
@@ -61,7 +61,7 @@ pub async fn probe_server(check: &Check, addresses: &[Address]) -> Result<(), Pr
                 tcp::probe_tcp(connect_probe(check, addresses, check.offer).await?.0)
             }
             HealthKind::Grpc => {
-                grpc::probe_grpc(check, connect_probe(check, addresses, Offer::Http2).await?.0)
+                grpc::probe_grpc(check, connect_probe(check, addresses, AlpnOffer::Http2).await?.0)
                     .await
             }
         }
@@ -83,7 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> ProbeStream for S {}
 async fn connect_probe(
     check: &Check,
     addresses: &[Address],
-    offer: Offer,
+    offer: AlpnOffer,
 ) -> Result<(ProbeConnection, bool), ProbeError> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in addresses {
@@ -102,7 +102,7 @@ async fn connect_probe(
             }
             Ok(Err(mut stream)) => {
                 write_proxy_header(check, &mut stream).await?;
-                return Ok((Box::new(stream), offer == Offer::Http2));
+                return Ok((Box::new(stream), offer == AlpnOffer::Http2));
             }
             Err(error) => last = error,
         }
@@ -121,10 +121,10 @@ async fn write_proxy_header(
 async fn shake_hands(
     check: &Check,
     stream: TcpStream,
-    offer: Offer,
+    offer: AlpnOffer,
 ) -> Result<(ProbeConnection, bool), ProbeError> {
-    let Some(Secured { outgoing, name }) = &check.secured else {
-        return Ok((Box::new(stream), offer == Offer::Http2));
+    let Some(TlsTarget { outgoing, name }) = &check.secured else {
+        return Ok((Box::new(stream), offer == AlpnOffer::Http2));
     };
     let secure = outgoing.secure(stream, name.clone(), offer).await.map_err(ProbeError::Connect)?;
     let h2 = secure.get_ref().1.alpn_protocol() == Some(b"h2");

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::*;
 use crate::config::schema::upstream::UpstreamConfig;
-use crate::tls::client::Offer;
+use crate::tls::client::AlpnOffer;
 
 /// A check as written in a file.
 fn check(health: &str) -> Check {
@@ -25,7 +25,7 @@ fn check(health: &str) -> Check {
     );
     let config = crate::config::load_str("test.toml", &text).unwrap().config;
     let upstream: &UpstreamConfig = config.upstream.values().next().unwrap();
-    let check = Check::new(upstream.health.as_ref().unwrap(), Offer::Http1, None);
+    let check = Check::new(upstream.health.as_ref().unwrap(), AlpnOffer::Http1, None);
     check.of("a.test:80", None)
 }
 

@@ -184,7 +184,7 @@ pub(super) const METRICS: &[PolicyMetric] = &[
 #[derive(Debug)]
 pub struct CompressStage<'a> {
     wanted: Acceptance<'a>,
-    plan: Option<Plan<'a>>,
+    plan: Option<CompressPlan<'a>>,
     body: Option<CompressedBody<'a>>,
 }
 
@@ -219,10 +219,10 @@ impl<'a> BodyStage for CompressStage<'a> {
 
 impl<'a> Acceptance<'a> {
     /// Decides how a response is to be passed on; `None` is as it is.
-    fn plan(&self, head: &ResponseHead, length: Length) -> Option<Plan<'a>> {
+    fn plan(&self, head: &ResponseHead, length: Length) -> Option<CompressPlan<'a>> {
         if head.status == 304 {
             let weak = holds_weak(self.request, head);
-            return Some(Plan { coding: None, weak, counts: self.counts });
+            return Some(CompressPlan { coding: None, weak, counts: self.counts });
         }
         if !compressible(head, length) {
             return None;
@@ -235,20 +235,20 @@ impl<'a> Acceptance<'a> {
             }
             _ => self.coding,
         };
-        Some(Plan { coding, weak: coding.is_some(), counts: self.counts })
+        Some(CompressPlan { coding, weak: coding.is_some(), counts: self.counts })
     }
 }
 
 /// A response that may be compressed, whether this client wants it or not.
 #[derive(Debug, Clone, Copy)]
-struct Plan<'a> {
+struct CompressPlan<'a> {
     coding: Option<ContentCoding>,
     /// The validator is weakened: what the client gets, or has from before, is not byte for byte what the server sent.
     weak: bool,
     counts: &'a CompressionCounts,
 }
 
-impl<'a> Plan<'a> {
+impl<'a> CompressPlan<'a> {
     /// The length of what is sent instead.
     fn length(&self, length: Length) -> Length {
         match (self.coding, length) {
@@ -537,8 +537,9 @@ mod tests {
 
     fn decoded(coding: ContentCoding, mut rest: &[u8], step: usize, room: usize) -> Vec<u8> {
         let counts = CompressionCounts::default();
-        let mut compressor =
-            Plan { coding: Some(coding), weak: true, counts: &counts }.begin().expect("a coding");
+        let mut compressor = CompressPlan { coding: Some(coding), weak: true, counts: &counts }
+            .begin()
+            .expect("a coding");
         let mut out = vec![0; room];
         let mut all = Vec::new();
         while !rest.is_empty() {

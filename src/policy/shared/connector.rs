@@ -17,7 +17,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::values;
-use crate::tls::client::{Offer, OutgoingTls};
+use crate::tls::client::{AlpnOffer, OutgoingTls};
 
 /// The time in which a connection must be there: name, TCP, TLS and greeting.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -208,7 +208,7 @@ impl RedisConnector {
             Ok(ip) => ServerName::IpAddress(ip.into()),
             Err(_) => ServerName::try_from(host.clone()).map_err(|error| said(&error))?,
         };
-        let stream = tls.secure(stream, name, Offer::Nothing).await.map_err(|error| {
+        let stream = tls.secure(stream, name, AlpnOffer::Nothing).await.map_err(|error| {
             let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
             let certificate = matches!(tls, Some(rustls::Error::InvalidCertificate(_)));
             let key = if certificate { "redis.ca" } else { "redis" };

@@ -21,7 +21,7 @@ use crate::exchange::outcome::Note;
 use crate::net::{BodyFraming, Timer};
 use crate::policy::effects::PolicyEffects;
 use crate::policy::stages::ResponseStages;
-use crate::proxy::Matched;
+use crate::proxy::MatchedRoute;
 use crate::route::condition::cookies;
 use crate::upstream::UpstreamTarget;
 use crate::upstream::attempt_summary::AttemptSummary;
@@ -59,7 +59,7 @@ const UNKEYED: [&[u8]; 21] = [
     b"cookie",
 ];
 
-impl<'a> Matched<'a, '_> {
+impl<'a> MatchedRoute<'a, '_> {
     /// Asks about a stale response without anybody waiting for the answer.
     pub(super) fn revalidate_behind(
         &self,

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use self::fetch::{Attempts, Started};
-use super::{End, Matched, keyed};
+use super::{MatchedRoute, WalkEnd, keyed};
 use crate::cache::directives::RequestDirectives;
 use crate::cache::fill::Answer;
 use crate::cache::flight::{Flight, Landing};
@@ -38,7 +38,7 @@ const MOST_FETCHES: u32 = 4096;
 /// The verdict of a cache about a request.
 pub(super) enum CacheStep {
     /// The client has its answer, or has gone.
-    Answered(End),
+    Answered(WalkEnd),
     /// The action follows; this is what `Cache-Status` says of it.
     Forward(CacheStatus),
 }
@@ -52,7 +52,7 @@ struct Serving<'s, 'g> {
     effects: &'s PolicyEffects<'g>,
 }
 
-impl<'a> Matched<'a, '_> {
+impl<'a> MatchedRoute<'a, '_> {
     /// Answers from the cache, or says that the action has to.
     pub(super) async fn answer_from_cache<C: Client>(
         &self,
@@ -267,7 +267,7 @@ impl<'a> Matched<'a, '_> {
                 () = poll_fn(|cx| poll_left(cx, client, &mut unsent)) => {
                     on.note(result);
                     client.cut();
-                    return Ok(CacheStep::Answered(End::gone()));
+                    return Ok(CacheStep::Answered(WalkEnd::gone()));
                 }
             }
         };
@@ -290,7 +290,7 @@ impl<'a> Matched<'a, '_> {
             () = poll_fn(|cx| client.poll_gone(cx)) => {
                 on.note(CacheResult::Coalesced);
                 client.cut();
-                return Ok(CacheStep::Answered(End::gone()));
+                return Ok(CacheStep::Answered(WalkEnd::gone()));
             }
             () = wait_for(timer, cache.lock_timeout) => None,
         };

@@ -13,11 +13,11 @@ use crate::exchange::{Client, Emit, Length, Outgoing};
 use crate::net::Timer;
 use crate::policy::stages::ResponseStages;
 use crate::proxy::stages::WalkStage;
-use crate::proxy::{End, Matched};
+use crate::proxy::{MatchedRoute, WalkEnd};
 use crate::upstream::copy;
 use crate::wire::ResponseHead;
 
-impl<'a> Matched<'a, '_> {
+impl<'a> MatchedRoute<'a, '_> {
     /// Sends a stored response, or one on its way into the store.
     pub(super) async fn serve<C: Client>(
         &self,
@@ -26,7 +26,7 @@ impl<'a> Matched<'a, '_> {
         serving: Serving<'_, '_>,
         client: &mut C,
         timer: &mut Timer,
-    ) -> End {
+    ) -> WalkEnd {
         on.note(serving.result);
         object.count_use();
         if self.intercepts()
@@ -110,7 +110,7 @@ impl<'a> Matched<'a, '_> {
         serving: Serving<'_, '_>,
         client: &mut C,
         timer: &mut Timer,
-    ) -> End {
+    ) -> WalkEnd {
         on.note(serving.result);
         let OwnResponse { head, length, reader } = own;
         if self.intercepts()
@@ -144,7 +144,7 @@ impl<'a> Matched<'a, '_> {
         serving: Serving<'_, '_>,
         client: &mut C,
         timer: &mut Timer,
-    ) -> End {
+    ) -> WalkEnd {
         let told_status = serving.status.write(None, clock::unix_millis());
         let stage = self.walk_stage(&serving);
         let stages = stage.response_stages();
@@ -166,7 +166,7 @@ impl<'a> Matched<'a, '_> {
         body: Option<StoredBody>,
         mut stages: ResponseStages<'_>,
         (client, timer): (&mut C, &mut Timer),
-    ) -> End {
+    ) -> WalkEnd {
         let mut body = body.unwrap_or_else(StoredBody::empty);
         let write_gap = self.ex.listener.write_gap;
         let (trailer, to) = (stages.trailer(), (&mut *client, timer));
@@ -177,7 +177,7 @@ impl<'a> Matched<'a, '_> {
         if outcome != Outcome::Whole {
             client.cut();
         }
-        End::of(outcome, status)
+        WalkEnd::of(outcome, status)
     }
 }
 

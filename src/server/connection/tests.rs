@@ -61,7 +61,7 @@ async fn a_defect_costs_one_request_a_500_and_a_count() {
     });
     for expected in 1..=2 {
         let (near, mut far) = UnixStream::pair().unwrap();
-        let peer = Peer {
+        let peer = ClientPeer {
             ip: Some(Ipv4Addr::LOCALHOST.into()),
             text: "127.0.0.1".into(),
             trusted: false,

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use super::*;
 use crate::config;
 use crate::snapshot::compile::compile;
-use crate::upstream::membership::{Labels, Views};
+use crate::upstream::membership::{Labels, MembershipViews};
 use crate::upstream::{Membership, Upstream};
 
 /// A server that is not in any list yet.
@@ -44,7 +44,7 @@ fn upstream(servers: u32) -> Upstream {
 
 #[test]
 fn a_request_keeps_what_it_began_with_and_the_next_one_sees_the_change() {
-    let (upstream, mut views) = (upstream(2), Views::default());
+    let (upstream, mut views) = (upstream(2), MembershipViews::default());
     let first = views.get(&upstream);
     assert!(Rc::ptr_eq(&first, &views.get(&upstream)), "without a change it is the same one");
     let old = upstream.members();
@@ -65,7 +65,7 @@ fn a_request_keeps_what_it_began_with_and_the_next_one_sees_the_change() {
 
 #[test]
 fn another_upstream_in_the_same_place_is_not_taken_for_the_one_before() {
-    let mut views = Views::default();
+    let mut views = MembershipViews::default();
     for n in 1..=3 {
         let upstream = upstream(n);
         assert_eq!(views.get(&upstream).servers().len(), n as usize);

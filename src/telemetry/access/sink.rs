@@ -70,22 +70,22 @@ impl LineSink {
     /// # Errors
     /// When the file cannot be opened or the thread not be started, in words.
     pub fn open(destination: Destination) -> Result<Self, String> {
-        let out: Out = match &destination {
-            Destination::Stdout => Out::Stdout(io::stdout()),
-            Destination::File(path) => Out::File(path.clone(), files::open_to_append(path)?),
-            Destination::Syslog(server) => Out::Syslog(Syslog::new(server)),
+        let out: LineOutput = match &destination {
+            Destination::Stdout => LineOutput::Stdout(io::stdout()),
+            Destination::File(path) => LineOutput::File(path.clone(), files::open_to_append(path)?),
+            Destination::Syslog(server) => LineOutput::Syslog(Syslog::new(server)),
             Destination::Otlp(url) => {
                 let otlp = Otlp::new(Remote::parse(url)?).map_err(|error| error.to_string())?;
-                Out::Otlp(Box::new(otlp))
+                LineOutput::Otlp(Box::new(otlp))
             }
         };
         Self::over(out, destination).map_err(|error| error.to_string())
     }
 
-    fn over(out: Out, destination: Destination) -> io::Result<Self> {
+    fn over(out: LineOutput, destination: Destination) -> io::Result<Self> {
         let (queue, received) = sync_channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
-        let writer = Writer { out, lost: lost.clone(), complained: None };
+        let writer = LineWriter { out, lost: lost.clone(), complained: None };
         thread::Builder::new().name("access-log".into()).spawn(move || writer.run(&received))?;
         Ok(Self { destination, queue, lost })
     }
@@ -116,20 +116,20 @@ impl LineSink {
     }
 }
 
-enum Out {
+enum LineOutput {
     Stdout(io::Stdout),
     File(PathBuf, File),
     Syslog(Syslog),
     Otlp(Box<Otlp>),
 }
 
-struct Writer {
-    out: Out,
+struct LineWriter {
+    out: LineOutput,
     lost: Arc<AtomicU64>,
     complained: Option<Instant>,
 }
 
-impl Writer {
+impl LineWriter {
     fn run(mut self, queue: &Receiver<SinkMessage>) {
         pace::stand_back();
         while let Ok(message) = queue.recv() {
@@ -150,20 +150,20 @@ impl Writer {
     fn write(&mut self, LineBlock { bytes, lines }: &LineBlock) {
         let lines = u64::from(*lines);
         let failed = match &mut self.out {
-            Out::Stdout(out) => {
+            LineOutput::Stdout(out) => {
                 let mut out = out.lock();
                 let written = out.write_all(bytes).and_then(|()| out.flush());
                 written.err().map(|error| (lines, error.to_string()))
             }
-            Out::File(_, file) => {
+            LineOutput::File(_, file) => {
                 file.write_all(bytes).err().map(|error| (lines, error.to_string()))
             }
-            Out::Syslog(syslog) => {
+            LineOutput::Syslog(syslog) => {
                 let Lost { lines, error } = syslog.send(bytes);
                 let why = error.map_or_else(|| "nobody listens".to_owned(), |e| e.to_string());
                 (lines > 0).then_some((lines, why))
             }
-            Out::Otlp(otlp) => otlp.send(bytes).err().map(|error| (lines, error)),
+            LineOutput::Otlp(otlp) => otlp.send(bytes).err().map(|error| (lines, error)),
         };
         if let Some((lost, error)) = failed {
             self.lost.fetch_add(lost, Relaxed);
@@ -172,7 +172,7 @@ impl Writer {
     }
 
     fn reopen(&mut self) {
-        if let Out::File(path, file) = &mut self.out {
+        if let LineOutput::File(path, file) = &mut self.out {
             match files::open_to_append(path) {
                 Ok(new) => {
                     *file = new;
@@ -238,7 +238,7 @@ mod tests {
         assert!(made.success());
         // Somebody has it open and never reads. A configuration cannot name a FIFO; a disk can be as slow.
         let pipe = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
-        let out = Out::File(path.clone(), pipe);
+        let out = LineOutput::File(path.clone(), pipe);
         let sink = LineSink::over(out, Destination::File(path)).unwrap();
         let big = || LineBlock { bytes: vec![b'x'; 1 << 20], lines: 1 };
         let taken = (0..10_000).take_while(|_| sink.offer(big())).count();

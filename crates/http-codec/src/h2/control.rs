@@ -1,36 +1,36 @@
 //! Frames that are no part of a message: what the other side wants, and how much it takes.
 
 use super::receive::FrameVerdict;
-use super::{GOODBYE, Leaving, Role, State, StreamEnd};
-use crate::frames::{self, Code, Head, flag, kind, setting};
+use super::{GOODBYE, GoAwayState, Role, State, StreamEnd};
+use crate::frames::{self, ErrorCode, FrameHead, flag, kind, setting};
 
 /// Settings in one frame. There are seven; whoever sends hundreds wants to make work (CVE-2020-11080).
 const SETTINGS: usize = 32;
 
 /// The settings of a frame that change something for all streams.
 #[derive(Debug, Default)]
-struct Settings {
+struct PeerSettings {
     streams: Option<u32>,
     window: Option<u32>,
 }
 
 impl State {
-    pub(super) fn priority(&mut self, head: Head, payload: &[u8]) -> FrameVerdict {
+    pub(super) fn priority(&mut self, head: FrameHead, payload: &[u8]) -> FrameVerdict {
         if head.stream == 0 {
-            return Err(Code::PROTOCOL_ERROR);
+            return Err(ErrorCode::PROTOCOL_ERROR);
         }
         if head.length != 5 {
-            return Err(Code::FRAME_SIZE_ERROR);
+            return Err(ErrorCode::FRAME_SIZE_ERROR);
         }
         depends(head.stream, payload)?;
         self.spend()
     }
 
-    pub(super) fn rst_stream(&mut self, head: Head, payload: &[u8]) -> FrameVerdict {
+    pub(super) fn rst_stream(&mut self, head: FrameHead, payload: &[u8]) -> FrameVerdict {
         let code = frames::number(payload).filter(|_| head.length == 4);
-        let code = Code(code.ok_or(Code::FRAME_SIZE_ERROR)?);
+        let code = ErrorCode(code.ok_or(ErrorCode::FRAME_SIZE_ERROR)?);
         if !self.has_begun(head.stream) {
-            return Err(Code::PROTOCOL_ERROR);
+            return Err(ErrorCode::PROTOCOL_ERROR);
         }
         let Some(index) = self.find(head.stream) else {
             // It has ended already: some clients answer a stream that was refused in kind.
@@ -40,7 +40,7 @@ impl State {
         self.end_stream(
             index,
             match code {
-                Code::REFUSED_STREAM => StreamEnd::Unprocessed,
+                ErrorCode::REFUSED_STREAM => StreamEnd::Unprocessed,
                 code => StreamEnd::Reset(code),
             },
         );
@@ -48,37 +48,39 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn settings(&mut self, head: Head, payload: &[u8]) -> FrameVerdict {
+    pub(super) fn settings(&mut self, head: FrameHead, payload: &[u8]) -> FrameVerdict {
         self.spend()?;
         if head.stream != 0 {
-            return Err(Code::PROTOCOL_ERROR);
+            return Err(ErrorCode::PROTOCOL_ERROR);
         }
         if head.has(flag::ACK) {
-            return if head.length == 0 { Ok(()) } else { Err(Code::FRAME_SIZE_ERROR) };
+            return if head.length == 0 { Ok(()) } else { Err(ErrorCode::FRAME_SIZE_ERROR) };
         }
         if !head.length.is_multiple_of(6) {
-            return Err(Code::FRAME_SIZE_ERROR);
+            return Err(ErrorCode::FRAME_SIZE_ERROR);
         }
         if head.length > 6 * SETTINGS {
-            return Err(Code::ENHANCE_YOUR_CALM);
+            return Err(ErrorCode::ENHANCE_YOUR_CALM);
         }
         // What is said twice in one frame counts once: applying a setting can cost something for each stream.
-        let mut said = Settings::default();
+        let mut said = PeerSettings::default();
         for (id, value) in frames::settings(payload) {
             match id {
                 setting::HEADER_TABLE_SIZE => self.encoder.limit(value as usize),
                 setting::ENABLE_PUSH if value > u32::from(self.role == Role::Server) => {
-                    return Err(Code::PROTOCOL_ERROR);
+                    return Err(ErrorCode::PROTOCOL_ERROR);
                 }
                 setting::MAX_CONCURRENT_STREAMS => said.streams = Some(value),
                 setting::INITIAL_WINDOW_SIZE if value > frames::LARGEST => {
-                    return Err(Code::FLOW_CONTROL_ERROR);
+                    return Err(ErrorCode::FLOW_CONTROL_ERROR);
                 }
                 setting::INITIAL_WINDOW_SIZE => said.window = Some(value),
                 setting::MAX_FRAME_SIZE if !(16_384..=16_777_215).contains(&value) => {
-                    return Err(Code::PROTOCOL_ERROR);
+                    return Err(ErrorCode::PROTOCOL_ERROR);
                 }
-                setting::ENABLE_CONNECT_PROTOCOL if value > 1 => return Err(Code::PROTOCOL_ERROR),
+                setting::ENABLE_CONNECT_PROTOCOL if value > 1 => {
+                    return Err(ErrorCode::PROTOCOL_ERROR);
+                }
                 setting::ENABLE_CONNECT_PROTOCOL => self.tunnels = value == 1,
                 _ => {}
             }
@@ -105,7 +107,7 @@ impl State {
             let had = slot.credit;
             slot.credit += more;
             if slot.credit > i64::from(frames::LARGEST) {
-                return Err(Code::FLOW_CONTROL_ERROR);
+                return Err(ErrorCode::FLOW_CONTROL_ERROR);
             }
             // Who had a window waits for something else.
             if had <= 0 && slot.credit > 0 {
@@ -115,36 +117,36 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn ping(&mut self, head: Head, payload: &[u8]) -> FrameVerdict {
+    pub(super) fn ping(&mut self, head: FrameHead, payload: &[u8]) -> FrameVerdict {
         self.spend()?;
         if head.stream != 0 {
-            return Err(Code::PROTOCOL_ERROR);
+            return Err(ErrorCode::PROTOCOL_ERROR);
         }
         if head.length != 8 {
-            return Err(Code::FRAME_SIZE_ERROR);
+            return Err(ErrorCode::FRAME_SIZE_ERROR);
         }
         if !head.has(flag::ACK) {
             frames::put(&mut self.out, kind::PING, flag::ACK, 0, payload);
-        } else if payload == GOODBYE && self.leaving == Leaving::Announced {
+        } else if payload == GOODBYE && self.leaving == GoAwayState::Announced {
             self.end_with_last();
         }
         Ok(())
     }
 
-    pub(super) fn gone_away(&mut self, head: Head, payload: &[u8]) -> FrameVerdict {
+    pub(super) fn gone_away(&mut self, head: FrameHead, payload: &[u8]) -> FrameVerdict {
         self.spend()?;
         if head.stream != 0 {
-            return Err(Code::PROTOCOL_ERROR);
+            return Err(ErrorCode::PROTOCOL_ERROR);
         }
         if head.length < 8 {
-            return Err(Code::FRAME_SIZE_ERROR);
+            return Err(ErrorCode::FRAME_SIZE_ERROR);
         }
         let last = frames::number(payload).unwrap_or_default() & frames::LARGEST;
         if self.role == Role::Server {
             // It only says that nothing may be pushed.
             return Ok(());
         }
-        self.leaving = Leaving::Last;
+        self.leaving = GoAwayState::Last;
         for at in 0..self.ids.len() {
             if let Some((_, index)) = self.ids.get(at).copied().filter(|(id, _)| *id > last) {
                 self.end_stream(index, StreamEnd::Unprocessed);
@@ -155,24 +157,24 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn window_update(&mut self, head: Head, payload: &[u8]) -> FrameVerdict {
+    pub(super) fn window_update(&mut self, head: FrameHead, payload: &[u8]) -> FrameVerdict {
         self.spend()?;
         let more = frames::number(payload).filter(|_| head.length == 4);
-        let more = i64::from(more.ok_or(Code::FRAME_SIZE_ERROR)? & frames::LARGEST);
+        let more = i64::from(more.ok_or(ErrorCode::FRAME_SIZE_ERROR)? & frames::LARGEST);
         let most = i64::from(frames::LARGEST);
         if head.stream == 0 {
             self.credit += more;
             if more == 0 {
-                return Err(Code::PROTOCOL_ERROR);
+                return Err(ErrorCode::PROTOCOL_ERROR);
             }
             if self.credit > most {
-                return Err(Code::FLOW_CONTROL_ERROR);
+                return Err(ErrorCode::FLOW_CONTROL_ERROR);
             }
             self.next_turn();
             return Ok(());
         }
         if !self.has_begun(head.stream) {
-            return Err(Code::PROTOCOL_ERROR);
+            return Err(ErrorCode::PROTOCOL_ERROR);
         }
         let Some(index) = self.find(head.stream) else { return Ok(()) };
         let Some(slot) = self.slot(index) else { return Ok(()) };
@@ -182,10 +184,10 @@ impl State {
         let had = slot.credit;
         slot.credit += more;
         if more == 0 {
-            return self.refuse(index, Code::PROTOCOL_ERROR);
+            return self.refuse(index, ErrorCode::PROTOCOL_ERROR);
         }
         if slot.credit > most {
-            return self.refuse(index, Code::FLOW_CONTROL_ERROR);
+            return self.refuse(index, ErrorCode::FLOW_CONTROL_ERROR);
         }
         if had <= 0 && slot.credit > 0 {
             slot.wake_writer();
@@ -197,5 +199,5 @@ impl State {
 /// RFC 7540 §5.3.1: priorities mean nothing any more (RFC 9113 §5.3.2), but no stream ever depended on itself.
 pub(super) fn depends(stream: u32, priority: &[u8]) -> FrameVerdict {
     let itself = frames::number(priority).is_some_and(|on| on & frames::LARGEST == stream);
-    if itself { Err(Code::PROTOCOL_ERROR) } else { Ok(()) }
+    if itself { Err(ErrorCode::PROTOCOL_ERROR) } else { Ok(()) }
 }

@@ -3,7 +3,7 @@
 
 use super::Accept;
 use crate::head::Fields;
-use crate::hpack::{HpackField, Name, Pseudo};
+use crate::hpack::{FieldMeaning, HpackField, Pseudo};
 use crate::request::{Limits, MAX_METHOD, Underscores, is_token};
 use crate::{
     Fault, Known, RequestHead, ResponseFault, ResponseHead, Version, grpc, remains, trailers,
@@ -101,9 +101,9 @@ impl<'a> Request<'a> {
             return Err(Fault::HeadTooLarge);
         }
         let known = match is {
-            Name::Pseudo(pseudo) => return self.pseudo(pseudo, value, sound),
-            Name::Field(known) if sound && !is_misplaced(known, value) => known,
-            Name::Field(_) | Name::Bad => return Err(Fault::Field),
+            FieldMeaning::Pseudo(pseudo) => return self.pseudo(pseudo, value, sound),
+            FieldMeaning::Field(known) if sound && !is_misplaced(known, value) => known,
+            FieldMeaning::Field(_) | FieldMeaning::Bad => return Err(Fault::Field),
         };
         self.fields += 1;
         if self.fields > self.limits.fields {
@@ -142,10 +142,10 @@ impl<'a> Request<'a> {
     /// Behind a fault: who sent it, and how it is to be told, even so.
     fn keep(&mut self, HpackField { name, value, is, .. }: HpackField<'_>) {
         let part = match is {
-            Name::Pseudo(Pseudo::Method) => &mut self.own.method,
-            Name::Pseudo(Pseudo::Authority) => &mut self.own.authority,
-            Name::Pseudo(Pseudo::Path) => &mut self.own.path,
-            Name::Pseudo(_) | Name::Field(_) | Name::Bad => {
+            FieldMeaning::Pseudo(Pseudo::Method) => &mut self.own.method,
+            FieldMeaning::Pseudo(Pseudo::Authority) => &mut self.own.authority,
+            FieldMeaning::Pseudo(Pseudo::Path) => &mut self.own.path,
+            FieldMeaning::Pseudo(_) | FieldMeaning::Field(_) | FieldMeaning::Bad => {
                 self.grpc |= name == b"content-type" && grpc::is_type(value);
                 return;
             }
@@ -288,7 +288,7 @@ impl<'a> Request<'a> {
 
 /// The kind of a response's head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(super) enum ResponseKind {
     /// Informational: others follow.
     Interim,
     /// The last one.
@@ -324,13 +324,15 @@ impl<'a> Response<'a> {
         let HpackField { name, value, is, never_indexed, sound } = field;
         self.bytes += name.len() + value.len() + AROUND;
         match is {
-            Name::Pseudo(Pseudo::Status) if self.status.is_none() && self.fields == 0 => {
+            FieldMeaning::Pseudo(Pseudo::Status) if self.status.is_none() && self.fields == 0 => {
                 let number = std::str::from_utf8(value).ok().filter(|v| v.len() == 3);
                 let status = number.and_then(|v| v.parse().ok());
                 self.status = status.filter(|status| (100..=599).contains(status));
                 self.status.map(|_| ()).ok_or(ResponseFault::Status)
             }
-            Name::Field(known) if sound && self.status.is_some() && !is_misplaced(known, value) => {
+            FieldMeaning::Field(known)
+                if sound && self.status.is_some() && !is_misplaced(known, value) =>
+            {
                 self.fields += 1;
                 if self.bytes > self.limits.bytes {
                     return Err(ResponseFault::HeadTooLarge);
@@ -345,11 +347,13 @@ impl<'a> Response<'a> {
                 Ok(())
             }
             _ if self.status.is_none() => Err(ResponseFault::StatusLine),
-            Name::Pseudo(_) | Name::Field(_) | Name::Bad => Err(ResponseFault::Field),
+            FieldMeaning::Pseudo(_) | FieldMeaning::Field(_) | FieldMeaning::Bad => {
+                Err(ResponseFault::Field)
+            }
         }
     }
 
-    pub(super) fn end(self, ends: bool) -> Result<Heard, ResponseFault> {
+    pub(super) fn end(self, ends: bool) -> Result<ResponseKind, ResponseFault> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
@@ -359,8 +363,8 @@ impl<'a> Response<'a> {
             // RFC 9113 §8.6 has no 101, and nothing ends with an informational response.
             101 => Err(ResponseFault::Status),
             100..=199 if ends => Err(ResponseFault::StatusLine),
-            100..=199 => Ok(Heard::Interim),
-            _ => Ok(Heard::Final),
+            100..=199 => Ok(ResponseKind::Interim),
+            _ => Ok(ResponseKind::Final),
         }
     }
 }
@@ -376,7 +380,7 @@ pub(super) struct Trailers {
 impl Trailers {
     pub(super) fn field(&mut self, field: HpackField<'_>) {
         self.fields += 1;
-        let fine = matches!(field.is, Name::Field(_))
+        let fine = matches!(field.is, FieldMeaning::Field(_))
             && field.sound
             && self.fields <= trailers::MAX_FIELDS;
         self.bad |= !fine;

@@ -15,11 +15,11 @@ use std::task::{Context, Waker};
 
 use self::flood::FloodBudget;
 pub use self::send::Write;
-use self::slot::Slot;
+use self::slot::StreamSlot;
 use self::stream::ClosedStreams;
 pub use self::stream::{StreamEnd, StreamState};
 pub use self::take::Taken;
-use crate::frames::{self, Code, kind, setting};
+use crate::frames::{self, ErrorCode, kind, setting};
 use crate::hpack::{Encoder, HpackDecoder};
 use crate::request::Limits;
 use crate::{Fault, RequestHead};
@@ -49,7 +49,7 @@ pub enum Role {
 
 /// The terms of the other side.
 #[derive(Debug, Clone, Copy)]
-pub struct Terms {
+pub struct H2Config {
     /// Streams at the same time.
     pub streams: u32,
     /// Bytes it may send ahead on one stream that has begun.
@@ -77,7 +77,7 @@ pub trait Accept {
 
 /// The progress of a connection's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Leaving {
+enum GoAwayState {
     No,
     /// The end was announced; what is under way already is still taken.
     Announced,
@@ -91,20 +91,20 @@ pub enum Ended {
     /// The connection broke, or the other side closed it.
     Lost,
     /// The other side broke the rules; it has been told which one.
-    Failed(Code),
+    Failed(ErrorCode),
 }
 
 /// A connection.
 #[derive(Debug)]
 pub struct State {
     role: Role,
-    terms: Terms,
+    terms: H2Config,
     now: fn() -> u64,
     ended: Option<Ended>,
-    leaving: Leaving,
+    leaving: GoAwayState,
 
     // What comes in.
-    part: receive::Part,
+    part: receive::NextPart,
     decoder: HpackDecoder,
     /// A head that came in several frames.
     block: Vec<u8>,
@@ -122,7 +122,7 @@ pub struct State {
     settlers: Vec<Waker>,
 
     // Streams.
-    slots: Vec<Slot>,
+    slots: Vec<StreamSlot>,
     free: Vec<u32>,
     /// Streams by their numbers, in order, and their slots.
     ids: VecDeque<(u32, u32)>,
@@ -169,7 +169,7 @@ pub struct State {
 impl State {
     /// A client's connection. `now` tells the current second.
     #[must_use]
-    pub fn server(terms: Terms, now: fn() -> u64) -> Self {
+    pub fn server(terms: H2Config, now: fn() -> u64) -> Self {
         let mut state = Self::new(Role::Server, terms, now);
         let settings = [
             (setting::MAX_CONCURRENT_STREAMS, terms.streams),
@@ -185,7 +185,7 @@ impl State {
 
     /// A connection to a server, which is taken to allow so many `streams` until it says so itself.
     #[must_use]
-    pub fn client(terms: Terms, streams: u32, now: fn() -> u64) -> Self {
+    pub fn client(terms: H2Config, streams: u32, now: fn() -> u64) -> Self {
         let mut state = Self::new(Role::Client, terms, now);
         state.allowed = streams;
         state.out.extend_from_slice(frames::PREFACE);
@@ -198,14 +198,14 @@ impl State {
         state
     }
 
-    fn new(role: Role, terms: Terms, now: fn() -> u64) -> Self {
+    fn new(role: Role, terms: H2Config, now: fn() -> u64) -> Self {
         Self {
             role,
             terms,
             now,
             ended: None,
-            leaving: Leaving::No,
-            part: receive::Part::first(role),
+            leaving: GoAwayState::No,
+            part: receive::NextPart::first(role),
             decoder: HpackDecoder::default(),
             block: Vec::new(),
             text: Vec::new(),
@@ -255,7 +255,7 @@ impl State {
 
     /// Gives memory back that large heads and bodies needed, while no stream is under way.
     fn rest(&mut self) {
-        if !matches!(self.part, receive::Part::Block { .. }) {
+        if !matches!(self.part, receive::NextPart::Block { .. }) {
             give_up(&mut self.block);
         }
         give_up(&mut self.text);
@@ -301,7 +301,7 @@ impl State {
     /// Returns whether nothing more is to come: it was said that the connection ends, and all streams have ended.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.leaving == Leaving::Last && self.ids.is_empty()
+        self.leaving == GoAwayState::Last && self.ids.is_empty()
     }
 
     /// Returns whether nothing is left but to tell the other side.
@@ -339,7 +339,7 @@ impl State {
     /// Returns whether new streams make sense.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.ended.is_none() && self.leaving == Leaving::No && self.next <= frames::LARGEST
+        self.ended.is_none() && self.leaving == GoAwayState::No && self.next <= frames::LARGEST
     }
 
     /// Answers that have begun, over all streams.
@@ -405,7 +405,7 @@ impl State {
             ) if slot.state == StreamState::HalfClosedRemote => StreamEnd::Stopped,
             // Who has answered has looked at it.
             (Role::Client, StreamEnd::Unprocessed) if slot.answered => {
-                StreamEnd::Reset(Code::REFUSED_STREAM)
+                StreamEnd::Reset(ErrorCode::REFUSED_STREAM)
             }
             (_, end) => end,
         };
@@ -418,7 +418,7 @@ impl State {
     }
 
     /// The other side has broken a rule: it is told so, and nothing more is read.
-    fn fail(&mut self, code: Code) {
+    fn fail(&mut self, code: ErrorCode) {
         if self.ended.is_none() {
             self.goaway(self.last, code);
             self.end(Ended::Failed(code));
@@ -427,21 +427,21 @@ impl State {
 
     /// Tells the other side that the connection is going to end. What it has under way already is still taken.
     pub fn announce_end(&mut self) {
-        if self.leaving != Leaving::No || self.ended.is_some() {
+        if self.leaving != GoAwayState::No || self.ended.is_some() {
             return;
         }
         match self.role {
             // It has said nothing yet, and is told nothing.
-            Role::Server if self.part == receive::Part::Preface => self.lose(),
+            Role::Server if self.part == receive::NextPart::Preface => self.lose(),
             Role::Server => {
                 // RFC 9113 §6.8: the answer to the PING shows that the client has read the first of the two.
-                self.leaving = Leaving::Announced;
-                self.goaway(frames::LARGEST, Code::NO_ERROR);
+                self.leaving = GoAwayState::Announced;
+                self.goaway(frames::LARGEST, ErrorCode::NO_ERROR);
                 frames::put(&mut self.out, kind::PING, 0, 0, &GOODBYE);
             }
             Role::Client => {
-                self.leaving = Leaving::Last;
-                self.goaway(self.last, Code::NO_ERROR);
+                self.leaving = GoAwayState::Last;
+                self.goaway(self.last, ErrorCode::NO_ERROR);
             }
         }
         self.tell();
@@ -449,14 +449,14 @@ impl State {
 
     /// Ends it with the last stream that was begun.
     pub fn end_with_last(&mut self) {
-        if self.leaving != Leaving::Last && self.ended.is_none() {
-            self.leaving = Leaving::Last;
-            self.goaway(self.last, Code::NO_ERROR);
+        if self.leaving != GoAwayState::Last && self.ended.is_none() {
+            self.leaving = GoAwayState::Last;
+            self.goaway(self.last, ErrorCode::NO_ERROR);
             self.tell();
         }
     }
 
-    fn goaway(&mut self, last: u32, code: Code) {
+    fn goaway(&mut self, last: u32, code: ErrorCode) {
         // RFC 9113 §6.8: it never becomes more.
         self.promised = self.promised.min(last);
         let [a, b, c, d] = self.promised.to_be_bytes();
@@ -464,7 +464,7 @@ impl State {
         frames::put(&mut self.out, kind::GOAWAY, 0, 0, &[a, b, c, d, e, f, g, h]);
     }
 
-    fn slot(&mut self, slot: u32) -> Option<&mut Slot> {
+    fn slot(&mut self, slot: u32) -> Option<&mut StreamSlot> {
         self.slots.get_mut(slot as usize)
     }
 
@@ -478,7 +478,7 @@ impl State {
     /// A slot for a new stream.
     fn occupy(&mut self, id: u32) -> u32 {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot::default());
+            self.slots.push(StreamSlot::default());
             u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
         });
         // The other side may begin before it has heard that its windows are smaller than they are at first.

@@ -1,9 +1,9 @@
 //! Frames that come in.
 
-use super::heads::{self, Heard};
+use super::heads::{self, ResponseKind};
 use super::stream::Misplaced;
-use super::{Accept, Leaving, Role, State, StreamEnd, StreamState, control};
-use crate::frames::{self, Code, Head, flag, kind};
+use super::{Accept, GoAwayState, Role, State, StreamEnd, StreamState, control};
+use crate::frames::{self, ErrorCode, FrameHead, flag, kind};
 use crate::{Fault, RequestHead, ResponseFault, framing};
 
 /// Frames that one head may be spread over beside the first.
@@ -16,7 +16,7 @@ const INTERIM: usize = 16;
 
 /// The part that the next bytes belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum NextPart {
     /// The first bytes of a client.
     Preface,
     /// The first frame, which has to be SETTINGS.
@@ -29,11 +29,11 @@ pub(super) enum Part {
     Block { stream: u32, ends: bool, frames: u32 },
 }
 
-impl Part {
+impl NextPart {
     pub(super) fn first(role: Role) -> Self {
         match role {
-            Role::Server => Part::Preface,
-            Role::Client => Part::First,
+            Role::Server => NextPart::Preface,
+            Role::Client => NextPart::First,
         }
     }
 }
@@ -50,7 +50,7 @@ enum StreamLookup {
 }
 
 /// A rule was broken: the connection has to end.
-pub(super) type FrameVerdict = Result<(), Code>;
+pub(super) type FrameVerdict = Result<(), ErrorCode>;
 
 impl State {
     /// Reads what was received, and says how much of it has been dealt with. The rest comes again with more behind it.
@@ -71,22 +71,22 @@ impl State {
     }
 
     /// Deals with the first thing in `bytes`; `None` if it is not all there.
-    fn step(&mut self, bytes: &[u8], accept: &mut dyn Accept) -> Result<Option<usize>, Code> {
+    fn step(&mut self, bytes: &[u8], accept: &mut dyn Accept) -> Result<Option<usize>, ErrorCode> {
         match self.part {
-            Part::Preface => {
+            NextPart::Preface => {
                 let n = bytes.len().min(frames::PREFACE.len());
                 if bytes.get(..n) != frames::PREFACE.get(..n) {
-                    return Err(Code::PROTOCOL_ERROR);
+                    return Err(ErrorCode::PROTOCOL_ERROR);
                 }
                 if n < frames::PREFACE.len() {
                     return Ok(None);
                 }
-                self.part = Part::First;
+                self.part = NextPart::First;
                 let hello = std::mem::take(&mut self.block);
                 self.out.extend_from_slice(&hello);
                 Ok(Some(n))
             }
-            Part::Data { stream, left, padding, ends } => {
+            NextPart::Data { stream, left, padding, ends } => {
                 if left + padding > 0 && bytes.is_empty() {
                     return Ok(None);
                 }
@@ -94,22 +94,22 @@ impl State {
                 let pad = padding.min(bytes.len() - data);
                 self.data(stream, bytes.get(..data).unwrap_or_default());
                 let (left, padding) = (left - data, padding - pad);
-                self.part = Part::Data { stream, left, padding, ends };
+                self.part = NextPart::Data { stream, left, padding, ends };
                 if left + padding == 0 {
-                    self.part = Part::Frame;
+                    self.part = NextPart::Frame;
                     if ends {
                         self.finished(stream)?;
                     }
                 }
                 Ok(Some(data + pad))
             }
-            Part::First | Part::Frame | Part::Block { .. } => {
-                let Some(head) = Head::read(bytes) else { return Ok(None) };
+            NextPart::First | NextPart::Frame | NextPart::Block { .. } => {
+                let Some(head) = FrameHead::read(bytes) else { return Ok(None) };
                 if head.length > frames::MOST {
-                    return Err(Code::FRAME_SIZE_ERROR);
+                    return Err(ErrorCode::FRAME_SIZE_ERROR);
                 }
                 let end = frames::HEAD + head.length;
-                if head.kind == kind::DATA && self.part == Part::Frame {
+                if head.kind == kind::DATA && self.part == NextPart::Frame {
                     return self.begin_data(head, bytes.get(frames::HEAD..).unwrap_or_default());
                 }
                 let Some(payload) = bytes.get(frames::HEAD..end) else { return Ok(None) };
@@ -119,18 +119,18 @@ impl State {
         }
     }
 
-    fn frame(&mut self, head: Head, payload: &[u8], accept: &mut dyn Accept) -> FrameVerdict {
-        if let Part::Block { stream, ends, frames } = self.part {
+    fn frame(&mut self, head: FrameHead, payload: &[u8], accept: &mut dyn Accept) -> FrameVerdict {
+        if let NextPart::Block { stream, ends, frames } = self.part {
             if head.kind != kind::CONTINUATION || head.stream != stream {
-                return Err(Code::PROTOCOL_ERROR);
+                return Err(ErrorCode::PROTOCOL_ERROR);
             }
             return self.continuation(head, payload, (ends, frames), accept);
         }
-        if self.part == Part::First {
+        if self.part == NextPart::First {
             if head.kind != kind::SETTINGS || head.has(flag::ACK) {
-                return Err(Code::PROTOCOL_ERROR);
+                return Err(ErrorCode::PROTOCOL_ERROR);
             }
-            self.part = Part::Frame;
+            self.part = NextPart::Frame;
         }
         match head.kind {
             kind::HEADERS => self.headers(head, payload, accept),
@@ -141,21 +141,21 @@ impl State {
             kind::GOAWAY => self.gone_away(head, payload),
             kind::WINDOW_UPDATE => self.window_update(head, payload),
             // Nobody was allowed to push, and a head that goes on has begun before.
-            kind::PUSH_PROMISE | kind::CONTINUATION | kind::DATA => Err(Code::PROTOCOL_ERROR),
+            kind::PUSH_PROMISE | kind::CONTINUATION | kind::DATA => Err(ErrorCode::PROTOCOL_ERROR),
             _ => self.spend(),
         }
     }
 
     /// A frame that asks for nothing.
     pub(super) fn spend(&mut self) -> FrameVerdict {
-        if self.budget.spend(self.now) { Ok(()) } else { Err(Code::ENHANCE_YOUR_CALM) }
+        if self.budget.spend(self.now) { Ok(()) } else { Err(ErrorCode::ENHANCE_YOUR_CALM) }
     }
 
     /// A stream that came to nothing by the other side's doing.
     pub(super) fn charge(&mut self) -> FrameVerdict {
         // What a server refuses says nothing against it.
         let fine = self.role == Role::Client || self.budget.fail(self.now);
-        if fine { Ok(()) } else { Err(Code::ENHANCE_YOUR_CALM) }
+        if fine { Ok(()) } else { Err(ErrorCode::ENHANCE_YOUR_CALM) }
     }
 
     /// Returns whether a stream has ever begun.
@@ -168,9 +168,9 @@ impl State {
     }
 
     /// Finds where a part of a message belongs.
-    fn locate(&self, id: u32) -> Result<StreamLookup, Code> {
+    fn locate(&self, id: u32) -> Result<StreamLookup, ErrorCode> {
         if !self.has_begun(id) {
-            return Err(Code::PROTOCOL_ERROR);
+            return Err(ErrorCode::PROTOCOL_ERROR);
         }
         let index = self.find(id);
         let slot = index.and_then(|index| self.slots.get(index as usize));
@@ -196,9 +196,9 @@ impl State {
         match (index, self.role) {
             (Some(index), Role::Client) => return self.spoil(index, ResponseFault::StatusLine),
             (Some(index), Role::Server) if self.has_half_closed(index) => {
-                self.reset(index, Code::STREAM_CLOSED);
+                self.reset(index, ErrorCode::STREAM_CLOSED);
             }
-            (Some(_) | None, _) => self.put_reset(id, Code::STREAM_CLOSED),
+            (Some(_) | None, _) => self.put_reset(id, ErrorCode::STREAM_CLOSED),
         }
         Ok(())
     }
@@ -209,15 +209,15 @@ impl State {
     }
 
     /// DATA: its bytes are taken as they come.
-    fn begin_data(&mut self, head: Head, bytes: &[u8]) -> Result<Option<usize>, Code> {
+    fn begin_data(&mut self, head: FrameHead, bytes: &[u8]) -> Result<Option<usize>, ErrorCode> {
         let padded = head.has(flag::PADDED);
         let (skip, padding) = match bytes.first() {
             _ if !padded => (0, 0),
-            _ if head.length == 0 => return Err(Code::FRAME_SIZE_ERROR),
+            _ if head.length == 0 => return Err(ErrorCode::FRAME_SIZE_ERROR),
             Some(padding) => (1, usize::from(*padding)),
             None => return Ok(None),
         };
-        let left = head.length.checked_sub(skip + padding).ok_or(Code::PROTOCOL_ERROR)?;
+        let left = head.length.checked_sub(skip + padding).ok_or(ErrorCode::PROTOCOL_ERROR)?;
         let place = self.locate(head.stream)?;
         let ends = head.has(flag::END_STREAM);
         let crumb = match place {
@@ -229,7 +229,7 @@ impl State {
         }
         self.window -= head.length as i64;
         if self.window < 0 {
-            return Err(Code::FLOW_CONTROL_ERROR);
+            return Err(ErrorCode::FLOW_CONTROL_ERROR);
         }
         let overhead = skip + padding;
         match place {
@@ -240,7 +240,7 @@ impl State {
             StreamLookup::Nowhere => {}
         }
         self.give_back(overhead);
-        self.part = Part::Data { stream: head.stream, left, padding, ends };
+        self.part = NextPart::Data { stream: head.stream, left, padding, ends };
         Ok(Some(frames::HEAD + skip))
     }
 
@@ -254,7 +254,7 @@ impl State {
         let Some(slot) = self.slot(index) else { return Ok(()) };
         slot.window -= length as i64;
         if slot.window < 0 {
-            return self.refuse(index, Code::FLOW_CONTROL_ERROR);
+            return self.refuse(index, ErrorCode::FLOW_CONTROL_ERROR);
         }
         slot.unsaid += u32::try_from(overhead).unwrap_or_default();
         slot.arrived = slot.arrived.saturating_add(data as u64);
@@ -304,14 +304,19 @@ impl State {
         Ok(())
     }
 
-    fn headers(&mut self, head: Head, payload: &[u8], accept: &mut dyn Accept) -> FrameVerdict {
+    fn headers(
+        &mut self,
+        head: FrameHead,
+        payload: &[u8],
+        accept: &mut dyn Accept,
+    ) -> FrameVerdict {
         if head.stream.is_multiple_of(2) {
-            return Err(Code::PROTOCOL_ERROR);
+            return Err(ErrorCode::PROTOCOL_ERROR);
         }
-        let mut block = frames::unpadded(head, payload).ok_or(Code::PROTOCOL_ERROR)?;
+        let mut block = frames::unpadded(head, payload).ok_or(ErrorCode::PROTOCOL_ERROR)?;
         if head.has(flag::PRIORITY) {
             control::depends(head.stream, block)?;
-            block = block.get(5..).ok_or(Code::FRAME_SIZE_ERROR)?;
+            block = block.get(5..).ok_or(ErrorCode::FRAME_SIZE_ERROR)?;
         }
         let ends = head.has(flag::END_STREAM);
         if head.has(flag::END_HEADERS) {
@@ -319,13 +324,13 @@ impl State {
         }
         self.block.clear();
         self.block.extend_from_slice(block);
-        self.part = Part::Block { stream: head.stream, ends, frames: 0 };
+        self.part = NextPart::Block { stream: head.stream, ends, frames: 0 };
         Ok(())
     }
 
     fn continuation(
         &mut self,
-        head: Head,
+        head: FrameHead,
         payload: &[u8],
         (ends, frames): (bool, u32),
         accept: &mut dyn Accept,
@@ -334,12 +339,12 @@ impl State {
         // Compressed, a head is not larger than it may be.
         let too_long = self.block.len() + payload.len() > self.terms.head.bytes + frames::MOST;
         if too_long || frames >= CONTINUATIONS {
-            return Err(Code::ENHANCE_YOUR_CALM);
+            return Err(ErrorCode::ENHANCE_YOUR_CALM);
         }
         self.block.extend_from_slice(payload);
-        self.part = Part::Block { stream: head.stream, ends, frames: frames + 1 };
+        self.part = NextPart::Block { stream: head.stream, ends, frames: frames + 1 };
         if head.has(flag::END_HEADERS) {
-            self.part = Part::Frame;
+            self.part = NextPart::Frame;
             let block = std::mem::take(&mut self.block);
             return self.head(head.stream, ends, &block, accept);
         }
@@ -358,7 +363,7 @@ impl State {
                 Role::Server => self.trailers((id, index), ends, block),
             };
         }
-        self.decoder.decode(block, &mut |_| {}).map_err(|_| Code::COMPRESSION_ERROR)?;
+        self.decoder.decode(block, &mut |_| {}).map_err(|_| ErrorCode::COMPRESSION_ERROR)?;
         self.spend()?;
         match place {
             StreamLookup::Closed(index) => self.misplaced(id, index),
@@ -390,14 +395,14 @@ impl State {
         // Those that were cancelled but still have to be told so count twice as long.
         let over = || self.slots.iter().filter(|slot| slot.state.broken().is_some()).count();
         let refused = open >= most && (open >= 2 * most || open - over() >= most);
-        if refused || self.leaving == Leaving::Last {
-            self.decoder.decode(block, &mut |_| {}).map_err(|_| Code::COMPRESSION_ERROR)?;
+        if refused || self.leaving == GoAwayState::Last {
+            self.decoder.decode(block, &mut |_| {}).map_err(|_| ErrorCode::COMPRESSION_ERROR)?;
             self.last = id;
             // RFC 9113 §6.8: after the end was said, nobody waits for an answer to it.
-            if self.leaving == Leaving::Last {
+            if self.leaving == GoAwayState::Last {
                 return self.spend();
             }
-            self.put_reset(id, Code::REFUSED_STREAM);
+            self.put_reset(id, ErrorCode::REFUSED_STREAM);
             return Ok(());
         }
         self.last = id;
@@ -430,12 +435,12 @@ impl State {
         ends: bool,
         head: &mut RequestHead,
         accept: &mut dyn Accept,
-    ) -> Result<Option<Fault>, Code> {
+    ) -> Result<Option<Fault>, ErrorCode> {
         let Self { decoder, text, cookie, terms, .. } = self;
         let mut reading = heads::Request::new(head, &terms.head, (text, cookie), accept);
         decoder
             .decode(block, &mut |field| reading.field(field))
-            .map_err(|_| Code::COMPRESSION_ERROR)?;
+            .map_err(|_| ErrorCode::COMPRESSION_ERROR)?;
         Ok(reading.end(ends))
     }
 
@@ -443,7 +448,7 @@ impl State {
         let mut trailers = heads::Trailers::default();
         self.decoder
             .decode(block, &mut |field| trailers.field(field))
-            .map_err(|_| Code::COMPRESSION_ERROR)?;
+            .map_err(|_| ErrorCode::COMPRESSION_ERROR)?;
         let role = self.role;
         // RFC 9113 §8.1: nothing but the end comes after a body.
         let Some(fields) = trailers.end().filter(|_| ends) else {
@@ -469,14 +474,14 @@ impl State {
         let mut reading = heads::Response::new(&mut slot.head, self.terms.head);
         self.decoder
             .decode(block, &mut |field| reading.field(field))
-            .map_err(|_| Code::COMPRESSION_ERROR)?;
+            .map_err(|_| ErrorCode::COMPRESSION_ERROR)?;
         let heard = reading.end(ends);
         match heard {
-            Ok(Heard::Interim) if slot.interim.len() >= INTERIM => {
+            Ok(ResponseKind::Interim) if slot.interim.len() >= INTERIM => {
                 return self.spoil(index, ResponseFault::Status);
             }
-            Ok(Heard::Interim) => slot.interim.push_back(std::mem::take(&mut slot.head)),
-            Ok(Heard::Final) => {
+            Ok(ResponseKind::Interim) => slot.interim.push_back(std::mem::take(&mut slot.head)),
+            Ok(ResponseKind::Final) => {
                 slot.answered = true;
                 if ends {
                     slot.state.receive_end();
@@ -493,7 +498,7 @@ impl State {
     }
 
     /// A client's stream breaks a rule of its own.
-    pub(super) fn refuse(&mut self, index: u32, code: Code) -> FrameVerdict {
+    pub(super) fn refuse(&mut self, index: u32, code: ErrorCode) -> FrameVerdict {
         self.charge()?;
         self.reset(index, code);
         Ok(())
@@ -516,7 +521,7 @@ impl State {
     fn spoil(&mut self, index: u32, fault: ResponseFault) -> FrameVerdict {
         let Some(id) = self.slot(index).map(|slot| slot.id) else { return Ok(()) };
         self.end_stream(index, StreamEnd::Invalid(fault));
-        self.put_reset(id, Code::PROTOCOL_ERROR);
+        self.put_reset(id, ErrorCode::PROTOCOL_ERROR);
         self.stirred = true;
         Ok(())
     }

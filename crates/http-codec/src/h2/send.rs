@@ -3,8 +3,8 @@
 use std::io;
 use std::task::{Context, Poll};
 
-use super::{BURST, FULL, HIGH, Leaving, Role, SLACK, State, StreamEnd, StreamState};
-use crate::frames::{self, Code, Head, flag, kind};
+use super::{BURST, FULL, GoAwayState, HIGH, Role, SLACK, State, StreamEnd, StreamState};
+use crate::frames::{self, ErrorCode, FrameHead, flag, kind};
 use crate::hpack::Encoder;
 use std::time::Instant;
 
@@ -136,15 +136,15 @@ impl State {
             self.split(start, stream, ends);
         } else {
             let flags = ends | flag::END_HEADERS;
-            self.patch(start, Head { length, kind: kind::HEADERS, flags, stream });
+            self.patch(start, FrameHead { length, kind: kind::HEADERS, flags, stream });
         }
         if resets {
-            self.reset(index, Code::PROTOCOL_ERROR);
+            self.reset(index, ErrorCode::PROTOCOL_ERROR);
         }
         self.tell();
     }
 
-    fn patch(&mut self, start: usize, head: Head) {
+    fn patch(&mut self, start: usize, head: FrameHead) {
         if let Some(room) = self.out.get_mut(start..start + frames::HEAD) {
             room.copy_from_slice(&head.bytes());
         }
@@ -236,7 +236,7 @@ impl State {
         }
         if slot.fault.is_some() {
             // As in `put_head`.
-            self.reset(index, Code::PROTOCOL_ERROR);
+            self.reset(index, ErrorCode::PROTOCOL_ERROR);
             return Ok(());
         }
         slot.state.send_end();
@@ -253,7 +253,7 @@ impl State {
     }
 
     /// Tells the other side that a stream was broken off. Whoever makes this necessary too often is told to calm down.
-    pub(super) fn put_reset(&mut self, id: u32, code: Code) {
+    pub(super) fn put_reset(&mut self, id: u32, code: ErrorCode) {
         if self.ended.is_some() {
             return;
         }
@@ -261,14 +261,14 @@ impl State {
         self.closed.note_reset(id);
         self.tell();
         if self.role == Role::Server && !self.budget.spend(self.now) {
-            self.fail(Code::ENHANCE_YOUR_CALM);
+            self.fail(ErrorCode::ENHANCE_YOUR_CALM);
         }
     }
 
     /// Breaks a stream off. One whose request is malformed is told so, whatever the reason is otherwise.
-    pub fn reset(&mut self, index: u32, code: Code) {
+    pub fn reset(&mut self, index: u32, code: ErrorCode) {
         let Some(slot) = self.slot(index) else { return };
-        let code = if slot.fault.is_some() { Code::PROTOCOL_ERROR } else { code };
+        let code = if slot.fault.is_some() { ErrorCode::PROTOCOL_ERROR } else { code };
         let (id, begun) = (slot.id, slot.state != StreamState::Idle);
         if !matches!(slot.state, StreamState::Closed(_)) {
             self.end_stream(index, StreamEnd::Cancelled);
@@ -315,7 +315,8 @@ impl State {
         let Some(slot) = self.slot(index) else { return };
         // RFC 9113 §8.1: an answer that is whole stands, whatever becomes of the request.
         let sent = slot.state.is_sent();
-        let code = if sent && role == Role::Server { Code::NO_ERROR } else { Code::CANCEL };
+        let code =
+            if sent && role == Role::Server { ErrorCode::NO_ERROR } else { ErrorCode::CANCEL };
         let (id, queued) = (slot.id, slot.queued);
         self.reset(index, code);
         let Some(slot) = self.slot(index) else { return };
@@ -338,7 +339,7 @@ impl State {
         self.free.push(index);
         if self.ids.is_empty() {
             self.rest();
-            if self.leaving != Leaving::No {
+            if self.leaving != GoAwayState::No {
                 // It ends now.
                 self.tell();
             }

@@ -11,7 +11,7 @@ pub(super) const KEEP: usize = 16 * 1024;
 
 /// A stream, or the memory for one.
 #[derive(Debug, Default)]
-pub(super) struct Slot {
+pub(super) struct StreamSlot {
     pub(super) id: u32,
     pub(super) state: StreamState,
     /// The fault of the request on it: nothing more of it is read, and what is answered ends with a reset.
@@ -45,7 +45,7 @@ pub(super) struct Slot {
     awaits_write: bool,
 }
 
-impl Slot {
+impl StreamSlot {
     pub(super) fn begin(&mut self, id: u32, window: i64, credit: i64) {
         let mut data = std::mem::take(&mut self.data);
         data.clear();

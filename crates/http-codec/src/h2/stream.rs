@@ -30,7 +30,7 @@
 use std::collections::VecDeque;
 
 use super::Ended;
-use crate::frames::Code;
+use crate::frames::ErrorCode;
 use crate::{Fault, ResponseFault};
 
 /// Streams that were closed by a reset and are remembered, at 8 bytes each.
@@ -60,7 +60,7 @@ pub enum StreamEnd {
     /// A server had said all and wants no more of the request: its response is whole.
     Stopped,
     /// The other side broke it off.
-    Reset(Code),
+    Reset(ErrorCode),
     /// The other side has not looked at it, and never will (RFC 9113 §8.7).
     Unprocessed,
     /// A stream that this side broke off.
@@ -82,7 +82,7 @@ pub(super) enum Misplaced {
     /// A stream error of type STREAM_CLOSED.
     Stream,
     /// A connection error.
-    Connection(Code),
+    Connection(ErrorCode),
 }
 
 impl StreamState {
@@ -90,7 +90,7 @@ impl StreamState {
     pub(super) fn receives(self) -> Result<(), Misplaced> {
         match self {
             StreamState::Open | StreamState::HalfClosedLocal => Ok(()),
-            StreamState::Idle => Err(Misplaced::Connection(Code::PROTOCOL_ERROR)),
+            StreamState::Idle => Err(Misplaced::Connection(ErrorCode::PROTOCOL_ERROR)),
             StreamState::HalfClosedRemote => Err(Misplaced::Stream),
             StreamState::Closed(end) => Err(end.misplaced()),
         }
@@ -165,7 +165,7 @@ impl StreamState {
 impl StreamEnd {
     fn misplaced(self) -> Misplaced {
         match self {
-            StreamEnd::Complete => Misplaced::Connection(Code::STREAM_CLOSED),
+            StreamEnd::Complete => Misplaced::Connection(ErrorCode::STREAM_CLOSED),
             StreamEnd::Stopped | StreamEnd::Reset(_) | StreamEnd::Unprocessed => Misplaced::Stream,
             StreamEnd::Cancelled
             | StreamEnd::Malformed(_)
@@ -209,7 +209,7 @@ impl ClosedStreams {
         match self.0.iter().rev().find(|(known, _)| *known == id) {
             Some((_, true)) => Misplaced::Late,
             Some((_, false)) => Misplaced::Stream,
-            None => Misplaced::Connection(Code::STREAM_CLOSED),
+            None => Misplaced::Connection(ErrorCode::STREAM_CLOSED),
         }
     }
 
@@ -228,14 +228,14 @@ mod tests {
     use super::StreamState::{self, Closed, HalfClosedLocal, HalfClosedRemote, Idle, Open};
     use super::*;
 
-    const CLOSED: Misplaced = Misplaced::Connection(Code::STREAM_CLOSED);
-    const IDLE: Misplaced = Misplaced::Connection(Code::PROTOCOL_ERROR);
+    const CLOSED: Misplaced = Misplaced::Connection(ErrorCode::STREAM_CLOSED);
+    const IDLE: Misplaced = Misplaced::Connection(ErrorCode::PROTOCOL_ERROR);
 
     /// The table above, row by row: a state, whether a message may come and go, and what END_STREAM makes of it.
     #[test]
     fn every_state_allows_what_the_table_says() {
         let whole = Closed(End::Complete);
-        let reset = Closed(End::Reset(Code::CANCEL));
+        let reset = Closed(End::Reset(ErrorCode::CANCEL));
         let cancelled = Closed(End::Cancelled);
         type Row = (StreamState, Result<(), Misplaced>, bool, StreamState, StreamState);
         let rows: [Row; 9] = [
@@ -275,7 +275,7 @@ mod tests {
     fn the_first_end_counts() {
         let mut state = Open;
         assert!(state.close(End::Cancelled));
-        assert!(!state.close(End::Reset(Code::CANCEL)));
+        assert!(!state.close(End::Reset(ErrorCode::CANCEL)));
         state.receive_end();
         assert_eq!(state, Closed(End::Cancelled));
         assert!(!state.is_received() && !state.is_sent());
@@ -286,7 +286,7 @@ mod tests {
         let mut closed = ClosedStreams::default();
         closed.note(1, Closed(End::Complete));
         closed.note(3, Closed(End::Cancelled));
-        closed.note(5, Closed(End::Reset(Code::CANCEL)));
+        closed.note(5, Closed(End::Reset(ErrorCode::CANCEL)));
         assert_eq!(closed.misplaced(1), CLOSED);
         assert_eq!(closed.misplaced(3), Misplaced::Late);
         assert_eq!(closed.misplaced(5), Misplaced::Stream);

@@ -6,15 +6,15 @@ use std::task::Poll;
 use proptest::prelude::*;
 
 use super::*;
-use crate::frames::{Head, flag};
+use crate::frames::{FrameHead, flag};
 use crate::hpack::Pseudo;
 use crate::{Known, ResponseFault, ResponseHead};
 
 const BIG: u32 = 1 << 20;
 
-fn terms(streams: u32, stream_window: u32, connection_window: u32) -> Terms {
+fn terms(streams: u32, stream_window: u32, connection_window: u32) -> H2Config {
     let head = Limits::default();
-    Terms {
+    H2Config {
         streams,
         stream_window,
         stream_window_most: stream_window,
@@ -55,10 +55,10 @@ fn take(state: &mut State) -> Vec<u8> {
 }
 
 /// The frames in it, without the preface.
-fn split(bytes: &[u8]) -> Vec<(Head, Vec<u8>)> {
+fn split(bytes: &[u8]) -> Vec<(FrameHead, Vec<u8>)> {
     let mut rest = bytes.strip_prefix(frames::PREFACE).unwrap_or(bytes);
     let mut all = Vec::new();
-    while let Some(head) = Head::read(rest) {
+    while let Some(head) = FrameHead::read(rest) {
         let end = frames::HEAD + head.length;
         all.push((head, rest[frames::HEAD..end].to_vec()));
         rest = &rest[end..];
@@ -66,7 +66,7 @@ fn split(bytes: &[u8]) -> Vec<(Head, Vec<u8>)> {
     all
 }
 
-fn said(state: &mut State) -> Vec<(Head, Vec<u8>)> {
+fn said(state: &mut State) -> Vec<(FrameHead, Vec<u8>)> {
     split(&take(state))
 }
 
@@ -90,7 +90,7 @@ fn receive(state: &mut State, bytes: &[u8]) -> Begun {
 }
 
 /// A server that has been said hello to.
-fn server(terms: Terms) -> State {
+fn server(terms: H2Config) -> State {
     let mut state = State::server(terms, || 0);
     receive(&mut state, &[frames::PREFACE, &frame(kind::SETTINGS, 0, 0, &[])].concat());
     take(&mut state);
@@ -122,7 +122,7 @@ fn answer(state: &mut State, slot: u32, ends: bool) {
 }
 
 /// The heads of the frames of a stream.
-fn of_stream(frames: &[(Head, Vec<u8>)], stream: u32) -> Vec<(u8, u8, usize)> {
+fn of_stream(frames: &[(FrameHead, Vec<u8>)], stream: u32) -> Vec<(u8, u8, usize)> {
     let of = frames.iter().filter(|(head, _)| head.stream == stream);
     of.map(|(head, _)| (head.kind, head.flags, head.length)).collect()
 }
@@ -136,7 +136,7 @@ fn nothing_is_said_before_the_client_has_shown_that_it_speaks_it() {
     assert_eq!(said(&mut state)[0].0.kind, kind::SETTINGS);
     let mut other = State::server(terms(10, BIG, BIG), || 0);
     receive(&mut other, b"PRI * HTTP/1.1\r\n\r\n");
-    assert_eq!(other.ended(), Some(Ended::Failed(Code::PROTOCOL_ERROR)));
+    assert_eq!(other.ended(), Some(Ended::Failed(ErrorCode::PROTOCOL_ERROR)));
 }
 
 fn receive_part(state: &mut State, bytes: &[u8]) {
@@ -315,7 +315,7 @@ fn what_is_left_of_a_stream_that_nobody_wants_is_given_back() {
             .map(|(_, payload)| frames::number(payload).unwrap())
             .collect();
         // An answer that is whole stands; one that is not is given up.
-        assert_eq!(resets, [if n % 2 == 0 { Code::NO_ERROR.0 } else { Code::CANCEL.0 }]);
+        assert_eq!(resets, [if n % 2 == 0 { ErrorCode::NO_ERROR.0 } else { ErrorCode::CANCEL.0 }]);
     }
     // Trailers of such a stream may still come, but not of one that ended by itself.
     let trailers = |stream| frame(kind::HEADERS, 5, stream, b"\x00\x01a\x01b");
@@ -326,7 +326,7 @@ fn what_is_left_of_a_stream_that_nobody_wants_is_given_back() {
     answer(&mut server, begun.0[0].0, true);
     server.close(begun.0[0].0);
     receive(&mut server, &trailers(9));
-    assert_eq!(server.ended(), Some(Ended::Failed(Code::STREAM_CLOSED)));
+    assert_eq!(server.ended(), Some(Ended::Failed(ErrorCode::STREAM_CLOSED)));
 }
 
 #[test]
@@ -338,7 +338,7 @@ fn a_stream_that_ends_in_the_middle_of_a_frame_takes_nothing_of_the_window() {
         let part = frame(kind::DATA, 0, 2 * n + 1, &[0; 16_000]);
         receive_part(&mut server, &part[..9_000]);
         if n % 2 == 0 {
-            server.reset(begun.0[0].0, Code::CANCEL);
+            server.reset(begun.0[0].0, ErrorCode::CANCEL);
         }
         server.close(begun.0[0].0);
         receive_part(&mut server, &part[9_000..]);
@@ -365,7 +365,7 @@ fn more_than_the_window_ends_the_connection_or_the_stream() {
     receive(&mut state, &part(5));
     assert_eq!(state.ended(), None);
     receive(&mut state, &part(5));
-    assert_eq!(state.ended(), Some(Ended::Failed(Code::FLOW_CONTROL_ERROR)));
+    assert_eq!(state.ended(), Some(Ended::Failed(ErrorCode::FLOW_CONTROL_ERROR)));
 }
 
 #[test]
@@ -489,7 +489,7 @@ fn w4_a_setting_that_is_said_twice_is_applied_once() {
     assert_eq!(server.ended(), None);
     assert_eq!(server.poll_data(&cx(), slot, &[0; 5000]).map(Result::unwrap), Poll::Ready(1000));
     receive(&mut server, &frame(kind::SETTINGS, 0, 0, &setting(1).repeat(33)));
-    assert_eq!(server.ended(), Some(Ended::Failed(Code::ENHANCE_YOUR_CALM)));
+    assert_eq!(server.ended(), Some(Ended::Failed(ErrorCode::ENHANCE_YOUR_CALM)));
 }
 
 #[test]
@@ -498,7 +498,7 @@ fn w5_streams_that_stand_still_leave_the_others_their_windows() {
     let window = frames::WINDOW;
     let growth = 300_000;
     let all = 4 * window + growth + SLACK;
-    let terms = Terms { stream_window_most: 4 * window, growth, ..terms(4, window, all) };
+    let terms = H2Config { stream_window_most: 4 * window, growth, ..terms(4, window, all) };
     let (mut client, mut server) = (client(), server(terms));
     for _ in 0..4 {
         open(&mut client, false);
@@ -546,7 +546,7 @@ fn w5_streams_that_stand_still_leave_the_others_their_windows() {
 /// Returns what a connection holds beside its streams, in bytes.
 fn held(state: &State) -> usize {
     let slots: usize = state.slots.iter().map(|slot| slot.data.capacity()).sum();
-    let lists = state.slots.capacity() * size_of::<Slot>() + state.ids.capacity() * 8;
+    let lists = state.slots.capacity() * size_of::<StreamSlot>() + state.ids.capacity() * 8;
     let scratch = state.block.capacity() + state.text.capacity() + state.cookie.capacity();
     slots + lists + scratch + state.out.capacity() + state.decoder.held() + state.encoder.held()
 }
@@ -626,7 +626,7 @@ fn w13_a_body_that_is_had_byte_by_byte_is_a_flood() {
         sent += usize::from(server.poll_data(&cx(), slot, &[0; 100]).is_ready());
         take(&mut server);
     }
-    assert_eq!(server.ended(), Some(Ended::Failed(Code::ENHANCE_YOUR_CALM)));
+    assert_eq!(server.ended(), Some(Ended::Failed(ErrorCode::ENHANCE_YOUR_CALM)));
     // What is sent earns a frame for each KiB, this little too.
     assert!((990..1020).contains(&sent), "{sent}");
 }

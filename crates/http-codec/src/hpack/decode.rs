@@ -29,7 +29,7 @@ pub enum Pseudo {
 
 /// The meaning of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Name {
+pub enum FieldMeaning {
     /// Of a pseudo-field.
     Pseudo(Pseudo),
     /// Of a field.
@@ -38,18 +38,18 @@ pub enum Name {
     Bad,
 }
 
-impl Name {
+impl FieldMeaning {
     fn of(name: &[u8]) -> Self {
         match name {
-            b":authority" => Name::Pseudo(Pseudo::Authority),
-            b":method" => Name::Pseudo(Pseudo::Method),
-            b":path" => Name::Pseudo(Pseudo::Path),
-            b":protocol" => Name::Pseudo(Pseudo::Protocol),
-            b":scheme" => Name::Pseudo(Pseudo::Scheme),
-            b":status" => Name::Pseudo(Pseudo::Status),
-            b"" => Name::Bad,
-            name if name.iter().all(|b| is_small(*b)) => Name::Field(known::lookup(name)),
-            _ => Name::Bad,
+            b":authority" => FieldMeaning::Pseudo(Pseudo::Authority),
+            b":method" => FieldMeaning::Pseudo(Pseudo::Method),
+            b":path" => FieldMeaning::Pseudo(Pseudo::Path),
+            b":protocol" => FieldMeaning::Pseudo(Pseudo::Protocol),
+            b":scheme" => FieldMeaning::Pseudo(Pseudo::Scheme),
+            b":status" => FieldMeaning::Pseudo(Pseudo::Status),
+            b"" => FieldMeaning::Bad,
+            name if name.iter().all(|b| is_small(*b)) => FieldMeaning::Field(known::lookup(name)),
+            _ => FieldMeaning::Bad,
         }
     }
 }
@@ -62,7 +62,7 @@ pub struct HpackField<'a> {
     /// The value of the field.
     pub value: &'a [u8],
     /// The meaning of the name.
-    pub is: Name,
+    pub is: FieldMeaning,
     /// True if it was sent as a literal that is never indexed, and is to be passed on as one (RFC 7541 §6.2.3).
     pub never_indexed: bool,
     /// The value may be one: no control bytes, no white space around it (RFC 9113 §8.2.1).
@@ -104,14 +104,14 @@ pub struct HpackDecoder {
 
 /// The form of a literal: what becomes of it in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum LiteralForm {
     Indexed,
     Once,
     Never,
 }
 
 /// A string in the block: where it is, and whether it is Huffman-coded.
-type Text<'a> = (&'a [u8], bool);
+type CodedText<'a> = (&'a [u8], bool);
 
 impl HpackDecoder {
     /// Reads a whole block and hands out its fields in order. What is in the table stays there, so a block has to be read
@@ -133,7 +133,7 @@ impl HpackDecoder {
                     let index = read_number(&mut rest, 7)?;
                     self.indexed(index, each)?;
                 }
-                0x40.. => self.literal(&mut rest, 6, Form::Indexed, each)?,
+                0x40.. => self.literal(&mut rest, 6, LiteralForm::Indexed, each)?,
                 0x20.. => {
                     // RFC 7541 §4.2: at the beginning, and no more than two of them.
                     let most = read_number(&mut rest, 5)?;
@@ -144,8 +144,8 @@ impl HpackDecoder {
                     self.table.resize(most);
                     continue;
                 }
-                0x10.. => self.literal(&mut rest, 4, Form::Never, each)?,
-                _ => self.literal(&mut rest, 4, Form::Once, each)?,
+                0x10.. => self.literal(&mut rest, 4, LiteralForm::Never, each)?,
+                _ => self.literal(&mut rest, 4, LiteralForm::Once, each)?,
             }
             begun = true;
         }
@@ -183,7 +183,7 @@ impl HpackDecoder {
         &mut self,
         rest: &mut &[u8],
         bits: u8,
-        form: Form,
+        form: LiteralForm,
         each: &mut dyn FnMut(HpackField<'_>),
     ) -> Result<(), Broken> {
         let index = read_number(rest, bits)?;
@@ -194,7 +194,7 @@ impl HpackDecoder {
         let (name, is, from) = match (text, table::fixed_entry(index)) {
             (Some((name, huffman)), _) => {
                 let name = read_text(name, huffman, &mut self.name)?;
-                (name, Name::of(name), TableMatch::Text(name))
+                (name, FieldMeaning::of(name), TableMatch::Text(name))
             }
             (None, Some((name, _, is))) => (*name, *is, TableMatch::Text(name)),
             (None, None) => {
@@ -202,8 +202,8 @@ impl HpackDecoder {
                 (self.table.name(entry), entry.is, TableMatch::Entry(entry))
             }
         };
-        each(HpackField { name, value, is, never_indexed: form == Form::Never, sound });
-        if form == Form::Indexed {
+        each(HpackField { name, value, is, never_indexed: form == LiteralForm::Never, sound });
+        if form == LiteralForm::Indexed {
             self.table.add(from, value, is, sound);
         }
         Ok(())
@@ -250,7 +250,7 @@ fn read_number(rest: &mut &[u8], bits: u8) -> Result<usize, Broken> {
     Ok(n)
 }
 
-fn read_string<'a>(rest: &mut &'a [u8]) -> Result<Text<'a>, Broken> {
+fn read_string<'a>(rest: &mut &'a [u8]) -> Result<CodedText<'a>, Broken> {
     let huffman = rest.first().ok_or(Broken)? & 0x80 != 0;
     let length = read_number(rest, 7)?;
     let (text, after) = rest.split_at_checked(length).ok_or(Broken)?;

@@ -1,6 +1,6 @@
 //! From fields to bytes.
 
-use super::decode::{Name, Pseudo};
+use super::decode::{FieldMeaning, Pseudo};
 use super::table::{self, HpackTable, TableMatch};
 use super::{OVERHEAD, TABLE, huffman, put_number};
 use crate::known::Known;
@@ -189,7 +189,7 @@ impl Encoder {
         write_name(out, 0x40, 6, name);
         write_text(out, value, true);
         // What the name means is of interest only to who reads it.
-        self.table.add(TableMatch::Text(name), value, Name::Bad, true);
+        self.table.add(TableMatch::Text(name), value, FieldMeaning::Bad, true);
     }
 }
 

@@ -5,7 +5,7 @@ mod encode;
 mod huffman;
 mod table;
 
-pub use decode::{Broken, HpackDecoder, HpackField, Name, Pseudo};
+pub use decode::{Broken, FieldMeaning, HpackDecoder, HpackField, Pseudo};
 pub use encode::Encoder;
 
 /// Bytes that an entry takes of a table beside its own (RFC 7541 §4.1).

@@ -116,15 +116,15 @@ fn names_and_values_are_judged_once() {
         seen.unwrap()
     };
     for (block, is, sound) in [
-        (&b"\x40\x03x-a\x02 b"[..], Name::Field(Known::Other), false),
-        (b"\xbe", Name::Field(Known::Other), false),
-        (b"\x40\x06cookie\x03a=b", Name::Field(Known::Cookie), true),
-        (b"\xbe", Name::Field(Known::Cookie), true),
-        (b"\x00\x03X-a\x01b", Name::Bad, true),
-        (b"\x00\x03:xy\x01b", Name::Bad, true),
-        (b"\x00\x00\x01b", Name::Bad, true),
-        (b"\x00\x03x a\x01b", Name::Bad, true),
-        (b"\x00\x07:status\x01\n", Name::Pseudo(Pseudo::Status), false),
+        (&b"\x40\x03x-a\x02 b"[..], FieldMeaning::Field(Known::Other), false),
+        (b"\xbe", FieldMeaning::Field(Known::Other), false),
+        (b"\x40\x06cookie\x03a=b", FieldMeaning::Field(Known::Cookie), true),
+        (b"\xbe", FieldMeaning::Field(Known::Cookie), true),
+        (b"\x00\x03X-a\x01b", FieldMeaning::Bad, true),
+        (b"\x00\x03:xy\x01b", FieldMeaning::Bad, true),
+        (b"\x00\x00\x01b", FieldMeaning::Bad, true),
+        (b"\x00\x03x a\x01b", FieldMeaning::Bad, true),
+        (b"\x00\x07:status\x01\n", FieldMeaning::Pseudo(Pseudo::Status), false),
     ] {
         assert_eq!(judge(&mut decoder, block), (is, sound), "{}", block.escape_ascii());
     }

@@ -4,8 +4,8 @@
 use std::task::{Context, Poll, Waker};
 
 use super::{Plan, show};
-use http_codec::frames::{self, Code, Head, flag, kind};
-use http_codec::h2::{Accept, State, Taken, Terms};
+use http_codec::frames::{self, ErrorCode, FrameHead, flag, kind};
+use http_codec::h2::{Accept, H2Config, State, Taken};
 use http_codec::{Fault, RequestHead, ResponseHead};
 
 const STREAM_WINDOW: u32 = 70_000;
@@ -27,13 +27,13 @@ pub fn check(input: &[u8]) {
     }
 }
 
-fn terms(plan: &Plan) -> Terms {
+fn terms(plan: &Plan) -> H2Config {
     let head = plan.limits;
     let bytes = head.bytes.min(1 << 20);
     let head = http_codec::request::Limits { bytes, ..head };
     let stream_window_most = 2 * STREAM_WINDOW;
     let growth = STREAM_WINDOW;
-    Terms {
+    H2Config {
         streams: 5,
         stream_window: STREAM_WINDOW,
         stream_window_most,
@@ -160,14 +160,14 @@ fn said(state: &mut State) -> Vec<u8> {
     let mut rest = out.strip_prefix(frames::PREFACE).unwrap_or(&out);
     let mut first = true;
     while !rest.is_empty() {
-        let head = Head::read(rest);
+        let head = FrameHead::read(rest);
         assert!(head.is_some(), "the head of a frame: {}", show(rest));
         let Some(head) = head else { break };
         let payload = &rest[frames::HEAD..frames::HEAD + head.length];
         assert!(head.length <= frames::MOST);
         assert!(!first || head.kind == kind::SETTINGS || head.kind == kind::GOAWAY);
         if head.kind == kind::GOAWAY {
-            assert_ne!(frames::number(&payload[4..]), Some(Code::NO_ERROR.0));
+            assert_ne!(frames::number(&payload[4..]), Some(ErrorCode::NO_ERROR.0));
         }
         if head.kind == kind::HEADERS {
             assert!(head.has(flag::END_HEADERS) && head.stream % 2 == 1);
