@@ -22,6 +22,7 @@ EXAMPLES = [
     ("files that name a balancer (peak_ewma)", r"PeakEwma|peak_ewma"),
     ("files that name a policy with counters (concurrency)", r"\bConcurrency\b|\bconcurrency\b"),
     ("files that name a policy of responses (compress)", r"\bCompress\b|\bcompress\b|\bEncoding\b|\bWanted\b"),
+    ("files that name a source of servers (file)", r"\bSource::File\b|\bmod file\b|discovery::\{[^}]*\bFiles\b"),
     ("files that name the sides of HTTP/2", r"H2Client|H2Origin|\bh2::"),
 ]
 
