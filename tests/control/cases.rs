@@ -215,7 +215,7 @@ fn c9_what_looks_like_a_placeholder_or_a_pattern_works_or_is_refused() {
         (route("").replace("[[route]]", "health = \"/h/{id}\"\n[[route]]"), "`{id}`"),
         (
             format!("{BASE}[[route]]\nredirect = {{ to = \"https://b.example/*\" }}\n"),
-            "`*` has no meaning",
+            "`*` is the rest of a path",
         ),
         (format!("{BASE}[[route]]\nrespond = {{ headers = {{ x = \"{{id}}\" }} }}\n"), "`{id}`"),
         (
