@@ -324,7 +324,7 @@ impl Redis {
             match (failure, at) {
                 (CallFailure::Moved(place), Some(cluster)) => {
                     cluster.ask(&self.connector, &self.whole);
-                    (node, asking) = (cluster.at(place), false);
+                    (node, asking) = (cluster.move_slot(slot, place), false);
                     continue;
                 }
                 (CallFailure::Ask(place), Some(cluster)) => {

@@ -1,6 +1,7 @@
 //! Limits that are shared through a Redis over TLS, one that Sentinels watch, or a Cluster.
 
 use std::net::TcpListener;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -160,8 +161,10 @@ fn under_load(proxy: &Tidegate, change: impl FnOnce()) -> (Vec<u16>, Duration) {
                 (statuses, longest)
             })
         });
-        change();
+        // What goes wrong in it ends the load, too.
+        let changed = catch_unwind(AssertUnwindSafe(change));
         over.store(true, Ordering::Relaxed);
+        changed.unwrap_or_else(|cause| resume_unwind(cause));
         threads.into_iter().map(|thread| thread.join().unwrap()).fold(
             Default::default(),
             |(mut all, longest): (Vec<u16>, Duration), (statuses, own)| {

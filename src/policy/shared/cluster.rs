@@ -54,6 +54,26 @@ impl SlotTable {
         self.0.get(at).filter(|(first, ..)| *first <= slot).map(|(.., node)| node)
     }
 
+    /// The table with one slot at another server.
+    fn with_slot_at(&self, slot: u16, node: &Arc<RedisNode>) -> Self {
+        let mut ranges = Vec::with_capacity(self.0.len() + 2);
+        for (first, last, owner) in &self.0 {
+            if (*first..=*last).contains(&slot) {
+                if *first < slot {
+                    ranges.push((*first, slot - 1, owner.clone()));
+                }
+                if slot < *last {
+                    ranges.push((slot + 1, *last, owner.clone()));
+                }
+            } else {
+                ranges.push((*first, *last, owner.clone()));
+            }
+        }
+        ranges.push((slot, slot, node.clone()));
+        ranges.sort_by_key(|(first, ..)| *first);
+        Self(ranges)
+    }
+
     fn nodes(&self) -> impl Iterator<Item = &Arc<RedisNode>> {
         self.0.iter().map(|(.., node)| node)
     }
@@ -122,6 +142,17 @@ impl ClusterNodes {
             let from = (named.len() + 1).saturating_sub(NAMED);
             let kept = named.iter().skip(from).chain([&node]);
             kept.cloned().collect::<Vec<_>>()
+        });
+        node
+    }
+
+    /// The server that has a slot from now on, as another one says. The whole table may be asked for a moment later only,
+    /// and the one that had the slot may be gone by then.
+    pub(super) fn move_slot(&self, slot: u16, to: NodeAddress) -> Arc<RedisNode> {
+        let node = self.at(to);
+        self.table.rcu(|table| match table.find(slot) {
+            Some(known) if Arc::ptr_eq(known, &node) => table.clone(),
+            _ => Arc::new(table.with_slot_at(slot, &node)),
         });
         node
     }
@@ -322,6 +353,29 @@ mod tests {
         let expected = [Some(1), Some(1), None, None, Some(2), Some(2), Some(1), Some(1), None];
         assert_eq!(found, expected);
         assert!(Arc::ptr_eq(table.find(0).unwrap(), table.find(300).unwrap()));
+    }
+
+    #[test]
+    fn a_slot_that_has_moved_is_at_its_new_server_at_once() {
+        let cluster = ClusterNodes::new(Vec::new());
+        let address = |port| NodeAddress::Tcp("a".to_owned(), port);
+        cluster.table.store(Arc::new(cluster.table_of(vec![
+            (0, 9, address(1)),
+            (10, 10, address(2)),
+            (11, 20, address(3)),
+        ])));
+        let at = |slot| match cluster.table.load().find(slot).map(|node| node.address.clone()) {
+            Some(NodeAddress::Tcp(_, port)) => Some(port),
+            _ => None,
+        };
+        for (slot, to) in [(0, 2), (5, 3), (9, 1), (10, 3), (20, 1), (21, 4), (5, 2)] {
+            let node = cluster.move_slot(slot, address(to));
+            assert_eq!((node.address.clone(), at(slot)), (address(to), Some(to)), "{slot}");
+        }
+        let now: Vec<_> = (0..23).map(at).collect();
+        let first = [2, 1, 1, 1, 1, 2, 1, 1, 1, 1, 3].map(Some);
+        let then = [3, 3, 3, 3, 3, 3, 3, 3, 3, 1, 4].map(Some);
+        assert_eq!(now, [&first[..], &then, &[None]].concat());
     }
 
     #[test]
