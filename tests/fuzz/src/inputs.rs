@@ -233,9 +233,9 @@ pub fn directives(input: &[u8]) {
     assert!(read.no_store && read.private && read.no_cache, "{}", input.escape_ascii());
     assert_eq!((said.max_age, said.s_maxage), (read.max_age, read.s_maxage));
     assert!(RequestDirectives::read(&stricter).no_store);
-    for seconds in
-        [said.max_age, said.s_maxage, asked.max_age, asked.max_stale].into_iter().flatten()
-    {
+    // Without a number any staleness is accepted.
+    let max_stale = asked.max_stale.filter(|seconds| *seconds != u64::MAX);
+    for seconds in [said.max_age, said.s_maxage, asked.max_age, max_stale].into_iter().flatten() {
         assert!(seconds <= 1 << 31);
     }
 }
