@@ -22,7 +22,7 @@ struct BodyLink {
     next: OnceLock<NextPart>,
 }
 
-/// What follows a part.
+/// The part that follows.
 #[derive(Debug, Clone)]
 enum NextPart {
     Part(Arc<BodyLink>),
@@ -57,7 +57,7 @@ impl Drop for HeldBytes {
     }
 }
 
-/// What writer and readers of one body share.
+/// The state that writer and readers of one body share.
 #[derive(Debug, Default)]
 struct SharedBody {
     /// Tells readers of a new part, the end or the cut.
@@ -207,7 +207,7 @@ impl CachedBody {
     }
 }
 
-/// What a reader finds.
+/// The answer to a reader who looks for more.
 #[derive(Debug, PartialEq, Eq)]
 pub enum BodyPart {
     /// The next part.

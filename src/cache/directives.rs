@@ -8,7 +8,7 @@ use crate::wire::head::Fields;
 /// The longest lifetime that is told apart from a longer one, in seconds (RFC 9111 §1.2.2).
 const FOREVER: u64 = 1 << 31;
 
-/// What a server says about the storing and reuse of its response.
+/// The words of a server about the storing and reuse of its response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ResponseDirectives {
     /// Seconds of `max-age`; a value that is no number is 0.
@@ -114,7 +114,7 @@ impl ResponseDirectives {
     }
 }
 
-/// What a client asks of caches.
+/// The wishes of a client towards caches.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RequestDirectives {
     /// `no-cache`, or `Pragma: no-cache` where there is no `Cache-Control` (RFC 9111 §5.4).

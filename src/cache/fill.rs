@@ -26,19 +26,19 @@ use crate::upstream::detached::Receiver;
 use crate::wire::head::Fields;
 use crate::wire::{ResponseHead, known};
 
-/// How much of a body is put together before readers are told, unless the server pauses.
+/// The bytes of a body that are put together before readers are told, unless the server pauses.
 const PART: usize = 32 * 1024;
-/// How many informational heads may wait for the one who caused a fetch; further ones are for nobody.
+/// The number of informational heads that may wait for the one who caused a fetch; further ones are for nobody.
 pub const INTERIMS: usize = 8;
-/// How far a body that is not stored may be ahead of its slowest reader, in bytes.
+/// The distance by which a body that is not stored may be ahead of its slowest reader, in bytes.
 const AHEAD: usize = 256 * 1024;
 
-/// What a fetch came to, for the one who caused it.
+/// The result of a fetch, for the one who caused it.
 #[derive(Debug)]
 pub enum Answer {
     /// A response that is stored, or on its way into the store.
     Stored(Arc<Object>),
-    /// What was stored, confirmed by a server.
+    /// The stored response, confirmed by a server.
     Confirmed(Arc<Object>),
     /// What the tier behind memory had.
     Restored(Arc<Object>),
@@ -64,9 +64,9 @@ pub struct OwnResponse {
 /// For whom and under which rules a response is fetched.
 #[derive(Debug)]
 pub struct FillOrder {
-    /// Where it is stored.
+    /// The store that it is stored in.
     pub store: Arc<CacheStore>,
-    /// Who waits for it.
+    /// The clients that wait for it.
     pub flight: Arc<Flight>,
     /// The place among the fetches under way, beside the key.
     pub place: u64,
@@ -84,11 +84,11 @@ pub struct FillOrder {
     pub stale: Option<Arc<Object>>,
     /// It may be used when servers fail.
     pub on_error: bool,
-    /// When the request was sent.
+    /// The time when the request was sent.
     pub asked_at: Millis,
     /// The tier behind memory, and the last purge that was known when the request was made.
     pub tier: Option<(Arc<StoreTier>, Option<KnownPurges>)>,
-    /// Who is told of informational responses.
+    /// The receiver of informational responses.
     pub interims: mpsc::Sender<ResponseHead>,
 }
 
@@ -113,7 +113,7 @@ enum FillState {
     Passing(BodyWriter),
     /// Nobody wants its body.
     Discarding,
-    /// It has ended.
+    /// The end was reached.
     Ended,
 }
 

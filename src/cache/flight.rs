@@ -10,7 +10,7 @@ use super::object::Object;
 use super::policy::Millis;
 use crate::exchange::Refusal;
 
-/// What a fetch came to, for those who only waited for it.
+/// The result of a fetch, for those who only waited for it.
 #[derive(Debug, Clone)]
 pub enum Landing {
     /// A response that may be shared, perhaps still on its way.
@@ -34,7 +34,7 @@ pub struct Flight {
     began: Millis,
 }
 
-/// How long a response that is for nobody else keeps others from waiting, in milliseconds.
+/// The time for which a response that is for nobody else keeps others from waiting, in milliseconds.
 const WORD_COUNTS: Millis = 10_000;
 
 impl Flight {

@@ -41,7 +41,7 @@ impl std::fmt::Display for Epoch {
 pub enum Invalid {
     /// Everything of one key.
     Key(StoreKey),
-    /// What a purge matches.
+    /// The responses that a purge matches.
     Matching(Purge),
 }
 

@@ -21,10 +21,10 @@ use crate::clock;
 
 /// Commands that may wait; a response that finds no place among them is not stored.
 const QUEUE: usize = 4096;
-/// How often what is dead is looked for.
+/// The pause between two searches for what is dead.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// What housekeeping is told.
+/// The orders to housekeeping.
 #[derive(Debug)]
 pub enum HousekeepingCommand {
     /// A response was added.
@@ -98,7 +98,7 @@ impl Ord for Expiry {
     }
 }
 
-/// What the thread knows of one store.
+/// The state that the thread has of one store.
 #[derive(Debug)]
 struct Ward {
     store: Weak<CacheStore>,

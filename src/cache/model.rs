@@ -10,7 +10,7 @@ use crate::wire::head::Fields;
 
 const NOW: Millis = 1_800_000_000_000;
 
-/// What a server says; times in seconds.
+/// The words of a server; times in seconds.
 #[derive(Debug, Clone)]
 struct ModelResponse {
     status: u16,

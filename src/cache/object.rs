@@ -204,13 +204,13 @@ impl Object {
             && self.withheld.as_ref().is_none_or(|said| !policy::is_withheld(said, name))
     }
 
-    /// Its `ETag`.
+    /// The `ETag`.
     #[must_use]
     pub fn etag(&self) -> Option<&[u8]> {
         self.head.fields.named(b"etag").next()
     }
 
-    /// Its `Last-Modified`.
+    /// The `Last-Modified`.
     #[must_use]
     pub fn last_modified(&self) -> Option<&[u8]> {
         self.head.fields.named(b"last-modified").next()

@@ -24,7 +24,7 @@ const UNDERSTOOD: [u16; 20] = [
 /// What a `[cache.NAME]` says about time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CacheSettings {
-    /// How long a response without a word about freshness is fresh.
+    /// The time for which a response without a word about freshness is fresh.
     pub ttl: Option<Duration>,
     /// `ttl` counts whatever the response says.
     pub force: bool,
@@ -35,7 +35,7 @@ pub struct CacheSettings {
     pub stale_while_revalidate: Option<Duration>,
     /// How long after its end a response may be used while servers fail; likewise.
     pub stale_if_error: Option<Duration>,
-    /// How long errors are fresh that say nothing themselves, by status.
+    /// The time for which errors are fresh that say nothing themselves, by status.
     pub negative: Box<[(u16, Duration)]>,
 }
 
@@ -48,7 +48,7 @@ pub struct CacheQuery {
     pub authenticated: bool,
 }
 
-/// Why a response is not stored; told in `Cache-Status`.
+/// The reason why a response is not stored; told in `Cache-Status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unstorable {
     /// `no-store`, of the response.

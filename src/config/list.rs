@@ -40,7 +40,7 @@ settings! {
 table! {
     /// Targets that have their labels in common.
     pub struct TargetGroup {
-        /// Their addresses.
+        /// The addresses.
         targets: Vec<Spanned<ServerAddress>>,
         /// Their labels. Those that begin with two underscores are for programs.
         labels: BTreeMap<Spanned<String>, String> = BTreeMap::new(),
