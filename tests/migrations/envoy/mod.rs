@@ -110,12 +110,9 @@ fn a_fleet_behind_envoy() {
 
     one.stop();
     let answers: Vec<_> = (0..20).map(|_| each(&site, &get("/vans/7"))).collect();
-    let failed = |of: fn(&(Response, Response)) -> u16| {
-        answers.iter().filter(|both| of(both) != 200).count().to_string()
-    };
-    let (left, right) = (failed(|both| both.0.status), failed(|both| both.1.status));
-    assert_eq!(right, "0");
-    site.same("one of two is down", "failed of 20", &left, &right);
+    // Envoy may choose the stopped one a second time, so what it loses is a matter of luck, and not compared.
+    let failed = answers.iter().filter(|(_, tidegate)| tidegate.status != 200).count();
+    assert_eq!(failed, 0);
     two.stop();
     next.stop();
     site.ask("all down", &get("/vans/7"), 502);
