@@ -136,7 +136,9 @@ fn weights_labels_zones_and_priorities_change_without_closing_a_connection() {
     ));
     let gold = "[[route]]\npath = '/gold'\nupstream = 'app'\nsubset = { tier = 'gold' }\n";
     let more = format!("balance = 'round_robin'\n{gold}");
-    let proxy = proxy(&file.source(), ("", &more));
+    // Each worker has connections of its own.
+    let text = text(&file.source(), ("", &more)).replace("workers = 2", "workers = 1");
+    let proxy = Tidegate::start(&text);
     let mut client = proxy.client();
     let mut count = |word: &str| (0..40).filter(|_| client.get("/").text() == word).count();
     assert_eq!((count("a"), count("b"), count("c")), (30, 10, 0));
