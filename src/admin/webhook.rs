@@ -4,12 +4,14 @@
 //! secret of this cache alone, and signs with it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use super::caches::{PurgeWish, bad_request, carry_out_purge, read_json};
@@ -155,8 +157,38 @@ fn read_event(body: &[u8], cache: &str) -> Result<Vec<PurgeWish>, Box<AdminAnswe
 
 type RawFields<'b> = BTreeMap<String, &'b RawValue>;
 
+/// The members of a JSON object, as they were written. One that is there twice is an error: nobody can tell which was meant.
+struct FieldsOnce<'b>(RawFields<'b>);
+
+impl<'de> Deserialize<'de> for FieldsOnce<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(FieldsVisitor).map(Self)
+    }
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = RawFields<'de>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an object")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<RawFields<'de>, M::Error> {
+        let mut fields = RawFields::new();
+        while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+            if fields.contains_key(&name) {
+                return Err(M::Error::custom(format_args!("`{name}` is there twice")));
+            }
+            fields.insert(name, value);
+        }
+        Ok(fields)
+    }
+}
+
 fn read_fields(body: &[u8]) -> Result<RawFields<'_>, Box<AdminAnswer>> {
-    serde_json::from_slice(body).map_err(|error| {
+    serde_json::from_slice(body).map(|FieldsOnce(fields)| fields).map_err(|error| {
         bad_event(&format!("the event is not the JSON object that is expected: {error}"))
     })
 }

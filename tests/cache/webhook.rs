@@ -200,8 +200,20 @@ fn an_event_is_bounded_and_reaches_no_other_cache() {
         let told = event(&proxy, &format!("bad-{n}"), body);
         assert_eq!(told.status, 400, "{body}: {}", told.text());
     }
-    for (n, body) in
-        ["", "{", "{\"tag\":\"1\"", "{\"tag\":\"1\"}}", "\u{feff}{}", "tag=1"].iter().enumerate()
+    for (n, body) in [
+        "",
+        "{",
+        "{\"tag\":\"1\"",
+        "{\"tag\":\"1\"}}",
+        "\u{feff}{}",
+        "tag=1",
+        // Nobody can tell which of them was meant.
+        "{\"data\":{\"tag\":\"2\"},\"data\":{\"tag\":\"1\"}}",
+        "{\"purge\":[{\"tag\":\"2\"}],\"purge\":[{\"tag\":\"1\"}]}",
+        "{\"data\":{\"purge\":[{\"tag\":\"2\"}],\"p\\u0075rge\":[{\"tag\":\"1\"}]}}",
+    ]
+    .iter()
+    .enumerate()
     {
         let told = post(&proxy, "shop", &sign(SECRET, &format!("none-{n}"), now(), body), body);
         assert_eq!((told.status, &json_of(&told)["code"]), (400, &json!("bad_event")), "{body}");
