@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::route::{Route, Split};
 use super::upstream;
 use crate::config::matching;
-use crate::config::schema::balance::BalanceConfig;
+use crate::config::schema::balance::{BalanceConfig, learned_header};
 use crate::config::schema::route as schema;
 use crate::config::schema::units::Percent;
 use crate::config::schema::upstream as upstream_schema;
@@ -145,8 +145,7 @@ fn key(
             return Ok(Some(KeySource::Cookie(sticky.value.as_bytes().into())));
         }
         BalanceConfig::Learned { sticky, .. } => {
-            let name = sticky.value.trim_start_matches("header:");
-            return Ok(Some(KeySource::Header(name.as_bytes().into())));
+            return Ok(Some(KeySource::Header(learned_header(sticky).as_bytes().into())));
         }
         BalanceConfig::Weighted(_) => return Ok(None),
     };

@@ -12,7 +12,9 @@ use super::{Snapshot, servers, target};
 use crate::balance::hash::HashBound;
 use crate::balance::{BalanceRules, Strategy, shard};
 use crate::config::certificates;
-use crate::config::schema::balance::{BalanceConfig, BalanceWord, SameSite, ShardBy};
+use crate::config::schema::balance::{
+    BalanceConfig, BalanceWord, SameSite, ShardBy, learned_header,
+};
 use crate::config::schema::forms::Switch;
 use crate::config::schema::health::{self, BreakerPer};
 use crate::config::schema::route::{ActionConfig, RouteConfig};
@@ -242,8 +244,8 @@ pub(super) fn owners<'s>(
 
 fn sticky(upstream: &str, written: &BalanceConfig) -> Option<Affinity> {
     if let BalanceConfig::Learned { sticky, ttl } = written {
-        let header = sticky.value.trim_start_matches("header:");
-        return Some(Affinity::Learned(LearnedAffinity::new(header.as_bytes(), ttl.get())));
+        let header = learned_header(sticky).as_bytes();
+        return Some(Affinity::Learned(LearnedAffinity::new(header, ttl.get())));
     }
     let BalanceConfig::Sticky { sticky, ttl, secret, path, domain, secure, same_site } = written
     else {

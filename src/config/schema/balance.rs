@@ -277,9 +277,14 @@ fn refuse_attributes(places: &mut Vec<(&str, &str, Option<Place>)>, reader: &mut
     }
 }
 
+/// The name of the field that a `sticky` of the form "header:NAME" names.
+pub(crate) fn learned_header(sticky: &Spanned<String>) -> &str {
+    sticky.value.strip_prefix("header:").unwrap_or_default()
+}
+
 /// Reports the name of a header that is none, or that means something else.
 fn check_header(sticky: &Spanned<String>, reader: &mut Reader) {
-    let name = sticky.value.trim_start_matches("header:");
+    let name = learned_header(sticky);
     if name.is_empty() || !name.bytes().all(crate::wire::request::is_token) {
         let message = format!("`{name}` is not the name of a header");
         let finding = Finding::error("bad_value", sticky.place, message);
