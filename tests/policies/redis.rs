@@ -4,37 +4,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::redis_forms::{self, HUNDRED, ask};
 use support::{Origin, RawClient, Redis, SOON, Signal, Tidegate, assert_problem, wait_until};
 
 fn instance(origin: &Origin, redis: SocketAddr, more: &str, rate: &str) -> Tidegate {
-    Tidegate::start(&format!(
-        r#"
-        [admin]
-        address = "127.0.0.1:0"
-        [redis]
-        url = "redis://:wonderland@{redis}/0"
-        {more}
-        [[listen]]
-        address = "127.0.0.1:0"
-        [upstream.app]
-        servers = ["{}"]
-        [limit.per_key]
-        {rate}
-        key = "header:x-api-key"
-        store = "redis"
-        [[route]]
-        upstream = "app"
-        limit = "per_key"
-        "#,
-        origin.server()
-    ))
+    redis_forms::instance(origin, &format!("url = 'redis://:wonderland@{redis}/0'\n{more}"), rate)
 }
-
-fn ask(client: &mut RawClient, key: &str) -> support::Response {
-    client.exchange(format!("GET / HTTP/1.1\r\nHost: a.test\r\nX-Api-Key: {key}\r\n\r\n"))
-}
-
-const HUNDRED: &str = "rate = '100/h'\nburst = 99";
 
 #[test]
 fn what_passes_is_the_limit_whatever_the_instance() {

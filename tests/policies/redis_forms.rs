@@ -12,7 +12,8 @@ use support::{
     Watched, assert_problem, wait_until,
 };
 
-fn instance(origin: &Origin, redis: &str, rate: &str) -> Tidegate {
+/// An instance whose clients are counted in a Redis: the keys of `[redis]`, and the rate of each client.
+pub(crate) fn instance(origin: &Origin, redis: &str, rate: &str) -> Tidegate {
     Tidegate::start(&format!(
         r#"
         [runtime]
@@ -37,11 +38,11 @@ fn instance(origin: &Origin, redis: &str, rate: &str) -> Tidegate {
     ))
 }
 
-const HUNDRED: &str = "rate = '100/h'\nburst = 99";
+pub(crate) const HUNDRED: &str = "rate = '100/h'\nburst = 99";
 /// Whoever asks too often is told so, and whoever asks nobody waits for nobody.
 const DENY: &str = "on_error = 'deny'\ntimeout = '1s'";
 
-fn ask(client: &mut RawClient, key: &str) -> Response {
+pub(crate) fn ask(client: &mut RawClient, key: &str) -> Response {
     client.exchange(format!("GET / HTTP/1.1\r\nHost: a.test\r\nX-Api-Key: {key}\r\n\r\n"))
 }
 
