@@ -17,13 +17,10 @@ pub mod files;
 pub mod h1;
 pub mod h2;
 pub mod health;
-pub mod machine;
 pub mod net;
-pub mod pace;
 pub mod policy;
 pub mod proxy;
 pub mod reload;
-pub mod route;
 pub mod server;
 pub mod snapshot;
 pub mod telemetry;
@@ -32,4 +29,10 @@ pub mod upstream;
 pub mod worker;
 
 /// The codec, below all rooms.
-pub use http_codec as wire;
+pub use ::http_codec as wire;
+/// What the process asks of its machine, below all rooms.
+pub use ::machine;
+/// Work that can wait.
+pub use ::machine::pace;
+/// The table of routes, below all rooms.
+pub use ::route;

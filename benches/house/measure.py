@@ -172,7 +172,8 @@ def measure(root):
     all_types = sum(map(len, types.values()))
     # What an addition touches, told by the files that name an example of it.
     def touched(pattern):
-        return sorted(p for p, t in files if p.startswith("src/") and not is_test(p) and re.search(pattern, blank(without_tests(t))))
+        program = ("src/", "crates/config/")
+        return sorted(p for p, t in files if p.startswith(program) and not is_test(p) and re.search(pattern, blank(without_tests(t))))
 
     rows = [
         ("rooms in a circle", (c := circle(files)), str(len(c))),

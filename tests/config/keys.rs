@@ -58,6 +58,7 @@ fn every_key_that_is_named_is_in_the_schema() {
     let named = Regex::new(r#"\bkey = "([^"]+)""#).unwrap();
     let mut files = Vec::new();
     sources(&super::root().join("src"), &mut files);
+    sources(&super::root().join("crates"), &mut files);
     let (mut seen, mut wrong) = (0, Vec::new());
     for file in files {
         let text = fs::read_to_string(&file).unwrap();

@@ -47,7 +47,7 @@ fn the_smallest_file_is_the_one_that_comes_along() {
 
 #[test]
 fn every_file_they_name_exists() {
-    let places = ["src/", "tests/", "config/", "benches/", "docker/", "dist/", ".ci/"];
+    let places = ["src/", "crates/", "tests/", "config/", "benches/", "docker/", "dist/", ".ci/"];
     let link = Regex::new(r"\]\(([^)#]+)\)").unwrap();
     let mut seen = 0;
     for name in ["README.md", "docs/features.md", "docs/speed.md", "docs/operating.md"] {
@@ -98,13 +98,13 @@ fn every_code_is_explained_and_no_other() {
 
 #[test]
 fn what_it_calls_refused_is_what_check_refuses() {
-    let source = document("src/config/check/available.rs");
+    let source = document("crates/config/src/check/available.rs");
     let row = Regex::new(r#"row\("([a-z0-9_.*]+)""#).unwrap();
     let refused: BTreeSet<String> =
         row.captures_iter(&source).map(|found| found[1].replace(".*", "")).collect();
     let page = document("docs/features.md");
     let said: BTreeSet<String> = quoted(between(&page, "refused")).map(str::to_owned).collect();
-    assert_eq!(said, refused, "docs/features.md and src/config/check/available.rs");
+    assert_eq!(said, refused, "docs/features.md and crates/config/src/check/available.rs");
 }
 
 #[test]

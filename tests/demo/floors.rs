@@ -87,6 +87,74 @@ fn floors(page: &str) -> Vec<Vec<&str>> {
     list.lines().map(|floor| floor.split_whitespace().collect()).collect()
 }
 
+/// The crates of this repository that a manifest names, for its tests too.
+fn crates_named_in<'c>(manifest: &str, crates: &[&'c str]) -> BTreeSet<&'c str> {
+    let dependencies = manifest.split("\n[").filter(|part| part.contains("dependencies]"));
+    let lines = dependencies.flat_map(str::lines).filter_map(|line| line.split_once('='));
+    let named: Vec<_> = lines.map(|(name, _)| name.trim().trim_end_matches(".workspace")).collect();
+    crates.iter().copied().filter(|own| named.contains(own)).collect()
+}
+
+#[test]
+fn a_crate_names_no_room_and_only_crates_before_it() {
+    let page = document("ARCHITECTURE.md");
+    let listed: Vec<&str> = blocks(&page, "text crates")[0].split_whitespace().collect();
+    let mut there: Vec<String> = fs::read_dir(root().join("crates"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    there.sort_unstable();
+    let mut sorted = listed.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, there, "each crate has its place");
+    // The program and its parties in tests stand above all of them.
+    let all = [&listed[..], &["tidegate", "support"]].concat();
+    let (mut arrows, mut wrong) = (0, Vec::new());
+    for (at, own) in listed.iter().enumerate() {
+        let manifest = document(&format!("crates/{own}/Cargo.toml"));
+        for named in crates_named_in(&manifest, &all) {
+            arrows += 1;
+            if !listed[..at].contains(&named) {
+                wrong.push(format!("{own} names {named}"));
+            }
+        }
+    }
+    assert!(arrows > 3, "{arrows} arrows");
+    assert!(wrong.is_empty(), "up or sideways:\n{}", wrong.join("\n"));
+    let manifest = "[package]\nname = \"a\"\n\n[dependencies]\nb.workspace = true\n\n[dev-dependencies]\nc = { path = \"d\" }\n";
+    assert_eq!(crates_named_in(manifest, &["a", "b", "c", "d"]), ["b", "c"].into());
+}
+
+/// What the crate of the configuration must not link, so that an editor or a check does without.
+#[test]
+fn the_configuration_links_no_proxy() {
+    let out = std::process::Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--offline",
+            "--locked",
+            "--package",
+            "config",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--format",
+            "{lib}",
+        ])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let tree = String::from_utf8_lossy(&out.stdout);
+    let linked: BTreeSet<&str> = tree.lines().map(|line| line.trim_end_matches(" (*)")).collect();
+    assert!(linked.contains("toml") && linked.contains("route"), "{out:?} {linked:?}");
+    for proxy in
+        ["tidegate", "tokio", "hyper", "rustls", "tokio_rustls", "h2", "redis", "aws_lc_rs"]
+    {
+        assert!(!linked.contains(proxy), "config links {proxy}");
+    }
+}
+
 /// What a room may not name: what is on its own floor, other than itself, or above.
 fn forbidden<'f>(floors: &'f [Vec<&'f str>], room: &str) -> BTreeSet<&'f str> {
     let own = floors.iter().position(|floor| floor.contains(&room)).unwrap();

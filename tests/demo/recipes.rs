@@ -27,11 +27,17 @@ const RECIPES: [(&str, &str); 6] = [
     ),
 ];
 
+/// Whether a quoted word is the path of a file of the program.
+fn is_source(word: &str) -> bool {
+    ["src/", "crates/"].iter().any(|start| word.starts_with(start))
+}
+
 /// The files of the program in which an expression is found.
 fn files_that_say(expression: &str) -> BTreeSet<String> {
     let expression = Regex::new(expression).unwrap();
     let mut files = Vec::new();
     collect(&root().join("src"), &mut files);
+    collect(&root().join("crates/config"), &mut files);
     let said =
         files.into_iter().filter(|file| expression.is_match(&fs::read_to_string(file).unwrap()));
     said.map(|file| file.strip_prefix(root()).unwrap().display().to_string()).collect()
@@ -46,7 +52,7 @@ fn a_recipe_lists_the_files_that_have_to_be_opened() {
     for (recipe, (title, said)) in recipes.split("\n### ").skip(1).zip(RECIPES) {
         let steps = recipe.split("\n\nA configuration key").next().unwrap();
         let listed: BTreeSet<_> =
-            quoted(steps).filter(|word| word.starts_with("src/")).map(str::to_owned).collect();
+            quoted(steps).filter(|word| is_source(word)).map(str::to_owned).collect();
         assert_eq!(listed, files_that_say(said), "{title}");
     }
 }
@@ -56,9 +62,9 @@ fn what_a_recipe_names_is_in_the_file_it_names() {
     let page = document("CONTRIBUTING.md");
     let (_, recipes) = page.split_once("\n## Recipes\n").unwrap();
     let mut seen = 0;
-    for step in recipes.split('\n').filter(|line| line.contains("`src/")) {
+    for step in recipes.split('\n').filter(|line| quoted(line).any(is_source)) {
         let words: Vec<_> = quoted(step).collect();
-        let files: String = (words.iter().filter(|word| word.starts_with("src/")))
+        let files: String = (words.iter().filter(|word| is_source(word)))
             .filter_map(|path| fs::read_to_string(root().join(path)).ok())
             .collect();
         for word in

@@ -1,0 +1,328 @@
+//! Actions of routes and what happens to requests on the way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::upstream::absolute;
+use crate::finding::Finding;
+use crate::matching;
+use crate::schema::Config;
+use crate::schema::forms::PolicyUse;
+use crate::schema::pages::Errors;
+use crate::schema::route::{
+    ActionConfig, FilesConfig, HeaderRules, PathRegex, RedirectConfig, RespondConfig, Rewrite,
+    RouteConfig, SplitConfig,
+};
+use crate::schema::words::{HeaderName, PatternConfig};
+use crate::source::{Place, Spanned};
+use crate::suggest::did_you_mean;
+use machine::pace;
+use route::authority::is_host;
+
+/// Fields that frame a message or belong to one connection (RFC 9110 §7.6.1, RFC 9112 §6). They are
+/// the proxy's to write; a rule about them could split or smuggle messages.
+const FRAMING: [&str; 10] = [
+    "connection",
+    "content-length",
+    "expect",
+    "http2-settings",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// The names that `{…}` may have in a redirect besides captures of the path.
+pub(super) const REDIRECT_NAMES: [&str; 3] = ["host", "path", "query"];
+
+pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
+    let mut names: BTreeMap<&str, Place> = BTreeMap::new();
+    config.headers.values().for_each(|rules| check_rules(rules, findings));
+    for route in &config.route {
+        pace::step();
+        if let Some(name) = &route.name {
+            unique("route", name, &mut names, findings);
+        }
+        check_action(route, findings);
+        if let Some(rewrite) = &route.rewrite {
+            check_rewrite(rewrite, route, findings);
+        }
+        if let Some(errors) = &route.errors {
+            check_errors(errors, findings);
+        }
+        let rules = route.request_headers.iter().chain(route.response_headers.iter());
+        for rules in rules {
+            if let PolicyUse::Inline(rules) = rules {
+                check_rules(rules, findings);
+            }
+        }
+        if let Some(abort) = route.fault.as_ref().and_then(|fault| fault.abort) {
+            check_status(abort, 200, findings);
+        }
+    }
+}
+
+/// Reports a name that was given before.
+pub(super) fn unique<'a>(
+    what: &str,
+    name: &'a Spanned<String>,
+    names: &mut BTreeMap<&'a str, Place>,
+    findings: &mut Vec<Finding>,
+) {
+    if name.value.is_empty() {
+        findings.push(Finding::error("bad_value", name.place, "a name cannot be empty"));
+    }
+    let first = *names.entry(&name.value).or_insert(name.place);
+    if first != name.place {
+        let message = format!("{what} `{name}` is defined twice");
+        let finding = Finding::error("duplicate_name", name.place, message);
+        findings.push(finding.related(first, "first defined here"));
+    }
+}
+
+fn check_action(route: &RouteConfig, findings: &mut Vec<Finding>) {
+    match &route.action {
+        ActionConfig::Upstream(split) => return check_split(split, findings),
+        ActionConfig::Respond(respond) => check_respond(respond, findings),
+        ActionConfig::Redirect(redirect) => check_redirect(redirect, route, findings),
+        ActionConfig::Files(files) => check_files(files, findings),
+    }
+    let useless = [
+        ("rewrite", route.rewrite.is_some() && !matches!(route.action, ActionConfig::Files(_))),
+        ("request_headers", !route.request_headers.is_empty()),
+        ("timeout", route.timeout.is_some()),
+        ("retry", route.retry.is_some()),
+        ("mirror", route.mirror.is_some()),
+        ("subset", !route.subset.is_empty()),
+        ("compress", route.compress),
+    ];
+    for (key, _) in useless.iter().filter(|(_, written)| *written) {
+        let message = format!("`{key}` has no effect on a route without `upstream`");
+        findings.push(Finding::warning("no_effect", route.place, message));
+    }
+}
+
+fn check_split(split: &SplitConfig, findings: &mut Vec<Finding>) {
+    if split.targets.is_empty() {
+        let message = "a split needs at least one upstream";
+        findings.push(Finding::error("bad_value", split.place, message));
+    } else if split.targets.iter().all(|target| target.weight == 0) {
+        let message = "all weights are zero, so no request could go anywhere";
+        findings.push(Finding::error("bad_value", split.place, message));
+    }
+}
+
+fn check_status(status: Spanned<u16>, least: u16, findings: &mut Vec<Finding>) {
+    if !(least..=599).contains(&status.value) {
+        let message = format!("{status} is not a status an answer can have");
+        let finding = Finding::error("bad_value", status.place, message);
+        findings.push(finding.help(format!("it goes from {least} to 599")));
+    }
+}
+
+fn check_respond(respond: &RespondConfig, findings: &mut Vec<Finding>) {
+    check_status(respond.status, 200, findings);
+    // RFC 9110 §15.3.5, §15.3.6, §15.4.5: these never have content.
+    if matches!(respond.status.value, 204 | 205 | 304) && !respond.body.value.is_empty() {
+        let message = format!("an answer with status {} has no body", respond.status);
+        findings.push(Finding::error("bad_value", respond.body.place, message));
+    }
+    respond.headers.keys().for_each(|name| check_framing(name, findings));
+}
+
+/// Reports a field that frames a message or belongs to one connection.
+pub(super) fn check_framing(name: &Spanned<HeaderName>, findings: &mut Vec<Finding>) {
+    let text = name.value.get().as_str();
+    if FRAMING.contains(&text) {
+        let message = format!("`{text}` is written by the proxy and cannot be changed");
+        findings.push(Finding::error("framing_header", name.place, message));
+    }
+}
+
+fn check_rules(rules: &HeaderRules, findings: &mut Vec<Finding>) {
+    let names = rules.set.keys().chain(rules.add.keys()).chain(&rules.remove);
+    for name in names {
+        check_framing(name, findings);
+        if name.value.get() == http::header::HOST {
+            let finding =
+                Finding::error("framing_header", name.place, "`host` is not an ordinary header");
+            findings.push(finding.help("write rewrite = { host = \"…\" }"));
+        }
+    }
+}
+
+fn check_redirect(redirect: &RedirectConfig, route: &RouteConfig, findings: &mut Vec<Finding>) {
+    if !matches!(redirect.status.value, 301 | 302 | 303 | 307 | 308) {
+        let message = format!("{} is not the status of a redirect", redirect.status);
+        let finding = Finding::error("bad_value", redirect.status.place, message);
+        findings.push(finding.help("write 301, 302, 303, 307 or 308"));
+    }
+    let to = &redirect.to;
+    let absolute = ["http://", "https://", "/"].iter().any(|start| to.value.starts_with(start));
+    if !absolute {
+        let message = "a redirect goes to http://…, https://… or /…";
+        findings.push(Finding::error("bad_value", to.place, message));
+    }
+    check_template(to, route, &REDIRECT_NAMES, findings);
+    check_rest(to, route, findings);
+}
+
+/// Checks that a rest of the path goes only where the route's paths have one.
+fn check_rest(template: &Spanned<String>, route: &RouteConfig, findings: &mut Vec<Finding>) {
+    let goes_on = |path: &Spanned<String>| path.value.ends_with("/*");
+    if goes_on(template) && (route.path.is_empty() || !route.path.iter().all(goes_on)) {
+        let message = "`*` is the rest of a path, and this route's path does not end with `/*`";
+        findings.push(Finding::error("bad_template", template.place, message));
+    }
+}
+
+fn check_rewrite(rewrite: &Rewrite, route: &RouteConfig, findings: &mut Vec<Finding>) {
+    let parts = [("strip_prefix", &rewrite.strip_prefix), ("prefix", &rewrite.prefix)];
+    for (key, part) in parts {
+        let Some(part) = part else { continue };
+        absolute(key, part, findings);
+        check_template(part, route, &[], findings);
+    }
+    if let Some(PathRegex { r#match, to }) = &rewrite.path_regex {
+        check_replacement(&r#match.value, to, findings);
+    }
+    let places = parts.map(|(key, part)| (key, part.as_ref().map(|part| part.place)));
+    let regex = ("path_regex", rewrite.path_regex.as_ref().map(|regex| regex.r#match.place));
+    for (key, place) in places.into_iter().chain([regex]) {
+        if let (Some(path), Some(place)) = (&rewrite.path, place) {
+            let message = format!("`path` replaces the whole path, so `{key}` has nothing to do");
+            let finding = Finding::error("bad_value", place, message);
+            findings.push(finding.related(path.place, "the whole path"));
+        }
+    }
+    if let Some(path) = &rewrite.path {
+        absolute("path", path, findings);
+        check_template(path, route, &[], findings);
+        check_rest(path, route, findings);
+    }
+    let nothing = rewrite.strip_prefix.is_none() && rewrite.prefix.is_none();
+    if rewrite.answers && nothing && rewrite.host.is_none() {
+        let message = "`answers` has nothing to turn back without strip_prefix, prefix or host";
+        findings.push(Finding::warning("no_effect", rewrite.place, message));
+    }
+    if let Some(host) = &rewrite.host
+        && host.value.get().is_empty()
+    {
+        findings.push(Finding::error("bad_value", host.place, "a host cannot be empty"));
+    } else if let Some(host) = &rewrite.host
+        && !is_host(host.value.get().as_bytes())
+    {
+        let message = format!("`{}` is no host with an optional port", host.value);
+        findings.push(Finding::error("bad_value", host.place, message));
+    }
+}
+
+fn check_files(files: &FilesConfig, findings: &mut Vec<Finding>) {
+    for index in files.index.iter() {
+        if index.value.is_empty() || index.value.contains('/') || index.value.starts_with('.') {
+            let message = format!("`{index}` is not the name of a file in a folder");
+            findings.push(Finding::error("bad_value", index.place, message));
+        }
+    }
+    if let Some(fallback) = &files.fallback {
+        absolute("fallback", fallback, findings);
+        let hidden = fallback.value.split('/').any(|segment| segment.starts_with('.'));
+        if hidden || fallback.value.ends_with('/') {
+            let message = format!("`{fallback}` is not the path of a file below the folder");
+            findings.push(Finding::error("bad_value", fallback.place, message));
+        }
+    }
+}
+
+/// The text that takes the place of a match must be a part of a path, and name groups that there are.
+fn check_replacement(pattern: &PatternConfig, to: &Spanned<String>, findings: &mut Vec<Finding>) {
+    let mut bad = |message: String, help: Option<String>| {
+        findings.push(Finding::error("bad_template", to.place, message).maybe_help(help));
+    };
+    if to.value.chars().any(|c| c.is_control() || " ?#\\".contains(c) || !c.is_ascii()) {
+        bad("`to` contains a character that no path may have".into(), None);
+    }
+    if to.value.split('/').any(|segment| matches!(segment, "." | "..")) {
+        bad("`to` contains a dot segment".into(), None);
+    }
+    let regex = pattern.regex();
+    let mut rest = to.value.as_str();
+    while let Some((_, after)) = rest.split_once('$') {
+        if let Some(after) = after.strip_prefix('$') {
+            rest = after;
+            continue;
+        }
+        let braced = after.strip_prefix('{').and_then(|inside| inside.split_once('}'));
+        let end =
+            after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(after.len());
+        let (name, next) = braced.unwrap_or_else(|| after.split_at(end));
+        let known = match name.parse::<usize>() {
+            Ok(n) => n < regex.captures_len(),
+            Err(_) => regex.capture_names().flatten().any(|known| known == name),
+        };
+        if !known {
+            let digits = name.find(|c: char| !c.is_ascii_digit()).unwrap_or(name.len());
+            let (number, letters) = name.split_at(digits);
+            let help = if name.is_empty() {
+                Some("a dollar sign is written `$$`".to_owned())
+            } else if braced.is_none() && !number.is_empty() && !letters.is_empty() {
+                Some(format!("write `$${{{number}}}{letters}`"))
+            } else {
+                did_you_mean(name, regex.capture_names().flatten())
+            };
+            bad(format!("`${name}` is no group of the expression"), help);
+        }
+        rest = next;
+    }
+}
+
+/// Of two pages for one status the one with the narrower range counts, so two ranges of one width must not meet.
+fn check_errors(errors: &Errors, findings: &mut Vec<Finding>) {
+    for (n, (range, _)) in errors.pages.iter().enumerate() {
+        let (own, place) = (range.value, range.place);
+        let tie = errors.pages.iter().take(n).find(|(other, _)| {
+            let other = other.value;
+            let same = other.last - other.first == own.last - own.first;
+            same && other.first <= own.last && own.first <= other.last
+        });
+        if let Some((other, _)) = tie {
+            let message = "two pages for one status, and neither range is the narrower one";
+            let finding = Finding::error("several_pages", place, message);
+            findings.push(finding.related(other.place, "the other one"));
+        }
+    }
+}
+
+/// Every `{name}` must be known, and braces must come in pairs.
+fn check_template(
+    template: &Spanned<String>,
+    route: &RouteConfig,
+    known: &[&str],
+    findings: &mut Vec<Finding>,
+) {
+    let captures = matching::captures(route);
+    let names: BTreeSet<&str> = captures.into_iter().chain(known.iter().copied()).collect();
+    let mut bad = |message: String, help: Option<String>| {
+        findings.push(Finding::error("bad_template", template.place, message).maybe_help(help));
+    };
+    if template.value.chars().any(|c| c.is_control() || c == ' ') {
+        bad("a location cannot contain spaces or control characters".into(), None);
+    }
+    let mut rest = template.value.as_str();
+    while let Some(at) = rest.find(['{', '}']) {
+        let after = rest.get(at + 1..).unwrap_or_default();
+        let Some((name, next)) = after.split_once('}').filter(|_| rest.get(at..=at) == Some("{"))
+        else {
+            return bad("braces come in pairs, such as `{path}`".into(), None);
+        };
+        if !names.contains(name) {
+            let help = did_you_mean(name, names.iter().copied()).or_else(|| {
+                let all: Vec<_> = names.iter().map(|name| format!("{{{name}}}")).collect();
+                (!all.is_empty()).then(|| format!("it can be {}", all.join(", ")))
+            });
+            bad(format!("`{{{name}}}` is not known here"), help);
+        }
+        rest = next;
+    }
+}
