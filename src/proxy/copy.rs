@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{MatchedRoute, Replaced};
+use super::MatchedRoute;
+use super::fill::ServerNames;
+use super::forward::RouteRequester;
 use crate::exchange::forward::{self, RequestForm};
-use crate::policy::effects::PolicyEffects;
-use crate::telemetry::trace::Trace;
 use crate::upstream::mirror::{Mirror, MirrorCopy};
+use crate::upstream::mirror_buffer::MirroredBody;
 use crate::upstream::retry;
-use crate::wire::head::Fields;
 
 impl<'a> MatchedRoute<'a, '_> {
     /// Returns who gets a copy of this request, if anybody does.
@@ -17,29 +17,28 @@ impl<'a> MatchedRoute<'a, '_> {
         let chosen = || self.ex.worker.draw(|random| random.unit()) < mirror.share;
         (self.admitted.upgrade.is_none() && chosen()).then_some(mirror)
     }
+}
 
+impl RouteRequester<'_, '_, '_> {
     /// The copy, as the server got the request.
-    pub(super) fn copy(
-        &self,
-        mirror: &Mirror,
-        (replaced, effects): (Replaced<'_>, &PolicyEffects<'_>),
-        trace: Option<&Trace>,
-        (body, trailers): (Vec<u8>, Option<Fields>),
-    ) -> MirrorCopy {
-        let key = mirror.target.key.as_ref().and_then(|source| self.key(source, effects));
+    pub(super) fn copy(&self, mirror: &Mirror, kept: MirroredBody) -> MirrorCopy {
+        let Self { matched, effects, replaced, trace, .. } = *self;
+        let MirroredBody { bytes: body, trailers } = kept;
+        let source = mirror.target.key.as_ref();
+        let key = source.and_then(|source| matched.key(source, effects));
         // Only a body in chunks can be followed by anything.
         let length = if trailers.is_none() { Some(body.len() as u64) } else { None };
         // Which server of it is asked is not known yet.
         let nobody: Arc<str> = "".into();
-        let upstream = &mirror.target.upstream.name;
-        let facts = self.facts(effects.verified.as_deref(), Some((upstream, &nobody)));
+        let names = ServerNames { upstream: &mirror.target.upstream.name, server: &nobody };
+        let facts = matched.facts(effects.verified.as_deref(), Some(names));
         let form = RequestForm {
             expects_continue: false,
             length,
             traceparent: trace.and_then(|trace| trace.traceparent(1)),
             b3: trace.and_then(|trace| trace.b3(1)),
             facts: Some(&facts),
-            ..self.form(replaced, effects)
+            ..matched.form(replaced, effects)
         };
         let mut head = Vec::with_capacity(1024);
         forward::write_request(&mut head, &form);
@@ -49,9 +48,9 @@ impl<'a> MatchedRoute<'a, '_> {
             body,
             trailers,
             key: key.map(|key| key.to_vec()),
-            request_id: self.id.as_str().to_owned(),
-            head_request: self.ex.head.method() == b"HEAD",
-            repeatable: retry::is_repeatable(self.ex.head),
+            request_id: matched.ex.id.as_str().to_owned(),
+            head_request: matched.ex.is_head(),
+            repeatable: retry::is_repeatable(matched.ex.head),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use smallvec::SmallVec;
 
-use super::ClientPeer;
+use crate::exchange::ClientPeer;
 use crate::exchange::forward::{is_option, is_protected};
 use crate::exchange::identity::{ClientField, Identity, OtherEnd};
 use crate::route::authority::is_host;

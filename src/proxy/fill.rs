@@ -17,7 +17,11 @@ use crate::policy::jwt::Verified;
 use crate::route::template::FieldPlace;
 
 /// The upstream and the server that are asked, by name.
-pub(super) type ServerNames<'s> = (&'s Arc<str>, &'s Arc<str>);
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ServerNames<'s> {
+    pub(super) upstream: &'s Arc<str>,
+    pub(super) server: &'s Arc<str>,
+}
 
 /// The upstream and server asked last, kept for the fields of the response.
 #[derive(Debug, Default)]
@@ -49,8 +53,8 @@ impl FieldFacts for RequestFacts<'_, '_, '_> {
             FieldPlace::Scheme => identity.scheme.as_bytes(),
             FieldPlace::Port => public_port(identity, matched.target.sent_host()),
             FieldPlace::Route => matched.route.name.as_bytes(),
-            FieldPlace::Upstream => server.map_or(&b""[..], |(upstream, _)| upstream.as_bytes()),
-            FieldPlace::Server => server.map_or(&b""[..], |(_, server)| server.as_bytes()),
+            FieldPlace::Upstream => server.map_or(&b""[..], |names| names.upstream.as_bytes()),
+            FieldPlace::Server => server.map_or(&b""[..], |names| names.server.as_bytes()),
             FieldPlace::Capture(n) => matched.capture(*n),
             FieldPlace::Claim(claim) => {
                 let claims = verified.iter().flat_map(|verified| &verified.claims);
@@ -112,11 +116,8 @@ impl<'a, 'i> MatchedRoute<'a, 'i> {
     }
 
     /// Notes who is asked, where a field of the response names it.
-    pub(super) fn note_asked(
-        &self,
-        (upstream, server): ServerNames<'_>,
-        AskedServer(asked): &AskedServer,
-    ) {
+    pub(super) fn note_asked(&self, names: ServerNames<'_>, AskedServer(asked): &AskedServer) {
+        let ServerNames { upstream, server } = names;
         if self.is_late() {
             asked.replace(Some((upstream.clone(), server.clone())));
         }
@@ -135,7 +136,7 @@ impl<'a, 'i> MatchedRoute<'a, 'i> {
         let mut value = Vec::new();
         let verified = effects.verified.as_deref();
         let asked = asked.borrow();
-        let server = asked.as_ref().map(|(upstream, server)| (upstream, server));
+        let server = asked.as_ref().map(|(upstream, server)| ServerNames { upstream, server });
         let facts = self.facts(verified, server);
         for field in self.route.response_edits.filled() {
             if field.moment() == FillMoment::Late && field.fill(&facts, &mut value) {

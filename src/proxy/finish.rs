@@ -1,13 +1,11 @@
 //! What is written down about a request when it has ended: counters, times, a line of the access log.
 
 use super::cached::CacheNote;
-use super::request_id::RequestId;
-use super::{Exchange, WalkEnd};
+use super::{WalkContext, WalkEnd};
 use crate::cache::route::CacheResult;
 use crate::clock;
-use crate::exchange::identity::Identity;
-use crate::exchange::outcome::{Note, OutcomeRow};
-use crate::exchange::{Client, Halt, Outcome};
+use crate::exchange::outcome::OutcomeRow;
+use crate::exchange::{Client, Exchange, Halt, Outcome};
 use crate::policy::effects::PolicyEffects;
 use crate::snapshot::Route;
 use crate::telemetry::access;
@@ -27,8 +25,6 @@ pub(super) struct RequestLog<'a> {
     pub(super) route: Option<&'a Route>,
     /// The summary of its attempts.
     pub(super) trail: AttemptSummary<'a>,
-    /// The note of the last failure.
-    pub(super) cause: Note,
     /// The fields that the route's policies added.
     pub(super) effects: PolicyEffects<'a>,
     /// The part that a cache had in it.
@@ -39,9 +35,7 @@ pub(super) struct RequestLog<'a> {
 
 /// An exchange under way. It is written down when this is dropped, however that comes about: each one exactly once.
 pub(super) struct ExchangeAccount<'a, 's, C: Client> {
-    pub(super) ex: Exchange<'a>,
-    pub(super) id: &'s RequestId<'s>,
-    pub(super) identity: &'s Identity<'s>,
+    pub(super) ex: WalkContext<'a>,
     pub(super) log: &'s mut RequestLog<'a>,
     pub(super) client: &'s mut C,
     /// The end of the exchange; `None` while it goes on.
@@ -59,19 +53,19 @@ impl<C: Client> Drop for ExchangeAccount<'_, '_, C> {
             let outcome = Outcome::ProxyCut(Halt::Drain);
             WalkEnd::of(outcome, self.log.trail.status.unwrap_or(outcome.status()))
         });
-        finish_exchange(&self.ex, (self.id, self.identity), self.log, end, self.client);
+        finish_exchange(&self.ex, self.log, end, self.client);
     }
 }
 
 /// Writes it down.
 fn finish_exchange<C: Client>(
-    ex: &Exchange<'_>,
-    (id, identity): (&RequestId<'_>, &Identity<'_>),
+    ex: &WalkContext<'_>,
     log: &mut RequestLog<'_>,
     end: WalkEnd,
     client: &C,
 ) {
-    let RequestLog { route, trail, cause, trace, effects, cache } = log;
+    let RequestLog { route, trail, trace, effects, cache } = log;
+    let Exchange { id, identity, cause, .. } = ex.exchange;
     let route = *route;
     let took = clock::now().saturating_duration_since(ex.started);
     let (received, sent) = (client.received(), client.sent());
@@ -116,7 +110,7 @@ fn finish_exchange<C: Client>(
     if let (Some(tracing), Some(trace)) = (&ex.snapshot.trace, trace.take())
         && trace.context.sampled
     {
-        trace.end(tracing, took, root_span(ex, identity, route, end));
+        trace.end(tracing, took, root_span(ex, route, end));
     }
     let Some(log) = &ex.snapshot.access else { return };
     if route.is_some_and(|route| !route.access_log) {
@@ -165,14 +159,9 @@ pub(super) fn trace_attempt(trace: Option<&Trace>, of: &AttemptReport<'_>) {
 
 /// Returns what the request's own span says. Its name is from the configuration and a fixed set of methods, so that
 /// clients cannot make new ones.
-fn root_span(
-    ex: &Exchange<'_>,
-    identity: &Identity<'_>,
-    route: Option<&Route>,
-    end: WalkEnd,
-) -> Root {
+fn root_span(ex: &WalkContext<'_>, route: Option<&Route>, end: WalkEnd) -> Root {
     let text = |bytes: &[u8]| AttributeValue::Text(String::from_utf8_lossy(bytes).into_owned());
-    let head = ex.head;
+    let (head, identity) = (ex.head, &ex.identity);
     let method = METHODS.get(method_index(head.method())).copied().unwrap_or("other");
     let target = masked(head.target(), &ex.snapshot.masked_query);
     let mut target = target.splitn(2, |byte| *byte == b'?');

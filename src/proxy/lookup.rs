@@ -3,9 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Exchange, policies};
+use super::{WalkContext, policies};
 use crate::exchange::Refusal;
-use crate::exchange::identity::Identity;
 use crate::exchange::target::{Keep, RequestTarget};
 use crate::route::{FoundRoute, RouteMiss, RouteQuery};
 use crate::snapshot::{Route, Snapshot};
@@ -17,15 +16,27 @@ pub fn kept_spellings(snapshot: &Snapshot) -> Keep {
     if snapshot.table.has_raw() { Keep::Raw } else { Keep::Normal }
 }
 
+/// Reads what a request asks for, of whom it may ask that on its connection.
+///
+/// # Errors
+/// The refusal to answer with.
+pub(super) fn read_target<'a>(ex: &WalkContext<'a>) -> Result<RequestTarget<'a>, Refusal> {
+    let target = RequestTarget::of(ex.head, ex.listener.path, kept_spellings(ex.snapshot));
+    let target = target.map_err(Refusal::Target)?;
+    match &ex.peer.tls {
+        Some(tls) if !tls.belongs(target.host(), ex.listener.sni) => Err(Refusal::Misdirected),
+        _ => Ok(target),
+    }
+}
+
 /// The route of a request. A preflight belongs to the route of the request that it asks about.
 pub(super) fn find_route<'a>(
-    ex: &Exchange<'a>,
+    ex: &WalkContext<'a>,
     target: &RequestTarget<'_>,
-    identity: &Identity<'_>,
 ) -> Result<FoundRoute<'a, Arc<Route>>, Refusal> {
     let method = ex.head.method();
     let look = |method| {
-        let ask = |path| LookupQuery { ex: *ex, target, path, identity, method };
+        let ask = |path| LookupQuery { ex: *ex, target, path, method };
         ex.snapshot.table.find_spelled(target.spelling(), ask)
     };
     let found = look(method);
@@ -49,10 +60,9 @@ pub fn missed_route(target: &RequestTarget<'_>) -> Refusal {
 
 /// The request as the routing table sees it.
 struct LookupQuery<'a> {
-    ex: Exchange<'a>,
+    ex: WalkContext<'a>,
     target: &'a RequestTarget<'a>,
     path: &'a [u8],
-    identity: &'a Identity<'a>,
     method: &'a [u8],
 }
 
@@ -82,7 +92,7 @@ impl RouteQuery for LookupQuery<'_> {
     }
 
     fn client(&self) -> Option<IpAddr> {
-        self.identity.client
+        self.ex.identity.client
     }
 
     fn tls(&self) -> bool {
@@ -90,12 +100,12 @@ impl RouteQuery for LookupQuery<'_> {
     }
 
     fn certificate_subject(&self) -> Option<&[u8]> {
-        self.identity.peer.certificate.map(|certificate| certificate.subject.as_bytes())
+        self.ex.identity.peer.certificate.map(|certificate| certificate.subject.as_bytes())
     }
 
     fn certificate_names(&self) -> impl Iterator<Item = &[u8]> {
         let names =
-            self.identity.peer.certificate.map_or(&[][..], |certificate| &certificate.names);
+            self.ex.identity.peer.certificate.map_or(&[][..], |certificate| &certificate.names);
         names.iter().map(|name| name.as_bytes())
     }
 }

@@ -12,13 +12,14 @@ use std::time::Duration;
 use super::streams;
 use super::worker::Local;
 use crate::clock::{self, Instant};
-use crate::exchange::{Client, Deadline, Halt, Outcome, Refusal};
+use crate::exchange::{
+    Client, ClientPeer, Deadline, Halt, Outcome, ReceivedRequest, Refusal, RequestId,
+};
 use crate::h1::client::Closing;
 use crate::h1::{H1Client, NextRequest};
 use crate::net::seats::Seat;
 use crate::net::{MemoryReservation, Stream, Timer, held};
-use crate::proxy::request_id::RequestId;
-use crate::proxy::{self, ClientPeer, Exchange, answer};
+use crate::proxy::{self, answer};
 use crate::snapshot::Listener;
 use crate::telemetry::access::AccessLine;
 use crate::telemetry::ledger::{LedgerEntry, method_index};
@@ -112,10 +113,13 @@ pub(super) async fn run_exchange<C: Client>(
     proxy::door::remove_claims(head, peer.trusted, &listener.client_field);
     let head = &*head;
     let snapshot = local.current.get();
-    let ex = Exchange { worker: &local.worker, snapshot: &snapshot, listener, peer, head, started };
+    let request = ReceivedRequest { peer, head, started };
     // Boxed, so that a connection that waits does not hold the memory of one that works.
     // Made where it stays: it is large.
-    let walk = Box::into_pin(Box::write(Box::new_uninit(), proxy::handle(ex, client, timer)));
+    let walk = Box::into_pin(Box::write(
+        Box::new_uninit(),
+        proxy::handle(&local.worker, &snapshot, listener, request, client, timer),
+    ));
     let bytes = size_of_val(&*walk) + head.fields.capacity();
     held::limit(snapshot.request_memory);
     let handled = match MemoryReservation::new(bytes, snapshot.request_memory) {

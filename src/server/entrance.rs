@@ -22,12 +22,12 @@ use super::proxied::{self, ToldByProxy};
 use super::worker::Local;
 use super::{connection, streams};
 use crate::clock;
+use crate::exchange::ClientPeer;
 use crate::exchange::{Refusal, identity};
 use crate::h1::client::Closing;
 use crate::net::room::{self, RoomFull, RoomPlace};
 use crate::net::seats::Seat;
 use crate::net::{Ends, Stream};
-use crate::proxy::ClientPeer;
 use crate::snapshot::Listener;
 
 /// The pause in accepting when the system has no descriptors or memory left.

@@ -59,7 +59,7 @@ pub async fn choose_first<'a, C: Client>(
     timer: &mut Timer,
 ) -> Result<Chosen<'a>, Unchosen> {
     if target.upstream.state.queue.depth() == 0 {
-        match at_once(job, target, progress, &mut None, job.started) {
+        match at_once(job, target, progress, &mut None, job.request.started) {
             Err(Unchosen::Full) => {}
             other => return other,
         }
@@ -82,7 +82,7 @@ pub async fn in_turn<'a, C: Client>(
     let queue = &state.queue;
     let waits = clock::now();
     let until = clock::deadline(waits, Some(limits.pending_timeout));
-    let end = job.end(target.timeouts.total).0;
+    let end = job.request.end(target.timeouts.total).0;
     let bounds = (limits.pending, crate::net::timer::earlier(until, end));
     let served = queue.wait(client, timer, bounds, || {
         match at_once(job, target, progress, carried, clock::now()) {
@@ -120,7 +120,7 @@ pub fn at_once<'a>(
         }
         _ => None,
     };
-    let key = target.key.as_ref().and_then(job.key);
+    let key = target.key.as_ref().and_then(|key| job.requester.balance_key(key));
     let mut chosen = job.worker.draw(|random| {
         let mut search = ServerSearch { target, key, now, random, rules: upstream.rules };
         search.find(progress)

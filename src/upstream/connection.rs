@@ -41,8 +41,8 @@ pub async fn connect(
 ) -> Result<(Origin, bool), AttemptError> {
     if offer(job, target) != AlpnOffer::Http2 && !repaired {
         // A server that is to switch protocols need not ask for the body first.
-        let body = body && job.upgrade.is_none();
-        let demand = if job.repeatable { Demand::Any } else { Demand::Proven { body } };
+        let body = body && job.request.upgrade.is_none();
+        let demand = if job.request.repeatable { Demand::Any } else { Demand::Proven { body } };
         let (endpoint, made_with) = (&chosen.member.endpoint, made_with(job, target, chosen));
         let taken = poll_fn(|cx| {
             let mut connections = job.worker.connections.borrow_mut();
@@ -88,7 +88,7 @@ impl<'a, 'j> Connector<'a, 'j> {
     ) -> Self {
         let (upstream, endpoint) = (&target.target.upstream, &*chosen.member.endpoint);
         let way = connect_way(job, target, chosen.member);
-        let end = job.end(target.timeouts.total);
+        let end = job.request.end(target.timeouts.total);
         Self {
             job,
             endpoint,
@@ -192,7 +192,7 @@ impl<'a, 'j> Connector<'a, 'j> {
         stream: Box<H2Origin>,
         timer: &mut Timer,
     ) -> Result<(Origin, bool), AttemptError> {
-        if self.job.upgrade.is_some() {
+        if self.job.request.upgrade.is_some() {
             // Whether the server takes such requests is known once it has said what it can do.
             let settled = poll_fn(|cx| stream.poll_settled(cx));
             await_within(settled, timer, self.deadline).await.ok_or_else(|| self.late())?;
@@ -245,7 +245,7 @@ impl<'a, 'j> Connector<'a, 'j> {
             }
             error => error.to_string(),
         };
-        job.cause.set(&cause, Some(key));
+        job.request.cause.set(&cause, Some(key));
         if let Some(left_out) = job.worker.quotas.take(key, clock::now()) {
             let errno = match error {
                 ConnectError::Refused(error) | ConnectError::NoSocket(error) => {
@@ -274,7 +274,7 @@ impl<'a, 'j> Connector<'a, 'j> {
 fn offer(job: &ForwardRequest<'_>, target: TargetMembers<'_>) -> AlpnOffer {
     match target.target.upstream.offer {
         // Every server can switch protocols with HTTP/1, few with HTTP/2.
-        AlpnOffer::Either if job.upgrade.is_some() => AlpnOffer::Http1,
+        AlpnOffer::Either if job.request.upgrade.is_some() => AlpnOffer::Http1,
         offer => offer,
     }
 }
@@ -282,7 +282,7 @@ fn offer(job: &ForwardRequest<'_>, target: TargetMembers<'_>) -> AlpnOffer {
 /// Returns what a connection must have been made with, as [`ConnectWay::made_with`] says it of one that is still to be made.
 fn made_with(job: &ForwardRequest<'_>, target: TargetMembers<'_>, chosen: &Chosen<'_>) -> MadeWith {
     let secured = target.members.server(chosen.member).and_then(|server| server.secured.as_ref());
-    let ends = job.ends.filter(|_| target.target.upstream.announce.is_some());
+    let ends = job.request.ends.filter(|_| target.target.upstream.announce.is_some());
     MadeWith {
         tls: secured.map_or(0, |secured| secured.outgoing.id),
         ends: ends.map_or(0, |ends| ends.id),
@@ -296,7 +296,7 @@ fn connect_way<'a>(
     member: &Member,
 ) -> ConnectWay<'a> {
     let upstream = &target.target.upstream;
-    let ends = job.ends.filter(|_| upstream.announce.is_some());
+    let ends = job.request.ends.filter(|_| upstream.announce.is_some());
     let header = upstream.announce.map(|form| match ends {
         Some(ends) => ends.header(form),
         None => Ends::nobody(form),

@@ -47,7 +47,7 @@ pub async fn forward_request<'t, C: Client>(
     let mut target = target;
     let mut progress = AttemptProgress::new(trail);
     // A server of HTTP/2 may say of any request that it did not process it.
-    let again = job.repeatable || target.upstream.offer != AlpnOffer::Http1;
+    let again = job.request.repeatable || target.upstream.offer != AlpnOffer::Http1;
     let remember = if again { target.retry.body_buffer } else { 0 };
     let mut replay = Replay::new(remember, job.memory);
     loop {
@@ -65,7 +65,7 @@ pub async fn forward_request<'t, C: Client>(
                 Some(next) => {
                     target.upstream.state.fallbacks.fetch_add(1, Ordering::Relaxed);
                     tracing::debug!(
-                        request_id = %job.request_id,
+                        request_id = %job.request.id,
                         upstream = %target.upstream.name,
                         fallback = %next.upstream.name,
                         "the fallback is asked"
@@ -93,7 +93,7 @@ fn choose_fallback<'a>(
         UpstreamError::Unusable(_) => replay.complete(),
         UpstreamError::Failed(Failure::Rejected) => false,
         UpstreamError::Failed(failure) => {
-            (job.safe || failure.is_unprocessed()) && replay.complete()
+            (job.request.safe || failure.is_unprocessed()) && replay.complete()
         }
         UpstreamError::Refused(_) | UpstreamError::Gone => false,
     };
@@ -132,7 +132,7 @@ async fn ask_upstream<C: Client>(
         progress.trail.asked = Some(chosen.member.at);
         progress.trail.attempts = progress.attempt;
         let mut sending = RequestSending::default();
-        let began = job.attempted.map(|_| clock::now());
+        let began = job.requester.follows_attempts().then(clock::now);
         let mut upload = Upload::new(client, replay, job);
         let with = (&mut upload, &mut sending);
         let tried = pin!(try_once::try_once(job, target, &chosen, with, timer, progress)).await;
@@ -147,7 +147,7 @@ async fn ask_upstream<C: Client>(
             report_attempt(job, &target, &chosen, (progress.attempt, failure), began);
         }
         let facts = RetryFacts {
-            repeatable: job.repeatable,
+            repeatable: job.request.repeatable,
             replayable: replay.complete(),
             retries: progress.retries,
             repaired: progress.repaired,
@@ -166,7 +166,8 @@ async fn ask_upstream<C: Client>(
         log_attempt(job, &target, &chosen, failure, (progress, next.is_some()));
         match (next, origin) {
             (None, Some(origin)) => {
-                let last_resort = is_failure(&target, failure) && job.safe && replay.complete();
+                let last_resort =
+                    is_failure(&target, failure) && job.request.safe && replay.complete();
                 if last_resort && target.fallback.is_some() {
                     return Err(UpstreamError::Failed(failure));
                 }
@@ -240,9 +241,7 @@ fn report_attempt(
 ) {
     let (upstream, server) = (&*target.upstream.name, &*chosen.member.endpoint);
     let took = clock::now().saturating_duration_since(began);
-    if let Some(attempted) = job.attempted {
-        attempted(&AttemptReport { number, upstream, server, ended, took });
-    }
+    job.requester.note_attempt(&AttemptReport { number, upstream, server, ended, took });
 }
 
 fn log_attempt(
@@ -253,7 +252,7 @@ fn log_attempt(
     (progress, again): (&AttemptProgress<'_, '_>, bool),
 ) {
     tracing::debug!(
-        request_id = %job.request_id,
+        request_id = %job.request.id,
         upstream = %target.upstream.name,
         server = %chosen.member.endpoint.name,
         attempt = progress.attempt,

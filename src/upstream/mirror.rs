@@ -8,17 +8,15 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::UpstreamTarget;
 use super::attempt_summary::AttemptSummary;
 use super::detached::{DetachedClient, Receiver};
 use super::forward::forward_request;
-use super::request::{ForwardOutcome, ForwardRequest};
+use super::request::{AttemptHead, ForwardOutcome, ForwardRequest, Requester};
+use super::{KeySource, UpstreamTarget};
 use crate::balance::BalanceKey;
-use crate::clock;
 use crate::exchange::outcome::Note;
-use crate::exchange::{Outcome, Outgoing};
+use crate::exchange::{Outcome, Outgoing, RequestTraits};
 use crate::net::{BodyFraming, Timer};
-use crate::policy::stages::ResponseStages;
 use crate::wire::encode;
 use crate::wire::head::Fields;
 use crate::worker::Worker;
@@ -94,48 +92,43 @@ impl Mirror {
     }
 
     async fn exchange(&self, worker: &Worker, copy: &MirrorCopy) -> bool {
-        let job = ForwardRequest {
-            worker,
-            received: None,
-            head: &|out, opening| {
-                out.extend_from_slice(&copy.head);
-                if opening.ask {
-                    encode::field(out, b"expect", b"100-continue");
-                }
-                out.extend_from_slice(b"\r\n");
-                match copy.trailers {
-                    Some(_) => BodyFraming::Chunked,
-                    None => BodyFraming::Exactly(copy.body.len() as u64),
-                }
-            },
-            // What may not be sent on is not in the copy.
-            trailer: &|_| true,
-            stages: &ResponseStages::default,
-            key: &|_| copy.key.as_deref().map(BalanceKey::new),
-            attempted: None,
-            cause: &Note::default(),
-            request_id: &copy.request_id,
-            ends: None,
+        let cause = Note::default();
+        let request = RequestTraits {
             head_request: copy.head_request,
-            safe: false,
             repeatable: copy.repeatable,
-            expects_continue: false,
-            upgrade: None,
-            seen: None,
-            body_limit: (u64::MAX, "route.mirror"),
-            body_gap: None,
-            write_gap: None,
-            started: clock::now(),
-            // Copies are few, and what they hold is theirs already.
-            memory: usize::MAX,
-            grpc: false,
-            deadline: None,
+            ..RequestTraits::detached(&copy.request_id, "route.mirror", &cause)
         };
+        // Copies are few, and what they hold is theirs already.
+        let memory = usize::MAX;
+        let job = ForwardRequest { worker, memory, request, requester: copy, seen: None };
         let mut client = DetachedClient::new(&copy.body, DiscardSink::default())
             .with_trailers(copy.trailers.as_ref());
         let (mut timer, mut trail) = (Timer::default(), AttemptSummary::default());
         let sent = forward_request(&job, &self.target, &mut client, &mut timer, &mut trail).await;
         matches!(sent, ForwardOutcome::Answered(_, Outcome::Whole))
+    }
+}
+
+impl Requester for MirrorCopy {
+    fn write_head(&self, out: &mut Vec<u8>, attempt: &AttemptHead<'_>) -> BodyFraming {
+        out.extend_from_slice(&self.head);
+        if attempt.ask {
+            encode::field(out, b"expect", b"100-continue");
+        }
+        out.extend_from_slice(b"\r\n");
+        match self.trailers {
+            Some(_) => BodyFraming::Chunked,
+            None => BodyFraming::Exactly(self.body.len() as u64),
+        }
+    }
+
+    fn allows_trailer(&self, _: &[u8]) -> bool {
+        // What may not be sent on is not in the copy.
+        true
+    }
+
+    fn balance_key(&self, _: &KeySource) -> Option<BalanceKey<'_>> {
+        self.key.as_deref().map(BalanceKey::new)
     }
 }
 

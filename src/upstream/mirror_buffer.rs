@@ -1,5 +1,6 @@
 //! A request's body, kept while it goes by, for a copy of the request.
 
+use super::request::Requester;
 use crate::exchange::Client;
 use crate::wire::Fields;
 
@@ -11,6 +12,15 @@ const BODY: usize = 64 * 1024;
 pub struct MirrorBuffer {
     bytes: Vec<u8>,
     lost: bool,
+}
+
+/// A request body that was kept to its end.
+#[derive(Debug)]
+pub struct MirroredBody {
+    /// The body.
+    pub bytes: Vec<u8>,
+    /// The fields behind it that may be sent on.
+    pub trailers: Option<Fields>,
 }
 
 impl MirrorBuffer {
@@ -29,12 +39,14 @@ impl MirrorBuffer {
     pub fn whole<C: Client>(
         self,
         client: &mut C,
-        trailer: &dyn Fn(&[u8]) -> bool,
-    ) -> Option<(Vec<u8>, Option<Fields>)> {
+        requester: &dyn Requester,
+    ) -> Option<MirroredBody> {
         let all =
             !self.lost && client.request_done() && client.received() == self.bytes.len() as u64;
         let mut trailers = if all { client.trailers().ok()? } else { None };
-        trailers.iter_mut().for_each(|fields| fields.retain(|field| trailer(field.name)));
-        all.then_some((self.bytes, trailers))
+        trailers
+            .iter_mut()
+            .for_each(|fields| fields.retain(|field| requester.allows_trailer(field.name)));
+        all.then_some(MirroredBody { bytes: self.bytes, trailers })
     }
 }

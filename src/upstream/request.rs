@@ -2,7 +2,6 @@
 //! Everything else here builds on them.
 
 use std::cell::RefCell;
-use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,13 +10,11 @@ use super::attempt_summary::AttemptSummary;
 use super::mirror_buffer::MirrorBuffer;
 use super::retry::Failure;
 use crate::balance::BalanceKey;
-use crate::clock::{self, Instant};
 use crate::endpoint::Endpoint;
-use crate::exchange::outcome::Note;
-use crate::exchange::{Deadline, Outcome, Refusal};
-use crate::net::{BodyFraming, Ends};
+use crate::exchange::{Outcome, Refusal, RequestTraits};
+use crate::net::BodyFraming;
 use crate::policy::stages::ResponseStages;
-use crate::wire::{Fields, ResponseHead, grpc};
+use crate::wire::{ResponseHead, grpc};
 use crate::worker::Worker;
 
 /// Servers remembered as tried: the most that one request is sent to.
@@ -27,50 +24,40 @@ pub(super) const MAX_TRIED: usize = 32;
 pub struct ForwardRequest<'a> {
     /// The worker this runs on.
     pub worker: &'a Worker,
-    /// Writes the request's head for an attempt, and says which body it announces.
-    pub head: &'a dyn Fn(&mut Vec<u8>, AttemptHead<'_>) -> BodyFraming,
-    /// Tells if a field that came behind the client's body may be sent on.
-    pub trailer: &'a dyn Fn(&[u8]) -> bool,
-    /// Makes the stages that the response passes on its way to the client.
-    pub stages: &'a dyn Fn() -> ResponseStages<'a>,
-    /// The part of the request that a strategy goes by.
-    pub key: &'a dyn Fn(&KeySource) -> Option<BalanceKey<'a>>,
-    /// Is told of every attempt that has ended, when somebody wants to know.
-    pub attempted: Option<&'a dyn Fn(&AttemptReport<'_>)>,
-    /// The note of the cause of a failure, for the log.
-    pub cause: &'a Note,
-    /// The fields of the request as they were received.
-    pub received: Option<&'a Fields>,
-    /// The request's id, for the log.
-    pub request_id: &'a dyn Display,
-    /// The two ends of the client's connection, for servers that are told.
-    pub ends: Option<&'a Ends>,
-    /// The method is `HEAD`.
-    pub head_request: bool,
-    /// The method is safe: it asks for nothing but an answer.
-    pub safe: bool,
-    /// Sending it twice does no harm.
-    pub repeatable: bool,
-    /// The client waits for 100 before it sends the body.
-    pub expects_continue: bool,
-    /// The protocol the client wants to switch to.
-    pub upgrade: Option<&'a [u8]>,
-    /// The buffer that keeps the body as it goes by, for a copy of the request.
-    pub seen: Option<&'a RefCell<MirrorBuffer>>,
-    /// The most body bytes, and the key that says so.
-    pub body_limit: (u64, &'static str),
-    /// Between two parts of the request body.
-    pub body_gap: Option<Duration>,
-    /// Between two successful writes to the client.
-    pub write_gap: Option<Duration>,
     /// The most that all requests may hold together, in bytes.
     pub memory: usize,
-    /// The beginning of the exchange.
-    pub started: Instant,
-    /// True for a call of gRPC.
-    pub grpc: bool,
-    /// The moment at which the client stops waiting, if it said so.
-    pub deadline: Option<Instant>,
+    /// The traits of the request.
+    pub request: RequestTraits<'a>,
+    /// The one for whom it is forwarded.
+    pub requester: &'a dyn Requester,
+    /// The buffer that keeps the body as it goes by, for a copy of the request.
+    pub seen: Option<&'a RefCell<MirrorBuffer>>,
+}
+
+/// Whoever has a request forwarded: the walk for a client, a mirror, the cache. What depends on the attempt, or on the
+/// answer, is asked of it.
+pub trait Requester {
+    /// Writes the head of the request for an attempt. Returns which body it announces.
+    fn write_head(&self, out: &mut Vec<u8>, attempt: &AttemptHead<'_>) -> BodyFraming;
+
+    /// Tells if a field of this name that came behind the body may be sent on.
+    fn allows_trailer(&self, name: &[u8]) -> bool;
+
+    /// Makes the stages that the response passes on its way.
+    fn response_stages(&self) -> ResponseStages<'_> {
+        ResponseStages::default()
+    }
+
+    /// The part of the request that a strategy goes by; `None` when it has none.
+    fn balance_key(&self, source: &KeySource) -> Option<BalanceKey<'_>>;
+
+    /// Tells if it wants to be told of attempts.
+    fn follows_attempts(&self) -> bool {
+        false
+    }
+
+    /// Is told of an attempt that has ended.
+    fn note_attempt(&self, _report: &AttemptReport<'_>) {}
 }
 
 /// The part of a request's head that changes from one attempt to the next.
@@ -89,21 +76,9 @@ pub struct AttemptHead<'o> {
 }
 
 impl ForwardRequest<'_> {
-    /// The end of the exchange with `timeout.total`, and what sets it.
-    #[must_use]
-    pub fn end(&self, total: Option<Duration>) -> (Option<Instant>, Deadline) {
-        let total = clock::deadline(self.started, total);
-        match (total, self.deadline) {
-            (total, Some(told)) if total.is_none_or(|total| told < total) => {
-                (Some(told), Deadline::Client)
-            }
-            (total, _) => (total, Deadline::Total),
-        }
-    }
-
     /// Reads from the head of a response how the attempt that it ends went.
     pub(super) fn read_status(&self, head: &ResponseHead) -> Failure {
-        let call = self.grpc && head.status == 200;
+        let call = self.request.grpc && head.status == 200;
         match call.then(|| grpc::status(&head.fields)).flatten() {
             Some(status) if status != grpc::OK => Failure::Grpc(status),
             _ => Failure::Status(head.status),

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::task::{Context, Poll};
 
 use super::mirror_buffer::MirrorBuffer;
-use super::request::ForwardRequest;
+use super::request::{ForwardRequest, Requester};
 use crate::exchange::{Client, Source};
 use crate::net::{BodyError, Fill, MemoryReservation};
 use crate::wire::Fault;
@@ -62,7 +62,7 @@ pub struct Upload<'a, C> {
     at: usize,
     limit: u64,
     seen: Option<&'a RefCell<MirrorBuffer>>,
-    trailer: &'a dyn Fn(&[u8]) -> bool,
+    requester: &'a dyn Requester,
 }
 
 impl<'a, C: Client> Upload<'a, C> {
@@ -73,8 +73,8 @@ impl<'a, C: Client> Upload<'a, C> {
         replay: &'a mut Replay,
         job: &ForwardRequest<'j>,
     ) -> Self {
-        let (limit, _) = job.body_limit;
-        Self { client, replay, at: 0, limit, seen: job.seen, trailer: job.trailer }
+        let limit = job.request.body_limit.bytes;
+        Self { client, replay, at: 0, limit, seen: job.seen, requester: job.requester }
     }
 
     /// Goes on where an attempt stands that has taken so much of what is remembered.
@@ -132,7 +132,7 @@ impl<C: Client> Source for Upload<'_, C> {
     fn trailers(&mut self) -> Result<Option<Fields>, Fault> {
         let mut trailers = self.client.trailers()?;
         if let Some(fields) = &mut trailers {
-            fields.retain(|field| (self.trailer)(field.name));
+            fields.retain(|field| self.requester.allows_trailer(field.name));
         }
         Ok(trailers)
     }

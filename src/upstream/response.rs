@@ -43,7 +43,7 @@ pub async fn deliver_response<C: Client>(
 ) -> ForwardOutcome {
     let ServedRequest { target, mut chosen, mut origin, mut sending } = served;
     let status = origin.head().status;
-    let mut stages = (job.stages)();
+    let mut stages = job.requester.response_stages();
     let id = chosen.member.endpoint.id;
     stages.cookie = match &target.members.sticky {
         Some(Affinity::Cookie(sticky)) if !chosen.bonded => {
@@ -66,7 +66,7 @@ pub async fn deliver_response<C: Client>(
         return deliver_substitute(job, (served, ended), &substitute, upload, &stages, timer).await;
     }
     let head = origin.head();
-    let length = origin.length(job.head_request);
+    let length = origin.length(job.request.head_request);
     let announced = stages.announce(head, length);
     upload.client.begin(&Outgoing {
         status,
@@ -76,15 +76,15 @@ pub async fn deliver_response<C: Client>(
     });
     let limits = CopyLimits {
         gap: target.timeouts.gap,
-        write_gap: job.write_gap,
-        end: job.end(target.timeouts.total),
+        write_gap: job.request.gaps.write,
+        end: job.request.end(target.timeouts.total),
     };
     let outcome =
         copy::copy_response(upload, &mut origin, &mut sending, &mut stages, timer, limits).await;
     // What is bad was noted when the head came.
     if OutlierVerdict::of(ended) == OutlierVerdict::Good {
         let ended = match origin.grpc_status() {
-            Some(status) if job.grpc && status != grpc::OK => Failure::Grpc(status),
+            Some(status) if job.request.grpc && status != grpc::OK => Failure::Grpc(status),
             _ => ended,
         };
         note_end(job, &target, &mut chosen, (outcome, ended, sending.broken_off));
@@ -140,7 +140,7 @@ async fn deliver_substitute<C: Client>(
     timer: &mut Timer,
 ) -> ForwardOutcome {
     let ServedRequest { target, mut chosen, mut origin, sending } = served;
-    let (length, sent): (_, &[u8]) = if job.head_request {
+    let (length, sent): (_, &[u8]) = if job.request.head_request {
         (Length::Bodiless(Some(body.len() as u64)), &[])
     } else {
         (Length::Known(body.len() as u64), body)
@@ -161,7 +161,7 @@ async fn deliver_substitute<C: Client>(
     if !sending.active() && skip_body(&mut origin).await {
         put_to_rest(job, &target, &chosen, origin);
     }
-    let outcome = pump::send_bytes(upload.client, timer, sent, job.write_gap).await;
+    let outcome = pump::send_bytes(upload.client, timer, sent, job.request.gaps.write).await;
     ForwardOutcome::Answered(head.status, outcome)
 }
 
@@ -193,7 +193,7 @@ async fn finish_at_once<C: Client>(client: &mut C, trailers: &Fields) -> bool {
 /// Ends a trial of a breaker as soon as a server has answered well: it holds up others, and the answer
 /// may take hours. How a call of gRPC went is known at its end only.
 fn end_trial(job: &ForwardRequest<'_>, chosen: &mut Chosen<'_>, ended: Failure) {
-    if !job.grpc
+    if !job.request.grpc
         && OutlierVerdict::of(ended) == OutlierVerdict::Good
         && let Some(trial) = chosen.permit.take_if(|permit| permit.is_trial())
     {
@@ -235,7 +235,7 @@ fn note_end(
             outlier::note_failed(upstream, endpoint, permit);
         }
         // How a call would have ended is not known.
-        Outcome::ClientGone if !job.grpc => outlier::note_success(endpoint, permit),
+        Outcome::ClientGone if !job.request.grpc => outlier::note_success(endpoint, permit),
         Outcome::ServerCut(_)
         | Outcome::Timeout(_)
         | Outcome::ClientGone

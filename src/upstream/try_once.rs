@@ -32,10 +32,10 @@ pub async fn try_once<C: Client>(
     progress: &mut AttemptProgress<'_, '_>,
 ) -> Result<Origin, AttemptError> {
     // The first attempt begins with the exchange, for all that a deadline can tell.
-    let now = if progress.attempt == 1 { job.started } else { clock::now() };
+    let now = if progress.attempt == 1 { job.request.started } else { clock::now() };
     let endpoint = &chosen.member.endpoint;
     progress.trail.first_byte = None;
-    job.cause.clear();
+    job.request.cause.clear();
     let body = !upload.is_empty();
     let want = (progress.repaired, body);
     let connected = pin!(connection::connect(job, target, chosen, now, want, timer)).await;
@@ -56,19 +56,19 @@ pub async fn try_once<C: Client>(
         ask: probation,
         empty,
     };
-    let coding = (job.head)(origin.begin(), opening);
-    origin.send(coding, job.received);
+    let coding = job.requester.write_head(origin.begin(), &opening);
+    origin.send(coding, job.request.received);
     let plan = AttemptPlan {
-        end: job.end(target.timeouts.total),
+        end: job.request.end(target.timeouts.total),
         begun,
         timeouts: target.timeouts,
         per_try: target.retry.per_try,
-        body_gap: job.body_gap,
-        body_key: job.body_limit.1,
-        cause: job.cause,
-        head_request: job.head_request,
-        upgrade: job.upgrade.is_some(),
-        expects_continue: job.expects_continue,
+        body_gap: job.request.gaps.body,
+        body_key: job.request.body_limit.key,
+        cause: job.request.cause,
+        head_request: job.request.head_request,
+        upgrade: job.request.upgrade.is_some(),
+        expects_continue: job.request.expects_continue,
         reused,
         probation,
     };
@@ -83,8 +83,11 @@ pub async fn try_once<C: Client>(
     note_reuse(job, endpoint, &ended, &origin, now, begun + took);
     progress.trail.first_byte = ended.is_ok().then_some(took);
     match ended {
-        Ok(()) if origin.head().status == 101 && !accepts_upgrade(origin.head(), job.upgrade) => {
-            job.cause.set("101 to a protocol that was not asked for", None);
+        Ok(())
+            if origin.head().status == 101
+                && !accepts_upgrade(origin.head(), job.request.upgrade) =>
+        {
+            job.request.cause.set("101 to a protocol that was not asked for", None);
             Err(AttemptError::Failed(Failure::Invalid))
         }
         Ok(()) => {
@@ -168,7 +171,7 @@ fn accepts_upgrade(head: &ResponseHead, asked: Option<&[u8]>) -> bool {
 #[cold]
 fn log_strange(job: &ForwardRequest<'_>, endpoint: &Endpoint) {
     let told = "the server does not seem to speak HTTP/2";
-    job.cause.set(told, Some("upstream.protocol"));
+    job.request.cause.set(told, Some("upstream.protocol"));
     if let Some(left_out) = job.worker.quotas.take("no_http2", clock::now()) {
         let (upstream, server) = (&*endpoint.upstream, &*endpoint.name);
         let address = endpoint.where_it_is();

@@ -15,19 +15,21 @@ use crate::cache::object::Object;
 use crate::cache::policy::{CacheQuery, conditions};
 use crate::cache::route::{KeyInput, RouteCache};
 use crate::clock;
-use crate::exchange::Client as _;
 use crate::exchange::forward::{self, RequestForm};
 use crate::exchange::outcome::Note;
+use crate::exchange::{Client as _, RequestTraits};
 use crate::net::{BodyFraming, Timer};
 use crate::policy::effects::PolicyEffects;
-use crate::policy::stages::ResponseStages;
 use crate::proxy::MatchedRoute;
+use crate::proxy::forward::ReplacedParts;
 use crate::route::condition::cookies;
-use crate::upstream::UpstreamTarget;
 use crate::upstream::attempt_summary::AttemptSummary;
 use crate::upstream::detached::DetachedClient;
 use crate::upstream::forward::forward_request;
-use crate::upstream::request::{AttemptReport, ForwardOutcome, ForwardRequest};
+use crate::upstream::request::{
+    AttemptHead, AttemptReport, ForwardOutcome, ForwardRequest, Requester,
+};
+use crate::upstream::{KeySource, UpstreamTarget};
 use crate::wire::head::Fields;
 use crate::wire::{Known, ResponseHead, encode};
 use crate::worker::Worker;
@@ -145,7 +147,7 @@ impl<'a> MatchedRoute<'a, '_> {
     ) -> Vec<u8> {
         // What cannot be rewritten has been refused.
         let rewritten = self.rewritten().unwrap_or_default();
-        let form = self.form((&rewritten, None), effects);
+        let form = self.form(ReplacedParts { path: &rewritten, if_match: None }, effects);
         let mut hidden: Vec<&[u8]> = form.hidden.to_vec();
         let keyed = |name: &[u8]| {
             cache.vary_on.iter().any(|input| matches!(input, KeyInput::Header(k) if **k == *name))
@@ -238,39 +240,14 @@ impl Fetch {
         if let Some(stale) = filling.stale().filter(|_| !knew_stale) {
             write_conditions(&mut conditions, stale);
         }
-        let attempted = |of: &AttemptReport<'_>| {
-            self.attempts.set(Some(Attempts { server: of.server.id, number: of.number }));
-        };
-        let job = ForwardRequest {
-            worker,
-            received: None,
-            head: &|out, _| {
-                out.extend_from_slice(&self.head);
-                out.extend_from_slice(&conditions);
-                out.extend_from_slice(b"\r\n");
-                BodyFraming::Exactly(0)
-            },
-            trailer: &|_| false,
-            stages: &ResponseStages::default,
-            key: &|_| self.key.as_deref().map(BalanceKey::new),
-            attempted: Some(&attempted),
-            cause: &Note::default(),
-            request_id: &self.request_id,
-            ends: None,
-            head_request: false,
+        let cause = Note::default();
+        let request = RequestTraits {
             safe: true,
             repeatable: true,
-            expects_continue: false,
-            upgrade: None,
-            seen: None,
-            body_limit: (u64::MAX, "route.cache"),
-            body_gap: None,
-            write_gap: None,
-            started: clock::now(),
-            memory: self.memory,
-            grpc: false,
-            deadline: None,
+            ..RequestTraits::detached(&self.request_id, "route.cache", &cause)
         };
+        let requester = &FetchRequester { fetch: self, conditions: &conditions };
+        let job = ForwardRequest { worker, memory: self.memory, request, requester, seen: None };
         let mut client = DetachedClient::new(&[], filling);
         let (mut timer, mut trail) = (Timer::default(), AttemptSummary::default());
         let sent = forward_request(&job, target, &mut client, &mut timer, &mut trail).await;
@@ -285,6 +262,38 @@ impl Fetch {
             ForwardOutcome::Gone => None,
         };
         client.receiver.end(refusal);
+    }
+}
+
+/// A fetch, with the conditions that were added to its head once more was known.
+struct FetchRequester<'f> {
+    fetch: &'f Fetch,
+    conditions: &'f [u8],
+}
+
+impl Requester for FetchRequester<'_> {
+    fn write_head(&self, out: &mut Vec<u8>, _: &AttemptHead<'_>) -> BodyFraming {
+        out.extend_from_slice(&self.fetch.head);
+        out.extend_from_slice(self.conditions);
+        out.extend_from_slice(b"\r\n");
+        BodyFraming::Exactly(0)
+    }
+
+    fn allows_trailer(&self, _: &[u8]) -> bool {
+        false
+    }
+
+    fn balance_key(&self, _: &KeySource) -> Option<BalanceKey<'_>> {
+        self.fetch.key.as_deref().map(BalanceKey::new)
+    }
+
+    fn follows_attempts(&self) -> bool {
+        true
+    }
+
+    fn note_attempt(&self, report: &AttemptReport<'_>) {
+        let attempts = Attempts { server: report.server.id, number: report.number };
+        self.fetch.attempts.set(Some(attempts));
     }
 }
 
