@@ -38,6 +38,29 @@ pub(super) struct ConnectionEnd<'a> {
     pub full: Option<Refusal>,
 }
 
+/// A request that is to be handled.
+pub(super) struct NewRequest<'a> {
+    /// The client that it came from.
+    pub(super) peer: &'a ClientPeer,
+    /// The listener that it came in by.
+    pub(super) listener: &'a Listener,
+    /// The head, before the door.
+    pub(super) head: &'a mut RequestHead,
+    /// The time when the head was complete.
+    pub(super) started: Instant,
+}
+
+/// The head of a request, as far as it was read, and where it came in.
+#[derive(Clone, Copy)]
+pub(super) struct ReadHead<'a> {
+    /// The client that it came from.
+    pub(super) peer: &'a ClientPeer,
+    /// The listener that it came in by.
+    pub(super) listener: &'a Listener,
+    /// The head.
+    pub(super) head: &'a RequestHead,
+}
+
 /// Serves one connection until either side ends it.
 pub(super) async fn serve_connection(
     local: &Rc<Local>,
@@ -56,20 +79,22 @@ pub(super) async fn serve_connection(
         let go_on = match next {
             NextRequest::Request if full.is_some() => {
                 let refusal = full.unwrap_or(Refusal::Crowded);
-                let of = (&peer, &*listener, &*head);
+                let of = ReadHead { peer: &peer, listener: &listener, head: &head };
                 Box::pin(refuse_head(local, of, refusal, &mut client, &mut timer)).await;
                 false
             }
             NextRequest::Crowded => {
                 let refusal = Refusal::Crowded;
-                let of = (&peer, &*listener, &*head);
+                let of = ReadHead { peer: &peer, listener: &listener, head: &head };
                 Box::pin(refuse_head(local, of, refusal, &mut client, &mut timer)).await;
                 client.leave();
                 false
             }
             NextRequest::Request => {
-                let request = (&mut *head, client.head_at());
-                run_exchange(local, (&peer, &listener), request, &mut client, &mut timer).await;
+                let started = client.head_at();
+                let request =
+                    NewRequest { peer: &peer, listener: &listener, head: &mut head, started };
+                run_exchange(local, request, &mut client, &mut timer).await;
                 client.settle(&mut timer, listener.body_gap).await
             }
             NextRequest::Closed => false,
@@ -82,13 +107,13 @@ pub(super) async fn serve_connection(
             }
             NextRequest::Fault(fault) => {
                 let refusal = Refusal::Malformed(fault);
-                let of = (&peer, &*listener, &*head);
+                let of = ReadHead { peer: &peer, listener: &listener, head: &head };
                 Box::pin(refuse_head(local, of, refusal, &mut client, &mut timer)).await;
                 false
             }
             NextRequest::Timeout => {
                 let refusal = Refusal::RequestTimeout(Deadline::RequestHead);
-                let of = (&peer, &*listener, &*head);
+                let of = ReadHead { peer: &peer, listener: &listener, head: &head };
                 Box::pin(refuse_head(local, of, refusal, &mut client, &mut timer)).await;
                 false
             }
@@ -104,14 +129,15 @@ pub(super) async fn serve_connection(
 /// One request. A defect in the proxy costs this request and nothing else.
 pub(super) async fn run_exchange<C: Client>(
     local: &Local,
-    (peer, listener): (&ClientPeer, &Listener),
-    (head, started): (&mut RequestHead, Instant),
+    request: NewRequest<'_>,
     client: &mut C,
     timer: &mut Timer,
 ) {
+    let NewRequest { peer, listener, head, started } = request;
     local.status.requests.fetch_add(1, Ordering::Relaxed);
     proxy::door::remove_claims(head, peer.trusted, &listener.client_field);
     let head = &*head;
+    let of = ReadHead { peer, listener, head };
     let snapshot = local.current.get();
     let request = ReceivedRequest { peer, head, started };
     // Boxed, so that a connection that waits does not hold the memory of one that works.
@@ -128,8 +154,7 @@ pub(super) async fn run_exchange<C: Client>(
             drop(walk);
             // Who holds a part of a head and says no more makes room for those who come after.
             local.worker.seats.shed();
-            let refused =
-                refuse_head(local, (peer, listener, head), Refusal::Overloaded, client, timer);
+            let refused = refuse_head(local, of, Refusal::Overloaded, client, timer);
             return Box::pin(refused).await;
         }
     };
@@ -139,9 +164,8 @@ pub(super) async fn run_exchange<C: Client>(
             client.cut();
             let id = local.worker.draw(RequestId::new);
             let outcome = Outcome::ProxyCut(Halt::Defect);
-            account_refusal(local, (peer, listener, head), outcome, id.as_str(), client);
+            account_refusal(local, of, outcome, id.as_str(), client);
         } else {
-            let of = (peer, listener, head);
             Box::pin(refuse_head(local, of, Refusal::Internal, client, timer)).await;
         }
     }
@@ -150,11 +174,12 @@ pub(super) async fn run_exchange<C: Client>(
 /// Answers a request that could not be read, or that was lost to a defect.
 pub(super) async fn refuse_head<C: Client>(
     local: &Local,
-    (peer, listener, head): (&ClientPeer, &Listener, &RequestHead),
+    of: ReadHead<'_>,
     refusal: Refusal,
     client: &mut C,
     timer: &mut Timer,
 ) {
+    let ReadHead { listener, head, .. } = of;
     local.status.requests.fetch_add(u64::from(refusal != Refusal::Internal), Ordering::Relaxed);
     let id = local.worker.draw(RequestId::new);
     client.close_after();
@@ -169,7 +194,7 @@ pub(super) async fn refuse_head<C: Client>(
     };
     answer::send_refusal(client, timer, &refused, listener.write_gap).await;
     let outcome = Outcome::Refused(refusal);
-    account_refusal(local, (peer, listener, head), outcome, id.as_str(), client);
+    account_refusal(local, of, outcome, id.as_str(), client);
 }
 
 /// The answer to somebody who speaks HTTP where TLS is expected.
@@ -188,11 +213,12 @@ pub(super) fn plain_answer() -> Vec<u8> {
 /// Writes down a request whose head could not be read, or that was lost to a defect.
 fn account_refusal<C: Client>(
     local: &Local,
-    (peer, listener, head): (&ClientPeer, &Listener, &RequestHead),
+    of: ReadHead<'_>,
     outcome: Outcome,
     request_id: &str,
     client: &C,
 ) {
+    let ReadHead { peer, listener, head } = of;
     let (status, received, sent) = (outcome.status(), client.received(), client.sent());
     let ending = RefusedEnding {
         outcome,

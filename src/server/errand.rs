@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use tokio::sync::oneshot;
 
-use super::connection;
+use super::connection::{self, NewRequest};
 use super::worker::Local;
 use crate::clock;
 use crate::exchange::ClientPeer;
@@ -77,9 +77,9 @@ impl Errand {
         }
         let mut client = DetachedClient::new(&[], Taster::default());
         let mut timer = Timer::default();
-        let request = (&mut head, clock::now());
-        connection::run_exchange(&local, (&peer, &listener), request, &mut client, &mut timer)
-            .await;
+        let (peer, listener, head) = (&peer, &*listener, &mut head);
+        let request = NewRequest { peer, listener, head, started: clock::now() };
+        connection::run_exchange(&local, request, &mut client, &mut timer).await;
         // Whoever asked may have left.
         let _left = reply.send(client.receiver.0);
     }

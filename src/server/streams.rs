@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use tokio::task::spawn_local;
 
-use super::connection;
+use super::connection::{self, NewRequest, ReadHead};
 use super::worker::Local;
 use crate::clock::{self, Instant};
 use crate::exchange::ClientPeer;
@@ -242,18 +242,17 @@ impl BegunStream {
         let started = clock::now();
         let SharedStreams { local, peer, listener, .. } = &*self.of.0;
         let mut timer = local.worker.take_timer();
-        let of = (peer, &**listener);
         let client = &mut self.client;
         match self.fault {
             None if self.of.0.full.is_some() => {
                 let refusal = self.of.0.full.unwrap_or(Refusal::Crowded);
-                let of = (peer, &**listener, &*self.head);
+                let of = ReadHead { peer, listener, head: &self.head };
                 Box::pin(connection::refuse_head(local, of, refusal, client, &mut timer)).await;
                 client.settle(&mut timer).await;
             }
             None => {
-                connection::run_exchange(local, of, (&mut self.head, started), client, &mut timer)
-                    .await;
+                let request = NewRequest { peer, listener, head: &mut self.head, started };
+                connection::run_exchange(local, request, client, &mut timer).await;
                 client.settle(&mut timer).await;
             }
             Some(fault) => {
@@ -261,7 +260,7 @@ impl BegunStream {
                 client.hurry();
                 let refusal = Refusal::Malformed(fault);
                 // Boxed, so that other requests do not hold the memory of this.
-                let of = (peer, &**listener, &*self.head);
+                let of = ReadHead { peer, listener, head: &self.head };
                 Box::pin(connection::refuse_head(local, of, refusal, client, &mut timer)).await;
                 client.cut();
             }

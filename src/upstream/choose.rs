@@ -64,7 +64,15 @@ pub async fn choose_first<'a, C: Client>(
             other => return other,
         }
     }
-    in_turn(job, target, progress, &mut None, (client, timer)).await
+    in_turn(job, target, progress, &mut None, WaitingClient { client, timer }).await
+}
+
+/// A client that waits for something else than its own connection, with the timer that ends the wait.
+pub struct WaitingClient<'c, C> {
+    /// The client; it may leave meanwhile.
+    pub client: &'c mut C,
+    /// The timer of its connection.
+    pub timer: &'c mut Timer,
 }
 
 /// Waits for a server to be free. `carried` is as for [`at_once`].
@@ -76,8 +84,9 @@ pub async fn in_turn<'a, C: Client>(
     target: TargetMembers<'a>,
     progress: &mut AttemptProgress<'_, '_>,
     carried: &mut Option<Permit<'a>>,
-    (client, timer): (&mut C, &mut Timer),
+    caller: WaitingClient<'_, C>,
 ) -> Result<Chosen<'a>, Unchosen> {
+    let WaitingClient { client, timer } = caller;
     let Upstream { limits, state, .. } = &*target.upstream;
     let queue = &state.queue;
     let waits = clock::now();

@@ -26,8 +26,19 @@ use crate::net::timer::earlier;
 use crate::net::{Ends, MadeWith, Opened, Timer};
 use crate::tls::client::AlpnOffer;
 
-/// A connection for an attempt that begins at `now`, and whether it is on probation: the server has to ask for the `body`
-/// first. An exchange that was `repaired` gets none that was at rest.
+/// What one attempt needs of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionNeeds {
+    /// The beginning of the attempt.
+    pub now: Instant,
+    /// The exchange was repaired: a connection that was at rest has failed it already.
+    pub repaired: bool,
+    /// The request has a body.
+    pub body: bool,
+}
+
+/// A connection for an attempt, and whether it is on probation: the server has to ask for the body first. An exchange that
+/// was repaired gets none that was at rest.
 ///
 /// # Errors
 /// [`AttemptError`].
@@ -35,10 +46,10 @@ pub async fn connect(
     job: &ForwardRequest<'_>,
     target: TargetMembers<'_>,
     chosen: &Chosen<'_>,
-    now: Instant,
-    (repaired, body): (bool, bool),
+    needs: ConnectionNeeds,
     timer: &mut Timer,
 ) -> Result<(Origin, bool), AttemptError> {
+    let ConnectionNeeds { now, repaired, body } = needs;
     if offer(job, target) != AlpnOffer::Http2 && !repaired {
         // A server that is to switch protocols need not ask for the body first.
         let body = body && job.request.upgrade.is_none();

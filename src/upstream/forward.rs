@@ -6,14 +6,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::attempt_summary::AttemptSummary;
-use super::choose::{self, Chosen, Unchosen};
+use super::choose::{self, Chosen, Unchosen, WaitingClient};
 use super::exchange_io::{AttemptError, RequestSending};
 use super::outlier::OutlierVerdict;
 use super::request::{AttemptProgress, AttemptReport, ForwardOutcome, ForwardRequest};
 use super::request_body::{Replay, Upload};
 use super::response::{self, ServedRequest};
 use super::retry::{Failure, RetryDecision, RetryFacts};
-use super::{TargetMembers, UpstreamTarget, membership, outlier, try_once};
+use super::try_once::{self, AttemptBody};
+use super::{TargetMembers, UpstreamTarget, membership, outlier};
 use crate::clock::{self, Instant};
 use crate::endpoint::breaker::Permit;
 use crate::exchange::{Client, Refusal, pause};
@@ -134,8 +135,8 @@ async fn ask_upstream<C: Client>(
         let mut sending = RequestSending::default();
         let began = job.requester.follows_attempts().then(clock::now);
         let mut upload = Upload::new(client, replay, job);
-        let with = (&mut upload, &mut sending);
-        let tried = pin!(try_once::try_once(job, target, &chosen, with, timer, progress)).await;
+        let body = AttemptBody { upload: &mut upload, sending: &mut sending };
+        let tried = pin!(try_once::try_once(job, target, &chosen, body, timer, progress)).await;
         let taken = upload.taken();
         let (failure, origin) = match tried {
             Ok(origin) => (job.read_status(origin.head()), Some(origin)),
@@ -155,13 +156,13 @@ async fn ask_upstream<C: Client>(
         };
         let decision = target.retry.decide(failure, facts);
         let mut carried = note_failure(&target, &mut chosen, failure, decision);
-        let why = (failure, decision);
         let next = if decision == RetryDecision::GiveUp {
             None
         } else {
-            let searching = (&mut *progress, &mut carried);
+            let failed = FailedAttempt { chosen: &chosen, failure, decision };
+            let caller = WaitingClient { client, timer };
             // Boxed, so that requests that are answered at once do not hold the memory of those that are not.
-            Box::pin(plan_next(job, target, why, searching, &chosen, (client, timer))).await
+            Box::pin(plan_next(job, target, failed, progress, &mut carried, caller)).await
         };
         log_attempt(job, &target, &chosen, failure, (progress, next.is_some()));
         match (next, origin) {
@@ -262,6 +263,13 @@ fn log_attempt(
     );
 }
 
+/// An attempt that has failed, and what that means for the request.
+struct FailedAttempt<'f, 's> {
+    chosen: &'f Chosen<'s>,
+    failure: Failure,
+    decision: RetryDecision,
+}
+
 /// The step after a failed attempt.
 struct NextAttempt<'a> {
     /// Another server, or the same one on a fresh connection.
@@ -319,11 +327,12 @@ fn note_lost<'a>(
 async fn plan_next<'a, C: Client>(
     job: &ForwardRequest<'_>,
     target: TargetMembers<'a>,
-    (failure, decision): (Failure, RetryDecision),
-    (progress, carried): (&mut AttemptProgress<'_, '_>, &mut Option<Permit<'a>>),
-    chosen: &Chosen<'_>,
-    (client, timer): (&mut C, &mut Timer),
+    failed: FailedAttempt<'_, '_>,
+    progress: &mut AttemptProgress<'_, '_>,
+    carried: &mut Option<Permit<'a>>,
+    caller: WaitingClient<'_, C>,
 ) -> Option<NextAttempt<'a>> {
+    let FailedAttempt { chosen, failure, decision } = failed;
     let retry = &target.retry;
     let state = &target.upstream.state;
     let free = match decision {
@@ -339,7 +348,7 @@ async fn plan_next<'a, C: Client>(
     let found = match choose::at_once(job, target, progress, carried, clock::now()) {
         // It is as good as a request that has just come.
         Err(Unchosen::Full) if free => {
-            choose::in_turn(job, target, progress, carried, (client, timer)).await
+            choose::in_turn(job, target, progress, carried, caller).await
         }
         found => found,
     };

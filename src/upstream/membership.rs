@@ -192,7 +192,12 @@ impl Membership {
         let mut names = HashSet::new();
         let mut servers = Vec::with_capacity(specs.len());
         for (at, spec) in specs.into_iter().enumerate() {
-            let server = build_member(arrangement, spec, (&known, at, before), &mut names)?;
+            let server = build_member(
+                arrangement,
+                spec,
+                Predecessors { known: &known, at, before },
+                &mut names,
+            )?;
             names.insert(server.endpoint.name.clone());
             servers.push(server);
         }
@@ -263,12 +268,23 @@ fn place_servers(servers: &[Arc<ServerChange>]) -> Vec<PlacedMember> {
     servers.iter().enumerate().map(place).collect()
 }
 
+/// The membership before, for one server of the next.
+#[derive(Clone, Copy)]
+struct Predecessors<'b> {
+    known: &'b KnownMembers<'b>,
+    /// The place of the server among the next ones.
+    at: usize,
+    /// `None` for the first membership of an upstream.
+    before: Option<&'b Membership>,
+}
+
 fn build_member(
     arrangement: &Arrangement,
     spec: ServerSpec,
-    (known, at, before): (&KnownMembers<'_>, usize, Option<&Membership>),
+    predecessors: Predecessors<'_>,
     names: &mut HashSet<Arc<str>>,
 ) -> Result<Arc<ServerChange>, Unsuitable> {
+    let Predecessors { known, at, before } = predecessors;
     let secured = match &arrangement.outgoing {
         Some(outgoing) => {
             let name = arrangement.tls_name.as_ref().or(spec.tls_name.as_ref());

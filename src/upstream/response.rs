@@ -63,7 +63,7 @@ pub async fn deliver_response<C: Client>(
     end_trial(job, &mut chosen, ended);
     if let Some(substitute) = stages.substitute(origin.head()) {
         let served = ServedRequest { target, chosen, origin, sending };
-        return deliver_substitute(job, (served, ended), &substitute, upload, &stages, timer).await;
+        return deliver_substitute(job, served, &substitute, upload, &stages, timer).await;
     }
     let head = origin.head();
     let length = origin.length(job.request.head_request);
@@ -87,7 +87,8 @@ pub async fn deliver_response<C: Client>(
             Some(status) if job.request.grpc && status != grpc::OK => Failure::Grpc(status),
             _ => ended,
         };
-        note_end(job, &target, &mut chosen, (outcome, ended, sending.broken_off));
+        let end = AnswerEnd { outcome, ended, broken_off: sending.broken_off };
+        note_end(job, &target, &mut chosen, end);
     }
     let notes = stages.see_end(outcome);
     match outcome {
@@ -133,13 +134,14 @@ async fn switch_protocols<C: Client>(
 /// Sends something else than the server's answer, of which the head has been read.
 async fn deliver_substitute<C: Client>(
     job: &ForwardRequest<'_>,
-    (served, ended): (ServedRequest<'_>, Failure),
+    served: ServedRequest<'_>,
     Substitute { head, body }: &Substitute,
     upload: &mut Upload<'_, C>,
     stages: &ResponseStages<'_>,
     timer: &mut Timer,
 ) -> ForwardOutcome {
     let ServedRequest { target, mut chosen, mut origin, sending } = served;
+    let ended = job.read_status(origin.head());
     let (length, sent): (_, &[u8]) = if job.request.head_request {
         (Length::Bodiless(Some(body.len() as u64)), &[])
     } else {
@@ -156,7 +158,9 @@ async fn deliver_substitute<C: Client>(
         length,
     });
     if OutlierVerdict::of(ended) == OutlierVerdict::Good {
-        note_end(job, &target, &mut chosen, (Outcome::Whole, ended, sending.broken_off));
+        let broken_off = sending.broken_off;
+        let end = AnswerEnd { outcome: Outcome::Whole, ended, broken_off };
+        note_end(job, &target, &mut chosen, end);
     }
     if !sending.active() && skip_body(&mut origin).await {
         put_to_rest(job, &target, &chosen, origin);
@@ -219,14 +223,24 @@ fn put_to_rest(
     }
 }
 
+/// The end of an answer.
+struct AnswerEnd {
+    outcome: Outcome,
+    /// What it says of the attempt.
+    ended: Failure,
+    /// The client broke its request off before.
+    broken_off: bool,
+}
+
 /// Notes what the end of an answer says about its server. One that breaks off has failed, unless the client
 /// broke off first; whose doing it is that the time for the exchange is over, nobody knows.
 fn note_end(
     job: &ForwardRequest<'_>,
     target: &UpstreamTarget,
     chosen: &mut Chosen<'_>,
-    (outcome, ended, broken_off): (Outcome, Failure, bool),
+    end: AnswerEnd,
 ) {
+    let AnswerEnd { outcome, ended, broken_off } = end;
     let (upstream, endpoint) = (&target.upstream, &chosen.member.endpoint);
     let permit = chosen.permit.take();
     match outcome {

@@ -7,17 +7,26 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::choose::Chosen;
+use super::connection::{self, ConnectionNeeds};
 use super::exchange_io::{self, AttemptError, AttemptPlan, RequestSending};
 use super::outlier::OutlierVerdict;
 use super::request::{AttemptHead, AttemptProgress, ForwardRequest};
 use super::request_body::Upload;
 use super::retry::Failure;
-use super::{Origin, TargetMembers, connection};
+use super::{Origin, TargetMembers};
 use crate::clock::{self, Instant};
 use crate::endpoint::Endpoint;
 use crate::exchange::{Client, Source};
 use crate::net::Timer;
 use crate::wire::{Known, ResponseHead};
+
+/// The body of the request during one attempt: where it comes from, and how far it has been sent.
+pub struct AttemptBody<'s, 'a, C> {
+    /// The body.
+    pub upload: &'s mut Upload<'a, C>,
+    /// The part that is still to be sent.
+    pub sending: &'s mut RequestSending,
+}
 
 /// Sends the request to a server and waits for the head of its response.
 ///
@@ -27,18 +36,19 @@ pub async fn try_once<C: Client>(
     job: &ForwardRequest<'_>,
     target: TargetMembers<'_>,
     chosen: &Chosen<'_>,
-    (upload, sending): (&mut Upload<'_, C>, &mut RequestSending),
+    body: AttemptBody<'_, '_, C>,
     timer: &mut Timer,
     progress: &mut AttemptProgress<'_, '_>,
 ) -> Result<Origin, AttemptError> {
+    let AttemptBody { upload, sending } = body;
     // The first attempt begins with the exchange, for all that a deadline can tell.
     let now = if progress.attempt == 1 { job.request.started } else { clock::now() };
     let endpoint = &chosen.member.endpoint;
     progress.trail.first_byte = None;
     job.request.cause.clear();
     let body = !upload.is_empty();
-    let want = (progress.repaired, body);
-    let connected = pin!(connection::connect(job, target, chosen, now, want, timer)).await;
+    let needs = ConnectionNeeds { now, repaired: progress.repaired, body };
+    let connected = pin!(connection::connect(job, target, chosen, needs, timer)).await;
     let (mut origin, probation) = connected.inspect_err(|_| {
         progress.trail.connect = clock::now().saturating_duration_since(now);
         job.worker.ledger.attempt(endpoint.id, 0, None);
