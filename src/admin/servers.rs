@@ -106,7 +106,7 @@ async fn give_order(
             changed: changed || reweighted,
             server: {
                 let view = known.registry.view(&upstream.name);
-                stats::server_stats((&upstream, &all, view.as_deref()), member, history)
+                stats::server_stats(&upstream, &all, view.as_deref(), member, history)
             },
         })
     });

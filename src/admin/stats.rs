@@ -491,7 +491,7 @@ pub(super) fn upstream_stats(
         registry: view.map(registry_stats),
         queue: state.queue.stats(upstream.limits.pending),
         breaker: has_breaker(upstream, false).then(|| breaker_stats(&state.breaker)),
-        servers: members.iter().map(|m| server_stats((upstream, &all, view), m, history)).collect(),
+        servers: members.iter().map(|m| server_stats(upstream, &all, view, m, history)).collect(),
     }
 }
 
@@ -536,7 +536,9 @@ fn has_breaker(upstream: &Upstream, per_server: bool) -> bool {
 
 /// One server.
 pub(super) fn server_stats(
-    (upstream, all, view): (&Upstream, &Membership, Option<&View>),
+    upstream: &Upstream,
+    all: &Membership,
+    view: Option<&View>,
     member: &Member,
     history: &History,
 ) -> ServerStats {

@@ -15,6 +15,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::Endpoint;
 use crate::clock::{self, Instant};
 use crate::h1::H1Origin;
+use crate::h2::link::LinkTerms;
 use crate::h2::{Link, Waiters};
 use crate::net::{MadeWith, Opened, Stream, Timer};
 use crate::tls::client::{AlpnOffer, TlsTarget};
@@ -130,7 +131,7 @@ pub async fn connect_endpoint(
                 stream,
                 opened,
                 (made_with, waiters),
-                (streams, head, kept_for),
+                LinkTerms { streams, head, kept_for },
             )));
         }
         let mut origin = H1Origin::new(stream, opened, clock::now());

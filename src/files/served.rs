@@ -169,8 +169,7 @@ fn read_into(file: &File, piece: &mut [u8], start: u64) -> Result<(), NoFile> {
 }
 
 fn find_now(wanted: &WantedFile) -> Result<ServedFile, NoFile> {
-    let WantedFile { root, segments, folder, index, suffixes, client } = wanted;
-    let suffixes = (&**suffixes, *client);
+    let WantedFile { root, segments, folder, index, .. } = wanted;
     let folder_flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let base = open(&**root, folder_flags, Mode::empty()).map_err(no_file)?;
     let mut name = PathBuf::new();
@@ -185,7 +184,7 @@ fn find_now(wanted: &WantedFile) -> Result<ServedFile, NoFile> {
     let at = if name.as_os_str().is_empty() { Path::new(".") } else { &name };
     let (found, known) = open_below(&base, root, at)?;
     if known.is_file() && !folder {
-        return variant(&base, root, (found, known), name, suffixes);
+        return variant(&base, wanted, (found, known), name);
     }
     if !known.is_dir() {
         return Err(NoFile::Missing);
@@ -197,7 +196,7 @@ fn find_now(wanted: &WantedFile) -> Result<ServedFile, NoFile> {
         let name = name.join(&**file);
         match open_below(&base, root, &name) {
             Ok((found, known)) if known.is_file() => {
-                return variant(&base, root, (found, known), name, suffixes);
+                return variant(&base, wanted, (found, known), name);
             }
             Ok(_) | Err(NoFile::Missing | NoFile::Folder) => {}
             Err(other) => return Err(other),
@@ -209,11 +208,11 @@ fn find_now(wanted: &WantedFile) -> Result<ServedFile, NoFile> {
 /// The first of the other forms of a file that there is, or the file.
 fn variant(
     base: &OwnedFd,
-    root: &Path,
+    wanted: &WantedFile,
     found: (File, Metadata),
     name: PathBuf,
-    (suffixes, client): (&[&'static str], [u8; 8]),
 ) -> Result<ServedFile, NoFile> {
+    let WantedFile { root, suffixes, client, .. } = wanted;
     let mut best = (found, None);
     for (n, suffix) in suffixes.iter().enumerate() {
         let mut other = name.clone().into_os_string();
@@ -226,7 +225,7 @@ fn variant(
         }
     }
     let ((file, known), variant) = best;
-    let own = OpenFile::new(count_of(client), MOST_OF_ONE).ok_or(NoFile::Unavailable)?;
+    let own = OpenFile::new(count_of(*client), MOST_OF_ONE).ok_or(NoFile::Unavailable)?;
     let counted = [own, OpenFile::new(&OPEN, MOST_OPEN).ok_or(NoFile::Unavailable)?];
     let modified = known.modified().map_err(|_| NoFile::Unavailable)?;
     Ok(ServedFile { file: Arc::new((file, counted)), length: known.len(), modified, variant, name })

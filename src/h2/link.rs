@@ -37,6 +37,17 @@ const GOODBYE: Duration = Duration::from_secs(1);
 const STALLED: Duration = Duration::from_millis(500);
 const DEAD: Duration = Duration::from_secs(10);
 
+/// The terms on which a connection is used.
+#[derive(Debug, Clone, Copy)]
+pub struct LinkTerms {
+    /// The streams that the server is taken to allow until it says so itself.
+    pub streams: usize,
+    /// The limits of the heads of responses.
+    pub head: HeadLimits,
+    /// The time for which it is kept without streams.
+    pub kept_for: Duration,
+}
+
 /// One connection, as its streams see it.
 #[derive(Debug)]
 pub struct Link {
@@ -75,15 +86,15 @@ impl Accept for NoClient {
 }
 
 impl Link {
-    /// Starts to speak HTTP/2 on a fresh connection. What the server says to that is seen by the first request; until
-    /// then it is taken to allow so many `streams`.
+    /// Starts to speak HTTP/2 on a fresh connection. What the server says to that is seen by the first request.
     #[must_use]
     pub fn new(
         stream: Stream,
         opened: Opened,
         (made_with, waiters): (MadeWith, Rc<Waiters>),
-        (streams, head, kept_for): (usize, HeadLimits, Duration),
+        terms: LinkTerms,
     ) -> Rc<Self> {
+        let LinkTerms { streams, head, kept_for } = terms;
         stream.send_at_once();
         let HeadLimits { bytes, fields } = head;
         let head = Limits { bytes, fields, underscores: Underscores::Keep };

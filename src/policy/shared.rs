@@ -202,8 +202,9 @@ impl Redis {
             Err(CallEnd::NoScript) => self.ask(connections, &call("EVAL", GCRA), wait).await,
             answer => answer,
         };
-        let (answer,) = self.read_answer(answer)?;
-        Ok(read(answer, interval, delay))
+        let ((passed, remaining, wait, reset),) = self.read_answer(answer)?;
+        let reply = ScriptReply { passed, remaining, wait, reset };
+        Ok(read_reply(reply, interval, delay))
     }
 
     /// Makes calls on the way of a request: at once without an answer while a server is left alone.
@@ -383,11 +384,24 @@ fn key<'a>(limit: &str, parts: impl Iterator<Item = &'a [u8]>) -> String {
     key
 }
 
-fn read(
-    (passed, remaining, wait, reset): (u8, u32, u64, u64),
+/// The answer of the script.
+struct ScriptReply {
+    /// 0 for a request that is over the limit.
+    passed: u8,
+    /// Requests that would pass now.
+    remaining: u32,
+    /// Until the request would pass, in microseconds.
+    wait: u64,
+    /// Until the limit is unused again, in microseconds.
+    reset: u64,
+}
+
+fn read_reply(
+    reply: ScriptReply,
     interval: f64,
     delay: Option<u32>,
 ) -> Result<LimitPass, LimitWait> {
+    let ScriptReply { passed, remaining, wait, reset } = reply;
     if passed == 0 {
         return Err(LimitWait(Duration::from_micros(wait)));
     }

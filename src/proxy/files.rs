@@ -33,6 +33,14 @@ struct FoundFile {
     validators: Validators,
 }
 
+/// An answer with a file, parts of one, or none of it.
+struct FileAnswer<'f> {
+    files: &'f Files,
+    found: &'f FoundFile,
+    status: u16,
+    pieces: &'f [FilePiece],
+}
+
 /// A piece of a body.
 enum FilePiece {
     /// Bytes of the proxy's own.
@@ -98,15 +106,18 @@ impl<'a> MatchedRoute<'a, '_> {
                 Err(Refusal::File(FileFault::Range))
             }
             FileShare::NotModified => {
-                Ok(self.send_file((files, &found), (304, &[]), effects, client, timer).await)
+                let answer = FileAnswer { files, found: &found, status: 304, pieces: &[] };
+                Ok(self.send_file(answer, effects, client, timer).await)
             }
             FileShare::Whole => {
                 let whole = [FilePiece::Part(0, found.file.length)];
-                Ok(self.send_file((files, &found), (200, &whole), effects, client, timer).await)
+                let answer = FileAnswer { files, found: &found, status: 200, pieces: &whole };
+                Ok(self.send_file(answer, effects, client, timer).await)
             }
             FileShare::Parts(parts) => {
                 let pieces = self.pieces(&parts, &found);
-                Ok(self.send_file((files, &found), (206, &pieces), effects, client, timer).await)
+                let answer = FileAnswer { files, found: &found, status: 206, pieces: &pieces };
+                Ok(self.send_file(answer, effects, client, timer).await)
             }
         }
     }
@@ -165,12 +176,12 @@ impl<'a> MatchedRoute<'a, '_> {
 
     async fn send_file<C: Client>(
         &self,
-        (files, found): (&Files, &FoundFile),
-        (status, pieces): (u16, &[FilePiece]),
+        answer: FileAnswer<'_>,
         effects: &PolicyEffects<'_>,
         client: &mut C,
         timer: &mut Timer,
     ) -> WalkEnd {
+        let FileAnswer { files, found, status, pieces } = answer;
         let FoundFile { file, piece: _, kind, coding, validators } = found;
         let total: u64 = pieces.iter().map(FilePiece::length).sum();
         let several = pieces.len() > 1;

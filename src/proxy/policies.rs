@@ -121,7 +121,11 @@ async fn ask_each<'a, C: Client>(
     let wait = count_on_limits(matched, policies, LimitPhase::AfterAuth, effects).await?.max(early);
     if let Some(concurrency) = &policies.concurrency
         && let Some(key) = hash_key(
-            (matched, effects.verified.as_deref(), effects.member.as_deref()),
+            RequestClaims {
+                matched,
+                verified: effects.verified.as_deref(),
+                member: effects.member.as_deref(),
+            },
             &concurrency.key,
             |parts| concurrency.state.hash(parts),
         )
@@ -184,7 +188,7 @@ async fn count_on_limits<'a>(
     }
     let these = |limit: &&Limit| limit.before_auth == (counted == LimitPhase::BeforeAuth);
     let (verified, member) = (effects.verified.clone(), effects.member.clone());
-    let who = (matched, verified.as_deref(), member.as_deref());
+    let who = RequestClaims { matched, verified: verified.as_deref(), member: member.as_deref() };
     for (at, limit) in limits.iter().enumerate().filter(|(_, limit)| these(limit)) {
         if limit.exempts(matched.identity.client) {
             limit.state.exempt.fetch_add(1, Ordering::Relaxed);
@@ -215,7 +219,7 @@ async fn check_limit(
 ) -> Result<Option<Result<LimitPass, LimitWait>>, Refusal> {
     if let Some(redis) = &limit.redis {
         let Some(parts) = key_values(who, &limit.key) else { return Ok(None) };
-        let connections = &who.0.ex.worker.redis;
+        let connections = &who.matched.ex.worker.redis;
         let named = (&*limit.name, limit.state.pace);
         let parts = parts.iter().map(|part| &**part);
         match (redis.check(connections, named, parts, limit.delay).await, redis.on_error) {
@@ -230,26 +234,31 @@ async fn check_limit(
         }
     }
     let key = hash_key(who, &limit.key, |parts| limit.state.hash(parts));
-    Ok(key.map(|key| limit.state.check(key, limit.delay, who.0.ex.started)))
+    Ok(key.map(|key| limit.state.check(key, limit.delay, who.matched.ex.started)))
 }
 
 /// The parts of a key, for as long as somebody far away thinks about them.
 fn key_values(who: RequestClaims<'_, '_, '_>, parts: &[KeyPart]) -> Option<Vec<Box<[u8]>>> {
-    let client = who.0.identity.client.map(network);
+    let client = who.matched.identity.client.map(network);
     let all = || parts.iter().map(|p| key_part(who, client.as_ref(), p));
     let counted = parts.len() > 1 || all().all(|part| part.is_some());
     counted.then(|| all().map(|part| part.unwrap_or_default().into()).collect())
 }
 
 /// A request, what its token says, and whose it is where another way than a token let it in.
-type RequestClaims<'w, 'a, 'i> = (&'w MatchedRoute<'a, 'i>, Option<&'w Verified>, Option<&'w [u8]>);
+#[derive(Clone, Copy)]
+struct RequestClaims<'w, 'a, 'i> {
+    matched: &'w MatchedRoute<'a, 'i>,
+    verified: Option<&'w Verified>,
+    member: Option<&'w [u8]>,
+}
 
 fn give_back<'l>(who: RequestClaims<'_, '_, '_>, limits: impl Iterator<Item = &'l Limit>) {
     // What Redis has counted stays counted: another round trip would cost more than it is worth.
-    let client = who.0.identity.client;
+    let client = who.matched.identity.client;
     for limit in limits.filter(|limit| limit.redis.is_none() && !limit.exempts(client)) {
         if let Some(key) = hash_key(who, &limit.key, |parts| limit.state.hash(parts)) {
-            limit.state.give_back(key, who.0.ex.started);
+            limit.state.give_back(key, who.matched.ex.started);
         }
     }
 }
@@ -261,7 +270,7 @@ fn hash_key(
     parts: &[KeyPart],
     hash: impl FnOnce(&mut dyn Iterator<Item = &[u8]>) -> HashedKey,
 ) -> Option<HashedKey> {
-    let client = who.0.identity.client.map(network);
+    let client = who.matched.identity.client.map(network);
     let all = || parts.iter().map(|p| key_part(who, client.as_ref(), p));
     if parts.len() == 1 && all().any(|part| part.is_none()) {
         return None;
@@ -271,10 +280,11 @@ fn hash_key(
 
 /// One part of a key.
 fn key_part<'w>(
-    (matched, verified, member): RequestClaims<'w, '_, '_>,
+    who: RequestClaims<'w, '_, '_>,
     client: Option<&'w [u8; 8]>,
     part: &KeyPart,
 ) -> Option<&'w [u8]> {
+    let RequestClaims { matched, verified, member } = who;
     let fields = &matched.ex.head.fields;
     match part {
         // Those of whom nobody knows an address are one client.
@@ -285,7 +295,7 @@ fn key_part<'w>(
             let mut all = fields.values(Known::Cookie).flat_map(cookies);
             all.find(|(n, _)| **n == **name).map(|(_, value)| value)
         }
-        // RequestClaims comes in without a token is counted, too: by who it is there.
+        // Whoever comes in without a token is counted, too: by who it is there.
         KeyPart::Claim(name) => member.or_else(|| {
             let mut all = verified?.claims.iter();
             all.find(|(claim, _)| claim == name).map(|(_, value)| value.as_bytes())
@@ -327,7 +337,7 @@ async fn respond_with<C: Client>(
     let added: Vec<(&[u8], &[u8])> = effects.response_fields().collect();
     if matched.admitted.grpc && status >= 300 {
         let edits = Some(&matched.route.response_edits);
-        // RequestClaims is sent elsewhere to get in is not known here.
+        // Where a client is sent to get in is not known here.
         let status = if status < 400 { 401 } else { status };
         let message = format!("the proxy answers {status} ({})", matched.id.as_str());
         let gap = matched.ex.listener.write_gap;

@@ -84,7 +84,8 @@ pub(super) fn upstream(
         // ALPN is a part of TLS.
         (Protocol::Auto, Switch::Off) | (Protocol::Http1, _) => AlpnOffer::Http1,
     };
-    let arrangement = arrangement(&name, written, config, (old, purpose), (offer, announce))?;
+    let protocol = ServerProtocol { offer, announce };
+    let arrangement = arrangement(&name, written, config, purpose, old, protocol)?;
     let servers = servers::specs(&name, &written.servers, found, weights);
     let before = old.map(|old| old.members());
     let first = Membership::build(&arrangement, servers, before.as_deref());
@@ -129,14 +130,22 @@ pub(super) fn upstream(
     })
 }
 
+/// What is spoken with the servers of an upstream.
+struct ServerProtocol {
+    offer: AlpnOffer,
+    announce: Option<Announce>,
+}
+
 /// Returns how its servers are arranged, whoever they are.
 fn arrangement(
     name: &Arc<str>,
     written: &schema::UpstreamConfig,
     config: &Config,
-    (old, purpose): (Option<&Arc<Upstream>>, Purpose),
-    (offer, announce): (AlpnOffer, Option<Announce>),
+    purpose: Purpose,
+    old: Option<&Arc<Upstream>>,
+    protocol: ServerProtocol,
 ) -> Result<Arrangement, Box<Finding>> {
+    let ServerProtocol { offer, announce } = protocol;
     let bad = |place, message: String| Box::new(Finding::error("bad_certificate", place, message));
     let known = old.and_then(|old| old.arrangement.outgoing.as_ref());
     let (outgoing, tls_name) = match (&written.tls, purpose) {

@@ -29,6 +29,16 @@ pub(super) enum NextPart {
     Block { stream: u32, ends: bool, frames: u32 },
 }
 
+/// The lengths of a frame of DATA, in bytes.
+struct DataLength {
+    /// Of all behind the head of the frame.
+    frame: usize,
+    /// Of what belongs to the message.
+    message: usize,
+    /// Of padding, and of what says how long that is.
+    overhead: usize,
+}
+
 impl NextPart {
     pub(super) fn first(role: Role) -> Self {
         match role {
@@ -234,7 +244,7 @@ impl State {
         let overhead = skip + padding;
         match place {
             StreamLookup::Stream(index) => {
-                self.expect_data(index, (head.length, left, overhead))?
+                self.expect_data(index, DataLength { frame: head.length, message: left, overhead })?
             }
             StreamLookup::Closed(index) => self.misplaced(head.stream, index)?,
             StreamLookup::Nowhere => {}
@@ -244,20 +254,17 @@ impl State {
         Ok(Some(frames::HEAD + skip))
     }
 
-    /// A frame of DATA has begun, with so many bytes, of which so many are of the message and so many are not.
-    fn expect_data(
-        &mut self,
-        index: u32,
-        (length, data, overhead): (usize, usize, usize),
-    ) -> FrameVerdict {
+    /// A frame of DATA has begun.
+    fn expect_data(&mut self, index: u32, length: DataLength) -> FrameVerdict {
+        let DataLength { frame, message, overhead } = length;
         let role = self.role;
         let Some(slot) = self.slot(index) else { return Ok(()) };
-        slot.window -= length as i64;
+        slot.window -= frame as i64;
         if slot.window < 0 {
             return self.refuse(index, ErrorCode::FLOW_CONTROL_ERROR);
         }
         slot.unsaid += u32::try_from(overhead).unwrap_or_default();
-        slot.arrived = slot.arrived.saturating_add(data as u64);
+        slot.arrived = slot.arrived.saturating_add(message as u64);
         if role == Role::Client && !slot.answered {
             return self.spoil(index, ResponseFault::StatusLine);
         }
