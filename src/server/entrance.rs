@@ -115,25 +115,31 @@ async fn admit_connection(
     counts.room.limit(settings.connections);
     let closing = door.closing.clone();
     let arrived = ArrivedClient { local: local.clone(), settings, closing, stream, from };
-    let full = match counts.room.enter() {
-        Ok(inside) => {
-            spawn_local(arrived.connect(None, Some(inside)));
-            return;
-        }
-        Err(full) => full,
-    };
-    // Nobody else is accepted until somebody has been told.
-    let waiting = loop {
+    // Nobody else is accepted until this one has a place, or one among the few that wait for a place.
+    let (full, waiting) = loop {
+        let full = match counts.room.enter() {
+            Ok(inside) => {
+                spawn_local(arrived.connect(None, Some(inside)));
+                return;
+            }
+            Err(full) => full,
+        };
         match counts.room.wait() {
-            Some(waiting) => break waiting,
+            Some(waiting) => break (full, waiting),
             None => sleep(ASK_AGAIN).await,
         }
     };
     spawn_local(async move {
-        let _waiting = waiting;
         match arrived.find_place(full).await {
-            Ok(inside) => arrived.connect(None, Some(inside)).await,
-            Err(full) => arrived.turn_away(full).await,
+            Ok(inside) => {
+                // It has a place of its own now: whoever is served does not wait.
+                drop(waiting);
+                arrived.connect(None, Some(inside)).await;
+            }
+            Err(full) => {
+                arrived.turn_away(full).await;
+                drop(waiting);
+            }
         }
     });
 }

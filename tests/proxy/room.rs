@@ -103,6 +103,24 @@ fn w16_idle_connections_make_room_for_those_who_ask() {
 }
 
 #[test]
+fn w16_whoever_got_a_place_by_waiting_does_not_wait_any_more() {
+    let origin = Origin::ok("fine");
+    let proxy = proxy(&origin, "limits = { connections = 50 }", 1, None);
+    // Twice as many as there are places, each of which makes one go that is idle, and more than may wait at a time.
+    let mut idle = Vec::new();
+    for n in 0..100 {
+        idle.push(proxy.client());
+        wait_until(SOON, "it has come in", || number(&proxy, "accepted") > n);
+    }
+    wait_until(SOON, "it has made room", || number(&proxy, "reclaimed") == 50);
+    assert_eq!(number(&proxy, "connections"), 50);
+    for n in 0..100 {
+        assert_eq!(proxy.client().get("/").status, 200, "the honest client {n}");
+    }
+    assert_eq!(number(&proxy, "refused"), 0);
+}
+
+#[test]
 fn w16_near_the_limit_answers_end_their_connections() {
     let origin = Origin::ok("fine");
     let proxy = proxy(&origin, "limits = { connections = 16 }", 1, None);
