@@ -20,6 +20,7 @@ pub mod health;
 pub mod net;
 pub mod policy;
 pub mod proxy;
+pub mod quota;
 pub mod reload;
 pub mod server;
 pub mod snapshot;

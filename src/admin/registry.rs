@@ -187,12 +187,7 @@ pub(super) async fn put_server(
     let registry = &calls.status.registry;
     let registered = match registry.register(&upstream, &name, registration).await {
         Ok(registered) => registered,
-        Err(refused) => {
-            if refused != Refused::Unknown {
-                tracing::warn!(%upstream, server = %name, why = %refused, "registration refused");
-            }
-            return refuse(&refused);
-        }
+        Err(refused) => return refuse(&refused),
     };
     if registered != Registered::Renewed {
         follow(calls).await;

@@ -15,9 +15,13 @@ use super::{orders, stats};
 use crate::clock;
 use crate::discovery::registry::book::Refused;
 use crate::endpoint::standing::{DISABLED, DRAINING};
+use crate::quota::LineQuota;
 use crate::server::control::ControlCommand;
 use crate::server::status::Status;
 use crate::upstream::{Membership, membership};
+
+/// The lines about orders that were given.
+static ORDERS: LineQuota = LineQuota::ten_a_second();
 
 /// The effect of an order to a server.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -95,8 +99,8 @@ async fn give_order(
     if order == "enable" {
         upstream.state.queue.release_all();
     }
-    if changed {
-        tracing::info!(upstream = %upstream.name, %server, order, "order given");
+    if changed && let Some(left_out) = ORDERS.take(clock::now()) {
+        tracing::info!(upstream = %upstream.name, %server, order, left_out, "order given");
     }
     let (upstream, id, known) = (upstream.clone(), first.endpoint.id, status.clone());
     let told = status.desk.ask(move |history| {

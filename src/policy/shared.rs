@@ -349,13 +349,7 @@ impl Redis {
 
     fn failed(&self, node: &RedisNode, error: Option<&str>) -> Unanswered {
         self.errors.fetch_add(1, Relaxed);
-        node.rest();
-        if !node.down.swap(true, Relaxed)
-            && let Some(error) = error
-        {
-            let (goes_on, server) = (self.on_error, node.address.to_string());
-            tracing::error!(server, error, ?goes_on, key = "redis", "Redis does not answer");
-        }
+        node.failed(error, self.on_error);
         Unanswered
     }
 }

@@ -17,6 +17,7 @@ use crate::discovery::registry::book::Settings;
 use crate::discovery::registry::{Hear, Registry};
 use crate::discovery::{Found, Heard, List, Origin};
 use crate::endpoint::standing;
+use crate::quota::LineQuota;
 use crate::reload::Reloader;
 use crate::snapshot::{Snapshot, SnapshotStore, servers};
 use crate::upstream::membership::MemberChange;
@@ -211,11 +212,15 @@ impl ControlParts {
 
 /// Logs what is believed of a source.
 fn tell(upstream: &str, source: &str, note: Note) {
+    // Whoever registers servers decides how many there are.
+    static LINES: LineQuota = LineQuota::ten_a_second();
+    let Some(left_out) = LINES.take(clock::now()) else { return };
     match note {
         Note::Holds(servers) => tracing::warn!(
             upstream,
             source,
             servers,
+            left_out,
             key = "runtime.shrink_guard",
             "servers are gone from their source all at once: those that still answer stay for now"
         ),
@@ -223,9 +228,12 @@ fn tell(upstream: &str, source: &str, note: Note) {
             upstream,
             source,
             servers,
+            left_out,
             key = "runtime.growth_guard",
             "too many servers at once: these wait"
         ),
-        Note::Believes => tracing::info!(upstream, source, "servers are as their source says"),
+        Note::Believes => {
+            tracing::info!(upstream, source, left_out, "servers are as their source says");
+        }
     }
 }

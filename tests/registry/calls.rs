@@ -254,6 +254,40 @@ fn networks_that_are_not_named_are_foreign() {
 }
 
 #[test]
+fn refusals_without_end_write_ten_lines_a_second_and_the_rest_is_counted() {
+    const CALLS: usize = 300;
+    let proxy = proxy("{ registry = true, allow = ['10.0.0.0/8'] }", "");
+    let lines = || -> Vec<String> {
+        let log = proxy.log();
+        let lines = log.lines().filter(|line| line.contains("registration refused"));
+        lines.map(str::to_owned).collect()
+    };
+    let number = |line: &str| -> usize {
+        let rest = line.split("left_out=").nth(1).unwrap_or_else(|| panic!("no number: {line}"));
+        rest.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+    };
+    let begun = std::time::Instant::now();
+    for n in 0..CALLS {
+        let id = format!("x{n}");
+        assert_refused(&put(&proxy, &id, &at("127.0.0.1:80")), 403, "address_not_allowed");
+    }
+    let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap() + 2;
+    let written = lines();
+    assert!(written.len() >= 10 && written.len() <= 10 * seconds, "{}", written.len());
+    assert!(written[0].contains("key=\"upstream.servers.allow\""), "{}", written[0]);
+    // The first line of a later second names all that were left out before it.
+    let mut calls = CALLS;
+    wait_until(SOON, "a line tells of the others", || {
+        calls += 1;
+        put(&proxy, "y", &at("127.0.0.1:80"));
+        let written = lines();
+        written.len() + written.iter().map(|line| number(line)).sum::<usize>() == calls
+    });
+    let refused = "tidegate_registry_events_total{upstream=\"app\",event=\"refused\"}";
+    assert_eq!(metric(&proxy, refused), Some(calls as f64));
+}
+
+#[test]
 fn a_lease_that_runs_out_takes_its_server_along() {
     let (stays, goes) = (Origin::ok("stays"), Origin::ok("goes"));
     let proxy = proxy(REGISTRY, "balance = 'round_robin'\nslow_start = '0s'");

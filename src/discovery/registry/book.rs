@@ -60,6 +60,19 @@ pub enum Refused {
     Busy,
 }
 
+impl Refused {
+    /// The configuration key that would change it; `None` where none would.
+    #[must_use]
+    pub fn key(&self) -> Option<&'static str> {
+        match self {
+            Self::NoRegistry => Some("upstream.servers"),
+            Self::Full(_) => Some("upstream.servers.registry.max"),
+            Self::Foreign(_) => Some("upstream.servers.allow"),
+            Self::Unknown | Self::Taken { .. } | Self::Own(_) | Self::Busy => None,
+        }
+    }
+}
+
 /// What came of a registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Registered {

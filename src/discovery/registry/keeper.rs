@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::book::{Book, Refused, Registered, Settings};
+use super::lines::{ServerNews, tell_link, tell_news};
 use super::shared::{self, Exchange, News, Told};
 use super::{Counts, Hear, Order, Shown, View};
 use crate::clock::{self, Instant, Random};
@@ -176,8 +177,7 @@ impl Keeper {
                 Some(kept) if kept.book.settings == settings => {}
                 Some(kept) => {
                     for id in kept.book.set(settings) {
-                        tracing::warn!(%upstream, server = %id, key = "upstream.servers.allow",
-                            "a registered server is no longer allowed and leaves");
+                        tell_news(ServerNews::Disallowed, &upstream, &id, None);
                         kept.dismissed.insert(id);
                     }
                     (kept.changed, kept.since) = (true, 0);
@@ -215,7 +215,7 @@ impl Keeper {
             for id in kept.book.expire(if shared { heard } else { now }) {
                 kept.counts.expired.fetch_add(1, Relaxed);
                 kept.changed = true;
-                tracing::warn!(%upstream, server = %id, "the lease of a server ran out");
+                tell_news(ServerNews::RanOut, upstream, &id, None);
             }
         }
     }
@@ -312,11 +312,8 @@ impl Keeper {
             if linked {
                 // What was renewed elsewhere meanwhile is told by the next renewal.
                 kept.book.spare(now);
-                tracing::info!(%upstream, "registrations are shared through Redis");
-            } else {
-                tracing::warn!(%upstream, key = "redis",
-                    "registrations are not shared: Redis does not answer, and no lease runs out meanwhile");
             }
+            tell_link(upstream, linked);
             kept.counts.alone.store(!linked, Relaxed);
         }
     }
@@ -365,17 +362,12 @@ impl Kept {
 
     /// Notes what came of a registration.
     fn note(&mut self, upstream: &str, id: &Arc<str>, registered: &Result<Registered, Refused>) {
-        let Some(lease) = self.book.leases().get(id) else { return };
-        let (address, ttl) = (lease.known.address, lease.known.ttl());
-        match registered {
-            Ok(Registered::New) => {
-                tracing::info!(upstream, server = %id, %address, ?ttl, "server registered");
-            }
-            Ok(Registered::Changed) => {
-                tracing::info!(upstream, server = %id, %address, ?ttl, "registration changed");
-            }
+        let news = match registered {
+            Ok(Registered::New) => ServerNews::Registered,
+            Ok(Registered::Changed) => ServerNews::Changed,
             Ok(Registered::Renewed) | Err(_) => return,
-        }
+        };
+        tell_news(news, upstream, id, self.book.leases().get(id));
         self.changed = true;
         self.untold.remove(id);
     }
@@ -384,7 +376,7 @@ impl Kept {
     fn remove(&mut self, upstream: &str, id: &Arc<str>) -> bool {
         let removed = self.book.remove(id).is_some();
         if removed {
-            tracing::info!(upstream, server = %id, "server deregistered");
+            tell_news(ServerNews::Deregistered, upstream, id, None);
             self.changed = true;
             self.untold.insert(id.clone());
         }
@@ -399,7 +391,7 @@ impl Kept {
         for (id, known, left) in news.servers {
             let Some(known) = known else {
                 if !self.untold.contains(&id) && self.book.remove(&id).is_some() {
-                    tracing::info!(upstream = %news.upstream, server = %id, "server deregistered elsewhere");
+                    tell_news(ServerNews::DeregisteredElsewhere, &news.upstream, &id, None);
                     self.dismissed.insert(id);
                     self.changed = true;
                 }
@@ -416,7 +408,8 @@ impl Kept {
                 continue;
             }
             if self.book.learn(&id, known, left, now) {
-                tracing::info!(upstream = %news.upstream, server = %id, "server registered elsewhere");
+                let lease = self.book.leases().get(&id);
+                tell_news(ServerNews::RegisteredElsewhere, &news.upstream, &id, lease);
                 self.changed = true;
             }
         }

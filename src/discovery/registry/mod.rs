@@ -10,6 +10,7 @@
 pub mod book;
 mod keeper;
 pub mod lease;
+mod lines;
 mod shared;
 
 use std::collections::BTreeMap;
@@ -174,7 +175,10 @@ impl Registry {
         match &ordered {
             Ok(Registered::New) => &view.counts.registered,
             Ok(Registered::Changed | Registered::Renewed) => &view.counts.renewed,
-            Err(_) => &view.counts.refused,
+            Err(refused) => {
+                lines::tell_refused(upstream, id, refused);
+                &view.counts.refused
+            }
         }
         .fetch_add(1, Relaxed);
         ordered

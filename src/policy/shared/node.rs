@@ -16,11 +16,16 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::connector::{ConnectError, NodeAddress, RedisConnector};
-use super::values;
+use super::{OnError, values};
 use crate::clock;
+use crate::quota::LineQuota;
 
 /// The time for which a server that failed is left alone.
 const REST: Duration = Duration::from_millis(500);
+/// Lines of one kind about a server within [`WINDOW`]: what comes and goes all the time is told so often.
+const LINES: u32 = 10;
+/// The time in which so many lines are written.
+const WINDOW: Duration = Duration::from_secs(60);
 /// Calls in a row that may go unanswered before a connection is given up.
 const SILENCE: u32 = 2;
 
@@ -33,16 +38,36 @@ pub(super) struct RedisNode {
     resting: AtomicU64,
     /// The last call failed.
     pub down: AtomicBool,
+    /// The log says that it does not answer.
+    told_down: AtomicBool,
+    /// The times that it failed or answered again since a line said so.
+    changes: AtomicU64,
     /// The hash of the reason for which there was no connection, once it was told; 0 when there is one.
     told: AtomicU64,
+    /// The lines about whether it answers.
+    answer_lines: LineQuota,
+    /// The lines about why there is no connection.
+    connect_lines: LineQuota,
 }
 
 impl RedisNode {
     pub(super) fn new(address: NodeAddress) -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Relaxed);
-        let (resting, down, told) = Default::default();
-        Arc::new(Self { id, address, resting, down, told })
+        let (resting, down, told_down, changes, told) = Default::default();
+        let [answer_lines, connect_lines] =
+            [LineQuota::new(LINES, WINDOW), LineQuota::new(LINES, WINDOW)];
+        Arc::new(Self {
+            id,
+            address,
+            resting,
+            down,
+            told_down,
+            changes,
+            told,
+            answer_lines,
+            connect_lines,
+        })
     }
 
     pub(super) fn is_resting(&self) -> bool {
@@ -57,9 +82,46 @@ impl RedisNode {
     pub(super) fn answered(&self) {
         if self.down.load(Relaxed) && self.down.swap(false, Relaxed) {
             self.resting.store(0, Relaxed);
-            let server = self.address.to_string();
-            tracing::info!(server, "Redis answers again");
+            self.changes.fetch_add(1, Relaxed);
         }
+        if self.told_down.load(Relaxed) && self.may_tell(false) {
+            let (server, left_out) = (self.address.to_string(), self.left_out());
+            tracing::info!(server, left_out, "Redis answers again");
+        }
+    }
+
+    /// Notes that it has not answered, and tells where that is news; without an error, that has been told.
+    pub(super) fn failed(&self, error: Option<&str>, goes_on: OnError) {
+        self.rest();
+        if !self.down.swap(true, Relaxed) {
+            self.changes.fetch_add(1, Relaxed);
+        }
+        let Some(error) = error else {
+            self.told_down.store(true, Relaxed);
+            return;
+        };
+        if !self.told_down.load(Relaxed) && self.may_tell(true) {
+            let (server, left_out) = (self.address.to_string(), self.left_out());
+            tracing::error!(
+                server,
+                error,
+                ?goes_on,
+                key = "redis",
+                left_out,
+                "Redis does not answer"
+            );
+        }
+    }
+
+    /// Returns whether a line may say that it is down now, or that it is not. One that may not be
+    /// written yet is written at a later call, if it is still true then.
+    fn may_tell(&self, down: bool) -> bool {
+        self.answer_lines.take(clock::now()).is_some() && self.told_down.swap(down, Relaxed) != down
+    }
+
+    /// Returns how many changes no line has told of, beside the one that is told now.
+    fn left_out(&self) -> u64 {
+        self.changes.swap(0, Relaxed).saturating_sub(1)
     }
 
     /// Notes that it can be reached.
@@ -70,8 +132,14 @@ impl RedisNode {
     /// Tells why there is no connection, unless that has just been told.
     pub(super) fn tell(&self, ConnectError { error, key }: &ConnectError) {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(error) | 1;
-        if self.told.swap(hash, Relaxed) != hash {
-            tracing::error!(error, key, "Redis cannot be reached");
+        if self.told.load(Relaxed) == hash {
+            return;
+        }
+        // What may not be told now is told at a later attempt, if it is still true then.
+        if let Some(left_out) = self.connect_lines.take(clock::now())
+            && self.told.swap(hash, Relaxed) != hash
+        {
+            tracing::error!(error, key, left_out, "Redis cannot be reached");
         }
     }
 }
@@ -272,5 +340,48 @@ pub(super) fn address_of(text: &str, asked: &NodeAddress) -> Option<NodeAddress>
         ("", NodeAddress::Tcp(asked, _)) => Some(NodeAddress::Tcp(asked.clone(), port)),
         ("", _) => None,
         _ => Some(NodeAddress::Tcp(host.to_owned(), port)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_comes_and_goes_is_told_ten_times_a_minute_and_ends_as_it_is() {
+        let node = RedisNode::new(NodeAddress::Tcp("redis.test".to_owned(), 6379));
+        let mut told = Vec::new();
+        let mut change = |down: bool| {
+            let before = node.told_down.load(Relaxed);
+            match down {
+                true => node.failed(Some("it is gone"), OnError::Local),
+                false => node.answered(),
+            }
+            assert_eq!(node.down.load(Relaxed), down);
+            if node.told_down.load(Relaxed) != before {
+                told.push(down);
+            }
+        };
+        for _ in 0..50 {
+            change(true);
+            change(false);
+        }
+        change(true);
+        tokio::time::advance(WINDOW).await;
+        // Nothing changes, and what no line has said is said now.
+        change(true);
+        change(true);
+        let flaps = [true, false].repeat(5);
+        assert_eq!(told, [&flaps[..], &[true]].concat());
+        assert_eq!(node.changes.load(Relaxed), 0, "91 changes were named in the last line");
+    }
+
+    #[test]
+    fn whoever_could_not_be_reached_is_told_to_answer_again() {
+        let node = RedisNode::new(NodeAddress::Tcp("redis.test".to_owned(), 6379));
+        node.failed(None, OnError::Local);
+        assert!(node.told_down.load(Relaxed), "the line about the connection has said so");
+        node.answered();
+        assert!(!node.told_down.load(Relaxed));
     }
 }
