@@ -11,10 +11,11 @@ use serde_json::value::RawValue;
 
 use super::calls::{AdminAnswer, json_answer, problem_answer, problem_with_detail};
 use crate::cache::history::Invalid;
-use crate::cache::purge::Purge;
+use crate::cache::purge::{Purge, PurgeSource};
 use crate::cache::route::{CacheCounts, CacheResult, KeyParts, RouteCache};
 use crate::cache::store::CacheStore;
 use crate::cache::tier::{StoreTier, TierResult};
+use crate::cache::webhook::EventResult;
 use crate::clock;
 use crate::config::suggest::did_you_mean;
 use crate::exchange::target::{self, PathMode, RequestTarget};
@@ -109,6 +110,11 @@ pub(super) struct CacheStats {
     purged: u64,
     /// Not stored for want of room.
     no_room: u64,
+    /// Purges by who ordered them.
+    purges: CachePurges,
+    /// Events of its webhook by what became of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events: Option<CacheEvents>,
     /// The tier behind memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     tier: Option<TierStats>,
@@ -157,6 +163,71 @@ struct CacheRequests {
     bypass: u64,
 }
 
+/// Purges by who ordered them, however many responses went.
+#[derive(Debug, Serialize, JsonSchema)]
+struct CachePurges {
+    /// Calls of the admin endpoint.
+    admin: u64,
+    /// Events of the webhook.
+    webhook: u64,
+    /// Successful requests of unsafe methods: their URL, `Location` and `Content-Location`.
+    method: u64,
+    /// Names in the field of `invalidate_header`.
+    header: u64,
+    /// Other instances, by way of Redis.
+    instance: u64,
+}
+
+impl CachePurges {
+    fn of(store: &CacheStore) -> Self {
+        let count = |source| store.counts.purges.get(source);
+        Self {
+            admin: count(PurgeSource::Admin),
+            webhook: count(PurgeSource::Webhook),
+            method: count(PurgeSource::Method),
+            header: count(PurgeSource::Header),
+            instance: count(PurgeSource::Instance),
+        }
+    }
+}
+
+/// Events of a webhook by what became of them.
+#[derive(Debug, Serialize, JsonSchema)]
+struct CacheEvents {
+    /// Carried out.
+    done: u64,
+    /// Carried out before.
+    repeated: u64,
+    /// A field of the signature was missing, more than once there, or malformed.
+    unsigned: u64,
+    /// Sent more than five minutes ago, or in the future.
+    untimely: u64,
+    /// No signature was that of a secret.
+    bad_signature: u64,
+    /// Too large, no JSON, or nothing that can be purged.
+    malformed: u64,
+    /// The same one was being carried out, or there were too many.
+    busy: u64,
+    /// Not carried out everywhere.
+    failed: u64,
+}
+
+impl CacheEvents {
+    fn of(store: &CacheStore) -> Self {
+        let count = |result| store.events.counts.get(result);
+        Self {
+            done: count(EventResult::Done),
+            repeated: count(EventResult::Repeated),
+            unsigned: count(EventResult::Unsigned),
+            untimely: count(EventResult::Untimely),
+            bad_signature: count(EventResult::BadSignature),
+            malformed: count(EventResult::Malformed),
+            busy: count(EventResult::Busy),
+            failed: count(EventResult::Failed),
+        }
+    }
+}
+
 /// Reads the counters of one cache.
 pub(super) fn cache_stats(cache: &RouteCache) -> CacheStats {
     use std::sync::atomic::Ordering::Relaxed;
@@ -179,6 +250,8 @@ pub(super) fn cache_stats(cache: &RouteCache) -> CacheStats {
         evicted: store.counts.evicted.load(Relaxed),
         purged: store.counts.purged.load(Relaxed),
         no_room: store.counts.no_room.load(Relaxed),
+        purges: CachePurges::of(store),
+        events: cache.webhook.is_some().then(|| CacheEvents::of(store)),
         tier: cache.tier.as_ref().map(|tier| {
             let count = |result| store.counts.tier.get(result);
             TierStats {
@@ -230,7 +303,7 @@ pub(super) async fn purge_caches(status: &Status, body: &[u8]) -> AdminAnswer {
         Ok(wish) => wish,
         Err(answer) => return *answer,
     };
-    match carry_out_purge(status, &wish).await {
+    match carry_out_purge(status, &wish, PurgeSource::Admin).await {
         Ok(purged) => json_answer(StatusCode::OK, &Purged { purged }),
         Err(answer) => *answer,
     }
@@ -243,6 +316,7 @@ pub(super) async fn purge_caches(status: &Status, body: &[u8]) -> AdminAnswer {
 pub(super) async fn carry_out_purge(
     status: &Status,
     wish: &PurgeWish,
+    source: PurgeSource,
 ) -> Result<usize, Box<AdminAnswer>> {
     let snapshot = status.store.load_full();
     let purge = parse_wish(wish).map_err(|why| Box::new(bad_request("bad_purge", &why)))?;
@@ -254,7 +328,7 @@ pub(super) async fn carry_out_purge(
     for (store, parts, tier) in stores {
         behind.extend(tier.map(|tier| (tier, limit_purge(purge.clone(), parts))));
         // A queue that is full empties in milliseconds; a purge that was only half ordered must be told.
-        let Some(reply) = store.purge(limit_purge(purge.clone(), parts)) else {
+        let Some(reply) = store.purge(limit_purge(purge.clone(), parts), source) else {
             return refuse(StatusCode::SERVICE_UNAVAILABLE, "busy");
         };
         waiting.push(reply);

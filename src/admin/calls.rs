@@ -68,9 +68,14 @@ impl Calls {
             Err(_) if is_event(&request) => KnownTokens::Nobody,
             Err(denied) => return denial_answer(denied, request.method()),
         };
+        let event = is_event(&request).then(|| request.uri().path().to_owned());
         let (request, turn) = match self.read_body(request).await {
             Ok(read) => read,
-            Err(refused) => return *refused,
+            Err(refused) => {
+                let cache = event.as_deref().and_then(|path| path.strip_prefix(webhook::PATH));
+                cache.iter().for_each(|cache| webhook::count_unread(&self.status, cache));
+                return *refused;
+            }
         };
         let _at_work = seat.work();
         let (method, path) = (request.method(), request.uri().path());

@@ -14,8 +14,10 @@ use http::header::ACCEPT;
 
 use super::stats::count_unresolved;
 use crate::balance::Member;
+use crate::cache::purge::PurgeSource;
 use crate::cache::route::{CacheResult, RouteCache};
 use crate::cache::tier::TierResult;
+use crate::cache::webhook::EventResult;
 use crate::clock;
 use crate::endpoint::breaker::{Breaker, BreakerState};
 use crate::endpoint::standing;
@@ -99,6 +101,7 @@ pub fn metrics_page(status: &Status, snapshot: &Snapshot, history: &History, ope
     write_each(&mut text, ROUTE, "endpoint", || snapshot.routes.iter().map(|r| (&*r.name, &**r)));
     cache_requests(&mut text, snapshot);
     cache_tiers(&mut text, snapshot);
+    cache_purges(&mut text, snapshot);
     write_each(&mut text, CACHE, "cache", || snapshot.caches().map(|c| (&*c.store.name, c)));
     if let Some(redis) = &snapshot.redis {
         text.family("tidegate_redis_up", "gauge", "0 while the last call failed.");
@@ -324,6 +327,32 @@ fn cache_tiers(text: &mut MetricsText, snapshot: &Snapshot) {
     for (cache, tier) in tiered() {
         let linked = f64::from(u8::from(tier.tier.is_linked()));
         text.sample(name, &[("cache", &*cache.store.name)], linked);
+    }
+}
+
+/// Who ordered purges, and what became of the events of webhooks.
+fn cache_purges(text: &mut MetricsText, snapshot: &Snapshot) {
+    let name = "tidegate_cache_purges_total";
+    let mut caches = snapshot.caches().peekable();
+    if caches.peek().is_some() {
+        text.family(name, "counter", "Purges by who ordered them.");
+    }
+    for cache in caches {
+        for (source, word) in PurgeSource::ALL {
+            let labels = [("cache", &*cache.store.name), ("source", word)];
+            text.sample(name, &labels, cache.store.counts.purges.get(source) as f64);
+        }
+    }
+    let name = "tidegate_cache_webhook_events_total";
+    let mut hooked = snapshot.caches().filter(|cache| cache.webhook.is_some()).peekable();
+    if hooked.peek().is_some() {
+        text.family(name, "counter", "Events of webhooks by what became of them.");
+    }
+    for cache in hooked {
+        for (result, word) in EventResult::ALL {
+            let labels = [("cache", &*cache.store.name), ("result", word)];
+            text.sample(name, &labels, cache.store.events.counts.get(result) as f64);
+        }
     }
 }
 

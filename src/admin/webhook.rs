@@ -16,8 +16,9 @@ use serde_json::value::RawValue;
 
 use super::caches::{PurgeWish, bad_request, carry_out_purge, read_json};
 use super::calls::{AdminAnswer, json_answer, problem_answer, problem_with_detail};
+use crate::cache::purge::PurgeSource;
 use crate::cache::store::CacheStore;
-use crate::cache::webhook::{EventClaim, SignedEvent, UntrustedEvent, WebhookSecrets};
+use crate::cache::webhook::{EventClaim, EventResult, SignedEvent, WebhookSecrets};
 use crate::clock;
 use crate::server::status::Status;
 
@@ -46,6 +47,25 @@ pub(super) async fn receive_event(
         let why = format!("there is no cache `{name}` with a `webhook`");
         return problem_with_detail(StatusCode::NOT_FOUND, "no_such_webhook", &why);
     };
+    let (result, answer) = take_event(status, (&secrets, &store), headers, body).await;
+    store.events.counts.count(result);
+    answer
+}
+
+/// Counts an event that is too large to be read, or came too slowly.
+pub(super) fn count_unread(status: &Status, written: &str) {
+    let name = percent_decode_str(written).decode_utf8_lossy();
+    if let Some((_, store)) = find_webhook(status, &name) {
+        store.events.counts.count(EventResult::Malformed);
+    }
+}
+
+async fn take_event(
+    status: &Status,
+    (secrets, store): (&WebhookSecrets, &CacheStore),
+    headers: &HeaderMap,
+    body: &[u8],
+) -> (EventResult, AdminAnswer) {
     let id = only_value(headers, "webhook-id");
     let timestamp = only_value(headers, "webhook-timestamp");
     let signatures = only_value(headers, "webhook-signature");
@@ -53,40 +73,42 @@ pub(super) async fn receive_event(
     let event = SignedEvent { id, timestamp, signatures, body };
     if let Err(why) = secrets.verify_event(&event, now) {
         if store.events.is_time_to_tell(now) {
-            tracing::warn!(cache = &*name, %why, key = "cache.webhook", "event refused");
+            tracing::warn!(cache = &*store.name, %why, key = "cache.webhook", "event refused");
         }
-        return problem_with_detail(StatusCode::UNAUTHORIZED, refusal_code(why), &why.to_string());
+        let (result, detail) = (EventResult::from(why), why.to_string());
+        let answer = problem_with_detail(StatusCode::UNAUTHORIZED, result.word(), &detail);
+        return (result, answer);
     }
     if !is_json(headers) {
         let why = "an event is JSON, and its `content-type` application/json";
-        return problem_with_detail(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", why);
+        let answer = problem_with_detail(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", why);
+        return (EventResult::Malformed, answer);
     }
-    let wishes = match read_event(body, &name) {
+    let wishes = match read_event(body, &store.name) {
         Ok(wishes) => wishes,
-        Err(answer) => return *answer,
+        Err(answer) => return (EventResult::Malformed, *answer),
     };
+    let busy = |code| (EventResult::Busy, problem_answer(StatusCode::SERVICE_UNAVAILABLE, code));
     let claimed = match store.events.claim_event(id, now) {
         EventClaim::New(claimed) => claimed,
         EventClaim::Done => {
-            return json_answer(StatusCode::OK, &WebhookReceipt { purged: 0, repeated: true });
+            let receipt = WebhookReceipt { purged: 0, repeated: true };
+            return (EventResult::Repeated, json_answer(StatusCode::OK, &receipt));
         }
-        EventClaim::UnderWay => {
-            return problem_answer(StatusCode::SERVICE_UNAVAILABLE, "event_under_way");
-        }
-        EventClaim::Full => {
-            return problem_answer(StatusCode::SERVICE_UNAVAILABLE, "too_many_events");
-        }
+        EventClaim::UnderWay => return busy("event_under_way"),
+        EventClaim::Full => return busy("too_many_events"),
     };
     let mut purged = 0;
     for wish in &wishes {
-        match carry_out_purge(status, wish).await {
+        match carry_out_purge(status, wish, PurgeSource::Webhook).await {
             Ok(count) => purged += count,
             // It was not carried out everywhere: the same event may come again.
-            Err(answer) => return *answer,
+            Err(answer) => return (EventResult::Failed, *answer),
         }
     }
     claimed.finish(now);
-    json_answer(StatusCode::OK, &WebhookReceipt { purged, repeated: false })
+    let receipt = WebhookReceipt { purged, repeated: false };
+    (EventResult::Done, json_answer(StatusCode::OK, &receipt))
 }
 
 fn find_webhook(status: &Status, name: &str) -> Option<(Arc<WebhookSecrets>, Arc<CacheStore>)> {
@@ -114,14 +136,6 @@ fn is_json(headers: &HeaderMap) -> bool {
     };
     headers.get_all(header::CONTENT_TYPE).iter().all(is)
         && headers.get_all(header::CONTENT_ENCODING).iter().all(|coding| coding == "identity")
-}
-
-fn refusal_code(why: UntrustedEvent) -> &'static str {
-    match why {
-        UntrustedEvent::Unsigned => "unsigned",
-        UntrustedEvent::Untimely => "untimely",
-        UntrustedEvent::Forged => "bad_signature",
-    }
 }
 
 /// Reads what is to be purged: a wish, or `purge` with several; either alone, or as `data` beside the `type` and `timestamp` of

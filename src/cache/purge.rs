@@ -1,8 +1,56 @@
-//! What a purge removes.
+//! What a purge removes, and who ordered it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::key::StoreKey;
 use super::object::Object;
 use super::search::SearchRule;
+
+/// Who ordered that responses go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum PurgeSource {
+    /// A call of the admin endpoint.
+    Admin,
+    /// An event of the cache's webhook.
+    Webhook,
+    /// A successful request of an unsafe method: its URL, `Location` and `Content-Location`.
+    Method,
+    /// A name in the field of `invalidate_header`.
+    Header,
+    /// Another instance, by way of Redis.
+    Instance,
+}
+
+impl PurgeSource {
+    /// All of them, with their words in metrics.
+    pub const ALL: [(Self, &'static str); 5] = [
+        (Self::Admin, "admin"),
+        (Self::Webhook, "webhook"),
+        (Self::Method, "method"),
+        (Self::Header, "header"),
+        (Self::Instance, "instance"),
+    ];
+}
+
+/// How many purges each of them ordered.
+#[derive(Debug, Default)]
+pub struct PurgeCounts([AtomicU64; PurgeSource::ALL.len()]);
+
+impl PurgeCounts {
+    /// Counts one.
+    pub fn count(&self, source: PurgeSource) {
+        if let Some(counter) = self.0.get(source as usize) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns how many it ordered.
+    #[must_use]
+    pub fn get(&self, source: PurgeSource) -> u64 {
+        self.0.get(source as usize).map_or(0, |counter| counter.load(Ordering::Relaxed))
+    }
+}
 
 /// Which responses go. All parts that are given must match.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use super::housekeeping::HousekeepingCommand;
 use super::key::{self, KeyRef, StoreKey};
 use super::object::Object;
 use super::policy::Millis;
-use super::purge::Purge;
+use super::purge::{Purge, PurgeCounts, PurgeSource};
 use super::search::SearchRule;
 use super::tier::TierCounts;
 use super::webhook::WebhookEvents;
@@ -49,6 +49,8 @@ pub struct StoreCounts {
     pub evicted: AtomicU64,
     /// Entries removed by purges.
     pub purged: AtomicU64,
+    /// Purges by who ordered them.
+    pub purges: PurgeCounts,
     /// Responses that were not stored for want of room.
     pub no_room: AtomicU64,
     /// What became of reading from and writing to the tier behind memory.
@@ -273,7 +275,8 @@ impl CacheStore {
     }
 
     /// Removes whatever answers requests of a key, and keeps out what was asked for before.
-    pub fn invalidate(&self, key: &StoreKey, now: Millis) {
+    pub fn invalidate(&self, key: &StoreKey, now: Millis, source: PurgeSource) {
+        self.counts.purges.count(source);
         self.invalidate_one(key, now);
         for canonical in self.search_rules.load().iter().filter_map(|rule| key.canonical(rule)) {
             if canonical != *key {
@@ -313,16 +316,24 @@ impl CacheStore {
             // A queue that is full has enough to do; the responses run out by themselves.
             let _full =
                 self.housekeeping.try_send(HousekeepingCommand::Purge(self.clone(), purge, reply));
+            self.counts.purges.count(PurgeSource::Header);
         }
     }
 
     /// Orders a purge, and returns where its count will be told; `None` while housekeeping has too
     /// much to do.
-    pub(crate) fn purge(self: &Arc<Self>, purge: Purge) -> Option<oneshot::Receiver<usize>> {
+    pub(crate) fn purge(
+        self: &Arc<Self>,
+        purge: Purge,
+        source: PurgeSource,
+    ) -> Option<oneshot::Receiver<usize>> {
         let (reply, count) = oneshot::channel();
         let told =
             self.housekeeping.try_send(HousekeepingCommand::Purge(self.clone(), purge, reply));
-        told.is_ok().then_some(count)
+        told.is_ok().then(|| {
+            self.counts.purges.count(source);
+            count
+        })
     }
 
     /// Returns when what is stored for a key was last made invalid.

@@ -101,6 +101,77 @@ impl WebhookSecrets {
     }
 }
 
+/// What becomes of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum EventResult {
+    /// It was carried out.
+    Done,
+    /// It had been carried out before.
+    Repeated,
+    /// A field of its signature is missing, more than once there, or malformed.
+    Unsigned,
+    /// It was sent more than five minutes ago, or will be.
+    Untimely,
+    /// No signature is that of a secret.
+    BadSignature,
+    /// It is too large, no JSON, or asks for nothing that can be purged here.
+    Malformed,
+    /// It is being carried out, or so many came that it could not be remembered.
+    Busy,
+    /// It was not carried out everywhere.
+    Failed,
+}
+
+impl EventResult {
+    /// All of them, with their words in metrics.
+    pub const ALL: [(Self, &'static str); 8] = [
+        (Self::Done, "done"),
+        (Self::Repeated, "repeated"),
+        (Self::Unsigned, "unsigned"),
+        (Self::Untimely, "untimely"),
+        (Self::BadSignature, "bad_signature"),
+        (Self::Malformed, "malformed"),
+        (Self::Busy, "busy"),
+        (Self::Failed, "failed"),
+    ];
+
+    /// The word in metrics.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        Self::ALL.get(self as usize).map_or("", |(_, word)| word)
+    }
+}
+
+impl From<UntrustedEvent> for EventResult {
+    fn from(why: UntrustedEvent) -> Self {
+        match why {
+            UntrustedEvent::Unsigned => Self::Unsigned,
+            UntrustedEvent::Untimely => Self::Untimely,
+            UntrustedEvent::Forged => Self::BadSignature,
+        }
+    }
+}
+
+/// How many events became what.
+#[derive(Debug, Default)]
+pub struct EventCounts([AtomicU64; EventResult::ALL.len()]);
+
+impl EventCounts {
+    /// Counts one.
+    pub fn count(&self, result: EventResult) {
+        if let Some(counter) = self.0.get(result as usize) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns how many became this.
+    #[must_use]
+    pub fn get(&self, result: EventResult) -> u64 {
+        self.0.get(result as usize).map_or(0, |counter| counter.load(Ordering::Relaxed))
+    }
+}
+
 /// How far an event has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum EventState {
@@ -114,6 +185,8 @@ enum EventState {
 #[derive(Debug, Default)]
 pub struct WebhookEvents {
     known: HashMap<[u8; 32], EventState>,
+    /// What became of events; it survives reloads.
+    pub counts: EventCounts,
     /// When a refusal was last told, in seconds since 1970.
     told: AtomicU64,
 }

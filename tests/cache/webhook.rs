@@ -325,6 +325,60 @@ fn an_event_reaches_all_instances_and_tiers() {
 }
 
 #[test]
+fn events_and_purges_are_counted_by_what_became_of_them() {
+    let origin = tagged();
+    let proxy = shop(&origin);
+    let page = || {
+        RawClient::connect(proxy.admin()).exchange(
+            "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\
+         Authorization: Bearer secret-token-of-the-test\r\n\r\n",
+        )
+    };
+    let count = |name: &str| {
+        let page = page().text();
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("{name} in {page}")).parse::<u64>().unwrap()
+    };
+    let events = |result: &str| {
+        count(&format!("tidegate_cache_webhook_events_total{{cache=\"shop\",result=\"{result}\"}}"))
+    };
+    let purges = |cache: &str, source: &str| {
+        count(&format!("tidegate_cache_purges_total{{cache=\"{cache}\",source=\"{source}\"}}"))
+    };
+    let results = [
+        "done",
+        "repeated",
+        "unsigned",
+        "untimely",
+        "bad_signature",
+        "malformed",
+        "busy",
+        "failed",
+    ];
+    assert_eq!(results.map(events), [0; 8]);
+    let body = r#"{"purge":[{"tag":"1"},{"tag":"2"}]}"#;
+    let good = sign(SECRET, "1", now(), body);
+    assert_eq!(post(&proxy, "shop", &good, body).status, 200);
+    for _ in 0..2 {
+        assert_eq!(json_of(&post(&proxy, "shop", &good, body))["repeated"], json!(true));
+    }
+    assert_eq!(post(&proxy, "shop", "", body).status, 401);
+    assert_eq!(post(&proxy, "shop", &sign(SECRET, "2", now() - 400, body), body).status, 401);
+    assert_eq!(post(&proxy, "shop", &good, "{}").status, 401);
+    assert_eq!(event(&proxy, "3", &json!({})).status, 400);
+    let form = format!("{}Content-Type: text/plain\r\n", sign(SECRET, "4", now(), body));
+    assert_eq!(post(&proxy, "shop", &form, body).status, 415);
+    assert_eq!(event(&proxy, "5", &json!({"tag": "1".repeat(70_000)})).status, 413);
+    // An event for what is no webhook belongs to no cache.
+    assert_eq!(post(&proxy, "other", &good, body).status, 404);
+    assert_eq!(results.map(events), [1, 2, 1, 1, 1, 3, 0, 0]);
+    let sources = ["admin", "webhook", "method", "header", "instance"];
+    assert_eq!(sources.map(|source| purges("shop", source)), [0, 2, 0, 0, 0]);
+    assert_eq!(sources.map(|source| purges("other", source)), [0; 5]);
+    assert!(!page().text().contains("webhook_events_total{cache=\"other\""), "it takes none");
+}
+
+#[test]
 fn strangers_cannot_flood_the_log() {
     let origin = tagged();
     let proxy = shop(&origin);

@@ -11,6 +11,7 @@ use redis::{Pipeline, Value as Reply};
 
 use super::{LISTEN, PATIENCE, PREFIX, PendingPurge, REST, Tier, TierNews};
 use crate::cache::history::{self, Epoch, Invalid, PurgeEntry, PurgeHistory};
+use crate::cache::purge::PurgeSource;
 use crate::cache::store::CacheStore;
 use crate::clock::{self, Random};
 use crate::policy::shared::RedisConnections;
@@ -234,11 +235,11 @@ async fn carry_out(tier: &Tier, entries: impl Iterator<Item = &PurgeEntry>) {
 
 pub(super) async fn apply(store: &Arc<CacheStore>, invalid: &Invalid) {
     match invalid {
-        Invalid::Key(key) => store.invalidate(key, clock::unix_millis()),
+        Invalid::Key(key) => store.invalidate(key, clock::unix_millis(), PurgeSource::Instance),
         Invalid::Matching(purge) => {
             // A queue that is full empties in milliseconds.
             let done = loop {
-                match store.purge(purge.clone()) {
+                match store.purge(purge.clone(), PurgeSource::Instance) {
                     Some(done) => break done,
                     None => tokio::time::sleep(Duration::from_millis(5)).await,
                 }

@@ -20,6 +20,7 @@ use crate::cache::history::Invalid;
 use crate::cache::key::{self, KeyRef, StoreKey};
 use crate::cache::object::Object;
 use crate::cache::policy::{CacheQuery, Usability};
+use crate::cache::purge::PurgeSource;
 use crate::cache::route::{CacheResult, KeyInput, RouteCache};
 use crate::cache::status::{CacheStatus, Forwarded};
 use crate::cache::store::CacheFound;
@@ -401,7 +402,7 @@ impl<'a> MatchedRoute<'a, '_> {
         }
         let now = clock::unix_millis();
         let drop_key = |key: StoreKey| {
-            cache.store.invalidate(&key, now);
+            cache.store.invalidate(&key, now, PurgeSource::Method);
             if let Some(tier) = &cache.tier {
                 tier.announce(Invalid::Key(key));
             }
