@@ -2,9 +2,12 @@
 //!
 //! What has run out goes first, the longest ago first; then what the order of eviction names. The
 //! thread holds weak handles only, so nothing that left by another way is kept alive by it.
+//!
+//! A purge of a million responses takes seconds. It goes in steps of about a millisecond with a pause behind each, in which
+//! others get the processor and the commands that came meanwhile are obeyed.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
@@ -13,6 +16,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::object::Object;
 use super::order::{Evictable, EvictionOrder};
 use super::policy::Millis;
 use super::purge::Purge;
@@ -22,7 +26,13 @@ use crate::clock;
 /// Commands that may wait; a response that finds no place among them is not stored.
 const QUEUE: usize = 4096;
 /// The pause between two searches for what is dead.
-const ROUND: Duration = Duration::from_secs(1);
+const ROUND: Duration = Duration::from_millis(ROUND_MS);
+const ROUND_MS: Millis = 1000;
+
+/// The pause between two steps of a purge.
+const PAUSE: Duration = Duration::from_micros(500);
+/// The responses that one step of a purge removes.
+const STEP: usize = 256;
 
 /// The orders to housekeeping.
 #[derive(Debug)]
@@ -106,18 +116,42 @@ struct Ward {
     expiries: BinaryHeap<Reverse<Expiry>>,
 }
 
+/// A purge that is being carried out.
+#[derive(Debug)]
+struct PurgeUnderWay {
+    store: Arc<CacheStore>,
+    purge: Purge,
+    /// The responses that it concerns and has not come to.
+    left: Vec<Arc<Object>>,
+    purged: usize,
+    reply: oneshot::Sender<usize>,
+}
+
 #[derive(Debug, Default)]
 struct Housekeeping {
     wards: Vec<Ward>,
+    /// The first one goes on with every step.
+    purges: VecDeque<PurgeUnderWay>,
+    /// When it last looked round.
+    looked: Millis,
 }
 
 impl Housekeeping {
     fn run(mut self, commands: &Receiver<HousekeepingCommand>) {
         loop {
-            match commands.recv_timeout(ROUND) {
+            let wait = if self.purges.is_empty() { ROUND } else { PAUSE };
+            match commands.recv_timeout(wait) {
                 Ok(command) => self.obey(command),
-                Err(RecvTimeoutError::Timeout) => self.look_round(),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
+            }
+            // A step is longer than all of them take.
+            commands.try_iter().take(QUEUE).for_each(|command| self.obey(command));
+            self.purge_step();
+            let now = clock::unix_millis();
+            if now.abs_diff(self.looked) >= ROUND_MS {
+                self.looked = now;
+                self.look_round();
             }
         }
     }
@@ -136,12 +170,27 @@ impl Housekeeping {
             HousekeepingCommand::MakeRoom(store) => self.ward(&store).make_room(&store),
             HousekeepingCommand::Purge(store, purge, reply) => {
                 store.record_purge(&purge, clock::unix_millis());
-                let count = store.apply_purge(&purge);
-                let ward = self.ward(&store);
-                ward.compact();
-                // Whoever asked may have left.
-                let _left = reply.send(count);
+                let left = store.find_purged(&purge, || std::thread::sleep(PAUSE));
+                self.purges.push_back(PurgeUnderWay { store, purge, left, purged: 0, reply });
             }
+        }
+    }
+
+    /// Goes on with the purge that has waited longest, and tells its count at its end.
+    fn purge_step(&mut self) {
+        let Some(PurgeUnderWay { store, purge, left, purged, .. }) = self.purges.front_mut() else {
+            return;
+        };
+        for object in left.drain(left.len().saturating_sub(STEP)..) {
+            *purged += usize::from(store.purge_one(purge, &object));
+        }
+        if !left.is_empty() {
+            return;
+        }
+        if let Some(PurgeUnderWay { store, purged, reply, .. }) = self.purges.pop_front() {
+            self.ward(&store).compact();
+            // Whoever asked may have left.
+            let _left = reply.send(purged);
         }
     }
 
@@ -209,6 +258,7 @@ mod tests {
     use crate::cache::key::StoreKey;
     use crate::cache::object::{Object, Reservation};
     use crate::cache::policy::Timing;
+    use crate::cache::purge::PurgeSource;
     use crate::wire::ResponseHead;
 
     fn store(memory: u64, entries: usize) -> (Arc<CacheStore>, Receiver<HousekeepingCommand>) {
@@ -244,6 +294,11 @@ mod tests {
         store.find(key.borrowed(), &crate::wire::head::Fields::default()).object.is_some()
     }
 
+    fn apply(store: &CacheStore, purge: &Purge) -> usize {
+        let found = store.find_purged(purge, || {});
+        found.iter().filter(|object| store.purge_one(purge, object)).count()
+    }
+
     fn obey_all(house: &mut Housekeeping, commands: &Receiver<HousekeepingCommand>) {
         while let Ok(command) = commands.try_recv() {
             house.obey(command);
@@ -260,7 +315,7 @@ mod tests {
             assert!(store.used() <= 64 * 1024, "{}", store.used());
         }
         assert!(store.entries() > 20 && store.counts.evicted.load(Ordering::Relaxed) > 900);
-        let left = store.apply_purge(&Purge::everything());
+        let left = apply(&store, &Purge::everything());
         assert!(left > 20);
         assert_eq!((store.used(), store.entries()), (0, 0));
         for ward in &mut house.wards {
@@ -289,13 +344,48 @@ mod tests {
     }
 
     #[test]
+    fn a_purge_goes_in_steps_and_counts_what_it_removed() {
+        let (store, commands) = store(1 << 30, 1_000_000);
+        let mut house = Housekeeping::default();
+        for n in 0..600 {
+            assert!(add(&store, &format!("/{n}"), 60_000, if n < 550 { "red" } else { "blue" }));
+            obey_all(&mut house, &commands);
+        }
+        let red = Purge { tag: Some(Box::from(&b"red"[..])), ..Purge::default() };
+        let mut count = store.purge(red, PurgeSource::Admin).unwrap();
+        let mut blue = store
+            .purge(
+                Purge { tag: Some(Box::from(&b"blue"[..])), ..Purge::default() },
+                PurgeSource::Admin,
+            )
+            .unwrap();
+        obey_all(&mut house, &commands);
+        assert_eq!(store.entries(), 600, "nothing was removed so far");
+        house.purge_step();
+        assert_eq!(store.entries(), 600 - 256);
+        let key = house.purges[0].left[0].key.clone();
+        assert_eq!(store.remove_key(&key), 1, "it leaves by another way meanwhile");
+        house.purge_step();
+        assert!(count.try_recv().is_err(), "it is under way");
+        house.purge_step();
+        assert_eq!(count.try_recv(), Ok(549));
+        assert_eq!((store.entries(), blue.try_recv().is_err()), (50, true));
+        house.purge_step();
+        assert_eq!((store.entries(), blue.try_recv()), (0, Ok(50)));
+        assert_eq!(store.counts.purged.load(Ordering::Relaxed), 599);
+        assert_eq!((store.counts.purges.get(PurgeSource::Admin), store.used()), (2, 0));
+        house.purge_step();
+        assert!(house.purges.is_empty());
+    }
+
+    #[test]
     fn a_purge_by_tag_keeps_out_what_was_asked_for_before_it() {
         let (store, _commands) = store(1 << 30, 1000);
         add(&store, "/a", 60_000, "red");
         add(&store, "/b", 60_000, "blue");
         let red = Purge { tag: Some(Box::from(&b"red"[..])), ..Purge::default() };
         store.record_purge(&red, clock::unix_millis() + 1);
-        assert_eq!(store.apply_purge(&red), 1);
+        assert_eq!(apply(&store, &red), 1);
         assert!(!has(&store, "/a") && has(&store, "/b"));
         assert!(!add(&store, "/a", 60_000, "red"), "its request was sent before the purge");
         assert!(add(&store, "/c", 60_000, "blue"));

@@ -195,8 +195,10 @@ impl CacheStore {
         let entry = (object.variant, object.clone());
         let slot_of = |known: Option<&Arc<StoreSlot>>| {
             let known = known.filter(|slot| slot.names == names && slot.key == object.key);
-            let mut variants = known.map_or_else(Vec::new, |slot| slot.variants.clone());
-            variants.retain(|(variant, _)| *variant != object.variant);
+            let others = known.map_or(&[][..], |slot| &slot.variants);
+            let mut variants = Vec::with_capacity(others.len() + 1);
+            variants
+                .extend(others.iter().filter(|(variant, _)| *variant != object.variant).cloned());
             if variants.len() >= MOST_VARIANTS {
                 variants.remove(0);
             }
@@ -241,16 +243,19 @@ impl CacheStore {
     /// Removes one response, if it is still the one that is stored.
     pub fn remove(&self, object: &Arc<Object>) -> bool {
         let table = self.table.pin();
+        let is_it = |known: &Arc<Object>| Arc::ptr_eq(known, object);
         let without = |slot: &StoreSlot| {
             let mut left = slot.clone();
-            left.variants.retain(|(_, known)| !Arc::ptr_eq(known, object));
-            (left.variants.len() < slot.variants.len()).then_some(left)
+            left.variants.retain(|(_, known)| !is_it(known));
+            Arc::new(left)
         };
         let outcome = table.compute(object.key.hash(), |known| match known {
-            Some((_, slot)) => match without(slot) {
-                Some(left) if left.variants.is_empty() => papaya::Operation::Remove,
-                Some(left) => papaya::Operation::Insert(Arc::new(left)),
-                None => papaya::Operation::Abort(()),
+            Some((_, slot)) => match slot.variants.as_slice() {
+                [(_, only)] if is_it(only) => papaya::Operation::Remove,
+                all if all.iter().any(|(_, known)| is_it(known)) => {
+                    papaya::Operation::Insert(without(slot))
+                }
+                _ => papaya::Operation::Abort(()),
             },
             None => papaya::Operation::Abort(()),
         });
@@ -505,24 +510,33 @@ impl CacheStore {
         flights.retain(|_, flight| !purge.may_match_key(flight.key()));
     }
 
-    /// Carries out a purge; returns how many responses it removed, or made stale.
-    pub(super) fn apply_purge(&self, purge: &Purge) -> usize {
-        let mut count = 0;
-        let mut hit: Vec<Arc<Object>> = Vec::new();
+    /// Lists what a purge concerns; `pause` is called after every so many entries.
+    pub(super) fn find_purged(&self, purge: &Purge, mut pause: impl FnMut()) -> Vec<Arc<Object>> {
+        /// A thousand or two take a millisecond.
+        const STEP: usize = 2048;
+        let mut found: Vec<Arc<Object>> = Vec::new();
         let table = self.table.pin();
-        for slot in table.values().filter(|slot| purge.may_match_key(&slot.key)) {
-            hit.extend(slot.variants.iter().map(|(_, o)| o).filter(|o| purge.matches(o)).cloned());
-        }
-        for object in hit {
-            if purge.soft {
-                object.purge_softly();
-                count += 1;
-            } else if self.remove(&object) {
-                count += 1;
+        for (n, slot) in table.values().enumerate() {
+            if n % STEP == STEP - 1 {
+                pause();
+            }
+            if purge.may_match_key(&slot.key) {
+                let all = slot.variants.iter().map(|(_, object)| object);
+                found.extend(all.filter(|object| purge.matches(object)).cloned());
             }
         }
-        self.counts.purged.fetch_add(count as u64, Ordering::Relaxed);
-        count
+        found
+    }
+
+    /// Removes one response that a purge concerns, or makes it stale. `false` when it had left already.
+    pub(super) fn purge_one(&self, purge: &Purge, object: &Arc<Object>) -> bool {
+        if purge.soft {
+            object.purge_softly();
+        } else if !self.remove(object) {
+            return false;
+        }
+        self.counts.purged.fetch_add(1, Ordering::Relaxed);
+        true
     }
 
     /// The responses used most, most used first, at most `n`.
