@@ -3,6 +3,7 @@
 //! new series without end.
 
 mod members;
+mod sessions;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -84,6 +85,7 @@ pub fn metrics_page(status: &Status, snapshot: &Snapshot, history: &History, ope
     let upstreams = || snapshot.upstreams.iter().map(|upstream| (&*upstream.name, &**upstream));
     write_each(&mut text, UPSTREAM, "upstream", upstreams);
     members::write(&mut text, snapshot, &status.registry);
+    sessions::write(&mut text, snapshot);
     for family in SERVER {
         text.family(family.name, family.kind, family.help);
         write_servers(&mut text, snapshot, family);

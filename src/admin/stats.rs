@@ -24,6 +24,7 @@ use crate::telemetry::process::Process;
 use crate::telemetry::timeline::Usage;
 use crate::tls::TlsIdentity;
 use crate::tls::identity::CertificateNames;
+use crate::upstream::affinity::{Affinity, LearnedAffinity};
 use crate::upstream::{Membership, Upstream};
 
 /// The whole document.
@@ -251,9 +252,28 @@ pub(super) struct UpstreamStats {
     #[serde(skip_serializing_if = "Option::is_none")]
     registry: Option<RegistryStats>,
     queue: QueueStats,
+    /// Absent where sessions are not learned from answers (`upstream.balance.sticky = "header:…"`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sessions: Option<SessionStats>,
     #[serde(skip_serializing_if = "Option::is_none")]
     breaker: Option<BreakerStats>,
     servers: Vec<ServerStats>,
+}
+
+/// What became of sessions that were learned: they are known, expired or evicted.
+#[derive(Debug, Serialize, JsonSchema)]
+struct SessionStats {
+    known: usize,
+    /// The most that can be known; more push out those that were not used for longest.
+    most: usize,
+    /// Sessions that an answer named for the first time.
+    learned: u64,
+    /// Sessions that nobody used for `ttl`.
+    expired: u64,
+    /// Sessions that were pushed out.
+    evicted: u64,
+    /// Requests that named a session which is not known, or whose server is gone.
+    unknown: u64,
 }
 
 /// What became of registrations.
@@ -490,6 +510,7 @@ pub(super) fn upstream_stats(
         servers_waiting: state.waiting.load(Relaxed),
         registry: view.map(registry_stats),
         queue: state.queue.stats(upstream.limits.pending),
+        sessions: all.sticky.as_ref().and_then(Affinity::learned).map(session_stats),
         breaker: has_breaker(upstream, false).then(|| breaker_stats(&state.breaker)),
         servers: members.iter().map(|m| server_stats(upstream, &all, view, m, history)).collect(),
     }
@@ -498,6 +519,18 @@ pub(super) fn upstream_stats(
 /// Servers that are kept though their source has them no longer.
 pub(super) fn held(upstream: &Upstream) -> usize {
     upstream.members().servers().iter().filter(|server| server.spec.held).count()
+}
+
+fn session_stats(learned: &LearnedAffinity) -> SessionStats {
+    let (table, counts) = (learned.table(), learned.counts());
+    SessionStats {
+        known: table.len(),
+        most: table.capacity(),
+        learned: counts.learned.load(Relaxed),
+        expired: counts.expired.load(Relaxed),
+        evicted: table.evicted.load(Relaxed),
+        unknown: counts.unknown.load(Relaxed),
+    }
 }
 
 fn registry_stats(view: &View) -> RegistryStats {

@@ -223,7 +223,7 @@ impl LimitState {
     pub fn sweep(&self) -> usize {
         self.store.ticks.set(clock::now());
         let now = self.store.now();
-        self.store.table.sweep(|value| idle(value, now))
+        self.store.table.sweep(|value| idle(value, now)).left
     }
 
     /// Returns the table of its keys.

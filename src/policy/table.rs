@@ -28,6 +28,26 @@ pub struct KeyTable {
     pub evicted: AtomicU64,
 }
 
+/// A key whose place another one took, or which had been idle itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Displaced {
+    /// The key was there, or its place was empty.
+    Nothing,
+    /// A key that was idle.
+    Idle,
+    /// A key that was in use; `evicted` counts it.
+    InUse,
+}
+
+/// The keys of a table after a sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Swept {
+    /// Keys that are left.
+    pub left: usize,
+    /// Keys that were idle and are gone.
+    pub removed: usize,
+}
+
 /// A key's hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct HashedKey(u64);
@@ -58,13 +78,27 @@ impl KeyTable {
     /// Those of `change`; the table is as before.
     pub fn update<T, E>(
         &self,
-        HashedKey(hash): HashedKey,
+        key: HashedKey,
         idle: impl Fn(u64) -> bool,
         change: impl Fn(Option<u64>) -> Result<(T, u64), E>,
     ) -> Result<T, E> {
+        self.replace(key, idle, change).map(|(told, _)| told)
+    }
+
+    /// Does what [`Self::update`] does, and tells which key was lost by it.
+    ///
+    /// # Errors
+    /// Those of `change`; the table is as before.
+    pub fn replace<T, E>(
+        &self,
+        HashedKey(hash): HashedKey,
+        idle: impl Fn(u64) -> bool,
+        change: impl Fn(Option<u64>) -> Result<(T, u64), E>,
+    ) -> Result<(T, Displaced), E> {
         let tag = (hash & 0xff_ffff).max(1) << VALUE_BITS;
+        let nowhere = |(told, _)| (told, Displaced::Nothing);
         let Some(KeyBucket(places)) = self.buckets.get(self.index(hash)) else {
-            return change(None).map(|(told, _)| told);
+            return change(None).map(nowhere);
         };
         loop {
             let words = places.each_ref().map(|place| place.load(Relaxed));
@@ -74,33 +108,39 @@ impl KeyTable {
             let lowest = || words.iter().enumerate().min_by_key(|(_, word)| rank(**word));
             let at = own.or_else(|| lowest().map(|(at, _)| at)).unwrap_or_default();
             let (Some(place), Some(before)) = (places.get(at), words.get(at).copied()) else {
-                return change(None).map(|(told, _)| told);
+                return change(None).map(nowhere);
             };
             let value = own.map(|_| before & VALUE).filter(|value| !idle(*value));
             let (told, new) = change(value)?;
             let after = tag | new & VALUE;
             if place.compare_exchange_weak(before, after, Relaxed, Relaxed).is_ok() {
-                if own.is_none() && before != 0 && !idle(before & VALUE) {
+                let displaced = match value {
+                    Some(_) => Displaced::Nothing,
+                    None if before == 0 => Displaced::Nothing,
+                    None if own.is_some() || idle(before & VALUE) => Displaced::Idle,
+                    None => Displaced::InUse,
+                };
+                if displaced == Displaced::InUse {
                     self.evicted.fetch_add(1, Relaxed);
                 }
-                return Ok(told);
+                return Ok((told, displaced));
             }
         }
     }
 
-    /// Empties the places for which `idle` holds. Returns how many keys are left.
-    pub fn sweep(&self, idle: impl Fn(u64) -> bool) -> usize {
-        let mut left = 0;
+    /// Empties the places for which `idle` holds.
+    pub fn sweep(&self, idle: impl Fn(u64) -> bool) -> Swept {
+        let (mut left, mut removed) = (0, 0);
         for place in self.buckets.iter().flat_map(|KeyBucket(places)| places) {
             let word = place.load(Relaxed);
             if word != 0 && idle(word & VALUE) {
                 // Somebody who has just used it keeps it.
-                let _kept = place.compare_exchange(word, 0, Relaxed, Relaxed);
+                removed += usize::from(place.compare_exchange(word, 0, Relaxed, Relaxed).is_ok());
             } else if word != 0 {
                 left += 1;
             }
         }
-        left
+        Swept { left, removed }
     }
 
     /// Returns how many keys fit.
@@ -178,13 +218,30 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_is_lost_is_told() {
+        let table = KeyTable::new(8);
+        let hash = |key: u64| table.hash([&key.to_le_bytes()[..]].into_iter());
+        let set =
+            |key, to| table.replace(hash(key), |v| v < 10, |_| Ok::<_, ()>(((), to))).unwrap().1;
+        let first: Vec<_> = (0..8).map(|key| set(key, key + 9)).collect();
+        assert_eq!(first, [Displaced::Nothing; 8]);
+        assert_eq!(set(5, 20), Displaced::Nothing, "it was there");
+        // Key 0 is idle: it begins anew, or its place is another's.
+        assert_eq!(
+            [set(0, 9), set(8, 30), set(9, 30)],
+            [Displaced::Idle, Displaced::Idle, Displaced::InUse]
+        );
+        assert_eq!(table.evicted.load(Relaxed), 1);
+    }
+
+    #[test]
     fn an_error_changes_nothing_and_a_sweep_leaves_what_is_in_use() {
         let table = KeyTable::new(80);
         add(&table, 1, 5).unwrap();
         let hash = table.hash([&1_u64.to_le_bytes()[..]].into_iter());
         assert_eq!(table.update(hash, |v| v == 0, Err::<((), u64), _>), Err(Some(5)));
         add(&table, 2, 7).unwrap();
-        assert_eq!(table.sweep(|value| value <= 5), 1);
+        assert_eq!(table.sweep(|value| value <= 5), Swept { left: 1, removed: 1 });
         assert_eq!(add(&table, 1, 1), Ok(1));
         assert_eq!(add(&table, 2, 1), Ok(8));
     }

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -13,7 +14,7 @@ use arc_swap::ArcSwap;
 use super::sticky::{Bond, Sticky};
 use crate::balance::Member;
 use crate::clock;
-use crate::policy::table::{HashedKey, KeyTable};
+use crate::policy::table::{Displaced, HashedKey, KeyTable};
 use crate::wire::head::Fields;
 
 /// Sessions that an upstream knows at a time.
@@ -87,6 +88,18 @@ struct Sessions {
     table: KeyTable,
     /// The names of the servers that have had a session, by their numbers.
     names: ArcSwap<Vec<Arc<str>>>,
+    counts: SessionCounts,
+}
+
+/// What became of the sessions of an upstream. Those that were learned are known, evicted or expired.
+#[derive(Debug, Default)]
+pub struct SessionCounts {
+    /// Sessions that an answer named and that were not known.
+    pub learned: AtomicU64,
+    /// Sessions that nobody used for too long.
+    pub expired: AtomicU64,
+    /// Requests that named a session which is not known, or whose server is none of the upstream's now.
+    pub unknown: AtomicU64,
 }
 
 impl LearnedAffinity {
@@ -97,7 +110,11 @@ impl LearnedAffinity {
     }
 
     fn with_room(header: &[u8], ttl: Duration, room: usize) -> Self {
-        let sessions = Sessions { table: KeyTable::new(room), names: ArcSwap::default() };
+        let sessions = Sessions {
+            table: KeyTable::new(room),
+            names: ArcSwap::default(),
+            counts: SessionCounts::default(),
+        };
         let ttl = ttl.as_secs().max(1);
         Self { header: header.into(), ttl, sessions: Arc::new(sessions), servers: [].into() }
     }
@@ -142,9 +159,23 @@ impl LearnedAffinity {
         let server = self.servers.iter().find(|(_, server)| *server == id);
         let Some((number, _)) = server else { return };
         let bound = now << NUMBER_BITS | u64::from(*number);
-        let _known = self.sessions.table.update(self.hash(session), self.idle(now), |value| {
-            if value == Some(bound) { Err(()) } else { Ok(((), bound)) }
+        let replaced = self.sessions.table.replace(self.hash(session), self.idle(now), |value| {
+            if value == Some(bound) { Err(()) } else { Ok((value.is_none(), bound)) }
         });
+        let counts = &self.sessions.counts;
+        if let Ok((true, displaced)) = replaced {
+            counts.learned.fetch_add(1, Relaxed);
+            if displaced == Displaced::Idle {
+                counts.expired.fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    /// Counts a request that no session led to its server, if it names one that is not known.
+    pub(super) fn note_unbound(&self, session: &[u8]) {
+        if self.find(session, seconds()).is_none() {
+            self.sessions.counts.unknown.fetch_add(1, Relaxed);
+        }
     }
 
     fn hash(&self, session: &[u8]) -> HashedKey {
@@ -159,7 +190,18 @@ impl LearnedAffinity {
 
     /// Forgets sessions that nobody has used for too long.
     pub fn sweep(&self) {
-        self.sessions.table.sweep(self.idle(seconds()));
+        self.sweep_at(seconds());
+    }
+
+    fn sweep_at(&self, now: u64) {
+        let swept = self.sessions.table.sweep(self.idle(now));
+        self.sessions.counts.expired.fetch_add(swept.removed as u64, Relaxed);
+    }
+
+    /// What became of sessions since the start of the process.
+    #[must_use]
+    pub fn counts(&self) -> &SessionCounts {
+        &self.sessions.counts
     }
 
     /// The table of sessions.
@@ -210,8 +252,6 @@ fn seconds() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering::Relaxed;
-
     use super::*;
     use crate::endpoint::Endpoint;
 
@@ -275,5 +315,36 @@ mod tests {
         assert_eq!(affinity.table().evicted.load(Relaxed), 1);
         assert_eq!([&[1], &[2], &[3]].map(|of| affinity.find(of, 21)), [Some(id), None, Some(id)]);
         assert_eq!(affinity.table().len(), 8);
+    }
+
+    /// Known, learned, expired, evicted, unknown.
+    fn counted(of: &LearnedAffinity) -> [u64; 5] {
+        let counts = of.counts();
+        let [learned, expired, unknown] =
+            [&counts.learned, &counts.expired, &counts.unknown].map(|count| count.load(Relaxed));
+        let known = of.table().len() as u64;
+        [known, learned, expired, of.table().evicted.load(Relaxed), unknown]
+    }
+
+    #[test]
+    fn what_was_learned_is_known_or_expired_or_evicted() {
+        let members = ["a", "b"].map(member);
+        let [a, b] = [members[0].endpoint.id, members[1].endpoint.id];
+        let affinity = learned(8).among(&members, None);
+        affinity.bind(b"one", a, 100);
+        affinity.bind(b"one", a, 101);
+        affinity.bind(b"one", b, 102);
+        assert_eq!(counted(&affinity), [1, 1, 0, 0, 0], "one session, wherever it is");
+        affinity.bind(b"one", a, 163);
+        assert_eq!(counted(&affinity), [1, 2, 1, 0, 0], "another one of that name");
+        affinity.sweep_at(224);
+        assert_eq!(counted(&affinity), [0, 2, 2, 0, 0]);
+        for n in 0..9_u8 {
+            affinity.bind(&[n], a, 300 + u64::from(n));
+        }
+        assert_eq!(counted(&affinity), [8, 11, 2, 1, 0]);
+        // All of it outlives a reload.
+        let later = learned(8).among(&members, Some(&affinity));
+        assert_eq!(counted(&later), [8, 11, 2, 1, 0]);
     }
 }

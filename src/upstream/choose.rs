@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 
+use super::affinity::Affinity;
 use super::request::{AttemptProgress, ForwardRequest, MAX_TRIED};
 use super::{TargetMembers, Upstream};
 use crate::balance::{BalanceKey, BalanceRules, Member, PickContext};
@@ -58,13 +59,30 @@ pub async fn choose_first<'a, C: Client>(
     client: &mut C,
     timer: &mut Timer,
 ) -> Result<Chosen<'a>, Unchosen> {
-    if target.upstream.state.queue.depth() == 0 {
-        match at_once(job, target, progress, &mut None, job.request.started) {
-            Err(Unchosen::Full) => {}
-            other => return other,
+    let chosen = if target.upstream.state.queue.depth() == 0 {
+        at_once(job, target, progress, &mut None, job.request.started)
+    } else {
+        Err(Unchosen::Full)
+    };
+    let chosen = match chosen {
+        Err(Unchosen::Full) => {
+            in_turn(job, target, progress, &mut None, WaitingClient { client, timer }).await
         }
+        other => other,
+    };
+    if !chosen.as_ref().is_ok_and(|chosen| chosen.bonded) {
+        note_unbound(job, target);
     }
-    in_turn(job, target, progress, &mut None, WaitingClient { client, timer }).await
+    chosen
+}
+
+/// Counts a request whose session leads nowhere. Asked once for each request, not for each look at the servers.
+fn note_unbound(job: &ForwardRequest<'_>, target: TargetMembers<'_>) {
+    let Some(learned) = target.members.sticky.as_ref().and_then(Affinity::learned) else { return };
+    let session = target.key.as_ref().and_then(|key| job.requester.balance_key(key)).and_then(|key| key.whole());
+    if let Some(session) = session.filter(|session| !session.is_empty()) {
+        learned.note_unbound(session);
+    }
 }
 
 /// A client that waits for something else than its own connection, with the timer that ends the wait.

@@ -28,7 +28,28 @@ fn proxy(servers: &[&Origin], sticky: &str) -> Tidegate {
     let servers: Vec<String> =
         servers.iter().map(|origin| format!("\"{}\"", origin.server())).collect();
     let upstream = format!("balance = {{ {sticky} }}\neject = false");
-    with_servers(&servers.join(", "), Lines { upstream: &upstream, ..Lines::default() })
+    let listen = "[admin]\naddress = '127.0.0.1:0'";
+    with_servers(&servers.join(", "), Lines { listen, upstream: &upstream, ..Lines::default() })
+}
+
+/// Known, learned, expired, evicted, unknown, and that `/metrics` says the same.
+fn counts(proxy: &Tidegate) -> [u64; 5] {
+    const NAMES: [(&str, &str); 5] = [
+        ("known", ""),
+        ("learned", "_learned_total"),
+        ("expired", "_expired_total"),
+        ("evicted", "_evicted_total"),
+        ("unknown", "_unknown_total"),
+    ];
+    let shown = proxy.stats()["upstreams"][0]["sessions"].take();
+    assert_eq!(shown["most"], 200_000, "{shown}");
+    let page = RawClient::connect(proxy.admin()).ask("/metrics").text();
+    NAMES.map(|(name, suffix)| {
+        let count = shown[name].as_u64().unwrap_or_else(|| panic!("{name} in {shown}"));
+        let line = format!("tidegate_upstream_sessions{suffix}{{upstream=\"app\"}} {count}\n");
+        assert!(page.contains(&line), "no {line} in\n{page}");
+        count
+    })
 }
 
 fn begin(client: &mut RawClient) -> String {
@@ -90,4 +111,51 @@ fn a_session_that_nobody_uses_is_forgotten() {
         let _any = go_on(&mut client, "GET", &session);
         origins[1 - home].requests().len() > before
     });
+}
+
+#[test]
+fn sessions_are_counted() {
+    let (staying, mut going) = (server("a"), Some(server("b")));
+    let proxy = proxy(&[&staying, going.as_ref().unwrap()], "sticky = 'header:mcp-session-id'");
+    let mut client = proxy.client();
+    assert_eq!(counts(&proxy), [0; 5]);
+    let sessions: Vec<String> = (0..10).map(|_| begin(&mut client)).collect();
+    assert_eq!(counts(&proxy), [10, 10, 0, 0, 0]);
+    for session in &sessions {
+        assert_eq!(go_on(&mut client, "POST", session).0, 200, "{session}");
+    }
+    assert_eq!(counts(&proxy), [10, 10, 0, 0, 0], "who comes back is not new");
+    // One that nobody knows, whoever is asked; an empty one is none.
+    for session in ["zzz", "zzz", ""] {
+        go_on(&mut client, "POST", session);
+    }
+    assert_eq!(counts(&proxy), [10, 10, 0, 0, 2]);
+    // A session that is known is not unknown because its server does not answer.
+    drop(going.take());
+    let lost = sessions.iter().find(|session| session.starts_with('b')).expect("one of b");
+    assert_eq!(go_on(&mut client, "GET", lost).0, 404);
+    assert_eq!(counts(&proxy), [10, 10, 0, 0, 2]);
+}
+
+#[test]
+fn sessions_that_ran_out_are_counted() {
+    let origin = server("a");
+    let proxy = proxy(&[&origin], "sticky = 'header:mcp-session-id', ttl = '1s'");
+    let session = begin(&mut proxy.client());
+    wait_until(Duration::from_secs(30), "it is forgotten", || {
+        proxy.stats()["upstreams"][0]["sessions"]["known"] == 0
+    });
+    assert_eq!(counts(&proxy), [0, 1, 1, 0, 0]);
+    assert_eq!(go_on(&mut proxy.client(), "POST", &session).0, 200);
+    assert_eq!(counts(&proxy), [0, 1, 1, 0, 1]);
+}
+
+#[test]
+fn what_is_not_learned_is_not_counted() {
+    let origin = server("a");
+    let proxy = proxy(&[&origin], "sticky = 'tg'");
+    proxy.client().get("/");
+    assert_eq!(proxy.stats()["upstreams"][0].get("sessions"), None::<&serde_json::Value>);
+    let page = RawClient::connect(proxy.admin()).ask("/metrics").text();
+    assert!(page.contains("tidegate_upstream_pending") && !page.contains("_sessions"), "{page}");
 }
