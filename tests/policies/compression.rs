@@ -80,14 +80,18 @@ fn curl_gets_back_what_the_server_sent() {
 fn what_may_not_be_or_would_not_gain_stays_as_it_is() {
     let origin = origin();
     let proxy = proxy(&origin, "compress = true", "");
-    for path in ["/small", "/image", "/encoded", "/sealed", "/digest", "/part"] {
+    for path in ["/small", "/image", "/encoded", "/sealed", "/digest"] {
         let answer = ask(&proxy, path, "gzip, br, zstd");
         let encoding = answer.header("content-encoding");
         assert_eq!(encoding, (path == "/encoded").then_some("gzip"), "{path}");
         assert!(answer.header("content-length").is_some(), "{path}");
         assert_eq!(answer.header("vary"), None, "{path}");
     }
-    // A cache must know that others get it otherwise.
+    // A cache must know that others get it otherwise, also of a part (RFC 9110 §15.3.7).
+    let part = ask(&proxy, "/part", "gzip");
+    assert_eq!((part.status, part.header("content-encoding")), (206, None));
+    assert_eq!(part.header("content-length"), Some("5000"));
+    assert_eq!(part.all("vary"), ["accept-encoding"]);
     for accept in ["identity", "gzip;q=0", "deflate"] {
         let plain = ask(&proxy, "/page", accept);
         assert_eq!(plain.header("content-encoding"), None);
@@ -116,6 +120,96 @@ fn a_head_request_is_told_what_a_get_would_be() {
     assert_eq!(head.header("content-encoding"), Some("br"));
     assert_eq!(head.header("content-length"), None);
     assert_eq!(head.header("etag"), Some("W/\"1\""));
+}
+
+/// The fields that say which representation it is.
+fn representation(answer: &Response) -> [Option<String>; 6] {
+    ["content-type", "content-encoding", "vary", "etag", "accept-ranges", "content-length"]
+        .map(|name| answer.header(name).map(str::to_owned))
+}
+
+#[test]
+fn a_head_request_is_told_the_same_of_a_response_in_chunks() {
+    let origin = Origin::start(|request| {
+        let kind = if request.target == "/text" { "text/html" } else { "image/png" };
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nETag: \"1\"\r\n");
+        let rest = match (request.method.as_str(), request.target.as_str()) {
+            // A server may leave away what it only knows once it makes the content (RFC 9110 §9.3.2).
+            ("HEAD", "/text") => "\r\n",
+            ("HEAD", _) => "Transfer-Encoding: chunked\r\n\r\n",
+            _ => "Transfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n0\r\n\r\n",
+        };
+        vec![Step::Send(format!("{head}{rest}").into())]
+    });
+    let proxy = proxy(&origin, "compress = true", "");
+    for (path, accept) in
+        [("/text", "gzip"), ("/text", "identity"), ("/image", "gzip"), ("/image", "identity")]
+    {
+        let got = ask(&proxy, path, accept);
+        let mut client = proxy.client();
+        client.send(format!(
+            "HEAD {path} HTTP/1.1\r\nHost: a.test\r\nAccept-Encoding: {accept}\r\n\r\n"
+        ));
+        let head = client.response_to_head();
+        assert_eq!(representation(&head), representation(&got), "{path} {accept}");
+        let compressed = (path, accept) == ("/text", "gzip");
+        assert_eq!(head.header("content-encoding"), compressed.then_some("gzip"));
+        assert_eq!(head.header("vary"), (path == "/text").then_some("accept-encoding"));
+        assert_eq!(head.header("content-length"), None, "that of no representation");
+        // The next answer on the connection is the next request's.
+        assert_eq!(client.get("/image").status, 200);
+    }
+    // HTTP/2 is told the same.
+    for method in [&["-I"][..], &["-o", "/dev/null"]] {
+        let got = Command::new("curl")
+            .args(["-sS", "--max-time", "20", "--http2-prior-knowledge", "-D", "/dev/stderr"])
+            .args(["-H", "Accept-Encoding: gzip"])
+            .args(method)
+            .arg(format!("http://{}/text", proxy.address()))
+            .output()
+            .unwrap();
+        let head = String::from_utf8(got.stderr).unwrap();
+        for line in
+            ["HTTP/2 200 ", "content-encoding: gzip", "vary: accept-encoding", "etag: W/\"1\""]
+        {
+            assert!(head.lines().any(|shown| shown == line), "{method:?}: no {line} in {head}");
+        }
+        assert!(!head.contains("content-length"), "{head}");
+    }
+}
+
+#[test]
+fn a_cache_answers_conditions_and_ranges_with_the_fields_of_the_whole() {
+    let origin = Origin::start(|request| {
+        let kind = if request.target == "/page" { "text/html" } else { "image/png" };
+        let fields = format!("Content-Type: {kind}\r\nETag: \"v1\"\r\n");
+        answer(&fields, &body())
+    });
+    let proxy = proxy(&origin, "compress = true\ncache = { ttl = '1m' }", "");
+    let ask = |path: &str, fields: &str| {
+        proxy.client().exchange(format!(
+            "GET {path} HTTP/1.1\r\nHost: a.test\r\nAccept-Encoding: gzip\r\n{fields}\r\n"
+        ))
+    };
+    let told = |answer: &Response| {
+        let text = |name| answer.header(name).map(str::to_owned);
+        (answer.status, text("etag"), text("vary"), text("content-encoding"))
+    };
+    let some = |text: &str| Some(text.to_owned());
+    let vary = || some("accept-encoding");
+    assert_eq!(told(&ask("/page", "")), (200, some("W/\"v1\""), vary(), some("gzip")));
+    for (held, etag) in [("W/\"v1\"", "W/\"v1\""), ("\"v1\"", "\"v1\""), ("*", "W/\"v1\"")] {
+        let answer = ask("/page", &format!("If-None-Match: {held}\r\n"));
+        assert_eq!(told(&answer), (304, some(etag), vary(), None), "{held}");
+    }
+    let part = ask("/page", "Range: bytes=0-9\r\n");
+    assert_eq!(told(&part), (206, some("\"v1\""), vary(), None));
+    assert_eq!(part.header("content-length"), Some("10"));
+    assert_eq!(origin.requests().len(), 1);
+    // Nothing is said of what is never compressed.
+    assert_eq!(told(&ask("/image", "")), (200, some("\"v1\""), None, None));
+    let image = ask("/image", "If-None-Match: \"v1\"\r\n");
+    assert_eq!(told(&image), (304, some("\"v1\""), None, None));
 }
 
 #[test]
@@ -180,9 +274,13 @@ fn p9_a_304_has_the_validator_and_vary_of_the_200() {
         vec![Step::Send(b"HTTP/1.1 304 Not Modified\r\nETag: \"v1\"\r\n\r\n".to_vec())]
     });
     let proxy = proxy(&origin, "compress = true", "");
-    for (held, told) in
-        [("W/\"v1\"", "W/\"v1\""), ("\"v0\", W/\"v1\"", "W/\"v1\""), ("\"v1\"", "\"v1\"")]
-    {
+    for (held, told) in [
+        ("W/\"v1\"", "W/\"v1\""),
+        ("\"v0\", W/\"v1\"", "W/\"v1\""),
+        ("\"v1\"", "\"v1\""),
+        // Who does not say which it has gets the one of the 200 that it would get.
+        ("*", "W/\"v1\""),
+    ] {
         let answer = proxy.client().exchange(format!(
             "GET / HTTP/1.1\r\nHost: a.test\r\nAccept-Encoding: gzip\r\nIf-None-Match: {held}\r\n\r\n"
         ));

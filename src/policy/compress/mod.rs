@@ -127,7 +127,7 @@ impl Compress {
         head: &ResponseHead,
         length: Length,
     ) -> Option<Compressor<'a>> {
-        self.stage(request).wanted.plan(head, length)?.begin()
+        self.stage(request).wanted.plan(head, length, SentShare::of(head.status))?.begin()
     }
 
     /// The counts, for `/stats`.
@@ -180,6 +180,27 @@ pub(super) const METRICS: &[PolicyMetric] = &[
     ),
 ];
 
+/// The share of a representation that a response brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SentShare {
+    /// All of it, or to `HEAD` its fields.
+    Whole,
+    /// A part of it as the server has it, which is never compressed.
+    Part,
+    /// Nothing: the client has it.
+    Unmodified,
+}
+
+impl SentShare {
+    fn of(status: u16) -> Self {
+        match status {
+            304 => Self::Unmodified,
+            206 => Self::Part,
+            _ => Self::Whole,
+        }
+    }
+}
+
 /// Compression of one response.
 #[derive(Debug)]
 pub struct CompressStage<'a> {
@@ -190,12 +211,7 @@ pub struct CompressStage<'a> {
 
 impl ResponseStage for CompressStage<'_> {
     fn announce(&mut self, head: &ResponseHead, length: Length) -> Length {
-        let Some(plan) = self.wanted.plan(head, length) else { return length };
-        if !matches!(length, Length::Bodiless(_)) {
-            self.body = plan.begin().map(CompressedBody::new);
-        }
-        self.plan = Some(plan);
-        plan.length(length)
+        self.announce_share(head, length, SentShare::of(head.status))
     }
 
     fn write_fields(&self, out: &mut dyn Emit, inner: &dyn Fn(&mut dyn Emit)) {
@@ -203,6 +219,24 @@ impl ResponseStage for CompressStage<'_> {
             Some(plan) => plan.fields(out, inner),
             None => inner(out),
         }
+    }
+}
+
+impl CompressStage<'_> {
+    /// Decides what is done to a response that brings this share of a representation, whose head is `head`. `length` is
+    /// that of the whole. Returns the length that is announced for the whole.
+    pub fn announce_share(
+        &mut self,
+        head: &ResponseHead,
+        length: Length,
+        share: SentShare,
+    ) -> Length {
+        let Some(plan) = self.wanted.plan(head, length, share) else { return length };
+        if !matches!(length, Length::Bodiless(_)) {
+            self.body = plan.begin().map(CompressedBody::new);
+        }
+        self.plan = Some(plan);
+        plan.length(length)
     }
 }
 
@@ -219,13 +253,20 @@ impl<'a> BodyStage for CompressStage<'a> {
 
 impl<'a> Acceptance<'a> {
     /// Decides how a response is to be passed on; `None` is as it is.
-    fn plan(&self, head: &ResponseHead, length: Length) -> Option<CompressPlan<'a>> {
-        if head.status == 304 {
-            let weak = holds_weak(self.request, head);
-            return Some(CompressPlan { coding: None, weak, counts: self.counts });
-        }
-        if !compressible(head, length) {
+    fn plan(
+        &self,
+        head: &ResponseHead,
+        length: Length,
+        share: SentShare,
+    ) -> Option<CompressPlan<'a>> {
+        if !compressible(head, length, share) {
             return None;
+        }
+        if share != SentShare::Whole {
+            // RFC 9110 §15.3.7, §15.4.5: both have the `Vary` of the 200. A part is one of what the server sent, and so is
+            // its validator.
+            let weak = share == SentShare::Unmodified && self.has_weak(head);
+            return Some(CompressPlan { coding: None, weak, counts: self.counts });
         }
         let under_way = UNDER_WAY.get();
         let coding = match length {
@@ -236,6 +277,21 @@ impl<'a> Acceptance<'a> {
             _ => self.coding,
         };
         Some(CompressPlan { coding, weak: coding.is_some(), counts: self.counts })
+    }
+
+    /// Returns whether the client has what a 304 is about in the form that it got when it was compressed, with a weak
+    /// validator (RFC 9110 §15.4.5: a 304 has the `ETag` that the 200 would have had). Where it does not say which it has,
+    /// it has what it would get now.
+    fn has_weak(&self, head: &ResponseHead) -> bool {
+        let Some(etag) = head.fields.named(b"etag").next().filter(|etag| etag.starts_with(b"\""))
+        else {
+            return false;
+        };
+        let named = |tag: &[u8]| {
+            let mut held = self.request.named(b"if-none-match");
+            held.any(|held| memchr::memmem::find(held, tag).is_some())
+        };
+        named(&[b"W/", etag].concat()) || self.coding.is_some() && !named(etag)
     }
 }
 
@@ -357,17 +413,6 @@ fn accepted(request: &Fields) -> Option<ContentCoding> {
     (identity.unwrap_or(0) <= best.1).then_some(best.0)
 }
 
-/// Returns whether the client has what a 304 is about in the form that it got when it was compressed, with a weak validator
-/// (RFC 9110 §15.4.5: a 304 has the `ETag` and `Vary` that the 200 would have had).
-fn holds_weak(request: &Fields, head: &ResponseHead) -> bool {
-    let Some(etag) = head.fields.named(b"etag").next().filter(|etag| etag.starts_with(b"\""))
-    else {
-        return false;
-    };
-    let weak = [b"W/", etag].concat();
-    request.named(b"if-none-match").any(|held| memchr::memmem::find(held, &weak).is_some())
-}
-
 /// `If-Match` with the validators that the server itself gave out: weakened ones are turned back, because none of them
 /// would match (RFC 9110 §8.8.3.2, §13.1.1). `None` when there is nothing to turn back.
 #[must_use]
@@ -402,28 +447,39 @@ fn forbidden(fields: &Fields) -> bool {
     directives.any(|directive| directive.eq_ignore_ascii_case(b"no-transform"))
 }
 
-fn compressible(head: &ResponseHead, length: Length) -> bool {
+/// Returns whether a whole response, of which one with this head is a share, may be compressed as far as its fields tell.
+fn compressible(head: &ResponseHead, length: Length, share: SentShare) -> bool {
     let fields = &head.fields;
     let long_enough = match length {
+        // What a server says of a part, or with a 304, is not the length of the whole.
+        _ if matches!(head.status, 206 | 304) => true,
         Length::Known(n) | Length::Bodiless(Some(n)) => n >= SMALLEST,
-        Length::Unknown => true,
-        Length::Bodiless(None) => false,
+        // An answer to `HEAD` without a length is what `GET` would get in chunks.
+        Length::Unknown | Length::Bodiless(None) => true,
+    };
+    let kind = fields.named(b"content-type").next();
+    let shrinks = match share {
+        SentShare::Whole => kind.is_some_and(shrinks),
+        SentShare::Part => kind.is_none_or(|kind| shrinks(kind) || is_multipart(kind)),
+        SentShare::Unmodified => kind.is_none_or(shrinks),
     };
     // Encoded already, a part of something, or sealed by a digest of the bytes as they are (RFC 9530 §2, §3; RFC 3230;
     // RFC 1864).
-    let untouchable = [
-        &b"content-encoding"[..],
-        b"content-range",
-        b"content-digest",
-        b"repr-digest",
-        b"digest",
-        b"content-md5",
-    ];
+    let untouchable =
+        [&b"content-encoding"[..], b"content-digest", b"repr-digest", b"digest", b"content-md5"];
+    let part = share != SentShare::Part && fields.named(b"content-range").next().is_some();
     long_enough
-        && !matches!(head.status, 100..=199 | 204..=206 | 304)
+        && shrinks
+        && !part
+        && !matches!(head.status, 100..=199 | 204 | 205)
         && !untouchable.iter().any(|name| fields.named(name).next().is_some())
         && !forbidden(fields)
-        && fields.named(b"content-type").next().is_some_and(shrinks)
+}
+
+/// Returns whether a media type is that of several parts (RFC 9110 §14.6), which hides the one of the whole.
+fn is_multipart(media_type: &[u8]) -> bool {
+    const PARTS: &[u8] = b"multipart/byteranges";
+    media_type.get(..PARTS.len()).is_some_and(|start| start.eq_ignore_ascii_case(PARTS))
 }
 
 /// Returns whether a media type is text in one form or another.

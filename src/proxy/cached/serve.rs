@@ -11,6 +11,7 @@ use crate::exchange::outcome::Outcome;
 use crate::exchange::stage::{BodyStage as _, ResponseStage as _, Substitute};
 use crate::exchange::{Client, Emit, Length, Outgoing};
 use crate::net::Timer;
+use crate::policy::compress::SentShare;
 use crate::policy::stages::ResponseStages;
 use crate::proxy::stages::WalkStage;
 use crate::proxy::{MatchedRoute, WalkEnd};
@@ -58,10 +59,7 @@ impl<'a> MatchedRoute<'a, '_> {
         };
         let stage = self.walk_stage(&serving);
         let mut stages = stage.response_stages();
-        if share != ServedShare::Whole {
-            stages.compress = None;
-        }
-        let announced = stages.announce(&object.head, length);
+        let announced = announce(&mut stages, &object, share, length);
         let content_range = match share {
             ServedShare::Range(first, last, total) => Some(format!("bytes {first}-{last}/{total}")),
             ServedShare::Unsatisfiable(total) => Some(format!("bytes */{total}")),
@@ -179,6 +177,29 @@ impl<'a> MatchedRoute<'a, '_> {
         }
         WalkEnd::of(outcome, status)
     }
+}
+
+/// Decides what is done to a share of a stored response that is `length` bytes long. Returns the length to announce.
+fn announce(
+    stages: &mut ResponseStages<'_>,
+    object: &Object,
+    share: ServedShare,
+    length: Length,
+) -> Length {
+    let sent = match share {
+        ServedShare::Whole => return stages.announce(&object.head, length),
+        ServedShare::NotModified => SentShare::Unmodified,
+        ServedShare::Range(..) => SentShare::Part,
+        ServedShare::Unsatisfiable(_) => {
+            stages.compress = None;
+            return length;
+        }
+    };
+    if let Some(compress) = &mut stages.compress {
+        let whole = object.told_length().map_or(Length::Unknown, Length::Known);
+        compress.announce_share(&object.head, whole, sent);
+    }
+    length
 }
 
 /// Writes the fields of a response out of the cache as they were stored, but for those that are said anew.
