@@ -1,5 +1,8 @@
 //! Two connections that talk to each other, and one that is told what no connection should be told.
 
+mod frames_in;
+mod heads;
+
 use std::collections::HashMap;
 use std::task::Poll;
 
