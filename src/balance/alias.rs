@@ -68,4 +68,14 @@ mod tests {
     fn an_empty_table_draws_nothing() {
         assert_eq!(AliasTable::new(&[]).draw(&mut Random::seeded(1)), None);
     }
+
+    #[test]
+    fn a_slot_is_split_between_a_server_and_its_alias() {
+        const HALF: u32 = u32::MAX / 2;
+        let slots = |weights: &[u32]| AliasTable::new(weights).slots.to_vec();
+        assert_eq!(slots(&[3, 2, 1]), [(u32::MAX, 0), (HALF, 0), (HALF, 1)]);
+        assert_eq!(slots(&[7, 7]), [(u32::MAX, 0), (u32::MAX, 1)]);
+        assert_eq!(slots(&[1, 3]), [(HALF, 1), (u32::MAX, 1)]);
+        assert_eq!(slots(&[5]), [(u32::MAX, 0)]);
+    }
 }

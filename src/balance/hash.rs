@@ -244,4 +244,51 @@ mod tests {
             prop_assert!(old.iter().zip(&out).all(|(a, b)| a == b || *a == gone));
         }
     }
+
+    /// Keys must not move when a version does: these are the servers of twelve of them, as another implementation of both
+    /// papers finds them.
+    #[test]
+    fn a_key_stays_where_it_is_from_version_to_version() {
+        let members = members(&[1, 2, 3, 1]);
+        for (table, expected) in [
+            (HashTable::Ring, [2, 2, 3, 3, 2, 2, 2, 0, 3, 2, 3, 1]),
+            (HashTable::Maglev, [2, 1, 1, 1, 1, 3, 1, 1, 2, 2, 0, 1]),
+        ] {
+            let balance = build(&strategy(table, UNBOUNDED), &members);
+            assert_eq!(picks(&members, &*balance, 12), expected, "{table:?}");
+        }
+    }
+
+    /// Returns how often a table asks before it gives up, and the server that it finds behind so many that are out.
+    #[test]
+    fn a_table_asks_every_server_before_it_gives_up() {
+        let names = ["a", "b", "c"];
+        let (ring, maglev) = (Ring::new(&names, &[1, 1, 1]), Maglev::new(&names, &[1, 1, 1]));
+        for only in 0..3 {
+            for hash in [0, 1, u64::MAX / 2, u64::MAX] {
+                assert_eq!(ring.find(hash, &mut |index| index == only), Some(only));
+                assert_eq!(maglev.find(hash, &mut |index| index == only), Some(only));
+            }
+        }
+        let mut asked = 0;
+        assert_eq!(
+            maglev.find(7, &mut |_| {
+                asked += 1;
+                false
+            }),
+            None
+        );
+        assert_eq!(asked, 16 + 3);
+        let mut asked = [0; 3];
+        assert_eq!(
+            ring.find(7, &mut |index| {
+                asked[index] += 1;
+                false
+            }),
+            None
+        );
+        assert!(asked.iter().all(|times| *times > 1), "{asked:?}");
+        assert_eq!(Ring::new(&[], &[]).find(7, &mut |_| true), None);
+        assert_eq!(Maglev::new(&[], &[]).find(7, &mut |_| true), None);
+    }
 }

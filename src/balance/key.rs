@@ -74,4 +74,17 @@ mod tests {
         assert_eq!(BalanceKey::new(b"tidegate").hash(), xxh3_64(b"tidegate"));
         assert_eq!(BalanceKey::new(b"").hash(), 0x2d06_8005_38d3_94c2);
     }
+
+    #[test]
+    fn a_key_in_two_pieces_is_put_together_where_that_is_needed() {
+        assert_eq!(BalanceKey::joined(b"/a?", b"x=1").to_vec(), b"/a?x=1");
+        assert_eq!(BalanceKey::joined(b"/a?", b"x=1").whole(), None);
+        assert_eq!(BalanceKey::new(b"/a").whole(), Some(&b"/a"[..]));
+    }
+
+    #[test]
+    fn the_places_of_a_server_never_change() {
+        assert_eq!(place("a", 0), xxh3_64(b"a-\0\0\0\0\0\0\0\0"));
+        assert_eq!(place("a", 258), xxh3_64(b"a-\x02\x01\0\0\0\0\0\0"));
+    }
 }

@@ -99,4 +99,35 @@ mod tests {
             assert_eq!(balance.pick(&members, &mut ask(&[], &mut random)), Some(1));
         }
     }
+
+    #[test]
+    fn a_heavy_server_takes_as_many_more_as_its_weight_says() {
+        let members = members(&[1, 4]);
+        let balance = LeastConn::new(&[1, 4]);
+        assert_eq!((balance.lightest, LeastConn::new(&[]).lightest), (1, 1));
+        let mut random = Random::seeded(2);
+        let _one = members[0].endpoint.begin();
+        let _three: Vec<_> = (0..3).map(|_| members[1].endpoint.begin()).collect();
+        // One request more would be the first of the next step: with chance, that is.
+        let _more = members[0].endpoint.begin();
+        for _ in 0..50 {
+            assert_eq!(balance.pick(&members, &mut ask(&[], &mut random)), Some(1));
+        }
+        let _many: Vec<_> = (0..9).map(|_| members[1].endpoint.begin()).collect();
+        for _ in 0..50 {
+            assert_eq!(balance.pick(&members, &mut ask(&[], &mut random)), Some(0));
+        }
+    }
+
+    #[test]
+    fn equals_are_chosen_by_weight() {
+        let members = members(&[2, 1, 1]);
+        let balance = LeastConn::new(&[2, 1, 1]);
+        let mut random = Random::seeded(2);
+        let mut counts = [0_u32; 3];
+        for _ in 0..8000 {
+            counts[balance.pick(&members, &mut ask(&[], &mut random)).unwrap()] += 1;
+        }
+        assert!(counts[0].abs_diff(4000) < 200 && counts[1].abs_diff(2000) < 200, "{counts:?}");
+    }
 }

@@ -128,4 +128,34 @@ mod tests {
         let _one_each: Vec<_> = members.iter().map(|m| m.endpoint.begin()).collect();
         assert_eq!(picks(20), vec![1; 20]);
     }
+
+    #[test]
+    fn load_is_compared_per_weight() {
+        let members = members(&[1, 3]);
+        let _one = members[0].endpoint.begin();
+        let mut under_way = vec![members[1].endpoint.begin(), members[1].endpoint.begin()];
+        assert!(less_loaded(&members[1], &members[0]) && !less_loaded(&members[0], &members[1]));
+        under_way.push(members[1].endpoint.begin());
+        assert!(!less_loaded(&members[1], &members[0]) && !less_loaded(&members[0], &members[1]));
+        under_way.push(members[1].endpoint.begin());
+        assert!(!less_loaded(&members[1], &members[0]) && less_loaded(&members[0], &members[1]));
+        assert!(LeastRequest::new(&[2, 2, 2]).distinct && !LeastRequest::new(&[2, 2, 3]).distinct);
+    }
+
+    #[test]
+    fn of_a_few_servers_the_idlest_is_found_and_of_many_one_of_two() {
+        let mut random = Random::seeded(5);
+        for (servers, always) in [(8, true), (9, false)] {
+            let members = members(&vec![1; servers]);
+            let _busy: Vec<_> = members.iter().skip(1).map(|m| m.endpoint.begin()).collect();
+            let balance = LeastRequest::new(&vec![1; servers]);
+            let idle =
+                (0..100).filter(|_| balance.pick(&members, &mut ask(&[], &mut random)) == Some(0));
+            let idle = idle.count();
+            assert!(
+                if always { idle == 100 } else { (5..60).contains(&idle) },
+                "{servers}: {idle}"
+            );
+        }
+    }
 }

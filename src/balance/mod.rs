@@ -408,4 +408,57 @@ mod tests {
             assert!((900..1100).contains(&late), "{strategy:?}: {late}");
         }
     }
+
+    #[test]
+    fn what_a_server_is_known_by_and_what_is_timed() {
+        let mut member = members(&[1]).remove(0);
+        assert_eq!((member.key(), member.at, member.weight), ("s0", 0, 1));
+        member.key = Some("k".into());
+        assert_eq!(member.key(), "k");
+        let timed: Vec<bool> = Strategy::all().iter().map(Strategy::is_timed).collect();
+        let words: Vec<&BalanceWord> = BalanceWord::ALL.iter().collect();
+        assert_eq!(timed.len(), words.len() + HashTable::ALL.len());
+        for (word, timed) in words.iter().zip(&timed) {
+            let expected = matches!(word, BalanceWord::PeakEwma | BalanceWord::LeastRequest);
+            assert_eq!(*timed, expected, "{word:?}");
+        }
+        assert!(timed[words.len()..].iter().all(|timed| !timed));
+    }
+
+    #[test]
+    fn the_last_resort_begins_anywhere_and_asks_all() {
+        let members = members(&[1; 5]);
+        let mut random = Random::seeded(3);
+        let mut seen = [0_u32; 5];
+        for _ in 0..500 {
+            seen[any_accepted(&members, &mut ask(&[], &mut random)).unwrap()] += 1;
+        }
+        assert!(seen.iter().all(|n| (60..140).contains(n)), "{seen:?}");
+        for member in &members[..4] {
+            member.endpoint.standing.take_out(standing::UNHEALTHY);
+        }
+        for _ in 0..20 {
+            assert_eq!(any_accepted(&members, &mut ask(&[], &mut random)), Some(4));
+        }
+    }
+
+    /// A server on the way back is chosen by chance, and one that was tried or is full is not.
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_start_leaves_the_rules_in_force() {
+        let _epoch = clock::millis(clock::now());
+        let members = members(&[1]);
+        let [member] = &members[..] else { panic!() };
+        let mut random = Random::seeded(3);
+        member.endpoint.standing.take_out(standing::EJECTED);
+        member.endpoint.standing.bring_back(standing::EJECTED, clock::now());
+        let tried = [member.endpoint.id];
+        let mut admitted = |tried: &[u32], cap| {
+            let mut ask = ask(tried, &mut random);
+            ask.rules = BalanceRules { cap, slow_start: Duration::from_secs(10), ..ask.rules };
+            (0..1000).filter(|_| ask.admits(member)).count()
+        };
+        let some = admitted(&[], 1);
+        assert!((50..150).contains(&some), "{some}");
+        assert_eq!((admitted(&tried, 1), admitted(&[], 0)), (0, 0));
+    }
 }

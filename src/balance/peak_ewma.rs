@@ -126,4 +126,34 @@ mod tests {
         let joined = joins(20_000, Duration::from_millis(100)).await;
         assert!(joined > 1000, "{joined}");
     }
+
+    #[test]
+    fn what_is_expected_to_end_sooner_is_latency_times_what_is_under_way() {
+        let members = members(&[1, 1, 2]);
+        let now = clock::now();
+        let mut random = Random::seeded(4);
+        let often = |a: usize, b: usize, random: &mut Random| {
+            let mut ask = ask(&[], random);
+            ask.now = now;
+            (0..640).filter(|_| sooner(&members[a], &members[b], &mut ask)).count()
+        };
+        // Nothing is known: as busy is no better, and the one about which nothing is known is asked.
+        assert_eq!((often(0, 1, &mut random), often(1, 0, &mut random)), (0, 0));
+        members[0].endpoint.latency.observe(now, Duration::from_millis(2));
+        assert_eq!((often(0, 1, &mut random), often(1, 0, &mut random)), (0, 640));
+        members[1].endpoint.latency.observe(now, Duration::from_millis(5));
+        members[2].endpoint.latency.observe(now, Duration::from_millis(5));
+        // One in 64 does not look at it.
+        let (fast, slow) = (often(0, 1, &mut random), often(1, 0, &mut random));
+        assert!((600..640).contains(&fast) && slow == 0, "{fast}, {slow}");
+        // Two and a half times as busy would be as slow: (1 + 1) * 2 is less than 5, (2 + 1) * 2 is more.
+        let _one = members[0].endpoint.begin();
+        assert!(often(0, 1, &mut random) >= 600);
+        let _two = members[0].endpoint.begin();
+        assert!(often(0, 1, &mut random) == 0);
+        // Of weight 2, two under way count as one.
+        let _heavy = [members[2].endpoint.begin(), members[2].endpoint.begin()];
+        let _light = members[1].endpoint.begin();
+        assert_eq!((often(1, 2, &mut random), often(2, 1, &mut random)), (0, 0));
+    }
 }

@@ -123,4 +123,22 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_server_that_is_out_is_skipped_and_huge_weights_are_scaled_at_the_limit_only() {
+        assert_eq!(reduce(&[65_535, 1]), [65_535, 1]);
+        assert_eq!(reduce(&[65_536, 1]), [65_535, 1]);
+        assert_eq!(reduce(&[12, 18, 30]), [2, 3, 5]);
+        assert_eq!((gcd(12, 18), gcd(7, 0), gcd(0, 7), gcd(35, 64)), (6, 7, 7, 1));
+        let members = super::super::tests::members(&[1, 1, 1]);
+        let tried = [members[1].endpoint.id];
+        let balance = RoundRobin::new(&[1, 1, 1]);
+        let mut random = crate::clock::Random::seeded(1);
+        let picks: Vec<_> = (0..5)
+            .map(|_| {
+                balance.pick(&members, &mut super::super::tests::ask(&tried, &mut random)).unwrap()
+            })
+            .collect();
+        assert_eq!(picks, [0, 2, 0, 2, 0]);
+    }
 }

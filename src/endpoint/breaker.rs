@@ -648,4 +648,84 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn the_word_holds_all_of_it() {
+        let word = BreakerWord { state: BreakerState::HalfOpen, count: 5, trials: 3, epoch: 9 };
+        assert_eq!(word.bits(), 2 + 5 * 4 + 3 * 131_072 + 9 * 4_294_967_296);
+        let full = BreakerWord {
+            state: BreakerState::Open,
+            count: 0x7fff,
+            trials: 0x7fff,
+            epoch: u32::MAX,
+        };
+        assert_eq!(full.bits(), 0xffff_ffff_ffff_fffd);
+        for word in [word, full, full.next(BreakerState::Closed)] {
+            let again = BreakerWord::of(word.bits());
+            assert_eq!(
+                (again.state, again.count, again.trials, again.epoch),
+                (word.state, word.count, word.trials, word.epoch)
+            );
+        }
+        let next = full.next(BreakerState::Closed);
+        assert_eq!((next.count, next.trials, next.epoch), (0, 0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_window_has_ten_parts() {
+        let now = clock::now();
+        let at = |window: u64, after: u64| {
+            let now = now + Duration::from_millis(after);
+            window_stamp(Duration::from_millis(window), now)
+        };
+        let began = clock::millis(now);
+        assert_eq!(at(10_000, 0), began / 1000 + 10);
+        assert_eq!(at(10_000, 5000), (began + 5000) / 1000 + 10);
+        // No part is shorter than a millisecond.
+        assert_eq!(at(3, 0), began + 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_half_open_is_a_request_a_trial_and_what_is_refused_is_counted() {
+        let _epoch = clock::millis(clock::now());
+        let breaker = Breaker::default();
+        assert!(!breaker.admit(&CONSECUTIVE, clock::now()).unwrap().is_trial());
+        (0..5).for_each(|_| fail(&breaker, &CONSECUTIVE));
+        assert!((0..3).all(|_| refuses(&breaker, &CONSECUTIVE)));
+        assert_eq!((breaker.opened(), breaker.refused()), (1, 3));
+        advance(30 * SECOND).await;
+        let permit = breaker.admit(&CONSECUTIVE, clock::now()).unwrap();
+        assert!(permit.is_trial());
+        // A place that is given back twice over is one place.
+        drop(permit);
+        let permits = [(); 2].map(|()| breaker.admit(&CONSECUTIVE, clock::now()).unwrap());
+        assert!(refuses(&breaker, &CONSECUTIVE));
+        permits.into_iter().for_each(|permit| permit.succeeded(clock::now()));
+        assert_eq!(breaker.state(clock::now()), BreakerState::Closed);
+        assert_eq!((breaker.opened(), breaker.refused()), (1, 4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rate_is_of_the_requests_in_the_window() {
+        let _epoch = clock::millis(clock::now());
+        let half = BreakerSettings {
+            trip: Trip::Rate { rate: 0.5, window: Duration::from_secs(10), min_requests: 4 },
+            ..RATE
+        };
+        // Failures among others: of ten just below the half, then the half.
+        let breaker = Breaker::default();
+        (0..5).for_each(|_| succeed(&breaker, &half));
+        (0..4).for_each(|_| fail(&breaker, &half));
+        assert_eq!(breaker.state(clock::now()), BreakerState::Closed);
+        fail(&breaker, &half);
+        assert_eq!(breaker.state(clock::now()), BreakerState::Open);
+        // What opened it is forgotten when it closes.
+        advance(10 * SECOND).await;
+        (0..2).for_each(|_| succeed(&breaker, &half));
+        (0..3).for_each(|_| fail(&breaker, &half));
+        assert_eq!(breaker.state(clock::now()), BreakerState::Closed);
+        fail(&breaker, &half);
+        assert_eq!(breaker.state(clock::now()), BreakerState::Open);
+        assert_eq!(breaker.opened(), 2);
+    }
 }

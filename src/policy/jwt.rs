@@ -615,4 +615,137 @@ mod tests {
         assert!(!jwt.still(&verified, NOW));
         assert_eq!(jwt.verify(&token(HEADER, claims), NOW), Err(TokenFault::Signature));
     }
+
+    #[test]
+    fn every_fault_has_a_reason_and_the_key_that_would_change_it() {
+        for (fault, reason, key, new_key) in [
+            (TokenFault::Missing, "missing", "auth.jwt.from", false),
+            (TokenFault::Several, "several", "auth.jwt.from", false),
+            (TokenFault::TooLong, "too_long", "auth.jwt.max_token", false),
+            (TokenFault::Malformed, "malformed", "auth.jwt", false),
+            (TokenFault::Algorithm, "algorithm", "auth.jwt.algorithms", false),
+            (TokenFault::UnknownKey, "unknown_key", "auth.jwt.jwks", true),
+            (TokenFault::Signature, "signature", "auth.jwt.jwks", true),
+            (TokenFault::Expired, "expired", "auth.jwt", false),
+            (TokenFault::NotYetValid, "not_yet_valid", "auth.jwt", false),
+            (TokenFault::Issuer, "issuer", "auth.jwt.issuer", false),
+            (TokenFault::Audience, "audience", "auth.jwt.audience", false),
+            (TokenFault::Claim, "claim", "auth.jwt", false),
+            (TokenFault::Critical, "critical", "auth.jwt", false),
+            (TokenFault::Unsendable, "unsendable", "auth.jwt.forward", false),
+            (TokenFault::NoKeys, "no_keys", "auth.jwt.jwks", false),
+        ] {
+            assert_eq!(
+                (fault.reason(), fault.key(), fault.may_be_new_key()),
+                (reason, key, new_key)
+            );
+        }
+    }
+
+    const GOOD: &str = r#"{"sub":"anna","iss":"us","aud":"shop","exp":1800000001}"#;
+
+    /// What becomes of a good token with this head, where these are the keys.
+    fn with_keys(keys: &str, header: &str) -> Result<(), TokenFault> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys.json");
+        let k = URL_SAFE_NO_PAD.encode(SECRET);
+        let keys = keys.replace("OURS", &format!("\"kty\":\"oct\",\"k\":\"{k}\""));
+        let keys = keys.replace("THEIRS", "\"kty\":\"oct\",\"k\":\"YW5vdGhlciBzZWNyZXQ\"");
+        std::fs::write(&path, format!("{{\"keys\":[{keys}]}}")).unwrap();
+        let source = crate::policy::jwks::KeySetSource::File(path);
+        let jwt = Jwt::new(Keys::inspect(source, true).unwrap(), terms());
+        jwt.verify(&token(header, GOOD), NOW).map(|_| ())
+    }
+
+    #[test]
+    fn a_key_fits_a_token_by_id_and_algorithm_as_far_as_both_name_them() {
+        let (named, plain) = (HEADER, r#"{"alg":"HS256"}"#);
+        for keys in [
+            r#"{OURS}"#,
+            r#"{OURS,"kid":"1"}"#,
+            r#"{OURS,"alg":"HS256"}"#,
+            r#"{THEIRS},{OURS}"#,
+            r#"{THEIRS,"kid":"1"},{OURS,"kid":"1"}"#,
+            r#"{OURS,"alg":"HS384"},{OURS}"#,
+        ] {
+            assert_eq!(with_keys(keys, named), Ok(()), "{keys}");
+            assert_eq!(with_keys(keys, plain), Ok(()), "{keys}");
+        }
+        let other = r#"{OURS,"kid":"2"}"#;
+        assert_eq!(with_keys(other, named), Err(TokenFault::UnknownKey));
+        assert_eq!(with_keys(other, plain), Ok(()));
+        let algorithm = r#"{OURS,"kid":"1","alg":"HS384"}"#;
+        assert_eq!(with_keys(algorithm, named), Err(TokenFault::UnknownKey));
+        for keys in [r#"{THEIRS}"#, r#"{THEIRS},{OURS,"kid":"2"}"#] {
+            assert_eq!(with_keys(keys, named), Err(TokenFault::Signature), "{keys}");
+        }
+        let family = r#"{"kty":"RSA","n":"AQAB","e":"AQAB","kid":"1"}"#;
+        assert_eq!(with_keys(family, named), Err(TokenFault::UnknownKey));
+    }
+
+    #[test]
+    fn without_keys_no_token_can_be_verified() {
+        let path = std::path::PathBuf::from("none.json");
+        let source = crate::policy::jwks::KeySetSource::File(path);
+        let jwt = Jwt::new(Keys::inspect(source, false).unwrap(), terms());
+        assert_eq!(jwt.verify(&token(HEADER, GOOD), NOW), Err(TokenFault::NoKeys));
+        assert_eq!(jwt.forward(), [("sub".into(), b"x-user"[..].into())]);
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_one_policy_and_one_token() {
+        let directory = tempfile::tempdir().unwrap();
+        let (keys, _) = keys(directory.path(), SECRET);
+        let (one, two) = (Jwt::new(keys.clone(), terms()), Jwt::new(keys, terms()));
+        assert_eq!(one.fingerprint(b"a"), one.fingerprint(b"a"));
+        assert_ne!(one.fingerprint(b"a"), one.fingerprint(b"b"));
+        assert_ne!(one.fingerprint(b"a"), two.fingerprint(b"a"));
+    }
+
+    #[test]
+    fn times_lengths_and_claims_count_to_the_last_of_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let allow = [("role".into(), "admin".into()), ("level".into(), "3".into())];
+        let of = |max_token| TokenTerms { max_token, allow: allow.clone().into(), ..terms() };
+        let jwt = Jwt::new(keys(directory.path(), SECRET).0, of(16 * 1024));
+        let of_claims = |claims: &str| {
+            let claims = format!(r#"{{"iss":"us","aud":"shop",{claims}}}"#);
+            jwt.verify(&token(HEADER, &claims), NOW)
+        };
+        let verified = of_claims(r#""exp":1800000001.9,"role":["x","admin"],"level":3"#).unwrap();
+        assert_eq!((verified.until, verified.generation, verified.allowed), (NOW + 61, 1, true));
+        let claims = verified.claims.iter().map(|(name, value)| (&**name, &**value));
+        let claims: std::collections::BTreeMap<&str, &str> = claims.collect();
+        let expected = [("aud", "shop"), ("exp", "1800000001.9"), ("iss", "us"), ("level", "3")];
+        assert_eq!(claims.iter().map(|(a, b)| (*a, *b)).take(4).collect::<Vec<_>>(), expected);
+        assert_eq!(claims.get("role"), Some(&"x,admin"));
+        assert!(verified.fields.is_empty());
+        for less in
+            [r#""exp":1800000001,"role":"admin""#, r#""exp":1800000001,"role":"x","level":3"#]
+        {
+            assert!(!of_claims(less).unwrap().allowed, "{less}");
+        }
+        assert_eq!(of_claims(r#""exp":-1"#), Err(TokenFault::Malformed));
+        assert_eq!(of_claims(r#""exp":0"#), Err(TokenFault::Expired));
+        let whole = token(HEADER, GOOD);
+        for (most, expected) in [(whole.len(), Ok(())), (whole.len() - 1, Err(TokenFault::TooLong))]
+        {
+            let jwt = Jwt::new(jwt.keys().clone(), of(most));
+            assert_eq!(jwt.verify(&whole, NOW).map(|_| ()), expected);
+        }
+        let cut = whole.rsplitn(2, |byte| *byte == b'.').nth(1).unwrap();
+        for none in [cut, b"a.b.c", b"", b".."] {
+            assert_eq!(jwt.verify(none, NOW), Err(TokenFault::Malformed), "{none:?}");
+        }
+        assert_eq!(jwt.verify(&token(HEADER, "[]"), NOW), Err(TokenFault::Malformed));
+        assert!(Arc::ptr_eq(jwt.keys(), &jwt.keys));
+    }
+
+    #[test]
+    fn anybody_s_token_is_good_where_nobody_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let terms = TokenTerms { issuer: None, audience: Box::default(), ..terms() };
+        let jwt = Jwt::new(keys(directory.path(), SECRET).0, terms);
+        assert!(jwt.verify(&token(HEADER, r#"{"exp":1800000001}"#), NOW).is_ok());
+    }
 }

@@ -576,4 +576,119 @@ mod tests {
             });
         }
     }
+
+    #[test]
+    fn times_are_kept_in_units_that_fit_the_pace() {
+        let measured = |count, period: u64, burst| {
+            let (interval, unit) =
+                Pace { count, period: Duration::from_nanos(period), burst }.measure();
+            (nanos(interval), unit)
+        };
+        const SECOND: u64 = 1_000_000_000;
+        const HOUR: u64 = 3600 * SECOND;
+        assert_eq!(measured(1, SECOND, 0), (1_000_000_000, 10_000));
+        assert_eq!(measured(3, SECOND, 0), (333_330_000, 10_000));
+        assert_eq!(measured(7, SECOND, 0), (142_860_000, 10_000));
+        assert_eq!(measured(1, 2_000_005_000, 0), (2_000_000_000, 10_000));
+        assert_eq!(measured(50, SECOND, 9), (20_000_000, 10_000));
+        assert_eq!(measured(1_000_000, SECOND, 20), (1000, 100));
+        assert_eq!(measured(10_000_000, SECOND, 0), (100, 100));
+        assert_eq!(measured(1_000_000_000, SECOND, 0), (1, 1));
+        assert_eq!(measured(1, HOUR, 1600), (3_600_000_001_534, 20_981));
+        assert_eq!(measured(1, HOUR, 800_000), (3_599_994_791_976, 10_477_406));
+        assert_eq!(measured(7, HOUR, 4_000_000), (514_282_413_274, 7_483_846));
+        assert_eq!(measured(1, 48 * HOUR, u32::MAX), (734_254_720, 11_472_730));
+    }
+
+    fn limit(pace: Pace, except: &[&str]) -> Limit {
+        let except = except.iter().map(|network| network.parse().unwrap());
+        Limit {
+            name: "a".into(),
+            own: false,
+            before_auth: false,
+            label: label("a\"\u{e4} \\b\n"),
+            key: [KeyPart::ClientIp].into(),
+            delay: None,
+            except: except.collect(),
+            state: Arc::new(LimitState::with_keys(pace, 100)),
+            redis: None,
+        }
+    }
+
+    #[test]
+    fn clients_of_some_networks_are_not_counted() {
+        let some = limit(TEN, &["10.0.0.0/8", "fd00::/8"]);
+        let exempts = |limit: &Limit, ip: &str| limit.exempts(ip.parse().ok());
+        assert!(exempts(&some, "10.1.2.3") && exempts(&some, "fd12::1"));
+        assert!(!exempts(&some, "11.0.0.1") && !exempts(&some, "::1") && !some.exempts(None));
+        assert!(!exempts(&limit(TEN, &[]), "10.1.2.3"));
+    }
+
+    #[test]
+    fn fields_tell_what_is_left_and_what_is_allowed() {
+        let one = limit(TEN, &[]);
+        let mut report = LimitReport::default();
+        report.add(&one, 20, Duration::ZERO);
+        assert_eq!(&report.0[..], b"\"a b\";r=20;t=0");
+        report.add(&one, 4_294_967_295, Duration::from_micros(1999));
+        report.add(&one, 0, Duration::from_micros(1_000_999));
+        let expected = b"\"a b\";r=20;t=0, \"a b\";r=4294967295;t=1, \"a b\";r=0;t=1";
+        assert_eq!(&report.0[..], expected);
+        let hour = Pace { count: 100, period: Duration::from_hours(1), burst: 9 };
+        assert_eq!(
+            &policies(&[one, limit(hour, &[])])[..],
+            b"\"a b\";q=21;w=3, \"a b\";q=10;w=360"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_refused_and_delayed_is_counted_and_the_time_until_all_is_paid_for_told() {
+        let state = LimitState::new(Pace { burst: 2, ..TEN });
+        let client = key(&state, b"1");
+        let mut passes = Vec::new();
+        for _ in 0..4 {
+            passes.push(state.check(client, Some(0), clock::now()).map_err(|LimitWait(wait)| wait));
+        }
+        let pass = |remaining, wait, reset| {
+            let (wait, reset) = (Duration::from_millis(wait), Duration::from_millis(reset));
+            Ok(LimitPass { remaining, wait, reset })
+        };
+        let expected = [
+            pass(2, 0, 100),
+            pass(1, 100, 200),
+            pass(0, 200, 300),
+            Err(Duration::from_millis(100)),
+        ];
+        assert_eq!(passes, expected);
+        let counted = [&state.refused, &state.delayed, &state.exempt].map(|n| n.load(Relaxed));
+        assert_eq!(counted, [1, 2, 0]);
+        assert!(
+            format!("{state:?}")
+                .starts_with("State { pace: Pace { count: 10, period: 1s, burst: 2 }")
+        );
+        // What is given back is one request, and not more.
+        state.give_back(client, clock::now());
+        assert_eq!(state.check(client, None, clock::now()).map(|pass| pass.remaining), Ok(0));
+        assert!(state.check(client, None, clock::now()).is_err());
+        let stranger = key(&state, b"2");
+        state.give_back(stranger, clock::now());
+        assert_eq!(state.check(stranger, None, clock::now()).map(|pass| pass.remaining), Ok(2));
+    }
+
+    #[test]
+    fn what_lies_before_now_is_idle_even_where_time_has_gone_round() {
+        const ROUND: u64 = 1 << 40;
+        for (value, now, expected) in [
+            (5, 5, 0),
+            (6, 5, 1),
+            (5, 6, 0),
+            (3, ROUND - 2, 5),
+            (ROUND - 2, 3, 0),
+            ((1 << 39) - 1, 0, (1 << 39) - 1),
+            (1 << 39, 0, 0),
+        ] {
+            assert_eq!(ahead(value, now), expected, "{value}, {now}");
+            assert_eq!(idle(value, now), expected == 0, "{value}, {now}");
+        }
+    }
 }
