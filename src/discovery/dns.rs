@@ -25,7 +25,8 @@ pub(super) fn entries(written: &ServerAddress, places: &[Place]) -> Vec<Entry> {
     let mut seen = BTreeSet::new();
     let mut all = Vec::new();
     for place in places {
-        let address = SocketAddr::new(place.address.ip(), *port);
+        // `::ffff:10.0.0.1` is 10.0.0.1, which the A records may have as well.
+        let address = SocketAddr::new(place.address.ip().to_canonical(), *port);
         if seen.insert(address) {
             let host = Some((place.host.clone(), *port));
             all.push(Entry { host, ..Entry::new(ServerAddress::Ip(address)) });
@@ -47,7 +48,7 @@ mod tests {
             host: "a.test".into(),
         };
         let written = ServerAddress::Name { host: "a.test".into(), port: 8080 };
-        let places = [place("10.0.0.1:0"), place("[fd00::1]:0"), place("10.0.0.1:0")];
+        let places = ["10.0.0.1:0", "[fd00::1]:0", "10.0.0.1:0", "[::ffff:10.0.0.1]:0"].map(place);
         let all = entries(&written, &places);
         let ids: Vec<&str> = all.iter().map(|entry| &*entry.id).collect();
         assert_eq!(ids, ["10.0.0.1:8080", "[fd00::1]:8080"]);

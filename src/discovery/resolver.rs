@@ -230,7 +230,8 @@ impl Resolver {
     }
 
     async fn candidates(&self, name: &str, kind: RecordType) -> Result<Reply, Failed> {
-        let parsed = Name::from_utf8(name).map_err(|error| error.to_string())?;
+        // Names of containers have a `_` in them, which the rules for names of other scripts forbid.
+        let parsed = Name::from_str_relaxed(name).map_err(|error| error.to_string())?;
         let mut nothing = None;
         for name in candidates(&parsed, &self.search, self.ndots) {
             match self.follow(name, kind).await? {

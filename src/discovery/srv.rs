@@ -2,6 +2,7 @@
 //! of all targets are servers, with the port, the priority and the weight of their record.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::num::NonZeroU16;
 
 use super::Entry;
@@ -26,12 +27,14 @@ pub(super) fn entries(places: &[Place]) -> Vec<Entry> {
     let mut seen = BTreeSet::new();
     let mut all = Vec::new();
     for place in sorted {
-        if seen.insert(place.address) {
+        // `::ffff:10.0.0.1` is 10.0.0.1, which the A records may have as well.
+        let address = SocketAddr::new(place.address.ip().to_canonical(), place.address.port());
+        if seen.insert(address) {
             all.push(Entry {
-                host: Some((place.host.clone(), place.address.port())),
+                host: Some((place.host.clone(), address.port())),
                 weight: weigh(place),
                 priority: place.priority,
-                ..Entry::new(ServerAddress::Ip(place.address))
+                ..Entry::new(ServerAddress::Ip(address))
             });
         }
     }
@@ -90,6 +93,10 @@ mod tests {
         assert_eq!(
             told(&[place("10.0.0.1:1", 5, 9), place("10.0.0.1:1", 2, 4)]),
             [one("10.0.0.1:1", 2, 4)]
+        );
+        assert_eq!(
+            told(&[place("10.0.0.1:1", 1, 9), place("[::ffff:10.0.0.1]:1", 1, 9)]),
+            [one("10.0.0.1:1", 1, 9)]
         );
     }
 }

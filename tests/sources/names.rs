@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::load::{Kind, Load, duplicates};
 use crate::server::Server;
 use crate::{MS, fault, metric, names, text, upstream};
-use support::name_server::{A, AAAA, NameServer, Reply, alias, ip};
+use support::name_server::{A, AAAA, NameServer, Reply, SRV, alias, ip, service};
 use support::{Origin, Tidegate, assert_problem, wait_until};
 
 /// How long something may take that is looked up again within seconds, on a machine that has other
@@ -162,6 +162,39 @@ fn addresses_where_no_server_may_be_are_not_used() {
     server.at("app.test", 1, &["169.254.169.254"]);
     wait_until(SOON, "it is asked again", || server.asked("app.test", A) >= 4);
     assert_eq!(names_and_fault(&proxy), (vec![origin.server()], Some(outside)));
+    assert_eq!(proxy.client().get("/").text(), "fine");
+}
+
+/// Containers have `_` in their names wherever it may be in a label.
+#[test]
+fn names_of_containers_are_looked_up() {
+    let (origin, server) = (Origin::ok("fine"), NameServer::start());
+    let port: u16 = origin.server().split(':').next_back().unwrap().parse().unwrap();
+    for name in ["shop_app_1.test", "_shop.test_net", "tasks_.test"] {
+        server.at(name, 1, &["127.0.0.1"]);
+        let source = format!("{{ dns = '{name}:{port}' }}");
+        let written = format!("['{name}:{port}']");
+        for servers in [source, written] {
+            let proxy = asking(&server, &servers, "");
+            assert_eq!(proxy.client().get("/").text(), "fine", "{servers}");
+        }
+    }
+    let record = service("_http._tcp.app.test", 1, (0, 1), ("shop_app_1.test", port));
+    server.say("_http._tcp.app.test", SRV, Reply::Records(vec![record]));
+    let proxy = asking(&server, "{ srv = '_http._tcp.app.test' }", "");
+    assert_eq!(proxy.client().get("/").text(), "fine");
+}
+
+/// An IPv4 address that an AAAA record has, too, is one server.
+#[test]
+fn an_address_in_two_notations_is_one_server() {
+    let (origin, server) = (Origin::ok("fine"), NameServer::start());
+    let port: u16 = origin.server().split(':').next_back().unwrap().parse().unwrap();
+    server.at("app.test", 1, &["127.0.0.1"]);
+    let mapped = vec![ip("app.test", 1, "::ffff:127.0.0.1")];
+    server.say("app.test", AAAA, Reply::Records(mapped));
+    let proxy = asking(&server, &dns(port, ", allow = ['127.0.0.0/8']"), "");
+    assert_eq!(names_and_fault(&proxy), (vec![origin.server()], None));
     assert_eq!(proxy.client().get("/").text(), "fine");
 }
 
