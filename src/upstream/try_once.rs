@@ -36,11 +36,10 @@ pub async fn try_once<C: Client>(
     job: &ForwardRequest<'_>,
     target: TargetMembers<'_>,
     chosen: &Chosen<'_>,
-    body: AttemptBody<'_, '_, C>,
+    AttemptBody { upload, sending }: AttemptBody<'_, '_, C>,
     timer: &mut Timer,
     progress: &mut AttemptProgress<'_, '_>,
 ) -> Result<Origin, AttemptError> {
-    let AttemptBody { upload, sending } = body;
     // The first attempt begins with the exchange, for all that a deadline can tell.
     let now = if progress.attempt == 1 { job.request.started } else { clock::now() };
     let endpoint = &chosen.member.endpoint;

@@ -159,9 +159,6 @@ struct Said {
     notes: Vec<String>,
 }
 
-/// The least and the most that a flag may say, and between them what it is without saying so.
-struct CountBounds(u64, u64, u64);
-
 /// Reads flags and keeps what is wrong with each.
 #[derive(Default)]
 struct ArgumentReader {
@@ -188,9 +185,10 @@ impl ArgumentReader {
         &mut self,
         flag: &str,
         text: Option<&String>,
-        bounds: CountBounds,
+        least: u64,
+        default: u64,
+        most: u64,
     ) -> PlanFigure<u64> {
-        let CountBounds(least, default, most) = bounds;
         let said = self.flag(flag, text, |text| figures::count(text, least, most));
         said.unwrap_or_else(|| PlanFigure::assumed(default, flag))
     }
@@ -257,30 +255,18 @@ impl Said {
             rate,
             service,
             capacity,
-            at_a_time: reader.number(
-                "--concurrency",
-                of.concurrency.as_ref(),
-                CountBounds(1, 1, 1_000_000),
-            ),
+            at_a_time: reader.number("--concurrency", of.concurrency.as_ref(), 1, 1, 1_000_000),
             room,
-            spare: reader.number("--spare", of.spare.as_ref(), CountBounds(0, 0, 1_000_000)),
-            zones: reader.number("--zones", of.zones.as_ref(), CountBounds(1, 1, 1000)),
-            cores: reader.number("--cores", of.cores.as_ref(), CountBounds(1, 1, 4096)),
+            spare: reader.number("--spare", of.spare.as_ref(), 0, 0, 1_000_000),
+            zones: reader.number("--zones", of.zones.as_ref(), 1, 1, 1000),
+            cores: reader.number("--cores", of.cores.as_ref(), 1, 1, 4096),
             memory: memory.unwrap_or_else(|| PlanFigure::assumed(512 << 20, "--memory")),
             connections,
             proxy_nanos: reader.flag("--proxy-cpu", of.proxy_cpu.as_ref(), figures::time),
-            proxy_cores: reader.number(
-                "--proxy-cores",
-                of.proxy_cores.as_ref(),
-                CountBounds(1, 2, 4096),
-            ),
-            proxy_spare: reader.number(
-                "--proxy-spare",
-                of.proxy_spare.as_ref(),
-                CountBounds(0, 1, 1_000_000),
-            ),
-            seconds: reader.number("--seconds", of.seconds.as_ref(), CountBounds(1, 5, 30)).value,
-            clients: reader.number("--clients", of.clients.as_ref(), CountBounds(1, 16, 256)).value,
+            proxy_cores: reader.number("--proxy-cores", of.proxy_cores.as_ref(), 1, 2, 4096),
+            proxy_spare: reader.number("--proxy-spare", of.proxy_spare.as_ref(), 0, 1, 1_000_000),
+            seconds: reader.number("--seconds", of.seconds.as_ref(), 1, 5, 30).value,
+            clients: reader.number("--clients", of.clients.as_ref(), 1, 16, 256).value,
             notes: Vec::new(),
         };
         if reader.wrong.is_empty() { Ok(said) } else { Err(reader.wrong) }
