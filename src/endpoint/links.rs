@@ -10,9 +10,19 @@ use crate::clock::Instant;
 use crate::h2::link::STREAMS;
 use crate::h2::{H2Origin, Link, Waiters};
 use crate::net::MadeWith;
+use crate::tls::client::AlpnOffer;
 
 /// Connections to a server that may be stalled before no more are made.
 const MOST_STALLED: usize = 2;
+
+/// The most requests that so many connections to a server carry at once: with HTTP/1 each takes one of its own.
+#[must_use]
+pub fn requests_at_once(offer: AlpnOffer, connections: u32) -> u32 {
+    match offer {
+        AlpnOffer::Http1 | AlpnOffer::Nothing => connections,
+        AlpnOffer::Http2 | AlpnOffer::Either => connections.saturating_mul(STREAMS),
+    }
+}
 
 /// The connections to all servers.
 #[derive(Debug, Default)]

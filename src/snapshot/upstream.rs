@@ -25,7 +25,7 @@ use crate::config::{Config, Finding, Spanned};
 use crate::discovery::Found;
 use crate::endpoint::breaker::{BreakerSettings, Trip};
 use crate::endpoint::ejection;
-use crate::h2::link::STREAMS;
+use crate::endpoint::links::requests_at_once;
 use crate::net::Announce;
 use crate::tls::client::AlpnOffer;
 use crate::upstream::affinity::{Affinity, LearnedAffinity};
@@ -101,11 +101,8 @@ pub(super) fn upstream(
         announce,
         timed,
         rules: BalanceRules {
-            // With HTTP/1 each request takes a connection of its own. What finds no room waits in the queue.
-            cap: cap(requests).min(match offer {
-                AlpnOffer::Http1 | AlpnOffer::Nothing => cap(connections),
-                AlpnOffer::Http2 | AlpnOffer::Either => cap(connections).saturating_mul(STREAMS),
-            }),
+            // What finds no room waits in the queue.
+            cap: cap(requests).min(requests_at_once(offer, cap(connections))),
             slow_start: written.slow_start.get(),
             ..BalanceRules::default()
         },
