@@ -20,7 +20,7 @@ RIDDLES = set("what whether who whom whose which why how where when it its he sh
 
 EXAMPLES = [
     ("files that name a balancer (peak_ewma)", r"PeakEwma|peak_ewma"),
-    ("files that name a policy with counters (concurrency)", r"\bConcurrency\b|\bconcurrency\b"),
+    ("files that name a policy with counters (concurrency)", r"\bConcurrency\b|policy::concurrency|mod concurrency|(policies|written|self)\.concurrency|\bConcurrencyConfig\b"),
     ("files that name a policy of responses (compress)", r"\bCompress\b|\bcompress\b|\bEncoding\b|\bWanted\b"),
     ("files that name a source of servers (file)", r"\bSource::File\b|\bmod file\b|discovery::\{[^}]*\bFiles\b"),
     ("files that name the sides of HTTP/2", r"H2Client|H2Origin|\bh2::"),
