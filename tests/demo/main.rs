@@ -10,6 +10,7 @@
 
 mod activation;
 mod architecture;
+mod arguments;
 mod book;
 mod commands;
 mod deployment;

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{MOST_FETCHES, On, WantedFetch};
+use super::{MOST_FETCHES, On, StaleServed, WantedFetch};
 use crate::balance::BalanceKey;
 use crate::cache::fill::{Answer, FillOrder, Filling, INTERIMS};
 use crate::cache::flight::Flight;
-use crate::cache::key::KeyRef;
 use crate::cache::object::Object;
-use crate::cache::policy::{CacheQuery, conditions};
+use crate::cache::policy::conditions;
 use crate::cache::route::{KeyInput, RouteCache};
+use crate::cache::status::Forwarded;
 use crate::clock;
 use crate::exchange::forward::{self, RequestForm};
 use crate::exchange::outcome::Note;
@@ -63,21 +63,19 @@ const UNKEYED: [&[u8]; 21] = [
 
 impl<'a> MatchedRoute<'a, '_> {
     /// Asks about a stale response without anybody waiting for the answer.
-    pub(super) fn revalidate_behind(
-        &self,
-        on: On<'_, 'a, '_>,
-        (key, exact, stale, asked): (KeyRef<'_>, KeyRef<'_>, &Arc<Object>, CacheQuery),
-    ) {
+    pub(super) fn revalidate_behind(&self, on: On<'_, 'a, '_>, stale: StaleServed<'_>) {
+        let StaleServed { key, exact, object, asked } = stale;
         if self.ex.worker.fetches.get() >= MOST_FETCHES {
             return;
         }
         let wanted = WantedFetch {
             key: Arc::new(key.to_key()),
             exact: Arc::new(exact.to_key()),
-            variant: stale.variant,
+            variant: object.variant,
             asked,
-            stale: Some(stale.clone()),
+            stale: Some(object.clone()),
             on_error: true,
+            why: Forwarded::Stale,
         };
         let now = clock::unix_millis();
         let flight = Arc::new(Flight::new(wanted.key.clone(), now));

@@ -78,12 +78,12 @@ impl<'a> MatchedRoute<'a, '_> {
                 on.note(CacheResult::Miss);
                 Err(refusal)
             }
-            CacheDecision::Fetch(wanted, why) => {
+            CacheDecision::Fetch(wanted) => {
                 let now = clock::unix_millis();
                 let flight = Arc::new(Flight::new(wanted.key.clone(), now));
                 match cache.store.lead(&wanted.key, wanted.place(), &flight, now) {
-                    Ok(()) => self.lead_fetch(on, (wanted, flight, why), client, timer).await,
-                    Err(other) => self.join_fetch(on, (wanted, other, why), client, timer).await,
+                    Ok(()) => self.lead_fetch(on, wanted, flight, client, timer).await,
+                    Err(other) => self.join_fetch(on, wanted, other, client, timer).await,
                 }
             }
         }
@@ -146,7 +146,8 @@ impl<'a> MatchedRoute<'a, '_> {
                 return CacheDecision::Serve(object, CacheStatus::Hit("stale"), CacheResult::Stale);
             }
             (Some(object), Some(Usability::StaleWhileRevalidate)) => {
-                self.revalidate_behind(on, (key, exact, &object, asked));
+                let stale = StaleServed { key, exact, object: &object, asked };
+                self.revalidate_behind(on, stale);
                 let status = CacheStatus::Hit("stale-while-revalidate");
                 return CacheDecision::Serve(object, status, CacheResult::Stale);
             }
@@ -175,10 +176,8 @@ impl<'a> MatchedRoute<'a, '_> {
             return CacheDecision::Forward(Forwarded::Bypass("busy"));
         }
         let (key, exact) = (Arc::new(key.to_key()), Arc::new(exact.to_key()));
-        CacheDecision::Fetch(
-            WantedFetch { key, exact, variant: found.variant, asked, stale, on_error },
-            why,
-        )
+        let variant = found.variant;
+        CacheDecision::Fetch(WantedFetch { key, exact, variant, asked, stale, on_error, why })
     }
 
     /// The key of this request.
@@ -245,10 +244,12 @@ impl<'a> MatchedRoute<'a, '_> {
     async fn lead_fetch<C: Client>(
         &self,
         on: On<'_, 'a, '_>,
-        (wanted, flight, why): (WantedFetch, Arc<Flight>, Forwarded),
+        wanted: WantedFetch,
+        flight: Arc<Flight>,
         client: &mut C,
         timer: &mut Timer,
     ) -> Result<CacheStep, Refusal> {
+        let why = wanted.why;
         let had_stale = wanted.stale.is_some();
         let result = if had_stale { CacheResult::Expired } else { CacheResult::Miss };
         let Some(started) = self.start_fetch(on, (wanted, flight)) else {
@@ -273,17 +274,19 @@ impl<'a> MatchedRoute<'a, '_> {
             }
         };
         on.told.asked.replace(attempts.get().and_then(|attempts| asked_server(on.split, attempts)));
-        self.serve_answer(on, (answer, why, result), client, timer).await
+        self.serve_answer(on, FetchedAnswer { answer, why, result }, client, timer).await
     }
 
     /// Waits for a fetch of somebody else's, and uses what it brings if that answers this request.
     async fn join_fetch<C: Client>(
         &self,
         on: On<'_, 'a, '_>,
-        (wanted, other, why): (WantedFetch, Arc<Flight>, Forwarded),
+        wanted: WantedFetch,
+        other: Arc<Flight>,
         client: &mut C,
         timer: &mut Timer,
     ) -> Result<CacheStep, Refusal> {
+        let why = wanted.why;
         let On { cache, effects, .. } = on;
         let landing = tokio::select! {
             biased;
@@ -345,10 +348,11 @@ impl<'a> MatchedRoute<'a, '_> {
     async fn serve_answer<C: Client>(
         &self,
         on: On<'_, 'a, '_>,
-        (answer, why, result): (Answer, Forwarded, CacheResult),
+        fetched: FetchedAnswer,
         client: &mut C,
         timer: &mut Timer,
     ) -> Result<CacheStep, Refusal> {
+        let FetchedAnswer { answer, why, result } = fetched;
         let effects = on.effects;
         let asked = |status, stored| CacheStatus::Asked {
             why,
@@ -513,7 +517,7 @@ enum CacheDecision {
     /// Refused.
     Refuse(Refusal),
     /// Fetched.
-    Fetch(WantedFetch, Forwarded),
+    Fetch(WantedFetch),
 }
 
 /// The purpose of a fetch.
@@ -526,6 +530,27 @@ struct WantedFetch {
     asked: CacheQuery,
     stale: Option<Arc<Object>>,
     on_error: bool,
+    /// The reason for which a server is asked.
+    why: Forwarded,
+}
+
+/// A stored response that is served although it is stale, and what was asked of it.
+struct StaleServed<'s> {
+    /// The key that it was found by.
+    key: KeyRef<'s>,
+    /// The request's own.
+    exact: KeyRef<'s>,
+    object: &'s Arc<Object>,
+    asked: CacheQuery,
+}
+
+/// The answer of a fetch, for the request that caused it.
+struct FetchedAnswer {
+    answer: Answer,
+    /// The reason for which a server was asked.
+    why: Forwarded,
+    /// The result that is counted, unless the answer says more.
+    result: CacheResult,
 }
 
 impl WantedFetch {
