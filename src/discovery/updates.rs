@@ -34,6 +34,9 @@ impl Update {
             self.entries.clone_from(&before.entries);
         }
         self.dismissed.extend(before.dismissed.iter().cloned());
+        if self.dismissed.is_empty() {
+            return self;
+        }
         let listed = self.entries.iter().flat_map(|entries| entries.iter());
         let listed: BTreeSet<&str> = listed.map(|entry| &*entry.id).collect();
         self.dismissed.retain(|id| !listed.contains(&**id));

@@ -22,6 +22,14 @@ use crate::policy::shared::{Redis, RedisConnections};
 
 /// Orders that are carried out before what came of them is shown.
 const BATCH: usize = 1000;
+/// A list is shown at once when this share of it is new: however many servers register one after the
+/// other, what is copied for all of them is a few times as much as there are.
+const SHARE: usize = 8;
+/// Otherwise it is shown when this has passed for each server in it since it was shown last; copying and using a list
+/// takes about as long.
+const PACE: Duration = Duration::from_micros(1);
+/// The longest time for which somebody who registers waits for that.
+const WAIT: Duration = Duration::from_millis(50);
 /// The pause between two exchanges with the others.
 const PAUSE: Duration = Duration::from_millis(500);
 /// The share by which pauses stray: instances that start together must not stay together.
@@ -36,8 +44,12 @@ type Answer = Box<dyn FnOnce()>;
 struct Kept {
     book: Book,
     counts: Arc<Counts>,
-    /// The list of servers is another than the one that was sent.
-    changed: bool,
+    /// Servers that are others than in the list that was sent; all that there are when they are told anew.
+    changes: usize,
+    /// The moment at which the list was sent last.
+    sent: Option<Instant>,
+    /// Who waits for the list to be sent.
+    answers: Vec<Answer>,
     /// Servers that left on purpose since the list was sent.
     dismissed: BTreeSet<Arc<str>>,
     /// Servers that left on purpose, of which the others have not been told.
@@ -99,7 +111,8 @@ impl Keeper {
                     let Some(order) = order else { return };
                     self.exchange = exchange;
                     self.obey(order, &mut answers);
-                    while answers.len() < BATCH && let Ok(order) = orders.try_recv() {
+                    for _ in 1..BATCH {
+                        let Ok(order) = orders.try_recv() else { break };
                         self.obey(order, &mut answers);
                     }
                 }
@@ -112,7 +125,7 @@ impl Keeper {
                 () = tokio::time::sleep_until(due) => self.exchange = exchange,
             }
             self.expire(clock::now());
-            self.show();
+            self.show(clock::now());
             answers.into_iter().for_each(|answer: Answer| answer());
             self.begin_exchange(clock::now());
         }
@@ -120,10 +133,14 @@ impl Keeper {
 
     /// The moment at which there is something to do. Leases that are shared run out when an exchange has ended.
     fn due(&self, now: Instant) -> Instant {
+        let left = |kept: &Kept| {
+            Duration::from_millis(kept.book.next_end().saturating_sub(clock::millis(now)))
+        };
         let own = self.books.values().filter(|kept| !kept.book.settings.shared);
-        let first = own.map(|kept| kept.book.next_end()).min().unwrap_or(u64::MAX);
-        let left = Duration::from_millis(first.saturating_sub(clock::millis(now)));
-        let ends = now + left.min(LONG);
+        let over = own.map(|kept| (now + left(kept).min(LONG)).max(kept.turn(now)));
+        let waiting = self.books.values().filter(|kept| kept.changes > 0);
+        let shown = waiting.map(|kept| kept.turn(now));
+        let ends = over.chain(shown).min().unwrap_or(now + LONG);
         match self.shares() && self.exchange.is_none() {
             true => ends.min(self.next),
             false => ends,
@@ -145,26 +162,27 @@ impl Keeper {
                 }
             }
             Order::Register(upstream, id, said, reply) => {
-                let registered = match self.books.get_mut(&upstream) {
-                    Some(kept) => {
-                        let registered = kept.book.register(&id, said, clock::now());
-                        kept.note(&upstream, &id, &registered);
-                        registered
-                    }
-                    None => Err(Refused::NoRegistry),
+                let Some(kept) = self.books.get_mut(&upstream) else {
+                    answers.push(answer(reply, Err(Refused::NoRegistry)));
+                    return;
                 };
+                let registered = kept.book.register(&id, said, clock::now());
+                kept.note(&upstream, &id, &registered);
                 if matches!(registered, Ok(Registered::New | Registered::Changed)) {
-                    self.next = clock::now();
+                    self.next = self.next.min(kept.turn(clock::now()));
                 }
-                answers.push(answer(reply, registered));
+                kept.answers.push(answer(reply, registered));
             }
             Order::Remove(upstream, id, reply) => {
-                let kept = self.books.get_mut(&upstream);
-                let removed = kept.is_some_and(|kept| kept.remove(&upstream, &id));
+                let Some(kept) = self.books.get_mut(&upstream) else {
+                    answers.push(answer(reply, false));
+                    return;
+                };
+                let removed = kept.remove(&upstream, &id);
                 if removed {
-                    self.next = clock::now();
+                    self.next = self.next.min(kept.turn(clock::now()));
                 }
-                answers.push(answer(reply, removed));
+                kept.answers.push(answer(reply, removed));
             }
         }
     }
@@ -180,7 +198,7 @@ impl Keeper {
                         tell_news(ServerNews::Disallowed, &upstream, &id, None);
                         kept.dismissed.insert(id);
                     }
-                    (kept.changed, kept.since) = (true, 0);
+                    (kept.changes, kept.since) = (usize::MAX, 0);
                 }
                 None => {
                     self.books.insert(upstream, Kept::new(settings));
@@ -209,40 +227,43 @@ impl Keeper {
         let (linked, heard) = (self.linked, self.heard.min(now));
         for (upstream, kept) in &mut self.books {
             let shared = kept.book.settings.shared;
-            if shared && !linked {
+            // All of the book is read for it, so that has its turn like showing it.
+            if shared && !linked || kept.turn(now) > now {
                 continue;
             }
             for id in kept.book.expire(if shared { heard } else { now }) {
                 kept.counts.expired.fetch_add(1, Relaxed);
-                kept.changed = true;
+                kept.change();
                 tell_news(ServerNews::RanOut, upstream, &id, None);
             }
         }
     }
 
-    /// Lets others see what is new, and sends lists of servers that are.
-    fn show(&mut self) {
+    /// Lets others see what is new where it is time for that, and sends lists of servers that are.
+    fn show(&mut self, now: Instant) {
         let shown = self.shown.upstreams.load();
         let same = shown.len() == self.books.len()
-            && self.books.iter().all(|(name, kept)| !kept.changed && shown.contains_key(name));
+            && self.books.iter().all(|(name, kept)| !kept.shows(now) && shown.contains_key(name));
         if same {
+            self.books.values_mut().for_each(Kept::answer);
             return;
         }
         let views = self.books.iter().map(|(name, kept)| {
-            let view = match shown.get(name).filter(|_| !kept.changed) {
+            let view = match shown.get(name).filter(|_| !kept.shows(now)) {
                 Some(view) => view.clone(),
                 None => Arc::new(kept.view()),
             };
             (name.clone(), view)
         });
         self.shown.upstreams.store(Arc::new(views.collect()));
-        for (name, kept) in self.books.iter_mut().filter(|(_, kept)| kept.changed) {
-            kept.changed = false;
+        for (name, kept) in self.books.iter_mut().filter(|(_, kept)| kept.shows(now)) {
+            (kept.changes, kept.sent) = (0, Some(now));
             let dismissed = std::mem::take(&mut kept.dismissed);
             let entries = Some(kept.book.entries());
             let update = Update { entries, dismissed, ..Update::default() };
             self.updates.send(name, &Origin::registry(), &update);
         }
+        self.books.values_mut().for_each(Kept::answer);
     }
 
     /// Begins to tell the others what they do not know, and to hear what they do.
@@ -345,7 +366,9 @@ impl Kept {
         Self {
             book: Book::new(settings),
             counts: Arc::default(),
-            changed: true,
+            changes: usize::MAX,
+            sent: None,
+            answers: Vec::new(),
             dismissed: BTreeSet::new(),
             untold: BTreeSet::new(),
             since: 0,
@@ -360,6 +383,31 @@ impl Kept {
         }
     }
 
+    /// Notes that one more server is another.
+    fn change(&mut self) {
+        self.changes = self.changes.saturating_add(1);
+    }
+
+    /// The moment from which the list may be sent again whatever has changed in it.
+    fn turn(&self, now: Instant) -> Instant {
+        let number = u32::try_from(self.book.leases().len()).unwrap_or(u32::MAX);
+        self.sent.map_or(now, |sent| sent + PACE.saturating_mul(number).min(WAIT))
+    }
+
+    /// Returns whether the list is to be sent: enough of it has changed, enough wait for it, or its time has come.
+    fn shows(&self, now: Instant) -> bool {
+        let enough =
+            self.changes >= self.book.leases().len() / SHARE || self.answers.len() >= BATCH;
+        self.changes > 0 && (enough || self.turn(now) <= now)
+    }
+
+    /// Answers those who wait, unless what they are told of is still to be sent.
+    fn answer(&mut self) {
+        if self.changes == 0 {
+            self.answers.drain(..).for_each(|answer| answer());
+        }
+    }
+
     /// Notes what came of a registration.
     fn note(&mut self, upstream: &str, id: &Arc<str>, registered: &Result<Registered, Refused>) {
         let news = match registered {
@@ -368,7 +416,7 @@ impl Kept {
             Ok(Registered::Renewed) | Err(_) => return,
         };
         tell_news(news, upstream, id, self.book.leases().get(id));
-        self.changed = true;
+        self.change();
         self.untold.remove(id);
     }
 
@@ -377,11 +425,12 @@ impl Kept {
         let removed = self.book.remove(id).is_some();
         if removed {
             tell_news(ServerNews::Deregistered, upstream, id, None);
-            self.changed = true;
             self.untold.insert(id.clone());
         }
         // A guard may hold one whose lease ran out.
-        self.changed |= self.dismissed.insert(id.clone());
+        if self.dismissed.insert(id.clone()) || removed {
+            self.change();
+        }
         removed
     }
 
@@ -393,7 +442,7 @@ impl Kept {
                 if !self.untold.contains(&id) && self.book.remove(&id).is_some() {
                     tell_news(ServerNews::DeregisteredElsewhere, &news.upstream, &id, None);
                     self.dismissed.insert(id);
-                    self.changed = true;
+                    self.change();
                 }
                 continue;
             };
@@ -410,7 +459,7 @@ impl Kept {
             if self.book.learn(&id, known, left, now) {
                 let lease = self.book.leases().get(&id);
                 tell_news(ServerNews::RegisteredElsewhere, &news.upstream, &id, lease);
-                self.changed = true;
+                self.change();
             }
         }
     }

@@ -3,9 +3,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot};
+
 use super::book::{Book, Refused, Registered, Settings};
+use super::keeper::Keeper;
 use super::lease::{Registration, Unfit, check_id, is_allowed};
+use super::{Hear, Order};
 use crate::clock::{self, Random};
+use crate::discovery::Updates;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -53,6 +59,57 @@ async fn a_lease_lasts_as_long_as_it_is_renewed() {
     assert_eq!(book.register(&id, said(1, 10), clock::now()), Ok(Registered::New));
     assert_eq!(book.expire(clock::now()), Vec::<Arc<str>>::new());
     assert_eq!(ids(&book), ["a"]);
+}
+
+/// Registers so many servers one after the other, each of them `apart` after the one before, and returns the
+/// lengths of the lists that were sent.
+async fn lists_of_registrations(number: u16, apart: Duration) -> Vec<usize> {
+    let (updates, lists) = (Updates::default(), Arc::new(ArcSwap::from_pointee(Vec::new())));
+    let (taken, sent) = (updates.clone(), lists.clone());
+    updates.wake_by(move || {
+        let all = taken.take().into_values().filter_map(|update| update.entries);
+        let all: Vec<usize> = all.map(|entries| entries.len()).collect();
+        sent.rcu(|before| [before.as_slice(), &all].concat());
+    });
+    let (orders, received) = mpsc::channel(2);
+    let keeper = tokio::task::LocalSet::new();
+    keeper.spawn_local(Keeper::new(Arc::default(), updates).run(received));
+    let registering = async {
+        let (tell, _told) = std::sync::mpsc::sync_channel(1);
+        let upstreams = BTreeMap::from([("app".into(), settings(10_000))]);
+        let follow = Order::Follow { upstreams, redis: None, hear: Hear::Later, tell };
+        orders.send(follow).await.unwrap();
+        let mut answers = Vec::new();
+        for n in 1..=number {
+            let (reply, answer) = oneshot::channel();
+            let id = format!("s{n}").into();
+            let register = Order::Register("app".into(), id, said(n, 3600), reply);
+            orders.send(register).await.unwrap();
+            answers.push(answer);
+            // The thread has its turn after each of them.
+            tokio::task::yield_now().await;
+            tokio::time::advance(apart).await;
+        }
+        for answer in answers {
+            assert_eq!(answer.await.unwrap(), Ok(Registered::New));
+        }
+    };
+    keeper.run_until(registering).await;
+    lists.load().to_vec()
+}
+
+#[tokio::test(start_paused = true)]
+async fn registering_many_copies_each_of_them_a_few_times() {
+    let burst = lists_of_registrations(4000, Duration::ZERO).await;
+    assert_eq!(burst.last(), Some(&4000), "whoever was answered is in a list");
+    let copied: usize = burst.iter().sum();
+    assert!(copied < 12 * 4000, "{copied} servers copied in {} lists", burst.len());
+    let trickle = lists_of_registrations(4000, Duration::from_micros(100)).await;
+    assert_eq!(trickle.last(), Some(&4000));
+    assert!(trickle.len() < 600, "{} lists in 400 ms", trickle.len());
+    // Those that come one by one are shown at once.
+    let slow = lists_of_registrations(100, Duration::from_millis(10)).await;
+    assert_eq!(slow, (1..=100).collect::<Vec<_>>());
 }
 
 #[tokio::test(start_paused = true)]
