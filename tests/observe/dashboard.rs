@@ -439,6 +439,48 @@ fn rows_are_sorted_the_page_pauses_explains_and_rolls_back() {
     browser.wait("it goes on", "return document.getElementById('rate').innerText === '0'");
 }
 
+#[test]
+fn each_server_shows_its_source_since_when_and_its_lease() {
+    let [listed, found, named, registered] = [(); 4].map(|()| Origin::ok("fine"));
+    let directory = tempfile::tempdir().unwrap();
+    let list = directory.path().join("found.toml");
+    std::fs::write(&list, format!("servers = ['{}']", found.server())).unwrap();
+    let proxy = Tidegate::start(&format!(
+        "[admin]\naddress = '127.0.0.1:0'\n[[listen]]\naddress = '127.0.0.1:0'\n\
+         [upstream.listed]\nservers = ['{}']\n[upstream.found]\nservers = {{ file = '{}' }}\n\
+         [upstream.named]\nservers = {{ dns = 'localhost:{}' }}\n\
+         [upstream.registered]\nservers = {{ registry = true }}\n\
+         [[route]]\npath = '/listed'\nupstream = 'listed'\n[[route]]\npath = '/found'\nupstream = 'found'\n\
+         [[route]]\npath = '/named'\nupstream = 'named'\n[[route]]\nupstream = 'registered'\n",
+        listed.server(),
+        list.display(),
+        named.server().rsplit(':').next().unwrap()
+    ));
+    let body = format!("{{\"address\": \"{}\", \"ttl\": \"1h\"}}", registered.server());
+    let register = format!(
+        "PUT /upstreams/registered/servers/me HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    assert_eq!(RawClient::connect(proxy.admin()).exchange(register).status, 201);
+    let browser = Browser::start(1400, 900);
+    browser.open(&format!("http://{}/", proxy.admin()));
+    let shows = |upstream: &str, pattern: &str| {
+        let look =
+            format!("{CELL} return new RegExp({pattern:?}).test(cell('servers', '{upstream}', 5))");
+        browser.wait(&format!("{upstream}: {pattern}"), &look);
+    };
+    // The time of day as the machine writes it.
+    let since = "since [^,]*[0-9]+:[0-9]{2}:[0-9]{2}[^,]*";
+    shows("listed", &format!("^listed, {since}$"));
+    shows("found", &format!("^file, {since}$"));
+    shows("named", &format!("^dns, {since}$"));
+    shows("registered", &format!("^registry, {since}, lease 3,?[0-9]{{3}} of 3,?600 s left$"));
+    // A source with a fault says so where its servers are.
+    std::fs::write(&list, "servers = ['10.0.0.1']").unwrap();
+    shows("found", &format!("^file, {since}, fault: .*found.toml:1:12: .*not a server address"));
+    assert_eq!(browser.complaints(), serde_json::json!([]));
+}
+
 /// Traffic as a day has it, in minutes: waves, a few bad requests, redirects, a client that leaves.
 fn believable(proxy: &str, seconds: u64) {
     let from = Instant::now();
