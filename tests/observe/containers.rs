@@ -20,10 +20,14 @@ fn document(name: &str) -> String {
 
 /// The composition as an engine reads it.
 fn composition() -> Value {
+    composition_of("docker/compose.yaml")
+}
+
+fn composition_of(file: &str) -> Value {
     let program =
         "import json, sys, yaml; json.dump(yaml.safe_load(open(sys.argv[1])), sys.stdout)";
     let output = Command::new("python3")
-        .args(["-c", program, "docker/compose.yaml"])
+        .args(["-c", program, file])
         .current_dir(root())
         .output()
         .expect("python3 is missing; ./test --check says more");
@@ -58,6 +62,26 @@ fn a_composition_names_services_and_fixes_no_address() {
         assert_eq!(of["deploy"]["endpoint_mode"], "dnsrr", "{name}");
         assert_eq!(of["environment"]["SERVICE"], name);
     }
+}
+
+#[test]
+fn swarm_opens_no_port_but_that_of_the_proxy() {
+    // Swarm passes over the address in front of a port.
+    let all = composition();
+    let services = all["services"].as_object().unwrap().iter();
+    let open = services.filter(|(_, of)| !of["ports"].is_null());
+    assert_eq!(open.map(|(name, _)| &**name).collect::<Vec<_>>(), ["tidegate"]);
+    // Who wants to see the others on one machine adds a file, which opens them to that machine alone.
+    let local = composition_of("docker/compose.local.yaml");
+    let mut seen = 0;
+    for (name, of) in local["services"].as_object().unwrap() {
+        assert!(all["services"][name].is_object(), "{name}");
+        for port in of["ports"].as_array().unwrap() {
+            assert!(text(port).starts_with("127.0.0.1:"), "{name}: {port}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 2);
 }
 
 #[test]
