@@ -1,0 +1,195 @@
+//! What servers that come and go cost: one change of one of 1 000 upstreams from what its source says to
+//! the moment when requests see it, and leases of a registry.
+//!
+//! `cargo bench --bench discovery`; a number behind `--` is that of the changes, 60 000 unless it is given. One change a
+//! millisecond leaves a millisecond for each; 10 000 leases that are renewed every 10 s are 10 000 renewals
+//! in 10 s.
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    clippy::print_stdout,
+    reason = "a program for people who measure"
+)]
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use tidegate::clock;
+use tidegate::config::schema::words::ServerAddress;
+use tidegate::config::{self, Config};
+use tidegate::discovery::guard::Bounds;
+use tidegate::discovery::registry::book::Settings;
+use tidegate::discovery::registry::lease::Registration;
+use tidegate::discovery::registry::{Hear, Registry};
+use tidegate::discovery::{Entry, Found, Lists, Origin, Update, Updates};
+use tidegate::snapshot::weights::Weights;
+use tidegate::snapshot::{compile, servers};
+use tidegate::upstream::{Membership, Upstream};
+use tokio::task::JoinSet;
+
+const UPSTREAMS: usize = 1_000;
+const SERVERS: usize = 10;
+const LEASES: usize = 10_000;
+/// The time in which each lease is renewed once.
+const RENEWED: Duration = Duration::from_secs(10);
+const BOUNDS: Bounds = Bounds { shrink: 0.5, growth: 10, hold: Duration::from_secs(300) };
+
+/// The memory of this process in MiB, as the kernel counts it.
+fn resident() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: f64 = text.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * rustix::param::page_size() as f64 / f64::from(1 << 20)
+}
+
+fn configuration() -> Config {
+    let mut text = "[[listen]]\naddress = \"127.0.0.1:0\"\n".to_owned();
+    for n in 0..UPSTREAMS {
+        write!(
+            text,
+            "[upstream.u{n}]\nservers = {{ file = \"u{n}.list\" }}\n\
+             [[route]]\nhost = \"u{n}.test\"\nupstream = \"u{n}\"\n"
+        )
+        .unwrap();
+    }
+    config::load_str("discovery.toml", &text).unwrap().config
+}
+
+fn entries(upstream: usize, number: usize, weight: u16) -> Arc<[Entry]> {
+    let entry = |n: usize| {
+        let ip = [10, u8::try_from(upstream >> 8).unwrap(), u8::try_from(upstream & 255).unwrap()];
+        let ip = [ip[0], ip[1], ip[2], u8::try_from(n + 1).unwrap()];
+        let address = ServerAddress::Ip(SocketAddr::from((ip, 80)));
+        Entry { weight: NonZeroU16::new(weight).unwrap(), ..Entry::new(address) }
+    };
+    (0..number).map(entry).collect()
+}
+
+/// Applies what waits, as the thread does that looks after servers.
+fn apply(lists: &mut Lists, upstreams: &BTreeMap<String, (Arc<Upstream>, &Config)>) {
+    let heard = lists.hear(BOUNDS, clock::now(), |_, _| true);
+    let found = Found { lists: lists.used().clone(), ..Found::default() };
+    for heard in heard {
+        let (upstream, config) = &upstreams[&*heard.upstream];
+        let written = &config.upstream[&*heard.upstream].servers;
+        let specs = servers::specs(&heard.upstream, written, &found, &Weights::default());
+        let before = upstream.members();
+        let next = Membership::build(&upstream.arrangement, specs, Some(&before)).unwrap();
+        black_box(upstream.replace(next));
+    }
+}
+
+/// Changes one upstream after the other, a weight and a join or leave by turns.
+fn changes(number: usize) {
+    let config = configuration();
+    let snapshot = compile::compile(&config, None, 16).unwrap();
+    let named = |one: &Arc<Upstream>| (one.name.to_string(), (one.clone(), &config));
+    let upstreams: BTreeMap<String, (Arc<Upstream>, &Config)> =
+        snapshot.upstreams.iter().map(named).collect();
+    let mut lists = Lists::default();
+    let send = |lists: &Lists, n: usize, weight: u16, servers: usize| {
+        let name: Arc<str> = format!("u{n}").into();
+        let written = config.upstream[&*name].servers.elsewhere().unwrap();
+        let update = Update { entries: Some(entries(n, servers, weight)), ..Update::default() };
+        lists.updates().send(&name, &Origin::of(written), &update);
+    };
+    for n in 0..UPSTREAMS {
+        send(&lists, n, 1, SERVERS);
+    }
+    apply(&mut lists, &upstreams);
+    let mut times = Histogram::<u64>::new(3).unwrap();
+    let mut memory = Vec::new();
+    for turn in 0..number {
+        if turn % (number / 4).max(1) == 0 {
+            memory.push(format!("{:.1}", resident()));
+        }
+        let round = turn / UPSTREAMS;
+        let weight = u16::try_from(round % 9 + 1).unwrap();
+        let began = Instant::now();
+        send(&lists, turn % UPSTREAMS, weight, SERVERS - round % 2);
+        apply(&mut lists, &upstreams);
+        times.saturating_record(u64::try_from(began.elapsed().as_nanos()).unwrap());
+    }
+    memory.push(format!("{:.1}", resident()));
+    let micros = |quantile: f64| times.value_at_quantile(quantile) as f64 / 1e3;
+    println!(
+        "{number} changes of {UPSTREAMS} upstreams of {SERVERS} servers: {:.1} us each at the median, {:.1} us at the \
+         99th percentile, {:.1} us at most; {:.1} % of a core at one a millisecond; resident {} MiB",
+        micros(0.5),
+        micros(0.99),
+        times.max() as f64 / 1e3,
+        times.mean() / 1e6 * 100.0,
+        memory.join(", "),
+    );
+}
+
+fn said(n: usize) -> Registration {
+    let ip = [10, u8::try_from(n >> 16).unwrap(), u8::try_from((n >> 8) & 255).unwrap()];
+    let ip = [ip[0], ip[1], ip[2], u8::try_from(n & 255).unwrap()];
+    Registration {
+        address: Some(SocketAddr::from((ip, 80))),
+        ttl: Some(Duration::from_secs(3600)),
+        ..Registration::default()
+    }
+}
+
+fn registry() -> Arc<Registry> {
+    let registry = Arc::new(Registry::start(Updates::default()).unwrap());
+    let settings = Settings { most: 100_000, allow: Box::default(), shared: false };
+    registry.follow(BTreeMap::from([("app".into(), settings)]), None, Hear::Later);
+    registry
+}
+
+/// Registers servers, a hundred at a time.
+async fn register(registry: &Arc<Registry>, number: usize) {
+    let all: Vec<usize> = (0..number).collect();
+    for some in all.chunks(100) {
+        let mut calls = JoinSet::new();
+        for n in some.iter().copied() {
+            let registry = registry.clone();
+            calls.spawn(async move {
+                registry.register("app", &format!("s{n}"), said(n)).await.unwrap();
+            });
+        }
+        while let Some(ended) = calls.join_next().await {
+            ended.unwrap();
+        }
+    }
+}
+
+/// Registers many servers for the first time, and renews their leases.
+fn leases() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for number in [1_000, LEASES] {
+        let registry = registry();
+        let began = Instant::now();
+        runtime.block_on(register(&registry, number));
+        println!("{number} servers register for the first time: {:.1?}", began.elapsed());
+        let ids: Vec<String> = (0..number).map(|n| format!("s{n}")).collect();
+        let rounds = 10;
+        let began = Instant::now();
+        for _ in 0..rounds {
+            runtime.block_on(async {
+                for (n, id) in ids.iter().enumerate() {
+                    black_box(registry.register("app", id, said(n)).await.unwrap());
+                }
+            });
+        }
+        let once = began.elapsed() / rounds;
+        println!(
+            "{number} leases are renewed once: {once:.1?}, {:.3} % of a core every {RENEWED:?}",
+            once.as_secs_f64() / RENEWED.as_secs_f64() * 100.0
+        );
+    }
+}
+
+fn main() {
+    let number = std::env::args().skip(1).find_map(|argument| argument.parse().ok());
+    leases();
+    changes(number.unwrap_or(60_000));
+}
