@@ -32,6 +32,15 @@ enum NextPart {
     Cut,
 }
 
+impl BodyLink {
+    fn next_link(&self) -> Option<&Self> {
+        match self.next.get() {
+            Some(NextPart::Part(next)) => Some(next),
+            Some(NextPart::End | NextPart::Cut) | None => None,
+        }
+    }
+}
+
 impl Drop for BodyLink {
     /// Frees a long chain link by link, because each freeing the next would need a stack as long
     /// as the body.
@@ -188,6 +197,30 @@ impl CachedBody {
         CachedBodyReader { shared: self.shared.clone(), at: self.first.clone() }
     }
 
+    /// Returns whether it has at most one part so far.
+    #[must_use]
+    pub fn is_one_piece(&self) -> bool {
+        self.parts().nth(1).is_none()
+    }
+
+    /// The same body in a single part that takes as much memory as it is long; `None` while it is not whole.
+    #[must_use]
+    pub fn put_together(&self) -> Option<Self> {
+        if !self.is_whole() {
+            return None;
+        }
+        let length = self.parts().map(Bytes::len).sum();
+        let mut data = Vec::with_capacity(length);
+        self.parts().for_each(|part| data.extend_from_slice(part));
+        Some(Self::whole_with(Bytes::from(data), self.trailers()))
+    }
+
+    /// The parts received so far.
+    fn parts(&self) -> impl Iterator<Item = &Bytes> {
+        std::iter::successors(self.first.next_link(), |link| link.next_link())
+            .map(|link| &link.data)
+    }
+
     /// Bytes received so far.
     #[must_use]
     pub fn written(&self) -> u64 {
@@ -322,6 +355,29 @@ mod tests {
         assert_eq!(writer.held(), 2, "the last part is where reader and writer stand");
         drop(reader);
         assert!(!writer.has_readers());
+    }
+
+    #[test]
+    fn a_whole_body_is_put_together_from_its_parts() {
+        let (mut writer, first) = body();
+        writer.push(Bytes::from_static(b"abc"));
+        assert!(first.put_together().is_none(), "it is not whole");
+        writer.push(Bytes::from_static(b"de"));
+        assert!(first.put_together().is_none(), "it is not whole");
+        let mut trailers = Fields::default();
+        trailers.push(b"x-sum", b"1");
+        writer.finish(Some(&trailers));
+        let one = first.put_together().unwrap();
+        let mut reader = one.read();
+        assert_eq!(reader.take(), BodyPart::Data(Bytes::from_static(b"abcde")));
+        assert_eq!(reader.take(), BodyPart::End);
+        assert_eq!(one.trailers().unwrap().named(b"x-sum").collect::<Vec<_>>(), [b"1"]);
+        assert!(one.is_one_piece() && !first.is_one_piece());
+        let (mut writer, cut) = body();
+        writer.push(Bytes::from_static(b"abc"));
+        writer.push(Bytes::from_static(b"de"));
+        drop(writer);
+        assert!(cut.put_together().is_none(), "half of it is missing");
     }
 
     #[test]

@@ -28,6 +28,9 @@ use crate::wire::{ResponseHead, known};
 
 /// The bytes of a body that are put together before readers are told, unless the server pauses.
 const PART: usize = 32 * 1024;
+/// The longest body that is put together in one piece once it is whole, in bytes. It is copied once, so that each client is sent
+/// it with one call to the system, and so that it takes no more memory than is counted.
+const WHOLE_PIECE: u64 = 1024 * 1024;
 /// The number of informational heads that may wait for the one who caused a fetch; further ones are for nobody.
 pub const INTERIMS: usize = 8;
 /// The distance by which a body that is not stored may be ahead of its slowest reader, in bytes.
@@ -295,6 +298,32 @@ impl Filling {
         Ok(Arc::new(object))
     }
 
+    /// The same response with its body in one piece, unless it is that already, or is too long, or there is no memory for both
+    /// of them. A part of a body whose length nobody knew may have grown to more memory than it needs.
+    fn put_together(&self, object: Arc<Object>) -> Arc<Object> {
+        let is_exact = object.length.is_some() && object.body.is_one_piece();
+        if is_exact || object.body.written() > WHOLE_PIECE {
+            return object;
+        }
+        let Some(body) = object.body.put_together() else { return object };
+        let store = &self.order.store;
+        let reservation = Reservation::new(store.used_counter());
+        let (place, told) = ((object.key.clone(), object.variant), object.length);
+        let one = Object::new(
+            place,
+            object.head.clone(),
+            object.timing,
+            (body, told),
+            (object.asked_at, reservation),
+        );
+        let size = one.size();
+        if !store.reserve(size) {
+            return object;
+        }
+        one.reservation.add(size);
+        Arc::new(one)
+    }
+
     /// A response that is for one client alone.
     fn pass(&mut self, head: ResponseHead, length: Length, why: Unstorable) {
         let (writer, body) = body::body();
@@ -310,7 +339,7 @@ impl Filling {
         match &mut self.state {
             FillState::Passing(writer) => writer.push(part),
             FillState::Storing(object, writer) => {
-                let bytes = part.len() as u64;
+                let bytes = object::allocated(part.len() as u64);
                 let fits = object.size().saturating_add(bytes) <= self.order.store.largest();
                 let kept = fits && self.order.store.reserve(bytes);
                 if kept {
@@ -393,6 +422,9 @@ impl Receiver for Filling {
                     self.leave(false);
                 }
                 self.state = FillState::Storing(object, writer);
+                // Parts that grow take up to twice their length of memory.
+                let first = length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+                self.part.reserve(first.min(PART));
             }
             Err(object) => self.pass(object.head, response.length, Unstorable::NoRoom),
         }
@@ -433,7 +465,8 @@ impl Receiver for Filling {
         match std::mem::replace(&mut self.state, FillState::Ended) {
             FillState::Storing(object, writer) => {
                 let store = &self.order.store;
-                let bytes = trailers.map_or(0, |trailers| trailers.capacity() as u64);
+                let bytes =
+                    trailers.map_or(0, |trailers| object::allocated(trailers.capacity() as u64));
                 let kept = bytes == 0 || store.reserve(bytes);
                 if kept {
                     object.reservation.add(bytes);
@@ -442,6 +475,7 @@ impl Receiver for Filling {
                 if object.length.is_none_or(|length| length == object.body.written()) {
                     writer.finish(trailers);
                     if kept {
+                        let object = self.put_together(object);
                         if store.insert(object.clone()) {
                             self.keep_behind(&object);
                         }

@@ -108,7 +108,8 @@ impl CacheStore {
             name,
             // What is removed is freed at once, not in batches: memory is counted until then.
             table: HashMap::builder().collector(Collector::new().batch_size(1)).build(),
-            flights: HashMap::new(),
+            // The same: a fetch that has ended holds what came of it.
+            flights: HashMap::builder().collector(Collector::new().batch_size(1)).build(),
             invalidated: HashMap::new(),
             all_invalidated_at: AtomicU64::new(0),
             used: Arc::default(),

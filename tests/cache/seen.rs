@@ -1,10 +1,12 @@
 //! What operators see of a cache: metrics, `/stats`, the access log, `explain`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::{answer, ask, counting, get, proxy};
+use crate::admin::call;
+use crate::{answer, ask, counting, get, proxy, status};
 use support::{Origin, RawClient, SOON, Step, Tidegate, wait_until};
 
 fn metrics(proxy: &Tidegate) -> BTreeMap<String, f64> {
@@ -47,6 +49,61 @@ fn every_request_is_counted_by_what_became_of_it() {
     let cache = &stats[0];
     assert_eq!((&cache["name"], &cache["entry_limit"]), (&json!("app"), &json!(50)));
     assert_eq!((&cache["requests"]["hit"], &cache["requests"]["bypass"]), (&json!(2), &json!(1)));
+}
+
+#[test]
+fn purges_are_counted_by_who_ordered_them() {
+    let origin = Origin::start(|request| {
+        let named = "Location: /b\r\nX-Invalidate: red, /d/*\r\n";
+        let fields =
+            if request.method == "POST" { named } else { "Cache-Control: max-age=600\r\n" };
+        vec![Step::Send(answer(request, fields, "x"))]
+    });
+    let proxy = proxy(&origin, "cache = { invalidate_header = \"x-invalidate\" }", "");
+    let counted = || {
+        let seen = metrics(&proxy);
+        ["admin", "webhook", "method", "header", "instance"].map(|source| {
+            seen[&format!("tidegate_cache_purges_total{{cache=\"app\",source=\"{source}\"}}")]
+        })
+    };
+    get(&proxy, "/a");
+    assert_eq!(counted(), [0.0; 5]);
+    ask(&proxy, "POST", "/a", "Content-Length: 0\r\n");
+    // Its URL and `/b`; `red` and `/d/*`.
+    assert_eq!(counted(), [0.0, 0.0, 2.0, 2.0, 0.0]);
+    let told = call(&proxy, "POST", "/cache/purge", &json!({"all": true}));
+    assert_eq!(told.status, 200, "{}", told.text());
+    let told = call(&proxy, "POST", "/cache/purge", &json!({"al": true}));
+    assert_eq!(told.status, 400);
+    assert_eq!(counted(), [1.0, 0.0, 2.0, 2.0, 0.0]);
+    let purges = &proxy.stats()["caches"][0]["purges"];
+    let expected = json!({"admin": 1, "webhook": 0, "method": 2, "header": 2, "instance": 0});
+    assert_eq!(*purges, expected);
+    assert_eq!(proxy.stats()["caches"][0].get("events"), None, "there is no webhook");
+}
+
+#[test]
+fn a_body_that_came_in_parts_is_stored_in_one_piece() {
+    let origin = Origin::start(|_| {
+        let head =
+            "HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\nContent-Length: 200000\r\n\r\n";
+        let mut steps = vec![Step::Send(head.as_bytes().to_vec())];
+        for n in 0..20 {
+            steps.push(Step::Send(vec![b'a' + n; 10_000]));
+            steps.push(Step::Pause(Duration::from_millis(5)));
+        }
+        steps
+    });
+    let proxy = proxy(&origin, "cache = {}", "");
+    let expected: Vec<u8> = (0..20).flat_map(|n| vec![b'a' + n; 10_000]).collect();
+    assert!(get(&proxy, "/a").body == expected);
+    let hit = get(&proxy, "/a");
+    assert!(hit.body == expected && status(&hit).starts_with("tidegate; hit"), "{}", status(&hit));
+    let part = ask(&proxy, "GET", "/a", "Range: bytes=9999-10000\r\n");
+    assert_eq!((part.status, part.text()), (206, "ab".to_owned()));
+    // Two of them were there for a moment; what is counted is the one that stayed.
+    let bytes = || metrics(&proxy)["tidegate_cache_bytes{cache=\"app\"}"];
+    wait_until(SOON, "the parts are freed", || (229_376.0..232_000.0).contains(&bytes()));
 }
 
 #[test]

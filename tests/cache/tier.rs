@@ -198,6 +198,13 @@ fn an_unsafe_request_makes_its_url_invalid_everywhere() {
     assert_eq!(ask(&a, "POST", "/x", "Content-Length: 0\r\n").status, 200);
     assert_ne!(get(&a, "/x").text(), old, "not even out of Redis");
     wait_until(SOON, "the other one has heard", || get(&b, "/x").text() != old);
+    assert_eq!(purge(&a, &json!({"tag": "red"})).status, 200);
+    let purges =
+        |proxy| json_of(&call(proxy, "GET", "/stats", &json!({})))["caches"][0]["purges"].clone();
+    let expected = json!({"admin": 0, "webhook": 0, "method": 0, "header": 0, "instance": 2});
+    wait_until(SOON, "both have come to the other one", || purges(&b) == expected);
+    let expected = json!({"admin": 1, "webhook": 0, "method": 1, "header": 0, "instance": 0});
+    assert_eq!(purges(&a), expected, "its own are not counted twice");
 }
 
 #[test]

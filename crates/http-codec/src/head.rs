@@ -295,7 +295,7 @@ impl RequestHead {
 }
 
 /// A status line and its fields.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct ResponseHead {
     /// The header fields.
     pub fields: Fields,
