@@ -21,7 +21,7 @@ pub struct PolicyEffects<'a> {
     /// Fields of the response that were made for this request.
     pub made: SmallVec<[(&'a [u8], MadeValue); 1]>,
     /// Fields of the request that do not reach the server, in lower case.
-    pub hidden: Vec<&'a [u8]>,
+    pub hidden: SmallVec<[&'a [u8]; 4]>,
     /// The content of the client's token, or what an authentication server said of the client.
     pub verified: Option<Rc<Verified>>,
     /// Whose request it is, where a policy counts by a claim and the client came in without a token: the way and the name that it

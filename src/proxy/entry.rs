@@ -124,12 +124,15 @@ pub(super) async fn admit_client<'a, C: Client>(
 ) -> Result<PolicyVerdict, Refusal> {
     let ways = &policies.ways;
     // Whoever lets a client in, what it says of itself must not reach the server as ours.
+    let mut hide = |name: &'a [u8]| {
+        if !effects.hidden.contains(&name) {
+            effects.hidden.push(name);
+        }
+    };
     for way in ways {
         match &way.auth {
-            Auth::Jwt(jwt) => {
-                effects.hidden.extend(jwt.forward().iter().map(|(_, header)| &**header));
-            }
-            Auth::Forward(judge) => effects.hidden.extend(judge.copy.iter().map(|name| &**name)),
+            Auth::Jwt(jwt) => jwt.forward().iter().for_each(|(_, header)| hide(header)),
+            Auth::Forward(judge) => judge.copy.iter().for_each(|name| hide(name)),
             Auth::ApiKeys(_) | Auth::Basic(_) => {}
         }
     }

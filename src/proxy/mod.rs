@@ -202,6 +202,8 @@ async fn walk<'a, C: Client>(
     if route.rewrite.regex.is_some() {
         matched.rewritten()?;
     }
+    // Who a client is, a server hears from the proxy or not at all, on routes without `auth` too.
+    log.effects.hidden.extend(ex.snapshot.identity_fields.iter().map(|name| &**name));
     if let Some(policies) = &route.policies {
         let effects = &mut log.effects;
         let ended = policies::pass_policies(&matched, policies, effects, client, timer).await?;

@@ -153,6 +153,7 @@ pub fn compile_for(
         access,
         trace,
         masked_query: policies::masked_query(config),
+        identity_fields: policies::identity_fields(config),
         drain: config.runtime.drain.get(),
         drain_delay: config.runtime.drain_delay.get(),
         request_memory: match config.runtime.request_memory {

@@ -30,6 +30,7 @@ use crate::policy::jwt::{self, Jwt, TokenTerms};
 use crate::policy::limit::{KeyPart, Limit, LimitState, Pace};
 use crate::policy::shared::{OnError, Redis, RedisSettings, RedisTopology, SettingsError};
 use crate::policy::{Auth, Policies, WayIn, limit};
+use crate::wire::{Known, known};
 
 // What the check lets in is what a limit can count.
 const _: () = assert!(Rate::LONGEST_RECOVERY.as_secs() == limit::LONGEST.as_secs());
@@ -449,6 +450,29 @@ impl SharedPolicies<'_> {
         self.jwts.push((name.into(), jwt.clone()));
         Ok(jwt)
     }
+}
+
+/// The fields by which any `[auth.NAME]` tells servers who a client is, in lower case: from clients they reach no server,
+/// on whatever route. Fields that clients have a use for of their own are not among them: such a field is only kept from
+/// servers on routes whose ways in tell it.
+pub(super) fn identity_fields(config: &Config) -> Box<[Box<[u8]>]> {
+    const OF_CLIENTS: [&str; 7] = [
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "content-type",
+        "origin",
+        "referer",
+        "user-agent",
+    ];
+    let jwts = config.auth.values().filter_map(|auth| auth.jwt.as_ref());
+    let judges = config.auth.values().filter_map(|auth| auth.forward.as_ref());
+    let names = jwts.flat_map(|jwt| jwt.forward.values());
+    let names = names.chain(judges.flat_map(|judge| &judge.copy));
+    let names = names.map(|name| name.value.get().as_str()).filter(|name| {
+        known::lookup(name.as_bytes()) == Known::Other && !OF_CLIENTS.contains(name)
+    });
+    names.collect::<BTreeSet<_>>().into_iter().map(|name| name.as_bytes().into()).collect()
 }
 
 /// The query parameters that may hold a token of any of the configured kinds.

@@ -327,3 +327,108 @@ fn i1_what_a_policy_tells_is_told_in_one_spelling() {
     assert_eq!(request.header("x_other"), Some("kept"));
     assert_eq!((request.header("x_user"), request.all("x-user")), (None, vec!["anna"]));
 }
+
+#[test]
+fn identity_is_told_by_the_proxy_or_by_nobody_on_every_route() {
+    let judge = Origin::start(|request| {
+        let known = request.header("x-ticket").is_some();
+        let answer = match known {
+            true => {
+                "HTTP/1.1 200 OK\r\nX-User: anna\r\nAuthorization: told\r\nContent-Length: 0\r\n\r\n"
+            }
+            false => "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n",
+        };
+        vec![Step::Send(answer.as_bytes().to_vec())]
+    });
+    let (origin, shadow) = (Origin::ok("fine"), Origin::ok("copy"));
+    let directory = tempfile::tempdir().unwrap();
+    let key = crate::tokens::Key::new("ES256", "e");
+    let jwks = crate::tokens::file(directory.path(), &crate::tokens::set(&[&key]));
+    let more = format!(
+        r#"
+        [upstream.shadow]
+        servers = ["{}"]
+        [auth.judge]
+        forward = {{ url = "http://{}/", copy = ["X-User", "Authorization"] }}
+        [auth.robots]
+        api_key = {{ header = "x-api-key", keys = {{ r2 = "letmein" }} }}
+        # No route asks for it, and servers know its field all the same.
+        [auth.ids]
+        jwt = {{ jwks = "{jwks}", algorithms = ["ES256"], forward = {{ sub = "x-user-id" }} }}
+        [[route]]
+        path = "/judged/*"
+        auth = "judge"
+        upstream = "app"
+        [[route]]
+        path = "/any/*"
+        auth = ["robots", "judge"]
+        upstream = "app"
+        [[route]]
+        path = "/cached/*"
+        cache = {{ ttl = "1m" }}
+        upstream = "app"
+        [[route]]
+        path = "/copied/*"
+        mirror = {{ upstream = "shadow" }}
+        upstream = "app"
+        [[route]]
+        path = "/meant/*"
+        request_headers = {{ set = {{ x-user = "{{header.x-user}}" }} }}
+        upstream = "app"
+        "#,
+        shadow.server(),
+        judge.server(),
+    );
+    // The word of a trusted proxy is about addresses, not about users: what its clients send it may pass on.
+    for listen in ["", TRUSTED] {
+        let listen = format!("strict = {{ underscores = 'keep' }}\n{listen}");
+        let proxy = door(&origin, &listen, "", &more);
+        let forged = "X-User: root\r\nx-USER: root\r\nX_User: root\r\nX-User-Id: 1\r\nx_user-ID: 1\r\nX_User_Id: 1\r\n\
+                      X-User-Identity: kept\r\nAuthorization: own\r\n";
+        let told = |request: &Request| {
+            [
+                "x-user",
+                "x_user",
+                "x-user-id",
+                "x_user-id",
+                "x_user_id",
+                "x-user-identity",
+                "authorization",
+            ]
+            .map(|name| request.all(name).join("+"))
+        };
+        let nothing =
+            |authorization: &str| ["", "", "", "", "", "kept", authorization].map(String::from);
+        let seen = |path: &str, fields: &str| {
+            let before = origin.requests().len();
+            assert_eq!(ask(&proxy, path, &format!("{forged}{fields}")).status, 200, "{path}");
+            let requests = origin.requests();
+            assert_eq!(requests.len(), before + 1, "{path}");
+            told(requests.last().unwrap())
+        };
+        // What is a field of clients, too, is kept from servers only where the route's own way in tells it.
+        assert_eq!(seen("/open", ""), nothing("own"));
+        assert_eq!(seen("/any/1", "X-Api-Key: letmein\r\n"), nothing(""));
+        assert_eq!(seen("/judged/1", "X-Ticket: 1\r\n")[0], "anna");
+        assert_eq!(seen("/judged/1", "X-Ticket: 1\r\n")[1..6], nothing("")[1..6]);
+        assert_eq!(seen("/cached/1", "Cache-Control: no-cache\r\n")[..6], nothing("")[..6]);
+        let copies = shadow.requests().len();
+        assert_eq!(seen("/copied/1", ""), nothing("own"));
+        wait_until(SOON, "the copy is there", || shadow.requests().len() > copies);
+        assert_eq!(told(shadow.requests().last().unwrap()), nothing("own"));
+        // Who means it says so.
+        assert_eq!(seen("/meant/1", "")[0], "root");
+        // HTTP/2 has no other door.
+        let before = origin.requests().len();
+        let curl = std::process::Command::new("curl")
+            .args(["-sS", "--max-time", "20", "--http2-prior-knowledge", "-H", "x-user: root"])
+            .args(["-H", "X_User: root", "-H", "x-user-id: 1", "-H", "x-user-identity: kept"])
+            .arg(format!("http://{}/open", proxy.address()))
+            .output()
+            .unwrap();
+        assert!(curl.status.success(), "{curl:?}");
+        let requests = origin.requests();
+        assert_eq!(requests.len(), before + 1);
+        assert_eq!(told(requests.last().unwrap()), nothing(""));
+    }
+}
