@@ -65,6 +65,8 @@ pub struct WayIn {
     pub name: Arc<str>,
     /// The way in which clients are known.
     pub auth: Auth,
+    /// The name of what is protected, as a quoted string (RFC 9110 §5.6.4).
+    pub realm: Box<str>,
 }
 
 impl Policies {

@@ -43,11 +43,35 @@ struct Denial {
     key: &'static str,
     told: EntryAnswer,
     /// The credentials by which a client gets in that way.
-    challenge: Option<&'static [u8]>,
+    challenge: Option<Challenge>,
     /// The further fields of the answer.
     fields: Vec<(&'static [u8], Vec<u8>)>,
     /// The token may be signed with a key that is not known yet.
     may_be_new_key: bool,
+}
+
+/// Credentials that a client may get in with (RFC 9110 §11.6.1).
+#[derive(Debug, Clone, Copy)]
+enum Challenge {
+    ApiKey,
+    /// RFC 7617.
+    Basic,
+    /// RFC 6750.
+    Bearer,
+    /// The same, to who sent a token (RFC 6750 §3.1).
+    OtherBearer,
+}
+
+impl Challenge {
+    fn written(self, realm: &str) -> Vec<u8> {
+        match self {
+            Self::ApiKey => format!("ApiKey realm={realm}"),
+            Self::Basic => format!("Basic realm={realm}, charset=\"UTF-8\""),
+            Self::Bearer => format!("Bearer realm={realm}"),
+            Self::OtherBearer => format!("Bearer realm={realm}, error=\"invalid_token\""),
+        }
+        .into_bytes()
+    }
 }
 
 enum Why {
@@ -82,7 +106,7 @@ impl Denial {
         Self { reason, why, key, told, challenge: None, fields, may_be_new_key: false }
     }
 
-    fn challenged(self, challenge: &'static [u8]) -> Self {
+    fn challenged(self, challenge: Challenge) -> Self {
         Self { challenge: Some(challenge), ..self }
     }
 
@@ -217,9 +241,10 @@ fn refuse_client(
     let chosen = chosen.map_or(0, |(at, _)| at);
     let status = denials.get(chosen).map_or(401, |(_, denial)| denial.status());
     let mut told = None;
-    for (at, (_, denial)) in denials.into_iter().enumerate() {
+    for (at, (way, denial)) in denials.into_iter().enumerate() {
         let Denial { key, challenge, fields, told: answer, .. } = denial;
-        let challenge = challenge.map(|challenge| (&b"www-authenticate"[..], challenge.to_vec()));
+        let challenge =
+            challenge.map(|challenge| (&b"www-authenticate"[..], challenge.written(&way.realm)));
         for (name, value) in challenge.into_iter().chain(fields) {
             let value: MadeValue = value.into();
             let challenge = status == 401 && name == b"www-authenticate";
@@ -265,7 +290,7 @@ fn api_key(keys: &ApiKeys, matched: &MatchedRoute<'_, '_>) -> EntryVerdict {
         (Some(_), Some(_)) => ("several", "there is more than one key"),
     };
     let denial = Denial::new(reason, Why::Text(why), "auth.api_key", Refusal::Unauthenticated);
-    EntryVerdict::Out(denial.challenged(b"ApiKey realm=\"tidegate\""))
+    EntryVerdict::Out(denial.challenged(Challenge::ApiKey))
 }
 
 /// Verifies name and password, unless they were right lately.
@@ -296,7 +321,7 @@ async fn verify_password(basic: &Basic, matched: &MatchedRoute<'_, '_>) -> Entry
         ("missing", "there is no name and password")
     };
     let denial = Denial::new(reason, Why::Text(why), KEY, Refusal::Unauthenticated);
-    EntryVerdict::Out(denial.challenged(b"Basic realm=\"tidegate\", charset=\"UTF-8\""))
+    EntryVerdict::Out(denial.challenged(Challenge::Basic))
 }
 
 /// Asks another server about the client.
@@ -384,10 +409,10 @@ fn verify_token(
                 return EntryVerdict::Out(made(Refusal::AuthUnavailable));
             }
             // RFC 6750 §3: the error only where there was a token.
-            let challenge: &[u8] = if denied == TokenFault::Missing {
-                b"Bearer realm=\"tidegate\""
+            let challenge = if denied == TokenFault::Missing {
+                Challenge::Bearer
             } else {
-                b"Bearer realm=\"tidegate\", error=\"invalid_token\""
+                Challenge::OtherBearer
             };
             let denial = made(Refusal::Unauthenticated).challenged(challenge);
             EntryVerdict::Out(Denial { may_be_new_key: denied.may_be_new_key(), ..denial })

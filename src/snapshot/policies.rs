@@ -315,10 +315,24 @@ fn ways(
         // A name that leads nowhere has been reported by the check.
         let Some(found) = config.auth.get(name.value.as_str()) else { continue };
         if let Some(auth) = auth(name, found, shared)? {
-            ways.push(WayIn { name: name.value.as_str().into(), auth });
+            let realm = quoted(&found.realm.value);
+            ways.push(WayIn { name: name.value.as_str().into(), auth, realm });
         }
     }
     Ok(ways.into())
+}
+
+/// Text as a quoted string (RFC 9110 §5.6.4).
+fn quoted(text: &str) -> Box<str> {
+    let mut quoted = String::from("\"");
+    for char in text.chars() {
+        if matches!(char, '"' | '\\') {
+            quoted.push('\\');
+        }
+        quoted.push(char);
+    }
+    quoted.push('"');
+    quoted.into()
 }
 
 fn auth(
@@ -326,7 +340,7 @@ fn auth(
     found: &schema::AuthConfig,
     shared: &mut SharedPolicies<'_>,
 ) -> Result<Option<Auth>, Box<Finding>> {
-    let schema::AuthConfig { place, jwt, api_key, basic, forward } = found;
+    let schema::AuthConfig { place, jwt, api_key, basic, forward, realm: _ } = found;
     if let Some(written) = basic {
         return shared.basic(&name.value, written, *place).map(|basic| Some(Auth::Basic(basic)));
     }

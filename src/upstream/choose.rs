@@ -79,7 +79,11 @@ pub async fn choose_first<'a, C: Client>(
 /// Counts a request whose session leads nowhere. Asked once for each request, not for each look at the servers.
 fn note_unbound(job: &ForwardRequest<'_>, target: TargetMembers<'_>) {
     let Some(learned) = target.members.sticky.as_ref().and_then(Affinity::learned) else { return };
-    let session = target.key.as_ref().and_then(|key| job.requester.balance_key(key)).and_then(|key| key.whole());
+    let session = target
+        .key
+        .as_ref()
+        .and_then(|key| job.requester.balance_key(key))
+        .and_then(|key| key.whole());
     if let Some(session) = session.filter(|session| !session.is_empty()) {
         learned.note_unbound(session);
     }

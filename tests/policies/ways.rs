@@ -357,3 +357,67 @@ fn two_ways_of_one_kind_challenge_once() {
         assert_eq!(refused.all("www-authenticate"), [INVALID], "{order}");
     }
 }
+
+#[test]
+fn a_realm_is_told_as_it_is_written() {
+    let setting = Setting::new();
+    let jwks = file(setting.directory.path(), &set(&[&setting.key]));
+    let users = setting.directory.path().join("htpasswd");
+    std::fs::write(&users, include_str!("htpasswd")).unwrap();
+    let more = format!(
+        r#"
+        [auth.office]
+        basic = {{ users_file = "{}" }}
+        realm = 'The "back" \ office'
+        [auth.staff]
+        jwt = {{ jwks = "{jwks}", algorithms = ["ES256"] }}
+        realm = "api"
+        [auth.robots]
+        api_key = {{ header = "x-api-key", keys = {{ r2 = "letmein" }} }}
+        realm = "Robots"
+        "#,
+        users.display(),
+    );
+    let proxy = proxy(&setting.origin, "auth = ['office', 'staff', 'robots']", &more);
+    let basic = r#"Basic realm="The \"back\" \\ office", charset="UTF-8""#;
+    let key = r#"ApiKey realm="Robots""#;
+    for (fields, bearer) in [
+        ("", r#"Bearer realm="api""#),
+        ("Authorization: Bearer a.b.c\r\n", r#"Bearer realm="api", error="invalid_token""#),
+    ] {
+        let refused = ask(&proxy, "/", fields);
+        assert_problem(&refused, 401, "auth_required");
+        assert_eq!(refused.all("www-authenticate"), [basic, bearer, key]);
+    }
+}
+
+/// A proxy with these keys beside `realm` of an `auth`, and what `check` says of it.
+fn check_realm(auth: &str) -> (Option<i32>, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("tidegate.toml");
+    let text = format!(
+        "[[listen]]\naddress = '127.0.0.1:0'\n[[route]]\nauth = 'a'\nrespond = {{}}\n[auth.a]\n{auth}\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let checked = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["check", "-c"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    let said = [checked.stdout, checked.stderr].concat();
+    (checked.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn a_realm_that_no_client_could_show_is_refused() {
+    let key = "api_key = { header = 'x-key', keys = { a = 'letmein' } }";
+    for realm in ["''", "\"a\\r\\nb\"", "\"žluť\""] {
+        let (code, said) = check_realm(&format!("{key}\nrealm = {realm}"));
+        assert_eq!(code, Some(1), "{realm}: {said}");
+        assert!(said.contains("a realm is one or more letters") && said.contains(":8:9"), "{said}");
+    }
+    let (code, said) = check_realm("forward = { url = 'http://127.0.0.1:1/' }\nrealm = 'x'");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("`realm` would not be told"), "{said}");
+    assert_eq!(check_realm(&format!("{key}\nrealm = 'x'")).0, Some(0));
+}

@@ -2,7 +2,6 @@
 
 use super::route::check_framing;
 use crate::finding::Finding;
-use crate::schema::Config;
 use crate::schema::forms::{OneOrMany, PolicyUse};
 use crate::schema::listen::Listen;
 use crate::schema::policy::{
@@ -12,6 +11,7 @@ use crate::schema::units::Rate;
 use crate::schema::words::{
     HeaderName, LimitKey, ListenAddress, LogField, TokenPlace, TrustedProxy,
 };
+use crate::schema::{Config, defaults};
 use crate::source::{Place, Spanned};
 use route::authority::is_host;
 
@@ -155,6 +155,7 @@ fn check_auth(auth: &AuthConfig, findings: &mut Vec<Finding>) {
     if let Some(api_key) = &auth.api_key {
         check_framing(&api_key.header, findings);
     }
+    check_realm(auth, findings);
     let ways =
         [auth.jwt.is_some(), auth.api_key.is_some(), auth.basic.is_some(), auth.forward.is_some()];
     if ways.iter().filter(|way| **way).count() != 1 {
@@ -166,6 +167,20 @@ fn check_auth(auth: &AuthConfig, findings: &mut Vec<Finding>) {
             )
             .help("keep one of jwt, api_key, basic, forward"),
         );
+    }
+}
+
+/// A realm is text that any client can show.
+fn check_realm(auth: &AuthConfig, findings: &mut Vec<Finding>) {
+    let realm = &auth.realm;
+    if realm.value.is_empty() || !realm.value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        let message = "a realm is one or more letters, digits, spaces and signs of ASCII";
+        findings.push(Finding::error("bad_value", realm.place, message));
+    }
+    if auth.forward.is_some() && realm.value != defaults::REALM {
+        let message =
+            "the server that is asked says itself how to get in: `realm` would not be told";
+        findings.push(Finding::error("bad_value", realm.place, message));
     }
 }
 

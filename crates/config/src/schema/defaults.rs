@@ -128,6 +128,8 @@ pub const STICKY_TTL: Timeout = Timeout::seconds(3600);
 
 /// `route.maintenance.retry_after`.
 pub const MAINTENANCE_RETRY_AFTER: Timeout = Timeout::seconds(300);
+/// `auth.realm`.
+pub const REALM: &str = "tidegate";
 /// `route.redirect.status`.
 pub const REDIRECT_STATUS: u16 = 308;
 /// `route.respond.status`.

@@ -67,7 +67,7 @@ table! {
 }
 
 table! {
-    /// Who a client is. Exactly one key.
+    /// Who a client is: exactly one of jwt, api_key, basic and forward.
     pub struct AuthConfig {
         [#[serde(skip)] place: Place]
         /// Signed tokens (RFC 7519).
@@ -78,6 +78,9 @@ table! {
         basic: Option<BasicConfig> = None,
         /// Asks another server.
         forward: Option<ForwardAuthConfig> = None,
+        /// The name of what is protected, which browsers show to who is asked for a password (RFC 9110 §11.5). Not with
+        /// `forward`, whose server names its own.
+        realm: Spanned<String> = defaults::REALM.to_owned().into(),
     }
 }
 
