@@ -56,12 +56,20 @@ pub fn authorities(path: &Path) -> Result<Authorities, String> {
 /// The certificate authorities of a file that none of the lists names.
 ///
 /// # Errors
-/// As for [`authorities`], or none is left.
+/// As for [`authorities`], none is left, or a list pretends to be one of them.
 pub fn unrevoked_authorities(
     path: &Path,
     revoked: &[RevocationList],
 ) -> Result<Authorities, String> {
-    let left = authorities(path)?.without(revoked);
+    let listed = authorities(path)?;
+    if let Some(forged) = revoked.iter().find(|list| listed.disown(list)) {
+        return Err(format!(
+            "the revocation list of {} is not signed with the key of that authority in {}: all its clients would be refused",
+            forged.issuer,
+            path.display()
+        ));
+    }
+    let left = listed.without(revoked);
     left.map_err(|error| format!("{}: {error}", path.display()))
 }
 

@@ -68,6 +68,14 @@ impl Authorities {
         Self::new(listed).map_err(|error| error.to_string())
     }
 
+    /// Returns whether a list says that it is one of these authorities', and none of them has signed it: it would refuse
+    /// everybody whom that authority has signed for.
+    pub(super) fn disown(&self, list: &RevocationList) -> bool {
+        let listed = self.listed.iter().filter_map(|one| X509Certificate::from_der(one).ok());
+        let mut own = listed.map(|(_, read)| read).filter(|read| list.is_of(read)).peekable();
+        own.peek().is_some() && !own.any(|authority| list.is_signed_by(&authority))
+    }
+
     /// The certificate, if the list has it and its time is now.
     fn find<'c>(
         &self,

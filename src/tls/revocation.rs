@@ -16,6 +16,7 @@ use x509_parser::oid_registry::{
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _, X509Certificate, X509Version};
 
 use super::pem::{self, PemKind};
+use super::provider;
 use crate::files;
 
 /// The certificates that one authority has revoked.
@@ -34,6 +35,29 @@ pub struct RevocationList {
 }
 
 impl RevocationList {
+    /// Returns whether it is signed with the key of this certificate, which says that it is the list's authority.
+    pub(super) fn is_signed_by(&self, authority: &X509Certificate<'_>) -> bool {
+        let Ok((_, read)) = CertificateRevocationList::from_der(&self.der) else { return false };
+        let signed = read.signature_algorithm.algorithm.as_bytes();
+        let key = &*authority.public_key().subject_public_key.data;
+        let (text, signature) = (read.tbs_cert_list.as_ref(), &*read.signature_value.data);
+        let provider = provider();
+        let mut algorithms = provider.signature_verification_algorithms.all.iter();
+        // An algorithm is named by an OBJECT IDENTIFIER (tag 6) and parameters; one name may stand for several curves.
+        algorithms.any(|algorithm| {
+            let named = algorithm.signature_alg_id();
+            let named = named.as_ref().strip_prefix(&[6]).and_then(|rest| rest.split_first());
+            named.is_some_and(|(_, rest)| rest.starts_with(signed))
+                && algorithm.verify_signature(key, text, signature).is_ok()
+        })
+    }
+
+    /// Returns whether it is one of the authority of this certificate.
+    pub(super) fn is_of(&self, authority: &X509Certificate<'_>) -> bool {
+        CertificateRevocationList::from_der(&self.der)
+            .is_ok_and(|(_, read)| read.issuer().as_raw() == authority.subject().as_raw())
+    }
+
     /// Returns whether it names this certificate.
     pub(super) fn has(&self, certificate: &X509Certificate<'_>) -> bool {
         let Ok((_, read)) = CertificateRevocationList::from_der(&self.der) else { return true };

@@ -329,3 +329,44 @@ fn lists_of_openssl_count_in_both_forms_and_for_both_protocols() {
         assert!(!fine && findings.contains(said), "{findings}");
     }
 }
+
+/// Whoever is on no list would be refused as well: nobody passes by a list that its authority has not signed.
+#[test]
+fn a_list_that_its_authority_has_not_signed_is_an_error() {
+    let (authority, staff) = (Authority::new("ca"), Authority::new("staff"));
+    let own = authority.certificate("a", &["a.test"]);
+    let list = staff.revoke("list.crl", &[], Duration::days(1));
+    let (forger, other) = (Authority::new("staff"), Authority::new("other"));
+    let forged = forger.revoke("list.crl", &[], Duration::days(1));
+    let stranger = other.revoke("list.crl", &[], Duration::days(1));
+    for (lists, refused) in [
+        (vec![&list], false),
+        // A list of somebody else concerns nobody here.
+        (vec![&list, &stranger], false),
+        (vec![&forged], true),
+        (vec![&list, &forged], true),
+    ] {
+        let lists: Vec<String> = lists.iter().map(|list| format!("'{}'", list.display())).collect();
+        let file = list.with_file_name("tidegate.toml");
+        let text = format!(
+            "[[listen]]\naddress = '127.0.0.1:0'\ntls = {{ cert = '{}', key = '{}', client_ca = '{}', client_crl = [{}] }}\n\
+             [[route]]\nrespond = {{}}\n",
+            own.cert.display(),
+            own.key.display(),
+            staff.ca().display(),
+            lists.join(", ")
+        );
+        std::fs::write(&file, text).unwrap();
+        let checked = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(["check", "-c"])
+            .arg(&file)
+            .output()
+            .unwrap();
+        let said = String::from_utf8([checked.stdout, checked.stderr].concat()).unwrap();
+        assert_eq!(checked.status.code(), Some(i32::from(refused)), "{said}");
+        let told = said.contains(
+            "the revocation list of CN=staff is not signed with the key of that authority",
+        );
+        assert_eq!(told, refused, "{said}");
+    }
+}
