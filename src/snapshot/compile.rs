@@ -327,7 +327,7 @@ fn route(
         schema::ActionConfig::Files(files) => Action::Files(self::files(files, shared.purpose)?),
         schema::ActionConfig::Redirect(redirect) => Action::Redirect(Redirect {
             status: redirect.status.value,
-            to: rewrite::template(&redirect.to, &redirect.to.value, &captures)?,
+            to: rewrite::template(&redirect.to, &matching::location(written, redirect), &captures)?,
             rests: rewrite::rests_of(&redirect.to.value, written),
         }),
     };

@@ -203,3 +203,60 @@ fn the_path_that_was_matched_is_the_path_that_is_forwarded() {
     assert_eq!(admin.only_request().target, "/admin/x");
     assert!(public.requests().is_empty());
 }
+
+#[test]
+fn a_redirect_has_the_groups_of_the_expression() {
+    let origin = Origin::ok("fine");
+    let toml = r#"
+        [[listen]]
+        address = "127.0.0.1:0"
+        [upstream.app]
+        servers = ["{server}"]
+        [[route]]
+        path_regex = '^/old/(\d+)(?:/(?<page>[^/]+))?$'
+        redirect = { to = "/new/$1?page=$page&dollar=$$1" }
+        [[route]]
+        path_regex = '^/named/(?<id>\d+)/(x|y)$'
+        redirect = { to = "/n/{id}/{2}z", status = 301 }
+        [[route]]
+        path_regex = '^/legacy(.*)$'
+        redirect = { to = "https://b.test$1" }
+        [[route]]
+        path_regex = '^/raw(/.*)$'
+        path_encoding = "raw"
+        redirect = { to = "$1" }
+        [[route]]
+        path_regex = '^/u/(?<id>\d+)$'
+        rewrite = { path = "/users/{id}" }
+        request_headers = { set = { x-id = "{id}" } }
+        upstream = "app"
+    "#;
+    let toml = toml.replace("to = \"$1\"", "to = \"/$1\"");
+    let proxy = Tidegate::with(&toml, &[("server", &origin.server())]);
+    let mut client = proxy.client();
+    for (target, status, location) in [
+        ("/old/17", 308, "/new/17?page=&dollar=$1"),
+        ("/old/17/edit?a=1", 308, "/new/17?page=edit&dollar=$1"),
+        ("/old/17/%0d%0aset-cookie:%20a=1", 308, "/new/17?page=%0D%0Aset-cookie:%20a=1&dollar=$1"),
+        ("/named/5/y?x=1", 301, "/n/5/yz?x=1"),
+        ("/legacy/x", 308, "https://b.test/x"),
+        ("/legacy", 308, "https://b.test"),
+        // What was captured is no part of the host.
+        ("/legacy.evil.test/x", 308, "https://b.test/.evil.test/x"),
+        ("/legacy@evil.test", 308, "https://b.test/@evil.test"),
+        ("/legacy:81", 308, "https://b.test/:81"),
+        ("/raw//evil.test", 308, "/.///evil.test"),
+        ("/raw/%0d%0ax", 308, "/.//%0d%0ax"),
+    ] {
+        let answer = client.get(target);
+        assert_eq!(
+            (answer.status, answer.header("location")),
+            (status, Some(location)),
+            "{target}"
+        );
+        assert_eq!(answer.header("set-cookie"), None);
+    }
+    assert_eq!(client.get("/u/7").status, 200);
+    let seen = origin.only_request();
+    assert_eq!((&*seen.target, seen.header("x-id")), ("/users/7", Some("7")));
+}

@@ -1,5 +1,6 @@
 //! What a route matches, from its keys.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
@@ -9,7 +10,7 @@ use crate::schema::route as schema;
 use crate::schema::words::HostPatternConfig as WrittenHost;
 use crate::{Config, Finding, Spanned};
 use route::condition::{Condition, ConditionSubject, ValueMatch};
-use route::template::capture_names;
+use route::template::{capture_names, group_names, named_groups};
 use route::{HostPattern, PathPattern, RouteSpec};
 
 /// Compiles the matches of a route: one for each of its paths, and one for a route without any.
@@ -23,7 +24,9 @@ pub fn specs(
 ) -> Result<Vec<RouteSpec>, Box<Finding>> {
     let mut spec = spec(written, name, config);
     if let Some(regex) = written.path_regex.as_ref().filter(|_| written.path.is_empty()) {
-        spec.path = PathPattern::Regex(regex.value.regex().clone());
+        let regex = regex.value.regex();
+        spec.path = PathPattern::Regex(regex.clone());
+        spec.groups = regex.captures_len() > 1;
     }
     if written.path.is_empty() {
         return Ok(vec![spec]);
@@ -41,13 +44,30 @@ pub fn specs(
     written.path.iter().map(one).collect()
 }
 
-/// The captures of a route that `{name}` can stand for: those that each of its paths has.
+/// The captures of a route that `{name}` can stand for: those that each of its paths has, or the groups of its expression.
 #[must_use]
 pub fn captures(written: &schema::RouteConfig) -> Vec<&str> {
     let mut paths = written.path.iter().map(|path| path.value.as_str());
-    let Some(first) = paths.next() else { return Vec::new() };
+    let Some(first) = paths.next() else {
+        let regex = written.path_regex.as_ref().map(|regex| regex.value.regex());
+        return regex.into_iter().flat_map(group_names).collect();
+    };
     let rest: Vec<Vec<&str>> = paths.map(|path| capture_names(path).collect()).collect();
     capture_names(first).filter(|name| rest.iter().all(|path| path.contains(name))).collect()
+}
+
+/// The location of a redirect with groups of the route's expression, `$1`, as other captures are written, `{1}`.
+#[must_use]
+pub fn location<'c>(
+    written: &'c schema::RouteConfig,
+    redirect: &'c schema::RedirectConfig,
+) -> Cow<'c, str> {
+    match &written.path_regex {
+        Some(regex) if written.path.is_empty() => {
+            named_groups(&redirect.to.value, regex.value.regex()).into()
+        }
+        _ => redirect.to.value.as_str().into(),
+    }
 }
 
 /// The upstreams that a route forwards to, without their fallbacks.
@@ -97,6 +117,7 @@ fn spec(written: &schema::RouteConfig, name: &str, config: &Config) -> RouteSpec
         hosts: written.host.iter().map(|host| self::host(&host.value)).collect(),
         path: PathPattern::Any,
         order: [].into(),
+        groups: false,
         raw: written.path_encoding == schema::PathEncoding::Raw,
         methods: written.method.iter().map(|m| m.value.get().as_str().as_bytes().into()).collect(),
         conditions: conditions(written),

@@ -159,6 +159,23 @@ impl PathPattern {
         captures
     }
 
+    /// Returns what the groups of an expression capture of a path that it matches.
+    #[must_use]
+    pub(super) fn groups(&self, path: &[u8]) -> Captures {
+        let mut captures = Captures::default();
+        // A path is ASCII in whatever form it is matched.
+        let text = std::str::from_utf8(path).unwrap_or_default();
+        if let Self::Regex(regex) = self
+            && let Some(found) = regex.captures(text)
+        {
+            for group in found.iter().skip(1) {
+                let range = group.map_or(0..0, |group| group.range());
+                captures.push(range.start, range.end);
+            }
+        }
+        captures
+    }
+
     /// Returns whether a path matches. The table does not ask this; it is the definition that it is tested
     /// against.
     #[must_use]

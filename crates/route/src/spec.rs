@@ -29,6 +29,8 @@ pub struct RouteSpec {
     pub path: PathPattern,
     /// For each capture of the route its place among those of the path; empty where they are the same.
     pub order: Box<[u8]>,
+    /// The captures are the groups of the path's expression.
+    pub groups: bool,
     /// Paths are matched as clients send them, not in normal form.
     pub raw: bool,
     /// Methods; empty is all. `GET` does not imply `HEAD`.
@@ -49,6 +51,7 @@ impl RouteSpec {
             hosts: [].into(),
             path: PathPattern::Any,
             order: [].into(),
+            groups: false,
             raw: false,
             methods: [].into(),
             conditions: [].into(),
@@ -59,6 +62,9 @@ impl RouteSpec {
     /// Returns what the path captures of a request's that matches, in the route's order.
     #[must_use]
     pub fn captures(&self, path: &[u8]) -> Captures {
+        if self.groups {
+            return self.path.groups(path);
+        }
         let captures = self.path.captures(path);
         if self.order.is_empty() { captures } else { captures.ordered(&self.order) }
     }

@@ -1,6 +1,11 @@
 //! Text with places to fill in: `https://{host}{path}`, `/orders/{id}`.
 
+use std::fmt::Write as _;
+
+use regex::Regex;
 use thiserror::Error;
+
+use super::captures;
 
 /// A thing that can stand in a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +118,24 @@ impl Template {
         }
     }
 
+    /// Returns where the host of a URL ends if a capture follows at once, such as in `https://a.test{1}`: what was captured
+    /// belongs to the path there, and must not make another host of it.
+    #[must_use]
+    pub fn open_host(&self) -> Option<usize> {
+        let [TemplatePart::Text(text), TemplatePart::Place(TemplatePlace::Capture(_)), rest @ ..] =
+            &*self.parts
+        else {
+            return None;
+        };
+        let (_, host) = std::str::from_utf8(text).ok()?.split_once("://")?;
+        let ends = !host.contains(['/', '?', '#']) && host.ends_with(|c: char| c.is_alphanumeric());
+        let follows = match rest.first() {
+            Some(TemplatePart::Text(text)) => text.starts_with(b"/") || text.starts_with(b"?"),
+            Some(TemplatePart::Place(_)) | None => true,
+        };
+        (ends && follows).then_some(text.len())
+    }
+
     /// Returns whether the rest of the path is filled in.
     #[must_use]
     pub fn has_rest(&self) -> bool {
@@ -153,6 +176,40 @@ impl Template {
             out.push(b'/');
         }
     }
+}
+
+/// Text in which groups of an expression are written as in what replaces its match, `$1`, `$name`, `${name}` and `$$`, with
+/// `{1}` and `{name}` in their place. A group that has a name is known by that.
+#[must_use]
+pub fn named_groups(text: &str, regex: &Regex) -> String {
+    let mut written = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        written.push_str(before);
+        if let Some(after) = after.strip_prefix('$') {
+            written.push('$');
+            rest = after;
+            continue;
+        }
+        let braced = after.strip_prefix('{').and_then(|inside| inside.split_once('}'));
+        let end = after.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let (name, next) = braced.unwrap_or_else(|| {
+            after.split_at_checked(end.unwrap_or(after.len())).unwrap_or_default()
+        });
+        let of_number = name.parse::<usize>().ok().and_then(|n| regex.capture_names().nth(n));
+        let name = of_number.flatten().unwrap_or(name);
+        let _ok = write!(written, "{{{name}}}");
+        rest = next;
+    }
+    written.push_str(rest);
+    written
+}
+
+/// The groups of an expression that can be filled in, in order: by their names, or their numbers.
+pub fn group_names(regex: &Regex) -> impl Iterator<Item = &str> {
+    const NUMBERS: [&str; captures::MAX] =
+        ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16"];
+    regex.capture_names().skip(1).zip(NUMBERS).map(|(name, number)| name.unwrap_or(number))
 }
 
 /// A piece of text in which `{name}` may stand for something, as header values are written.
@@ -321,6 +378,23 @@ mod tests {
             assert_eq!(pieces(text), [Text(text)], "{text}");
         }
         assert_eq!(pieces(""), []);
+    }
+
+    #[test]
+    fn groups_are_written_as_in_what_replaces_a_match() {
+        let regex = Regex::new(r"^/(\d+)/(?<name>[a-z]+)$").unwrap();
+        for (text, written) in [
+            ("/new/$1", "/new/{1}"),
+            ("/new/${1}x", "/new/{1}x"),
+            ("/$name/$2", "/{name}/{name}"),
+            ("/{name}?a=$$1", "/{name}?a=$1"),
+            ("/$1x", "/{1x}"),
+            ("/$", "/{}"),
+            ("/$3", "/{3}"),
+        ] {
+            assert_eq!(named_groups(text, &regex), written, "{text}");
+        }
+        assert_eq!(group_names(&regex).collect::<Vec<_>>(), ["1", "name"]);
     }
 
     #[test]

@@ -164,7 +164,8 @@ fn check_redirect(redirect: &RedirectConfig, route: &RouteConfig, findings: &mut
         let message = "a redirect goes to http://…, https://… or /…";
         findings.push(Finding::error("bad_value", to.place, message));
     }
-    check_template(to, route, &REDIRECT_NAMES, findings);
+    let text = matching::location(route, redirect).into_owned();
+    check_template(&Spanned { value: text, ..*to }, route, &REDIRECT_NAMES, findings);
     check_rest(to, route, findings);
 }
 

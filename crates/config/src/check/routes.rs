@@ -230,6 +230,30 @@ mod tests {
     }
 
     #[test]
+    fn a_group_that_the_expression_has_not_is_unknown() {
+        let found = |to: &str| {
+            let route = format!("path_regex = '^/a/(x)/(?<id>y)$'\nredirect = {{ to = '{to}' }}");
+            let text = format!("[[listen]]\naddress = '127.0.0.1:0'\n[[route]]\n{route}\n");
+            let failed = crate::load_str("t.toml", &text).err()?;
+            failed.findings.into_iter().next().map(|first| first.message)
+        };
+        for (to, name) in [
+            ("/$3", "3"),
+            ("/{3}", "3"),
+            ("/$ix", "ix"),
+            ("/{ix}", "ix"),
+            ("/$1x", "1x"),
+            ("/$", ""),
+        ] {
+            let message = found(to).unwrap_or_else(|| panic!("{to} is taken"));
+            assert_eq!(message, format!("`{{{name}}}` is not known here"), "{to}");
+        }
+        for to in ["/$1", "/{1}", "/$${1}x", "/$id", "/{id}", "/$2", "/$$1", "/{path}"] {
+            assert_eq!(found(to), None, "{to}");
+        }
+    }
+
+    #[test]
     fn a_redirect_has_a_rest_of_the_path_only_where_the_path_has_one() {
         let found = |path: &str| {
             let route = format!("path = {path}\nredirect = {{ to = 'https://b.test/*' }}");

@@ -262,7 +262,8 @@ table! {
     /// A redirect.
     pub struct RedirectConfig {
         /// The new location; {host}, {path}, {query} and captures of the path are filled in, and "/*" at its end is the
-        /// rest of a route's path that ends so.
+        /// rest of a route's path that ends so. Groups of a `path_regex` are $1 or {1}, named ones $name or {name}; $$ is a
+        /// dollar sign there.
         to: Spanned<String>,
         /// Status code, 301, 302, 303, 307 or 308.
         status: Spanned<u16> = defaults::REDIRECT_STATUS.into(),
