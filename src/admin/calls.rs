@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use serde::Serialize;
 use serde_json::json;
@@ -195,7 +195,11 @@ impl Calls {
         let read = tokio::time::timeout(BODY, Limited::new(body, most).collect()).await;
         match read {
             Ok(Ok(body)) => Ok((Request::from_parts(head, body.to_bytes()), turn)),
-            Ok(Err(_)) => Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large")),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"))
+            }
+            // Chunks that are none, or an end before the last of them.
+            Ok(Err(_)) => Err(refuse(StatusCode::BAD_REQUEST, "bad_body")),
             Err(_) => Err(refuse(StatusCode::REQUEST_TIMEOUT, "body_timeout")),
         }
     }

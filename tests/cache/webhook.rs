@@ -225,6 +225,18 @@ fn an_event_is_bounded_and_reaches_no_other_cache() {
     let told = post(&proxy, "shop", &sign(SECRET, "large", now(), &large), &large);
     assert_eq!(told.status, 413);
     assert!(is_hit(&proxy, "/1") && is_hit(&proxy, "/other/1"), "nothing was purged");
+    // So is a body whose length nobody has announced; one that is cut or garbled is not too large.
+    let chunked = |body: &str| {
+        let framing = "POST /cache/webhook/shop HTTP/1.1\r\nHost: localhost\r\n\
+                       Transfer-Encoding: chunked\r\n\r\n";
+        let told = RawClient::connect(proxy.admin()).exchange(format!("{framing}{body}"));
+        (told.status, json_of(&told)["code"].clone())
+    };
+    let large = format!("{:x}\r\n{large}\r\n0\r\n\r\n", large.len());
+    assert_eq!(chunked(&large), (413, json!("body_too_large")));
+    for body in ["zz\r\n", "1\r\nxx\r\n", "ffffffffffffffffff\r\n"] {
+        assert_eq!(chunked(body), (400, json!("bad_body")), "{body}");
+    }
     let mut client = RawClient::connect(proxy.admin());
     client.send("GET /cache/webhook/shop HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(client.response().status, 405);
