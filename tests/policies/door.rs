@@ -328,9 +328,9 @@ fn i1_what_a_policy_tells_is_told_in_one_spelling() {
     assert_eq!((request.header("x_user"), request.all("x-user")), (None, vec!["anna"]));
 }
 
-#[test]
-fn identity_is_told_by_the_proxy_or_by_nobody_on_every_route() {
-    let judge = Origin::start(|request| {
+/// A server that lets in who has a ticket, and tells two fields of them.
+fn ticket_judge() -> Origin {
+    Origin::start(|request| {
         let known = request.header("x-ticket").is_some();
         let answer = match known {
             true => {
@@ -339,12 +339,12 @@ fn identity_is_told_by_the_proxy_or_by_nobody_on_every_route() {
             false => "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n",
         };
         vec![Step::Send(answer.as_bytes().to_vec())]
-    });
-    let (origin, shadow) = (Origin::ok("fine"), Origin::ok("copy"));
-    let directory = tempfile::tempdir().unwrap();
-    let key = crate::tokens::Key::new("ES256", "e");
-    let jwks = crate::tokens::file(directory.path(), &crate::tokens::set(&[&key]));
-    let more = format!(
+    })
+}
+
+/// Ways in that tell fields, and routes that ask for some of them or for none.
+fn ways_and_routes(judge: &Origin, shadow: &Origin, jwks: &str) -> String {
+    format!(
         r#"
         [upstream.shadow]
         servers = ["{}"]
@@ -378,7 +378,17 @@ fn identity_is_told_by_the_proxy_or_by_nobody_on_every_route() {
         "#,
         shadow.server(),
         judge.server(),
-    );
+    )
+}
+
+#[test]
+fn identity_is_told_by_the_proxy_or_by_nobody_on_every_route() {
+    let judge = ticket_judge();
+    let (origin, shadow) = (Origin::ok("fine"), Origin::ok("copy"));
+    let directory = tempfile::tempdir().unwrap();
+    let key = crate::tokens::Key::new("ES256", "e");
+    let jwks = crate::tokens::file(directory.path(), &crate::tokens::set(&[&key]));
+    let more = ways_and_routes(&judge, &shadow, &jwks);
     // The word of a trusted proxy is about addresses, not about users: what its clients send it may pass on.
     for listen in ["", TRUSTED] {
         let listen = format!("strict = {{ underscores = 'keep' }}\n{listen}");
