@@ -9,7 +9,7 @@ use super::{config_file, print_error};
 use crate::config::{self, Config, FindingReport, TextColour};
 use crate::net::Address;
 use crate::server::shutdown::StopSignals;
-use crate::server::{self, StartError};
+use crate::server::{self, StartError, activation};
 use crate::{admin, telemetry};
 
 #[derive(Debug, Args)]
@@ -21,6 +21,7 @@ pub(super) struct RunArguments {
 
 /// Runs until SIGTERM or SIGINT. Exit code 0 after a drain, 1 when it could not start.
 pub(super) fn run_proxy(arguments: &RunArguments) -> ExitCode {
+    activation::note_missing();
     let path = config_file(arguments.config.as_deref());
     let loaded = match config::load(&path) {
         Ok(loaded) => loaded,

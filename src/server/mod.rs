@@ -1,6 +1,6 @@
 //! Starts everything in order, waits for the end, and stops everything in order.
 
-mod activation;
+pub mod activation;
 pub mod collector;
 pub mod connection;
 pub mod control;
@@ -57,6 +57,9 @@ pub enum StartError {
     /// The configuration does not hold together.
     #[error("the configuration cannot be used")]
     Config(Vec<Finding>),
+    /// The service manager did not hand over what it said.
+    #[error("{0}")]
+    Activation(String),
     /// A listener could not be opened.
     #[error("{0}")]
     Bind(#[from] BindError),
@@ -100,7 +103,7 @@ pub fn start_server(
     sources: &Sources,
     open_admin: OpenAdmin,
 ) -> Result<RunningServer, StartError> {
-    activation::take_over();
+    activation::take_over().map_err(StartError::Activation)?;
     let descriptors = limits::raise_descriptors();
     let connections = limits::connection_limit(descriptors, machine::usable_memory());
     room::limit_all(connections);

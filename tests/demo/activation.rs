@@ -171,3 +171,30 @@ fn a_socket_that_the_file_does_not_name_is_said() {
     assert!(said.contains("WARN") && said.contains("other.sock"), "{said}");
     assert!(said.contains("key=\"listen.address\""), "{said}");
 }
+
+/// A promise that is not kept would leave an address closed, or another descriptor of the process taken for a socket.
+#[test]
+fn fewer_sockets_than_promised_are_an_error_that_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = "[[listen]]\naddress = \"127.0.0.1:0\"\n[[route]]\nrespond = { status = 200 }\n";
+    std::fs::write(folder.path().join("tidegate.toml"), config).unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    for promised in ["2", "3", "2000000000"] {
+        let script = format!(
+            "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS={promised} exec \"$0\" run -c tidegate.toml"
+        );
+        let ended = Command::new("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_tidegate")])
+            .current_dir(folder.path())
+            .stdin(Stdio::from(OwnedFd::from(tcp.try_clone().unwrap())))
+            .output()
+            .unwrap();
+        let last = promised.parse::<u64>().unwrap() + 2;
+        let said = format!(
+            "error: LISTEN_FDS={promised} promises the descriptors 3 to {last}, and 4 is not open: the service manager \
+             has handed over 1\n"
+        );
+        let told = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!((ended.status.code(), told), (Some(1), said));
+    }
+}
