@@ -78,6 +78,16 @@ impl Calls {
             }
         };
         let _at_work = seat.work();
+        self.answer_call(request, known, turn).await
+    }
+
+    /// Answers a request that was let in and read.
+    async fn answer_call(
+        &self,
+        request: Request<Bytes>,
+        known: KnownTokens,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> AdminAnswer {
         let (method, path) = (request.method(), request.uri().path());
         let steps: Vec<&str> = path.trim_matches('/').split('/').collect();
         match *steps.as_slice() {
