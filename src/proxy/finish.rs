@@ -13,7 +13,7 @@ use crate::telemetry::ledger::{LedgerEntry, METHODS, method_index};
 use crate::telemetry::refusals::RefusedEnding;
 use crate::telemetry::trace::{AttemptSpan, AttributeValue, Root, Trace};
 use crate::upstream::attempt_summary::AttemptSummary;
-use crate::upstream::request::AttemptReport;
+use crate::upstream::requester::AttemptReport;
 use crate::upstream::retry::Failure;
 use crate::wire::Known;
 use crate::wire::pairs::masked;

@@ -20,9 +20,8 @@ use crate::telemetry::trace::Trace;
 use crate::upstream::KeySource;
 use crate::upstream::forward::forward_request;
 use crate::upstream::mirror_buffer::MirrorBuffer;
-use crate::upstream::request::{
-    AttemptHead, AttemptReport, ForwardOutcome, ForwardRequest, Requester,
-};
+use crate::upstream::request::{ForwardOutcome, ForwardRequest};
+use crate::upstream::requester::{AttemptHead, AttemptReport, Requester};
 use crate::upstream::retry;
 use crate::wire::{Version, grpc};
 

@@ -1,6 +1,6 @@
 //! A request's body, kept while it goes by, for a copy of the request.
 
-use super::request::Requester;
+use super::requester::Requester;
 use crate::exchange::Client;
 use crate::wire::Fields;
 

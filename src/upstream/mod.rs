@@ -17,6 +17,7 @@ pub mod outlier;
 pub mod pool;
 pub mod request;
 pub mod request_body;
+pub mod requester;
 pub mod response;
 pub mod retry;
 pub mod sticky;

@@ -2,18 +2,12 @@
 //! Everything else here builds on them.
 
 use std::cell::RefCell;
-use std::sync::Arc;
-use std::time::Duration;
 
-use super::KeySource;
 use super::attempt_summary::AttemptSummary;
 use super::mirror_buffer::MirrorBuffer;
+use super::requester::Requester;
 use super::retry::Failure;
-use crate::balance::BalanceKey;
-use crate::endpoint::Endpoint;
 use crate::exchange::{Outcome, Refusal, RequestTraits};
-use crate::net::BodyFraming;
-use crate::policy::stages::ResponseStages;
 use crate::wire::{ResponseHead, grpc};
 use crate::worker::Worker;
 
@@ -34,47 +28,6 @@ pub struct ForwardRequest<'a> {
     pub seen: Option<&'a RefCell<MirrorBuffer>>,
 }
 
-/// Whoever has a request forwarded: the walk for a client, a mirror, the cache. What depends on the attempt, or on the
-/// answer, is asked of it.
-pub trait Requester {
-    /// Writes the head of the request for an attempt. Returns which body it announces.
-    fn write_head(&self, out: &mut Vec<u8>, attempt: &AttemptHead<'_>) -> BodyFraming;
-
-    /// Tells if a field of this name that came behind the body may be sent on.
-    fn allows_trailer(&self, name: &[u8]) -> bool;
-
-    /// Makes the stages that the response passes on its way.
-    fn response_stages(&self) -> ResponseStages<'_> {
-        ResponseStages::default()
-    }
-
-    /// The part of the request that a strategy goes by; `None` when it has none.
-    fn balance_key(&self, source: &KeySource) -> Option<BalanceKey<'_>>;
-
-    /// Tells if it wants to be told of attempts.
-    fn follows_attempts(&self) -> bool {
-        false
-    }
-
-    /// Is told of an attempt that has ended.
-    fn note_attempt(&self, _report: &AttemptReport<'_>) {}
-}
-
-/// The part of a request's head that changes from one attempt to the next.
-#[derive(Debug, Clone, Copy)]
-pub struct AttemptHead<'o> {
-    /// The name of the upstream.
-    pub upstream: &'o Arc<str>,
-    /// The name of the server.
-    pub server: &'o Arc<str>,
-    /// Counted from 1.
-    pub attempt: u32,
-    /// The server is to ask for the body before it is sent.
-    pub ask: bool,
-    /// All of the request is there already, and it has neither a body nor trailers.
-    pub empty: bool,
-}
-
 impl ForwardRequest<'_> {
     /// Reads from the head of a response how the attempt that it ends went.
     pub(super) fn read_status(&self, head: &ResponseHead) -> Failure {
@@ -84,21 +37,6 @@ impl ForwardRequest<'_> {
             _ => Failure::Status(head.status),
         }
     }
-}
-
-/// An attempt that has ended.
-#[derive(Debug, Clone, Copy)]
-pub struct AttemptReport<'a> {
-    /// Counted from 1.
-    pub number: u32,
-    /// The upstream's name.
-    pub upstream: &'a str,
-    /// The server.
-    pub server: &'a Endpoint,
-    /// The end of the attempt.
-    pub ended: Failure,
-    /// The time that it took, connecting included, up to the head of the response.
-    pub took: Duration,
 }
 
 /// The end of a request that was forwarded.

@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use std::task::{Context, Poll};
 
 use super::mirror_buffer::MirrorBuffer;
-use super::request::{ForwardRequest, Requester};
+use super::request::ForwardRequest;
+use super::requester::Requester;
 use crate::exchange::{Client, Source};
 use crate::net::{BodyError, Fill, MemoryReservation};
 use crate::wire::Fault;

@@ -26,9 +26,8 @@ use crate::route::condition::cookies;
 use crate::upstream::attempt_summary::AttemptSummary;
 use crate::upstream::detached::DetachedClient;
 use crate::upstream::forward::forward_request;
-use crate::upstream::request::{
-    AttemptHead, AttemptReport, ForwardOutcome, ForwardRequest, Requester,
-};
+use crate::upstream::request::{ForwardOutcome, ForwardRequest};
+use crate::upstream::requester::{AttemptHead, AttemptReport, Requester};
 use crate::upstream::{KeySource, UpstreamTarget};
 use crate::wire::head::Fields;
 use crate::wire::{Known, ResponseHead, encode};
