@@ -384,7 +384,7 @@ mod tests {
         add(&store, "/a", 60_000, "red");
         add(&store, "/b", 60_000, "blue");
         let red = Purge { tag: Some(Box::from(&b"red"[..])), ..Purge::default() };
-        store.record_purge(&red, clock::unix_millis() + 1);
+        store.record_purge(&red, clock::unix_millis() + 60_000);
         assert_eq!(apply(&store, &red), 1);
         assert!(!has(&store, "/a") && has(&store, "/b"));
         assert!(!add(&store, "/a", 60_000, "red"), "its request was sent before the purge");

@@ -223,7 +223,8 @@ mod tests {
         let hash = |key: u64| table.hash([&key.to_le_bytes()[..]].into_iter());
         let set =
             |key, to| table.replace(hash(key), |v| v < 10, |_| Ok::<_, ()>(((), to))).unwrap().1;
-        let first: Vec<_> = (0..8).map(|key| set(key, key + 9)).collect();
+        // Key 0, which is idle, comes last: nobody takes its place before all others have one.
+        let first: Vec<_> = (0..8).rev().map(|key| set(key, key + 9)).collect();
         assert_eq!(first, [Displaced::Nothing; 8]);
         assert_eq!(set(5, 20), Displaced::Nothing, "it was there");
         // Key 0 is idle: it begins anew, or its place is another's.
