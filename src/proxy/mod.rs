@@ -1,8 +1,8 @@
 //! The walk of a request, from its head to the end of its response. The page to read first.
 //!
 //! It does not know who parsed the request: the client is a [`Client`], whatever it speaks. In
-//! order: who sends it ([`door`]); admit ([`admit`]); route ([`lookup`]); policies ([`policies`]); cache ([`cached`]);
-//! forward ([`forward`]), or another action of the route ([`actions`], [`files`]); finish ([`finish`]). Everything the
+//! order: who sends it (`door`); admit (`admit`); route (`lookup`); policies (`policies`); cache (`cached`);
+//! forward (`forward`), or another action of the route (`actions`, `files`); finish (`finish`). Everything the
 //! proxy says itself goes through [`answer`].
 
 mod actions;
