@@ -158,6 +158,12 @@ impl Object {
         if uses < MOST_USES {
             self.uses.store(uses + 1, Ordering::Relaxed);
         }
+        self.count_first_use();
+    }
+
+    /// Counts the use by the request for which it was fetched. That says nothing of whether anybody will ask
+    /// again, so it does not keep the entry: a scan would keep all of it.
+    pub fn count_first_use(&self) {
         self.hits.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -135,6 +135,19 @@ fn purges_that_name_nothing_or_something_unknown_are_refused() {
 }
 
 #[test]
+fn what_is_asked_for_once_pushes_out_nothing_that_is_used() {
+    let origin = counting("Cache-Control: max-age=600\r\n");
+    let proxy = proxy(&origin, "cache = { memory = '256KiB' }", "");
+    for _ in 0..3 {
+        (0..10).for_each(|n| drop(get(&proxy, &format!("/used/{n}"))));
+    }
+    (0..1000).for_each(|n| drop(get(&proxy, &format!("/scanned/{n}"))));
+    let hits = (0..10).filter(|n| is_hit(&proxy, "a.test", &format!("/used/{n}"))).count();
+    assert_eq!(hits, 10);
+    assert!(!is_hit(&proxy, "a.test", "/scanned/0"), "there is not room for all");
+}
+
+#[test]
 fn the_responses_used_most_are_named_first() {
     let origin = counting("Cache-Control: max-age=600\r\n");
     let proxy = proxy(&origin, "cache = {}", "");

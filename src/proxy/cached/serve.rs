@@ -6,6 +6,7 @@ use super::{On, Serving};
 use crate::cache::answer::{self, ServedShare, StoredBody};
 use crate::cache::fill::OwnResponse;
 use crate::cache::object::Object;
+use crate::cache::route::CacheResult;
 use crate::clock;
 use crate::exchange::outcome::Outcome;
 use crate::exchange::stage::{BodyStage as _, ResponseStage as _, Substitute};
@@ -29,7 +30,11 @@ impl<'a> MatchedRoute<'a, '_> {
         timer: &mut Timer,
     ) -> WalkEnd {
         on.note(serving.result);
-        object.count_use();
+        if matches!(serving.result, CacheResult::Miss | CacheResult::Expired) {
+            object.count_first_use();
+        } else {
+            object.count_use();
+        }
         if self.intercepts()
             && let Some(instead) = self.instead(&object.head)
         {
