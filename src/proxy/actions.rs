@@ -103,11 +103,6 @@ impl MatchedRoute<'_, '_> {
         if redirect.to.is_path() {
             keep_on_host(&mut location);
         }
-        if let Some(end) = redirect.to.open_host()
-            && location.get(end).is_some_and(|byte| !matches!(byte, b'/' | b'?' | b'#'))
-        {
-            location.insert(end, b'/');
-        }
         if let (false, Some(query)) = (redirect.to.has_query(), self.target.query()) {
             location.push(b'?');
             location.extend_from_slice(query);

@@ -222,6 +222,9 @@ fn a_redirect_has_the_groups_of_the_expression() {
         path_regex = '^/legacy(.*)$'
         redirect = { to = "https://b.test$1" }
         [[route]]
+        path_regex = "^/moved(.*)$"
+        redirect = { to = "https://{host}$1" }
+        [[route]]
         path_regex = '^/raw(/.*)$'
         path_encoding = "raw"
         redirect = { to = "$1" }
@@ -245,6 +248,10 @@ fn a_redirect_has_the_groups_of_the_expression() {
         ("/legacy.evil.test/x", 308, "https://b.test/.evil.test/x"),
         ("/legacy@evil.test", 308, "https://b.test/@evil.test"),
         ("/legacy:81", 308, "https://b.test/:81"),
+        ("/moved/x", 308, "https://a.test/x"),
+        ("/moved", 308, "https://a.test"),
+        ("/moved.evil.test/x", 308, "https://a.test/.evil.test/x"),
+        ("/moved@evil.test", 308, "https://a.test/@evil.test"),
         ("/raw//evil.test", 308, "/.///evil.test"),
         ("/raw/%0d%0ax", 308, "/.//%0d%0ax"),
     ] {

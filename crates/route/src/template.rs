@@ -33,6 +33,33 @@ pub struct Template {
     has_query: bool,
     /// The host is in it.
     has_host: bool,
+    /// The number of the capture's part where the host of a URL may end in front of a capture.
+    open_host: Option<usize>,
+}
+
+/// Finds the capture that follows at once upon the host of a URL, such as in `https://a.test{1}` or `https://{host}{1}`: what was
+/// captured belongs to the path there, and must not make another host of it. Whoever writes a dot or a hyphen in front of it
+/// means a part of the host.
+fn find_open_host(parts: &[TemplatePart]) -> Option<usize> {
+    let is_capture =
+        |part: &TemplatePart| matches!(part, TemplatePart::Place(TemplatePlace::Capture(_)));
+    let at = parts.iter().position(is_capture)?;
+    let mut text = String::new();
+    for part in parts.get(..at)? {
+        match part {
+            TemplatePart::Text(part) => text.push_str(std::str::from_utf8(part).ok()?),
+            TemplatePart::Place(TemplatePlace::Host) => text.push('h'),
+            TemplatePart::Place(_) => return None,
+        }
+    }
+    let (_, host) = text.split_once("://")?;
+    let ends = !host.contains(['/', '?', '#'])
+        && host.ends_with(|last: char| last.is_alphanumeric() || last == ']');
+    let follows = match parts.get(at + 1) {
+        Some(TemplatePart::Text(text)) => text.starts_with(b"/") || text.starts_with(b"?"),
+        Some(TemplatePart::Place(_)) | None => true,
+    };
+    (ends && follows).then_some(at)
 }
 
 /// A reason why a template cannot be used.
@@ -92,7 +119,8 @@ impl Template {
             TemplatePart::Text(text) => text.contains(&b'?'),
         });
         let has_host = parts.contains(&TemplatePart::Place(TemplatePlace::Host));
-        Ok(Self { parts: parts.into_boxed_slice(), has_query, has_host })
+        let open_host = find_open_host(&parts);
+        Ok(Self { parts: parts.into_boxed_slice(), has_query, has_host, open_host })
     }
 
     /// Compiles a template of a path, which may end with `/*`: the rest of the path goes there.
@@ -116,24 +144,6 @@ impl Template {
             Some(TemplatePart::Place(place)) => *place == TemplatePlace::Rest,
             None => false,
         }
-    }
-
-    /// Returns where the host of a URL ends if a capture follows at once, such as in `https://a.test{1}`: what was captured
-    /// belongs to the path there, and must not make another host of it.
-    #[must_use]
-    pub fn open_host(&self) -> Option<usize> {
-        let [TemplatePart::Text(text), TemplatePart::Place(TemplatePlace::Capture(_)), rest @ ..] =
-            &*self.parts
-        else {
-            return None;
-        };
-        let (_, host) = std::str::from_utf8(text).ok()?.split_once("://")?;
-        let ends = !host.contains(['/', '?', '#']) && host.ends_with(|c: char| c.is_alphanumeric());
-        let follows = match rest.first() {
-            Some(TemplatePart::Text(text)) => text.starts_with(b"/") || text.starts_with(b"?"),
-            Some(TemplatePart::Place(_)) | None => true,
-        };
-        (ends && follows).then_some(text.len())
     }
 
     /// Returns whether the rest of the path is filled in.
@@ -162,15 +172,25 @@ impl Template {
         capture: impl Fn(usize) -> &'a [u8],
     ) {
         let start = out.len();
-        for part in &self.parts {
-            out.extend_from_slice(match part {
+        let mut open = self.open_host;
+        for (n, part) in self.parts.iter().enumerate() {
+            let value = match part {
                 TemplatePart::Text(text) => text,
                 TemplatePart::Place(TemplatePlace::Host) => values.host,
                 TemplatePart::Place(TemplatePlace::Path) => values.path,
                 TemplatePart::Place(TemplatePlace::Query) => values.query.unwrap_or_default(),
                 TemplatePart::Place(TemplatePlace::Rest) => values.rest,
                 TemplatePart::Place(TemplatePlace::Capture(n)) => capture(*n),
-            });
+            };
+            if open.is_some_and(|at| n >= at)
+                && let Some(first) = value.first()
+            {
+                if !matches!(first, b'/' | b'?' | b'#') {
+                    out.push(b'/');
+                }
+                open = None;
+            }
+            out.extend_from_slice(value);
         }
         if out.len() == start && self.has_rest() {
             out.push(b'/');
