@@ -142,7 +142,8 @@ impl RequestForm<'_> {
 /// Returns the same as [`RequestForm::leaves_out`], of what a route edits and what policies have hidden.
 #[must_use]
 pub fn leaves_out(edits: &HeaderEdits, hidden: &[&[u8]], name: &[u8]) -> bool {
-    let same = |a: &u8, b: &u8| a.eq_ignore_ascii_case(b) || *a == b'_' && *b == b'-';
+    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    let same = |a: &u8, b: &u8| fold(*a) == fold(*b);
     let is = |known: &&[u8]| {
         known.len() == name.len() && name.iter().zip(*known).all(|(a, b)| same(a, b))
     };

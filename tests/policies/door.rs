@@ -354,7 +354,7 @@ fn ways_and_routes(judge: &Origin, shadow: &Origin, jwks: &str) -> String {
         api_key = {{ header = "x-api-key", keys = {{ r2 = "letmein" }} }}
         # No route asks for it, and servers know its field all the same.
         [auth.ids]
-        jwt = {{ jwks = "{jwks}", algorithms = ["ES256"], forward = {{ sub = "x-user-id" }} }}
+        jwt = {{ jwks = "{jwks}", algorithms = ["ES256"], forward = {{ sub = "x_user_id" }} }}
         [[route]]
         path = "/judged/*"
         auth = "judge"
