@@ -25,7 +25,10 @@ static MISSING: OnceLock<Option<(usize, usize)>> = OnceLock::new();
 /// would take the number of one that is missing.
 pub fn note_missing() {
     let number = |name: &str| std::env::var(name).ok()?.parse::<usize>().ok();
-    let own = number("LISTEN_PID") == usize::try_from(std::process::id()).ok();
+    // Where no process is named, or nothing, `ListenFd` takes them as well.
+    let anybody = std::env::var("LISTEN_PID").is_ok_and(|pid| pid.is_empty())
+        || std::env::var_os("LISTEN_PID").is_none();
+    let own = anybody || number("LISTEN_PID") == usize::try_from(std::process::id()).ok();
     let shown = std::path::Path::new("/proc/self/fd").exists();
     let promised = number("LISTEN_FDS").filter(|_| own && shown).unwrap_or(0);
     let mut all = FIRST..FIRST.saturating_add(promised);
