@@ -17,6 +17,8 @@ fn proxy(log: &str, route: &str, origin: &Origin) -> Tidegate {
         address = "127.0.0.1:0"
         [log]
         {log}
+        [runtime]
+        workers = 1
         [[listen]]
         address = "127.0.0.1:0"
         trusted_proxies = ["127.0.0.1"]
