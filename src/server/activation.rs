@@ -26,8 +26,7 @@ static MISSING: OnceLock<Option<(usize, usize)>> = OnceLock::new();
 pub fn note_missing() {
     let number = |name: &str| std::env::var(name).ok()?.parse::<usize>().ok();
     // Where no process is named, or nothing, `ListenFd` takes them as well.
-    let anybody = std::env::var("LISTEN_PID").is_ok_and(|pid| pid.is_empty())
-        || std::env::var_os("LISTEN_PID").is_none();
+    let anybody = std::env::var_os("LISTEN_PID").is_none_or(|pid| pid.is_empty());
     let own = anybody || number("LISTEN_PID") == usize::try_from(std::process::id()).ok();
     let shown = std::path::Path::new("/proc/self/fd").exists();
     let promised = number("LISTEN_FDS").filter(|_| own && shown).unwrap_or(0);

@@ -179,11 +179,17 @@ fn fewer_sockets_than_promised_are_an_error_that_says_so() {
     let config = "[[listen]]\naddress = \"127.0.0.1:0\"\n[[route]]\nrespond = { status = 200 }\n";
     std::fs::write(folder.path().join("tidegate.toml"), config).unwrap();
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-    for (promised, pid) in
-        [("2", "$$"), ("3", "$$"), ("2000000000", "$$"), ("6", ""), ("2000000000", "")]
-    {
+    for (promised, pid) in [
+        ("2", "$$"),
+        ("3", "$$"),
+        ("2000000000", "$$"),
+        ("6", ""),
+        ("2000000000", ""),
+        ("8", "unset"),
+    ] {
+        let pid = if pid == "unset" { String::new() } else { format!("LISTEN_PID={pid}") };
         let script = format!(
-            "exec 3<&0 </dev/null; LISTEN_PID={pid} LISTEN_FDS={promised} exec \"$0\" run -c tidegate.toml"
+            "unset LISTEN_PID; exec 3<&0 </dev/null; {pid} LISTEN_FDS={promised} exec \"$0\" run -c tidegate.toml"
         );
         let ended = Command::new("sh")
             .args(["-c", &script, env!("CARGO_BIN_EXE_tidegate")])
